@@ -282,7 +282,7 @@ def _timing(attempt: Any) -> str:
 def run(parsed: argparse.Namespace) -> int:
     """``evalkit run``."""
     from evalkit import datasets
-    from evalkit.runner import Settings
+    from evalkit.settings import Settings
 
     names = ("limit", "repeats", "history", "concurrency", "scorer", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}

@@ -150,9 +150,14 @@ class Conversation:
         return row
 
     @property
+    def canonical(self) -> bytes:
+        """The row as JSON in one form: equal content, equal bytes, whatever the file's layout."""
+        return orjson.dumps(self.to_json(), option=orjson.OPT_SORT_KEYS)
+
+    @property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of the row in canonical form: equal content, equal hash, whatever the file's layout."""
-        return hashlib.sha256(orjson.dumps(self.to_json(), option=orjson.OPT_SORT_KEYS)).hexdigest()
+        """SHA-256 (hex) of the canonical row."""
+        return hashlib.sha256(self.canonical).hexdigest()
 
     def opening(self) -> list[Message]:
         """The messages before the first turn: system prompt, then context."""

@@ -217,6 +217,8 @@ class TurnRecord:
         What tool rounds added after the user message: calls and results, not the last answer.
     failure : Failure or None
         Why there is no good attempt. None: the last attempt is the good one.
+    scheduled : bool
+        A schedule of arrivals, and not a free slot, said when it was due (open loop).
     """
 
     conversation: str
@@ -225,6 +227,7 @@ class TurnRecord:
     attempts: tuple[Attempt, ...] = ()
     exchange: tuple[Message, ...] = ()
     failure: Failure | None = None
+    scheduled: bool = False
 
     @property
     def status(self) -> str:
@@ -254,6 +257,14 @@ class TurnRecord:
         if good is None or good.timing.end is None:
             return None
         return good.timing.end - self.attempts[0].timing.due
+
+    @property
+    def schedule_latency_ns(self) -> int | None:
+        """From the first attempt's due to the end that the latency has; None: closed loop, or the turn failed."""
+        good = self.good
+        if not self.scheduled or good is None or good.latency_ns is None:
+            return None
+        return good.timing.sent + good.latency_ns - self.attempts[0].timing.due
 
 
 @dataclass(frozen=True, slots=True)

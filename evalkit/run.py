@@ -24,7 +24,8 @@ from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import TurnRecord
-from evalkit.runner import Runner, Schedule, Settings
+from evalkit.runner import Runner, Schedule
+from evalkit.settings import Settings
 from evalkit.store import SUFFIX, RunFile
 from evalkit.transport import Transport
 from evalkit.writer import Progress

@@ -6,16 +6,17 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from evalkit import scorers, store
-from evalkit.conversation import HISTORY_POLICIES, Conversation, ScorerSpec
+from evalkit.conversation import Conversation, ScorerSpec
 from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
-from evalkit.errors import EndpointError, RunFileError, SettingsError
+from evalkit.errors import EndpointError, RunFileError
 from evalkit.pacing import LASTING_CODES, Pacer, Retry
 from evalkit.record import Failure, Score, TurnRecord
+from evalkit.settings import Settings
 from evalkit.store import Done, RunFile
 from evalkit.transport import Transport
 from evalkit.trust import Watch
@@ -24,65 +25,6 @@ from evalkit.writer import Progress, Writer
 GRACE_S = 5.0
 GIVE_UP_AFTER = 5
 LASTING = frozenset({"auth", "not_found", "connection"})  # what ends a run also after it has had answers
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a dataset is asked; kept in the run file.
-
-    Parameters
-    ----------
-    history : str
-        ``own``: later turns see the model's own answers; ``golden``: they see the dataset's.
-    repeats : int
-        How often each conversation is asked.
-    concurrency : int
-        Conversations under way at once.
-    stream : bool
-        Ask for streams: without them there is no first-token time.
-    scorer : str or None
-        For turns that name none; None: by the type of the target.
-    rpm, tpm : float or None
-        Requests and tokens a minute, at most.
-    retries : int
-        Tries after the first, for failures worth one.
-    max_tool_rounds : int
-        How many times a turn may call functions.
-    limit : int or None
-        Only the first so many conversations.
-    columns : mapping or None
-        For a CSV file: field to the heading of its column; None: they are called as the fields are.
-    """
-
-    history: str = "own"
-    repeats: int = 1
-    concurrency: int = 4
-    stream: bool = True
-    scorer: str | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-    retries: int = 2
-    max_tool_rounds: int = 4
-    limit: int | None = None
-    columns: Mapping[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.history not in HISTORY_POLICIES:
-            raise SettingsError(f"history is {self.history!r}: it must be 'own' or 'golden'")
-        for name, least in (("repeats", 1), ("concurrency", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
-                raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
-        for name in ("rpm", "tpm"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingsError(f"{name} is {value}: it must be above 0")
-        if self.scorer is not None:
-            scorers.validate(ScorerSpec(self.scorer))
-
-    def to_json(self) -> dict[str, Any]:
-        """As the run file keeps them."""
-        return asdict(self)
 
 
 @dataclass(slots=True)
@@ -223,7 +165,8 @@ class Runner:
         )
         reader = store.open_to_read(self._runfile.path)
         work = iter(self._schedule)
-        workers = [asyncio.create_task(self._work(asker, work, reader)) for _ in range(settings.concurrency)]
+        slots = settings.concurrency if isinstance(settings.concurrency, int) else 1
+        workers = [asyncio.create_task(self._work(asker, work, reader)) for _ in range(slots)]
         watcher = asyncio.create_task(self._end_workers(workers))
         try:
             await asyncio.gather(*workers, return_exceptions=True)
@@ -288,7 +231,9 @@ class Runner:
             return
         self._first_failures.append(record.failure)
         # every worker's first turn counts: one slow answer among many refusals is an answer
-        self._judge_first_failures(max(GIVE_UP_AFTER, self._settings.concurrency))
+        self._judge_first_failures(
+            max(GIVE_UP_AFTER, self._settings.concurrency if isinstance(self._settings.concurrency, int) else 1)
+        )
 
     def _judge_first_failures(self, enough: int) -> None:
         failures = self._first_failures or []

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
 import sys
 import time
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from evalkit.conversation import Conversation, Message, ToolCall
+from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 
@@ -53,8 +54,21 @@ MIGRATIONS = (
       scoring INTEGER NOT NULL DEFAULT 0, scorer TEXT NOT NULL, value REAL, reason TEXT, extracted TEXT,
       PRIMARY KEY (conversation, repeat, turn, scoring)) WITHOUT ROWID;
     """,
+    # what a table of a million turns needs of their conversations, so that no row of the dataset is parsed for it
+    """
+    ALTER TABLE conversation ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE conversation ADD COLUMN cluster TEXT;
+    ALTER TABLE conversation ADD COLUMN tags TEXT;
+    ALTER TABLE turn ADD COLUMN has_target INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE turn ADD COLUMN schedule_latency_ns INTEGER;
+    UPDATE conversation SET turns = json_array_length(row, '$.turns'), cluster = json_extract(row, '$.group'),
+      tags = json_extract(row, '$.tags');
+    UPDATE turn SET has_target = (SELECT json_type(row, '$.turns[' || (turn.turn - 1) || '].target') IS NOT NULL
+      FROM conversation WHERE position = turn.conversation);
+    """,
 )
 VERSION = len(MIGRATIONS)
+_REMEMBERED = 10_000  # conversations known to be in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,7 @@ class RunFile:
         self.path = path
         self.connection = connection
         self._lock = lock
+        self._begun: set[int] = set()
         self.session = 0
 
     @classmethod
@@ -178,17 +193,20 @@ class RunFile:
     def add_turns(self, group: Iterable[Done]) -> None:
         """Add finished turns and their attempts in one transaction."""
         conversations, turns, attempts = [], [], []
+        begun = self._begun
         for done in group:
             conversation, record = done.conversation, done.record
-            row = json.dumps(conversation.to_json(), ensure_ascii=False)
-            conversations.append((done.position, conversation.id, conversation.content_hash, row))
-            turns.append(_turn_row(done.position, record, self.session))
+            if done.position not in begun:
+                begun.add(done.position)
+                conversations.append(_conversation_row(done.position, conversation))
+            turns.append(_turn_row(done.position, conversation.turns[record.turn - 1], record, self.session))
             attempts += [_attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts]
         with self._writing():
-            self.connection.executemany("INSERT OR IGNORE INTO conversation VALUES (?, ?, ?, ?)", conversations)
-            self.connection.executemany(_insert_turn(turns[0]), turns)
-            if attempts:
-                self.connection.executemany(_insert("attempt", attempts[0]), attempts)
+            self.connection.executemany(_INSERT_CONVERSATION, conversations)
+            self.connection.executemany(_INSERT_TURN, turns)
+            self.connection.executemany(_INSERT_ATTEMPT, attempts)
+        if len(begun) > _REMEMBERED:  # what is forgotten is offered again, and changes nothing
+            begun.clear()
 
     def add_scores(self, scores: Iterable[tuple[int, int, int, Score]]) -> None:
         """Add (position, repeat, turn, score) in one transaction."""
@@ -204,6 +222,10 @@ class RunFile:
         try:
             with self.connection:
                 yield
+        except sqlite3.IntegrityError as error:
+            raise RunFileError(
+                f"{self.path} takes no second conversation of one id ({error}): give every row of the dataset its own"
+            ) from error
         except sqlite3.Error as error:
             raise RunFileError(
                 f"{self.path} cannot be written: {error}. What is in it is whole; "
@@ -251,6 +273,8 @@ def open_to_read(path: Path | str) -> sqlite3.Connection:
                 f"{path} was written by a newer evalkit (file version {version}, this one reads up to {VERSION}): "
                 "update with pip install -U chat-evalkit"
             )
+        if version < VERSION:
+            connection = _brought_up(connection, version)
         run_info(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -366,88 +390,131 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
-def _insert(table: str, row: Mapping[str, Any]) -> str:
-    values = ", ".join(f":{name}" for name in row)
-    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})"  # noqa: S608 - names of our own columns
+_TURN_COLUMNS = (
+    "conversation", "repeat", "turn", "session", "status", "has_target", "answer", "reasoning", "refusal", "tool_calls",
+    "finish_reason", "exchange", "error_kind", "error_message", "http_status", "attempts", "streamed", "flags",
+    "ttft_ns", "ttfv_ns", "latency_ns", "tpot_ns", "censored_ns", "queue_ns", "schedule_latency_ns", "turn_time_ns",
+    "sent_ns", "end_ns", "prompt_tokens", "output_tokens", "reasoning_tokens", "token_source",
+)  # fmt: skip
+_ATTEMPT_COLUMNS = (
+    "conversation", "repeat", "turn", "session", "number", "round", "due_ns", "slot_ns", "sent_ns", "headers_ns",
+    "end_ns", "first_visible_ns", "arrivals", "arrival_events", "http_status", "error_kind", "error_message",
+    "error_code", "retry_after_s", "flags", "streamed", "connection_opened", "prompt_tokens", "output_tokens",
+    "partial",
+)  # fmt: skip
 
 
-def _insert_turn(row: Mapping[str, Any]) -> str:
-    changes = ", ".join(f"{name} = excluded.{name}" for name in row)
-    return f"{_insert('turn', row)} ON CONFLICT DO UPDATE SET {changes} WHERE status = 'error'"
+def _brought_up(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """An older file as this version would have it, in memory: reading changes no file."""
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    with contextlib.closing(old):
+        old.backup(memory)
+    _migrate(memory, version)
+    return memory
 
 
-def _turn_row(position: int, record: TurnRecord, session: int) -> dict[str, Any]:
+def _insert(table: str, columns: Sequence[str]) -> str:
+    values = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names of our own columns
+
+
+_INSERT_CONVERSATION = (
+    _insert("conversation", ("position", "id", "hash", "row", "turns", "cluster", "tags"))
+    + " ON CONFLICT (position) DO NOTHING"
+)
+_INSERT_TURN = (
+    f"{_insert('turn', _TURN_COLUMNS)} ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _TURN_COLUMNS)
+    + " WHERE status = 'error'"
+)
+_INSERT_ATTEMPT = _insert("attempt", _ATTEMPT_COLUMNS)
+
+
+def _conversation_row(position: int, conversation: Conversation) -> tuple[Any, ...]:
+    row = conversation.canonical
+    return (
+        position,
+        conversation.id,
+        hashlib.sha256(row).hexdigest(),
+        row.decode(),
+        len(conversation.turns),
+        conversation.group,
+        _json_or_none(list(conversation.tags) or None),
+    )
+
+
+def _turn_row(position: int, turn: Turn, record: TurnRecord, session: int) -> tuple[Any, ...]:
     answer, failure = record.answer, record.failure
     last = record.attempts[-1] if record.attempts else None
-    return {
-        "conversation": position,
-        "repeat": record.repeat,
-        "turn": record.turn,
-        "session": session,
-        "status": record.status,
-        "answer": answer.text if answer else None,
-        "reasoning": (answer.reasoning or None) if answer else None,
-        "refusal": answer.refusal if answer else None,
-        "tool_calls": _json_or_none([call.to_json() for call in record.tool_calls] or None),
-        "finish_reason": answer.finish_reason if answer else None,
-        "exchange": _json_or_none([message.to_json() for message in record.exchange] or None),
-        "error_kind": failure.kind if failure else None,
-        "error_message": failure.message if failure else None,
-        "http_status": last.http_status if last else None,
-        "attempts": len(record.attempts),
-        "streamed": last.streamed if last else None,
-        "flags": " ".join(last.flags) if last else None,
-        "ttft_ns": last.ttft_ns if last else None,
-        "ttfv_ns": last.ttfv_ns if last else None,
-        "latency_ns": last.latency_ns if last else None,
-        "tpot_ns": last.tpot_ns if last else None,
-        "censored_ns": last.censored_ns if last else None,
-        "queue_ns": last.queue_delay_ns if last else None,
-        "turn_time_ns": record.turn_time_ns,
-        "sent_ns": last.timing.sent if last else None,
-        "end_ns": last.timing.end if last else None,
-        "reasoning_tokens": last.usage.reasoning_tokens if last and last.usage else None,
-        **_tokens(last),
-        "token_source": "usage" if last and last.usage and last.usage.output_tokens is not None else "none",
-    }
+    timing = last.timing if last else None
+    usage = last.usage if last else None
+    calls = record.tool_calls
+    return (
+        position,
+        record.repeat,
+        record.turn,
+        session,
+        record.status,
+        turn.target is not None,
+        answer.text if answer else None,
+        (answer.reasoning or None) if answer else None,
+        answer.refusal if answer else None,
+        _json_or_none([call.to_json() for call in calls]) if calls else None,
+        answer.finish_reason if answer else None,
+        _json_or_none([message.to_json() for message in record.exchange]) if record.exchange else None,
+        failure.kind if failure else None,
+        failure.message if failure else None,
+        last.http_status if last else None,
+        len(record.attempts),
+        last.streamed if last else None,
+        " ".join(last.flags) if last else None,
+        last.ttft_ns if last else None,
+        last.ttfv_ns if last else None,
+        last.latency_ns if last else None,
+        last.tpot_ns if last else None,
+        last.censored_ns if last else None,
+        last.queue_delay_ns if last else None,
+        record.schedule_latency_ns,
+        record.turn_time_ns,
+        timing.sent if timing else None,
+        timing.end if timing else None,
+        usage.prompt_tokens if usage else None,
+        usage.output_tokens if usage else None,
+        usage.reasoning_tokens if usage else None,
+        "usage" if usage and usage.output_tokens is not None else "none",
+    )
 
 
-def _attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: int) -> dict[str, Any]:
-    timing, failure = attempt.timing, attempt.failure
-    return {
-        "conversation": position,
-        "repeat": record.repeat,
-        "turn": record.turn,
-        "number": attempt.number,
-        "round": attempt.round,
-        "session": session,
-        "due_ns": timing.due,
-        "slot_ns": timing.slot,
-        "sent_ns": timing.sent,
-        "headers_ns": timing.headers,
-        "end_ns": timing.end,
-        "arrivals": _packed("q", [stamp - timing.sent for stamp in timing.arrivals]),
-        "arrival_events": _packed("i", timing.arrival_events),
-        "http_status": attempt.http_status,
-        "error_kind": failure.kind if failure else None,
-        "error_message": failure.message if failure else None,
-        "error_code": failure.code if failure else None,
-        "first_visible_ns": timing.first_visible,
-        "retry_after_s": failure.retry_after_s if failure else None,
-        "flags": " ".join(attempt.flags),
-        "streamed": attempt.streamed,
-        "connection_opened": attempt.connection_opened,
-        **_tokens(attempt),
-        "partial": attempt.answer.text if failure and attempt.answer else None,
-    }
-
-
-def _tokens(attempt: Attempt | None) -> dict[str, int | None]:
-    usage = attempt.usage if attempt else None
-    return {
-        "prompt_tokens": usage.prompt_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-    }
+def _attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: int) -> tuple[Any, ...]:
+    timing, failure, usage = attempt.timing, attempt.failure, attempt.usage
+    sent = timing.sent
+    return (
+        position,
+        record.repeat,
+        record.turn,
+        session,
+        attempt.number,
+        attempt.round,
+        timing.due,
+        timing.slot,
+        sent,
+        timing.headers,
+        timing.end,
+        timing.first_visible,
+        _packed("q", [stamp - sent for stamp in timing.arrivals]) if timing.arrivals else b"",
+        _packed("i", timing.arrival_events) if timing.arrivals else b"",
+        attempt.http_status,
+        failure.kind if failure else None,
+        failure.message if failure else None,
+        failure.code if failure else None,
+        failure.retry_after_s if failure else None,
+        " ".join(attempt.flags),
+        attempt.streamed,
+        attempt.connection_opened,
+        usage.prompt_tokens if usage else None,
+        usage.output_tokens if usage else None,
+        attempt.answer.text if failure and attempt.answer else None,
+    )
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:

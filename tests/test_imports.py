@@ -22,7 +22,7 @@ LAYERS = [
         {"pacing"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"store"}, {"trust"}],
+    [{"endpoint"}, {"settings"}, {"store"}, {"trust"}],
     [TRANSPORT, {"measures"}, {"writer"}],
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"runner"}],

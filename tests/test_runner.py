@@ -16,7 +16,7 @@ import pytest
 
 import evalkit as ek
 from evalkit import store
-from evalkit.runner import GIVE_UP_AFTER, Settings
+from evalkit.runner import GIVE_UP_AFTER
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.writer import Progress
 
@@ -393,24 +393,6 @@ def test_no_thread_is_left_behind(sums, tmp_path):
     with serve(Script(answer=Arithmetic())) as server:
         ek.evaluate(sums(), endpoint_of(server), out=tmp_path / "r.evalkit")
     assert not [each.name for each in threading.enumerate() if each.name in ("evalkit-run", "evalkit-writer")]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"history": "both"}, "history is 'both': it must be 'own' or 'golden'"),
-        ({"repeats": 0}, "repeats is 0: it must be a whole number, 1 or more"),
-        ({"concurrency": 0}, "concurrency is 0: it must be a whole number, 1 or more"),
-        ({"retries": -1}, "retries is -1: it must be a whole number, 0 or more"),
-        ({"limit": 0}, "limit is 0: it must be a whole number, 1 or more"),
-        ({"concurrency": 2.5}, "concurrency is 2.5: it must be a whole number, 1 or more"),
-        ({"rpm": 0}, "rpm is 0: it must be above 0"),
-    ],
-)
-def test_settings_that_cannot_be(settings, message):
-    with pytest.raises(ek.SettingsError) as caught:
-        Settings(**settings)
-    assert str(caught.value) == message
 
 
 def test_an_unknown_setting_is_named_with_the_known_ones(sums, tmp_path):

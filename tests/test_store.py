@@ -198,6 +198,41 @@ def test_a_newer_version(path):
     )
 
 
+def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch):
+    rows = [
+        ("c1", '{"id": "c1", "group": "g", "tags": ["a", "b"], "turns": [{"user": "?", "target": 2}, {"user": "!"}]}')
+    ]
+    with monkeypatch.context() as then:
+        then.setattr(store, "MIGRATIONS", store.MIGRATIONS[:1])
+        create(path).close()
+    connection = sqlite3.connect(path)
+    connection.executemany("INSERT INTO conversation VALUES (0, ?, 'hash', ?)", rows)
+    for turn in (1, 2):
+        connection.execute(
+            "INSERT INTO turn (conversation, repeat, turn, status, attempts, token_source, session) "
+            "VALUES (0, 1, ?, 'answered', 1, 'none', 1)",
+            (turn,),
+        )
+    connection.commit()
+    connection.close()
+    asked = "SELECT turns, cluster, tags, turn, has_target FROM turn JOIN conversation ON position = conversation"
+    expected = [(2, "g", '["a","b"]', 1, 1), (2, "g", '["a","b"]', 2, 0)]
+    reader = store.open_to_read(path)
+    assert reader.execute(asked).fetchall() == expected
+    reader.close()
+    with RunFile.open(path) as runfile:
+        assert runfile.connection.execute(asked).fetchall() == expected
+        assert runfile.connection.execute("PRAGMA user_version").fetchone() == (store.VERSION,)
+
+
+def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
+    with create(path) as runfile:
+        runfile.add_turns([Done(0, conversation("same"), answered(1))])
+        with pytest.raises(RunFileError, match="takes no second conversation of one id"):
+            runfile.add_turns([Done(1, conversation("same"), answered(1))])
+        assert runfile.connection.execute("SELECT conversation FROM turn").fetchall() == [(0,)]
+
+
 def test_cut_short(path):
     with create(path) as runfile:
         runfile.add_turns([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000)) for n in range(50)])

@@ -1,0 +1,103 @@
+"""How a dataset is asked: the settings of a run, kept in its run file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evalkit import scorers
+from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
+from evalkit.errors import SettingsError
+
+ARRIVALS = ("constant", "poisson")
+CLOSED_LOOP_SLOTS = 4
+OPEN_LOOP_SLOTS = 1_000
+_WHOLE = (("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1))
+_ABOVE_0 = ("rate", "rpm", "tpm", "max_time_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a dataset is asked; kept in the run file.
+
+    Parameters
+    ----------
+    history : str
+        ``own``: later turns see the model's own answers; ``golden``: they see the dataset's.
+    repeats : int
+        How often each conversation is asked.
+    concurrency : int or str or None
+        Conversations under way at once, at most; ``auto``: as many as the endpoint answers without slowing down.
+        None: 4, or 1,000 with a ``rate``.
+    stream : bool
+        Ask for streams: without them there is no first-token time.
+    scorer : str or None
+        For turns that name none; None: by the type of the target.
+    rate : float or None
+        Open loop: conversations begun a second, whether or not earlier ones have ended. None: closed loop, a new
+        one begins when one ends.
+    arrivals : str
+        With ``rate``: ``constant`` or ``poisson`` gaps between them.
+    rpm, tpm : float or None
+        Requests and tokens a minute, at most.
+    retries : int
+        Tries after the first, for failures worth one.
+    max_tool_rounds : int
+        How many times a turn may call functions.
+    limit : int or None
+        Only the first so many conversations.
+    columns : mapping or None
+        For a CSV file: field to the heading of its column; None: they are called as the fields are.
+    max_tokens_total : int or None
+        Ask nothing new once so many tokens, prompts and answers, were used by this session.
+    max_time_s : float or None
+        Ask nothing new after so many seconds of this session.
+    """
+
+    history: str = "own"
+    repeats: int = 1
+    concurrency: int | str | None = None
+    stream: bool = True
+    scorer: str | None = None
+    rate: float | None = None
+    arrivals: str = "constant"
+    rpm: float | None = None
+    tpm: float | None = None
+    retries: int = 2
+    max_tool_rounds: int = 4
+    limit: int | None = None
+    columns: Mapping[str, str] | None = None
+    max_tokens_total: int | None = None
+    max_time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.concurrency is None:
+            object.__setattr__(self, "concurrency", OPEN_LOOP_SLOTS if self.rate else CLOSED_LOOP_SLOTS)
+        if self.history not in HISTORY_POLICIES:
+            raise SettingsError(f"history is {self.history!r}: it must be 'own' or 'golden'")
+        if self.arrivals not in ARRIVALS:
+            raise SettingsError(f"arrivals is {self.arrivals!r}: it must be 'constant' or 'poisson'")
+        for name, least in _WHOLE:
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
+        if self.concurrency != "auto" and (type(self.concurrency) is not int or self.concurrency < 1):
+            raise SettingsError(f"concurrency is {self.concurrency!r}: it must be a whole number, 1 or more, or 'auto'")
+        if self.concurrency == "auto" and self.rate is not None:
+            raise SettingsError("concurrency 'auto' and a rate exclude each other: the rate alone says when to ask")
+        for name in _ABOVE_0:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise SettingsError(f"{name} is {value}: it must be above 0")
+        if self.scorer is not None:
+            scorers.validate(ScorerSpec(self.scorer))
+
+    @property
+    def default_scorer(self) -> ScorerSpec | None:
+        """For turns that name none; None: by the type of the target."""
+        return ScorerSpec(self.scorer) if self.scorer else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the run file keeps them."""
+        return asdict(self)

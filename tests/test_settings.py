@@ -1,0 +1,42 @@
+import pytest
+
+from evalkit.errors import SettingsError
+from evalkit.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"history": "both"}, "history is 'both': it must be 'own' or 'golden'"),
+        ({"repeats": 0}, "repeats is 0: it must be a whole number, 1 or more"),
+        ({"concurrency": 0}, "concurrency is 0: it must be a whole number, 1 or more, or 'auto'"),
+        ({"retries": -1}, "retries is -1: it must be a whole number, 0 or more"),
+        ({"limit": 0}, "limit is 0: it must be a whole number, 1 or more"),
+        ({"concurrency": 2.5}, "concurrency is 2.5: it must be a whole number, 1 or more, or 'auto'"),
+        ({"concurrency": "many"}, "concurrency is 'many': it must be a whole number, 1 or more, or 'auto'"),
+        (
+            {"concurrency": "auto", "rate": 5.0},
+            "concurrency 'auto' and a rate exclude each other: the rate alone says when to ask",
+        ),
+        ({"rpm": 0}, "rpm is 0: it must be above 0"),
+        ({"rate": -1.0}, "rate is -1.0: it must be above 0"),
+        ({"arrivals": "bursts"}, "arrivals is 'bursts': it must be 'constant' or 'poisson'"),
+        ({"max_tokens_total": 0}, "max_tokens_total is 0: it must be a whole number, 1 or more"),
+        ({"max_time_s": 0}, "max_time_s is 0: it must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(SettingsError) as caught:
+        Settings(**settings)
+    assert str(caught.value) == message
+
+
+def test_without_a_rate_four_go_at_once_and_with_one_a_thousand_may():
+    assert Settings().concurrency == 4
+    assert Settings(rate=2.0).concurrency == 1_000
+    assert Settings(rate=2.0, concurrency=7).concurrency == 7
+
+
+def test_what_a_run_file_keeps_makes_equal_settings():
+    settings = Settings(history="golden", rate=2.5, arrivals="poisson", max_time_s=60.0)
+    assert Settings(**settings.to_json()) == settings
