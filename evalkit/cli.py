@@ -250,10 +250,10 @@ def serve(parsed: argparse.Namespace) -> int:
 
 def ask(parsed: argparse.Namespace) -> int:
     """``evalkit ask``."""
+    from evalkit.asking import LASTING
     from evalkit.console import output, printable
     from evalkit.conversation import Conversation, Turn
     from evalkit.run import converse
-    from evalkit.runner import LASTING
 
     conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
     code = 0

@@ -71,8 +71,10 @@ def read(
     limit: int | None = None,
     history: str = "own",
     check_turn: CheckTurn | None = None,
+    start: int = 0,
+    unique: bool = True,
 ) -> Iterator[Conversation]:
-    """Read a dataset, one row at a time in constant memory (a ``.json`` list is read whole).
+    """Read a dataset, one row at a time (a ``.json`` list is read whole).
 
     Parameters
     ----------
@@ -85,6 +87,10 @@ def read(
         Under ``golden`` every turn before another needs a golden answer.
     check_turn : callable, optional
         Raises ``DatasetError`` for a turn that cannot be scored: ``scorers.turn_checker()``.
+    start : int
+        Pass over this many conversations; in JSON Lines their rows are not even parsed. They count for ``limit``.
+    unique : bool
+        See to it that no id comes twice, with some 20 bytes held a conversation; without it memory is constant.
 
     Yields
     ------
@@ -97,10 +103,16 @@ def read(
     SettingsError
         ``columns`` or ``history`` cannot be used.
     """
-    for _, found in islice(_checked(Path(path), columns, history, check_turn), limit):
+    ids = _Ids() if unique else None
+    for position, _, found in _checked(Path(path), columns, history, check_turn, ids, start):
         if isinstance(found, DatasetError):
             raise _in_file(found, path)
-        yield found
+        if limit is not None and position > limit:
+            return
+        if position > start:
+            yield found
+        if position == limit:
+            return
 
 
 def check(
@@ -133,7 +145,7 @@ def check(
     problems: list[DatasetError] = []
     conversations = turns = 0
     shape = ""
-    for shape, found in islice(_checked(Path(path), columns, history, check_turn), limit):  # noqa: B007
+    for _, shape, found in islice(_checked(Path(path), columns, history, check_turn, _Ids()), limit):  # noqa: B007
         if isinstance(found, DatasetError):
             problems.append(found)
             if len(problems) == MOST_PROBLEMS:
@@ -163,27 +175,31 @@ def _all_in_file(problems: list[DatasetError], path: Path | str) -> DatasetError
 
 
 def _checked(
-    path: Path, columns: Mapping[str, str] | None, history: str, check_turn: CheckTurn | None
-) -> Iterator[tuple[str, Conversation | DatasetError]]:
-    """Conversations that may be asked, each with the dataset's shape."""
+    path: Path,
+    columns: Mapping[str, str] | None,
+    history: str,
+    check_turn: CheckTurn | None,
+    ids: _Ids | None,
+    start: int = 0,
+) -> Iterator[tuple[int, str, Conversation | DatasetError]]:
+    """Conversations that may be asked, each with its place, from 1, and the dataset's shape."""
     if history not in HISTORY_POLICIES:
         raise SettingsError(f"no history policy is called {history!r}: there are {' and '.join(HISTORY_POLICIES)}")
-    ids = _Ids()
     shape = None
-    for shape, row, found in _conversations(path, columns):
+    for position, shape, row, found in _conversations(path, columns, start):
         if isinstance(found, Conversation):
             try:
                 if check_turn is not None:
                     _check_turns(found, check_turn)
                 if history == "golden":
                     _check_golden(found)
-                if not ids.add(found.id):
+                if ids is not None and not ids.add(found.id):
                     _refuse_second(path, columns, found.id, row)
             except DatasetError as error:
                 found = _located(error, row, shape)
-        yield shape, found
+        yield position, shape, found
     if shape is None:
-        yield "", DatasetError("holds no rows")
+        yield 0, "", DatasetError("holds no rows")
 
 
 def _check_turns(conversation: Conversation, check_turn: CheckTurn) -> None:
@@ -203,7 +219,7 @@ def _check_golden(conversation: Conversation) -> None:
 
 def _refuse_second(path: Path, columns: Mapping[str, str] | None, same: str, second: _Row) -> None:
     """Raise, with the line of the first, unless only the hashes were the same."""
-    for _, row, found in _conversations(path, columns):
+    for _, _, row, found in _conversations(path, columns):
         if row.where == second.where:
             return
         if isinstance(found, Conversation) and found.id == same:
@@ -217,6 +233,7 @@ class _Row:
     value: Any
     line: int | None = None
     number: int | None = None  # of a list, whose rows have no lines
+    passed: int = 0  # rows before it that were not parsed
 
     @property
     def where(self) -> str:
@@ -224,16 +241,16 @@ class _Row:
 
 
 def _conversations(
-    path: Path, columns: Mapping[str, str] | None
-) -> Iterator[tuple[str, _Row, Conversation | DatasetError]]:
+    path: Path, columns: Mapping[str, str] | None, start: int = 0
+) -> Iterator[tuple[int, str, _Row, Conversation | DatasetError]]:
     shape = ""
     position = 0
-    for row in _rows(path, columns):
+    for row in _rows(path, columns, start):
         value = row.value
         if isinstance(value, DatasetError):
-            yield shape, row, value
+            yield position, shape, row, value
             continue
-        position += 1
+        position += 1 + row.passed
         try:
             if isinstance(value, SheetRow):
                 shape = "csv"
@@ -244,11 +261,11 @@ def _conversations(
                 shape = shape or shape_of(value)
                 conversation = parse(value, shape, position=position)
         except DatasetError as error:
-            yield shape, row, _located(error, row, "native")
+            yield position, shape, row, _located(error, row, "native")
             if not shape:
                 return
         else:
-            yield shape, row, conversation
+            yield position, shape, row, conversation
 
 
 def _located(error: DatasetError, row: _Row, shape: str) -> DatasetError:
@@ -261,7 +278,7 @@ def _located(error: DatasetError, row: _Row, shape: str) -> DatasetError:
     return DatasetError(error.problem, line=row.line, field=field)
 
 
-def _rows(path: Path, columns: Mapping[str, str] | None) -> Iterator[_Row]:
+def _rows(path: Path, columns: Mapping[str, str] | None, start: int) -> Iterator[_Row]:
     file, form = open_dataset(path)
     with file:
         if columns and form != "sheet":
@@ -272,16 +289,21 @@ def _rows(path: Path, columns: Mapping[str, str] | None) -> Iterator[_Row]:
         elif form == "list" and begins_list(file, path):
             yield from _list_rows(file)
         else:
-            yield from _line_rows(file)
+            yield from _line_rows(file, start)
 
 
-def _line_rows(file: BinaryIO) -> Iterator[_Row]:
+def _line_rows(file: BinaryIO, start: int) -> Iterator[_Row]:
+    passed = 0
     for line in read_lines(file):
         if isinstance(line, DatasetError):
             yield _Row(line)
             continue
+        if 0 < passed < start:  # the first row is never passed over: it tells the shape of all
+            passed += bool(line.raw.strip())
+            continue
         try:
-            yield _Row(orjson.loads(line.raw), line.number)
+            yield _Row(orjson.loads(line.raw), line.number, passed=passed - 1 if passed == start > 1 else 0)
+            passed = passed + 1 if passed < start else start + 1
         except orjson.JSONDecodeError as error:
             if not line.raw.strip():
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,26 @@ from evalkit.record import Answer, Attempt, Failure, TurnRecord
 
 NO_RESULT = "(no result)"
 CHARACTERS_A_TOKEN = 4  # for the token budget alone, until the server has counted
+
+
+Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
+
+
+def call_function(function: Callable[..., Any], arguments: str) -> str:
+    """Call a Python function as a model asked for; what goes wrong is the result, as an API would tell it."""
+    try:
+        return as_text(function(**json.loads(arguments or "{}")))
+    except Exception as error:  # the model called it wrongly, or it failed
+        return as_text({"error": f"{type(error).__name__}: {error}"})
+
+
+def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Function]:
+    """Python functions for a dialogue, each called in a thread."""
+
+    def awaitable(function: Callable[..., Any]) -> Function:
+        return lambda arguments: asyncio.to_thread(call_function, function, arguments)
+
+    return {name: awaitable(function) for name, function in functions.items()}
 
 
 class Sender(Protocol):
@@ -100,18 +120,21 @@ class Dialogue:
     history : str
         ``own`` or ``golden``.
     functions : mapping
-        Function name to a Python function, called with the model's arguments; given in code, never by a
-        dataset. They win over the conversation's ``tool_results``.
+        Function name to what calls it; given in code, never by a dataset. They win over the conversation's
+        ``tool_results``.
     max_tool_rounds : int
         How many times a turn may call functions before its answer is taken as it is.
+    due : int or None
+        When a schedule of arrivals wanted the first turn, on the clock of the stamps; None: closed loop.
     """
 
     asker: Asker
     conversation: Conversation
     repeat: int = 1
     history: str = "own"
-    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    functions: Mapping[str, Function] = field(default_factory=dict)
     max_tool_rounds: int = 4
+    due: int | None = None
 
     async def turns(self, answered: Mapping[int, TurnRecord] | None = None) -> AsyncIterator[TurnRecord]:
         """Ask the turns that are not answered yet and yield each as it ends.
@@ -139,19 +162,22 @@ class Dialogue:
     def _never_asked(self, number: int, broken: TurnRecord) -> TurnRecord:
         kind = broken.failure.kind if broken.failure else "cancelled"
         message = f"Not asked: turn {broken.turn} failed ({kind}), and this turn would have seen its answer."
-        return TurnRecord(self.conversation.id, self.repeat, number, failure=Failure("cancelled", message))
+        failure = Failure("cancelled", message)
+        return TurnRecord(self.conversation.id, self.repeat, number, failure=failure, scheduled=self.due is not None)
 
     async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
         attempts: list[Attempt] = []
         exchange: list[Message] = []
         params = dict(self.conversation.params)
+        scheduled = self.due is not None
+        due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
             attempts += await self.asker.ask(
                 [*messages, *exchange],
                 tools=self.conversation.tools,
                 params=params,
                 round=round,
-                due=time.perf_counter_ns(),
+                due=due,
             )
             answer = attempts[-1].answer
             if attempts[-1].failure is not None or answer is None or round == self.max_tool_rounds:
@@ -161,10 +187,11 @@ class Dialogue:
             if results is None:
                 break
             exchange += [Message("assistant", answer.text or None, calls), *results]
+            due = time.perf_counter_ns()
             # a call that was demanded has been made: demanding it again would never let the answer come
             params.pop("tool_choice", None)
         return TurnRecord(
-            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure
+            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure, scheduled
         )
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[Message] | None:
@@ -177,11 +204,8 @@ class Dialogue:
     async def _result(self, call: ToolCall) -> str:
         function = self.functions.get(call.name)
         if function is None:
-            return _as_text(self.conversation.tool_results[call.name])
-        try:
-            return _as_text(await asyncio.to_thread(function, **json.loads(call.arguments or "{}")))
-        except Exception as error:  # the model called it wrongly, or it failed: the model is told, as an API would
-            return _as_text({"error": f"{type(error).__name__}: {error}"})
+            return as_text(self.conversation.tool_results[call.name])
+        return await function(call.arguments)
 
     def _seen_later(self, turn: Turn, record: TurnRecord) -> list[Message]:
         """What later turns see of this one."""
@@ -195,7 +219,8 @@ class Dialogue:
         return [user, *record.exchange, Message("assistant", text, calls), *unanswered]
 
 
-def _as_text(result: Any) -> str:
+def as_text(result: Any) -> str:
+    """A function's result as the model reads it: text as it is, anything else as JSON."""
     text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import platform
 import queue
@@ -18,13 +17,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit import __version__, datasets, scorers, store, wire
-from evalkit.conversation import Conversation, ScorerSpec
-from evalkit.dialogue import Asker, Dialogue
+from evalkit import __version__, source, store, wire
+from evalkit.asking import Task
+from evalkit.conversation import Conversation
+from evalkit.dialogue import Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import TurnRecord
-from evalkit.runner import Runner, Schedule
+from evalkit.runner import Runner
 from evalkit.settings import Settings
 from evalkit.store import SUFFIX, RunFile
 from evalkit.transport import Transport
@@ -173,7 +173,7 @@ def evaluate(
     asked = _settings(settings)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    dataset, total = _dataset(Path(data), asked, check=check)
+    dataset, total = source.of(Path(data), asked, check=check)
     named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
     path = Path(out) if out else named
     runfile = RunFile.create(
@@ -183,9 +183,9 @@ def evaluate(
         dataset=dataset,
         endpoint=endpoint.to_json(),
     )
-    schedule = Schedule(_conversations(Path(data), asked), asked.repeats)
     progress = Progress(total=total)
-    runner = Runner(runfile, endpoint, asked, schedule, progress, functions, about=_about())
+    task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
+    runner = Runner(runfile, task, progress, functions, about=_about())
     return _session(runner, runfile, progress, watch)
 
 
@@ -216,23 +216,16 @@ def resume(
     try:
         info = runfile.info()
         settings = _settings(info["settings"])
-        source = Path(info["dataset"]["path"])
-        if not source.exists():
-            raise RunFileError(f"{path} was made from {source}, which is not there any more: put it back to go on")
-        dataset, total = _dataset(source, settings, check=info["dataset"]["hash"] is not None)
-        if dataset["hash"] != info["dataset"]["hash"]:
-            raise RunFileError(
-                f"{source} has changed since {path} was begun: put the old dataset back, or start a new run"
-            )
+        total = source.same(runfile, info["dataset"], settings)
         endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
-        answered = runfile.answered()
-        _score_late(runfile, settings)
-        schedule = Schedule(_conversations(source, settings), settings.repeats, answered, runfile.hashes())
+        kept = runfile.answered()
     except BaseException:
         runfile.close()
         raise
-    progress = Progress(total=total, kept=sum(mask.bit_count() for mask in answered.values()))
-    runner = Runner(runfile, endpoint, settings, schedule, progress, functions, about=_about())
+    progress = Progress(total=total, kept=kept)
+    data, out = Path(info["dataset"]["path"]), Path(path).resolve()
+    task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=tuple(functions or ()))
+    runner = Runner(runfile, task, progress, functions, about=_about())
     return _session(runner, runfile, progress, watch)
 
 
@@ -273,7 +266,9 @@ def converse(
 
     async def ask() -> None:
         async with Transport(endpoint) as transport:
-            dialogue = Dialogue(Asker(transport, endpoint, stream=stream), conversation, functions=functions or {})
+            dialogue = Dialogue(
+                Asker(transport, endpoint, stream=stream), conversation, functions=in_threads(functions or {})
+            )
             async for record in dialogue.turns():
                 records.put(record)
                 if left.is_set():
@@ -311,33 +306,8 @@ def _settings(settings: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"{error}. The settings are: {known}") from None
 
 
-def _dataset(path: Path, settings: Settings, *, check: bool) -> tuple[dict[str, Any], int | None]:
-    """What the run file keeps of a dataset, and the number of turns to ask; None: not checked."""
-    where = str(path.resolve())
-    if not check:
-        return {"path": where, "hash": None, "conversations": None, "turns": None}, None
-    summary = datasets.check(
-        path,
-        columns=settings.columns,
-        limit=settings.limit,
-        history=settings.history,
-        check_turn=scorers.turn_checker(settings.scorer),
-    )
-    known = {
-        "path": where,
-        "hash": summary.hash,
-        "conversations": summary.conversations,
-        "turns": summary.turns,
-    }
-    return known, summary.turns * settings.repeats
-
-
-def _conversations(path: Path, settings: Settings) -> Iterator[Any]:
-    return datasets.read(path, columns=settings.columns, limit=settings.limit, history=settings.history)
-
-
 class _Session(threading.Thread):
-    """One session of a run, on a thread and an event loop of its own.
+    """One session of a run, on a thread of its own.
 
     Wait for ``ended``, not with ``join``: a join that a signal interrupts takes the thread for dead
     (CPython 3.11 and 3.12), and an interpreter that ends under a running event loop crashes.
@@ -352,7 +322,7 @@ class _Session(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.outcome = _run_loop(self._runner.run())
+            self.outcome = self._runner.run()
         except BaseException as error:
             self.error = error
         finally:
@@ -419,21 +389,6 @@ def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> 
             "one run has one set of them. Start a new run"
         )
     return given
-
-
-def _score_late(runfile: RunFile, settings: Settings) -> None:
-    """Score what was committed just before the process ended."""
-    default = ScorerSpec(settings.scorer) if settings.scorer else None
-    scores = []
-    for position, repeat, number in runfile.unscored():
-        row = runfile.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()[0]
-        conversation = datasets.parse_row(json.loads(row))
-        record = store.answered_turns(runfile.connection, conversation, position, repeat)[number]
-        score = scorers.score(conversation.turns[number - 1], record, default=default)
-        if score is not None:
-            scores.append((position, repeat, number, score))
-    if scores:
-        runfile.add_scores(scores)
 
 
 def _file_name(text: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evalkit import scorers
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
 from evalkit.errors import SettingsError
 
@@ -91,6 +90,8 @@ class Settings:
             if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}: it must be above 0")
         if self.scorer is not None:
+            from evalkit import scorers  # the asking process, which scores nothing, is spared them
+
             scorers.validate(ScorerSpec(self.scorer))
 
     @property

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -171,27 +171,23 @@ class RunFile:
                 (mono_ns, outcome, json.dumps(dict(trust)), self.session),
             )
 
-    def answered(self) -> dict[tuple[int, int], int]:
-        """(position, repeat) to a bit mask of the turns that are answered already: bit 0 is turn 1."""
-        masks: dict[tuple[int, int], int] = {}
-        rows = self.connection.execute("SELECT conversation, repeat, turn FROM turn WHERE status = 'answered'")
-        for position, repeat, turn in rows:
-            masks[position, repeat] = masks.get((position, repeat), 0) | 1 << (turn - 1)
-        return masks
+    def answered(self) -> int:
+        """How many turns are answered already."""
+        return int(self.connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
-    def hashes(self) -> dict[int, str]:
-        """Position to content hash, of the conversations begun so far."""
-        return dict(self.connection.execute("SELECT position, hash FROM conversation"))
+    def hashes(self) -> Iterator[tuple[int, str, str]]:
+        """Position, id and content hash of the conversations begun so far, by position."""
+        yield from self.connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
 
     def unscored(self) -> list[tuple[int, int, int]]:
         """Keys of answered turns without a score row: the process ended between answer and score."""
         return self.connection.execute(
             "SELECT conversation, repeat, turn FROM turn LEFT JOIN score USING (conversation, repeat, turn) "
-            "WHERE status = 'answered' AND scorer IS NULL"
+            "WHERE status = 'answered' AND has_target AND scorer IS NULL"
         ).fetchall()
 
-    def add_turns(self, group: Iterable[Done]) -> None:
-        """Add finished turns and their attempts in one transaction."""
+    def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
+        """Add finished turns with their attempts, and (position, repeat, turn, score), in one transaction."""
         conversations, turns, attempts = [], [], []
         begun = self._begun
         for done in group:
@@ -201,31 +197,36 @@ class RunFile:
                 conversations.append(_conversation_row(done.position, conversation))
             turns.append(_turn_row(done.position, conversation.turns[record.turn - 1], record, self.session))
             attempts += [_attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts]
-        with self._writing():
-            self.connection.executemany(_INSERT_CONVERSATION, conversations)
-            self.connection.executemany(_INSERT_TURN, turns)
-            self.connection.executemany(_INSERT_ATTEMPT, attempts)
+        with self._writing(conversations):
+            for insert, rows in (
+                (_INSERT_CONVERSATION, conversations),
+                (_INSERT_TURN, turns),
+                (_INSERT_ATTEMPT, attempts),
+                (_INSERT_SCORE, [_score_row(*score) for score in scores]),
+            ):
+                if rows:
+                    self.connection.executemany(insert, rows)
         if len(begun) > _REMEMBERED:  # what is forgotten is offered again, and changes nothing
             begun.clear()
 
-    def add_scores(self, scores: Iterable[tuple[int, int, int, Score]]) -> None:
-        """Add (position, repeat, turn, score) in one transaction."""
-        rows = [
-            (position, repeat, turn, score.scorer, score.value, score.reason, _json_or_none(score.extracted))
-            for position, repeat, turn, score in scores
-        ]
-        with self._writing():
-            self.connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?, 0, ?, ?, ?, ?)", rows)
+    def _refuse_second_ids(self, conversations: Sequence[tuple[Any, ...]]) -> None:
+        """An unchecked dataset may have one id twice, and turns that belong to nothing must not come of it."""
+        for position, name, *_ in conversations:
+            found = self.connection.execute("SELECT position FROM conversation WHERE id = ?", (name,)).fetchone()
+            if found is not None and found[0] != position:
+                raise RunFileError(
+                    f"conversations number {found[0] + 1} and {position + 1} of the dataset have one id, {name!r}: "
+                    "give every row its own, and start a new run"
+                )
 
     @contextlib.contextmanager
-    def _writing(self) -> Any:
+    def _writing(self, conversations: Sequence[tuple[Any, ...]] = ()) -> Any:
         try:
             with self.connection:
                 yield
-        except sqlite3.IntegrityError as error:
-            raise RunFileError(
-                f"{self.path} takes no second conversation of one id ({error}): give every row of the dataset its own"
-            ) from error
+        except sqlite3.IntegrityError:
+            self._refuse_second_ids(conversations)
+            raise
         except sqlite3.Error as error:
             raise RunFileError(
                 f"{self.path} cannot be written: {error}. What is in it is whole; "
@@ -428,6 +429,9 @@ _INSERT_TURN = (
     + " WHERE status = 'error'"
 )
 _INSERT_ATTEMPT = _insert("attempt", _ATTEMPT_COLUMNS)
+_INSERT_SCORE = _insert("score", ("conversation", "repeat", "turn", "scorer", "value", "reason", "extracted")).replace(
+    "INSERT", "INSERT OR REPLACE", 1
+)
 
 
 def _conversation_row(position: int, conversation: Conversation) -> tuple[Any, ...]:
@@ -515,6 +519,10 @@ def _attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: i
         usage.output_tokens if usage else None,
         attempt.answer.text if failure and attempt.answer else None,
     )
+
+
+def _score_row(position: int, repeat: int, turn: int, score: Score) -> tuple[Any, ...]:
+    return position, repeat, turn, score.scorer, score.value, score.reason, _json_or_none(score.extracted)
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:

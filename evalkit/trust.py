@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 PERIOD_S = 0.01
 BIN_NS = 100_000
-SWITCH_S = 0.0005
+THRESHOLDS = (50_000, 20, 100)
 BINS = 20_000  # 0.1 ms each, 2 s in all; anything later lies in the last one
 
 
 class Watch:
     """Watches a running event loop; one at a time a process.
 
-    The lag is how much later than asked a 10 ms timer fires. Meanwhile the heap is frozen, so that a large notebook
-    kernel's garbage collections do not stop the clock, and threads give way to each other ten times sooner than by
-    Python's default, so that writing and scoring do not hold up a read.
+    The lag is how much later than asked a 10 ms timer fires. Meanwhile the heap is frozen, and what comes new is
+    collected seldom, so that collections do not stop the clock.
     """
 
     def __init__(self) -> None:
@@ -30,14 +28,14 @@ class Watch:
         self._gc_longest = 0
         self._task: asyncio.Task[None] | None = None
         self._began = (0, 0)
-        self._switch_s = sys.getswitchinterval()
+        self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
         """Begin, inside the loop to be watched."""
         gc.collect()
         gc.freeze()
         gc.callbacks.append(self._on_gc)
-        sys.setswitchinterval(SWITCH_S)
+        gc.set_threshold(*THRESHOLDS)
         self._began = (time.perf_counter_ns(), time.process_time_ns())
         self._task = asyncio.get_running_loop().create_task(self._measure())
 
@@ -48,7 +46,7 @@ class Watch:
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
             gc.unfreeze()
-            sys.setswitchinterval(self._switch_s)
+            gc.set_threshold(*self._thresholds)
         wall = time.perf_counter_ns() - self._began[0]
         cpu = time.process_time_ns() - self._began[1]
         return {

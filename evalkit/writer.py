@@ -1,20 +1,20 @@
-"""Takes finished turns off the event loop: commits them in groups, then scores them, then counts them as done."""
+"""Keeps what was asked: commits turns in groups, then scores them, then counts them."""
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import orjson
+
+from evalkit import datasets, store
 from evalkit.record import Failure, Score
 from evalkit.store import Done, RunFile
 
-GROUP_S = 0.02
-GROUP_TURNS = 2_000
-BACKLOG = 20_000
+SLICE_S = 0.005  # scoring between two looks at what came meanwhile
+BACKLOG = 5_000  # turns without a score above which no more are taken
 
 
 @dataclass(slots=True)
@@ -66,93 +66,74 @@ class Progress:
         return max(self.total - self.kept - self.done, 0) / self.turns_per_s
 
 
-class Writer(threading.Thread):
-    """The one writer of a run file, on a thread of its own.
+class Writer:
+    """Writes a session's turns into its run file.
+
+    A turn is committed before it is scored. Scores go with the next group's turns, or alone when nothing else comes.
 
     Parameters
     ----------
     runfile : RunFile
-        Used by this thread alone until ``finish`` returns.
     score : callable
-        ``Done`` to ``Score`` or None when there is nothing to score; called after the answer is committed.
+        ``Done`` to ``Score``, or None when there is nothing to score.
     progress : Progress
         Brought up to date after every commit.
-    on_error : callable
-        Called from this thread when writing failed and no more can be kept.
     """
 
-    def __init__(
-        self,
-        runfile: RunFile,
-        score: Callable[[Done], Score | None],
-        progress: Progress,
-        on_error: Callable[[], None],
-    ) -> None:
-        super().__init__(name="evalkit-writer", daemon=True)
+    def __init__(self, runfile: RunFile, score: Callable[[Done], Score | None], progress: Progress) -> None:
         self._runfile = runfile
         self._score = score
         self._progress = progress
-        self._on_error = on_error
-        self._queue: queue.SimpleQueue[Done | None] = queue.SimpleQueue()
-        self.error: BaseException | None = None
-
-    def put(self, done: Done) -> None:
-        """Hand over a finished turn; never blocks."""
-        self._queue.put(done)
+        self._unscored: deque[Done] = deque()
+        self._scores: list[tuple[int, int, int, Score]] = []
 
     @property
-    def behind(self) -> bool:
-        """The disk is slower than the endpoint: wait before more is asked."""
-        return self._queue.qsize() > BACKLOG
+    def idle(self) -> bool:
+        """Everything is scored and committed."""
+        return not (self._unscored or self._scores)
+
+    def add(self, group: Iterable[Done]) -> None:
+        """Commit turns, and the scores made since the last time."""
+        group = list(group)
+        scores, self._scores = self._scores, []
+        self._runfile.add(group, scores)
+        self._count(group, scores)
+        self._unscored += [done for done in group if done.record.failure is None]
+        while len(self._unscored) > BACKLOG:
+            self._score_next()
+
+    def catch_up(self) -> None:
+        """Score for a moment; commit when that is all."""
+        until = time.perf_counter() + SLICE_S
+        while self._unscored:
+            self._score_next()
+            if time.perf_counter() > until:
+                return
+        if self._scores:
+            self.add(())
 
     def finish(self) -> None:
-        """Commit what is left and end; an error of the writing is raised here."""
-        self._queue.put(None)
-        self.join()
-        if self.error is not None:
-            raise self.error
+        """Score and commit what is left."""
+        while not self.idle:
+            self.catch_up()
 
-    def run(self) -> None:
-        """Group, commit, score, commit, count; until ``finish``."""
-        try:
-            going = True
-            while going:
-                group, going = self._group()
-                if group:
-                    self._write(group)
-        except BaseException as error:
-            self.error = error
-            self._on_error()
+    def score_earlier(self) -> None:
+        """Score what an earlier session committed just before it was killed."""
+        connection = self._runfile.connection
+        for position, repeat, turn in self._runfile.unscored():
+            row = connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()[0]
+            conversation = datasets.parse_row(orjson.loads(row))
+            record = store.answered_turns(connection, conversation, position, repeat)[turn]
+            self._unscored.append(Done(position, conversation, record))
+        self.finish()
 
-    def _group(self) -> tuple[list[Done], bool]:
-        first = self._queue.get()
-        if first is None:
-            return [], False
-        group = [first]
-        until = time.monotonic() + GROUP_S
-        while len(group) < GROUP_TURNS:
-            try:
-                item = self._queue.get(timeout=max(until - time.monotonic(), 0))
-            except queue.Empty:
-                break
-            if item is None:
-                return group, False
-            group.append(item)
-        return group, True
+    def _score_next(self) -> None:
+        done = self._unscored.popleft()
+        score = self._score(done)
+        if score is not None:
+            self._scores.append((done.position, done.record.repeat, done.record.turn, score))
 
-    def _write(self, group: list[Done]) -> None:
-        self._runfile.add_turns(group)
-        answered = [done for done in group if done.record.failure is None]
-        scores = [
-            (done.position, done.record.repeat, done.record.turn, score)
-            for done in answered
-            if (score := self._score(done)) is not None
-        ]
-        if scores:
-            self._runfile.add_scores(scores)
-        self._count(group, [score for *_, score in scores])
-
-    def _count(self, group: list[Done], scores: list[Score]) -> None:
+    def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
         for done in group:
             failure: Failure | None = done.record.failure
@@ -161,7 +142,7 @@ class Writer(threading.Thread):
             else:
                 progress.errors += 1
                 progress.errors_by_kind[failure.kind] += 1
-        for score in scores:
+        for *_, score in scores:
             if score.value is not None:
                 progress.scored += 1
                 progress.right += score.value

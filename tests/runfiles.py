@@ -72,8 +72,8 @@ def write(
                     score = Score(turn.scorer, turn.score, turn.reason, turn.extracted)
                     scores.append((place, turn.repeat, turn.turn, score))
             if done:
-                file.add_turns(done)
-            file.add_scores(scores)
+                file.add(done)
+            file.add((), scores)
             if session.end_ms is not None:
                 file.end_session(round(session.end_ms * MS), "done", session.trust)
     return path

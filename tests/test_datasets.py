@@ -29,6 +29,29 @@ def check(path, **options):
     return datasets.check(path, check_turn=scorers.turn_checker(), **options)
 
 
+@pytest.mark.parametrize("name", ["native.jsonl", "list.json", "chat.jsonl", "gsm8k.jsonl", "turns.csv"])
+@pytest.mark.parametrize("start", [1, 2, 5])
+def test_reading_may_begin_further_on_and_finds_the_same_conversations(name, start):
+    whole = list(datasets.read(SAMPLES / name))
+    assert list(datasets.read(SAMPLES / name, start=start)) == whole[start:]
+    assert list(datasets.read(SAMPLES / name, start=start, limit=2)) == whole[start:2]
+
+
+def test_rows_that_are_passed_over_are_not_parsed_and_blank_lines_do_not_count(tmp_path):
+    path = tmp_path / "d.jsonl"
+    rows = [GOOD, "", "no row", " ", GOOD.replace("good", "third"), GOOD.replace("good", "fourth")]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    assert [c.id for c in datasets.read(path, start=2)] == ["third", "fourth"]
+    with pytest.raises(DatasetError, match="line 3: not valid JSON"):
+        list(datasets.read(path, start=1))
+
+
+def test_an_id_may_come_twice_where_nobody_asks(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text(f"{GOOD}\n{GOOD}\n", encoding="utf-8")
+    assert len(list(datasets.read(path, unique=False))) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "conversations", "turns"),
     [

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.dialogue import NO_RESULT, Asker, Dialogue
+from evalkit.dialogue import NO_RESULT, Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.pacing import Retry
 from evalkit.record import Answer, Attempt, Timing, TurnRecord
@@ -130,7 +130,7 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
         raise LookupError(f"no weather for {city or 'nowhere'}")
 
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
-    records, _ = talk(Script(answer=Calling()), conversation, functions={"get_weather": get_weather})
+    records, _ = talk(Script(answer=Calling()), conversation, functions=in_threads({"get_weather": get_weather}))
     assert records[0].exchange[1].content.startswith('{"error": "LookupError: no weather for ')
 
 
@@ -141,7 +141,9 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
 )
 def test_results_that_cannot_be_sent_as_they_are_do_not_end_a_run(result, told):
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
-    records, _ = talk(Script(answer=Calling()), conversation, functions={"get_weather": lambda city: result})
+    records, _ = talk(
+        Script(answer=Calling()), conversation, functions=in_threads({"get_weather": lambda city: result})
+    )
     assert told in records[0].exchange[1].content
     assert records[0].status == "answered"
 

@@ -1,7 +1,6 @@
 """Whole runs against the scripted server in its own process: stored, scored, resumed, ended early, stopped."""
 
 import dataclasses
-import gc
 import json
 import os
 import signal
@@ -12,11 +11,12 @@ import textwrap
 import threading
 import time
 
+import psutil
 import pytest
 
 import evalkit as ek
 from evalkit import store
-from evalkit.runner import GIVE_UP_AFTER
+from evalkit.asking import GIVE_UP_AFTER
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.writer import Progress
 
@@ -362,16 +362,53 @@ def test_a_run_goes_on_inside_a_running_event_loop(sums, tmp_path):
     assert asyncio.run(notebook()).summary_json()["answered"] == 6
 
 
-def test_the_heap_is_frozen_during_a_run_and_thawed_after_it(sums, tmp_path):
-    frozen = []
+def test_the_load_is_a_process_of_its_own_and_ends_with_the_session(sums, tmp_path):
+    seen = set()
+
+    def watch(progress):
+        seen.update(child.pid for child in psutil.Process().children())
+
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=150))) as server:
-        ek.evaluate(
-            sums(2, 2), endpoint_of(server), out=tmp_path / "r.evalkit",
-            watch=lambda progress: frozen.append(gc.get_freeze_count()),
-        )  # fmt: skip
-    assert max(frozen) > 1000
-    assert gc.get_freeze_count() == 0
-    assert not [each for each in gc.callbacks if "Watch" in repr(each)]
+        run = ek.evaluate(sums(2, 2), endpoint_of(server), out=tmp_path / "r.evalkit", watch=watch)
+    assert len(seen) == 1
+    assert not psutil.pid_exists(seen.pop())
+    assert json.loads(rows(run.path, "SELECT trust FROM session")[0][0])["cpu_share"] > 0
+
+
+def test_an_asking_process_that_dies_is_said_and_the_run_goes_on_by_resume(sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+
+    def kill(progress):
+        if progress.answered >= 5:
+            for child in psutil.Process().children():
+                child.kill()
+
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=30))) as server:
+        with pytest.raises(ek.EvalkitError) as caught:
+            ek.evaluate(sums(60, 1), endpoint_of(server), out=out, concurrency=2, watch=kill)
+        assert str(caught.value) == (
+            "the process that asks has ended unexpectedly (exit code -9). "
+            f"What was answered is in {out}; go on with: evalkit resume {out}"
+        )
+        assert (ek.resume(out).turns()["status"] == "answered").sum() == 60
+
+
+def test_the_asking_process_ends_at_once_when_its_parent_is_killed(sums, tmp_path):
+    code = textwrap.dedent("""
+        import sys, evalkit as ek
+        data, url, out = sys.argv[1:]
+        ek.evaluate(data, ek.Endpoint(url, "scripted"), out=out, concurrency=2)
+    """)
+    with serve(Script(faults=[Fault("silence")])) as server:
+        command = [sys.executable, "-c", code, str(sums()), server.base_url, str(tmp_path / "r.evalkit")]
+        with subprocess.Popen(command) as parent:
+            until = time.monotonic() + 60
+            while server.stats()["requests"] < 2 and time.monotonic() < until:
+                time.sleep(0.02)
+            (child,) = psutil.Process(parent.pid).children()
+            parent.kill()
+        gone, _ = psutil.wait_procs([child], timeout=10)
+    assert gone == [child]
 
 
 def test_progress_counts_what_is_committed(sums, tmp_path):

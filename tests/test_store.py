@@ -31,8 +31,8 @@ def path(tmp_path):
 
 def test_what_was_put_in_comes_out(path):
     with create(path) as runfile:
-        runfile.add_turns([Done(0, conversation(), answered()), Done(0, conversation(), failed(2))])
-        runfile.add_scores([(0, 1, 1, Score("number", 1.0, "right", 2))])
+        runfile.add([Done(0, conversation(), answered()), Done(0, conversation(), failed(2))])
+        runfile.add((), [(0, 1, 1, Score("number", 1.0, "right", 2))])
         runfile.end_session(5, "done", {"loop_lag_p99_ms": 0.5})
     connection = store.open_to_read(path)
     connection.row_factory = sqlite3.Row
@@ -52,23 +52,23 @@ def test_what_was_put_in_comes_out(path):
 
 def test_a_failed_turn_may_be_replaced_and_an_answered_one_never(path):
     with create(path) as runfile:
-        runfile.add_turns([Done(0, conversation(), failed(1))])
-        runfile.add_turns([Done(0, conversation(), answered(1, "first"))])
-        runfile.add_turns([Done(0, conversation(), answered(1, "second"))])
+        runfile.add([Done(0, conversation(), failed(1))])
+        runfile.add([Done(0, conversation(), answered(1, "first"))])
+        runfile.add([Done(0, conversation(), answered(1, "second"))])
         rows = runfile.connection.execute("SELECT status, answer FROM turn").fetchall()
         attempts = runfile.connection.execute("SELECT count(*) FROM attempt").fetchone()[0]
     assert rows == [("answered", "first")]
     assert attempts == 3
 
 
-def test_answered_turns_are_told_as_bits_and_given_back_for_the_history(path):
+def test_answered_turns_are_counted_and_given_back_for_the_history(path):
     call = ToolCall("add", '{"a": 1}', "id1")
     exchange = (Message("assistant", None, (call,)), Message("tool", "3", tool_call_id="id1"))
     good = answered(3, "It is 3.")
     with create(path) as runfile:
         third = TurnRecord("c1", 1, 3, good.attempts, exchange)
-        runfile.add_turns([Done(7, conversation(turns=3), record) for record in (answered(1), failed(2), third)])
-        assert runfile.answered() == {(7, 1): 0b101}
+        runfile.add([Done(7, conversation(turns=3), record) for record in (answered(1), failed(2), third)])
+        assert runfile.answered() == 2
         given = store.answered_turns(runfile.connection, conversation(turns=3), 7, 1)
     assert sorted(given) == [1, 3]
     assert given[3].exchange == exchange
@@ -77,18 +77,18 @@ def test_answered_turns_are_told_as_bits_and_given_back_for_the_history(path):
 
 def test_only_answered_turns_without_a_score_row_are_unscored(path):
     with create(path) as runfile:
-        runfile.add_turns([Done(0, conversation(), answered(1)), Done(0, conversation(), answered(2))])
-        runfile.add_turns([Done(1, conversation("c2"), failed(1, identity="c2"))])
-        runfile.add_scores([(0, 1, 1, Score("number", None, "cannot tell"))])
+        runfile.add([Done(0, conversation(), answered(1)), Done(0, conversation(), answered(2))])
+        runfile.add([Done(1, conversation("c2"), failed(1, identity="c2"))])
+        runfile.add((), [(0, 1, 1, Score("number", None, "cannot tell"))])
         assert runfile.unscored() == [(0, 1, 2)]
 
 
 def test_it_can_be_read_while_it_is_written(path):
     with create(path) as runfile:
-        runfile.add_turns([Done(0, conversation(), answered(1))])
+        runfile.add([Done(0, conversation(), answered(1))])
         reader = store.open_to_read(path)
         assert reader.execute("SELECT count(*) FROM turn").fetchone() == (1,)
-        runfile.add_turns([Done(0, conversation(), answered(2))])
+        runfile.add([Done(0, conversation(), answered(2))])
         assert reader.execute("SELECT count(*) FROM turn").fetchone() == (2,)
         reader.close()
 
@@ -103,7 +103,7 @@ def test_a_crash_while_the_log_was_folded_in_is_no_damage(path, tmp_path):
     """The first page of the file tells its new size before the other pages are there; the log still has them."""
     runfile = create(path)
     for n in range(50):
-        runfile.add_turns([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000))])
+        runfile.add([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000))])
     log = Path(f"{path}-wal").read_bytes()
     before = path.read_bytes()
     runfile.close()
@@ -111,7 +111,7 @@ def test_a_crash_while_the_log_was_folded_in_is_no_damage(path, tmp_path):
     crashed.write_bytes(path.read_bytes()[:4096] + before[4096:])
     Path(f"{crashed}-wal").write_bytes(log)
     with RunFile.open(crashed) as reopened:
-        assert len(reopened.answered()) == 50
+        assert reopened.answered() == 50
 
 
 def test_two_never_hold_the_lock_though_its_file_comes_and_goes(path, monkeypatch):
@@ -227,15 +227,19 @@ def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch)
 
 def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
     with create(path) as runfile:
-        runfile.add_turns([Done(0, conversation("same"), answered(1))])
-        with pytest.raises(RunFileError, match="takes no second conversation of one id"):
-            runfile.add_turns([Done(1, conversation("same"), answered(1))])
+        runfile.add([Done(0, conversation("same"), answered(1))])
+        with pytest.raises(RunFileError) as caught:
+            runfile.add([Done(1, conversation("same"), answered(1))])
+        assert str(caught.value) == (
+            "conversations number 1 and 2 of the dataset have one id, 'same': "
+            "give every row its own, and start a new run"
+        )
         assert runfile.connection.execute("SELECT conversation FROM turn").fetchall() == [(0,)]
 
 
 def test_cut_short(path):
     with create(path) as runfile:
-        runfile.add_turns([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000)) for n in range(50)])
+        runfile.add([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000)) for n in range(50)])
     whole = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(10_000)
@@ -289,9 +293,9 @@ def test_what_is_committed_survives_kill_9(path):
     code = (
         "import sys, os, signal, pathlib; sys.path.insert(0, sys.argv[2]); import test_store, records; "
         "from evalkit.store import Done; runfile = test_store.create(pathlib.Path(sys.argv[1])); "
-        "runfile.add_turns([Done(0, records.conversation(), records.answered(1))]); "
+        "runfile.add([Done(0, records.conversation(), records.answered(1))]); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(path), str(Path(__file__).parent)], check=False)
     with RunFile.open(path) as runfile:
-        assert runfile.answered() == {(0, 1): 0b1}
+        assert runfile.answered() == 1

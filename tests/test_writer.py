@@ -1,5 +1,3 @@
-import time
-
 import pytest
 from records import answered, conversation, failed
 from test_store import create
@@ -7,17 +5,19 @@ from test_store import create
 from evalkit.errors import RunFileError
 from evalkit.record import Score
 from evalkit.store import Done
-from evalkit.writer import Progress, Writer
+from evalkit.writer import BACKLOG, Progress, Writer
 
 
-def test_everything_put_is_committed_scored_and_counted_by_the_end(tmp_path):
+def right(done):
+    return Score("number", 1.0)
+
+
+def test_everything_added_is_committed_scored_and_counted_by_the_end(tmp_path):
     progress = Progress(total=4)
     with create(tmp_path / "r.evalkit") as runfile:
-        writer = Writer(runfile, lambda done: Score("number", 1.0), progress, on_error=lambda: None)
-        writer.start()
-        for n in range(3):
-            writer.put(Done(n, conversation(f"c{n}"), answered(identity=f"c{n}")))
-        writer.put(Done(3, conversation("c3"), failed(identity="c3", kind="timeout")))
+        writer = Writer(runfile, right, progress)
+        writer.add([Done(n, conversation(f"c{n}"), answered(identity=f"c{n}")) for n in range(3)])
+        writer.add([Done(3, conversation("c3"), failed(identity="c3", kind="timeout"))])
         writer.finish()
         assert runfile.connection.execute("SELECT count(*) FROM turn").fetchone() == (4,)
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (3,)
@@ -25,47 +25,58 @@ def test_everything_put_is_committed_scored_and_counted_by_the_end(tmp_path):
     assert (progress.scored, progress.right) == (3, 3.0)
     assert progress.errors_by_kind == {"timeout": 1}
     assert progress.left_s == 0
+    assert writer.idle
 
 
-def test_an_answer_is_committed_before_it_is_scored(tmp_path):
+def test_an_answer_is_committed_and_counted_before_it_is_scored(tmp_path):
     seen = []
+    progress = Progress()
     with create(tmp_path / "r.evalkit") as runfile:
 
         def score(done):
-            seen.append(runfile.connection.in_transaction)
-            seen.append(runfile.connection.execute("SELECT count(*) FROM turn").fetchone()[0])
+            count = runfile.connection.execute("SELECT count(*) FROM turn").fetchone()[0]
+            seen.append((runfile.connection.in_transaction, count, progress.done))
 
-        writer = Writer(runfile, score, Progress(), on_error=lambda: None)
-        writer.start()
-        writer.put(Done(0, conversation(), answered()))
-        writer.finish()
-    assert seen == [False, 1]
+        writer = Writer(runfile, score, progress)
+        writer.add([Done(0, conversation(), answered())])
+        assert not seen
+        writer.catch_up()
+    assert seen == [(False, 1, 1)]
 
 
-def test_what_was_put_is_committed_without_waiting_for_more(tmp_path):
+def test_scores_go_with_the_turns_that_come_next(tmp_path):
     with create(tmp_path / "r.evalkit") as runfile:
-        progress = Progress()
-        writer = Writer(runfile, lambda done: None, progress, on_error=lambda: None)
-        writer.start()
-        writer.put(Done(0, conversation(), answered()))
-        until = time.monotonic() + 20
-        while not progress.done and time.monotonic() < until:
-            time.sleep(0.005)
-        assert progress.done == 1
+        writer = Writer(runfile, right, Progress())
+        writer.add([Done(0, conversation(turns=3), answered(1))])
+        writer._score_next()
+        assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
+        writer.add([Done(0, conversation(turns=3), answered(2))])
+        assert runfile.connection.execute("SELECT turn FROM score").fetchall() == [(1,)]
+
+
+def test_scoring_that_falls_behind_holds_the_writing_up(tmp_path):
+    scored = []
+    with create(tmp_path / "r.evalkit") as runfile:
+        writer = Writer(runfile, scored.append, Progress())
+        writer.add([Done(n, conversation(f"c{n}"), answered(identity=f"c{n}")) for n in range(BACKLOG + 10)])
+        assert len(scored) == 10
+
+
+def test_turns_without_a_target_or_an_answer_get_no_score(tmp_path):
+    with create(tmp_path / "r.evalkit") as runfile:
+        writer = Writer(runfile, lambda done: None, Progress())
+        writer.add([Done(0, conversation(), answered()), Done(0, conversation(), failed(2))])
         writer.finish()
+        assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
 
 
-def test_a_failed_write_is_told_at_once_and_raised_at_the_end(tmp_path):
-    told = []
+def test_a_failed_write_says_what_to_do(tmp_path):
     runfile = create(tmp_path / "r.evalkit")
     runfile.connection.execute("PRAGMA query_only = 1")
-    writer = Writer(runfile, lambda done: None, Progress(), on_error=lambda: told.append(True))
-    writer.start()
-    writer.put(Done(0, conversation(), answered()))
+    writer = Writer(runfile, right, Progress())
     with pytest.raises(RunFileError) as caught:
-        writer.finish()
+        writer.add([Done(0, conversation(), answered())])
     runfile.close()
-    assert told == [True]
     assert str(caught.value) == (
         f"{runfile.path} cannot be written: attempt to write a readonly database. What is in it is whole; "
         f"make room or mend the disk, then 'evalkit resume {runfile.path}'"

@@ -1,0 +1,134 @@
+"""What the asking process and its parent tell each other: frames over a socket, records as plain tuples.
+
+A frame is a length of four bytes and a value in ``marshal`` form: both ends are the same interpreter, and one is the
+other's child. A message is a tuple whose first item is its name.
+"""
+
+from __future__ import annotations
+
+import marshal
+from operator import attrgetter
+from typing import Any
+
+from evalkit.conversation import Message, ToolCall
+from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
+
+# from the asking process
+BEGUN = "begun"  # (stamp): the first request is about to go
+TURNS = "turns"  # ([(position, repeat, row or None, last, record), …])
+CALL = "call"  # (number, function, arguments)
+END = "end"  # (outcome, trust, error name or None, error text, failures)
+# to it
+COMMITTED = "committed"  # (turns committed so far)
+STOP = "stop"  # ()
+RESULT = "result"  # (number, text)
+
+_LENGTH = 4
+
+_timing = attrgetter("due", "slot", "sent", "headers", "arrivals", "arrival_events", "first_visible", "end")
+_usage = attrgetter("prompt_tokens", "output_tokens", "reasoning_tokens")
+_failure = attrgetter("kind", "message", "http_status", "code", "retry_after_s")
+_call = attrgetter("name", "arguments", "id")
+_flags = attrgetter("number", "round", "streamed", "http_status", "flags", "connection_opened")
+
+
+class FrameReader:
+    """Cuts what was read into messages."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """The messages that end in these bytes."""
+        rest = self._rest
+        rest += data
+        messages = []
+        at, size = 0, len(rest)
+        while size - at >= _LENGTH:
+            end = at + _LENGTH + int.from_bytes(rest[at : at + _LENGTH])
+            if end > size:
+                break
+            messages.append(marshal.loads(rest[at + _LENGTH : end]))  # noqa: S302 - written by our own process
+            at = end
+        del rest[:at]
+        return messages
+
+
+def frame(*message: Any) -> bytes:
+    """One message as bytes."""
+    packed = marshal.dumps(message)
+    return len(packed).to_bytes(_LENGTH) + packed
+
+
+def pack(record: TurnRecord) -> tuple[Any, ...]:
+    """A turn's record as tuples of plain values."""
+    failure = record.failure
+    return (
+        record.conversation,
+        record.repeat,
+        record.turn,
+        tuple([_pack_attempt(attempt) for attempt in record.attempts]),
+        tuple([_pack_message(message) for message in record.exchange]),
+        None if failure is None else _failure(failure),
+        record.scheduled,
+    )
+
+
+def unpack(packed: tuple[Any, ...]) -> TurnRecord:
+    """The inverse of ``pack``."""
+    conversation, repeat, turn, attempts, exchange, failure, scheduled = packed
+    return TurnRecord(
+        conversation,
+        repeat,
+        turn,
+        tuple([_unpack_attempt(attempt) for attempt in attempts]),
+        tuple([_unpack_message(message) for message in exchange]),
+        None if failure is None else Failure(*failure),
+        scheduled,
+    )
+
+
+def _pack_attempt(attempt: Attempt) -> tuple[Any, ...]:
+    answer, usage, failure = attempt.answer, attempt.usage, attempt.failure
+    return (
+        _timing(attempt.timing),
+        _flags(attempt),
+        None if answer is None else _pack_answer(answer),
+        None if usage is None else _usage(usage),
+        None if failure is None else _failure(failure),
+    )
+
+
+def _unpack_attempt(packed: tuple[Any, ...]) -> Attempt:
+    timing, (number, round, streamed, http_status, flags, opened), answer, usage, failure = packed
+    return Attempt(
+        Timing(*timing),
+        number,
+        round,
+        streamed,
+        http_status,
+        None if answer is None else _unpack_answer(answer),
+        None if usage is None else Usage(*usage),
+        None if failure is None else Failure(*failure),
+        flags,
+        opened,
+    )
+
+
+def _pack_answer(answer: Answer) -> tuple[Any, ...]:
+    calls = tuple([_call(call) for call in answer.tool_calls]) if answer.tool_calls else ()
+    return answer.text, answer.reasoning, answer.refusal, calls, answer.finish_reason
+
+
+def _unpack_answer(packed: tuple[Any, ...]) -> Answer:
+    text, reasoning, refusal, calls, finish_reason = packed
+    return Answer(text, reasoning, refusal, tuple([ToolCall(*call) for call in calls]), finish_reason)
+
+
+def _pack_message(message: Message) -> tuple[Any, ...]:
+    return message.role, message.content, tuple([_call(call) for call in message.tool_calls]), message.tool_call_id
+
+
+def _unpack_message(packed: tuple[Any, ...]) -> Message:
+    role, content, calls, tool_call_id = packed
+    return Message(role, content, tuple([ToolCall(*call) for call in calls]), tool_call_id)
