@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import messages
+from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, Function
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
@@ -99,11 +100,17 @@ class Line(asyncio.Protocol):
                 number, text = values
                 self._results.pop(number).set_result(text)
 
-    def put(self, position: int, row: bytes | None, last: bool, record: TurnRecord) -> asyncio.Future[None]:
-        """Hand over a finished turn; the future is done when it is committed."""
+    def put(
+        self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord
+    ) -> asyncio.Future[None]:
+        """Hand over a finished turn, with its conversation if it is the first of it and word if it is the last.
+
+        The future is done when it is committed.
+        """
         if not self._turns:
             self._loop.call_soon(self._flush)
-        self._turns.append((position, record.repeat, row, last, messages.pack(record)))
+        packed = None if conversation is None else messages.pack_conversation(conversation)
+        self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
         committed = self._loop.create_future()
         self._uncommitted.append(committed)
         return committed
@@ -247,12 +254,12 @@ class Session:
         settings = self._settings
         position, conversation, repeat, answered = item
         dialogue = Dialogue(asker, conversation, repeat, settings.history, functions, settings.max_tool_rounds)
-        row: bytes | None = conversation.canonical
+        new: Conversation | None = conversation
         left = len(conversation.turns) - len(answered or ())
         async for record in dialogue.turns(answered):
             left -= 1
-            committed = self.line.put(position, row, left == 0, record)
-            row = None
+            committed = self.line.put(position, new, left == 0, record)
+            new = None
             self._note(record)
             await committed
             if self._end.is_set():

@@ -157,7 +157,8 @@ class Dialogue:
                 yield record
                 if record.failure is not None and self.history == "own":
                     broken = record
-            messages += self._seen_later(turn, record)
+            if number < len(self.conversation.turns):
+                messages += self._seen_later(turn, record)
 
     def _never_asked(self, number: int, broken: TurnRecord) -> TurnRecord:
         kind = broken.failure.kind if broken.failure else "cancelled"

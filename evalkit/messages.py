@@ -10,12 +10,12 @@ import marshal
 from operator import attrgetter
 from typing import Any
 
-from evalkit.conversation import Message, ToolCall
+from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 
 # from the asking process
 BEGUN = "begun"  # (stamp): the first request is about to go
-TURNS = "turns"  # ([(position, repeat, row or None, last, record), …])
+TURNS = "turns"  # ([(position, repeat, conversation if it is its first, whether it is its last, record), …])
 CALL = "call"  # (number, function, arguments)
 END = "end"  # (outcome, trust, error name or None, error text, failures)
 # to it
@@ -25,6 +25,8 @@ RESULT = "result"  # (number, text)
 
 _LENGTH = 4
 
+_turn = attrgetter("user", "target", "assistant")
+_rest = attrgetter("tools", "tool_results", "params", "tags", "group", "meta")
 _timing = attrgetter("due", "slot", "sent", "headers", "arrivals", "arrival_events", "first_visible", "end")
 _usage = attrgetter("prompt_tokens", "output_tokens", "reasoning_tokens")
 _failure = attrgetter("kind", "message", "http_status", "code", "retry_after_s")
@@ -60,6 +62,29 @@ def frame(*message: Any) -> bytes:
     return len(packed).to_bytes(_LENGTH) + packed
 
 
+def pack_conversation(conversation: Conversation) -> tuple[Any, ...]:
+    """A conversation as tuples of plain values."""
+    return (
+        conversation.id,
+        conversation.system,
+        tuple([(*_turn(turn), _pack_scorer(turn.scorer)) for turn in conversation.turns]),
+        tuple([_pack_message(message) for message in conversation.context]),
+        _rest(conversation),
+    )
+
+
+def unpack_conversation(packed: tuple[Any, ...]) -> Conversation:
+    """The inverse of ``pack_conversation``."""
+    name, system, turns, context, rest = packed
+    return Conversation(
+        name,
+        tuple([_unpack_turn(*turn) for turn in turns]),
+        system,
+        tuple([_unpack_message(message) for message in context]),
+        *rest,
+    )
+
+
 def pack(record: TurnRecord) -> tuple[Any, ...]:
     """A turn's record as tuples of plain values."""
     failure = record.failure
@@ -86,6 +111,14 @@ def unpack(packed: tuple[Any, ...]) -> TurnRecord:
         None if failure is None else Failure(*failure),
         scheduled,
     )
+
+
+def _pack_scorer(scorer: ScorerSpec | None) -> tuple[Any, ...] | None:
+    return None if scorer is None else (scorer.name, dict(scorer.options))
+
+
+def _unpack_turn(user: str, target: Any, assistant: str | None, scorer: tuple[Any, ...] | None) -> Turn:
+    return Turn(user, target, None if scorer is None else ScorerSpec(*scorer), assistant)
 
 
 def _pack_attempt(attempt: Attempt) -> tuple[Any, ...]:

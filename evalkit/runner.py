@@ -14,9 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-import orjson
-
-from evalkit import datasets, errors, messages, scorers
+from evalkit import errors, messages, scorers
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
@@ -141,10 +139,12 @@ class Runner:
         self._committed += len(group)
         self._send(messages.COMMITTED, self._committed)
 
-    def _done(self, position: int, repeat: int, row: bytes | None, last: bool, record: tuple[Any, ...]) -> Done:
+    def _done(
+        self, position: int, repeat: int, new: tuple[Any, ...] | None, last: bool, record: tuple[Any, ...]
+    ) -> Done:
         key = position, repeat
-        if row is not None:
-            self._conversations[key] = datasets.parse_row(orjson.loads(row))
+        if new is not None:
+            self._conversations[key] = messages.unpack_conversation(new)
         conversation = self._conversations.pop(key) if last else self._conversations[key]
         return Done(position, conversation, messages.unpack(record))
 

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from records import answered, failed
 
 from evalkit import messages
-from evalkit.conversation import Message, ToolCall
+from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
 
 CALL = ToolCall("add", '{"a": 1}', "id1")
@@ -21,6 +21,16 @@ def test_a_record_comes_out_as_it_went_in():
         TurnRecord("c", 1, 1, failure=Failure("cancelled", "Not asked.")),
     ):
         assert messages.unpack(messages.pack(record)) == record
+
+
+def test_a_conversation_comes_out_as_it_went_in():
+    turns = (Turn("Hi", [1, {"a": None}], ScorerSpec("number", {"abs_tol": 0.5}), "Hello."), Turn("And now?"))
+    full = Conversation(
+        "c", turns, "Be short.", (Message("user", "Earlier."),), ({"type": "function", "function": {"name": "add"}},),
+        {"add": 3}, {"seed": 7}, ("tag",), "group", {"note": [1.5]},
+    )  # fmt: skip
+    for conversation in (full, Conversation("bare", (Turn("Hi"),))):
+        assert messages.unpack_conversation(messages.pack_conversation(conversation)) == conversation
 
 
 @given(st.lists(st.tuples(st.text(), st.binary(), st.integers(), st.none() | st.floats(allow_nan=False))), st.data())
