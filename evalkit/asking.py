@@ -256,14 +256,17 @@ class Session:
         dialogue = Dialogue(asker, conversation, repeat, settings.history, functions, settings.max_tool_rounds)
         new: Conversation | None = conversation
         left = len(conversation.turns) - len(answered or ())
-        async for record in dialogue.turns(answered):
+
+        async def keep(record: TurnRecord) -> bool:
+            nonlocal new, left
             left -= 1
             committed = self.line.put(position, new, left == 0, record)
             new = None
             self._note(record)
             await committed
-            if self._end.is_set():
-                return
+            return not self._end.is_set()
+
+        await dialogue.ask(keep, answered)
 
     async def _end_workers(self, workers: list[asyncio.Task[None]]) -> None:
         await self._end.wait()

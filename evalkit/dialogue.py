@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Functio
         return lambda arguments: asyncio.to_thread(call_function, function, arguments)
 
     return {name: awaitable(function) for name, function in functions.items()}
+
+
+Keep = Callable[[TurnRecord], Awaitable[bool]]
 
 
 class Sender(Protocol):
@@ -136,11 +139,13 @@ class Dialogue:
     max_tool_rounds: int = 4
     due: int | None = None
 
-    async def turns(self, answered: Mapping[int, TurnRecord] | None = None) -> AsyncIterator[TurnRecord]:
-        """Ask the turns that are not answered yet and yield each as it ends.
+    async def ask(self, keep: Keep, answered: Mapping[int, TurnRecord] | None = None) -> None:
+        """Ask the turns that are not answered yet.
 
         Parameters
         ----------
+        keep : callable
+            Awaited with each turn as it ends; false ends the conversation there.
         answered : mapping of int to TurnRecord
             Turns answered in an earlier session: they are not asked, but seen by later turns.
         """
@@ -151,13 +156,14 @@ class Dialogue:
             record = answered.get(number)
             if record is None:
                 if broken is not None:
-                    yield self._never_asked(number, broken)
-                    continue
-                record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
-                yield record
+                    record = self._never_asked(number, broken)
+                else:
+                    record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
+                if not await keep(record):
+                    return
                 if record.failure is not None and self.history == "own":
-                    broken = record
-            if number < len(self.conversation.turns):
+                    broken = broken or record
+            if number < len(self.conversation.turns) and broken is None:
                 messages += self._seen_later(turn, record)
 
     def _never_asked(self, number: int, broken: TurnRecord) -> TurnRecord:

@@ -264,15 +264,16 @@ def converse(
     records: queue.SimpleQueue[TurnRecord | BaseException | None] = queue.SimpleQueue()
     left = threading.Event()
 
+    async def keep(record: TurnRecord) -> bool:
+        records.put(record)
+        return not left.is_set()
+
     async def ask() -> None:
         async with Transport(endpoint) as transport:
             dialogue = Dialogue(
                 Asker(transport, endpoint, stream=stream), conversation, functions=in_threads(functions or {})
             )
-            async for record in dialogue.turns():
-                records.put(record)
-                if left.is_set():
-                    return
+            await dialogue.ask(keep)
 
     def work() -> None:
         try:

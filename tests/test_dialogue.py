@@ -31,7 +31,14 @@ def talk(script, conversation, *, answered=None, stream=True, retry=FAST, **fiel
         async with Transport(endpoint) as transport:
             asker = Asker(transport, endpoint, stream=stream, retry=retry)
             dialogue = Dialogue(asker, conversation, **fields)
-            return [record async for record in dialogue.turns(answered)], asker
+            records = []
+
+            async def keep(record):
+                records.append(record)
+                return True
+
+            await dialogue.ask(keep, answered)
+            return records, asker
 
     with serve(script) as server:
         return asyncio.run(all_turns(server.base_url, server.model))
