@@ -7,67 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
-import sys
 import time
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from evalkit.conversation import Conversation, Message, ToolCall, Turn
+from evalkit import schema
+from evalkit.conversation import Conversation, Message, ToolCall
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 
 SUFFIX = ".evalkit"
-APPLICATION_ID = 0x65766B74  # "evkt"
 
-# One entry a version of the file; an older file is brought up by the entries it lacks.
-MIGRATIONS = (
-    """
-    CREATE TABLE run (name TEXT NOT NULL, created_ns INTEGER NOT NULL, settings TEXT NOT NULL, dataset TEXT NOT NULL,
-      endpoint TEXT NOT NULL);
-    CREATE TABLE session (id INTEGER PRIMARY KEY, started_wall_ns INTEGER NOT NULL, started_mono_ns INTEGER NOT NULL,
-      ended_mono_ns INTEGER, outcome TEXT, trust TEXT, about TEXT NOT NULL);
-    CREATE TABLE conversation (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, hash TEXT NOT NULL,
-      row TEXT NOT NULL);
-    CREATE TABLE turn (conversation INTEGER NOT NULL REFERENCES conversation, repeat INTEGER NOT NULL,
-      turn INTEGER NOT NULL, status TEXT NOT NULL, answer TEXT, reasoning TEXT, refusal TEXT, tool_calls TEXT,
-      finish_reason TEXT, exchange TEXT, error_kind TEXT, error_message TEXT, http_status INTEGER,
-      attempts INTEGER NOT NULL, streamed INTEGER, flags TEXT, ttft_ns INTEGER, ttfv_ns INTEGER, latency_ns INTEGER,
-      tpot_ns REAL, censored_ns INTEGER, queue_ns INTEGER, turn_time_ns INTEGER, sent_ns INTEGER, end_ns INTEGER,
-      prompt_tokens INTEGER, output_tokens INTEGER, reasoning_tokens INTEGER, token_source TEXT NOT NULL,
-      session INTEGER NOT NULL REFERENCES session, PRIMARY KEY (conversation, repeat, turn)) WITHOUT ROWID;
-    CREATE TABLE attempt (id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, repeat INTEGER NOT NULL,
-      turn INTEGER NOT NULL, number INTEGER NOT NULL, round INTEGER NOT NULL, session INTEGER NOT NULL,
-      due_ns INTEGER NOT NULL, slot_ns INTEGER NOT NULL, sent_ns INTEGER NOT NULL, headers_ns INTEGER, end_ns INTEGER,
-      arrivals BLOB, arrival_events BLOB, http_status INTEGER, error_kind TEXT, error_message TEXT,
-      error_code TEXT, retry_after_s REAL, flags TEXT, first_visible_ns INTEGER,
-      streamed INTEGER NOT NULL, connection_opened INTEGER NOT NULL,
-      prompt_tokens INTEGER, output_tokens INTEGER, partial TEXT);
-    CREATE TABLE score (conversation INTEGER NOT NULL, repeat INTEGER NOT NULL, turn INTEGER NOT NULL,
-      scoring INTEGER NOT NULL DEFAULT 0, scorer TEXT NOT NULL, value REAL, reason TEXT, extracted TEXT,
-      PRIMARY KEY (conversation, repeat, turn, scoring)) WITHOUT ROWID;
-    """,
-    # what a table of a million turns needs of their conversations, so that no row of the dataset is parsed for it
-    """
-    ALTER TABLE conversation ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE conversation ADD COLUMN cluster TEXT;
-    ALTER TABLE conversation ADD COLUMN tags TEXT;
-    ALTER TABLE turn ADD COLUMN has_target INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE turn ADD COLUMN schedule_latency_ns INTEGER;
-    UPDATE conversation SET turns = json_array_length(row, '$.turns'), cluster = json_extract(row, '$.group'),
-      tags = json_extract(row, '$.tags');
-    UPDATE turn SET has_target = (SELECT json_type(row, '$.turns[' || (turn.turn - 1) || '].target') IS NOT NULL
-      FROM conversation WHERE position = turn.conversation);
-    """,
-)
-VERSION = len(MIGRATIONS)
+
 _REMEMBERED = 10_000  # conversations known to be in the file
 
 
@@ -119,8 +76,8 @@ class RunFile:
             connection = _connect(path)
             with contextlib.ExitStack() as half_made:
                 half_made.callback(connection.close)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                _migrate(connection, 0)
+                connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+                schema.migrate(connection, 0)
                 with connection:
                     connection.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", (name, time.time_ns(), *parts))
                 half_made.pop_all()
@@ -143,7 +100,7 @@ class RunFile:
             connection = _connect(path)
             with contextlib.ExitStack() as half_opened:
                 half_opened.callback(connection.close)
-                _migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
+                schema.migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
                 half_opened.pop_all()
         except sqlite3.Error as error:
             _unlock(lock)
@@ -194,15 +151,17 @@ class RunFile:
             conversation, record = done.conversation, done.record
             if done.position not in begun:
                 begun.add(done.position)
-                conversations.append(_conversation_row(done.position, conversation))
-            turns.append(_turn_row(done.position, conversation.turns[record.turn - 1], record, self.session))
-            attempts += [_attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts]
+                conversations.append(schema.conversation_row(done.position, conversation))
+            turns.append(schema.turn_row(done.position, conversation.turns[record.turn - 1], record, self.session))
+            attempts += [
+                schema.attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts
+            ]
         with self._writing(conversations):
             for insert, rows in (
-                (_INSERT_CONVERSATION, conversations),
-                (_INSERT_TURN, turns),
-                (_INSERT_ATTEMPT, attempts),
-                (_INSERT_SCORE, [_score_row(*score) for score in scores]),
+                (schema.INSERT_CONVERSATION, conversations),
+                (schema.INSERT_TURN, turns),
+                (schema.INSERT_ATTEMPT, attempts),
+                (schema.INSERT_SCORE, [schema.score_row(*score) for score in scores]),
             ):
                 if rows:
                     self.connection.executemany(insert, rows)
@@ -269,12 +228,12 @@ def open_to_read(path: Path | str) -> sqlite3.Connection:
             uri = f"{path.resolve().as_uri()}?immutable=1"
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
             version = _version(path, connection)
-        if version > VERSION:
+        if version > schema.VERSION:
             raise RunFileError(
-                f"{path} was written by a newer evalkit (file version {version}, this one reads up to {VERSION}): "
-                "update with pip install -U chat-evalkit"
+                f"{path} was written by a newer evalkit (file version {version}, this one reads up to "
+                f"{schema.VERSION}): update with pip install -U chat-evalkit"
             )
-        if version < VERSION:
+        if version < schema.VERSION:
             connection = _brought_up(connection, version)
         run_info(connection)
     except sqlite3.DatabaseError as error:
@@ -345,7 +304,7 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
-    if application != APPLICATION_ID:
+    if application != schema.APPLICATION_ID:
         raise RunFileError(f"{path} is a database, but not a run file of evalkit")
     return int(version)
 
@@ -386,23 +345,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+def _message(row: Mapping[str, Any]) -> Message:
+    return Message(row["role"], row["content"], _calls(row.get("tool_calls", ())), row.get("tool_call_id"))
 
 
-_TURN_COLUMNS = (
-    "conversation", "repeat", "turn", "session", "status", "has_target", "answer", "reasoning", "refusal", "tool_calls",
-    "finish_reason", "exchange", "error_kind", "error_message", "http_status", "attempts", "streamed", "flags",
-    "ttft_ns", "ttfv_ns", "latency_ns", "tpot_ns", "censored_ns", "queue_ns", "schedule_latency_ns", "turn_time_ns",
-    "sent_ns", "end_ns", "prompt_tokens", "output_tokens", "reasoning_tokens", "token_source",
-)  # fmt: skip
-_ATTEMPT_COLUMNS = (
-    "conversation", "repeat", "turn", "session", "number", "round", "due_ns", "slot_ns", "sent_ns", "headers_ns",
-    "end_ns", "first_visible_ns", "arrivals", "arrival_events", "http_status", "error_kind", "error_message",
-    "error_code", "retry_after_s", "flags", "streamed", "connection_opened", "prompt_tokens", "output_tokens",
-    "partial",
-)  # fmt: skip
+def _calls(rows: Iterable[Mapping[str, Any]]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(row["function"]["name"], row["function"]["arguments"], row["id"]) for row in rows)
 
 
 def _brought_up(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
@@ -410,135 +358,5 @@ def _brought_up(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", check_same_thread=False)
     with contextlib.closing(old):
         old.backup(memory)
-    _migrate(memory, version)
+    schema.migrate(memory, version)
     return memory
-
-
-def _insert(table: str, columns: Sequence[str]) -> str:
-    values = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names of our own columns
-
-
-_INSERT_CONVERSATION = (
-    _insert("conversation", ("position", "id", "hash", "row", "turns", "cluster", "tags"))
-    + " ON CONFLICT (position) DO NOTHING"
-)
-_INSERT_TURN = (
-    f"{_insert('turn', _TURN_COLUMNS)} ON CONFLICT DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _TURN_COLUMNS)
-    + " WHERE status = 'error'"
-)
-_INSERT_ATTEMPT = _insert("attempt", _ATTEMPT_COLUMNS)
-_INSERT_SCORE = _insert("score", ("conversation", "repeat", "turn", "scorer", "value", "reason", "extracted")).replace(
-    "INSERT", "INSERT OR REPLACE", 1
-)
-
-
-def _conversation_row(position: int, conversation: Conversation) -> tuple[Any, ...]:
-    row = conversation.canonical
-    return (
-        position,
-        conversation.id,
-        hashlib.sha256(row).hexdigest(),
-        row.decode(),
-        len(conversation.turns),
-        conversation.group,
-        _json_or_none(list(conversation.tags) or None),
-    )
-
-
-def _turn_row(position: int, turn: Turn, record: TurnRecord, session: int) -> tuple[Any, ...]:
-    answer, failure = record.answer, record.failure
-    last = record.attempts[-1] if record.attempts else None
-    timing = last.timing if last else None
-    usage = last.usage if last else None
-    calls = record.tool_calls
-    return (
-        position,
-        record.repeat,
-        record.turn,
-        session,
-        record.status,
-        turn.target is not None,
-        answer.text if answer else None,
-        (answer.reasoning or None) if answer else None,
-        answer.refusal if answer else None,
-        _json_or_none([call.to_json() for call in calls]) if calls else None,
-        answer.finish_reason if answer else None,
-        _json_or_none([message.to_json() for message in record.exchange]) if record.exchange else None,
-        failure.kind if failure else None,
-        failure.message if failure else None,
-        last.http_status if last else None,
-        len(record.attempts),
-        last.streamed if last else None,
-        " ".join(last.flags) if last else None,
-        last.ttft_ns if last else None,
-        last.ttfv_ns if last else None,
-        last.latency_ns if last else None,
-        last.tpot_ns if last else None,
-        last.censored_ns if last else None,
-        last.queue_delay_ns if last else None,
-        record.schedule_latency_ns,
-        record.turn_time_ns,
-        timing.sent if timing else None,
-        timing.end if timing else None,
-        usage.prompt_tokens if usage else None,
-        usage.output_tokens if usage else None,
-        usage.reasoning_tokens if usage else None,
-        "usage" if usage and usage.output_tokens is not None else "none",
-    )
-
-
-def _attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: int) -> tuple[Any, ...]:
-    timing, failure, usage = attempt.timing, attempt.failure, attempt.usage
-    sent = timing.sent
-    return (
-        position,
-        record.repeat,
-        record.turn,
-        session,
-        attempt.number,
-        attempt.round,
-        timing.due,
-        timing.slot,
-        sent,
-        timing.headers,
-        timing.end,
-        timing.first_visible,
-        _packed("q", [stamp - sent for stamp in timing.arrivals]) if timing.arrivals else b"",
-        _packed("i", timing.arrival_events) if timing.arrivals else b"",
-        attempt.http_status,
-        failure.kind if failure else None,
-        failure.message if failure else None,
-        failure.code if failure else None,
-        failure.retry_after_s if failure else None,
-        " ".join(attempt.flags),
-        attempt.streamed,
-        attempt.connection_opened,
-        usage.prompt_tokens if usage else None,
-        usage.output_tokens if usage else None,
-        attempt.answer.text if failure and attempt.answer else None,
-    )
-
-
-def _score_row(position: int, repeat: int, turn: int, score: Score) -> tuple[Any, ...]:
-    return position, repeat, turn, score.scorer, score.value, score.reason, _json_or_none(score.extracted)
-
-
-def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
-    packed = array(typecode, numbers)
-    if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
-
-
-def _json_or_none(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _message(row: Mapping[str, Any]) -> Message:
-    return Message(row["role"], row["content"], _calls(row.get("tool_calls", ())), row.get("tool_call_id"))
-
-
-def _calls(rows: Iterable[Mapping[str, Any]]) -> tuple[ToolCall, ...]:
-    return tuple(ToolCall(row["function"]["name"], row["function"]["arguments"], row["id"]) for row in rows)

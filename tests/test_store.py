@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from records import MS, answered, conversation, failed
 
-from evalkit import store
+from evalkit import schema, store
 from evalkit.conversation import Message, ToolCall
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Score, TurnRecord
@@ -193,7 +193,7 @@ def test_a_newer_version(path):
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     assert whole_message(store.open_to_read, path) == (
-        f"{path} was written by a newer evalkit (file version 99, this one reads up to {store.VERSION}): "
+        f"{path} was written by a newer evalkit (file version 99, this one reads up to {schema.VERSION}): "
         "update with pip install -U chat-evalkit"
     )
 
@@ -203,7 +203,7 @@ def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch)
         ("c1", '{"id": "c1", "group": "g", "tags": ["a", "b"], "turns": [{"user": "?", "target": 2}, {"user": "!"}]}')
     ]
     with monkeypatch.context() as then:
-        then.setattr(store, "MIGRATIONS", store.MIGRATIONS[:1])
+        then.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
         create(path).close()
     connection = sqlite3.connect(path)
     connection.executemany("INSERT INTO conversation VALUES (0, ?, 'hash', ?)", rows)
@@ -222,7 +222,7 @@ def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch)
     reader.close()
     with RunFile.open(path) as runfile:
         assert runfile.connection.execute(asked).fetchall() == expected
-        assert runfile.connection.execute("PRAGMA user_version").fetchone() == (store.VERSION,)
+        assert runfile.connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
 
 
 def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
