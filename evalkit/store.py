@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 from evalkit import schema
 from evalkit.conversation import Conversation, Message, ToolCall
+from evalkit.disk import Flusher, Whereabouts
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 
@@ -26,6 +27,8 @@ SUFFIX = ".evalkit"
 
 
 _REMEMBERED = 10_000  # conversations known to be in the file
+_LOOK_S = 0.5  # between two looks whether the file is still there
+_LOG_PAGES = 4_000  # of 4 KiB: the log is folded into the file when it is so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class RunFile:
         self.connection = connection
         self._lock = lock
         self._begun: set[int] = set()
+        self._flusher: Flusher | None = None
+        self._whereabouts = Whereabouts(path)
+        self._looked_s = 0.0
         self.session = 0
 
     @classmethod
@@ -119,6 +125,8 @@ class RunFile:
                 (time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False)),
             )
         self.session = cursor.lastrowid or 0
+        self._flusher = Flusher(Path(f"{self.path}-wal"))
+        self._flusher.start()
 
     def end_session(self, mono_ns: int, outcome: str, trust: Mapping[str, Any]) -> None:
         """Note how the session ended: ``done``, ``stopped`` or ``unusable``."""
@@ -127,6 +135,8 @@ class RunFile:
                 "UPDATE session SET ended_mono_ns = ?, outcome = ?, trust = ? WHERE id = ?",
                 (mono_ns, outcome, json.dumps(dict(trust)), self.session),
             )
+        if self._whereabouts.lost:
+            self._rescue()
 
     def answered(self) -> int:
         """How many turns are answered already."""
@@ -165,6 +175,12 @@ class RunFile:
             ):
                 if rows:
                     self.connection.executemany(insert, rows)
+        if self._flusher is not None:
+            self._flusher.note_commit()
+        if time.monotonic() - self._looked_s > _LOOK_S:
+            self._looked_s = time.monotonic()
+            if self._whereabouts.lost:
+                self._rescue()
         if len(begun) > _REMEMBERED:  # what is forgotten is offered again, and changes nothing
             begun.clear()
 
@@ -192,8 +208,22 @@ class RunFile:
                 f"make room or mend the disk, then 'evalkit resume {self.path}'"
             ) from error
 
+    def _rescue(self) -> NoReturn:
+        """The file has lost its name, but is open still: copy all that is in it to another one, and say so."""
+        saved = self.path.with_name(f"{self.path.stem}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
+        lost = f"{self.path} was deleted, moved or replaced while it was written"
+        try:
+            saved.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(saved)) as copy:
+                self.connection.backup(copy)
+        except (OSError, sqlite3.Error) as error:
+            raise RunFileError(f"{lost}, and what was in it could not be saved as {saved}: {error}") from error
+        raise RunFileError(f"{lost}. All that was in it is saved; go on with: evalkit resume {saved}")
+
     def close(self) -> None:
         """Fold the log into the file, so that it is one file that can be read anywhere, and let others write."""
+        if self._flusher is not None:
+            self._flusher.end()
         with contextlib.suppress(sqlite3.Error):  # somebody is reading: the log stays beside it
             self.connection.execute("PRAGMA journal_mode = DELETE")
         self.connection.close()
@@ -338,7 +368,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # the flusher sees to the rest
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     except sqlite3.Error:
         connection.close()
         raise

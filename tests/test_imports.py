@@ -22,7 +22,7 @@ LAYERS = [
         {"pacing"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"store", "schema"}, {"trust"}],
+    [{"endpoint"}, {"settings"}, {"store", "schema", "disk"}, {"trust"}],
     [TRANSPORT, {"measures"}, {"writer"}, {"schedule"}, {"source"}],
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"asking", "messages"}],

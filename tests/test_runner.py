@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -350,6 +351,52 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_leaves_a_whole_file(sums, tm
         ek.evaluate(sums(2000, 1), endpoint_of(server), out=out)
     assert rows(out, "PRAGMA integrity_check") == [("ok",)]
     assert rows(out, "SELECT count(*) FROM turn")[0][0] > 0
+
+
+def test_a_file_that_may_grow_no_further_ends_the_run_in_order(sums, tmp_path):
+    """A real limit of the operating system, as a full disk would be: writes beyond 400 kB fail."""
+    out = tmp_path / "r.evalkit"
+    code = textwrap.dedent("""
+        import resource, sys, evalkit as ek
+        data, url, out = sys.argv[1:]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+        try:
+            ek.evaluate(data, ek.Endpoint(url, "scripted"), out=out, concurrency=8)
+        except ek.RunFileError as error:
+            print(error)
+    """)
+    with serve(Script(answer=Arithmetic())) as server:
+        command = [sys.executable, "-c", code, str(sums(3000, 1)), server.base_url, str(out)]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert said.stdout.startswith(f"{out} cannot be written: "), said.stderr
+        assert f"make room or mend the disk, then 'evalkit resume {out}'" in said.stdout
+        assert rows(out, "PRAGMA integrity_check") == [("ok",)]
+        stored = rows(out, "SELECT count(*) FROM turn")[0][0]
+        assert 0 < stored < 3000
+        server.stats(reset=True)
+        run = ek.resume(out)
+        assert server.stats()["requests"] == 3000 - stored
+    assert run.summary_json()["accuracy"]["n"] == 3000
+
+
+def test_a_run_file_that_is_deleted_under_the_run_is_saved_elsewhere(sums, tmp_path):
+    out = tmp_path / "runs" / "r.evalkit"
+
+    def delete(progress):
+        if progress.answered >= 10 and out.exists():
+            shutil.rmtree(out.parent)
+
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=50))) as server:
+        with pytest.raises(ek.RunFileError) as caught:
+            ek.evaluate(sums(400, 1), endpoint_of(server), out=out, concurrency=8, watch=delete)
+        (saved,) = out.parent.glob("*.evalkit")
+        assert str(caught.value) == (
+            f"{out} was deleted, moved or replaced while it was written. All that was in it is saved; "
+            f"go on with: evalkit resume {saved}"
+        )
+        assert rows(saved, "PRAGMA integrity_check") == [("ok",)]
+        assert rows(saved, "SELECT count(*) FROM turn")[0][0] >= 10
+        assert (ek.resume(saved).turns()["status"] == "answered").sum() == 400
 
 
 def test_a_run_goes_on_inside_a_running_event_loop(sums, tmp_path):

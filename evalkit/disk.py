@@ -1,0 +1,75 @@
+"""What the disk has of a run file: its log is flushed all the while, and its loss is seen.
+
+A commit is in the operating system's hands: a process that is killed, this one included, loses nothing of it. A power
+cut would, so the log is flushed to the disk twenty times a second, on a thread that holds nothing up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+FLUSH_S = 0.05
+
+
+class Flusher(threading.Thread):
+    """Flushes the log of a run file to the disk while it is written.
+
+    Parameters
+    ----------
+    log : Path
+        SQLite's write-ahead log.
+    """
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(name="evalkit-flusher", daemon=True)
+        self._log = log
+        self._written = threading.Event()
+        self._ended = threading.Event()
+
+    def note_commit(self) -> None:
+        """Something was committed."""
+        self._written.set()
+
+    def end(self) -> None:
+        """Flush no more: the file is about to be closed, which flushes it."""
+        self._ended.set()
+        self._written.set()
+        self.join()
+
+    def run(self) -> None:
+        """Flush after commits, at most so often."""
+        while self._written.wait() and not self._ended.is_set():
+            self._written.clear()
+            with contextlib.suppress(OSError):  # it is gone, which the writing finds
+                self._flush()
+            self._ended.wait(FLUSH_S)
+
+    def _flush(self) -> None:
+        log = os.open(self._log, os.O_RDONLY)
+        try:
+            os.fsync(log)
+        finally:
+            os.close(log)
+
+
+class Whereabouts:
+    """Where a file was when it was opened, to see whether it still is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = self._identity()
+
+    @property
+    def lost(self) -> bool:
+        """It was deleted, moved or replaced since."""
+        return self._known is None or self._identity() != self._known
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
