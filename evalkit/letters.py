@@ -6,7 +6,7 @@ import re
 import string
 from functools import lru_cache
 
-from evalkit.markers import marked
+from evalkit.markers import lowered, marked
 
 ALPHABET = string.ascii_uppercase
 
@@ -15,6 +15,9 @@ _DRESS = r"""(?:[\s*_"'`(\[{$:]|\\(?:text|textbf|mathbf|mathrm)\{|\b(?:option|ch
 _NO_WORD = r"(?<![AI](?=\s+(?!(?:because|since|as|for|and|or|is|was)\b)[a-z]))(?<!I(?=['’\s]))"
 _ENDS = rf"(?![\w'’]|[-.]\w){_NO_WORD}"
 _JOINS = r"\s*[*_)\]]*\s*(?:,\s*(?:or|and)?|/|&|\bor\b|\band\b)"
+
+# without any of these there is no verdict to search for, which would take long
+_VERDICTS = ("correct", "right", "choose", "chose", "pick", "select", "go with", "true")
 
 
 def chosen_letters(text: str, letters: str = ALPHABET) -> list[str]:
@@ -40,7 +43,8 @@ def chosen_letters(text: str, letters: str = ALPHABET) -> list[str]:
             return _distinct(find["letter"].findall(match["first"] + (match["more"] or "")))
     if (match := find["start"].match(text)) and len(find["line"].findall(text)) <= 1:
         return _distinct([match["first"]])
-    verdicts = list(find["verdict"].finditer(text))
+    low = lowered(text)
+    verdicts = list(find["verdict"].finditer(text)) if any(word in low for word in _VERDICTS) else []
     if verdicts:
         return _distinct([next(filter(None, verdicts[-1].groups()))])
     return _distinct([next(filter(None, match.groups())) for match in find["alone"].finditer(text)])

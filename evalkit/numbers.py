@@ -13,42 +13,51 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from evalkit.markers import marked
+from evalkit.asides import CURRENCY, Asides, stands_for_itself
+from evalkit.markers import lowered, marked
 
 DECIMAL_MARKS = (".", ",")
 _LONGEST = 400  # digits: what is longer is no answer, and would be slow to compute with
-_LOOK = 24  # characters before a number that tell its part in the sentence
+_LOOK = 24  # characters before a number that tell its sign
 _LONGEST_TEXT = 20_000  # characters searched: enough for an answer, little enough not to hold up a run
 _VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_CURRENCY = "$€£¥₹"
 _GAP = " \u00a0\u2009\u202f"
 
+_FIRST = rf"-+−–{CURRENCY}.,\d{_VULGAR}"  # a number begins with one of these
+_RAISED = "⁰¹²³⁴-⁹"
+# Text in lower case. A match is a number when its last group is simple or number: what no number begins with is taken
+# in whole runs before it, and most numbers are a few digits that nothing behind them goes on with.
 _NUMBER = re.compile(
     rf"""
-    (?=[-+−–{_CURRENCY}.,\d{_VULGAR}])
-    (?P<sign>[-+−–])? (?: [{_CURRENCY}] [{_GAP}]? (?P<late>[-−–])? )?
-    (?: (?P<grouped> [1-9]\d{{0,2}} (?P<sep>[.,'’_{_GAP}]) \d{{3}} (?:(?P=sep)\d{{3}}){{0,20}}+ (?!(?P=sep)?\d) )
-            (?P<point> (?!(?P=sep)) [.,]\d++ (?![.,]\d) )?
-      | (?P<indian> [1-9]\d? (?:,\d\d){{1,9}} ,\d{{3}} (?!,?\d) ) (?P<tail> \.\d++ (?![.,]\d) )?
-      | (?<!/) (?: (?P<whole>\d{{1,9}}+) [{_GAP}] )?
-            (?P<over>\d{{1,9}}+) / (?P<under> (?!0++(?!\d)) \d{{1,9}}+ ) (?![/.,]?\d)
-      | (?P<base>\d{{1,9}}+) (?: (?:\^|\*\*) \{{? (?P<power>\d\d?) \}}? (?!\d) | (?P<raised>[⁰¹²³⁴-⁹]{{1,2}}) )
-      | (?<!\d[.,]) (?P<plain>\d++) (?P<part> [.,]\d++ (?![.,]\d) )?
-      | (?P<listed>\d++)
-      | (?<![\d.,]) (?P<bare> [.,]\d++ ) (?![.,]\d)
-      | (?=[{_VULGAR}]) )
-    (?: [{_GAP}]? (?P<vulgar>[{_VULGAR}]) )?
-    (?: [eE] (?P<e>[-+−]?\d{{1,3}}) (?!\w)
-      | [{_GAP}]? (?:[×x*·]|\\times|\\cdot) [{_GAP}]? 10
-            (?: (?:\^|\*\*) \{{? (?P<ten>[-−]?\d{{1,3}}) \}}? | (?P<tens>[⁻⁰¹²³⁴-⁹]{{1,4}}) ) (?!\d) )?
-    (?: [{_GAP}-] (?P<scale>{"|".join(_SCALES)})s?\b )?
-    (?: [{_GAP}]? [€£¥₹] )?
-    (?P<percent> [{_GAP}]? (?:%|٪|per\ ?cent\b) )?
+    (?: [^{_FIRST}]++ | [.,](?!\d) | [-+−–](?![\d.,{CURRENCY}{_VULGAR}]) )*+
+    (?: (?P<simple>\d{{1,15}}+)
+            (?! [\d'’_/^{_VULGAR}{_RAISED}ex×·\\€£¥₹%٪p-] | [.,]\d | \*(?:[\d{_GAP}]|\*[\d{{])
+              | [{_GAP}] (?: [\d{_VULGAR}x×*·\\€£¥₹%٪] | per | hund | thou | mill | bill | trill ) )
+      | (?P<number> (?P<sign>[-+−–])? (?: [{CURRENCY}] [{_GAP}]? (?P<late>[-−–])? )?
+        (?: (?P<grouped> [1-9]\d{{0,2}} (?P<sep>[.,'’_{_GAP}]) \d{{3}} (?:(?P=sep)\d{{3}}){{0,20}}+ (?!(?P=sep)?\d) )
+                (?P<point> (?!(?P=sep)) [.,]\d++ (?![.,]\d) )?
+          | (?P<indian> [1-9]\d? (?:,\d\d){{1,9}} ,\d{{3}} (?!,?\d) ) (?P<tail> \.\d++ (?![.,]\d) )?
+          | (?<!/) (?: (?P<whole>\d{{1,9}}+) [{_GAP}] )?
+                (?P<over>\d{{1,9}}+) / (?P<under> (?!0++(?!\d)) \d{{1,9}}+ ) (?![/.,]?\d)
+          | (?P<base>\d{{1,9}}+) (?: (?:\^|\*\*) \{{? (?P<power>\d\d?) \}}? (?!\d) | (?P<raised>[{_RAISED}]{{1,2}}) )
+          | (?<!\d[.,]) (?P<plain>\d++) (?P<part> [.,]\d++ (?![.,]\d) )?
+          | (?P<listed>\d++)
+          | (?<![\d.,]) (?P<bare> [.,]\d++ ) (?![.,]\d)
+          | (?=[{_VULGAR}]) )
+        (?: [{_GAP}]? (?P<vulgar>[{_VULGAR}]) )?
+        (?: e (?P<e>[-+−]?\d{{1,3}}) (?!\w)
+          | [{_GAP}]? (?:[×x*·]|\\times|\\cdot) [{_GAP}]? 10
+                (?: (?:\^|\*\*) \{{? (?P<ten>[-−]?\d{{1,3}}) \}}? | (?P<tens>[⁻{_RAISED}]{{1,4}}) ) (?!\d) )?
+        (?: [{_GAP}-] (?P<scale>{"|".join(_SCALES)})s?\b )?
+        (?: [{_GAP}]? [€£¥₹] )?
+        (?P<percent> [{_GAP}]? (?:%|٪|per\ ?cent\b) )? )
+      | [{_FIRST}] | \Z )
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE,
 )
+_ANY_DIGIT = re.compile(rf"[\d{_VULGAR}]")
 # LaTeX that only sets the number: \frac{3}{4}, 1{,}234, 1\,234, 35\%, \$5
 _LATEX = [
     (re.compile(r"\\[dt]?frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}"), r"\1/\2"),
@@ -57,35 +66,7 @@ _LATEX = [
     (re.compile(r"\\([%$])"), r"\1"),
 ]
 
-# what stands beside a number that is no answer
-_SYMBOL = r"[+×÷·]|\\(?:times|cdot|div)\b|\b(?:plus|times|(?:multiplied|divided)\ by)\b"
-_BEFORE = re.compile(
-    rf"""(?: (?:{_SYMBOL}) [ \t]* [({_CURRENCY}]*                                              # 12 + …
-      | [\d)}}%] [ \t]* (?:[-−–/^x]|\*\*?|\bminus\b|\bover\b|\bof\b) [ \t]* [({_CURRENCY}]*     # 12 - …, 20 % of …
-      | \b(?:percent|half|third|quarter) [ ] of [ ] [{_CURRENCY}]*
-      | (?<!\\)\b[A-Za-z]+[-_]? | (?<=[\w)}}])[_^]\{{?                                         # GPT-4, log_2
-      | \b(?:step|question|exercise|example|problem|part|figure|equation|chapter) [ ]? \#?
-      | \b(?:than|instead[ ]of|not|by|from) [ ]+ [{_CURRENCY}]*
-      | \b(?:add|subtract|multipl|divid)(?:e|s|y|ed|es|ied|ies|ing|ying)? [ ]+ [{_CURRENCY}]* )$""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_AFTER = re.compile(
-    rf"""[)]*[ \t]* (?:{_SYMBOL}|[-−–/x]|\*\*?|\bminus\b|\bover\b|\bof\b) [ \t]* [({_CURRENCY}]* [-−]? \d      # … + 23
-      | (?:st|nd|rd|th)\b
-      | (?: [^.!?\n] | \.(?=\d) ){{0,200}} \?""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_MINUS_WORD = re.compile(r"(?<![\d)%] )\b(?:minus|negative) $", re.IGNORECASE)
-_LIST_MARK = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+(?=\S)", re.MULTILINE)
-_OPERAND = rf"[-−{_CURRENCY}]*\d(?:[\d.,]*\d)?"
-_OPERATION = re.compile(
-    rf"""\b(?: sum | product | difference | quotient | total | average | mean | ratio | range | add(?:ing|ed|s)?
-          | multipl(?:y|ying|ied|ies|ication) | subtract(?:ing|ed|s|ion)? | divi(?:de|ding|ded|des|sion) )\b
-    (?: \s+ (?:of|between|the|these|two|three|numbers?|up|together|both|by)\b )*+
-    \s+ {_OPERAND} (?: (?:,?\ ?\b(?:and|from|to|by|with)\b|,) \ ? {_OPERAND} )+""",
-    re.IGNORECASE | re.VERBOSE,
-)
-
+_MINUS_WORD = re.compile(r"(?<![\d)%] )\b(?:minus|negative) $")
 
 _UNITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 _TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
@@ -95,11 +76,12 @@ _UNDER_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_UNITS[1:])}))?|{'|'
 _UNDER_1000 = rf"(?:(?:{'|'.join(_UNITS[1:])}) hundred\b(?:(?: and)? {_UNDER_100})?|{_UNDER_100})"
 _WORDS = re.compile(
     rf"\b(?P<minus>(?:minus|negative) )?"
-    rf"(?P<number>{_UNDER_1000}(?: (?:thousand|million|billion|trillion)\b(?:,? (?:and )?{_UNDER_1000})?)*)",
-    re.IGNORECASE,
+    rf"(?P<number>{_UNDER_1000}(?: (?:thousand|million|billion|trillion)\b(?:,? (?:and )?{_UNDER_1000})?)*)"
 )
-_BEFORE_ONE = re.compile(r"(?:^|= ?|: ?|\b(?:is|has|have|had|only|exactly|just|equals) )[*_]*$", re.IGNORECASE)
-_AFTER_ONE = re.compile(r"(?! (?:of|that|who|which|another|more|can|could|should|must)\b)", re.IGNORECASE)
+_ANY_WORD = re.compile("|".join(_SMALL))
+_LONGEST_SIGN = len("negative ")
+_BEFORE_ONE = re.compile(r"(?:^|= ?|: ?|\b(?:is|has|have|had|only|exactly|just|equals) )[*_]*$")
+_AFTER_ONE = re.compile(r"(?! (?:of|that|who|which|another|more|can|could|should|must)\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +105,16 @@ class Number:
 
     def to_json(self) -> int | float:
         """An int when it is whole and exact as a JSON number everywhere, else the nearest float."""
-        whole = self.value.denominator == 1 and abs(self.value) < 2**53
-        return int(self.value) if whole else float(self.value)
+        whole = self.value.denominator == 1 and -(2**53) < self.value.numerator < 2**53
+        return self.value.numerator if whole else float(self.value)
 
     def close_to(self, target: Number, *, abs_tol: float = 0.0, rel_tol: float = 0.0) -> bool:
         """Whether it lies within ``max(abs_tol, rel_tol·|target|)`` of the target.
 
         A percentage is also read as its hundredth where the other side is not one: 35 % is near 35 and near 0.35.
         """
+        if self.percent == target.percent and not abs_tol and not rel_tol:
+            return self.value == target.value
         mine, other = {self.value}, {target.value}
         if self.percent != target.percent:
             for number, readings in ((self, mine), (target, other)):
@@ -154,7 +138,7 @@ def read_number(text: str, decimal: str = ".") -> Number | None:
     Number or None
     """
     text = text.strip()
-    found = list(_numbers(text, decimal))
+    found = list(_numbers(lowered(text), decimal))
     return found[0] if len(found) == 1 and (found[0].start, found[0].end) == (0, len(text)) else None
 
 
@@ -171,7 +155,12 @@ def find_numbers(text: str, decimal: str = ".") -> list[Number]:
     -------
     list of Number
     """
-    return list(_numbers(_plain(text[:_LONGEST_TEXT]), decimal))
+    return list(each_number(text, decimal))
+
+
+def each_number(text: str, decimal: str = ".") -> Iterator[Number]:
+    """The same as ``find_numbers``, one after the other: a caller who has enough of them stops."""
+    return _numbers(lowered(_plain(text[:_LONGEST_TEXT])), decimal)
 
 
 def final_number(text: str, decimal: str = ".") -> Number | None:
@@ -194,16 +183,13 @@ def final_number(text: str, decimal: str = ".") -> Number | None:
         None: there is no number in the text.
     """
     text = _plain(text[-_LONGEST_TEXT:])
+    if not _ANY_DIGIT.search(text):
+        return number_in_words(text)
     for piece in marked(text):
-        numbers = list(_numbers(piece, decimal))
-        if numbers:
-            return next((number for number in numbers if _stands_for_itself(number, piece)), numbers[0])
-    numbers = list(_numbers(text, decimal))
-    aside = [*_list_marks(text), *(match.span() for match in _OPERATION.finditer(text))]
-    for number in reversed(numbers):
-        if _stands_for_itself(number, text) and not any(start <= number.start < end for start, end in aside):
+        number = _first_that_stands(lowered(piece), decimal)
+        if number is not None:
             return number
-    return numbers[-1] if numbers else number_in_words(text)
+    return _last_that_stands(lowered(text), decimal) or number_in_words(text)
 
 
 def number_in_words(text: str) -> Number | None:
@@ -219,15 +205,19 @@ def number_in_words(text: str) -> Number | None:
     -------
     Number or None
     """
+    low = lowered(text)
+    first = _ANY_WORD.search(low)
+    if first is None:
+        return None
     last = None
-    for match in _WORDS.finditer(text):
-        before = text[max(0, match.start() - _LOOK) : match.start()].lstrip()
-        if match["number"].lower() != "one" or (_BEFORE_ONE.search(before) and _AFTER_ONE.match(text, match.end())):
+    for match in _WORDS.finditer(low, max(0, first.start() - _LONGEST_SIGN)):
+        before = low[max(0, match.start() - _LOOK) : match.start()].lstrip()
+        if match["number"] != "one" or (_BEFORE_ONE.search(before) and _AFTER_ONE.match(low, match.end())):
             last = match
     if last is None:
         return None
     total = current = 0
-    for word in re.findall(r"[a-z]+", last["number"].lower()):
+    for word in re.findall(r"[a-z]+", text[slice(*last.span("number"))].lower()):
         if word == "hundred":
             current *= 100
         elif word in _SCALES:
@@ -238,61 +228,115 @@ def number_in_words(text: str) -> Number | None:
     return Number(Fraction(-value if last["minus"] else value), False, last.start(), last.end())
 
 
-def _numbers(text: str, decimal: str) -> Iterator[Number]:
-    for match in _NUMBER.finditer(text):
-        if 0 < match.end() - match.start() <= _LONGEST:
+def _first_that_stands(text: str, decimal: str) -> Number | None:
+    """The first number of a text that stands for itself, else the first."""
+    first = None
+    for number in _numbers(text, decimal):
+        if stands_for_itself(text, number.start, number.end):
+            return number
+        first = first or number
+    return first
+
+
+def _last_that_stands(text: str, decimal: str) -> Number | None:
+    """The last number of a text that stands for itself and is not said by the way, else the last."""
+    last, asides = None, Asides(text)
+    for match in reversed(list(_matches(text))):
+        start, end = _place(match)
+        stands = stands_for_itself(text, start, end) and not asides.hold(start)
+        if stands or last is None:  # what a number is worth takes longest to find out
             number = _value(match, decimal)
-            if number is not None:
-                yield number
+            if stands and number is not None:
+                return number
+            last = last or number
+    return last
+
+
+def _numbers(text: str, decimal: str) -> Iterator[Number]:
+    for match in _matches(text):
+        number = _value(match, decimal)
+        if number is not None:
+            yield number
+
+
+def _matches(text: str) -> Iterator[re.Match[str]]:
+    for match in _NUMBER.finditer(text):
+        kind = match.lastgroup
+        if kind == "simple" or (kind == "number" and len(match["number"]) <= _LONGEST):
+            yield match
 
 
 def _plain(text: str) -> str:
     """A text whose numbers are not cut up by LaTeX spacing, grouping and fractions."""
+    if "\\" not in text and "{,}" not in text:
+        return text
     for pattern, instead in _LATEX:
         text = pattern.sub(instead, text)
     return text
 
 
+def _place(match: re.Match[str]) -> tuple[int, int]:
+    """Where a number stands: without its sign when that is none of its own."""
+    start, end = match.span(match.lastgroup or 0)
+    if match.lastgroup == "simple":
+        return start, end
+    joined = match["sign"] and _joins(match.string[max(0, start - _LOOK) : start])
+    return (start + 1 if joined else start), end
+
+
 def _value(match: re.Match[str], decimal: str) -> Number | None:
-    part = match.groupdict()
-    text, start = match.string, match.start()
-    negative = (part["sign"] or part["late"] or "+") in "-−–"
-    if part["sign"] and _joins(text[max(0, start - _LOOK) : start]):
-        start, negative = start + 1, False
-    elif not negative:
-        before = text[max(0, start - _LOOK) : start]
-        negative = before.endswith(" ") and _MINUS_WORD.search(before) is not None
-    value = _magnitude(part, decimal)
+    start, end = _place(match)
+    if match.lastgroup == "simple":
+        whole = int(match["simple"])
+        return Number(Fraction(-whole if _said_minus(match.string, start) else whole), False, start, end)
+    value = _magnitude(match, decimal)
     try:
         float(value)
     except OverflowError:
         return None
-    return Number(-value if negative else value, bool(part["percent"]), start, match.end())
+    return Number(-value if _negative(match, start) else value, bool(match["percent"]), start, end)
 
 
-def _magnitude(part: dict[str, str | None], decimal: str) -> Fraction:
-    if part["over"] and part["under"]:
-        value = Fraction(int(part["over"]), int(part["under"])) + int(part["whole"] or 0)
-    elif part["base"]:
-        value = Fraction(int(part["base"])) ** int(part["power"] or (part["raised"] or "").translate(_SUPERSCRIPTS))
+def _negative(match: re.Match[str], start: int) -> bool:
+    if match["sign"] and start > match.start("sign"):
+        return False
+    sign = match["sign"] or match["late"]
+    return (sign or "+") in "-−–" or _said_minus(match.string, start)
+
+
+def _said_minus(text: str, start: int) -> bool:
+    # two letters tell most words from these
+    if text[start - 3 : start] not in ("us ", "ve "):
+        return False
+    return _MINUS_WORD.search(text[max(0, start - _LOOK) : start]) is not None
+
+
+def _magnitude(match: re.Match[str], decimal: str) -> Fraction:
+    if match["over"] and match["under"]:
+        value = Fraction(int(match["over"]), int(match["under"])) + int(match["whole"] or 0)
+    elif match["base"]:
+        value = Fraction(int(match["base"])) ** int(match["power"] or (match["raised"] or "").translate(_SUPERSCRIPTS))
     else:
-        value = Fraction(_digits(part, decimal))
-    if part["vulgar"]:
-        value += Fraction(unicodedata.numeric(part["vulgar"])).limit_denominator(10)
-    exponent = part["e"] or part["ten"] or (part["tens"] or "").translate(_SUPERSCRIPTS)
+        value = _written(match, decimal)
+    if match["vulgar"]:
+        value += Fraction(unicodedata.numeric(match["vulgar"])).limit_denominator(10)
+    exponent = match["e"] or match["ten"] or (match["tens"] or "").translate(_SUPERSCRIPTS)
     if exponent.lstrip("-+−"):
         value *= Fraction(10) ** int(exponent.replace("−", "-"))
-    return value * _SCALES[part["scale"].lower()] if part["scale"] else value
+    return value * _SCALES[match["scale"]] if match["scale"] else value
 
 
-def _digits(part: dict[str, str | None], decimal: str) -> str:
-    """The digits with ``.`` as decimal mark and without grouping."""
-    whole = part["grouped"] or part["indian"] or part["plain"] or part["listed"] or "0"
-    fraction = part["point"] or part["tail"] or part["part"] or part["bare"] or ""
-    if part["grouped"] and part["sep"] == decimal and not fraction and whole.count(decimal) == 1:
-        return whole.replace(",", ".")
-    digits = re.sub(r"\D", "", whole)
-    return f"{digits}.{fraction[1:] or '0'}"
+def _written(match: re.Match[str], decimal: str) -> Fraction:
+    """What the digits say, grouped or not, with or without a decimal mark."""
+    whole = match["plain"] or match["grouped"] or match["indian"] or match["listed"] or "0"
+    fraction = match["part"] or match["point"] or match["tail"] or match["bare"] or ""
+    if match["grouped"] and match["sep"] == decimal and not fraction and whole.count(decimal) == 1:
+        at = whole.index(decimal)
+        whole, fraction = whole[:at], whole[at:]
+    if not whole.isdecimal():
+        whole = re.sub(r"\D", "", whole)
+    decimals = len(fraction) - 1
+    return Fraction(int(whole + fraction[1:]), 10**decimals) if decimals > 0 else Fraction(int(whole))
 
 
 def _joins(before: str) -> bool:
@@ -301,14 +345,3 @@ def _joins(before: str) -> bool:
         return True
     left = before.rstrip(" \t")[-1:]
     return left.isdigit() or (left != "" and left in ")]}%")
-
-
-def _stands_for_itself(number: Number, text: str) -> bool:
-    before = text[max(0, number.start - _LOOK) : number.start]
-    return not (_BEFORE.search(before) or _AFTER.match(text, number.end))
-
-
-def _list_marks(text: str) -> Iterator[tuple[int, int]]:
-    """Where the numbers of a list stand: at a line's start, with a neighbour one lower or one higher."""
-    marks = {int(match[1]): match.span(1) for match in _LIST_MARK.finditer(text)}
-    return (span for number, span in marks.items() if number - 1 in marks or number + 1 in marks)

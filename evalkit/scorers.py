@@ -33,6 +33,8 @@ __all__ = [
     "validate",
 ]
 
+_NO_DEFAULT = "true and false have no scorer of their own: name one, such as json"
+
 
 def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], None]:
     """A check of single turns, for ``datasets.check`` and ``datasets.read``.
@@ -51,7 +53,10 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
         default = ScorerSpec(default)
 
     def check(turn: Turn) -> None:
-        problem = _problem(turn, default)
+        if turn.target is None and turn.scorer is None:
+            return
+        spec = turn.scorer or default or default_for(turn.target)
+        problem = Problem("target", _NO_DEFAULT) if spec is None else _problem(spec, turn.target)
         if problem is not None:
             raise DatasetError(problem.text, field=problem.field)
 
@@ -99,11 +104,13 @@ def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None =
     if turn.target is None:
         return None
     spec = turn.scorer or default or default_for(turn.target)
-    name = spec.name if spec else "none"
+    if spec is None:
+        return Score("none", None, _NO_DEFAULT)
+    name = spec.name
     try:
-        problem = _problem(turn, default)
-        if spec is None or problem is not None:
-            return Score(name, None, problem.text if problem else None)
+        problem = _problem(spec, turn.target)
+        if problem is not None:
+            return Score(name, None, problem.text)
         verdict = find(name).judge(_answer(said), turn.target, **spec.options)
     except Exception as error:  # one odd answer must not end a run of thousands
         return Score(name, None, f"the scorer failed: {type(error).__name__}: {error}")
@@ -111,23 +118,24 @@ def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None =
     return Score(name, value, verdict.reason, verdict.extracted)
 
 
-def _problem(turn: Turn, default: ScorerSpec | None) -> Problem | None:
-    if turn.target is None and turn.scorer is None:
-        return None
-    spec = turn.scorer or default or default_for(turn.target)
-    if spec is None:
-        return Problem("target", "true and false have no scorer of their own: name one, such as json")
+def _problem(spec: ScorerSpec, target: Any) -> Problem | None:
     try:
         validate(spec)
     except SettingsError as error:
         return Problem("scorer", str(error))
-    if turn.target is None:
+    if target is None:
         return Problem("target", f"there is none, and the scorer {spec.name} needs one to compare with")
     scorer = find(spec.name)
-    return scorer.check(turn.target, **{**scorer.options, **spec.options})
+    return scorer.check(target, **({**scorer.options, **spec.options} if spec.options else scorer.options))
 
 
 def _answer(said: TurnRecord | Answer) -> Answer:
+    """The answer as scorers see it; the one that came, when nothing is to be changed in it."""
     if isinstance(said, TurnRecord):
-        said = replace(said.answer or Answer(), tool_calls=said.tool_calls)
-    return replace(said, text=without_scratch(said.text or said.refusal or ""))
+        answer, calls = said.answer or Answer(), said.tool_calls
+    else:
+        answer, calls = said, said.tool_calls
+    text = without_scratch(answer.text or answer.refusal or "")
+    if text is answer.text and len(calls) == len(answer.tool_calls):  # a record's calls are the answer's and earlier
+        return answer
+    return replace(answer, text=text, tool_calls=calls)

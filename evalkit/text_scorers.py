@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from evalkit.letters import ALPHABET, chosen_letters
-from evalkit.numbers import DECIMAL_MARKS, Number, final_number, find_numbers, read_number
+from evalkit.numbers import DECIMAL_MARKS, Number, each_number, final_number, read_number
 from evalkit.record import Answer
 from evalkit.scorer import Problem, Verdict, cut, is_number, register, shown
 
 NUMBER_CHOICES = ("final", "first", "any")
 _QUOTES = str.maketrans("‘’‚“”„", "'''\"\"\"")
 _DECIMAL = re.compile(r"\d[.,]\d")
+_SHORT = 200  # characters of a target or a pattern that is worth remembering
 _ENDS = " .,;:!?\"'`*_()[]"
 # scripts written without blanks between words, or with endings that join the word: no boundary to look for
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -23,12 +27,16 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u
 
 def folded(text: str, case_sensitive: bool = False) -> str:
     """Text as scorers compare it: NFKC, plain quotes, blanks in a row as one, in one case unless told otherwise."""
-    text = " ".join(unicodedata.normalize("NFKC", text).translate(_QUOTES).split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    text = " ".join(text.split())
     return text if case_sensitive else text.casefold()
 
 
 def text_target(target: Any, **_options: Any) -> Problem | None:
     """Whether a target is text, a number, or a list of those."""
+    if isinstance(target, str) and target.strip():
+        return None
     wanted = target if isinstance(target, list) else [target]
     if wanted and all(is_number(part) or (isinstance(part, str) and part.strip()) for part in wanted):
         return None
@@ -69,12 +77,24 @@ def _regex_check(target: Any, *, pattern: str) -> Problem | None:
         return Problem(
             "target", f"the target is {shown(target)}: the scorer regex needs a pattern, here or as its option"
         )
-    try:
-        _search(pattern or target, "")
-    except ValueError as error:
-        why = str(error).partition("\n")[0].removeprefix("Invalid regular expression: ")
+    why = _why_unusable(pattern or target)
+    if why is not None:
         hint = " (RE2 syntax: no look-around, no back-references)"
         return Problem(field, f"the pattern {pattern or target!r} cannot be used: {why}{hint}")
+    return None
+
+
+def _why_unusable(pattern: str) -> str | None:
+    return _fault_of(pattern) if len(pattern) <= _SHORT else _fault_of.__wrapped__(pattern)
+
+
+@lru_cache(maxsize=1024)
+def _fault_of(pattern: str) -> str | None:
+    """What is wrong with a pattern; None: nothing."""
+    try:
+        _search(pattern, "")
+    except ValueError as error:
+        return str(error).partition("\n")[0].removeprefix("Invalid regular expression: ")
     return None
 
 
@@ -120,17 +140,22 @@ def number(
     ``,`` or ``.`` before three digits is taken for.
     """
     wanted = _target_number(target, decimal)
-    if which == "final":
-        final = final_number(answer.text, decimal)
-        found = [] if final is None else [final]
-    else:
-        found = find_numbers(answer.text, decimal)[: 1 if which == "first" else None]
-    if not found or wanted is None:
-        return Verdict(0, "no number in the answer")
-    for candidate in found:
-        if candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol):
+    last = None
+    for candidate in _candidates(answer.text, which, decimal):
+        if wanted and candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol):
             return Verdict(1, extracted=candidate.to_json())
-    return Verdict(0, f"the {which} number is {found[-1].to_json()}, not {target}", found[-1].to_json())
+        last = candidate
+    if last is None or wanted is None:
+        return Verdict(0, "no number in the answer")
+    return Verdict(0, f"the {which} number is {last.to_json()}, not {target}", last.to_json())
+
+
+def _candidates(text: str, which: str, decimal: str) -> Iterable[Number]:
+    if which == "final":
+        final = final_number(text, decimal)
+        return () if final is None else (final,)
+    found = each_number(text, decimal)
+    return islice(found, 1) if which == "first" else found
 
 
 def _choice_check(target: Any, *, letters: str) -> Problem | None:
@@ -182,7 +207,9 @@ def _splits(text: str, at: int) -> bool:
     left, right = text[max(0, at - 1) : at], text[at : at + 1]
     if left.isalnum() and right.isalnum():
         return not (_UNSPACED.match(left) or _UNSPACED.match(right))
-    return any(_DECIMAL.match(text[max(0, start) : start + 3]) for start in (at - 1, at - 2))
+    if right in DECIMAL_MARKS:
+        return at > 0 and _DECIMAL.match(text, at - 1) is not None
+    return left in DECIMAL_MARKS and at > 1 and _DECIMAL.match(text, at - 2) is not None
 
 
 def _search(pattern: str, text: str) -> str | None:
@@ -206,5 +233,13 @@ def _search(pattern: str, text: str) -> str | None:
 
 def _target_number(target: Any, decimal: str) -> Number | None:
     if isinstance(target, str):
+        return _read_target(target, decimal) if len(target) <= _SHORT else read_number(target, decimal)
+    return _read_target(target, decimal) if is_number(target) else None
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _read_target(target: float | str, decimal: str) -> Number | None:
+    """A target is read when it is checked and when it is compared with, and often for many answers."""
+    if isinstance(target, str):
         return read_number(target, decimal)
-    return Number(Fraction(repr(target))) if is_number(target) and math.isfinite(target) else None
+    return Number(Fraction(repr(target))) if math.isfinite(target) else None

@@ -14,7 +14,7 @@ PACKAGE = Path(evalkit.__file__).parent
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
 LAYERS = [
     [{"errors"}, {"conversation"}],
-    [{"record"}, {"stats"}, {"numbers", "markers"}],
+    [{"record"}, {"stats"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"datasets", "lines", "rows", "shapes", "sheets"},

@@ -1,8 +1,12 @@
 """Marks of an answer."""
 
+import re
+import string
+import sys
+
 import pytest
 
-from evalkit.markers import marked, without_scratch
+from evalkit.markers import lowered, marked, without_scratch
 
 
 @pytest.mark.parametrize(
@@ -16,6 +20,8 @@ from evalkit.markers import marked, without_scratch
         ("answer is 3\n#### 4\n\\boxed{5}", ["5", "4", "3"]),
         ("The answers are many", []),
         ("An answer is neither 1 nor 2", []),
+        ("THE ANSWER IS 5", ["5"]),
+        ("Die Anſwer: 5", ["5"]),
     ],
 )
 def test_pieces_come_surest_first(text, pieces):
@@ -29,8 +35,20 @@ def test_pieces_come_surest_first(text, pieces):
         (" <thinking>7</thinking>35", "35"),
         ("<think>never ends 35", ""),
         ("35 <think>late</think>", "35 <think>late</think>"),
+        ("<think>a <thinking> b</THINK> 3 </think> 4", " 3 </think> 4"),
         ("", ""),
     ],
 )
 def test_reasoning_in_front_does_not_count(text, rest):
     assert without_scratch(text) == rest
+
+
+def test_small_letters_find_what_patterns_without_case_find_in_the_text():
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, sys.maxunicode + 1)]))
+    low = lowered(every)
+    assert len(low) == len(every)
+    for letter in string.ascii_lowercase:
+        found = [match.start() for match in re.finditer(letter, every, re.IGNORECASE)]
+        assert found == [match.start() for match in re.finditer(letter, low)], letter
+    for kind in (r"\d", r"\w", r"\s"):
+        assert [m.start() for m in re.finditer(kind, every)] == [m.start() for m in re.finditer(kind, low)], kind

@@ -1,0 +1,113 @@
+"""Numbers said by the way: operands, list numbers, ordinals, parts of names, and what a question asks.
+
+All of it reads text in lower case (``markers.lowered``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+
+CURRENCY = "$€£¥₹"
+_LOOK = 24  # characters before a number that tell its part in the sentence
+_ASKED = 200  # characters from a number to the question mark of its sentence
+
+
+def _mirrored(words: str) -> str:
+    return "|".join(word[::-1].replace(" ", r"\ ") for word in words.split("|"))
+
+
+# What stands beside a number that is no answer. What stands before it is read from right to left, in a mirrored text:
+# so there is one place where a match can begin, and not one for every character.
+_SYMBOL = r"[+×÷·]|\\(?:times|cdot|div)\b|\b(?:plus|times|(?:multiplied|divided)\ by)\b"
+_LOBMYS = rf"[+×÷·]|\b(?:{_mirrored('times|cdot|div')})\\|\b(?:{_mirrored('plus|times|multiplied by|divided by')})\b"
+_BEFORE = re.compile(
+    rf"""\n? (?: [({CURRENCY}]* [ \t]* (?:{_LOBMYS})                                         # 12 + …
+      | [({CURRENCY}]* [ \t]* (?:[-−–/^x]|\*\*?|\b(?:{_mirrored("minus|over|of")})\b) [ \t]* [\d)}}%]   # 20 % of …
+      | [{CURRENCY}]* [ ] fo [ ] (?:{_mirrored("percent|half|third|quarter")})\b
+      | [-_]? [a-z]+ \b(?!\\) | \{{? [_^] (?=[\w)}}])                                          # GPT-4, log_2
+      | \#? [ ]? (?:{_mirrored("step|question|exercise|example|problem|part|figure|equation|chapter")})\b
+      | [{CURRENCY}]* [ ]+ (?:{_mirrored("than|instead of|not|by|from")})\b
+      | [{CURRENCY}]* [ ]+ (?:{_mirrored("e|s|y|ed|es|ied|ies|ing|ying")})?
+            (?:{_mirrored("add|subtract|multipl|divid")})\b )""",
+    re.VERBOSE,
+)
+_AFTER = re.compile(
+    rf"""[)]*[ \t]* (?:{_SYMBOL}|[-−–/x]|\*\*?|\bminus\b|\bover\b|\bof\b) [ \t]* [({CURRENCY}]* [-−]? \d      # … + 23
+      | (?:st|nd|rd|th)\b""",
+    re.VERBOSE,
+)
+_QUESTION = re.compile(rf"(?: [^.!?\n] | \.(?=\d) ){{0,{_ASKED}}} \?", re.VERBOSE)
+
+_LIST_MARK = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+(?=\S)", re.MULTILINE)
+_LIST_MARK_BEFORE, _LIST_MARK_REST = re.compile(r"[ \t]*\d{0,2}"), re.compile(r"\d{1,3}[.)][ \t]")
+
+_SIGNS = rf"[-−{CURRENCY}]"
+_OPERAND = rf"{_SIGNS}*\d(?:[\d.,]*\d)?"
+_JOINT = r"(?:,?\ ?\b(?:and|from|to|by|with)\b|,)\ ?"
+_OPERATION = re.compile(
+    rf"""\b(?: sum | product | difference | quotient | total | average | mean | ratio | range | add(?:ing|ed|s)?
+          | multipl(?:y|ying|ied|ies|ication) | subtract(?:ing|ed|s|ion)? | divi(?:de|ding|ded|des|sion) )\b
+    (?: \s+ (?:of|between|the|these|two|three|numbers?|up|together|both|by)\b )*+
+    \s+ {_OPERAND} (?: {_JOINT} {_OPERAND} )+""",
+    re.VERBOSE,
+)
+# Every operand has a joint before it (mirrored) or behind it: a look at both spares most texts the search above.
+_OPERAND_BEFORE = re.compile(
+    rf"{_SIGNS}{{{_LOOK}}}|{_SIGNS}*(?:[\d.,]|\ ?(?:,|\b(?:{_mirrored('and|from|to|by|with')})\b\ ?,?)\d)"
+)
+_OPERAND_BEHIND = re.compile(rf"{_SIGNS}*[\d.,]*{_JOINT}{_SIGNS}*\d")
+
+
+def stands_for_itself(text: str, start: int, end: int) -> bool:
+    """Whether neither side of the number at this place makes it an operand, an ordinal, a name or a question.
+
+    Parameters
+    ----------
+    text : str
+        In lower case.
+    start, end : int
+        Where the number stands.
+
+    Returns
+    -------
+    bool
+    """
+    if _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]) or _AFTER.match(text, end):
+        return False
+    return text.find("?", end, end + _ASKED + 1) < 0 or not _QUESTION.match(text, end)
+
+
+class Asides:
+    """The places of a text where numbers are list numbers, or operands in words ("the sum of 12 and 23").
+
+    Parameters
+    ----------
+    text : str
+        In lower case.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def hold(self, start: int) -> bool:
+        """Whether the number that begins here is one of those."""
+        before = self._text[max(0, start - _LOOK) : start][::-1]
+        near_operands = _OPERAND_BEFORE.match(before) or _OPERAND_BEHIND.match(self._text, start)
+        if near_operands or (_LIST_MARK_REST.match(self._text, start) and self._begins_a_line(start)):
+            return any(first <= start < end for first, end in self._spans)
+        return False
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        return [*_list_marks(self._text), *(match.span() for match in _OPERATION.finditer(self._text))]
+
+    def _begins_a_line(self, start: int) -> bool:
+        return _LIST_MARK_BEFORE.fullmatch(self._text, self._text.rfind("\n", 0, start) + 1, start) is not None
+
+
+def _list_marks(text: str) -> Iterator[tuple[int, int]]:
+    """Where the numbers of a list stand: at a line's start, with a neighbour one lower or one higher."""
+    marks = {int(match[1]): match.span(1) for match in _LIST_MARK.finditer(text)}
+    return (span for number, span in marks.items() if number - 1 in marks or number + 1 in marks)
