@@ -12,11 +12,10 @@ from typing import Any, Protocol
 from evalkit import wire
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.pacing import Pacer, Retry
-from evalkit.record import Answer, Attempt, Failure, TurnRecord
+from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Permit, Retry
+from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage
 
 NO_RESULT = "(no result)"
-CHARACTERS_A_TOKEN = 4  # for the token budget alone, until the server has counted
 
 
 Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
@@ -108,10 +107,12 @@ class Asker:
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
 
-    def _settle(self, permit: list[float] | None, attempt: Attempt) -> None:
-        usage = attempt.usage
-        if usage is not None and usage.prompt_tokens is not None and usage.output_tokens is not None:
-            self.pacer.settle(permit, usage.prompt_tokens + usage.output_tokens)
+    def _settle(self, permit: Permit | None, attempt: Attempt) -> None:
+        if permit is None:
+            return
+        usage, answer = attempt.usage or Usage(), attempt.answer or Answer()
+        characters = None if attempt.failure else len(answer.text) + len(answer.reasoning)
+        self.pacer.settle(permit, usage.prompt_tokens, usage.output_tokens, characters)
 
 
 @dataclass(frozen=True, slots=True)

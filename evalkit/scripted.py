@@ -33,7 +33,7 @@ import orjson
 
 from evalkit import scripted_faults, scripted_openai, scripted_taskingai
 from evalkit.errors import SettingsError
-from evalkit.scripted_connection import Clock, Connection
+from evalkit.scripted_connection import Clock, Connection, Slots
 from evalkit.scripted_http import Piece, Reply, Request
 from evalkit.scripted_script import PROFILES, Arithmetic, Call, Calling, Fault, Law, Script, echo
 from evalkit.scripted_stats import Entry, Stats
@@ -78,12 +78,14 @@ class ScriptedServer:
     Raises
     ------
     SettingsError
-        An unknown profile or fault, or options a fault does not have.
+        An unknown profile or fault, options a fault does not have, or no slot at all.
     """
 
     def __init__(self, script: Script, port: int = 0) -> None:
         if script.profile not in PROFILES:
             raise SettingsError(f"the profile {script.profile!r} is not known: use one of {', '.join(PROFILES)}")
+        if script.law.slots is not None and script.law.slots < 1:
+            raise SettingsError(f"a server with {script.law.slots} slots would never answer: give it 1 or more")
         own = scripted_taskingai.FAULTS if script.profile == "taskingai" else {}
         self._faults = scripted_faults.bind(script.faults, own)
         self._script, self.port = script, port
@@ -91,6 +93,7 @@ class ScriptedServer:
         self._stats = Stats()
         self._number = 0
         self._peers: set[Connection] = set()
+        self._slots = Slots(script.law.slots)
 
     @property
     def base_url(self) -> str:
@@ -123,7 +126,7 @@ class ScriptedServer:
         return self._stats.to_json(log)
 
     def _connection(self) -> Connection:
-        return Connection(self._respond, self._clock, self._stats, self._peers)
+        return Connection(self._respond, self._clock, self._stats, self._peers, self._slots)
 
     def _respond(self, request: Request) -> tuple[Reply, Entry | None, int]:
         if request.path == "/stats":
@@ -314,6 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--itl-ms", type=float, default=0.0, help="time between tokens, ms")
     parser.add_argument("--tokens", type=int, default=20, help="tokens of the default answer")
     parser.add_argument("--jitter", type=float, default=0.0, help="spread of the log of both times; 0: none")
+    parser.add_argument("--slots", type=int, help="requests answered at once; more wait (default: no end of them)")
     parser.add_argument("--seed", type=int, default=0, help="of jitter, faults and wrong answers")
     parser.add_argument("--answer", choices=("tokens", "echo", "arithmetic", "calling"), default="tokens")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of wrong answers, with --answer arithmetic")
@@ -327,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         script = Script(
             profile=given.profile,
-            law=Law(given.ttft_ms, given.itl_ms, given.tokens, given.jitter, given.seed),
+            law=Law(given.ttft_ms, given.itl_ms, given.tokens, given.jitter, given.seed, given.slots),
             answer=answers[given.answer],
             faults=[_fault(text, given.seed) for text in given.fault],
             key=os.environ.get(given.key_env) if given.key_env else None,

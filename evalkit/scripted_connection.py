@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -77,11 +78,56 @@ class Clock:
             self._arm()
 
 
+class Slots:
+    """How many requests are answered at once; the others wait, first come, first served.
+
+    Parameters
+    ----------
+    count : int or None
+        None: there is no end of them.
+    """
+
+    def __init__(self, count: int | None) -> None:
+        self._free = count
+        self._queue: deque[tuple[Exchange, Callable[[], None]]] = deque()
+
+    def take(self, exchange: Exchange, begin: Callable[[], None]) -> bool:
+        """Whether there is a slot now; else ``begin`` is called as soon as there is one."""
+        if self._free is None:
+            return True
+        if not self._free:
+            exchange.waits = True
+            self._queue.append((exchange, begin))
+            return False
+        self._free -= 1
+        return True
+
+    def give_back(self, exchange: Exchange, free_ns: int) -> None:
+        """The exchange has come to its end; its slot is free since ``free_ns``."""
+        if self._free is None:
+            return
+        if exchange.waits:  # its client left before it had one; it is passed over when its turn comes
+            exchange.waits = False
+            return
+        while self._queue:
+            following, begin = self._queue.popleft()
+            if following.waits:
+                following.waits = False
+                # counted from when the slot was due to be free: late writes do not make the server slower than its law
+                following.begin(max(free_ns, following.request.received_ns))
+                asyncio.get_running_loop().call_soon(begin)
+                return
+        self._free += 1
+
+
 class Exchange:
     """A reply under way: what of it is due, and what of it has been written."""
 
     def __init__(self, request: Request, reply: Reply, entry: Entry | None, prompt: int) -> None:
         self.request, self.reply, self.entry, self.prompt = request, reply, entry, prompt
+        self.waits = False  # for a slot
+        self.slotted = entry is not None and reply.status == 200
+        self.last_due_ns = request.received_ns
         self._head = reply.head()
         self._pieces: Iterator[Piece] = iter(() if request.method == "HEAD" else reply.pieces)
         self._next = next(self._pieces, None)
@@ -91,12 +137,18 @@ class Exchange:
     def due_ns(self) -> int | None:
         """When the next bytes are due; None: all have been taken."""
         if self._head:
-            return self.request.received_ns + self._head_at
-        return None if self._next is None else self.request.received_ns + self._next.at
+            return self._begun_ns + self._head_at
+        return None if self._next is None else self._begun_ns + self._next.at
+
+    def begin(self, begun_ns: int) -> None:
+        """It has a slot: its times count from now on."""
+        self._begun_ns = begun_ns
+        if self.entry is not None:
+            self.entry.begun_ns = begun_ns
 
     def take(self, now_ns: int) -> tuple[bytes, int | None]:
         """Bytes due by now, at most a batch, and when the first token or body among them was due."""
-        elapsed, out = now_ns - self.request.received_ns, []
+        elapsed, out = now_ns - self._begun_ns, []
         told_at: int | None = None
         if self._head and self._head_at <= elapsed:
             out.append(self._head)
@@ -105,6 +157,7 @@ class Exchange:
         if not self._head:
             while piece is not None and piece.at <= elapsed and len(out) < _BATCH:
                 out.append(wire(piece))
+                self.last_due_ns = self._begun_ns + piece.at
                 if told_at is None and piece.kind in ("token", "body"):
                     told_at = piece.at
                 piece = next(self._pieces, None)
@@ -120,7 +173,7 @@ class Exchange:
         entry.late_ns = max(entry.late_ns, now_ns - due_ns)
         if told_at is not None:
             if entry.last_ns is None:
-                entry.due_ns = self.request.received_ns + told_at
+                entry.due_ns = self._begun_ns + told_at
                 entry.first_ns = now_ns if self.reply.streamed else None
             entry.last_ns = now_ns
         if self.due_ns is None and self.reply.complete:
@@ -140,6 +193,7 @@ class Connection(asyncio.Protocol):
     stats : Stats
     peers : set
         Where it enters itself while it is open.
+    slots : Slots
     """
 
     def __init__(
@@ -148,8 +202,10 @@ class Connection(asyncio.Protocol):
         clock: Clock,
         stats: Stats,
         peers: set[Connection],
+        slots: Slots,
     ) -> None:
         self._respond, self._clock, self._stats, self._peers = respond, clock, stats, peers
+        self._slots = slots
         self._reader = RequestReader()
         self._exchange: Exchange | None = None
         self._open = self._armed = self._paused = self._continued = False
@@ -225,7 +281,10 @@ class Connection(asyncio.Protocol):
         if not request.keep_alive and reply.ending == "keep":
             reply.headers["connection"] = "close"
             reply.ending = "close"
-        self._exchange = Exchange(request, reply, entry, prompt)
+        exchange = self._exchange = Exchange(request, reply, entry, prompt)
+        if exchange.slotted and not self._slots.take(exchange, self._advance):
+            return
+        exchange.begin(request.received_ns)
         self._pump()
 
     def _advance(self) -> None:
@@ -243,7 +302,7 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         """Write what is due of the reply under way, and see to what comes next."""
         exchange = self._exchange
-        if exchange is None or not self._open or not self._writable:
+        if exchange is None or exchange.waits or not self._open or not self._writable:
             return
         due, now = exchange.due_ns, time.monotonic_ns()
         if due is not None and due <= now:
@@ -271,6 +330,8 @@ class Connection(asyncio.Protocol):
         if exchange.entry is not None:
             exchange.entry.aborted = aborted
             self._stats.finish(exchange.entry, exchange.prompt)
+        if exchange.slotted:
+            self._slots.give_back(exchange, time.monotonic_ns() if aborted else exchange.last_due_ns)
 
     def _write(self, data: bytes) -> None:
         """Write at once: a loop that gathers writes until its next turn would make the stamps too early."""

@@ -25,7 +25,7 @@ _OPERATION = {
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """When each token is due, counted from the moment the whole request had been received.
+    """When each token is due, counted from the moment the whole request had been received and had a slot.
 
     Token ``i`` (from 0) is due at ``ttft + i · itl``; with jitter every one of these spans is multiplied by
     ``exp(jitter · z)``, ``z`` standard normal, so that its median stays. A whole answer is due with its last token.
@@ -40,6 +40,9 @@ class Law:
         Standard deviation of the logarithm of a span; 0: none.
     seed : int
         The same seed and request number give the same times.
+    slots : int or None
+        Requests answered at once; more wait for a slot, first come, first served. None: there is no end of slots. A
+        slot comes free when its answer is due to be complete, or its client leaves; what is refused takes none.
     """
 
     ttft_ms: float = 0.0
@@ -47,9 +50,10 @@ class Law:
     tokens: int = 20
     jitter: float = 0.0
     seed: int = 0
+    slots: int | None = None
 
     def offsets(self, number: int, count: int) -> Sequence[int]:
-        """Due times of ``count`` tokens of request ``number``, in ns after it was received."""
+        """Due times of ``count`` tokens of request ``number``, in ns after it had a slot."""
         first, step = self.ttft_ms * 1e6, self.itl_ms * 1e6
         if not self.jitter:
             return _even(first, step, count)

@@ -23,6 +23,8 @@ class Entry:
         Of the answer, as the client saw it; empty when none was made.
     received_ns : int
         The read that completed the request came back.
+    begun_ns : int or None
+        It had a slot: with no end of slots, when it was received. None: its client left before that.
     due_ns : int or None
         When the law wanted the first token, or the whole answer.
     first_ns, last_ns : int or None
@@ -40,6 +42,7 @@ class Entry:
     number: int
     received_ns: int
     id: str = ""
+    begun_ns: int | None = None
     due_ns: int | None = None
     first_ns: int | None = None
     last_ns: int | None = None

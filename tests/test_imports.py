@@ -19,7 +19,7 @@ LAYERS = [
         {"wire", "parts", "sse", "failures"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
         {"scorers", "scorer", "text_scorers", "data_scorers", "letters"},
-        {"pacing"},
+        {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [{"endpoint"}, {"settings"}, {"store", "schema", "disk"}, {"trust"}],

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import openai
 import psutil
@@ -406,6 +407,68 @@ def test_requests_at_once_and_a_client_that_leaves_are_seen():
         assert {entry.end_ns for entry in server.log()} == {None}
 
 
+# ---- slots
+
+
+def stream_at_once(server, count):
+    """So many requests, each on a connection of its own, sent in order."""
+    connections = []
+    for number in range(count):
+        connections.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+        connections[-1].sendall(request(chat(f"number {number}", stream=True)))
+        wait_for(lambda number=number: server.stats()["requests"] == number + 1)
+    return connections
+
+
+def test_requests_beyond_the_slots_wait_in_their_order():
+    with serve(Script(law=Law(ttft_ms=300, itl_ms=20, tokens=6, slots=2))) as server:
+        for connection in stream_at_once(server, 6):
+            listen(connection)
+            connection.close()
+        entries = server.log()
+        assert server.stats()["max_active"] == 6
+    answer = 400 * MS
+    assert [entry.begun_ns for entry in entries[:2]] == [entry.received_ns for entry in entries[:2]]
+    for entry, before in zip(entries[2:], entries, strict=False):
+        # to the ns: lateness does not add up
+        assert entry.begun_ns == max(entry.received_ns, before.begun_ns + answer)
+        assert entry.due_ns == entry.begun_ns + 300 * MS <= entry.first_ns
+
+
+def test_a_whole_answer_holds_its_slot_until_it_is_due():
+    with serve(Script(law=Law(ttft_ms=50, slots=1))) as server:
+        connections = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3)]
+        for connection in connections:
+            connection.sendall(request(chat()))
+        for connection in connections:
+            listen(connection)
+            connection.close()
+        entries = server.log()
+    for before, entry in pairwise(entries):
+        assert entry.begun_ns == max(entry.received_ns, before.begun_ns + 50 * MS)
+
+
+def test_who_leaves_the_queue_or_a_slot_holds_up_nobody():
+    law = Law(ttft_ms=100_000, slots=1)
+    with serve(Script(law=law, faults=[Fault("empty", numbers={3})])) as server:
+        answered, waiting, last = stream_at_once(server, 3)
+        waiting.close()
+        wait_for(lambda: server.stats()["aborted"] == 1)
+        assert [entry.begun_ns is None for entry in server.log()] == [False, True, True]
+        answered.close()
+        wait_for(lambda: server.log()[2].begun_ns is not None)
+        assert server.log()[1].begun_ns is None
+        last.close()
+
+
+def test_a_refusal_takes_no_slot():
+    with serve(Script(law=Law(ttft_ms=100_000, slots=1), faults=[Fault("rate_limited", numbers={2})])) as server:
+        (held,) = stream_at_once(server, 1)
+        assert ask(server.port, chat()).status == 429
+        assert ask(server.port, chat(messages=[])).status == 400
+        held.close()
+
+
 # ---- life and death
 
 
@@ -452,6 +515,7 @@ def test_an_error_in_the_block_stops_the_server_too():
     ("script", "problem"),
     [
         (Script(profile="other"), "the profile 'other' is not known: use one of openai, taskingai"),
+        (Script(law=Law(slots=0)), "a server with 0 slots would never answer: give it 1 or more"),
         (Script(faults=[Fault("late")]), r"the fault 'late' is not known here: use one of batch_writes, .*"),
         (Script(faults=[Fault("upstream_down")]), r"the fault 'upstream_down' is not known here: use one of .*"),
         (

@@ -1,0 +1,100 @@
+"""When the requests of an open loop are due, whatever becomes of the ones before them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+
+from evalkit.errors import SettingsError
+
+KINDS = ("constant", "poisson")
+EARLY_NS = 1_000_000  # loops count whole milliseconds: what is left is spent awake
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """An endless schedule: its iterator yields due times, integer ns since the start, never falling.
+
+    The schedule is a pure function of its parameters. It does not know when a time is taken from it, so a client that
+    is late does not shift what follows: a request is *due* when the schedule says, it is sent when the client gets
+    to it, and the difference is part of its schedule latency. Every iterator begins anew.
+
+    Parameters
+    ----------
+    rate_per_s : float
+        Requests a second, on average. Read as the decimal number it is written as: 0.1 is one in exactly 10 s.
+    kind : str
+        ``constant``: the i-th (from 0) is due at i / rate, rounded down to a whole ns; nothing adds up.
+        ``poisson``: gaps, the one before the first too, are exponential with mean 1 / rate.
+    seed : int
+        Of ``poisson``.
+
+    Raises
+    ------
+    SettingsError
+        A rate that is not above 0, or an unknown kind.
+
+    Examples
+    --------
+    >>> due = iter(Arrivals(3))
+    >>> [next(due) for _ in range(4)]
+    [0, 333333333, 666666666, 1000000000]
+    """
+
+    rate_per_s: float
+    kind: str = "constant"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate_per_s < math.inf:
+            raise SettingsError(f"a rate of {self.rate_per_s} requests per second cannot be kept: use one above 0")
+        if self.kind not in KINDS:
+            raise SettingsError(f"arrivals of the kind {self.kind!r} are not known: use one of {', '.join(KINDS)}")
+
+    def __iter__(self) -> Iterator[int]:
+        """Begin the schedule."""
+        return self._constant() if self.kind == "constant" else self._poisson()
+
+    def _constant(self) -> Iterator[int]:
+        gap = 1_000_000_000 / Fraction(repr(self.rate_per_s))
+        return (number * gap.numerator // gap.denominator for number in count())
+
+    def _poisson(self) -> Iterator[int]:
+        draw = random.Random(f"arrivals {self.seed}").random  # noqa: S311  a schedule, not a secret
+        due, mean = 0, 1e9 / self.rate_per_s
+        while True:
+            due += round(-math.log(1.0 - draw()) * mean)
+            yield due
+
+
+async def wait_until(
+    due_ns: int,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Return at or just after ``due_ns``, never before; at once when it has passed.
+
+    It sleeps until shortly before and then gives way to other tasks again and again, so it is late by no more than one
+    turn of the loop. A late caller too lets the loop turn once, so that catching up does not hold up reads.
+
+    Parameters
+    ----------
+    due_ns : int
+        By the clock: the schedule's start plus what ``Arrivals`` said.
+    clock : callable
+        Monotonic, integer ns.
+    sleep : callable
+        Takes seconds.
+    """
+    left = due_ns - clock()
+    if left > EARLY_NS:
+        await sleep((left - EARLY_NS) / 1e9)
+    await sleep(0)
+    while clock() < due_ns:
+        await sleep(0)
