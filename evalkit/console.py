@@ -28,6 +28,11 @@ def printable(text: str) -> Text:
     )
 
 
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(printable(text), file=sys.stderr)
+
+
 def output() -> Console:
     """Standard output; plain and of a fixed width in a pipe."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)

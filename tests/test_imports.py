@@ -27,7 +27,7 @@ LAYERS = [
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"runner"}],
     [{"run"}],
-    [{"cli", "console"}],
+    [{"cli", "console", "flags"}],
     [{"__init__"}],
 ]
 
