@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, flags
+from evalkit import __version__, cli_load, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"evalkit {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
+        add(commands)
+    for add in (cli_load.add_load, cli_load.add_calibrate):
         add(commands)
     return parser
 

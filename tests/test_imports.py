@@ -14,7 +14,7 @@ PACKAGE = Path(evalkit.__file__).parent
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
 LAYERS = [
     [{"errors"}, {"conversation"}],
-    [{"record"}, {"stats"}, {"numbers", "markers"}],
+    [{"record"}, {"stats"}, {"slo"}, {"numbers", "markers"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
@@ -23,11 +23,12 @@ LAYERS = [
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [{"endpoint"}, {"settings"}, {"store"}, {"trust"}],
-    [TRANSPORT, {"measures"}, {"writer"}],
+    [TRANSPORT, {"measures"}, {"steps"}, {"writer"}],
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"runner"}],
     [{"run"}],
-    [{"cli", "console", "flags"}],
+    [{"sweep"}, {"calibration"}],
+    [{"cli", "cli_load", "console", "console_load", "flags"}],
     [{"__init__"}],
 ]
 
