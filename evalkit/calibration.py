@@ -123,8 +123,8 @@ def calibrate(streams: Sequence[int] = STREAMS, watch: Watcher | None = None) ->
     """Run against the bundled scripted server, and compare each turn's times with the server's own of that request.
 
     All goes as in any other run: real HTTP, a run file in a temporary folder, warm connections. The server, in a
-    process of its own on this machine, takes 50 ms to the first of 20 tokens and 10 ms to each next one. All streams begin together and stay so, and their
-    tokens come in bursts: this is the hard case.
+    process of its own on this machine, takes 50 ms to the first of 20 tokens and 10 ms to each next one. All streams
+    begin together and stay so, and their tokens come in bursts: this is the hard case.
 
     Parameters
     ----------
