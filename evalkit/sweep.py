@@ -28,7 +28,7 @@ DOUBLING = tuple(2**n for n in range(11))
 LEAST_CONVERSATIONS = 20
 ROUNDS = 4
 UNBOUNDED = 1_000_000  # repeats, where time alone ends a step
-_OWN_SETTINGS = frozenset({"concurrency", "rate", "arrivals", "repeats", "limit", "max_time_s"})
+_OWN_SETTINGS = frozenset({"repeats", "limit", "max_time_s", "check", "name"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,14 @@ class Plan:
         return math.ceil(load) if self.warm_up is None else self.warm_up
 
     def settings_of(self, load: float, data: Path, columns: Mapping[str, str] | None) -> dict[str, Any]:
-        """The settings of one step's run; the dataset is asked round and round if it holds too little."""
+        """What ``evaluate`` is to do in one step; the dataset is asked round and round if it holds too little."""
         how: dict[str, Any] = {self.by: load}
         if self.by == "rate":
             how["arrivals"] = self.arrivals
         if self.step_time_s is not None:
-            return {**how, "max_time_s": self.step_time_s, "repeats": UNBOUNDED}
+            datasets.check(data, columns=columns)
+            # no total is told of a run that time alone ends
+            return {**how, "max_time_s": self.step_time_s, "repeats": UNBOUNDED, "check": False}
         usual = max(math.ceil(load * (ROUNDS if self.by == "concurrency" else 10)), LEAST_CONVERSATIONS)
         wanted = self.warm_up_of(load) + (self.per_step or usual)
         held = max(datasets.check(data, columns=columns, limit=wanted).conversations, 1)
