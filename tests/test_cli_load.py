@@ -1,6 +1,10 @@
 """The commands ``load`` and ``calibrate`` as their user types them."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from test_cli import evalkit
@@ -92,3 +96,20 @@ def test_help_has_an_example(command):
     shown = evalkit(command, "--help")
     assert shown.returncode == 0
     assert f"example:\n  evalkit {command} " in shown.stdout
+
+
+def test_a_stop_says_where_the_steps_so_far_are(sums, tmp_path):
+    folder = tmp_path / "steps"
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=50))) as slow:
+        command = [sys.executable, "-m", "evalkit.cli", "load", sums(20, 2), *flags(slow), "--concurrency", "1,2"]
+        with subprocess.Popen(
+            [*command, "--out", folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as child:
+            until = time.monotonic() + 30
+            while slow.stats()["requests"] < 4 and time.monotonic() < until:
+                time.sleep(0.05)
+            child.send_signal(signal.SIGINT)
+            stdout, stderr = child.communicate(timeout=30)
+    assert (child.returncode, stdout) == (130, "")
+    assert stderr == f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…\n"
+    assert json.loads(evalkit("show", folder / "concurrency-1.evalkit", "--json").stdout)["answered"] >= 3
