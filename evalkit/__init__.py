@@ -33,6 +33,8 @@ _HOMES = {
     "converse": "run",
     "evaluate": "run",
     "resume": "run",
+    "Sweep": "sweep",
+    "load": "sweep",
 }
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from evalkit.run import Run, converse, evaluate, resume
+    from evalkit.sweep import Sweep, load
 
 __all__ = [
     "Conversation",
@@ -64,11 +67,13 @@ __all__ = [
     "RunFileError",
     "ScorerSpec",
     "SettingsError",
+    "Sweep",
     "ToolCall",
     "Turn",
     "connect",
     "converse",
     "evaluate",
+    "load",
     "local_endpoint",
     "resume",
 ]

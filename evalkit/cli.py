@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__
-from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, SettingsError
+from evalkit import __version__, cli_load, flags
+from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -23,20 +23,6 @@ if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
     from evalkit.run import Run
 
-EXIT_CODES = """\
-exit codes:
-  0  done
-  1  done, but some turns failed
-  2  wrong usage or bad input
-  3  the endpoint cannot be used
-  70 a fault in evalkit itself
-  130, 143  stopped by Ctrl-C, by SIGTERM: what was answered is kept, 'evalkit resume' goes on
-
-environment:
-  SERVICE_HOST, TASKINGAI_API_KEY, ASSISTANT_ID      or
-  OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL
-  With none of them, and no --base-url, the embedded model answers: no key, no network.
-"""
 DEMO_ROWS = 24
 DEMO_MAX_TOKENS = 64
 
@@ -76,47 +62,37 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    from evalkit.console import printable
+    from evalkit.console import say
 
-    print(printable(text), file=sys.stderr)
+    say(text)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evalkit",
         description="Ask conversations of an OpenAI-compatible chat endpoint; score and time every answer.",
-        epilog=EXIT_CODES,
+        epilog=flags.EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"evalkit {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
-    return parser
-
-
-def _command(commands: Any, name: str, function: Any, text: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text[0].lower() + text[1:].rstrip("."),
-        description=text,
-        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=function)
+    for add in (cli_load.add_load, cli_load.add_calibrate):
+        add(commands)
     return parser
 
 
 def _add_demo(commands: Any) -> None:
-    parser = _command(
+    parser = flags.command(
         commands, "demo", demo, "Ask a small dataset of the embedded model and show the result.", "evalkit demo"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/demo-TIME.evalkit)")
-    _add_json(parser)
+    flags.add_json(parser)
 
 
 def _add_serve(commands: Any) -> None:
-    parser = _command(
+    parser = flags.command(
         commands,
         "serve",
         serve,
@@ -130,24 +106,24 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_ask(commands: Any) -> None:
-    parser = _command(
+    parser = flags.command(
         commands, "ask", ask, "Ask one conversation, turn by turn, and print answers and timings.",
         "evalkit ask 'What is the sum of 12 + 23?' 'And the product of the two?'",
     )  # fmt: skip
     parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="one user message a turn")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
-    _add_endpoint(parser)
-    _add_sampling(parser)
+    flags.add_endpoint(parser)
+    flags.add_sampling(parser)
 
 
 def _add_run(commands: Any) -> None:
-    parser = _command(
+    parser = flags.command(
         commands, "run", run, "Ask a dataset of an endpoint, score and time every turn, keep all in a run file.",
         "evalkit run data/primary_math.jsonl --limit 10 --max-tokens 64",
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
-    _add_endpoint(parser)
-    _add_sampling(parser)
+    flags.add_endpoint(parser)
+    flags.add_sampling(parser)
     how = parser.add_argument_group("how it is asked")
     how.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/DATA-MODEL-TIME.evalkit)")
     how.add_argument("--limit", type=int, metavar="N", help="only the first N conversations")
@@ -166,61 +142,34 @@ def _add_run(commands: Any) -> None:
         help="for .csv: the column a field stands in: --column user=Question --column target=Answer",
     )  # fmt: skip
     how.add_argument("--no-check", action="store_true", help="begin before the whole dataset has been read")
-    _add_json(parser)
+    flags.add_json(parser)
 
 
 def _add_resume(commands: Any) -> None:
-    parser = _command(
+    parser = flags.command(
         commands, "resume", resume, "Go on with a run: ask what is missing or failed, never what is answered.",
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
-    _add_run_file(parser)
-    _add_json(parser)
+    flags.add_run_file(parser)
+    flags.add_json(parser)
 
 
 def _add_show(commands: Any) -> None:
-    parser = _command(commands, "show", show, "Show a run, finished or under way.", "evalkit show runs/demo.evalkit")
-    _add_run_file(parser)
-    _add_json(parser)
+    parser = flags.command(
+        commands, "show", show, "Show a run, finished or under way.", "evalkit show runs/demo.evalkit"
+    )
+    flags.add_run_file(parser)
+    flags.add_json(parser)
 
 
 def _add_export(commands: Any) -> None:
-    parser = _command(
+    parser = flags.command(
         commands, "export", export, "Write a run's turns to a file, one row a turn.",
         "evalkit export runs/demo.evalkit --format csv -o demo.csv",
     )  # fmt: skip
-    _add_run_file(parser)
+    flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
-
-
-def _add_endpoint(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("endpoint (flags win over the environment)")
-    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
-    group.add_argument("--model", metavar="M", help="model name or assistant id")
-    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
-    group.add_argument(
-        "--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)"
-    )
-    group.add_argument("--ttft-timeout", type=float, metavar="S", help="seconds to the first token of a stream")
-
-
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("request")
-    group.add_argument("--no-stream", action="store_true", help="whole answers: there is no first-token time then")
-    group.add_argument("--temperature", type=float, metavar="T")
-    group.add_argument("--max-tokens", type=int, metavar="N")
-    group.add_argument(
-        "--param", action="append", default=[], metavar="KEY=JSON", help="any other request parameter: --param seed=7"
-    )
-
-
-def _add_run_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def demo(parsed: argparse.Namespace) -> int:
@@ -257,7 +206,7 @@ def ask(parsed: argparse.Namespace) -> int:
 
     conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
     code = 0
-    with _endpoint(parsed) as endpoint:
+    with flags.endpoint(parsed) as endpoint:
         console = output()
         for record in converse(conversation, endpoint, stream=not parsed.no_stream):
             if record.answer is not None and not record.answer.empty:
@@ -286,11 +235,11 @@ def run(parsed: argparse.Namespace) -> int:
 
     names = ("limit", "repeats", "history", "concurrency", "scorer", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}
-    settings |= {"stream": not parsed.no_stream, "columns": _columns(parsed.column)}
+    settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
     # what is wrong here is said before a model is started for it
     Settings(**settings)
     next(iter(datasets.read(parsed.data, limit=1, columns=settings["columns"])), None)
-    with _endpoint(parsed) as endpoint:
+    with flags.endpoint(parsed) as endpoint:
         return _evaluate(parsed, parsed.data, endpoint, out=parsed.out, check=not parsed.no_check, **settings)
 
 
@@ -366,46 +315,6 @@ def _print_result(finished: Run, *, as_json: bool) -> dict[str, Any]:
     else:
         summary(output(), finished, result)
     return result
-
-
-@contextmanager
-def _endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
-    """The endpoint of the flags or the environment; with neither the embedded one, and it says so."""
-    from evalkit.endpoint import Endpoint, environment_names_endpoint, local_endpoint
-
-    limits = {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": _params(parsed)}
-    if parsed.base_url or parsed.model or parsed.api_key_env or environment_names_endpoint():
-        yield Endpoint.from_env(base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits)
-        return
-    _say("no endpoint is named: the embedded model answers, on this machine")
-    with local_endpoint(**limits) as endpoint:
-        yield endpoint
-
-
-def _columns(texts: Sequence[str]) -> dict[str, str] | None:
-    pairs = [text.partition("=") for text in texts]
-    for field, equals, heading in pairs:
-        if not (field and equals and heading):
-            raise SettingsError(f"--column {field + equals + heading!r}: write it as FIELD=HEADING")
-    return {field: heading for field, _, heading in pairs} or None
-
-
-def _params(parsed: argparse.Namespace) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for text in parsed.param:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise SettingsError(f"--param {text!r}: write it as KEY=JSON, for example --param seed=7")
-        try:
-            params[key] = json.loads(value)
-        except ValueError:
-            raise SettingsError(
-                f"--param {key}: {value!r} is not JSON; a text needs quotes: --param '{key}=\"{value}\"'"
-            ) from None
-    for key in ("temperature", "max_tokens"):
-        if getattr(parsed, key) is not None:
-            params[key] = getattr(parsed, key)
-    return params
 
 
 def _demo_data() -> Path:

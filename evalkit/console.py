@@ -28,6 +28,11 @@ def printable(text: str) -> Text:
     )
 
 
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(printable(text), file=sys.stderr)
+
+
 def output() -> Console:
     """Standard output; plain and of a fixed width in a pipe."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
@@ -95,7 +100,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(_trust(result["trust"]))
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
-    console.print(f"{result['turns']} turns in {_duration(result['wall_s'])}: {_number(result['turns_per_s'])} turns/s")
+    console.print(f"{result['turns']} turns in {_duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
     if cut := run.cut_off():
         console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
     if run.planned is not None and result["turns"] < run.planned:
@@ -120,7 +125,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['answered']}/{row['turns']}",
         str(sum(row["errors"].values())),
         _rate(row["accuracy"]),
-        *(_number(value) for value in (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])),
+        *(number(value) for value in (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])),
     ]
 
 
@@ -140,7 +145,7 @@ def _accuracy_all(result: Mapping[str, Any]) -> str:
 def _trust(trust: Mapping[str, Any]) -> Text:
     if trust["client_bound"] is None:
         return Text("trust: not measured: the run is too short, or has not ended")
-    lag = _number(trust["loop_lag_p99_ms"], " ms")
+    lag = number(trust["loop_lag_p99_ms"], " ms")
     if trust["client_bound"]:
         return Text(
             f"trust: CLIENT-BOUND, event-loop lag p99 {lag} is much beside these times: they are partly the client's",
@@ -149,7 +154,8 @@ def _trust(trust: Mapping[str, Any]) -> Text:
     return Text(f"trust: good, event-loop lag p99 {lag}")
 
 
-def _number(value: float | None, unit: str = "") -> str:
+def number(value: float | None, unit: str = "") -> str:
+    """With as many digits as it bears; a dash when it is missing."""
     if value is None:
         return MISSING
     return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"

@@ -35,7 +35,7 @@ from evalkit import scripted_faults, scripted_openai, scripted_taskingai
 from evalkit.errors import SettingsError
 from evalkit.scripted_connection import Clock, Connection, Slots
 from evalkit.scripted_http import Piece, Reply, Request
-from evalkit.scripted_script import PROFILES, Arithmetic, Call, Calling, Fault, Law, Script, echo
+from evalkit.scripted_script import PROFILES, Arithmetic, Call, Calling, Fault, Law, Numbered, Script, echo
 from evalkit.scripted_stats import Entry, Stats
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Calling",
     "Fault",
     "Law",
+    "Numbered",
     "Script",
     "ScriptedHandle",
     "ScriptedServer",

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from test_store import create
 
-from evalkit.console import MISSING, _duration, _number, printable, summary
+from evalkit.console import MISSING, _duration, number, printable, summary
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Law, Script, serve
 from evalkit.tables import summary_json
@@ -27,7 +27,7 @@ def test_durations_as_people_say_them(seconds, text):
     ("value", "text"), [(None, MISSING), (0, "0"), (0.6321, "0.632"), (41.68, "41.7"), (1234.5, "1,234")]
 )
 def test_numbers_with_as_many_digits_as_they_bear(value, text):
-    assert _number(value) == text
+    assert number(value) == text
 
 
 @pytest.mark.parametrize(

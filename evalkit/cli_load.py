@@ -1,0 +1,123 @@
+"""The commands that put load on an endpoint, or on this client itself: ``load`` and ``calibrate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from evalkit import flags
+from evalkit.errors import SettingsError
+
+T = TypeVar("T", int, float)
+
+
+def add_load(commands: Any) -> None:
+    """``evalkit load``."""
+    parser = flags.command(
+        commands, "load", load,
+        "Ask a dataset under one load after another: throughput, times and accuracy, until the endpoint gives no more.",
+        "evalkit load data/primary_math.jsonl --concurrency 1,2,4,8 --slo ttft=200ms,tpot=50ms --max-tokens 64",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
+    flags.add_endpoint(parser)
+    flags.add_sampling(parser)
+    how = parser.add_argument_group("the load")
+    how.add_argument(
+        "--concurrency", metavar="N,N,…", help="conversations at once, step by step (default: 1,2,4,… till saturation)"
+    )
+    how.add_argument("--rate", metavar="R,R,…", help="or conversations begun a second, step by step")
+    how.add_argument(
+        "--arrivals", choices=("constant", "poisson"), default="constant",
+        help="with --rate: the gaps between them (default: constant)",
+    )  # fmt: skip
+    how.add_argument("--slo", metavar="METRIC=TIME,…", help="objectives of a turn: ttft=200ms,tpot=50ms,latency=2s")
+    how.add_argument(
+        "--warm-up", type=int, metavar="N",
+        help="conversations left out first (default: as many as are at once; with --rate a second's worth)",
+    )  # fmt: skip
+    how.add_argument(
+        "--per-step", type=int, metavar="N",
+        help="conversations of a step after those (default: 4 times those at once, 10 seconds of a rate; 20 at least)",
+    )  # fmt: skip
+    how.add_argument("--step-time", type=float, metavar="S", help="or seconds of a step")
+    how.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="for the run files (default: runs/load-DATA-MODEL-TIME)"
+    )
+    flags.add_json(parser)
+
+
+def add_calibrate(commands: Any) -> None:
+    """``evalkit calibrate``."""
+    parser = flags.command(
+        commands, "calibrate", calibrate,
+        "Measure what this client itself adds to the times on this machine, against a server that knows the truth.",
+        "evalkit calibrate --streams 1,16,64,256",
+    )  # fmt: skip
+    parser.add_argument("--streams", metavar="N,N,…", help="streams at once, level by level (default: 1,16,64,256)")
+    flags.add_json(parser)
+
+
+def load(parsed: argparse.Namespace) -> int:
+    """``evalkit load``."""
+    from evalkit import datasets, sweep
+    from evalkit.console import output, say, watching
+    from evalkit.console_load import show_sweep
+    from evalkit.slo import Slo
+
+    how: dict[str, Any] = {
+        "concurrency": _numbers(parsed.concurrency, "--concurrency", int),
+        "rate": _numbers(parsed.rate, "--rate", float),
+        "arrivals": parsed.arrivals,
+        "warm_up": parsed.warm_up,
+        "per_step": parsed.per_step,
+        "step_time_s": parsed.step_time,
+    }
+    # what is wrong here is said before a model is started for it
+    sweep.Plan.of(**how)
+    slo = Slo.of(parsed.slo)
+    next(iter(datasets.read(parsed.data, limit=1)), None)
+    with flags.endpoint(parsed) as endpoint:
+        folder = parsed.out or sweep.default_folder(parsed.data, endpoint)
+        try:
+            with watching() as watch:
+                done = sweep.load(
+                    parsed.data, endpoint, slo=slo, out=folder, watch=watch, stream=not parsed.no_stream, **how
+                )
+        except KeyboardInterrupt:
+            if folder.exists():
+                say(f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…")
+            raise
+    if parsed.json:
+        print(json.dumps(done.to_json(), ensure_ascii=False))
+    else:
+        show_sweep(output(), done)
+    return 1 if any(step.errors for step in done.measured) else 0
+
+
+def calibrate(parsed: argparse.Namespace) -> int:
+    """``evalkit calibrate``."""
+    from evalkit import calibration
+    from evalkit.console import output, watching
+    from evalkit.console_load import show_calibration
+
+    streams = _numbers(parsed.streams, "--streams", int)
+    with watching() as watch:
+        done = calibration.calibrate(calibration.STREAMS if streams is None else streams, watch)
+    if parsed.json:
+        print(json.dumps(done.to_json()))
+    else:
+        show_calibration(output(), done)
+    return 0
+
+
+def _numbers(text: str | None, flag: str, kind: Callable[[str], T]) -> tuple[T, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise SettingsError(f"{flag} {text!r}: write {what} with commas between, such as {flag} 1,2,4,8") from None

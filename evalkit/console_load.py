@@ -1,0 +1,153 @@
+"""What ``evalkit load`` and ``evalkit calibrate`` show: tables, plain in a pipe, and small charts in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from evalkit.calibration import Calibration
+from evalkit.console import MISSING, number, printable
+from evalkit.stats import Estimate
+from evalkit.steps import Step
+from evalkit.sweep import Sweep
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def show_sweep(console: Console, sweep: Sweep) -> None:
+    """Print a load test: what each step gave, the times of its turns, why it ended and where its knee is."""
+    by, plan = sweep.plan.by, sweep.plan
+    where = f"{sweep.data.name} asked of {sweep.endpoint['model']} ({sweep.endpoint['base_url']})"
+    how = f"{plan.arrivals} arrivals, conversations a second" if by == "rate" else "closed loop, conversations at once"
+    console.print(printable(f"{where}; {how}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
+    console.print(_yields(sweep))
+    console.print(_times(sweep))
+    console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
+    if console.is_terminal and len(sweep.measured) > 1:
+        _charts(console, sweep)
+    for warning in sweep.warnings():
+        console.print(Text(warning, style="yellow"), soft_wrap=True)
+    console.print(f"stopped: {sweep.stopped}" if sweep.stopped else "all steps asked", soft_wrap=True)
+    console.print(_knee(sweep), soft_wrap=True)
+    console.print(Text(f"run files: {sweep.folder}"), soft_wrap=True)
+
+
+def _yields(sweep: Sweep) -> Table:
+    table = _table(sweep.plan.by)
+    slo = ("goodput/s", "in SLO") if sweep.slo else ()
+    for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, "accuracy (95 % interval)"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for step in sweep.measured:
+        marks = ["knee"] if step is sweep.knee else []
+        marks += ["CLIENT-BOUND"] if step.client_bound else []
+        told = (number(step.goodput), _share(step.within_slo)) if sweep.slo else ()
+        table.add_row(
+            f"{step.load:g}",
+            str(step.turns),
+            str(step.turns - step.answered),
+            number(step.turns_per_s),
+            number(step.output_tokens_per_s),
+            *told,
+            _accuracy(step.accuracy),
+            ", ".join(marks),
+        )
+    return table
+
+
+def _times(sweep: Sweep) -> Table:
+    table = _table(sweep.plan.by)
+    columns: list[tuple[str, str, str]] = [
+        *(("TTFT", "ttft_ms", q) for q in ("p50", "p95", "p99")),
+        *(("TPOT", "tpot_ms", q) for q in ("p50", "p95")),
+        *(("latency", "latency_ms", q) for q in ("p50", "p95", "p99")),
+    ]
+    if sweep.plan.by == "rate":
+        columns += [("from due", "schedule_latency_ms", q) for q in ("p50", "p95", "p99")]
+    for name, _, q in columns:
+        table.add_column(f"{name} {q}" if q == "p50" else q, justify="right")
+    for step in sweep.measured:
+        table.add_row(f"{step.load:g}", *(number(getattr(step, metric)[q].value) for _, metric, q in columns))
+    return table
+
+
+def _table(by: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(by)
+    return table
+
+
+def _charts(console: Console, sweep: Sweep) -> None:
+    charts: Mapping[str, Callable[[Step], float | None]] = {
+        "turns/s": lambda step: step.turns_per_s,
+        "TTFT p50": lambda step: step.ttft_ms["p50"].value,
+    }
+    for name, value in charts.items():
+        values = [value(step) for step in sweep.measured]
+        told = [each for each in values if each is not None]
+        if told:
+            console.print(f"{name:9}{sparkline(values)}  {number(min(told))} to {number(max(told))}")
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """A bar a value, from 0 to the greatest; a blank for a missing one."""
+    most = max((value for value in values if value is not None), default=0.0) or 1.0
+    last = len(_BARS) - 1
+    return "".join(" " if value is None else _BARS[round(max(value, 0.0) / most * last)] for value in values)
+
+
+def _knee(sweep: Sweep) -> str:
+    knee, by = sweep.knee, sweep.plan.by
+    if knee is None:
+        if sweep.slo:
+            return "knee: none, no turn kept within the SLO"
+        return "knee: below the first step" if sweep.saturated else "knee: not reached, throughput was still growing"
+    if sweep.slo:
+        return f"knee: {by} {knee.load:g}, the best goodput: {number(knee.goodput)} turns/s within the SLO"
+    return f"knee: {by} {knee.load:g}, the last step before saturation: {number(knee.turns_per_s)} turns/s"
+
+
+def _accuracy(accuracy: Estimate) -> str:
+    if accuracy.value is None:
+        return MISSING
+    shown = f"{accuracy.value:.1%} of {accuracy.n}"
+    return shown if accuracy.low is None else f"{shown} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+
+
+def _share(share: float | None) -> str:
+    return MISSING if share is None else f"{share:.1%}"
+
+
+def show_calibration(console: Console, calibration: Calibration) -> None:
+    """Print the client's bias: a row a number of streams, each in words, and how far to trust this machine."""
+    table = _table("streams")
+    for heading in ("turns", "TTFT error p50", "p99", "latency error p50", "p99", "loop lag p99", "CPU"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for level in calibration.levels:
+        errors = (level.ttft_error_ms, level.latency_error_ms)
+        table.add_row(
+            str(level.streams),
+            str(level.turns),
+            *(_signed(error[q].value) for error in errors for q in ("p50", "p99")),
+            number(level.loop_lag_p99_ms),
+            _share(level.cpu_share),
+            "CLIENT-BOUND" if level.client_bound else "",
+        )
+    console.print(table)
+    console.print("times in ms, what this client says minus what the server says; – means missing", style="dim")
+    for level in calibration.levels:
+        console.print(level.sentence())
+    trusted = calibration.trusted_streams
+    rule = "event-loop lag p99 within 5 ms and within a tenth of TTFT"
+    if trusted is None:
+        console.print(f"this machine is not to be trusted even at {calibration.levels[0].streams}: not {rule}")
+    else:
+        console.print(f"to be trusted up to {trusted} streams on this machine: {rule}")
+
+
+def _signed(value: float | None) -> str:
+    return MISSING if value is None else f"{value:+.2g}"

@@ -1,0 +1,119 @@
+"""Flags that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.errors import SettingsError
+
+if TYPE_CHECKING:
+    from evalkit.endpoint import Endpoint
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  done, but some turns failed
+  2  wrong usage or bad input
+  3  the endpoint cannot be used
+  70 a fault in evalkit itself
+  130, 143  stopped by Ctrl-C, by SIGTERM: what was answered is kept, 'evalkit resume' goes on
+
+environment:
+  SERVICE_HOST, TASKINGAI_API_KEY, ASSISTANT_ID      or
+  OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL
+  With none of them, and no --base-url, the embedded model answers: no key, no network.
+"""
+
+
+def command(commands: Any, name: str, function: Any, text: str, example: str) -> argparse.ArgumentParser:
+    """A command's parser, with its example and the exit codes below its flags."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text[0].lower() + text[1:].rstrip("."),
+        description=text,
+        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def add_endpoint(parser: argparse.ArgumentParser) -> None:
+    """Which endpoint is asked, and its time limits."""
+    group = parser.add_argument_group("endpoint (flags win over the environment)")
+    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
+    group.add_argument("--model", metavar="M", help="model name or assistant id")
+    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
+    group.add_argument(
+        "--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)"
+    )
+    group.add_argument("--ttft-timeout", type=float, metavar="S", help="seconds to the first token of a stream")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """What every request says beside the messages."""
+    group = parser.add_argument_group("request")
+    group.add_argument("--no-stream", action="store_true", help="whole answers: there is no first-token time then")
+    group.add_argument("--temperature", type=float, metavar="T")
+    group.add_argument("--max-tokens", type=int, metavar="N")
+    group.add_argument(
+        "--param", action="append", default=[], metavar="KEY=JSON", help="any other request parameter: --param seed=7"
+    )
+
+
+def add_run_file(parser: argparse.ArgumentParser) -> None:
+    """The run file a command is about."""
+    parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Whether a program reads the result."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+@contextmanager
+def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
+    """The endpoint of the flags or the environment; with neither the embedded one, and it says so."""
+    from evalkit.console import say
+    from evalkit.endpoint import Endpoint, environment_names_endpoint, local_endpoint
+
+    limits = {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
+    if parsed.base_url or parsed.model or parsed.api_key_env or environment_names_endpoint():
+        yield Endpoint.from_env(base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits)
+        return
+    say("no endpoint is named: the embedded model answers, on this machine")
+    with local_endpoint(**limits) as embedded:
+        yield embedded
+
+
+def columns(texts: Sequence[str]) -> dict[str, str] | None:
+    """The columns of a CSV file, from ``--column FIELD=HEADING``; None: it was not given."""
+    pairs = [text.partition("=") for text in texts]
+    for field, equals, heading in pairs:
+        if not (field and equals and heading):
+            raise SettingsError(f"--column {field + equals + heading!r}: write it as FIELD=HEADING")
+    return {field: heading for field, _, heading in pairs} or None
+
+
+def params(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The request parameters of ``--param``, ``--temperature`` and ``--max-tokens``."""
+    given: dict[str, Any] = {}
+    for text in parsed.param:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--param {text!r}: write it as KEY=JSON, for example --param seed=7")
+        try:
+            given[key] = json.loads(value)
+        except ValueError:
+            raise SettingsError(
+                f"--param {key}: {value!r} is not JSON; a text needs quotes: --param '{key}=\"{value}\"'"
+            ) from None
+    for key in ("temperature", "max_tokens"):
+        if getattr(parsed, key) is not None:
+            given[key] = getattr(parsed, key)
+    return given

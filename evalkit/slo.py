@@ -1,0 +1,122 @@
+"""Service-level objectives: limits on the times of a turn, written as ``ttft=200ms,tpot=50ms,latency=2s``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalkit.errors import SettingsError
+
+METRICS = ("ttft", "tpot", "latency")
+_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(us|ms|s|min)", re.ASCII)
+
+
+def duration_ms(text: str, what: str) -> float:
+    """Milliseconds of a duration such as ``200ms``, ``1.5s`` or ``2min``.
+
+    Parameters
+    ----------
+    text : str
+        A number above 0 and its unit, ``us``, ``ms``, ``s`` or ``min``, without a blank.
+    what : str
+        What the duration is for; the message begins with it.
+
+    Raises
+    ------
+    SettingsError
+        It is written in another way.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise SettingsError(f"{what} is {text!r}: write a number and its unit (us, ms, s, min), such as 200ms or 1.5s")
+    value = float(found[1]) * _MS[found[2]]
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{what} is {text!r}: it must be above 0 and finite")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Limits on the times of one turn; a turn meets them when each named time is known and at most its limit.
+
+    Parameters
+    ----------
+    limits_ms : mapping
+        ``ttft``, ``tpot`` or ``latency`` to ms; empty: there are no objectives.
+    """
+
+    limits_ms: Mapping[str, float]
+
+    @classmethod
+    def parse(cls, text: str) -> Slo:
+        """Objectives as ``--slo`` writes them.
+
+        Raises
+        ------
+        SettingsError
+            Not ``METRIC=DURATION`` with commas between, an unknown metric, or one named twice.
+        """
+        given: dict[str, str] = {}
+        for part in text.split(","):
+            name, equals, duration = part.strip().partition("=")
+            if not (name and equals and duration):
+                raise SettingsError(
+                    f"slo {part.strip()!r}: write METRIC=DURATION with commas between, such as ttft=200ms,latency=2s"
+                )
+            if name in given:
+                raise SettingsError(f"slo names {name} twice: give one limit for it")
+            given[name] = duration
+        return cls.of(given)
+
+    @classmethod
+    def of(cls, limits: Mapping[str, str] | str | Slo | None) -> Slo:
+        """Objectives from a mapping of metric to duration, ``{"ttft": "200ms"}``, or as ``--slo`` writes them.
+
+        Raises
+        ------
+        SettingsError
+            An unknown metric or a duration that cannot be read.
+        """
+        if isinstance(limits, Slo):
+            return limits
+        if isinstance(limits, str):
+            return cls.parse(limits)
+        limits_ms = {}
+        for name, limit in (limits or {}).items():
+            if name not in METRICS:
+                raise SettingsError(f"slo {name!r} is not known: the metrics are {', '.join(METRICS)}")
+            if not isinstance(limit, str):
+                raise SettingsError(f"slo {name} is {limit!r}: write it as text with its unit, such as '200ms'")
+            limits_ms[name] = duration_ms(limit, f"slo {name}")
+        return cls(limits_ms)
+
+    def __bool__(self) -> bool:
+        return bool(self.limits_ms)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in self.limits_ms.items())
+
+    def met(self, answered: NDArray[np.bool_], times_ms: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+        """Which turns meet every limit.
+
+        Parameters
+        ----------
+        answered : ndarray of bool, shape (n,)
+            A failed turn meets nothing.
+        times_ms : mapping
+            Metric to its times, shape (n,); NaN is a missing time, and not met.
+        """
+        met = answered.copy()
+        for name, limit in self.limits_ms.items():
+            met &= times_ms[name] <= limit
+        return met
+
+    def missing(self, answered: NDArray[np.bool_], times_ms: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+        """Metric to the number of answered turns that do not tell it; only metrics with a limit and such turns."""
+        counts = {name: int((answered & np.isnan(times_ms[name])).sum()) for name in self.limits_ms}
+        return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,276 @@
+"""One step of a load test in numbers: read from its run file, warm-up and tail left out."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from evalkit import stats, store
+from evalkit.slo import Slo
+from evalkit.stats import Estimate
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_NS_PER_MS = 1e6
+_NS_PER_S = 1e9
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_TURNS = """
+    SELECT t.conversation, t.repeat, a.due_ns, t.sent_ns, t.end_ns, t.ttft_ns, t.tpot_ns, t.latency_ns, t.censored_ns,
+      t.schedule_latency_ns, t.output_tokens, s.value, t.error_kind
+    FROM turn t
+      LEFT JOIN (SELECT conversation, repeat, turn, min(due_ns) AS due_ns FROM attempt GROUP BY 1, 2, 3) a
+        USING (conversation, repeat, turn)
+      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)"""
+_COLUMNS = np.dtype(
+    [("position", "i8"), ("repeat", "i8")]
+    + [
+        (name, "f8")
+        for name in (
+            "due", "sent", "end", "ttft", "tpot", "latency", "censored", "schedule_latency", "tokens", "score",
+        )
+    ]
+    + [("kind", "O")]
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one load came to.
+
+    Warm-up: the conversations begun first are left out whole, with all their turns. The load is whole from the end of
+    the last of them till there is no work for some slot: the first end of a conversation after the last one was begun
+    (with a rate: till the last one was begun). What was asked after that is left out too.
+
+    A rate (turns, tokens, goodput a second) is taken over that window: each turn counts with the part of its time,
+    from due to end, that lies inside. Counting ends instead would err by a whole round of the slots, which often end
+    together. Times, errors and accuracy are of all turns that are not left out.
+
+    Parameters
+    ----------
+    load : int or float
+        Conversations at once, or conversations begun a second.
+    path : Path
+        Its run file.
+    warm_up : int
+        Conversations left out.
+    turns, answered : int
+        Turns that are not left out, and those among them with an answer.
+    errors : dict
+        Error kind to number of turns, the most frequent first.
+    window_s : float or None
+        Length of the window. None: the load was never whole, ask more conversations a step; no rate is known then.
+    turns_per_s : float or None
+        Answered turns a second.
+    output_tokens_per_s : float or None
+        None: not every answered turn tells its tokens.
+    goodput : float or None
+        Answered turns a second that met every objective. None: there is none.
+    within_slo : float or None
+        Share of the turns that met every objective; failed ones did not. None: there is none.
+    unknown : dict
+        Metric with an objective to the number of answered turns that do not tell it, and so did not meet it.
+    ttft_ms, tpot_ms, latency_ms, schedule_latency_ms : dict
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms; the last is missing without a rate. A time-out is a lower bound
+        of its latency.
+    accuracy : Estimate
+        Mean score over answered and scored turns.
+    loop_lag_p99_ms : float or None
+    client_bound : bool or None
+        See ``stats.client_bound``.
+    """
+
+    load: float
+    path: Path
+    warm_up: int
+    turns: int
+    answered: int
+    errors: dict[str, int]
+    window_s: float | None
+    turns_per_s: float | None
+    output_tokens_per_s: float | None
+    goodput: float | None
+    within_slo: float | None
+    unknown: dict[str, int]
+    ttft_ms: dict[str, Estimate]
+    tpot_ms: dict[str, Estimate]
+    latency_ms: dict[str, Estimate]
+    schedule_latency_ms: dict[str, Estimate]
+    accuracy: Estimate
+    loop_lag_p99_ms: float | None
+    client_bound: bool | None
+
+    @property
+    def error_share(self) -> float:
+        """Failed turns among all."""
+        return 1 - self.answered / self.turns if self.turns else 0.0
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        """One row of ``--json``; ``name`` is ``concurrency`` or ``rate``. Missing values are None."""
+        times = ("ttft_ms", "tpot_ms", "latency_ms", "schedule_latency_ms")
+        accuracy = self.accuracy
+        return {
+            name: self.load,
+            "run": str(self.path),
+            "warm_up": self.warm_up,
+            "turns": self.turns,
+            "answered": self.answered,
+            "errors": self.errors,
+            "window_s": self.window_s,
+            "turns_per_s": self.turns_per_s,
+            "output_tokens_per_s": self.output_tokens_per_s,
+            "goodput": self.goodput,
+            "within_slo": self.within_slo,
+            "unknown": self.unknown,
+            **{time: {q: estimate.value for q, estimate in getattr(self, time).items()} for time in times},
+            "accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high, "n": accuracy.n},
+            "trust": {"loop_lag_p99_ms": self.loop_lag_p99_ms, "client_bound": self.client_bound},
+        }
+
+
+def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Slo) -> Step:
+    """Measure the run of one step.
+
+    Parameters
+    ----------
+    path : Path
+        Its run file.
+    load : float
+        Concurrency or rate.
+    warm_up : int
+        The first conversations begun, so many, are left out; all but one at most.
+    open_loop : bool
+        ``load`` is a rate.
+    slo : Slo
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file.
+    """
+    with closing(store.open_to_read(path)) as connection:
+        rows = np.fromiter(connection.execute(_TURNS), dtype=_COLUMNS)
+        clusters = _clusters(connection, rows["position"])
+        lag = _loop_lag_p99_ms(connection)
+        streamed = bool(store.run_info(connection)["settings"].get("stream", True))
+    talks = _Talks.of(rows)
+    warm_up = min(warm_up, max(len(talks.begin) - 1, 0))
+    warm = talks.first(warm_up)
+    window = talks.window(warm, open_loop=open_loop)
+    due = np.where(np.isnan(rows["due"]), talks.end[talks.of_turn], rows["due"])
+    kept = ~warm[talks.of_turn] & (due < window[1])
+    # its turns lie in the window in part, also those that are kept out of the times
+    inside = np.where(~warm[talks.of_turn], _share_inside(due, rows["end"], window), 0.0)
+    answered = np.array([kind is None for kind in rows["kind"]], dtype=bool)
+    times = {name: rows[name] / _NS_PER_MS for name in ("ttft", "tpot", "latency", "schedule_latency")}
+    met = slo.met(answered, times)
+    window_s = (window[1] - window[0]) / _NS_PER_S if window[1] > window[0] else None
+
+    def per_s(amounts: NDArray[Any]) -> float | None:
+        return None if window_s is None else float((inside * amounts).sum()) / window_s
+
+    good = kept & answered
+    tokens_told = bool(answered.any()) and not np.isnan(rows["tokens"][answered & (inside > 0)]).any()
+    scored = good & ~np.isnan(rows["score"])
+    bound = np.where(answered, np.nan, rows["censored"] / _NS_PER_MS)
+    # without streaming TTFT does not exist, so that nothing bounds it
+    ttft = _bounded(times["ttft"][kept], bound[kept] if streamed else np.full(int(kept.sum()), np.nan))
+    return Step(
+        load=load,
+        path=path,
+        warm_up=warm_up,
+        turns=int(kept.sum()),
+        answered=int(good.sum()),
+        errors=dict(Counter(rows["kind"][kept & ~answered].tolist()).most_common()),
+        window_s=window_s,
+        turns_per_s=per_s(answered),
+        output_tokens_per_s=per_s(np.where(answered, np.nan_to_num(rows["tokens"]), 0.0)) if tokens_told else None,
+        goodput=per_s(met) if slo else None,
+        within_slo=float(met[kept].mean()) if slo and kept.any() else None,
+        unknown=slo.missing(good, times),
+        ttft_ms=ttft,
+        tpot_ms=_quantiles(times["tpot"][kept]),
+        latency_ms=_bounded(times["latency"][kept], bound[kept]),
+        schedule_latency_ms=_quantiles(times["schedule_latency"][kept]),
+        accuracy=stats.proportion(rows["score"][scored], clusters[scored]),
+        loop_lag_p99_ms=lag,
+        client_bound=stats.client_bound(lag, ttft["p50"].value),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Talks:
+    """Begin and end of each conversation that was asked, in ns; ``of_turn`` is the place of each turn's."""
+
+    begin: Floats
+    end: Floats
+    of_turn: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> _Talks:
+        _, of_turn = np.unique(rows[["position", "repeat"]], return_inverse=True)
+        count = int(of_turn.max()) + 1 if len(rows) else 0
+        begin, end = np.full(count, np.inf), np.full(count, -np.inf)
+        np.minimum.at(begin, of_turn, np.where(np.isnan(rows["due"]), np.inf, rows["due"]))
+        for stamp in ("due", "sent", "end"):
+            np.maximum.at(end, of_turn, np.where(np.isnan(rows[stamp]), -np.inf, rows[stamp]))
+        return cls(begin, end, of_turn)
+
+    def first(self, count: int) -> Flags:
+        """Flag the first so many conversations begun."""
+        flags = np.zeros(len(self.begin), dtype=bool)
+        flags[np.argsort(self.begin, kind="stable")[:count]] = True
+        return flags
+
+    def window(self, warm: Flags, *, open_loop: bool) -> tuple[float, float]:
+        """When the load was whole; see ``Step``."""
+        if not len(self.begin):
+            return 0.0, 0.0
+        start = self.end[warm].max() if warm.any() else self.begin.min()
+        last = self.begin.max()
+        stop = last if open_loop else self.end[self.end > last].min(initial=np.inf)
+        return float(start), float(stop) if stop < np.inf else float(self.end.max())
+
+
+def _share_inside(due: Floats, end: Floats, window: tuple[float, float]) -> Floats:
+    """Which part of each span from due to end lies in the window."""
+    overlap = np.minimum(end, window[1]) - np.maximum(due, window[0])
+    share: Floats = np.nan_to_num(np.clip(overlap, 0.0, None) / np.maximum(end - due, 1.0))
+    return share
+
+
+def _quantiles(values: Floats) -> dict[str, Estimate]:
+    there = values[~np.isnan(values)]
+    return {name: stats.quantile(there, q) for name, q in _QUANTILES.items()}
+
+
+def _bounded(values: Floats, at_least: Floats) -> dict[str, Estimate]:
+    """Quantiles in which a time-out, known by its lower bound, stands for a missing value."""
+    timed_out = np.isnan(values) & ~np.isnan(at_least)
+    times = np.where(timed_out, at_least, values)
+    there = ~np.isnan(times)
+    return {name: stats.quantile(times[there], q, timed_out[there]) for name, q in _QUANTILES.items()}
+
+
+def _clusters(connection: sqlite3.Connection, positions: NDArray[np.int64]) -> NDArray[np.intp]:
+    """A number for each turn, the same for turns of one conversation or one group of conversations."""
+    groups: Mapping[int, str | None] = dict(connection.execute("SELECT position, cluster FROM conversation"))
+    names = [
+        f"conversation {place}" if groups[place] is None else f"group {groups[place]}" for place in positions.tolist()
+    ]
+    return np.unique(np.array(names, dtype=object), return_inverse=True)[1] if names else np.zeros(0, dtype=np.intp)
+
+
+def _loop_lag_p99_ms(connection: sqlite3.Connection) -> float | None:
+    trusts = connection.execute("SELECT trust FROM session WHERE trust IS NOT NULL")
+    lags = [orjson.loads(trust).get("loop_lag_p99_ms") for (trust,) in trusts]
+    return max((float(lag) for lag in lags if lag is not None), default=None)

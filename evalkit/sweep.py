@@ -1,0 +1,338 @@
+"""A load test: the same dataset asked under one load after another, until the endpoint gives no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit import datasets
+from evalkit.endpoint import Endpoint
+from evalkit.errors import EndpointError, RunFileError, SettingsError
+from evalkit.run import Watcher, default_path, evaluate
+from evalkit.slo import Slo
+from evalkit.steps import Step, read_step
+from evalkit.store import SUFFIX
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_GROWTH = 0.10
+LATENCY_ROSE = 0.05  # less is noise
+LEAST_WITHIN_SLO = 0.5
+MOST_ERRORS = 0.10
+DOUBLING = tuple(2**n for n in range(11))
+LEAST_CONVERSATIONS = 20
+ROUNDS = 4
+UNBOUNDED = 1_000_000  # repeats, where time alone ends a step
+_OWN_SETTINGS = frozenset({"repeats", "limit", "max_time_s", "check", "name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What load is put on, step by step, and how long each lasts.
+
+    Parameters
+    ----------
+    by : str
+        ``concurrency``: closed loop; ``rate``: open loop.
+    loads : tuple of float
+        Conversations at once, or begun a second.
+    arrivals : str
+        With a rate: ``constant`` or ``poisson``.
+    warm_up : int or None
+        Conversations left out at the beginning of a step. None: as many as are at once; with a rate, as many as
+        begin in a second.
+    per_step : int or None
+        Conversations after the warm-up. None: four times those at once, or ten seconds' worth of a rate; 20 at least.
+    step_time_s : float or None
+        In place of ``per_step``: ask nothing new after so many seconds.
+    """
+
+    by: str
+    loads: tuple[float, ...]
+    arrivals: str = "constant"
+    warm_up: int | None = None
+    per_step: int | None = None
+    step_time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for load in self.loads:
+            if self.by == "concurrency" and (type(load) is not int or load < 1):
+                raise SettingsError(f"concurrency {load!r}: each step is a whole number, 1 or more")
+            if not 0 < load < math.inf:
+                raise SettingsError(f"rate {load!r}: each step is a number above 0, conversations begun a second")
+        if not self.loads or any(later <= load for load, later in pairwise(self.loads)):
+            shown = ", ".join(f"{load:g}" for load in self.loads) or "none"
+            raise SettingsError(f"the steps are {shown}: give them in rising order, such as 1,2,4,8")
+        for name, least in (("warm_up", 0), ("per_step", 1)):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
+        if self.by == "concurrency" and self.arrivals != "constant":
+            raise SettingsError(f"arrivals {self.arrivals!r} are those of a rate: give the steps as rates")
+        if self.step_time_s is not None and not self.step_time_s > 0:
+            raise SettingsError(f"step_time_s is {self.step_time_s!r}: it must be above 0")
+        if self.per_step is not None and self.step_time_s is not None:
+            raise SettingsError("per_step and step_time_s exclude each other: give a step one of them")
+
+    @classmethod
+    def of(cls, concurrency: Iterable[int] | None, rate: Iterable[float] | None, **more: Any) -> Plan:
+        """The plan of a sweep over concurrencies or rates; over neither: 1, 2, 4, … 1,024 at once."""
+        if concurrency is not None and rate is not None:
+            raise SettingsError("concurrency and rate exclude each other: sweep over one of them")
+        if rate is not None:
+            return cls("rate", tuple(rate), **more)
+        return cls("concurrency", DOUBLING if concurrency is None else tuple(concurrency), **more)
+
+    def warm_up_of(self, load: float) -> int:
+        """Conversations left out."""
+        return math.ceil(load) if self.warm_up is None else self.warm_up
+
+    def settings_of(self, load: float, data: Path, columns: Mapping[str, str] | None) -> dict[str, Any]:
+        """What ``evaluate`` is to do in one step; the dataset is asked round and round if it holds too little."""
+        how: dict[str, Any] = {self.by: load}
+        if self.by == "rate":
+            how["arrivals"] = self.arrivals
+        if self.step_time_s is not None:
+            datasets.check(data, columns=columns)
+            # no total is told of a run that time alone ends
+            return {**how, "max_time_s": self.step_time_s, "repeats": UNBOUNDED, "check": False}
+        usual = max(math.ceil(load * (ROUNDS if self.by == "concurrency" else 10)), LEAST_CONVERSATIONS)
+        wanted = self.warm_up_of(load) + (self.per_step or usual)
+        held = max(datasets.check(data, columns=columns, limit=wanted).conversations, 1)
+        repeats = math.ceil(wanted / held)
+        return {**how, "repeats": repeats, "limit": math.ceil(wanted / repeats)}
+
+    def file_of(self, folder: Path, load: float) -> Path:
+        """The run file of a step."""
+        return folder / f"{self.by}-{load:g}{SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a load test came to.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the run files of the steps are.
+    plan : Plan
+    slo : Slo
+    measured : tuple of Step
+        Those that were asked, in their order.
+    stopped : str or None
+        Why it ended before the last step; None: it did not.
+    saturated : bool
+        The last step lies beyond what the endpoint can do.
+    endpoint : mapping
+        ``Endpoint.to_json``: never the key.
+    data : Path
+    """
+
+    folder: Path
+    plan: Plan
+    slo: Slo
+    measured: tuple[Step, ...]
+    stopped: str | None
+    saturated: bool
+    endpoint: Mapping[str, Any] = field(repr=False)
+    data: Path = field(repr=False)
+
+    @property
+    def knee(self) -> Step | None:
+        """The step with the best goodput; without objectives, the last one before saturation. None: there is none."""
+        if self.slo:
+            best = max(self.measured, key=lambda step: step.goodput or 0.0, default=None)
+            return best if best is not None and best.goodput else None
+        return self.measured[-2] if self.saturated and len(self.measured) > 1 else None
+
+    def warnings(self) -> list[str]:
+        """What the figures alone would hide: lower accuracy, times the client made, times that are not told."""
+        said = []
+        for step in self.measured:
+            at, accuracy, first = f"at {self.plan.by} {step.load:g}", step.accuracy, self.measured[0].accuracy
+            if accuracy.value is not None and first.low is not None and accuracy.value < first.low:
+                said.append(
+                    f"{at} the answers are worse: accuracy {accuracy.value:.1%}, and at {self.plan.by} "
+                    f"{self.measured[0].load:g} it was {first.low:.1%} to {first.high:.1%}"
+                )
+            if step.client_bound:
+                said.append(f"{at} the times are partly the client's: event-loop lag p99 {step.loop_lag_p99_ms:.3g} ms")
+            if step.window_s is None:
+                said.append(f"{at} the load was never whole after the warm-up, so no rate is told: ask more a step")
+            said += [
+                f"{at} {count} of {step.answered} answered turns tell no {name}: they count as not within the SLO"
+                for name, count in step.unknown.items()
+            ]
+        return said
+
+    def steps(self) -> pd.DataFrame:
+        """One row a step.
+
+        Returns
+        -------
+        DataFrame
+            Index ``concurrency`` or ``rate``. Columns ``turns``, ``answered``, ``errors``, ``turns_per_s``,
+            ``output_tokens_per_s``, ``goodput`` (turns/s), ``within_slo``, then ``ttft``, ``tpot``, ``latency`` and
+            ``schedule_latency`` as ``NAME_p50_ms``, ``_p95_ms``, ``_p99_ms``; ``accuracy`` with its 95 % limits
+            ``low``, ``high``; ``loop_lag_p99_ms``, ``client_bound``, ``knee``, ``run``. Missing: NaN.
+        """
+        import pandas as pd
+
+        rows = []
+        for step in self.measured:
+            row = {name: getattr(step, name) for name in ("turns", "answered")}
+            row["errors"] = step.turns - step.answered
+            row |= {
+                name: getattr(step, name) for name in ("turns_per_s", "output_tokens_per_s", "goodput", "within_slo")
+            }
+            for time_name in ("ttft", "tpot", "latency", "schedule_latency"):
+                quantiles = getattr(step, f"{time_name}_ms")
+                row |= {f"{time_name}_{q}_ms": estimate.value for q, estimate in quantiles.items()}
+            row |= {"accuracy": step.accuracy.value, "low": step.accuracy.low, "high": step.accuracy.high}
+            row |= {"loop_lag_p99_ms": step.loop_lag_p99_ms, "client_bound": step.client_bound}
+            rows.append({**row, "knee": step is self.knee, "run": str(step.path)})
+        frame = pd.DataFrame(rows, index=pd.Index([step.load for step in self.measured], name=self.plan.by))
+        whole = ["turns", "answered", "errors", "client_bound", "knee", "run"]
+        frame = frame.astype({name: "float64" for name in frame.columns if name not in whole})
+        return frame.astype({"client_bound": "boolean"})
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``evalkit load --json`` prints; missing values are None."""
+        knee = self.knee
+        return {
+            "data": str(self.data),
+            "base_url": self.endpoint["base_url"],
+            "model": self.endpoint["model"],
+            "folder": str(self.folder),
+            "by": self.plan.by,
+            "arrivals": self.plan.arrivals if self.plan.by == "rate" else None,
+            "slo_ms": dict(self.slo.limits_ms),
+            "steps": [step.to_json(self.plan.by) for step in self.measured],
+            "knee": None if knee is None else knee.load,
+            "stopped": self.stopped,
+            "warnings": self.warnings(),
+        }
+
+
+def load(
+    data: Path | str,
+    endpoint: Endpoint,
+    *,
+    concurrency: Iterable[int] | None = None,
+    rate: Iterable[float] | None = None,
+    arrivals: str = "constant",
+    slo: Mapping[str, str] | str | Slo | None = None,
+    warm_up: int | None = None,
+    per_step: int | None = None,
+    step_time_s: float | None = None,
+    out: Path | str | None = None,
+    watch: Watcher | None = None,
+    **settings: Any,
+) -> Sweep:
+    """Ask a dataset under one load after another; measure throughput, times and accuracy of each.
+
+    The conversations of the dataset are asked from its first, as they are, and round and round if a step needs more
+    than it holds. A failed turn is not asked again unless ``retries`` says so. The test ends early when an answer is
+    known: throughput grew by less than 10 % while the median latency rose, more than half of the turns missed the
+    objectives, or more than 10 % failed.
+
+    Parameters
+    ----------
+    data : path-like
+        A dataset file.
+    endpoint : Endpoint
+    concurrency : iterable of int, optional
+        Conversations at once, step by step. Default, without ``rate``: 1, 2, 4, … 1,024.
+    rate : iterable of float, optional
+        In its place, conversations begun a second, whether or not earlier ones have ended.
+    arrivals : str
+        With ``rate``: ``constant`` or ``poisson`` gaps.
+    slo : mapping or str, optional
+        Objectives of a turn: ``ttft``, ``tpot``, ``latency`` to a duration: ``{"ttft": "200ms"}``, "ttft=200ms".
+    warm_up, per_step, step_time_s
+        See ``Plan``.
+    out : path-like, optional
+        Folder of the run files, one a step. Default: ``runs/load-DATA-MODEL-TIME``.
+    watch : callable, optional
+        Called with the ``Progress`` of the step under way about ten times a second.
+    **settings
+        Those of ``evaluate`` that are not the load's: ``history``, ``stream``, ``scorer``, ``retries``, ``columns``, …
+
+    Returns
+    -------
+    Sweep
+
+    Raises
+    ------
+    DatasetError, SettingsError, RunFileError
+        Bad input; nothing was asked.
+    EndpointError
+        The endpoint answered nothing in the first step.
+    """
+    if own := sorted(_OWN_SETTINGS & settings.keys()):
+        raise SettingsError(f"{', '.join(own)}: a load test sets this itself, from its steps")
+    plan = Plan.of(
+        concurrency, rate, arrivals=arrivals, warm_up=warm_up, per_step=per_step, step_time_s=step_time_s
+    )  # fmt: skip
+    objectives, path = Slo.of(slo), Path(data)
+    folder = Path(out) if out else default_folder(path, endpoint)
+    if taken := sorted(folder.glob(f"*{SUFFIX}")):
+        raise RunFileError(f"{folder} holds runs already ({taken[0].name}): name another folder with --out")
+    return _sweep(plan, objectives, path, endpoint, folder, watch, {"retries": 0, **settings})
+
+
+def default_folder(data: Path, endpoint: Endpoint) -> Path:
+    """The folder of an unnamed load test: dataset, model and time."""
+    return default_path(f"load-{data.name}", endpoint).with_suffix("")
+
+
+def _sweep(
+    plan: Plan, slo: Slo, data: Path, endpoint: Endpoint, folder: Path, watch: Watcher | None, asked: Mapping[str, Any]
+) -> Sweep:
+    measured: list[Step] = []
+    stopped, saturated = None, False
+    for load in plan.loads:
+        file, how = plan.file_of(folder, load), plan.settings_of(load, data, asked.get("columns"))
+        try:
+            evaluate(data, endpoint, out=file, watch=watch, **asked, **how)
+        except EndpointError:
+            if not measured:
+                raise
+        step = read_step(file, load, warm_up=plan.warm_up_of(load), open_loop=plan.by == "rate", slo=slo)
+        reason = why_saturated(measured[-1] if measured else None, step, slo)
+        measured.append(step)
+        if reason is not None:
+            saturated, rest = True, [f"{later:g}" for later in plan.loads[len(measured) :]]
+            left = f"; {plan.by} {', '.join(rest[:4])}{', …' if rest[4:] else ''} not asked" if rest else ""
+            stopped = f"at {plan.by} {load:g} {reason}{left}"
+            break
+    return Sweep(folder, plan, slo, tuple(measured), stopped, saturated, endpoint.to_json(), data)
+
+
+def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
+    """Why more load would tell nothing new, in words; None: it may.
+
+    Parameters
+    ----------
+    before : Step or None
+        The step before; None: this is the first.
+    step : Step
+    slo : Slo
+    """
+    if step.error_share > MOST_ERRORS:
+        return f"{step.error_share:.0%} of the turns failed, more than {MOST_ERRORS:.0%}"
+    if slo and step.within_slo is not None and step.within_slo < LEAST_WITHIN_SLO:
+        return f"only {step.within_slo:.0%} of the turns kept within the SLO ({slo})"
+    if before is None or not before.turns_per_s or step.turns_per_s is None:
+        return None
+    growth = step.turns_per_s / before.turns_per_s - 1
+    was, now = before.latency_ms["p50"].value, step.latency_ms["p50"].value
+    if growth < LEAST_GROWTH and was and now and now > was * (1 + LATENCY_ROSE):
+        how = f"grew by {growth:.0%} only" if growth >= 0 else f"fell by {-growth:.0%}"
+        return f"throughput {how}, while the median latency rose from {was:.3g} to {now:.3g} ms"
+    return None
