@@ -9,34 +9,37 @@ this process ends at once.
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import socket
 import sys
 import time
 import traceback
-from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from evalkit import messages
+from evalkit.arrivals import Arrivals, wait_until
 from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, Function
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
-from evalkit.pacing import LASTING_CODES, Pacer, Retry
-from evalkit.record import Failure, TurnRecord
+from evalkit.gate import Gate
+from evalkit.knee import Knee
+from evalkit.line import Line
+from evalkit.pacing import Pacer, Retry, RetryBudget
+from evalkit.record import TurnRecord
 from evalkit.schedule import Item, Schedule
 from evalkit.settings import Settings
+from evalkit.spending import Spending
+from evalkit.surrender import Surrender
 from evalkit.transport import Transport
 from evalkit.trust import Watch
 
 GRACE_S = 5.0
-GIVE_UP_AFTER = 5
-LASTING = frozenset({"auth", "not_found", "connection"})  # what ends a run also after it has had answers
+_NO_MORE: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,113 +68,35 @@ class Task:
     functions: tuple[str, ...] = ()
 
 
-class Line(asyncio.Protocol):
-    """The line to the parent."""
-
-    def __init__(self, on_stop: Any) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._on_stop = on_stop
-        self._frames = messages.FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self._turns: list[tuple[Any, ...]] = []
-        self._uncommitted: deque[asyncio.Future[None]] = deque()
-        self._committed = 0
-        self._results: dict[int, asyncio.Future[str]] = {}
-        self._calls = 0
-        self.ended = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
-        self._transport = transport  # type: ignore[assignment]
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The parent is gone, and nobody is left to store an answer."""
-        if not self.ended:
-            os._exit(1)
-
-    def data_received(self, data: bytes) -> None:
-        """What the parent says."""
-        for name, *values in self._frames.feed(data):
-            if name == messages.COMMITTED:
-                self._note_committed(*values)
-            elif name == messages.STOP:
-                self._on_stop()
-            else:
-                number, text = values
-                self._results.pop(number).set_result(text)
-
-    def put(
-        self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord
-    ) -> asyncio.Future[None]:
-        """Hand over a finished turn, with its conversation if it is the first of it and word if it is the last.
-
-        The future is done when it is committed.
-        """
-        if not self._turns:
-            self._loop.call_soon(self._flush)
-        packed = None if conversation is None else messages.pack_conversation(conversation)
-        self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
-        committed = self._loop.create_future()
-        self._uncommitted.append(committed)
-        return committed
-
-    def function(self, name: str) -> Function:
-        """What has the parent call one of its functions."""
-
-        async def call(arguments: str) -> str:
-            self._calls += 1
-            result: asyncio.Future[str] = self._loop.create_future()
-            self._results[self._calls] = result
-            self.send(messages.CALL, self._calls, name, arguments)
-            return await result
-
-        return call
-
-    def send(self, *message: Any) -> None:
-        """Say something else."""
-        assert self._transport is not None
-        self._flush()
-        self._transport.write(messages.frame(*message))
-
-    def end(self, *message: Any) -> None:
-        """Say the last thing and hang up."""
-        self.send(messages.END, *message)
-        self.ended = True
-        assert self._transport is not None
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._turns:
-            turns, self._turns = self._turns, []
-            assert self._transport is not None
-            self._transport.write(messages.frame(messages.TURNS, turns))
-
-    def _note_committed(self, count: int) -> None:
-        waiting = self._uncommitted
-        while self._committed < count:
-            self._committed += 1
-            future = waiting.popleft()
-            if not future.done():  # it was cancelled
-                future.set_result(None)
-
-
 class Session:
     """One session's asking.
 
     Parameters
     ----------
     task : Task
+
+    Attributes
+    ----------
+    line : Line
+        To be connected with the parent before ``run``.
     """
 
     def __init__(self, task: Task) -> None:
-        self._task = task
-        self._settings = task.settings
-        self._end = asyncio.Event()
-        self._stopped = False
-        self._answered = 0
-        self._first_failures: list[Failure] | None = []
-        self._unusable: Failure | None = None
+        settings = task.settings
+        self._task, self._settings = task, settings
+        self._gate = Gate(1) if settings.concurrency == "auto" else None
+        self._knee = Knee(self._gate) if self._gate else None
+        self._slots = self._gate or Gate(int(settings.concurrency or 1))
+        self._spending = Spending(settings)
+        self._surrender = Surrender(kept=task.kept)
+        self._end = asyncio.Event()  # nothing new is asked
+        self._hurry = asyncio.Event()  # what is in flight has a few seconds
+        self._outcome = "done"
         self._error: BaseException | None = None
+        self._items: Iterator[Item | None] = iter(())
+        self._functions = {name: self._function(name) for name in task.functions}
+        self._arriving: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self.line = Line(self._stop)
 
     async def run(self) -> None:
@@ -179,11 +104,11 @@ class Session:
         watch = Watch()
         transport = Transport(self._task.endpoint)
         try:
-            items = self._items()
+            self._items = self._schedule()
             self.line.send(messages.BEGUN, time.perf_counter_ns())
             watch.start()
             async with transport:
-                await self._ask_all(transport, items)
+                await self._ask_all(self._asker(transport))
         except BaseException as error:
             self._error = self._error or error
         trust = {
@@ -192,112 +117,155 @@ class Session:
             "reads": transport.reads,
             "reads_with_several_events": transport.reads_with_several_events,
         }
-        failures = self._first_failures or []
-        unusable = None if self._unusable is None else (len(failures), self._unusable.kind, self._unusable.message)
-        outcome = "unusable" if self._unusable else "stopped" if self._stopped else "done"
+        if self._knee is not None:
+            trust["concurrency"] = self._knee.history
+        unusable = self._surrender.cause
+        outcome = "unusable" if unusable is not None else self._outcome
         self.line.end(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error))
 
-    def _items(self) -> Iterator[Item | None]:
-        """The schedule, its first conversation read: what is wrong with it is told before anything is asked."""
+    def _schedule(self) -> Iterator[Item | None]:
+        """What to ask, its first conversation read: what is wrong with it is told before anything is asked."""
         task = self._task
-        schedule = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None))
-        first = next(schedule, None)
-        if first is None:
-            return iter(())
-        return _chain(first, schedule)
+        items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None))
+        return chain(list(islice(items, 1)), items)
 
-    def _stop(self) -> None:
-        self._stopped = True
-        self._end.set()
+    def _function(self, name: str) -> Function:
+        return lambda arguments: self.line.call(name, arguments)
 
-    async def _ask_all(self, transport: Transport, items: Iterator[Item | None]) -> None:
+    def _asker(self, transport: Transport) -> Asker:
         settings = self._settings
-        asker = Asker(
+        return Asker(
             transport,
             self._task.endpoint,
             stream=settings.stream,
             pacer=Pacer(settings.rpm, settings.tpm),
-            retry=Retry(settings.retries),
+            retry=Retry(settings.retries, budget=RetryBudget()),
+            gate=self._gate,
+            knee=self._knee,
         )
-        functions = {name: self.line.function(name) for name in self._task.functions}
-        slots = settings.concurrency if isinstance(settings.concurrency, int) else 1
-        workers = [asyncio.create_task(self._work(asker, items, functions)) for _ in range(slots)]
-        watcher = asyncio.create_task(self._end_workers(workers))
+
+    # -- how it ends
+
+    def _stop(self) -> None:
+        self._end_soon("stopped")
+        self._hurry.set()
+
+    def _time_up(self) -> None:
+        self._end_soon("max_time_s")
+        self._hurry.set()
+
+    def _end_soon(self, outcome: str) -> None:
+        """Ask nothing new; of several reasons a stop is told, else the first."""
+        if outcome == "stopped" or not self._end.is_set():
+            self._outcome = outcome
+        self._end.set()
+        if self._arriving is not None:
+            self._arriving.cancel()
+
+    async def _cancel_when_late(self) -> None:
+        await self._hurry.wait()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GRACE_S)
+        for task in self._tasks:
+            task.cancel()
+
+    # -- what is asked when
+
+    async def _ask_all(self, asker: Asker) -> None:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        timer = loop.call_later(settings.max_time_s, self._time_up) if settings.max_time_s else None
+        watcher = loop.create_task(self._cancel_when_late())
         try:
-            await asyncio.gather(*workers, return_exceptions=True)
+            if settings.rate is None:
+                self._fill(asker)
+            else:
+                self._arriving = self._spawn(self._arrive(asker, Arrivals(settings.rate, settings.arrivals)))
+            while self._tasks:
+                await asyncio.wait(self._tasks)
         finally:
             watcher.cancel()
-            for worker in workers:
-                worker.cancel()
-        # fewer turns than it takes to give up on the way
-        if self._first_failures and not (self._end.is_set() or self._task.kept):
-            self._judge_first_failures(len(self._first_failures))
+            if timer is not None:
+                timer.cancel()
+        if not self._end.is_set():
+            self._surrender.judge_all()
 
-    async def _work(self, asker: Asker, items: Iterator[Item | None], functions: dict[str, Function]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """The first error ends the session, in order."""
         try:
-            while not self._end.is_set():
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-                if item is None:
-                    await asyncio.sleep(0)
-                else:
-                    await self._converse(asker, item, functions)
+            await work
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._error = self._error or error
-            self._end.set()
+            self._end_soon("failed")
+            self._hurry.set()
 
-    async def _converse(self, asker: Asker, item: Item, functions: dict[str, Function]) -> None:
+    def _fill(self, asker: Asker) -> None:
+        """Closed loop: as many workers as there are slots, each with one conversation after another."""
+        while len(self._tasks) < self._slots.limit and not self._end.is_set():
+            self._spawn(self._work(asker))
+
+    async def _work(self, asker: Asker) -> None:
+        while not self._end.is_set() and len(self._tasks) <= self._slots.limit:
+            item = next(self._items, _NO_MORE)
+            if item is _NO_MORE:
+                return
+            if item is None:
+                await asyncio.sleep(0)
+            else:
+                await self._converse(asker, item)
+
+    async def _arrive(self, asker: Asker, arrivals: Arrivals) -> None:
+        """Open loop: a conversation begins when the schedule says, unless too many are under way."""
+        start = time.perf_counter_ns()
+        wanted = filter(None, self._items)
+        for after, item in zip(arrivals, wanted, strict=False):
+            await wait_until(start + after)
+            if not self._slots.try_enter():
+                await self._slots.enter()
+            self._spawn(self._converse_in_slot(asker, item, start + after))
+
+    async def _converse_in_slot(self, asker: Asker, item: Item, due: int) -> None:
+        try:
+            await self._converse(asker, item, due)
+        finally:
+            self._slots.leave()
+
+    async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, answered = item
-        dialogue = Dialogue(asker, conversation, repeat, settings.history, functions, settings.max_tool_rounds)
         new: Conversation | None = conversation
         left = len(conversation.turns) - len(answered or ())
+        characters = sum(len(message.content or "") for message in conversation.opening())
 
         async def keep(record: TurnRecord) -> bool:
-            nonlocal new, left
+            nonlocal new, left, characters
             left -= 1
             committed = self.line.put(position, new, left == 0, record)
             new = None
-            self._note(record)
+            if self._surrender.note(record, len(self._tasks)):
+                self._end_soon("unusable")
+                self._hurry.set()
+            if self._spending.limited:
+                characters += len(conversation.turns[record.turn - 1].user)
+                if used_up := self._spending.add(record, characters):
+                    self._end_soon(used_up)
+                characters += len(record.answer.text) if record.answer else 0
+            if self._knee is not None:
+                self._fill(asker)
             await committed
             return not self._end.is_set()
 
+        dialogue = Dialogue(
+            asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
+        )
         await dialogue.ask(keep, answered)
-
-    async def _end_workers(self, workers: list[asyncio.Task[None]]) -> None:
-        await self._end.wait()
-        await asyncio.wait(workers, timeout=GRACE_S)
-        for worker in workers:
-            worker.cancel()
-
-    def _note(self, record: TurnRecord) -> None:
-        """Keep the first failures until something is answered; give up when they are many and alike."""
-        if record.failure is None:
-            self._answered += 1
-        if self._first_failures is None or (record.failure and record.failure.kind == "cancelled"):
-            return
-        if record.failure is None:
-            if self._unusable is None:
-                self._first_failures = None
-            return
-        self._first_failures.append(record.failure)
-        # every slot's first turn counts: one slow answer among many refusals is an answer
-        slots = self._settings.concurrency if isinstance(self._settings.concurrency, int) else 1
-        self._judge_first_failures(max(GIVE_UP_AFTER, slots))
-
-    def _judge_first_failures(self, enough: int) -> None:
-        failures = self._first_failures or []
-        kinds = {failure.kind for failure in failures}
-        if len(failures) < enough or len(kinds) != 1 or (self._task.kept and not kinds <= LASTING):
-            return
-        if kinds == {"rate_limited"} and not any(failure.code in LASTING_CODES for failure in failures):
-            return
-        self._unusable = failures[0]
-        self._end.set()
 
 
 def main() -> None:
@@ -310,7 +278,7 @@ def main() -> None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner, suppress(KeyboardInterrupt):
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_run(task, line))
 
 
@@ -319,11 +287,6 @@ async def _run(task: Task, line: socket.socket) -> None:
     line.setblocking(False)
     await asyncio.get_running_loop().create_unix_connection(lambda: session.line, sock=line)
     await session.run()
-
-
-def _chain(first: Item | None, rest: Iterator[Item | None]) -> Iterator[Item | None]:
-    yield first
-    yield from rest
 
 
 def _told(error: BaseException | None) -> tuple[str | None, str]:

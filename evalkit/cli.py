@@ -132,7 +132,15 @@ def _add_run(commands: Any) -> None:
         "--history", choices=("own", "golden"), default="own",
         help="what later turns see: the model's own answers or the dataset's (default: own)",
     )  # fmt: skip
-    how.add_argument("--concurrency", type=int, default=4, metavar="N", help="conversations at once (default: 4)")
+    how.add_argument(
+        "--concurrency", type=_slots, metavar="N|auto",
+        help="conversations at once, or 'auto': as many as the endpoint answers without slowing down (default: 4)",
+    )  # fmt: skip
+    how.add_argument("--rate", type=float, metavar="R", help="begin R conversations a second, whatever has ended")
+    how.add_argument(
+        "--arrivals", choices=("constant", "poisson"), default="constant",
+        help="with --rate: the gaps between them (default: constant)",
+    )  # fmt: skip
     how.add_argument("--scorer", metavar="NAME", help="for turns that name none (default: by the type of the target)")
     how.add_argument("--rpm", type=float, metavar="N", help="requests a minute, at most")
     how.add_argument("--tpm", type=float, metavar="N", help="tokens a minute, at most")
@@ -142,7 +150,19 @@ def _add_run(commands: Any) -> None:
         help="for .csv: the column a field stands in: --column user=Question --column target=Answer",
     )  # fmt: skip
     how.add_argument("--no-check", action="store_true", help="begin before the whole dataset has been read")
+    budget = parser.add_argument_group("when to stop asking ('evalkit resume' goes on)")
+    budget.add_argument("--max-time", type=float, metavar="S", help="after S seconds")
+    budget.add_argument("--max-tokens-total", type=int, metavar="N", help="once N tokens, prompts and answers, are used")
+    budget.add_argument("--max-cost", type=float, metavar="C", help="once the model's prices make it C")
+    budget.add_argument(
+        "--prices", type=Path, metavar="FILE",
+        help="price file for --max-cost (default: $EVALKIT_PRICES or ~/.config/evalkit/prices.toml)",
+    )  # fmt: skip
     flags.add_json(parser)
+
+
+def _slots(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _add_resume(commands: Any) -> None:
@@ -199,10 +219,10 @@ def serve(parsed: argparse.Namespace) -> int:
 
 def ask(parsed: argparse.Namespace) -> int:
     """``evalkit ask``."""
-    from evalkit.asking import LASTING
     from evalkit.console import output, printable
     from evalkit.conversation import Conversation, Turn
     from evalkit.run import converse
+    from evalkit.surrender import LASTING
 
     conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
     code = 0
@@ -233,13 +253,18 @@ def run(parsed: argparse.Namespace) -> int:
     from evalkit import datasets
     from evalkit.settings import Settings
 
-    names = ("limit", "repeats", "history", "concurrency", "scorer", "rpm", "tpm", "retries")
+    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "scorer", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}
+    settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
     # what is wrong here is said before a model is started for it
     Settings(**settings)
     next(iter(datasets.read(parsed.data, limit=1, columns=settings["columns"])), None)
     with flags.endpoint(parsed) as endpoint:
+        if parsed.max_cost is not None:
+            from evalkit.prices import price_of
+
+            settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
         return _evaluate(parsed, parsed.data, endpoint, out=parsed.out, check=not parsed.no_check, **settings)
 
 
@@ -303,6 +328,9 @@ def _telling_how_to_resume(path: Path, *, as_json: bool) -> Iterator[None]:
 
 def _result(finished: Run, *, as_json: bool) -> int:
     result = _print_result(finished, as_json=as_json)
+    if (outcome := finished.outcome or "").startswith("max_"):
+        flag = outcome.removesuffix("_s").replace("_", "-")
+        _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
     return 1 if result["errors"] else 0
 
 

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from evalkit import wire
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Permit, Retry
+from evalkit.gate import Gate
+from evalkit.knee import Knee
+from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
 from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage
 
 NO_RESULT = "(no result)"
@@ -54,6 +56,13 @@ class Asker:
 
     Parameters
     ----------
+    pacer : Pacer
+        Requests and tokens per minute.
+    retry : Retry
+    pause : Pause
+        Holds all requests back while the endpoint asks to wait.
+    gate, knee : Gate and Knee, or None
+        How many requests may be under way, and what adapts that; None: nothing here limits them.
     include_usage : bool
         Ask for token counts in streams; turned off for good when the endpoint refuses ``stream_options``.
     """
@@ -63,6 +72,9 @@ class Asker:
     stream: bool = True
     pacer: Pacer = field(default_factory=Pacer)
     retry: Retry = field(default_factory=Retry)
+    pause: Pause = field(default_factory=Pause)
+    gate: Gate | None = None
+    knee: Knee | None = None
     include_usage: bool = True
 
     async def ask(
@@ -76,43 +88,78 @@ class Asker:
     ) -> list[Attempt]:
         """Ask until there is a good attempt or no more try is worth it; the last attempt decides."""
         attempts: list[Attempt] = []
+        params = {**self.endpoint.params, **params} if params else self.endpoint.params
         tries = 1
+        if self.retry.budget is not None:
+            self.retry.budget.note_first_try()
         while True:
             include_usage = self.include_usage
             body = wire.request_body(
                 messages,
                 model=self.endpoint.model,
                 stream=self.stream,
-                params={**self.endpoint.params, **(params or {})},
+                params=params,
                 tools=tools,
                 include_usage=include_usage,
             )
-            permit = await self.pacer.permit(len(body) / CHARACTERS_A_TOKEN)
-            slot = time.perf_counter_ns()
-            attempt = await self.sender.send(
-                body, stream=self.stream, due=due, slot=slot, number=len(attempts) + 1, round=round
-            )
+            attempt = await self._send(body, params, due, len(attempts) + 1, round)
             attempts.append(attempt)
-            self._settle(permit, attempt)
             failure = attempt.failure
             if failure is None:
                 return attempts
             if include_usage and self.stream and wire.refuses_stream_options(failure):
                 self.include_usage = False
             elif not (attempt.connection_lost_on_reuse and not attempts[:-1]):
-                wait = self.retry.delay_s(failure, tries)
+                wait, note = self.retry.ruling(failure, tries)
                 if wait is None:
+                    if note:
+                        noted = replace(failure, message=f"{failure.message} {note}")
+                        attempts[-1] = replace(attempt, failure=noted)
                     return attempts
                 tries += 1
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
 
-    def _settle(self, permit: Permit | None, attempt: Attempt) -> None:
-        if permit is None:
-            return
+    async def _send(self, body: bytes, params: Mapping[str, Any], due: int, number: int, round: int) -> Attempt:
+        """Send once, when that may be."""
+        gate = self.gate
+        if gate is not None and not gate.try_enter():
+            await gate.enter()
+        try:
+            if self.pause.on:
+                await self.pause.wait()
+            permit = None if self.pacer.unlimited else await self._permit(body, params)
+            slot = time.perf_counter_ns()
+            attempt = await self.sender.send(body, stream=self.stream, due=due, slot=slot, number=number, round=round)
+        finally:
+            if gate is not None:
+                gate.leave()
+        if permit is not None:
+            self._settle(permit, attempt)
+        if attempt.failure is not None and attempt.failure.retry_after_s is not None:
+            self.pause.hold(attempt.failure.retry_after_s)
+        if self.knee is not None:
+            self._tell(self.knee, attempt)
+        return attempt
+
+    async def _permit(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
+        limits = (params.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        most = next((limit for limit in limits if type(limit) is int and limit > 0), None)
+        return await self.pacer.permit(len(body) / CHARACTERS_A_TOKEN, most)
+
+    def _settle(self, permit: Permit, attempt: Attempt) -> None:
         usage, answer = attempt.usage or Usage(), attempt.answer or Answer()
         characters = None if attempt.failure else len(answer.text) + len(answer.reasoning)
         self.pacer.settle(permit, usage.prompt_tokens, usage.output_tokens, characters)
+
+    def _tell(self, knee: Knee, attempt: Attempt) -> None:
+        timing, failure = attempt.timing, attempt.failure
+        knee.note(
+            kind=None if failure is None else failure.kind,
+            ttft_ns=attempt.ttft_ns,
+            latency_ns=None if timing.end is None else timing.end - timing.sent,
+            output_tokens=None if attempt.usage is None else attempt.usage.output_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ class Run:
     path : path-like
         The run file; it may still be growing.
     outcome : str or None
-        How the session that was just run ended: ``done`` or ``stopped``; None: the file was only opened.
+        How the session that was just run ended: ``done``, ``stopped`` or a budget's setting, such as ``max_time_s``;
+        None: the file was only opened.
 
     Raises
     ------
@@ -156,8 +157,9 @@ def evaluate(
     watch : callable, optional
         Called with the ``Progress`` about ten times a second.
     **settings
-        Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``retries``, ``rpm``,
-        ``tpm``, ``max_tool_rounds``, ``limit``, ``columns``.
+        Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``, ``arrivals``,
+        ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
+        ``max_time_s``, ``max_cost``, ``price``.
 
     Returns
     -------

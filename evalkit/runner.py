@@ -71,7 +71,7 @@ class Runner:
         self._send(messages.STOP)
 
     def run(self) -> str:
-        """Ask all; return the outcome: ``done``, ``stopped`` or the budget that was used up.
+        """Ask all; return the outcome: ``done``, ``stopped``, or the budget that is used up by its setting's name.
 
         Raises
         ------

@@ -41,7 +41,7 @@ class Item(NamedTuple):
 class Schedule:
     """What is still to be asked.
 
-    Conversations that were begun in an earlier session come first and from the run file, which keeps their rows;
+    A new run goes round: all conversations once, then all of them again. Of a run that is gone on with, conversations that were begun in an earlier session come first and from the run file, which keeps their rows;
     then, from the dataset, those that were not. Neither is ever held as a whole.
 
     Parameters
@@ -60,7 +60,9 @@ class Schedule:
     def __iter__(self) -> Iterator[Item | None]:
         """Yield what to ask; None: a stretch that is finished was passed over, let others run."""
         if self.runfile is None:
-            yield from self._from_dataset(0)
+            for repeat in range(1, self.settings.repeats + 1):
+                for position, conversation in self._read(0):
+                    yield Item(position, conversation, repeat, None)
             return
         with closing(store.open_to_read(self.runfile)) as reader:
             unfinished = array("q", (row[0] for row in reader.execute(_UNFINISHED, (self.settings.repeats,))))
@@ -75,17 +77,18 @@ class Schedule:
     def _not_begun(self, begun: int, gaps: list[tuple[int, int]]) -> Iterator[Item | None]:
         passed = 0
         low, high = gaps.pop(0) if gaps else (begun, begun)
-        for item in self._from_dataset(low):
-            while high <= item.position < begun:
+        for position, conversation in self._read(low):
+            while high <= position < begun:
                 low, high = gaps.pop(0) if gaps else (begun, begun)
-            if item.position >= begun or low <= item.position:
-                yield item
+            if position >= begun or low <= position:
+                for repeat in range(1, self.settings.repeats + 1):
+                    yield Item(position, conversation, repeat, None)
             else:
                 passed += 1
                 if passed % _STRETCH == 0:
                     yield None
 
-    def _from_dataset(self, start: int) -> Iterator[Item]:
+    def _read(self, start: int) -> Iterator[tuple[int, Conversation]]:
         settings = self.settings
         conversations = datasets.read(
             self.data,
@@ -95,9 +98,7 @@ class Schedule:
             start=start,
             unique=False,
         )
-        for position, conversation in enumerate(conversations, start):
-            for repeat in range(1, settings.repeats + 1):
-                yield Item(position, conversation, repeat, None)
+        return enumerate(conversations, start)
 
     def _begun(self, reader: sqlite3.Connection, positions: array[int]) -> Iterator[Item]:
         # by their positions: a cursor left open would keep the writer's log from being folded into the file

@@ -13,7 +13,7 @@ ARRIVALS = ("constant", "poisson")
 CLOSED_LOOP_SLOTS = 4
 OPEN_LOOP_SLOTS = 1_000
 _WHOLE = (("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1))
-_ABOVE_0 = ("rate", "rpm", "tpm", "max_time_s")
+_ABOVE_0 = ("rate", "rpm", "tpm", "max_time_s", "max_cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,11 @@ class Settings:
     max_tokens_total : int or None
         Ask nothing new once so many tokens, prompts and answers, were used by this session.
     max_time_s : float or None
-        Ask nothing new after so many seconds of this session.
+        Ask nothing new after so many seconds of this session; what is in flight then has a few more.
+    max_cost : float or None
+        Ask nothing new once this session has cost so much, in the currency of ``price``.
+    price : (float, float) or None
+        What a million tokens of prompts and of output cost.
     """
 
     history: str = "own"
@@ -69,6 +73,8 @@ class Settings:
     columns: Mapping[str, str] | None = None
     max_tokens_total: int | None = None
     max_time_s: float | None = None
+    max_cost: float | None = None
+    price: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency is None:
@@ -89,6 +95,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}: it must be above 0")
+        if self.max_cost is not None and self.price is None:
+            raise SettingsError("max_cost needs the price of a million tokens: price=(of prompts, of output)")
+        if self.price is not None:
+            object.__setattr__(self, "price", tuple(self.price))
         if self.scorer is not None:
             from evalkit import scorers  # the asking process, which scores nothing, is spared them
 

@@ -17,8 +17,8 @@ import pytest
 
 import evalkit as ek
 from evalkit import store
-from evalkit.asking import GIVE_UP_AFTER
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
+from evalkit.surrender import GIVE_UP_AFTER
 from evalkit.writer import Progress
 
 

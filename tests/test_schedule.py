@@ -35,9 +35,9 @@ def begun(sums, tmp_path):
     return make
 
 
-def test_a_new_run_asks_all_in_the_datasets_order(sums):
+def test_a_new_run_asks_all_once_before_any_is_asked_again(sums):
     schedule = Schedule(sums(3, 1), Settings(repeats=2))
-    assert asked(schedule) == [(0, 1, []), (0, 2, []), (1, 1, []), (1, 2, []), (2, 1, []), (2, 2, [])]
+    assert asked(schedule) == [(0, 1, []), (1, 1, []), (2, 1, []), (0, 2, []), (1, 2, []), (2, 2, [])]
 
 
 @pytest.mark.parametrize("form", [".jsonl", ".json"])

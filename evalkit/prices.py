@@ -1,0 +1,73 @@
+"""Prices of models, from a small file of the user's own: evalkit knows none, and guesses none.
+
+::
+
+    ["gpt-4o-mini"]      # the model's name as the endpoint knows it
+    prompt = 0.15        # for a million tokens
+    output = 0.60
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import SettingsError
+
+VARIABLE = "EVALKIT_PRICES"
+_EXAMPLE = 'write it like:\n["{model}"]\nprompt = 0.15   # for a million tokens\noutput = 0.60'
+
+
+def default_path() -> Path:
+    """The file that EVALKIT_PRICES names, else ``~/.config/evalkit/prices.toml``."""
+    named = os.environ.get(VARIABLE)
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(named) if named else folder / "evalkit" / "prices.toml"
+
+
+def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
+    """What a million tokens of a model cost.
+
+    Parameters
+    ----------
+    model : str
+    path : path-like, optional
+        The price file; None: ``default_path()``.
+
+    Returns
+    -------
+    float, float
+        Of prompts and of output, in whatever currency the file is in.
+
+    Raises
+    ------
+    SettingsError
+        No such file, no TOML, no such model, or no numbers from 0 up.
+    """
+    path = Path(path) if path is not None else default_path()
+    how = _EXAMPLE.format(model=model)
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"there is no price file {path}, and a cost limit needs the model's prices: {how}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the price file {path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"the price file {path} is no TOML ({error}): {how}") from None
+    if model not in table:
+        known = ", ".join(table) or "none"
+        raise SettingsError(f"the price file {path} has no model {model!r} (it has: {known}): {how}")
+    prices = table[model] if isinstance(table[model], dict) else {}
+    return _price(path, model, prices, "prompt"), _price(path, model, prices, "output")
+
+
+def _price(path: Path, model: str, prices: dict[str, Any], name: str) -> float:
+    price = prices.get(name)
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+        raise SettingsError(f"the price file {path} has no number from 0 up for {model!r}, {name}")
+    return float(price)
