@@ -1,10 +1,10 @@
 """A chat-completion server that keeps a schedule and tells it: the truth a client's stamps are held against.
 
-The model's name is the schedule: ``ttft=50,itl=10,tokens=20`` (milliseconds); with ``slots=1`` one request is served at
-a time and the others wait, first come, first served. The first piece of text of a stream holds two readings of the
-system-wide monotonic clock, ``r<request received>w<first token written>``, and the last one ``l<last token written>``,
-so that the error of every single request can be computed. Written on a raw asyncio protocol; shares nothing with
-``evalkit``.
+The model's name is the schedule: ``ttft=50,itl=10,tokens=20`` (milliseconds; a semicolon is as good as a comma). With
+``slots=1`` one request is served at a time and the others wait, first come, first served. The first piece of text of a
+stream holds two readings of the system-wide monotonic clock, ``r<request received>w<first token written>``, and the
+last one ``l<last token written>``, so that the error of every single request can be computed. Written on a raw asyncio
+protocol; shares nothing with ``evalkit``.
 
 ``GET /stats`` tells what the server has seen since ``GET /stats?reset``: requests, those answered to the last byte,
 those whose client went away first, those in flight now and at most, connections, and when the first request came.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections import deque
@@ -44,7 +45,7 @@ class Schedule:
     """What a model's name asks for, with every byte of it made beforehand."""
 
     def __init__(self, model: str, include_usage: bool) -> None:
-        wanted = {name: float(value) for name, value in (part.split("=") for part in model.split(","))}
+        wanted = {name: float(value) for name, value in (part.split("=") for part in re.split("[,;]", model))}
         self.ttft, self.itl, tokens = wanted["ttft"] / 1e3, wanted["itl"] / 1e3, int(wanted["tokens"])
         self.total = self.ttft + self.itl * (tokens - 1)
         self.free = int(wanted["slots"]) if "slots" in wanted else None

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import psutil
 
-SAMPLE_S = 0.05
 ENDPOINT_VARIABLES = (
     "SERVICE_HOST",
     "TASKINGAI_API_KEY",
@@ -26,6 +25,10 @@ ENDPOINT_VARIABLES = (
     "OPENAI_API_KEY",
     "OPENAI_MODEL",
 )
+
+
+class Failed(SystemExit):
+    """A command that ended as it must not; it ends the benchmark too, unless that can do without."""
 
 
 @dataclass
@@ -49,13 +52,13 @@ class Finished:
 class Memory(threading.Thread):
     """Samples the memory of a process and its descendants until it is told to stop."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, every_s: float) -> None:
         super().__init__(daemon=True)
-        self.process, self.peak = psutil.Process(pid), 0
+        self.process, self.every_s, self.peak = psutil.Process(pid), every_s, 0
         self.ended = threading.Event()
 
     def run(self) -> None:
-        while not self.ended.wait(SAMPLE_S):
+        while not self.ended.wait(self.every_s):
             with contextlib.suppress(psutil.Error):
                 self.peak = max(self.peak, sum(map(held, [self.process, *self.process.children(recursive=True)])))
 
@@ -69,13 +72,13 @@ def held(process: psutil.Process) -> int:
 
 
 def run(
-    command: Sequence[object], *, memory: bool = False, timeout_s: float = 3600, codes: Sequence[int] = (0,), **more
+    command: Sequence[object], *, memory_s: float = 0, timeout_s: float = 3600, codes: Sequence[int] = (0,), **more
 ) -> Finished:
-    """Run a command to its end; one that ends with another exit code than expected ends the benchmark."""
+    """Run a command to its end, its memory looked at every ``memory_s`` seconds; a wrong exit code is a ``Failed``."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter_ns()
         process = start(command, stdout=output, stderr=errors, **more)
-        sampler = Memory(process.pid) if memory else None
+        sampler = Memory(process.pid, memory_s) if memory_s else None
         if sampler is not None:
             sampler.start()
         late = threading.Timer(timeout_s, kill, [process])
@@ -95,7 +98,7 @@ def run(
         texts = [file.read() for file in (output, errors) if file.seek(0) == 0]
     if process.returncode not in codes:
         said = texts[1] or texts[0]
-        sys.exit(f"{' '.join(map(str, command))}\nended with {process.returncode}:\n{said[-4000:]}")
+        raise Failed(f"{' '.join(map(str, command))}\nended with {process.returncode}:\n{said[-4000:]}")
     cpu = used.ru_utime + used.ru_stime
     return Finished(process.returncode, began, wall, cpu, sampler.peak if sampler else 0, *texts)
 
