@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +32,18 @@ class Case:
 
     name: str
     flags: tuple[object, ...]
-    open_loop: bool = True
+    even: bool = True  # due evenly, so that the schedule latencies are known
 
 
 def cases(rate: float, requests: int) -> list[Case]:
     return [
-        Case("closed loop, 1 at a time", ("--concurrency", 1), open_loop=False),
+        Case("closed loop, 1 at a time", ("--concurrency", 1), even=False),
         Case(f"open loop, {rate:g}/s, 1 at a time", ("--rate", rate, "--concurrency", 1)),
         Case(f"open loop, {rate:g}/s, all at once", ("--rate", rate, "--concurrency", requests)),
         Case(
             f"open loop, {rate:g}/s, Poisson, all at once",
             ("--rate", rate, "--arrivals", "poisson", "--concurrency", requests),
+            even=False,
         ),
     ]
 
@@ -64,11 +66,11 @@ def due_to_done_ms(requests: int, rate: float) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="12 requests")
+    parser.add_argument("--quick", action="store_true", help="24 requests")
     parser.add_argument("--requests", type=int, help="default: 60, half a minute for each row")
     parser.add_argument("--rate", type=float, default=100.0, help="requests due a second (default: 100)")
     options = parser.parse_args()
-    requests = options.requests or (12 if options.quick else 60)
+    requests = options.requests or (24 if options.quick else 60)
     truth = due_to_done_ms(requests, options.rate)
     rows = []
     print(f"{requests} requests; {report.machine()}\n")
@@ -89,14 +91,18 @@ def main() -> None:
 
 
 def row(case: Case, result: dict, most: int, truth: dict[str, float]) -> list[object]:
-    latency, schedule = result["latency_ms"], result.get("schedule_latency_ms") or {}
-    found = [schedule.get(name) for name in ("p50", "p95")]
-    cells = [case.name, " / ".join(f"{latency[name]:,.0f}" for name in ("p50", "p95"))]
-    cells.append("–" if None in found else " / ".join(f"{value:,.0f}" for value in found))
-    if not case.open_loop or None in found:
+    latency, schedule = (result.get(name) or {} for name in ("latency_ms", "schedule_latency_ms"))
+    found = {name: schedule.get(name) for name in truth}
+    cells = [case.name, pair(latency.get(name) for name in truth), pair(found.values())]
+    if not case.even or None in found.values():
         return [*cells, "–", "–", most]
-    error = " / ".join(f"{value / truth[name] - 1:+.0%}" for name, value in zip(truth, found, strict=True))
-    return [*cells, " / ".join(f"{value:,.0f}" for value in truth.values()), error, most]
+    error = " / ".join(f"{value / truth[name] - 1:+.1%}" for name, value in found.items())
+    return [*cells, pair(truth.values()), error, most]
+
+
+def pair(values: Iterable[float | None]) -> str:
+    """A quantile is missing when there are too few requests for it."""
+    return " / ".join("–" if value is None else f"{value:,.0f}" for value in values)
 
 
 if __name__ == "__main__":

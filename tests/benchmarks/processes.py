@@ -126,7 +126,7 @@ def many_files() -> None:
 
 def evalkit(*arguments: object) -> list[object]:
     """The command, run by this very Python."""
-    return [sys.executable, "-m", "evalkit.cli", *arguments]
+    return [sys.executable, "-P", "-m", "evalkit.cli", *arguments]  # -P: not a copy that lies in the current folder
 
 
 def removed(file: Path) -> None:
