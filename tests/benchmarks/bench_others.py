@@ -79,8 +79,8 @@ def measure(server: Server, tool: Tool, scripts: Path, samples: int, concurrency
         samples / many.wall_s,
         added / (many.wall_s - few.wall_s),
         (many.cpu_s - few.cpu_s) / added * 1e3,
-        (many.peak_bytes - few.peak_bytes) / added / 1e3,
-        many.peak_bytes / 1e6,
+        (many.peak_mb() - few.peak_mb()) / added * 1e3,
+        many.peak_mb(),
     )
 
 

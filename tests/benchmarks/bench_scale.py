@@ -3,9 +3,10 @@
     python tests/benchmarks/bench_scale.py [--quick] [--conversations N] [--folder DIR]
 
 Single-turn conversations from a file that is made for it, whole answers, a server without delay, 64 at once,
-``--no-check``. Memory is the most that the whole process tree held at a sample (PSS on Linux). The way to the first
-request is from starting the command until the server has it, for the run, and for ``evalkit resume`` of a run that
-lacks nothing but its last turn. Then ``Run(...).turns()`` in a fresh process, imports included.
+``--no-check``. Memory is the most that the whole process tree held at a sample (PSS on Linux), also without what making
+the result takes once all is asked. The way to the first request is from starting the command until the server has it,
+for the run, and for ``evalkit resume`` of a run that lacks nothing but its last turn. Then ``Run(...).turns()`` in a
+fresh process, imports included.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ print(len(frame), time.perf_counter() - began)
 
 @dataclass
 class Asked:
-    """A command that asked: its most memory, and how long its first request was on its way."""
+    """A command that asked: its most memory, also up to its last request, and how long its first one was on its way."""
 
     peak_mb: float
+    asking_mb: float
     first_s: float
     wall_s: float
     turns: int
@@ -51,7 +53,8 @@ def asked(server: Server, command: list[object]) -> Asked:
     finished = processes.run(command, memory_s=SAMPLE_S)
     seen = server.stats()
     first_s = (seen["first_ns"] - finished.began_ns) / 1e9
-    return Asked(finished.peak_bytes / MB, first_s, finished.wall_s, json.loads(finished.output)["answered"])
+    answered = json.loads(finished.output)["answered"]
+    return Asked(finished.peak_mb(), finished.peak_mb(seen["last_ns"]), first_s, finished.wall_s, answered)
 
 
 def run(server: Server, data: Path, file: Path, concurrency: int) -> Asked:
@@ -86,6 +89,8 @@ def measure(server: Server, folder: Path, conversations: int, few: int, concurre
     growth = large.peak_mb / small.peak_mb - 1
     return [
         [f"peak memory, {few:,} conversations", f"{small.peak_mb:.0f} MB", "–", "–"],
+        [f"up to the last request, {few:,}", f"{small.asking_mb:.0f} MB", "–", "–"],
+        [f"up to the last request, {conversations:,}", f"{large.asking_mb:.0f} MB", "–", "–"],
         [f"peak memory, {conversations:,}", f"{large.peak_mb:.0f} MB", *goal(large.peak_mb, GOAL_MB, "{:.0f} MB")],
         ["growth", f"{growth:+.0%}", *goal(growth, GOAL_GROWTH, "{:+.0%}")],
         ["start to first request", f"{large.first_s:.2f} s", *goal(large.first_s, GOAL_FIRST_S, "{:.0f} s")],

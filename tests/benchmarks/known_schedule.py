@@ -7,7 +7,8 @@ last one ``l<last token written>``, so that the error of every single request ca
 protocol; shares nothing with ``evalkit``.
 
 ``GET /stats`` tells what the server has seen since ``GET /stats?reset``: requests, those answered to the last byte,
-those whose client went away first, those in flight now and at most, connections, and when the first request came.
+those whose client went away first, those in flight now and at most, connections, and when the first and the last
+request came.
 
     python known_schedule.py          prints its port, serves on loopback until its standard input is closed
 """
@@ -31,10 +32,19 @@ STAMP = 20  # characters of a clock reading, always, so that nothing is encoded 
 class Counts:
     """What the server has seen; a plain object, since counting in class attributes would slow every method call."""
 
-    __slots__ = ("abandoned", "completed", "connections", "first_ns", "in_flight", "most_in_flight", "requests")
+    __slots__ = (
+        "abandoned",
+        "completed",
+        "connections",
+        "first_ns",
+        "in_flight",
+        "last_ns",
+        "most_in_flight",
+        "requests",
+    )
 
     def __init__(self, in_flight: int = 0) -> None:
-        self.requests = self.completed = self.abandoned = self.connections = self.first_ns = 0
+        self.requests = self.completed = self.abandoned = self.connections = self.first_ns = self.last_ns = 0
         self.in_flight = self.most_in_flight = in_flight
 
     def to_json(self) -> bytes:
@@ -152,6 +162,7 @@ class Server(asyncio.Protocol):
             counts.most_in_flight = counts.in_flight
         if not counts.first_ns:
             counts.first_ns = received
+        counts.last_ns = received
         self.asked = schedule
         if schedule.free is None:
             self.serve(schedule, stream, received)

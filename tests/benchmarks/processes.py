@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -35,18 +36,22 @@ class Failed(SystemExit):
 class Finished:
     """What a command took.
 
-    ``cpu_s`` is user and system time of the command and of every process it started and waited for. ``peak_bytes`` is
-    the most that the whole tree held at a sample, proportional set size (PSS) on Linux, resident set size elsewhere;
-    0 when memory was not asked for.
+    ``cpu_s`` is user and system time of the command and of every process it started and waited for. ``memory`` is what
+    the whole tree held at each sample, time in ns to bytes: proportional set size (PSS) on Linux, resident set size
+    elsewhere; empty when memory was not asked for.
     """
 
     code: int
     began_ns: int
     wall_s: float
     cpu_s: float
-    peak_bytes: int
+    memory: dict[int, int]
     output: str
     errors: str
+
+    def peak_mb(self, until_ns: float = math.inf) -> float:
+        """The most of it, in MB; with ``until_ns`` up to that reading of the monotonic clock."""
+        return max((held for at, held in self.memory.items() if at <= until_ns), default=math.nan) / 1e6
 
 
 class Memory(threading.Thread):
@@ -54,13 +59,14 @@ class Memory(threading.Thread):
 
     def __init__(self, pid: int, every_s: float) -> None:
         super().__init__(daemon=True)
-        self.process, self.every_s, self.peak = psutil.Process(pid), every_s, 0
+        self.process, self.every_s, self.held = psutil.Process(pid), every_s, {}
         self.ended = threading.Event()
 
     def run(self) -> None:
         while not self.ended.wait(self.every_s):
             with contextlib.suppress(psutil.Error):
-                self.peak = max(self.peak, sum(map(held, [self.process, *self.process.children(recursive=True)])))
+                tree = [self.process, *self.process.children(recursive=True)]
+                self.held[time.perf_counter_ns()] = sum(map(held, tree))
 
 
 def held(process: psutil.Process) -> int:
@@ -100,7 +106,7 @@ def run(
         said = texts[1] or texts[0]
         raise Failed(f"{' '.join(map(str, command))}\nended with {process.returncode}:\n{said[-4000:]}")
     cpu = used.ru_utime + used.ru_stime
-    return Finished(process.returncode, began, wall, cpu, sampler.peak if sampler else 0, *texts)
+    return Finished(process.returncode, began, wall, cpu, sampler.held if sampler else {}, *texts)
 
 
 def start(command: Sequence[object], *, env: Mapping[str, str] | None = None, **more) -> subprocess.Popen:
