@@ -1,0 +1,47 @@
+"""The server that is asked: ``known_schedule.py`` in a process of its own, or another one at a given address."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+AT_ONCE = "ttft=0,itl=0,tokens=20"
+
+
+@dataclass(frozen=True)
+class Server:
+    """An address, and what the server there has seen."""
+
+    base_url: str
+    known: bool
+
+    def stats(self, *, reset: bool = False) -> dict[str, int]:
+        """Its counts, as ``known_schedule.py`` tells them; with ``reset`` they begin anew after this."""
+        url = self.base_url.removesuffix("/v1") + "/stats" + ("?reset" if reset else "")
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def serving(base_url: str | None = None) -> Iterator[Server]:
+    """A server of our own, ended with the block; or, if an address is given, the one there."""
+    if base_url is not None:
+        yield Server(base_url.rstrip("/").removesuffix("/v1") + "/v1", known=False)
+        return
+    command = [sys.executable, Path(__file__).with_name("known_schedule.py")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Server(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", known=True)
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
