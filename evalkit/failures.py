@@ -123,9 +123,10 @@ def refuses_stream_options(failure: Failure) -> bool:
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds the endpoint asks to wait, from now on.
 
-    Read in this order: ``retry-after-ms``; ``retry-after`` as seconds or as an HTTP date;
+    Read in this order: ``retry-after-ms``; ``retry-after`` as seconds, as an HTTP date or as a Unix time;
     ``x-ratelimit-reset*`` as a duration (``6m0s``), seconds, or a Unix time in seconds or milliseconds. Of
-    several resets those count whose ``x-ratelimit-remaining-*`` is 0, or all if none is; the longest wins.
+    several resets those count whose ``x-ratelimit-remaining-*`` is 0, or all if none is; the longest wins, as it
+    does of several values that a proxy has put into one header. What is past, or below 0, is 0.
 
     Parameters
     ----------
@@ -139,14 +140,12 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     float or None
         At least 0. None: it asks for nothing that can be read.
     """
-    milliseconds = _duration(headers.get("retry-after-ms", ""))
+    milliseconds = _longest(headers.get("retry-after-ms", ""), now)
     if milliseconds is not None:
         return milliseconds / 1000
     asked = headers.get("retry-after", "")
-    seconds = _duration(asked)
-    if seconds is None:
-        date = _unix_time(asked)
-        seconds = None if date is None else max(0.0, date - now)
+    date = _unix_time(asked)
+    seconds = _longest(asked, now) if date is None else max(0.0, date - now)
     if seconds is not None:
         return seconds
     resets = {name: wait for name, text in headers.items() if (wait := _reset_wait(name, text, now)) is not None}
@@ -367,7 +366,16 @@ def _unix_time(text: str) -> float | None:
 def _reset_wait(name: str, text: str, now: float) -> float | None:
     if not name.startswith("x-ratelimit-reset"):
         return None
-    wait = _duration(text)
-    if wait is None or wait < 1e8:
+    return _longest(text, now)
+
+
+def _longest(text: str, now: float) -> float | None:
+    """The longest of the durations in a header, which may be points in Unix time."""
+    waits = [wait for part in text.split(",") if (wait := _duration(part)) is not None]
+    return max((_from_now(wait, now) for wait in waits), default=None)
+
+
+def _from_now(wait: float, now: float) -> float:
+    if wait < 1e8:  # three years
         return wait
-    return max(0.0, (wait / 1000 if wait > 1e11 else wait) - now)  # a point in time
+    return max(0.0, (wait / 1000 if wait > 1e11 else wait) - now)

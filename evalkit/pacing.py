@@ -21,7 +21,7 @@ LONGEST_WAIT_S = 120.0
 CHARACTERS_A_TOKEN = 4  # for estimates alone
 FIRST_OUTPUT = 500  # tokens an answer is taken to have before any was seen
 ENOUGH = 8  # answers, to know their mean length
-MEMORY = 64  # answers
+MEMORY = 256  # answers
 LOOK_S = 0.1  # what is settled meanwhile may let a request go earlier than the clock alone would
 
 BUDGET_SPENT = "Not tried again: too many of the last requests failed."
@@ -207,8 +207,8 @@ class Pacer:
 
     - requests permitted never exceed ``rpm``;
     - the true tokens of the requests permitted never exceed ``tpm`` by more than what those not yet settled, when the
-      last of them was permitted, took above their reservations. To make up for these, twice their likely error (the
-      typical error of one reservation times the square root of their number) is kept free;
+      last of them was permitted, took above their reservations. To make up for these, twice their likely error is kept
+      free: that of each by chance, and that of the mean they all were reserved by;
     - a request that exceeds ``tpm`` alone goes when nothing else is in the window, and nothing else goes with it.
 
     Parameters
@@ -304,7 +304,7 @@ class Pacer:
         wait = self._requests.wait_s(1) if self._requests else 0.0
         if self._tokens is None:
             return wait
-        likely_error = self._expected.error * math.sqrt(self._tokens.open + 1)
+        likely_error = self._expected.error(self._tokens.open + 1)
         return max(wait, self._tokens.wait_s(self._expected.total(prompt_tokens, max_output) + 2 * likely_error))
 
     def _spend(self, prompt_tokens: float, max_output: int | None) -> Permit | None:
@@ -316,7 +316,7 @@ class Pacer:
 
 
 class Expected:
-    """What a request is likely to use, learnt from those before it; the latest 64 count most."""
+    """What a request is likely to use, learnt from those before it; the latest 256 count most."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -325,10 +325,11 @@ class Expected:
         self._longest = FIRST_OUTPUT
         self._square = 0.0
 
-    @property
-    def error(self) -> float:
-        """Typical error of an expectation, in tokens."""
-        return math.sqrt(self._square) if self._count >= ENOUGH else 0.0
+    def error(self, requests: int) -> float:
+        """Typical error of what so many requests are expected to use together, in tokens."""
+        if self._count < ENOUGH:
+            return 0.0
+        return math.sqrt(self._square * (requests + requests * requests / min(self._count, MEMORY)))
 
     def prompt(self, estimate: float) -> int:
         """Tokens of a prompt."""

@@ -236,6 +236,12 @@ NOW = 1_795_407_799.0
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": ""}, None),
+        ({"retry-after": "2, 9, 4"}, 9.0),
+        ({"retry-after": "soon, 4"}, 4.0),
+        ({"retry-after": str(NOW + 5)}, 5.0),
+        ({"retry-after": "1e300"}, pytest.approx(1e297)),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after-ms": "-3"}, 0.0),
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
@@ -349,3 +355,33 @@ def test_any_header_gives_a_wait_or_none(headers):
 )
 def test_deep_nesting_gives_a_failure(nested):
     assert failure_of(500, {}, nested.encode()).kind == "server"
+
+
+@given(st.floats(-1e6, 1e6), st.sampled_from(["{:.3f}", "{:.0f}", " {:.3f} ", "{:.3f}s", "{:e}"]))
+def test_seconds_in_any_spelling_are_kept_to(seconds, spelling):
+    text = spelling.format(seconds)
+    if text.endswith("s") and seconds < 0:
+        return
+    told = retry_after_s({"retry-after": text}, NOW)
+    assert told == pytest.approx(max(0.0, float(text.strip().rstrip("s"))))
+
+
+@given(st.integers(-(10**7), 10**7))
+def test_a_date_is_a_wait_from_now_and_none_when_it_is_past(ahead):
+    told = retry_after_s({"retry-after": formatdate(NOW + ahead, usegmt=True)}, NOW)
+    assert told == max(0, ahead)
+
+
+@given(st.integers(0, 59), st.integers(0, 59), st.integers(0, 23), st.integers(0, 999))
+def test_a_duration_is_the_sum_of_its_parts(seconds, minutes, hours, ms):
+    told = retry_after_s({"x-ratelimit-reset-tokens": f"{hours}h{minutes}m{seconds}s{ms}ms"}, NOW)
+    assert told == pytest.approx(hours * 3600 + minutes * 60 + seconds + ms / 1000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 3)), min_size=1, max_size=4))
+def test_of_several_limits_the_longest_of_those_used_up_counts(limits):
+    headers = {}
+    for number, (wait, remaining) in enumerate(limits):
+        headers |= {f"x-ratelimit-reset-{number}": f"{wait}s", f"x-ratelimit-remaining-{number}": str(remaining)}
+    spent = [wait for wait, remaining in limits if remaining == 0]
+    assert retry_after_s(headers, NOW) == max(spent or [wait for wait, _ in limits])
