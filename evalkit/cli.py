@@ -152,7 +152,9 @@ def _add_run(commands: Any) -> None:
     how.add_argument("--no-check", action="store_true", help="begin before the whole dataset has been read")
     budget = parser.add_argument_group("when to stop asking ('evalkit resume' goes on)")
     budget.add_argument("--max-time", type=float, metavar="S", help="after S seconds")
-    budget.add_argument("--max-tokens-total", type=int, metavar="N", help="once N tokens, prompts and answers, are used")
+    budget.add_argument(
+        "--max-tokens-total", type=int, metavar="N", help="once N tokens, prompts and answers, are used"
+    )
     budget.add_argument("--max-cost", type=float, metavar="C", help="once the model's prices make it C")
     budget.add_argument(
         "--prices", type=Path, metavar="FILE",

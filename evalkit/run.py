@@ -157,8 +157,8 @@ def evaluate(
     watch : callable, optional
         Called with the ``Progress`` about ten times a second.
     **settings
-        Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``, ``arrivals``,
-        ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
+        Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
+        ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
         ``max_time_s``, ``max_cost``, ``price``.
 
     Returns
