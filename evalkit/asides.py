@@ -23,10 +23,10 @@ def _mirrored(words: str) -> str:
 _SYMBOL = r"[+×÷·]|\\(?:times|cdot|div)\b|\b(?:plus|times|(?:multiplied|divided)\ by)\b"
 _LOBMYS = rf"[+×÷·]|\b(?:{_mirrored('times|cdot|div')})\\|\b(?:{_mirrored('plus|times|multiplied by|divided by')})\b"
 _BEFORE = re.compile(
-    rf"""\n? (?: [({CURRENCY}]* [ \t]* (?:{_LOBMYS})                                         # 12 + …
+    rf"""\n? (?: [-_]? [a-z]+ \b(?!\\) | \{{? [_^] (?=[\w)}}])                                    # GPT-4, log_2
+      | [({CURRENCY}]* [ \t]* (?:{_LOBMYS})                                                  # 12 + …
       | [({CURRENCY}]* [ \t]* (?:[-−–/^x]|\*\*?|\b(?:{_mirrored("minus|over|of")})\b) [ \t]* [\d)}}%]   # 20 % of …
       | [{CURRENCY}]* [ ] fo [ ] (?:{_mirrored("percent|half|third|quarter")})\b
-      | [-_]? [a-z]+ \b(?!\\) | \{{? [_^] (?=[\w)}}])                                          # GPT-4, log_2
       | \#? [ ]? (?:{_mirrored("step|question|exercise|example|problem|part|figure|equation|chapter")})\b
       | [{CURRENCY}]* [ ]+ (?:{_mirrored("than|instead of|not|by|from")})\b
       | [{CURRENCY}]* [ ]+ (?:{_mirrored("e|s|y|ed|es|ied|ies|ing|ying")})?

@@ -242,7 +242,7 @@ def _last_that_stands(text: str, decimal: str) -> Number | None:
     """The last number of a text that stands for itself and is not said by the way, else the last."""
     last, asides = None, Asides(text)
     for match in reversed(list(_matches(text))):
-        start, end = _place(match)
+        start, end = match.span("simple") if match.lastgroup == "simple" else _place(match)
         stands = stands_for_itself(text, start, end) and not asides.hold(start)
         if stands or last is None:  # what a number is worth takes longest to find out
             number = _value(match, decimal)
@@ -277,18 +277,17 @@ def _plain(text: str) -> str:
 
 def _place(match: re.Match[str]) -> tuple[int, int]:
     """Where a number stands: without its sign when that is none of its own."""
-    start, end = match.span(match.lastgroup or 0)
-    if match.lastgroup == "simple":
-        return start, end
+    start, end = match.span("number")
     joined = match["sign"] and _joins(match.string[max(0, start - _LOOK) : start])
     return (start + 1 if joined else start), end
 
 
 def _value(match: re.Match[str], decimal: str) -> Number | None:
-    start, end = _place(match)
     if match.lastgroup == "simple":
+        start, end = match.span("simple")
         whole = int(match["simple"])
         return Number(Fraction(-whole if _said_minus(match.string, start) else whole), False, start, end)
+    start, end = _place(match)
     value = _magnitude(match, decimal)
     try:
         float(value)
