@@ -580,6 +580,19 @@ def test_answer_that_is_too_big_is_a_failure(body, monkeypatch):
     assert read(body, complete=False).failure.message.startswith("The endpoint sent more than")
 
 
+def test_of_an_answer_that_is_too_big_only_the_beginning_is_kept():
+    reader = AnswerReader(200, "text/event-stream", stream_requested=True)
+    reader.feed(sse(*text("begin "), tools(piece(0, '{"a": 1}', "f"))), 1)
+    block = sse(*text("x" * 2**20))
+    while reader.failure is None:
+        reader.feed(block, 2)
+    reader.finish(complete=False)
+    assert reader.failure.message.startswith("The endpoint sent more than 64 MiB")
+    assert len(reader.answer.text) == 2**20
+    assert reader.answer.text.startswith("begin xxx")
+    assert reader.answer.tool_calls == ()
+
+
 def test_body_that_is_no_answer_is_kept_only_in_part():
     for status in (200, 500):
         reader = AnswerReader(status, "text/html", stream_requested=False)
