@@ -110,7 +110,7 @@ def _malformed(exchange: Exchange, origin: Origin) -> Failure:
         shown = ascii(began.decode("latin-1"))
         message = f"No HTTP/1.1 is spoken on {origin}: its answer began with {shown}. {_CHECK_PORT}"
     else:
-        kept = "" if exchange.reader is None else " The part that came is kept."
+        kept = "" if exchange.reader is None or exchange.reader.answer is None else " The part that came is kept."
         message = f"The answer of {origin} breaks the rules of HTTP ({exchange.detail}).{kept}"
     return Failure("protocol", message, exchange.status)
 

@@ -29,6 +29,7 @@ _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 _NOTHING_SET: Mapping[str, str] = MappingProxyType({})
 
 _AGAIN = "The part that came is kept; if it happens again, look at the endpoint's own log."
+_LOST = "None of it can be read; if it happens again, look at the endpoint's own log."
 _LOG = "The model or what runs it has most likely failed: look at the endpoint's own log."
 _MEND = "Check that the base URL leads to a chat-completion endpoint."
 
@@ -325,7 +326,7 @@ class AnswerReader:
                 self._fail("protocol", "sent broken JSON", _MEND, words_of(body))
             else:
                 did = f"closed the connection in the middle of its answer, {len(body)} bytes into it"
-                self._fail("truncated", did, _AGAIN)
+                self._fail("truncated", did, _LOST)
 
     def _arrived(self, tokens: int, at_ns: int) -> None:
         if self.arrivals and self.arrivals[-1] == at_ns:

@@ -485,6 +485,8 @@ def test_whole_answer_that_was_cut_is_truncated():
     reader = read(body[:-9], content_type="application/json", stream=False, complete=False)
     assert reader.failure.kind == "truncated"
     assert f"in the middle of its answer, {len(body) - 9} bytes into it" in reader.failure.message
+    assert "None of it can be read" in reader.failure.message
+    assert reader.answer is None
 
 
 def test_broken_json_in_a_whole_answer_is_protocol():
