@@ -176,7 +176,7 @@ class ScriptedServer:
             spent = fault.times is not None and self._met[place] >= fault.times
             if not spent and fault.hits(entry.number, prompt) and (changed := apply(reply, request)) is not None:
                 self._met[place] += 1
-                entry.fault = fault.kind
+                entry.fault = fault.name or fault.kind
                 return changed
         return reply
 

@@ -23,7 +23,7 @@ from evalkit.sse import EventDecoder
 __all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "request_body", "retry_after_s"]
 
 ANSWER_LIMIT = 64 * 2**20  # bytes held for one answer
-_KEPT_LIMIT = 2**20  # bytes kept of a body that is no answer, to quote from, and characters of one that is too big
+KEPT_LIMIT = 2**20  # bytes of a body that is no answer, and characters of a failed one, that are kept
 _LEAD = b"\xef\xbb\xbf \t\r\n"  # byte order mark and blanks mean nothing before an answer
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 _NOTHING_SET: Mapping[str, str] = MappingProxyType({})
@@ -191,6 +191,8 @@ class AnswerReader:
             self._fail_foreign()
         if self.failure is None:
             self.failure = self._shortcoming(complete)
+        if self.failure is not None:
+            self._parts.shorten(KEPT_LIMIT)
 
     @property
     def answer(self) -> Answer | None:
@@ -234,7 +236,7 @@ class AnswerReader:
         if self._form == _JSON and len(body) > ANSWER_LIMIT:
             self._fail_too_big()
         elif self._form in (_ERROR, _OTHER):
-            del body[_KEPT_LIMIT:]
+            del body[KEPT_LIMIT:]
         return b""
 
     def _recognise(self, head: bytes) -> None:
@@ -370,7 +372,6 @@ class AnswerReader:
     def _fail_too_big(self) -> None:
         self._decoder = EventDecoder()
         self._body = bytearray()
-        self._parts.shorten(_KEPT_LIMIT)
         self._fail("protocol", f"sent more than {ANSWER_LIMIT >> 20} MiB for one answer", "Set max_tokens.")
 
     def _fail(self, kind: str, did: str, advice: str, quote: str = "", code: str | None = None) -> None:

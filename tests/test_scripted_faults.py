@@ -77,6 +77,12 @@ def test_a_prompt_names_the_requests_that_are_hit_and_times_how_many_of_them():
         assert [entry.prompt for entry in server.log()] == asked
 
 
+def test_the_log_calls_a_fault_by_its_name():
+    with serve(Script(faults=[Fault("server_error", name="ours")])) as server:
+        ask(server.port, chat())
+        assert [entry.fault for entry in server.log()] == ["ours"]
+
+
 # ---- the connection
 
 
