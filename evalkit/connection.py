@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, of the answer or of an interim answer before it."""
-        if self._exchange is not None and not self._complete:
+        if self._exchange is not None and self._exchange.status is None:  # else a trailer, which says nothing
             self._exchange.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

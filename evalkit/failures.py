@@ -176,26 +176,32 @@ def _failure(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, 
         asking = {name: headers[name] for name in ("retry-after", "retry-after-ms") if name in headers}
     sent_at = _unix_time(headers.get("date", ""))  # the sender's own clock, so that ours may be wrong
     now = time.time() if sent_at is None else sent_at
+    wait = retry_after_s(asking, now) if verdict.kind in ("rate_limited", "server") else None
     return Failure(
         kind=verdict.kind,
-        message=_message(verdict, told, status, headers),
+        message=_message(verdict, told, status, headers, wait),
         http_status=status,
         code=told.code or told.type,
-        retry_after_s=retry_after_s(asking, now) if verdict.kind in ("rate_limited", "server") else None,
+        retry_after_s=wait,
     )
 
 
-def _message(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, str]) -> str:
+def _message(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, str], wait: float | None) -> str:
     marks = [f"HTTP {status}", told.code or told.type or ""]
     request = plain(headers.get("x-request-id", ""), 80)
     marks.append(f"request {request}" if request else "")
     what = f"{verdict.who} {verdict.did} ({', '.join(mark for mark in marks if mark)})"
     quote = plain(_KEYLIKE.sub("…", told.text) if verdict.kind == "auth" else told.text)
+    advice = verdict.advice if wait is None else f"It asks to wait {_shown(wait)} s. {verdict.advice}"
     if not verdict.quoted:
-        return f"{what}. {verdict.advice}"
+        return f"{what}. {advice}"
     if not quote:
-        return f"{what} and gave no reason. {verdict.advice}"
-    return f'{what}: "{quote.rstrip(".")}". {verdict.advice}'
+        return f"{what} and gave no reason. {advice}"
+    return f'{what}: "{quote.rstrip(".")}". {advice}'
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:,.0f}"
 
 
 def _judge(status: int, told: _Told) -> _Verdict:

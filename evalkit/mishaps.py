@@ -9,6 +9,7 @@ from evalkit.exchange import FOLLOWED, MAX_REDIRECTS, REDIRECTS, Exchange
 from evalkit.origin import Origin, path_of, redirect_target
 from evalkit.proxy import Proxy
 from evalkit.record import Failure
+from evalkit.wire import KEPT_LIMIT
 
 _TLS_ALERT = b"\x15\x03"
 _ROUTE = "/chat/completions"
@@ -78,7 +79,10 @@ def _what_came(exchange: Exchange, origin: Origin) -> str:
     answer, reads = reader.answer, len(reader.arrivals)
     characters = 0 if answer is None else len(answer.text) + len(answer.reasoning)
     last_s = (reader.arrivals[-1] - exchange.sent) / 1e9
-    return f"{origin} sent {characters} characters in {reads} read{'s' * (reads > 1)}, the last after {last_s:.3g} s"
+    more = "more than " if characters >= KEPT_LIMIT else ""  # the rest has been dropped
+    return (
+        f"{origin} sent {more}{characters} characters in {reads} read{'s' * (reads > 1)}, the last after {last_s:.3g} s"
+    )
 
 
 def _redirected(exchange: Exchange, origin: Origin) -> Failure:
@@ -110,7 +114,7 @@ def _malformed(exchange: Exchange, origin: Origin) -> Failure:
         shown = ascii(began.decode("latin-1"))
         message = f"No HTTP/1.1 is spoken on {origin}: its answer began with {shown}. {_CHECK_PORT}"
     else:
-        kept = "" if exchange.reader is None else " The part that came is kept."
+        kept = "" if exchange.reader is None or exchange.reader.answer is None else " The part that came is kept."
         message = f"The answer of {origin} breaks the rules of HTTP ({exchange.detail}).{kept}"
     return Failure("protocol", message, exchange.status)
 

@@ -118,6 +118,13 @@ class AnswerParts:
         """No text, reasoning, refusal or call has come."""
         return not (self.text or self.reasoning or self.refusal or self._calls)
 
+    def shorten(self, limit: int) -> None:
+        """Keep the first ``limit`` characters of text, reasoning and refusal, and no call: half a call is none."""
+        for pieces in (self.text, self.reasoning, self.refusal):
+            _shorten(pieces, limit)
+        for calls in (self._calls, self._by_index, self._by_id):
+            calls.clear()
+
     def answer(self) -> Answer | None:
         """The answer so far; None: nothing has come."""
         answer = Answer(
@@ -244,6 +251,14 @@ def _joined(pieces: list[str]) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def _shorten(pieces: list[str], limit: int) -> None:
+    for place, piece in enumerate(pieces):
+        if len(piece) >= limit:
+            pieces[place:] = [piece[:limit]]
+            return
+        limit -= len(piece)
 
 
 def _a(value: Any) -> str:

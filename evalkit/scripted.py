@@ -35,7 +35,18 @@ from evalkit import scripted_faults, scripted_openai, scripted_taskingai
 from evalkit.errors import SettingsError
 from evalkit.scripted_connection import Clock, Connection, Slots
 from evalkit.scripted_http import Piece, Reply, Request
-from evalkit.scripted_script import PROFILES, Arithmetic, Call, Calling, Fault, Law, Numbered, Script, echo
+from evalkit.scripted_script import (
+    PROFILES,
+    Arithmetic,
+    Call,
+    Calling,
+    Fault,
+    Law,
+    Numbered,
+    Script,
+    echo,
+    last_user_text,
+)
 from evalkit.scripted_stats import Entry, Stats
 
 __all__ = [
@@ -53,6 +64,7 @@ __all__ = [
 ]
 
 HOST = "127.0.0.1"
+_PROMPT = 80  # characters of a prompt that an entry keeps
 _REPLIES: dict[str, Callable[[Script, Request, int], Reply]] = {
     "openai": scripted_openai.reply,
     "taskingai": scripted_taskingai.reply,
@@ -93,8 +105,10 @@ class ScriptedServer:
         self._reply = _REPLIES[script.profile]
         self._stats = Stats()
         self._number = 0
+        self._met = [0] * len(self._faults)
         self._peers: set[Connection] = set()
         self._slots = Slots(script.law.slots)
+        self._opening: asyncio.Task[None] | None = None
 
     @property
     def base_url(self) -> str:
@@ -103,10 +117,9 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Listen."""
-        loop = asyncio.get_running_loop()
-        self._clock = Clock(loop)
+        self._clock = Clock(asyncio.get_running_loop())
         try:
-            self._server = await loop.create_server(self._connection, HOST, self.port, backlog=4096)
+            await self._listen()
         except OSError as error:
             self._clock.close()
             raise SettingsError(f"port {self.port} of {HOST} cannot be used: {error.strerror}") from None
@@ -114,6 +127,8 @@ class ScriptedServer:
 
     async def stop(self) -> None:
         """Stop listening and drop all connections."""
+        if self._opening is not None:
+            self._opening.cancel()
         self._server.close()
         for peer in tuple(self._peers):
             peer.close()
@@ -125,6 +140,16 @@ class ScriptedServer:
     def stats(self, log: bool = False) -> dict[str, Any]:
         """What the server saw; with ``log`` an entry for each request, ``scripted_stats.Entry`` as a dict."""
         return self._stats.to_json(log)
+
+    async def _listen(self, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, HOST, self.port, backlog=4096)
+
+    def _turn_deaf(self, seconds: float) -> None:
+        if self._opening is None or self._opening.done():
+            self._server.close()
+            self._opening = asyncio.get_running_loop().create_task(self._listen(seconds))
 
     def _connection(self) -> Connection:
         return Connection(self._respond, self._clock, self._stats, self._peers, self._slots)
@@ -142,6 +167,8 @@ class ScriptedServer:
         except Exception as error:  # the script's own answer function, most likely: its author wants to see it
             problem = f"the script failed: {type(error).__name__}: {error}"
             reply, ask = scripted_openai.error_reply(scripted_openai.Refusal(500, problem), entry.number), None
+        if reply.deaf_s:
+            self._turn_deaf(reply.deaf_s)
         entry.status, entry.streamed, entry.tokens = reply.status, reply.streamed, reply.tokens
         return reply, entry, self._stats.begin(entry, None if ask is None else ask["messages"])
 
@@ -151,12 +178,22 @@ class ScriptedServer:
         request.path = request.path.removeprefix(scripted_faults.MOVED)
         reply = self._reply(self._script, request, entry.number)
         entry.id, ask = reply.id, reply.ask
-        if ask is not None and reply.status == 200 and not moved:
-            for fault, apply in self._faults:
-                if fault.hits(entry.number) and (changed := apply(reply, request)) is not None:
-                    entry.fault = fault.kind
-                    return changed, ask
+        if ask is not None:
+            prompt = last_user_text(ask)
+            entry.prompt = prompt[:_PROMPT]
+            if reply.status == 200 and not moved:
+                return self._hit(reply, request, entry, prompt), ask
         return reply, ask
+
+    def _hit(self, reply: Reply, request: Request, entry: Entry, prompt: str) -> Reply:
+        """What the first fault that hits makes of the reply."""
+        for place, (fault, apply) in enumerate(self._faults):
+            spent = fault.times is not None and self._met[place] >= fault.times
+            if not spent and fault.hits(entry.number, prompt) and (changed := apply(reply, request)) is not None:
+                self._met[place] += 1
+                entry.fault = fault.name or fault.kind
+                return changed
+        return reply
 
     def _stats_reply(self, wishes: Sequence[str]) -> Reply:
         body = orjson.dumps(self._stats.to_json("log" in wishes))

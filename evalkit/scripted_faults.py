@@ -61,29 +61,28 @@ def close_on_reuse(reply: Reply, request: Request) -> Reply | None:
     return replace(reply, status=0, pieces=(), streamed=False, ending="eof") if request.reused else None
 
 
+def refuse(reply: Reply, request: Request, seconds: float = 0.05) -> Reply:
+    """The connection ends without one byte, and for some seconds new ones are refused, as when a server restarts."""
+    return replace(reply, status=0, pieces=(), streamed=False, ending="eof", deaf_s=seconds)
+
+
 # ---- other answers than the one asked for
 
 
 def rate_limited(
     reply: Reply, request: Request, retry_after: float | None = None, form: str = "seconds", status: int = 429
 ) -> Reply:
-    """429, with Retry-After as ``seconds``, as an HTTP ``date``, or as ``retry-after-ms`` (``ms``)."""
-    refused = error_reply(
-        Refusal(status, "Rate limit reached: too many requests.", "rate_limit_exceeded", kind="requests"), 0
-    )
-    if retry_after is not None:
-        name, value = {
-            "seconds": ("retry-after", f"{retry_after:g}"),
-            "date": ("retry-after", formatdate(time.time() + retry_after, usegmt=True)),
-            "ms": ("retry-after-ms", f"{retry_after * 1000:g}"),
-        }[form]
-        refused.headers[name] = value
-    return refused
+    """429, with a wish to wait as ``_asking_to_wait`` says it."""
+    refusal = Refusal(status, "Rate limit reached: too many requests.", "rate_limit_exceeded", kind="requests")
+    return _asking_to_wait(error_reply(refusal, 0), retry_after, form)
 
 
-def server_error(reply: Reply, request: Request, status: int = 500) -> Reply:
-    """An error object with a status of 500 or more."""
-    return error_reply(Refusal(status, "The server had an error.", "server_error", kind="server_error"), 0)
+def server_error(
+    reply: Reply, request: Request, status: int = 500, retry_after: float | None = None, form: str = "seconds"
+) -> Reply:
+    """An error object with a status of 500 or more, with a wish to wait as ``_asking_to_wait`` says it."""
+    refusal = Refusal(status, "The server had an error.", "server_error", kind="server_error")
+    return _asking_to_wait(error_reply(refusal, 0), retry_after, form)
 
 
 def html_error(reply: Reply, request: Request, status: int = 502, title: str = "Bad Gateway") -> Reply:
@@ -331,7 +330,7 @@ def _split(reply: Reply, size: int, gap: int) -> Iterator[Piece]:
 FAULTS: dict[str, Callable[..., Reply | None]] = {
     fault.__name__: fault
     for fault in (
-        reset_before_headers, reset_after_headers, reset_midway, eof_midway, close_after, close_on_reuse,
+        reset_before_headers, reset_after_headers, reset_midway, eof_midway, close_after, close_on_reuse, refuse,
         rate_limited, server_error, html_error, redirect, reject_stream_options, wrong_type, json_for_stream, huge,
         empty, broken_json, cut_utf8, error_event, no_done, early_role, blank_chunks, reasoning, cumulative_usage,
         group_tokens, silence, comments_only, endless, slow_headers, buffered, batch_writes, split_writes,
@@ -378,6 +377,23 @@ def _parts(reply: Reply) -> tuple[list[Piece], list[Piece], list[Piece]]:
     if not places:
         return pieces, [], []
     return pieces[: places[0]], pieces[places[0] : places[-1] + 1], pieces[places[-1] + 1 :]
+
+
+def _asking_to_wait(refused: Reply, seconds: float | None, form: str) -> Reply:
+    """Retry-After as ``seconds`` or as an HTTP ``date``, ``retry-after-ms`` (``ms``), or the reset of a ``limit``."""
+    if seconds is not None:
+        refused.headers |= {
+            "seconds": {"retry-after": f"{seconds:g}"},
+            "date": {"retry-after": formatdate(time.time() + seconds, usegmt=True)},
+            "ms": {"retry-after-ms": f"{seconds * 1000:g}"},
+            "limit": {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": f"{seconds * 1000:g}ms",
+                "x-ratelimit-reset-tokens": "6m0s",
+                "x-ratelimit-remaining-tokens": "1000",
+            },
+        }[form]
+    return refused
 
 
 def _until(reply: Reply, after: int) -> list[Piece]:

@@ -197,6 +197,8 @@ class Reply:
         Content-length to claim, if not the true one.
     bare : bool
         The pieces bring the head themselves.
+    deaf_s : float
+        For so many seconds from now on the server's port takes no new connection.
     id, tokens : str, int
         As the client will find them in the answer.
     ask : dict or None
@@ -211,6 +213,7 @@ class Reply:
     ending: str = "keep"
     length: int | None = None
     bare: bool = False
+    deaf_s: float = 0.0
     id: str = ""
     tokens: int = 0
     ask: dict[str, Any] | None = None

@@ -86,6 +86,12 @@ class Fault:
         For the draw.
     options : mapping
         Keyword arguments of that kind's function.
+    prompt : str
+        It hits only requests whose last user message holds this.
+    times : int or None
+        How many requests it hits at most; None: no limit.
+    name : str
+        What the log calls it; empty: its kind. The draw goes by it too.
     """
 
     kind: str
@@ -93,14 +99,19 @@ class Fault:
     numbers: Collection[int] | None = None
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str = ""
+    times: int | None = None
+    name: str = ""
 
-    def hits(self, number: int) -> bool:
-        """Whether request ``number`` is one of those it hits."""
+    def hits(self, number: int, prompt: str = "") -> bool:
+        """Whether request ``number`` is one of those it hits; ``times`` is for the server to count."""
+        if self.prompt not in prompt:
+            return False
         if self.numbers is not None:
             return number in self.numbers
         if self.share >= 1:
             return True
-        draw = random.Random(f"fault {self.seed} {self.kind} {number}")  # noqa: S311
+        draw = random.Random(f"fault {self.seed} {self.name or self.kind} {number}")  # noqa: S311
         return draw.random() < self.share
 
 

@@ -35,6 +35,8 @@ class Entry:
         How late the latest of its writes was, against the law: the server's own honesty.
     tokens : int
         Tokens in the answer as planned.
+    prompt : str
+        How the last user message begins; empty when the request was refused.
     aborted : bool
         The client left before the end.
     """
@@ -52,6 +54,7 @@ class Entry:
     streamed: bool = False
     tokens: int = 0
     fault: str | None = None
+    prompt: str = ""
     aborted: bool = False
 
 

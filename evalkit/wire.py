@@ -23,12 +23,13 @@ from evalkit.sse import EventDecoder
 __all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "request_body", "retry_after_s"]
 
 ANSWER_LIMIT = 64 * 2**20  # bytes held for one answer
-_KEPT_LIMIT = 2**20  # bytes kept of a body that is no answer, to quote from
+KEPT_LIMIT = 2**20  # bytes of a body that is no answer, and characters of a failed one, that are kept
 _LEAD = b"\xef\xbb\xbf \t\r\n"  # byte order mark and blanks mean nothing before an answer
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 _NOTHING_SET: Mapping[str, str] = MappingProxyType({})
 
 _AGAIN = "The part that came is kept; if it happens again, look at the endpoint's own log."
+_LOST = "None of it can be read; if it happens again, look at the endpoint's own log."
 _LOG = "The model or what runs it has most likely failed: look at the endpoint's own log."
 _MEND = "Check that the base URL leads to a chat-completion endpoint."
 
@@ -190,6 +191,8 @@ class AnswerReader:
             self._fail_foreign()
         if self.failure is None:
             self.failure = self._shortcoming(complete)
+        if self.failure is not None:
+            self._parts.shorten(KEPT_LIMIT)
 
     @property
     def answer(self) -> Answer | None:
@@ -233,7 +236,7 @@ class AnswerReader:
         if self._form == _JSON and len(body) > ANSWER_LIMIT:
             self._fail_too_big()
         elif self._form in (_ERROR, _OTHER):
-            del body[_KEPT_LIMIT:]
+            del body[KEPT_LIMIT:]
         return b""
 
     def _recognise(self, head: bytes) -> None:
@@ -325,7 +328,7 @@ class AnswerReader:
                 self._fail("protocol", "sent broken JSON", _MEND, words_of(body))
             else:
                 did = f"closed the connection in the middle of its answer, {len(body)} bytes into it"
-                self._fail("truncated", did, _AGAIN)
+                self._fail("truncated", did, _LOST)
 
     def _arrived(self, tokens: int, at_ns: int) -> None:
         if self.arrivals and self.arrivals[-1] == at_ns:

@@ -41,12 +41,14 @@ class RawServer:
     handler: Handler | None = None
     tls: ssl.SSLContext | None = None
     converse: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     serving: dict[asyncio.Task, asyncio.StreamWriter] = field(default_factory=dict)
 
     async def __aenter__(self) -> RawServer:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls, backlog=1024)
+        self.server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls, backlog=1024)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 
@@ -59,7 +61,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -189,6 +189,14 @@ def test_request_id_is_told():
 # -- what is worth knowing for a retry
 
 
+@pytest.mark.parametrize(("wait", "shown"), [("0", "0"), ("1.25", "1.2"), ("20", "20"), ("3600", "3,600")])
+def test_a_wait_that_is_asked_for_is_told(wait, shown):
+    assert failure(503, b"busy", retry_after=wait).message == (
+        f'The endpoint failed (HTTP 503): "busy". It asks to wait {shown} s. '
+        "Try again; if it keeps failing, look at the endpoint's own log."
+    )
+
+
 def test_used_up_quota_is_told_by_its_code():
     told = failure(
         429,

@@ -82,6 +82,11 @@ CLOSED = {
         writes(STREAM_HEAD, chunk(event("3")), b"zz\r\n"), True, "protocol",
         "The answer of HOST breaks the rules of HTTP (Invalid character in chunk size). The part that came is kept.",
     ),
+    "broken framing in a whole answer": (
+        writes(STREAM_HEAD.replace(b"text/event-stream", b"application/json"), chunk(b'{"choices":'), b"zz\r\n"), False,
+        "protocol",
+        "The answer of HOST breaks the rules of HTTP (Invalid character in chunk size).",
+    ),
     "too many headers": (
         writes(HALF_HEAD, b"x" * 70_000), True, "protocol",
         "More than 64 KiB of headers came from HOST. Check host and port of the base URL.",

@@ -1,5 +1,6 @@
 """Each fault of the scripted server, as it shows on a bare socket."""
 
+import contextlib
 import email.utils
 import json
 import socket
@@ -68,6 +69,20 @@ def test_a_refused_request_meets_no_fault():
         assert ask(server.port, chat()).status == 401
 
 
+def test_a_prompt_names_the_requests_that_are_hit_and_times_how_many_of_them():
+    faults = [Fault("server_error", prompt="fail", times=2), Fault("html_error", prompt="fail for ever")]
+    with serve(Script(faults=faults)) as server:
+        asked = ["hello", "fail", "fail for ever", "fail", "fail for ever"]
+        assert [ask(server.port, chat(text)).status for text in asked] == [200, 500, 500, 200, 502]
+        assert [entry.prompt for entry in server.log()] == asked
+
+
+def test_the_log_calls_a_fault_by_its_name():
+    with serve(Script(faults=[Fault("server_error", name="ours")])) as server:
+        ask(server.port, chat())
+        assert [entry.fault for entry in server.log()] == ["ours"]
+
+
 # ---- the connection
 
 
@@ -118,18 +133,46 @@ def test_close_on_reuse():
         assert (heard.raw, heard.ending) == (b"", "eof")
 
 
+def test_refuse_until_the_server_is_back():
+    with serve(Script(faults=[Fault("refuse", times=1, options={"seconds": 0.2})])) as server:
+        SEEN.add("refuse")
+        heard = ask(server.port, chat())
+        assert (heard.raw, heard.ending) == (b"", "eof")
+        with pytest.raises(ConnectionRefusedError):
+            ask(server.port, chat())
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            time.sleep(0.02)
+            with contextlib.suppress(ConnectionRefusedError):
+                assert ask(server.port, chat()).status == 200
+                return
+    raise AssertionError("it never came back")
+
+
+def test_a_server_may_be_stopped_while_it_refuses():
+    with serve(Script(faults=[Fault("refuse", options={"seconds": 60})])) as server:
+        ask(server.port, chat())
+
+
 # ---- other answers
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_server_error(status):
-    heard = meet("server_error", status=status)
+    heard = meet("server_error", status=status, retry_after=2)
+    assert heard.headers["retry-after"] == "2"
     assert (heard.status, heard.json["error"]["type"]) == (status, "server_error")
 
 
 def test_rate_limited_until_a_date():
     until = email.utils.parsedate_to_datetime(meet("rate_limited", retry_after=5, form="date").headers["retry-after"])
     assert 2 < until.timestamp() - time.time() < 6
+
+
+def test_rate_limited_until_a_limit_is_reset():
+    headers = meet("rate_limited", retry_after=0.5, form="limit").headers
+    assert headers["x-ratelimit-reset-requests"] == "500ms"
+    assert headers["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_html_error():

@@ -164,6 +164,12 @@ def test_interim_answers_are_skipped(run, status):
     assert (attempt.failure, attempt.http_status, attempt.answer.text) == (None, 200, "35")
 
 
+def test_a_trailer_says_nothing(run):
+    head = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n"
+    (attempt,), _ = ask(run, writes(head + chunk(b"busy") + b"0\r\nRetry-After: 5\r\n\r\n"))
+    assert (attempt.failure.kind, attempt.failure.retry_after_s) == ("server", None)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_an_answer_compressed_unasked_is_read(run, encoding):
     squeeze = gzip.compress if encoding == "gzip" else zlib.compress

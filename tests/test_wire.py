@@ -485,6 +485,8 @@ def test_whole_answer_that_was_cut_is_truncated():
     reader = read(body[:-9], content_type="application/json", stream=False, complete=False)
     assert reader.failure.kind == "truncated"
     assert f"in the middle of its answer, {len(body) - 9} bytes into it" in reader.failure.message
+    assert "None of it can be read" in reader.failure.message
+    assert reader.answer is None
 
 
 def test_broken_json_in_a_whole_answer_is_protocol():
@@ -578,6 +580,19 @@ def test_endless_line_ends_in_a_failure_and_its_memory_is_given_back():
 def test_answer_that_is_too_big_is_a_failure(body, monkeypatch):
     monkeypatch.setattr(wire, "ANSWER_LIMIT", 2048)
     assert read(body, complete=False).failure.message.startswith("The endpoint sent more than")
+
+
+def test_of_an_answer_that_is_too_big_only_the_beginning_is_kept():
+    reader = AnswerReader(200, "text/event-stream", stream_requested=True)
+    reader.feed(sse(*text("begin "), tools(piece(0, '{"a": 1}', "f"))), 1)
+    block = sse(*text("x" * 2**20))
+    while reader.failure is None:
+        reader.feed(block, 2)
+    reader.finish(complete=False)
+    assert reader.failure.message.startswith("The endpoint sent more than 64 MiB")
+    assert len(reader.answer.text) == 2**20
+    assert reader.answer.text.startswith("begin xxx")
+    assert reader.answer.tool_calls == ()
 
 
 def test_body_that_is_no_answer_is_kept_only_in_part():
