@@ -136,8 +136,9 @@ class Asker:
                 gate.leave()
         if permit is not None:
             self._settle(permit, attempt)
-        if attempt.failure is not None and attempt.failure.retry_after_s is not None:
-            self.pause.hold(attempt.failure.retry_after_s)
+        wait = None if attempt.failure is None else attempt.failure.retry_after_s
+        if wait is not None and wait <= self.retry.longest_s:  # nobody waits longer; such a request just fails
+            self.pause.hold(wait)
         if self.knee is not None:
             self._tell(self.knee, attempt)
         return attempt

@@ -41,9 +41,9 @@ class Item(NamedTuple):
 class Schedule:
     """What is still to be asked.
 
-    A new run goes round: all conversations once, then all of them again. Of a run that is gone on with, those that
-    were begun in an earlier session come first, from the run file, which keeps their rows; then, from the dataset, those
-    that were not. Neither is ever held as a whole.
+    A new run goes round: all conversations once, then all of them again. Of a run that is gone on with, those begun in
+    an earlier session come first, from the run file, which keeps their rows; then, from the dataset, those that were
+    not. Neither is ever held as a whole.
 
     Parameters
     ----------

@@ -25,6 +25,7 @@ _RATE = (
 )
 _ERROR = 'The endpoint failed (HTTP {}, server_error): "The server had an error". '
 _WAIT = "It asks to wait {} s. "
+_TOO_LONG = " Not tried again: the endpoint asks to wait 3,600 s, longer than 120 s."
 _OVERLOAD = f'The endpoint failed (HTTP 200, overloaded): "The model is overloaded". {_TRY}'
 _BROKE_OFF = (
     "The endpoint broke its stream off after N events with tokens, with neither a finish reason nor [DONE] (HTTP 200). "
@@ -99,8 +100,8 @@ def good(flag: str = "", text: str = TEXT) -> End:
     return End(None, text=text, ttft=True, flag=flag)
 
 
-def limited(wait: str = "", again: bool = True) -> End:
-    return End("rate_limited", _RATE + wait + _FEWER, 429, again=again)
+def limited(wait: str = "", note: str = "") -> End:
+    return End("rate_limited", _RATE + wait + _FEWER + note, 429, again=not note)
 
 
 def failed(status: int, wait: str = "") -> End:
@@ -125,7 +126,7 @@ CASES = (
     both("429, Retry-After as a date", "rate_limited", limited(_WAIT.format("N")), retry_after=1.5, form="date"),
     both("429, retry-after-ms", "rate_limited", limited(_WAIT.format("0.1")), 0.1, retry_after=0.1, form="ms"),
     both("429, x-ratelimit-reset", "rate_limited", limited(_WAIT.format("0.1")), 0.1, retry_after=0.1, form="limit"),
-    both("429, Retry-After of an hour", "rate_limited", limited(_WAIT.format("3,600"), again=False), retry_after=3600),
+    both("429, Retry-After of an hour", "rate_limited", limited(_WAIT.format("3,600"), _TOO_LONG), retry_after=3600),
     both("500", "server_error", failed(500)),
     both("502, a page in HTML", "html_error", page(502, "Bad Gateway")),
     both("503", "server_error", failed(503), status=503),
