@@ -24,6 +24,8 @@ from evalkit.store import Done, RunFile
 from evalkit.writer import Progress, Writer
 
 _READ = 2**20
+_GROUP = 16  # turns committed together, at the least
+_SCORES_WAIT_MS = 20  # for turns, to be committed with
 _LAST_WORDS_S = 30.0  # a little more than the asking process takes to end when it is told to
 
 
@@ -63,6 +65,9 @@ class Runner:
         self._line: socket.socket | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._committed = 0
+        slots = task.settings.concurrency
+        # a part of the slots at a time, so that asking and committing go on side by side
+        self._group = max(8, slots // 8 if isinstance(slots, int) else 0)
         self._stopped = False
 
     def stop(self) -> None:
@@ -111,8 +116,11 @@ class Runner:
         poll = select.poll()
         poll.register(line, select.POLLIN)
         while True:
-            if not self._writer.idle and not poll.poll(0):
+            if self._writer.unscored and not poll.poll(0):
                 self._writer.catch_up()
+                continue
+            if self._writer.uncommitted and not poll.poll(_SCORES_WAIT_MS):
+                self._writer.add(())
                 continue
             data = line.recv(_READ)
             if not data:
@@ -134,10 +142,12 @@ class Runner:
             if end is not None:
                 return end
 
-    def _commit(self, group: list[tuple[Any, ...]]) -> None:
-        self._writer.add([self._done(*turn) for turn in group])
-        self._committed += len(group)
-        self._send(messages.COMMITTED, self._committed)
+    def _commit(self, turns: list[tuple[Any, ...]]) -> None:
+        for at in range(0, len(turns), self._group):
+            group = turns[at : at + self._group]
+            self._writer.add([self._done(*turn) for turn in group])
+            self._committed += len(group)
+            self._send(messages.COMMITTED, self._committed)
 
     def _done(
         self, position: int, repeat: int, new: tuple[Any, ...] | None, last: bool, record: tuple[Any, ...]

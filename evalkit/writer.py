@@ -13,7 +13,7 @@ from evalkit import datasets, store
 from evalkit.record import Failure, Score
 from evalkit.store import Done, RunFile
 
-SLICE_S = 0.005  # scoring between two looks at what came meanwhile
+SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
 BACKLOG = 5_000  # turns without a score above which no more are taken
 
 
@@ -88,9 +88,14 @@ class Writer:
         self._scores: list[tuple[int, int, int, Score]] = []
 
     @property
-    def idle(self) -> bool:
-        """Everything is scored and committed."""
-        return not (self._unscored or self._scores)
+    def unscored(self) -> bool:
+        """There are turns to score."""
+        return bool(self._unscored)
+
+    @property
+    def uncommitted(self) -> bool:
+        """There are scores to commit."""
+        return bool(self._scores)
 
     def add(self, group: Iterable[Done]) -> None:
         """Commit turns, and the scores made since the last time."""
@@ -103,19 +108,18 @@ class Writer:
             self._score_next()
 
     def catch_up(self) -> None:
-        """Score for a moment; commit when that is all."""
+        """Score for a moment."""
         until = time.perf_counter() + SLICE_S
         while self._unscored:
             self._score_next()
             if time.perf_counter() > until:
                 return
-        if self._scores:
-            self.add(())
 
     def finish(self) -> None:
         """Score and commit what is left."""
-        while not self.idle:
-            self.catch_up()
+        while self._unscored:
+            self._score_next()
+        self.add(())
 
     def score_earlier(self) -> None:
         """Score what an earlier session committed just before it was killed."""

@@ -25,7 +25,8 @@ def test_everything_added_is_committed_scored_and_counted_by_the_end(tmp_path):
     assert (progress.scored, progress.right) == (3, 3.0)
     assert progress.errors_by_kind == {"timeout": 1}
     assert progress.left_s == 0
-    assert writer.idle
+    assert not writer.unscored
+    assert not writer.uncommitted
 
 
 def test_an_answer_is_committed_and_counted_before_it_is_scored(tmp_path):
