@@ -23,7 +23,7 @@ LAYERS = [
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [{"endpoint"}, {"settings"}, {"store"}, {"trust"}],
-    [TRANSPORT, {"measures"}, {"writer"}],
+    [TRANSPORT, {"measures", "sessions"}, {"writer"}, {"exports", "turnrows"}],
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"runner"}],
     [{"run"}],
