@@ -256,8 +256,11 @@ def _part(kind: str, values: tuple[Any, ...]) -> Any:
     """Some values of a column, as small as can be: an Arrow array, or the list of what their JSON texts say."""
     import pyarrow as pa
 
-    if kind in ("json", "tags"):
-        return [json_value(text) for text in values]
+    if kind == "json":
+        return [text if text is None else json_value(text) for text in values]
+    if kind == "tags":  # turns of equal tags share one list: a million lists would be as many objects to collect
+        lists = {text: json_value(text) for text in set(values)}
+        return [lists[text] for text in values]
     return pa.array(values, {"text": pa.large_string(), "number": pa.float64()}.get(kind, pa.int64()))
 
 
