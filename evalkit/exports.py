@@ -49,17 +49,17 @@ def write_parquet(connection: sqlite3.Connection, path: Path) -> int:
     types |= {"index": pa.int64(), "count": pa.int64(), "number": pa.float64()}
     readers: dict[str, Callable[[str | None], Any]] = {"json": _compact, "tags": json_value}
     schema = pa.schema({name: types[kind] for name, kind in KINDS.items()})
-    written, waiting = 0, []
+    written, held, waiting = 0, 0, []
     with pq.ParquetWriter(path, schema) as writer:
         for group in columns(connection):
             for name, kind in KINDS.items():
                 if kind in readers:
                     group[name] = tuple(map(readers[kind], group[name]))
             waiting.append(pa.record_batch(group, schema))
-            written += len(waiting[-1])
-            if sum(batch.nbytes for batch in waiting) >= ROW_GROUP_BYTES:
+            written, held = written + len(waiting[-1]), held + waiting[-1].nbytes
+            if held >= ROW_GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(waiting))
-                waiting.clear()
+                held, waiting = 0, []
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
     return written

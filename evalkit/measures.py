@@ -1,6 +1,6 @@
 """A run in numbers: counts, accuracy and times by turn index, with their intervals; read from the run file.
 
-A column is read into one array, measured and let go before the next, so that a million turns take little memory.
+Columns are read into compact arrays, and each is let go once it is measured: a million turns take little memory.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from evalkit.sessions import Trust
 from evalkit.stats import Estimate, Flags, Floats
 
 Source = Path | str | sqlite3.Connection
-Indexes = NDArray[np.int32]
+Whole = NDArray[np.integer[Any]]
 T = TypeVar("T")
 
 NS_PER_MS = 1e6
 SAMPLED = 400
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_AT_ONCE = 4096  # rows on their way from SQLite into arrays
+_AT_ONCE = 1024  # rows on their way from SQLite into arrays
 
 _JUDGED = """
     SELECT t.conversation, t.turn, {kind}, t.has_target, s.value
@@ -37,16 +37,12 @@ _JUDGED = """
     ORDER BY t.conversation, t.repeat, t.turn"""
 # a cluster has the number of its first conversation
 _CLUSTERS = "SELECT position, min(position) OVER (PARTITION BY cluster) FROM conversation WHERE cluster IS NOT NULL"
-# nanoseconds, and whether they are a lower bound only
-_TIMES = (
-    "SELECT turn, coalesce({bound}, {time}), {bound} IS NOT NULL FROM turn WHERE coalesce({bound}, {time}) NOT NULL"
-)
 _TIMED_OUT = "CASE WHEN error_kind NOT NULL THEN censored_ns END"
-_TPOT = _TIMES.format(bound="NULL", time="tpot_ns")
-_LATENCY = _TIMES.format(bound=_TIMED_OUT, time="latency_ns")
-_TTFT = _TIMES.format(bound="CASE WHEN error_kind NOT NULL AND ttft_ns IS NULL THEN censored_ns END", time="ttft_ns")
-# without streaming TTFT does not exist, so that nothing bounds it
-_TTFT_NOT_STREAMED = _TIMES.format(bound="NULL", time="ttft_ns")
+# nanoseconds, and whether they are a lower bound only
+_TIMES = f"""
+    SELECT turn, tpot_ns, 0, coalesce(ttft_ns, {{ttft_bound}}), ttft_ns IS NULL, coalesce({_TIMED_OUT}, latency_ns),
+      {_TIMED_OUT} NOT NULL
+    FROM turn"""  # noqa: S608 - a constant
 # a turn that timed out does not tell that it had a schedule: others of its index do
 _SCHEDULE_LATENCY = """
     SELECT turn, schedule_latency_ns, 0 FROM turn WHERE schedule_latency_ns NOT NULL
@@ -56,7 +52,6 @@ _SCHEDULE_LATENCY = """
     WHERE t.error_kind NOT NULL AND t.censored_ns NOT NULL
       AND t.turn IN (SELECT DISTINCT turn FROM turn WHERE schedule_latency_ns NOT NULL)
     GROUP BY t.conversation, t.repeat, t.turn"""
-_NO_TIMES = "SELECT 0, 0, 0 WHERE 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,19 +207,13 @@ def measure(source: Source) -> RunMeasures:
     """
     with opened(source) as connection:
         info = store.run_info(connection)
-        turns, scheduled, prompt_tokens, output_tokens = connection.execute(
-            "SELECT count(*), count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
+        turns, last, scheduled, prompt_tokens, output_tokens = connection.execute(
+            "SELECT count(*), max(turn), count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
         ).fetchone()
-        judged = _judged(connection, turns)
-        indexes = tuple(judged)
-        queries = {
-            "ttft": _TTFT if info["settings"].get("stream", True) else _TTFT_NOT_STREAMED,
-            "latency": _LATENCY,
-            "tpot": _TPOT,
-            "schedule_latency": _SCHEDULE_LATENCY if scheduled else _NO_TIMES,
-        }
-        timed = {metric: _timed(connection, query, turns, indexes) for metric, query in queries.items()}
-        everything, *by_turn = (_measures(index, judged, timed) for index in indexes)
+        reader = _Reader(connection, turns, np.min_scalar_type(last or 0))
+        judged = _judged(reader)
+        timed = _timed(reader, tuple(judged), streamed=info["settings"].get("stream", True), scheduled=scheduled > 0)
+        everything, *by_turn = (_measures(index, judged, timed) for index in judged)
         wall_s = sessions.wall_s(connection)
         trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
     return RunMeasures(
@@ -274,36 +263,42 @@ def _measures(
     )
 
 
-def _each(indexes: Sequence[int | None], turn: Indexes, tell: Callable[[Flags | slice], T]) -> dict[int | None, T]:
+def _each(indexes: Sequence[int | None], turn: Whole, tell: Callable[[Flags | slice], T]) -> dict[int | None, T]:
     """What is told of all turns, under None, and of those of every turn index."""
     if len(indexes) == 2:  # there is one turn index, so that both are the same
         return dict.fromkeys(indexes, tell(slice(None)))
     return {index: tell(slice(None) if index is None else turn == index) for index in indexes}
 
 
-def _read(
-    connection: sqlite3.Connection, query: str, types: Sequence[str], most: int, given: Sequence[Any] = ()
-) -> list[NDArray[Any]]:
-    """The columns of a query, each as one array; rows never stand as Python objects but for the few on their way."""
-    row = np.dtype([(f"column{number}", kind) for number, kind in enumerate(types)])
-    columns = [np.empty(most, dtype=kind) for kind in types]
-    cursor = connection.execute(query, given)
-    had = 0
-    # a connection that was given may see more turns by now
-    while len(rows := np.fromiter(islice(cursor, min(_AT_ONCE, most - had)), dtype=row)):
-        for column, name in zip(columns, row.names or (), strict=True):
-            column[had : had + len(rows)] = rows[name]
-        had += len(rows)
-    return [column[:had] for column in columns]
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads columns of so many turns; a turn index takes as little room as the last one needs."""
+
+    connection: sqlite3.Connection
+    turns: int
+    index: np.dtype[Any]
+
+    def read(self, query: str, types: Sequence[Any], given: Sequence[Any] = ()) -> list[NDArray[Any]]:
+        """The columns of a query, each as one array; but for the few on their way no rows stand as Python objects."""
+        row = np.dtype([(f"column{number}", kind) for number, kind in enumerate(types)])
+        columns = [np.empty(self.turns, dtype=kind) for kind in types]
+        cursor = self.connection.execute(query, given)
+        had = 0
+        # a connection that was given may see more turns by now
+        while len(rows := np.fromiter(islice(cursor, min(_AT_ONCE, self.turns - had)), dtype=row)):
+            for column, name in zip(columns, row.names or (), strict=True):
+                column[had : had + len(rows)] = rows[name]
+            had += len(rows)
+        return [column[:had] for column in columns]
 
 
-def _judged(connection: sqlite3.Connection, turns: int) -> dict[int | None, Counts]:
-    rows = connection.execute("SELECT DISTINCT error_kind FROM turn WHERE error_kind NOT NULL")
+def _judged(reader: _Reader) -> dict[int | None, Counts]:
+    rows = reader.connection.execute("SELECT DISTINCT error_kind FROM turn WHERE error_kind NOT NULL")
     kinds = [kind for (kind,) in rows]
     cases = "".join(f" WHEN ? THEN {code}" for code in range(len(kinds)))
     query = _JUDGED.format(kind=f"CASE t.error_kind{cases} ELSE -1 END" if kinds else "-1")
-    place, turn, error, has_target, score = _read(connection, query, ("i4", "i4", "i2", "?", "f8"), turns, kinds)
-    cluster = _clusters(connection, place)
+    place, turn, error, has_target, score = reader.read(query, ("i4", reader.index, "i2", "?", "f8"), kinds)
+    cluster = _clusters(reader.connection, place)
 
     def tell(chosen: Flags | slice) -> Counts:
         return _counts(error[chosen], kinds, has_target[chosen], score[chosen], cluster[chosen])
@@ -311,9 +306,7 @@ def _judged(connection: sqlite3.Connection, turns: int) -> dict[int | None, Coun
     return _each((None, *map(int, np.unique(turn))), turn, tell)
 
 
-def _counts(
-    error: NDArray[np.int16], kinds: Sequence[str], has_target: Flags, score: Floats, cluster: Indexes
-) -> Counts:
+def _counts(error: NDArray[np.int16], kinds: Sequence[str], has_target: Flags, score: Floats, cluster: Whole) -> Counts:
     """Count turns whose error is an index into ``kinds``, or −1, and whose missing score is NaN."""
     failed = error >= 0
     answered = len(error) - int(failed.sum())
@@ -339,21 +332,37 @@ def _counts(
     )
 
 
-def _clusters(connection: sqlite3.Connection, place: Indexes) -> Indexes:
+def _clusters(connection: sqlite3.Connection, place: Whole) -> Whole:
     """Equal numbers for turns that are not independent: those of one conversation, or of one group."""
     grouped = connection.execute("SELECT count(cluster), max(position) FROM conversation").fetchone()
     if not grouped[0]:
         return place
     first = np.arange(grouped[1] + 1, dtype=np.int32)
-    member, leader = _read(connection, _CLUSTERS, ("i4", "i4"), grouped[0])
+    member, leader = _Reader(connection, grouped[0], np.dtype("i4")).read(_CLUSTERS, ("i4", "i4"))
     first[member] = leader
     return first[place]
 
 
 def _timed(
-    connection: sqlite3.Connection, query: str, turns: int, indexes: Sequence[int | None]
-) -> dict[int | None, Times]:
-    turn, times, at_least = _read(connection, query, ("i4", "f8", "?"), turns)
+    reader: _Reader, indexes: Sequence[int | None], *, streamed: bool, scheduled: bool
+) -> dict[str, dict[int | None, Times]]:
+    """Metric to turn index to times; None: of all turns."""
+    # without streaming TTFT does not exist, so that nothing bounds it
+    query = _TIMES.format(ttft_bound=_TIMED_OUT if streamed else "NULL")
+    turn, *columns = reader.read(query, (reader.index, *("f8", "?") * 3))
+    told = {}
+    for metric in ("tpot", "ttft", "latency"):
+        told[metric] = _times_of(indexes, turn, columns.pop(0), columns.pop(0))
+    if scheduled:
+        told["schedule_latency"] = _times_of(indexes, *reader.read(_SCHEDULE_LATENCY, (reader.index, "f8", "?")))
+    else:
+        told["schedule_latency"] = dict.fromkeys(indexes, _times(np.empty(0), np.empty(0, dtype=bool)))
+    return told
+
+
+def _times_of(indexes: Sequence[int | None], turn: Whole, times: Floats, at_least: Flags) -> dict[int | None, Times]:
+    there = ~np.isnan(times)
+    turn, times, at_least = turn[there], times[there], at_least[there]
     times /= NS_PER_MS
     return _each(indexes, turn, lambda chosen: _times(times[chosen], at_least[chosen]))
 

@@ -44,7 +44,8 @@ def turns(source: Source) -> pd.DataFrame:
         Columns ``conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message,
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
         extracted, tags``. Times in ms, missing ones NaN; counts are nullable ``Int64``; missing texts are None or NaN.
-        ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list.
+        ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list,
+        which turns of equal tags may share.
 
     Raises
     ------
@@ -114,7 +115,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
     dict
         ``run`` is the run's name. ``wrong`` counts answered turns whose score is below 1, in ``accuracy`` and in
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
-        ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``.
+        ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in
+        closed loop. ``tokens`` are sums of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``.
 
     Raises
     ------

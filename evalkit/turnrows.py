@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-AT_ONCE = 4096  # rows; what is read stays in the processor's cache until it is in its column
+AT_ONCE = 1024  # rows; they stay in the processor's cache until they are in their columns
 
 # column: kind, SQL
 _COLUMNS = {
@@ -36,7 +36,7 @@ _COLUMNS = {
     "tags": ("tags", "coalesce(c.tags, '[]')"),
 }
 KINDS = {name: kind for name, (kind, _) in _COLUMNS.items()}
-_TURNS = f"""
+TURNS = f"""
     SELECT {", ".join(sql for _, sql in _COLUMNS.values())}
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
@@ -45,7 +45,7 @@ _TURNS = f"""
 
 def groups(connection: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
     """Every finished turn in the order of the dataset: rows of ``KINDS``, JSON values as text, missing ones None."""
-    cursor = connection.execute(_TURNS)
+    cursor = connection.execute(TURNS)
     while rows := cursor.fetchmany(AT_ONCE):
         yield rows
 
