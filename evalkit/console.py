@@ -19,6 +19,7 @@ from evalkit.writer import Progress as Counts
 
 PIPE_WIDTH = 120
 MISSING = "–"
+STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 
 
 def printable(text: str) -> Text:
@@ -87,17 +88,20 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     """
     console.print(_what_was_asked(run.info), soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = [*result["by_turn"], {**result, "turn": "all"}]
+    open_loop = any(value is not None for row in rows for value in row["schedule_latency_ms"].values())
     table.add_column("turn")
     for heading in (
         "answered", "errors", "accuracy (95 % interval)", "TTFT p50", "p95", "TPOT p50", "latency p50", "p95",
+        *(("from schedule p50", "p95") if open_loop else ()),
     ):  # fmt: skip
         table.add_column(heading, justify="right")
-    for row in (*result["by_turn"], {**result, "turn": "all"}):
-        table.add_row(*_cells(row))
+    for row in rows:
+        table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     console.print(_accuracy_all(result))
-    console.print(_trust(result["trust"]))
+    console.print(_trust(result["trust"], run.info["settings"]["concurrency"]))
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
     console.print(f"{result['turns']} turns in {_duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
@@ -118,14 +122,15 @@ def _what_was_asked(info: Mapping[str, Any]) -> Text:
     )
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
+def _cells(row: Mapping[str, Any], *, open_loop: bool) -> list[str]:
+    ttft, tpot, latency, due = row["ttft_ms"], row["tpot_ms"], row["latency_ms"], row["schedule_latency_ms"]
+    times = [ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]]
     return [
         str(row["turn"]),
         f"{row['answered']}/{row['turns']}",
         str(sum(row["errors"].values())),
         _rate(row["accuracy"]),
-        *(number(value) for value in (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])),
+        *(number(value) for value in (*times, *((due["p50"], due["p95"]) if open_loop else ()))),
     ]
 
 
@@ -142,16 +147,28 @@ def _accuracy_all(result: Mapping[str, Any]) -> str:
     return f"accuracy over answered turns {_rate(answered)}; over all turns {_rate(every)}{note}"
 
 
-def _trust(trust: Mapping[str, Any]) -> Text:
+def _trust(trust: Mapping[str, Any], slots: int | str) -> Text:
+    notes = "".join(f"; {note}" for note in _what_stands_out(trust, slots))
     if trust["client_bound"] is None:
-        return Text("trust: not measured: the run is too short, or has not ended")
+        return Text(f"trust: not measured: the run is too short, or has not ended{notes}")
     lag = number(trust["loop_lag_p99_ms"], " ms")
     if trust["client_bound"]:
         return Text(
-            f"trust: CLIENT-BOUND, event-loop lag p99 {lag} is much beside these times: they are partly the client's",
+            f"trust: CLIENT-BOUND, event-loop lag p99 {lag} is much beside these times: they are partly the client's"
+            f"{notes}",
             style="yellow",
         )
-    return Text(f"trust: good, event-loop lag p99 {lag}")
+    return Text(f"trust: good, event-loop lag p99 {lag}{notes}")
+
+
+def _what_stands_out(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
+    reads, several = trust["reads"], trust["reads_with_several_events"]
+    if reads and several is not None and several > STANDS_OUT * reads:
+        yield f"{several / reads:.0%} of reads held several events: gaps between tokens are coarser than they were sent"
+    opened, attempts = trust["attempts_on_new_connections"], trust["attempts"]
+    # every slot has to open one
+    if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
+        yield f"{opened} of {attempts} requests needed a new connection"
 
 
 def number(value: float | None, unit: str = "") -> str:

@@ -1,37 +1,57 @@
-"""A run in numbers: counts, accuracy and times by turn index, with their intervals; read from the run file."""
+"""A run in numbers: counts, accuracy and times by turn index, with their intervals; read from the run file.
+
+Columns are read into compact arrays, and each is let go once it is measured: a million turns take little memory.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from evalkit import stats, store
+from evalkit import sessions, stats, store
 from evalkit.errors import RunFileError
-from evalkit.stats import Estimate
+from evalkit.sessions import Trust
+from evalkit.stats import Estimate, Flags, Floats
 
 Source = Path | str | sqlite3.Connection
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+Whole = NDArray[np.integer[Any]]
+T = TypeVar("T")
 
 NS_PER_MS = 1e6
+SAMPLED = 400
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_NUMBERS = """
-    SELECT t.conversation, t.turn, t.error_kind, t.ttft_ns, t.latency_ns, t.tpot_ns, t.censored_ns, s.value
+_AT_ONCE = 1024  # rows on their way from SQLite into arrays
+
+_JUDGED = """
+    SELECT t.conversation, t.turn, {kind}, t.has_target, s.value
     FROM turn t
-      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)"""
-_NUMBER_COLUMNS = np.dtype(
-    [("position", "i8"), ("turn", "i8"), ("kind", "O")]
-    + [(name, "f8") for name in ("ttft", "latency", "tpot", "censored", "score")]
-)
+      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+    ORDER BY t.conversation, t.repeat, t.turn"""
+# a cluster has the number of its first conversation
+_CLUSTERS = "SELECT position, min(position) OVER (PARTITION BY cluster) FROM conversation WHERE cluster IS NOT NULL"
+_TIMED_OUT = "CASE WHEN error_kind NOT NULL THEN censored_ns END"
+# nanoseconds, and whether they are a lower bound only
+_TIMES = f"""
+    SELECT turn, tpot_ns, 0, coalesce(ttft_ns, {{ttft_bound}}), ttft_ns IS NULL, coalesce({_TIMED_OUT}, latency_ns),
+      {_TIMED_OUT} NOT NULL
+    FROM turn"""  # noqa: S608 - a constant
+# a turn that timed out does not tell that it had a schedule: others of its index do
+_SCHEDULE_LATENCY = """
+    SELECT turn, schedule_latency_ns, 0 FROM turn WHERE schedule_latency_ns NOT NULL
+    UNION ALL
+    SELECT t.turn, t.end_ns - min(a.due_ns), 1
+    FROM attempt a CROSS JOIN turn t USING (conversation, repeat, turn, session)
+    WHERE t.error_kind NOT NULL AND t.censored_ns NOT NULL
+      AND t.turn IN (SELECT DISTINCT turn FROM turn WHERE schedule_latency_ns NOT NULL)
+    GROUP BY t.conversation, t.repeat, t.turn"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,55 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Single times for a chart, a seeded choice of at most 400, and the span of all.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        In ms.
+    at_least : ndarray of bool
+        True: the turn timed out and the time is a lower bound.
+    low, high : float
+        The smallest time above 0 and the largest of all, in ms; infinite when there is none.
+    timed_out : int
+        How many of all times are lower bounds.
+    """
+
+    values: Floats
+    at_least: Flags
+    low: float
+    high: float
+    timed_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Times of one kind.
+
+    Parameters
+    ----------
+    quantiles : dict
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms.
+    sample : Sample
+    """
+
+    quantiles: dict[str, Estimate]
+    sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How some turns ended, and how right they were; the fields are those of ``Measures``."""
+
+    turns: int
+    answered: int
+    errors: dict[str, int]
+    accuracy: Accuracy
+    accuracy_all: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """Some of a run's turns in numbers.
 
@@ -69,9 +138,11 @@ class Measures:
         Over answered and scored turns.
     accuracy_all : Accuracy
         Failed turns with a target count as 0 here. Turns without a target are in neither denominator.
-    ttft_ms, latency_ms, tpot_ms : dict
-        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out is a lower bound of its latency and, when no token
-        came, of its TTFT.
+    ttft_ms, latency_ms, tpot_ms, schedule_latency_ms : dict
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out is a lower bound of its latencies and, when no token
+        came, of its TTFT. There is a schedule latency in open loop only.
+    samples : dict
+        ``ttft`` and ``latency`` to Sample.
     """
 
     turn: int | None
@@ -83,68 +154,8 @@ class Measures:
     ttft_ms: dict[str, Estimate]
     latency_ms: dict[str, Estimate]
     tpot_ms: dict[str, Estimate]
-
-
-@dataclass(frozen=True, slots=True)
-class TurnNumbers:
-    """The numbers of a run's finished turns, one array a column, all of one length.
-
-    Parameters
-    ----------
-    cluster : ndarray of int
-        Equal for turns that are not independent.
-    turn : ndarray of int
-        Turn index, from 1.
-    error : ndarray of int
-        Index into ``kinds``; -1: answered.
-    kinds : tuple of str
-        The error kinds met.
-    has_target : ndarray of bool
-    score : ndarray of float
-        0 to 1; NaN: not scored.
-    ttft_ms, latency_ms, tpot_ms : ndarray of float
-        NaN: missing.
-    ttft_at_least, latency_at_least : ndarray of bool
-        True: the turn timed out and the time is a lower bound.
-    """
-
-    cluster: NDArray[np.int64]
-    turn: NDArray[np.int64]
-    error: NDArray[np.int64]
-    kinds: tuple[str, ...]
-    has_target: Flags
-    score: Floats
-    ttft_ms: Floats
-    ttft_at_least: Flags
-    latency_ms: Floats
-    latency_at_least: Flags
-    tpot_ms: Floats
-
-    def measure(self, turn: int | None = None) -> Measures:
-        """Measure the turns of one index; None: all turns."""
-        chosen = np.ones(len(self.turn), dtype=bool) if turn is None else self.turn == turn
-        answered = chosen & (self.error < 0)
-        scored = answered & ~np.isnan(self.score)
-        failed = chosen & (self.error >= 0)
-        counted = scored | (failed & self.has_target)
-        right = np.where(failed, 0.0, self.score)
-        wrong = int((self.score[scored] < 1).sum())
-
-        def accuracy(among: Flags, total: Flags) -> Accuracy:
-            mean = stats.proportion(right[among], self.cluster[among])
-            return Accuracy(mean, wrong, int(total.sum()) - mean.n)
-
-        return Measures(
-            turn=turn,
-            turns=int(chosen.sum()),
-            answered=int(answered.sum()),
-            errors={self.kinds[code]: count for code, count in Counter(self.error[failed].tolist()).most_common()},
-            accuracy=accuracy(scored, answered),
-            accuracy_all=accuracy(counted, chosen),
-            ttft_ms=_quantiles(self.ttft_ms[chosen], self.ttft_at_least[chosen]),
-            latency_ms=_quantiles(self.latency_ms[chosen], self.latency_at_least[chosen]),
-            tpot_ms=_quantiles(self.tpot_ms[chosen]),
-        )
+    schedule_latency_ms: dict[str, Estimate]
+    samples: dict[str, Sample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +168,11 @@ class RunMeasures:
     all : Measures
     by_turn : tuple of Measures
         By turn index; turn 1 apart, since it is cold.
-    numbers : TurnNumbers
-        Turn by turn.
-    loop_lag_p99_ms : float or None
-        Of the worst session. None: not measured.
-    client_bound : bool or None
-        See ``stats.client_bound``.
+    open_loop : bool
+        A schedule, and not a free slot, said when turns were due.
+    prompt_tokens, output_tokens : int or None
+        Sums of what the endpoint told of its turns. None: it told none.
+    trust : Trust
     wall_s : float or None
         Sum over sessions of end − start; a session without an end counts up to its last turn. None: nothing ended.
     turns_per_s : float or None
@@ -172,9 +182,10 @@ class RunMeasures:
     name: str
     all: Measures
     by_turn: tuple[Measures, ...]
-    numbers: TurnNumbers
-    loop_lag_p99_ms: float | None
-    client_bound: bool | None
+    open_loop: bool
+    prompt_tokens: int | None
+    output_tokens: int | None
+    trust: Trust
     wall_s: float | None
     turns_per_s: float | None
 
@@ -196,16 +207,23 @@ def measure(source: Source) -> RunMeasures:
     """
     with opened(source) as connection:
         info = store.run_info(connection)
-        numbers = _numbers(connection, streamed=bool(info["settings"].get("stream", True)))
-        wall_s, lag = _wall_s(connection), _loop_lag_p99_ms(connection)
-    everything = numbers.measure()
+        turns, last, scheduled, prompt_tokens, output_tokens = connection.execute(
+            "SELECT count(*), max(turn), count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
+        ).fetchone()
+        reader = _Reader(connection, turns, np.min_scalar_type(last or 0))
+        judged = _judged(reader)
+        timed = _timed(reader, tuple(judged), streamed=info["settings"].get("stream", True), scheduled=scheduled > 0)
+        everything, *by_turn = (_measures(index, judged, timed) for index in judged)
+        wall_s = sessions.wall_s(connection)
+        trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
     return RunMeasures(
         name=info["name"],
         all=everything,
-        by_turn=tuple(numbers.measure(int(turn)) for turn in np.unique(numbers.turn)),
-        numbers=numbers,
-        loop_lag_p99_ms=lag,
-        client_bound=stats.client_bound(lag, everything.ttft_ms["p50"].value),
+        by_turn=tuple(by_turn),
+        open_loop=scheduled > 0,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        trust=trust,
         wall_s=wall_s,
         turns_per_s=everything.turns / wall_s if wall_s else None,
     )
@@ -226,70 +244,137 @@ def opened(source: Source) -> Iterator[sqlite3.Connection]:
         raise RunFileError(f"{where} is damaged or cut short ({error}): take it from a backup or run again") from None
 
 
-def dataset_rows(connection: sqlite3.Connection) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Position, id and dataset row of every conversation begun so far."""
-    for position, name, row in connection.execute("SELECT position, id, row FROM conversation"):
-        yield position, name, orjson.loads(row)
+def _measures(
+    index: int | None, judged: Mapping[int | None, Counts], timed: Mapping[str, Mapping[int | None, Times]]
+) -> Measures:
+    counts = judged[index]
+    return Measures(
+        turn=index,
+        turns=counts.turns,
+        answered=counts.answered,
+        errors=counts.errors,
+        accuracy=counts.accuracy,
+        accuracy_all=counts.accuracy_all,
+        ttft_ms=timed["ttft"][index].quantiles,
+        latency_ms=timed["latency"][index].quantiles,
+        tpot_ms=timed["tpot"][index].quantiles,
+        schedule_latency_ms=timed["schedule_latency"][index].quantiles,
+        samples={metric: timed[metric][index].sample for metric in ("ttft", "latency")},
+    )
 
 
-def _quantiles(values: Floats, at_least: Flags | None = None) -> dict[str, Estimate]:
-    there = ~np.isnan(values)
-    flags = None if at_least is None else at_least[there]
-    return {name: stats.quantile(values[there], q, flags) for name, q in _QUANTILES.items()}
+def _each(indexes: Sequence[int | None], turn: Whole, tell: Callable[[Flags | slice], T]) -> dict[int | None, T]:
+    """What is told of all turns, under None, and of those of every turn index."""
+    if len(indexes) == 2:  # there is one turn index, so that both are the same
+        return dict.fromkeys(indexes, tell(slice(None)))
+    return {index: tell(slice(None) if index is None else turn == index) for index in indexes}
 
 
-def _numbers(connection: sqlite3.Connection, *, streamed: bool) -> TurnNumbers:
-    # straight from the cursor into one array: a million turns never stand as Python rows
-    rows = np.fromiter(connection.execute(_NUMBERS), dtype=_NUMBER_COLUMNS)
-    places, turn, kind = rows["position"].tolist(), rows["turn"], rows["kind"]
-    cluster, targets = _clusters_and_targets(connection)
-    kinds = tuple(sorted({name for name in kind if name is not None}))
-    code = {None: -1} | {name: number for number, name in enumerate(kinds)}
-    error = np.array([code[name] for name in kind], dtype=np.int64)
-    ttft_ms, latency_ms, bound_ms = (rows[name] / NS_PER_MS for name in ("ttft", "latency", "censored"))
-    timed_out = ~np.isnan(bound_ms) & (error >= 0)
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads columns of so many turns; a turn index takes as little room as the last one needs."""
+
+    connection: sqlite3.Connection
+    turns: int
+    index: np.dtype[Any]
+
+    def read(self, query: str, types: Sequence[Any], given: Sequence[Any] = ()) -> list[NDArray[Any]]:
+        """The columns of a query, each as one array; but for the few on their way no rows stand as Python objects."""
+        row = np.dtype([(f"column{number}", kind) for number, kind in enumerate(types)])
+        columns = [np.empty(self.turns, dtype=kind) for kind in types]
+        cursor = self.connection.execute(query, given)
+        had = 0
+        # a connection that was given may see more turns by now
+        while len(rows := np.fromiter(islice(cursor, min(_AT_ONCE, self.turns - had)), dtype=row)):
+            for column, name in zip(columns, row.names or (), strict=True):
+                column[had : had + len(rows)] = rows[name]
+            had += len(rows)
+        return [column[:had] for column in columns]
+
+
+def _judged(reader: _Reader) -> dict[int | None, Counts]:
+    rows = reader.connection.execute("SELECT DISTINCT error_kind FROM turn WHERE error_kind NOT NULL")
+    kinds = [kind for (kind,) in rows]
+    cases = "".join(f" WHEN ? THEN {code}" for code in range(len(kinds)))
+    query = _JUDGED.format(kind=f"CASE t.error_kind{cases} ELSE -1 END" if kinds else "-1")
+    place, turn, error, has_target, score = reader.read(query, ("i4", reader.index, "i2", "?", "f8"), kinds)
+    cluster = _clusters(reader.connection, place)
+
+    def tell(chosen: Flags | slice) -> Counts:
+        return _counts(error[chosen], kinds, has_target[chosen], score[chosen], cluster[chosen])
+
+    return _each((None, *map(int, np.unique(turn))), turn, tell)
+
+
+def _counts(error: NDArray[np.int16], kinds: Sequence[str], has_target: Flags, score: Floats, cluster: Whole) -> Counts:
+    """Count turns whose error is an index into ``kinds``, or −1, and whose missing score is NaN."""
+    failed = error >= 0
+    answered = len(error) - int(failed.sum())
+    scored = ~(failed | np.isnan(score))
+    right = score[scored]
+    wrong = int((right < 1).sum())
+    mean = stats.proportion(right, cluster[scored])
+    del right
+    counted = scored | (failed & has_target)
+    mean_all = mean
+    if counted.sum() > mean.n:
+        right = score[counted]
+        right[failed[counted]] = 0.0
+        mean_all = stats.proportion(right, cluster[counted])
+    codes, first, count = np.unique(error[failed], return_index=True, return_counts=True)
+    ranked = sorted(zip(-count, first, codes, strict=True))
+    return Counts(
+        turns=len(error),
+        answered=answered,
+        errors={kinds[code]: -int(less) for less, _, code in ranked},
+        accuracy=Accuracy(mean, wrong, answered - mean.n),
+        accuracy_all=Accuracy(mean_all, wrong, len(error) - mean_all.n),
+    )
+
+
+def _clusters(connection: sqlite3.Connection, place: Whole) -> Whole:
+    """Equal numbers for turns that are not independent: those of one conversation, or of one group."""
+    grouped = connection.execute("SELECT count(cluster), max(position) FROM conversation").fetchone()
+    if not grouped[0]:
+        return place
+    first = np.arange(grouped[1] + 1, dtype=np.int32)
+    member, leader = _Reader(connection, grouped[0], np.dtype("i4")).read(_CLUSTERS, ("i4", "i4"))
+    first[member] = leader
+    return first[place]
+
+
+def _timed(
+    reader: _Reader, indexes: Sequence[int | None], *, streamed: bool, scheduled: bool
+) -> dict[str, dict[int | None, Times]]:
+    """Metric to turn index to times; None: of all turns."""
     # without streaming TTFT does not exist, so that nothing bounds it
-    tokenless = timed_out & np.isnan(ttft_ms) & streamed
-    return TurnNumbers(
-        cluster=np.array([cluster[place] for place in places], dtype=np.int64),
-        turn=turn,
-        error=error,
-        kinds=kinds,
-        has_target=np.array(
-            [targets[place][at - 1] for place, at in zip(places, turn.tolist(), strict=True)], dtype=bool
-        ),
-        score=rows["score"],
-        ttft_ms=np.where(tokenless, bound_ms, ttft_ms),
-        ttft_at_least=tokenless,
-        latency_ms=np.where(timed_out, bound_ms, latency_ms),
-        latency_at_least=timed_out,
-        tpot_ms=rows["tpot"] / NS_PER_MS,
+    query = _TIMES.format(ttft_bound=_TIMED_OUT if streamed else "NULL")
+    turn, *columns = reader.read(query, (reader.index, *("f8", "?") * 3))
+    told = {}
+    for metric in ("tpot", "ttft", "latency"):
+        told[metric] = _times_of(indexes, turn, columns.pop(0), columns.pop(0))
+    if scheduled:
+        told["schedule_latency"] = _times_of(indexes, *reader.read(_SCHEDULE_LATENCY, (reader.index, "f8", "?")))
+    else:
+        told["schedule_latency"] = dict.fromkeys(indexes, _times(np.empty(0), np.empty(0, dtype=bool)))
+    return told
+
+
+def _times_of(indexes: Sequence[int | None], turn: Whole, times: Floats, at_least: Flags) -> dict[int | None, Times]:
+    there = ~np.isnan(times)
+    turn, times, at_least = turn[there], times[there], at_least[there]
+    times /= NS_PER_MS
+    return _each(indexes, turn, lambda chosen: _times(times[chosen], at_least[chosen]))
+
+
+def _times(values: Floats, at_least: Flags) -> Times:
+    quantiles = stats.quantiles(values, tuple(_QUANTILES.values()), at_least)
+    drawn = np.arange(min(len(values), SAMPLED))
+    if len(values) > SAMPLED:
+        drawn = np.random.default_rng(0).choice(len(values), SAMPLED, replace=False)
+    low = float(np.min(values, where=values > 0, initial=np.inf))
+    high = float(np.max(values, initial=-np.inf))
+    return Times(
+        dict(zip(_QUANTILES, quantiles, strict=True)),
+        Sample(values[drawn], at_least[drawn], low, high, int(at_least.sum())),
     )
-
-
-def _clusters_and_targets(connection: sqlite3.Connection) -> tuple[dict[int, int], dict[int, list[bool]]]:
-    """Position to cluster number, and to whether each of its turns has a target."""
-    cluster: dict[int, int] = {}
-    targets: dict[int, list[bool]] = {}
-    numbers: dict[tuple[str, str], int] = {}
-    for position, name, row in dataset_rows(connection):
-        group = row.get("group")
-        key = ("conversation", name) if group is None else ("group", group)
-        cluster[position] = numbers.setdefault(key, len(numbers))
-        targets[position] = [turn.get("target") is not None for turn in row["turns"]]
-    return cluster, targets
-
-
-def _wall_s(connection: sqlite3.Connection) -> float | None:
-    rows = connection.execute(
-        "SELECT coalesce(ended_mono_ns, (SELECT max(end_ns) FROM turn WHERE session = session.id)) - started_mono_ns "
-        "FROM session"
-    )
-    total = sum(nanoseconds for (nanoseconds,) in rows if nanoseconds is not None)
-    return total / 1e9 if total > 0 else None
-
-
-def _loop_lag_p99_ms(connection: sqlite3.Connection) -> float | None:
-    trusts = connection.execute("SELECT trust FROM session WHERE trust IS NOT NULL")
-    lags = [orjson.loads(trust).get("loop_lag_p99_ms") for (trust,) in trusts]
-    return max((float(lag) for lag in lags if lag is not None), default=None)

@@ -10,8 +10,8 @@ import numpy as np
 
 from evalkit import stats
 from evalkit.errors import MissingExtra
-from evalkit.measures import Flags, Floats, Measures, RunMeasures, Source, measure
-from evalkit.stats import Estimate
+from evalkit.measures import Measures, RunMeasures, Sample, Source, measure
+from evalkit.stats import Estimate, Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # M. Okabe, K. Ito: colours that stay apart for every kind of colour vision; these also differ in grey
 BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
 INK, FAINT = "#222222", "#6E6E6E"
-POINTS_DRAWN = 400
 TURNS_LABELLED, VALUES_WRITTEN = 12, 8
 _METRICS = (
     ("ttft", "first token (TTFT)", BLUE, "o", -0.18),
@@ -56,13 +55,11 @@ def plot_latency(data: Source | RunMeasures, ax: Axes | None = None) -> Axes:
     if not run.by_turn:
         return _nothing(ax, "No finished turn in this run yet")
     for metric, label, colour, marker, shift in _METRICS:
-        values, at_least = getattr(run.numbers, f"{metric}_ms"), getattr(run.numbers, f"{metric}_at_least")
-        if np.isnan(values).all():
+        if not getattr(run.all, f"{metric}_ms")["p50"].n:
             continue
         ax.plot([], [], marker=marker, color=colour, linestyle="none", label=label)
         for place, row in enumerate(run.by_turn):
-            chosen = (run.numbers.turn == row.turn) & ~np.isnan(values)
-            _points(ax, place + shift, values[chosen], at_least[chosen], colour, marker)
+            _points(ax, place + shift, row.samples[metric], colour, marker)
             written = len(run.by_turn) <= VALUES_WRITTEN
             _median(ax, place + shift, getattr(row, f"{metric}_ms"), written=written, color=colour, marker=marker)
     _latency_scale(ax, run)
@@ -124,7 +121,7 @@ def plot_accuracy(data: Source | RunMeasures, ax: Axes | None = None) -> Axes:
     if overall.unscored:
         notes.append(f"answered turns without a score: {overall.unscored:,}")
     _turn_axis(ax, run.by_turn, [mean.n for mean in means], notes)
-    ax.set_ylim(-0.02, 1.16 if run.client_bound else 1.04)
+    ax.set_ylim(-0.02, 1.16 if run.trust.client_bound else 1.04)
     ax.set_yticks(np.linspace(0, 1, 6))
     ax.yaxis.set_major_formatter(lambda value, _: _percent(value))
     ax.set_ylabel("accuracy (mean score)")
@@ -153,11 +150,9 @@ def _nothing(ax: Axes, sentence: str) -> Axes:
     return ax
 
 
-def _points(ax: Axes, centre: float, values: Floats, at_least: Flags, colour: str, marker: str) -> None:
+def _points(ax: Axes, centre: float, sample: Sample, colour: str, marker: str) -> None:
+    values, at_least = sample.values, sample.at_least
     rng = np.random.default_rng(0)
-    if len(values) > POINTS_DRAWN:
-        drawn = rng.choice(len(values), POINTS_DRAWN, replace=False)
-        values, at_least = values[drawn], at_least[drawn]
     across = centre + rng.uniform(-0.1, 0.1, len(values)) * (len(values) > 1)
     look: dict[str, Any] = {"s": 11, "alpha": 0.28, "linewidths": 0, "zorder": 1}
     ax.scatter(across[~at_least], values[~at_least], color=colour, marker=marker, **look)
@@ -194,15 +189,15 @@ def _errorbars(ax: Axes, at: Floats, estimates: Sequence[Estimate], **look: Any)
 def _latency_scale(ax: Axes, run: RunMeasures) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    drawn = np.concatenate([run.numbers.ttft_ms, run.numbers.latency_ms])
-    drawn = drawn[drawn > 0]
-    if drawn.size and drawn.max() > 20 * drawn.min():
+    low = min(sample.low for sample in run.all.samples.values())
+    high = max(sample.high for sample in run.all.samples.values())
+    if high > 20 * low:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_ylim(drawn.min() / 1.6, drawn.max() * (3.0 if run.client_bound else 1.8))
-    elif drawn.size:
-        ax.set_ylim(0, drawn.max() * (1.25 if run.client_bound else 1.12))
+        ax.set_ylim(low / 1.6, high * (3.0 if run.trust.client_bound else 1.8))
+    elif high > 0:
+        ax.set_ylim(0, high * (1.25 if run.trust.client_bound else 1.12))
     else:
         ax.set_yticks([])
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
@@ -211,7 +206,7 @@ def _latency_scale(ax: Axes, run: RunMeasures) -> None:
 def _latency_legend(ax: Axes, run: RunMeasures) -> None:
     if any(row.latency_ms["p95"].value is not None or row.ttft_ms["p95"].value is not None for row in run.by_turn):
         ax.plot([], [], color=INK, linewidth=2, label="p95")
-    if run.numbers.latency_at_least.any():
+    if run.all.samples["latency"].timed_out:
         ax.plot(
             [], [], marker="^", color="none", markeredgecolor=INK, linestyle="none", label="time-out: at least this"
         )
@@ -221,7 +216,7 @@ def _latency_legend(ax: Axes, run: RunMeasures) -> None:
 
 def _latency_notes(run: RunMeasures) -> list[str]:
     notes = ["marker: median with 95 % interval; n: turns timed"]
-    if np.isnan(run.numbers.ttft_ms).all():
+    if not run.all.ttft_ms["p50"].n:
         notes.append("TTFT is missing: no answer was streamed")
     for metric, name in (("ttft_ms", "first token"), ("latency_ms", "whole answer")):
         medians = [(row.turn, getattr(row, metric)["p50"]) for row in run.by_turn]
@@ -257,9 +252,9 @@ def _finish(ax: Axes, run: RunMeasures, title: str) -> Axes:
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="x", length=0)
-    if run.client_bound:
+    if run.trust.client_bound:
         ax.text(
-            0.99, 0.975, f"client-bound run: event-loop lag p99 {_ms(run.loop_lag_p99_ms or 0)} ms",
+            0.99, 0.975, f"client-bound run: event-loop lag p99 {_ms(run.trust.loop_lag_p99_ms or 0)} ms",
             transform=ax.transAxes, ha="right", va="top", fontsize="small", color=VERMILION, fontweight="bold",
             bbox={"facecolor": "white", "edgecolor": VERMILION, "boxstyle": "round"}, zorder=6,
         )  # fmt: skip

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 CLIENT_BOUND_LAG_MS = 5.0
 CLIENT_BOUND_SHARE = 0.1
@@ -88,25 +93,35 @@ def proportion(values: ArrayLike, clusters: ArrayLike | None = None, confidence:
     p = float(y.mean())
     effective = float(n)
     if clusters is not None:
-        labels, cluster = np.unique(np.asarray(clusters), return_inverse=True)
+        cluster, used = _numbered(np.asarray(clusters))
+        k = int(used.sum())
         if len(cluster) != n:
             raise ValueError(f"{len(cluster)} cluster labels were given for {n} values")
-        if len(labels) == 1 < n:
+        if k == 1 < n:
             return Estimate(p, None, None, n, f"all {n} samples are of one cluster: no interval can be told")
-        if len(labels) < n:
-            effective = _effective_n(y, p, cluster, confidence)
+        if k < n:
+            effective = _effective_n(y, p, cluster, used, confidence)
     return Estimate(p, *_wilson(p, effective, confidence), n)
 
 
-def _effective_n(y: NDArray[np.float64], p: float, cluster: NDArray[np.intp], confidence: float) -> float:
+def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.integer[Any]], Flags]:
+    """Whole numbers in place of labels, in their order, and which of the numbers from 0 on are in use."""
+    if labels.dtype.kind in "iu" and labels.size and labels.min() >= 0 and labels.max() < 4 * labels.size:
+        used = np.zeros(int(labels.max()) + 1, dtype=bool)
+        used[labels] = True
+        return labels, used
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers, np.ones(len(names), dtype=bool)
+
+
+def _effective_n(y: Floats, p: float, cluster: NDArray[np.integer[Any]], used: Flags, confidence: float) -> float:
     """Korn and Graubard's n*; see ``proportion``."""
-    n = len(y)
-    sums = np.bincount(cluster, weights=y - p)
-    k = len(sums)
+    n, k = len(y), int(used.sum())
     tail = (1 + confidence) / 2
     few_clusters = float(special.stdtrit(n - 1, tail) / special.stdtrit(k - 1, tail)) ** 2
     if p in (0.0, 1.0):
         return k * few_clusters
+    sums = np.bincount(cluster, weights=y - p)[used]
     variance = k / (k - 1) * float(sums @ sums) / n**2
     deff = variance * (n - 1) / (p * (1 - p))
     return n / max(deff, 1.0) * few_clusters
@@ -161,23 +176,42 @@ def quantile(values: ArrayLike, q: float, censored: ArrayLike | None = None, con
     E. L. Kaplan, P. Meier, J. Am. Stat. Assoc. 53 (1958) 457–481.
     W. J. Conover, Practical Nonparametric Statistics, 3rd ed. (1999), section 3.2.
     """
+    return quantiles(values, (q,), censored, confidence)[0]
+
+
+def quantiles(
+    values: ArrayLike, qs: Sequence[float], censored: ArrayLike | None = None, confidence: float = 0.95
+) -> list[Estimate]:
+    """Several quantiles of one sample, which is sorted once; see ``quantile``."""
     x = _samples(values)
     _check_confidence(confidence)
-    if not 0 < q < 1:
-        raise ValueError(f"q is {q!r}: it must lie between 0 and 1")
+    for q in qs:
+        if not 0 < q < 1:
+            raise ValueError(f"q is {q!r}: it must lie between 0 and 1")
     bound = np.zeros(len(x), dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
     if bound.shape != x.shape:
         raise ValueError(f"{bound.size} censoring flags were given for {len(x)} values")
+    ordered = np.sort(x)
+    lost = np.sort(x[bound])
+    known = np.sort(x[~bound]) if len(lost) else ordered
+    return [_quantile(ordered, known, lost, q, confidence) for q in qs]
+
+
+def _quantile(x: Floats, known: Floats, lost: Floats, q: float, confidence: float) -> Estimate:
+    """The quantile of ``x``, made up of what is known and the lower bounds of what was lost; all in order."""
     name, n, needed = f"p{100 * q:g}", len(x), _samples_needed(q)
     if n < needed:
         return Estimate(None, None, None, n, f"{name} needs {needed:,} samples, there are {n:,}" if n else "no samples")
-    low, high = _rank_limits(x, bound, q, confidence)
+    tail = (1 - confidence) / 2
+    low = _order_statistic(x, _binomial_quantile(tail, n, q))
+    # what was lost stands above all others: a rank among it is no limit
+    high = _order_statistic(known, _binomial_quantile(1 - tail, n, q) + 1)
     reason = None if low is not None and high is not None else f"{n:,} samples do not bound {name} on both sides"
-    if not bound.any():
-        return Estimate(float(np.quantile(x, q)), low, high, n, reason)
-    value = _kaplan_meier(x, bound, q)
+    if not len(lost):
+        return Estimate(float(np.quantile(x, q, overwrite_input=True)), low, high, n, reason)
+    value = _kaplan_meier(known, lost, q)
     if value is None:
-        reason = f"{name} is more than {x.max():,.6g}: {bound.sum():,} of {n:,} values are lower bounds"
+        reason = f"{name} is more than {x[-1]:,.6g}: {len(lost):,} of {n:,} values are lower bounds"
     return Estimate(value, low, high, n, reason)
 
 
@@ -187,17 +221,8 @@ def _samples_needed(q: float) -> int:
     return 1 if needed == 2 else needed
 
 
-def _rank_limits(
-    x: NDArray[np.float64], bound: NDArray[np.bool_], q: float, confidence: float
-) -> tuple[float | None, float | None]:
-    tail = (1 - confidence) / 2
-    low = _order_statistic(x, _binomial_quantile(tail, len(x), q))
-    high = _order_statistic(np.where(bound, np.inf, x), _binomial_quantile(1 - tail, len(x), q) + 1)
-    return low, None if high == math.inf else high
-
-
-def _order_statistic(x: NDArray[np.float64], rank: int) -> float | None:
-    return float(np.partition(x, rank - 1)[rank - 1]) if 1 <= rank <= len(x) else None
+def _order_statistic(ordered: Floats, rank: int) -> float | None:
+    return float(ordered[rank - 1]) if 1 <= rank <= len(ordered) else None
 
 
 def _binomial_quantile(probability: float, n: int, q: float) -> int:
@@ -208,13 +233,25 @@ def _binomial_quantile(probability: float, n: int, q: float) -> int:
     return k
 
 
-def _kaplan_meier(x: NDArray[np.float64], bound: NDArray[np.bool_], q: float) -> float | None:
-    from scipy import stats  # a second to import, and censored values are rare
+def _kaplan_meier(known: Floats, lost: Floats, q: float) -> float | None:
+    """Smallest known time at which the curve is down to 1 − q; None: it does not come down that far.
 
-    curve = stats.ecdf(stats.CensoredData.right_censored(x, bound)).sf
-    # the curve is a product of fractions: 0.5 may come out as 0.5000000000000001
-    down = np.flatnonzero(np.asarray(curve.probabilities) <= 1 - q + 1e-12)
-    return float(curve.quantiles[down[0]]) if down.size else None
+    Between two losses the factors ``(r − 1) / r`` of the curve cancel, r at risk before each known time. So there is
+    one factor to a loss, and not one to a value.
+    """
+    goal = 1 - q + 1e-12  # the curve is a product of fractions: 0.5 may come out as 0.5000000000000001
+    # a loss at a known time comes after it
+    begins = np.concatenate([[0], np.searchsorted(known, lost, side="right")])
+    risk = len(known) + len(lost) - begins - np.arange(len(begins))
+    deaths = np.diff(begins, append=len(known))
+    curve = np.cumprod(1 - deaths / np.maximum(risk, 1))
+    down = np.flatnonzero(curve <= goal)
+    if not down.size:
+        return None
+    at = int(down[0])
+    above = float(curve[at - 1]) if at else 1.0
+    more = min(max(math.ceil(int(risk[at]) * (1 - goal / above)), 1), int(deaths[at]))
+    return float(known[begins[at] + more - 1])
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -271,7 +308,7 @@ def client_bound(loop_lag_p99_ms: float | None, ttft_p50_ms: float | None) -> bo
     return loop_lag_p99_ms > min(CLIENT_BOUND_LAG_MS, CLIENT_BOUND_SHARE * ttft_p50_ms)
 
 
-def _samples(values: ArrayLike) -> NDArray[np.float64]:
+def _samples(values: ArrayLike) -> Floats:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
         raise ValueError(f"samples must be a one-dimensional array, not of shape {x.shape}")

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from evalkit import exports, turnrows
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.measures import NS_PER_MS, Accuracy, Floats, Measures, RunMeasures, Source, dataset_rows, measure, opened
-from evalkit.stats import Estimate
+from evalkit.measures import NS_PER_MS, Accuracy, Measures, RunMeasures, Source, measure, opened
+from evalkit.stats import Estimate, Floats
+from evalkit.turnrows import json_value
 
-FORMATS = ("jsonl", "csv", "parquet")
+if TYPE_CHECKING:
+    import pandas as pd
 
-_TURNS = """
-    SELECT c.id, t.repeat, t.turn, t.status, t.answer, t.tool_calls, t.finish_reason, t.error_kind, t.error_message,
-      t.http_status, t.attempts, t.ttft_ns, t.latency_ns, t.tpot_ns, t.prompt_tokens, t.output_tokens, t.token_source,
-      s.value, s.scorer, s.extracted, t.conversation
-    FROM turn t JOIN conversation c ON c.position = t.conversation
-      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
-    ORDER BY t.conversation, t.repeat, t.turn"""
+# pandas and pyarrow are imported where a DataFrame is made: the object of --json does without
+FORMATS = tuple(exports.WRITERS)
+
 _TRANSCRIPT = """
     SELECT t.turn, t.answer, t.tool_calls, t.error_kind, t.error_message, t.ttft_ns, t.latency_ns, s.value, s.reason,
       s.extracted, c.row
@@ -48,45 +44,23 @@ def turns(source: Source) -> pd.DataFrame:
         Columns ``conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message,
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
         extracted, tags``. Times in ms, missing ones NaN; counts are nullable ``Int64``; missing texts are None or NaN.
-        ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list.
+        ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list,
+        which turns of equal tags may share.
 
     Raises
     ------
     RunFileError
         The file cannot be read as a run file.
     """
+    import pandas as pd
+
+    arrays: dict[str, list[Any]] = {name: [] for name in turnrows.KINDS}
     with opened(source) as connection:
-        rows = connection.execute(_TURNS).fetchall()
-        tags = {position: row.get("tags", []) for position, _, row in dataset_rows(connection)}
-    columns = list(zip(*rows, strict=True)) if rows else [()] * 21
-    (conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message) = columns[:9]
-    (http_status, attempts, ttft, latency, tpot, prompt_tokens, output_tokens, token_source) = columns[9:17]
-    score, scorer, extracted, position = columns[17:]
-    return pd.DataFrame(
-        {
-            "conversation": conversation,
-            "repeat": np.array(repeat, dtype=np.int64),
-            "turn": np.array(turn, dtype=np.int64),
-            "status": status,
-            "answer": answer,
-            "tool_calls": _objects(tool_calls),
-            "finish_reason": finish_reason,
-            "error_kind": error_kind,
-            "error_message": error_message,
-            "http_status": _counts(http_status),
-            "attempts": _counts(attempts),
-            "ttft_ms": _ms(ttft),
-            "latency_ms": _ms(latency),
-            "tpot_ms": _ms(tpot),
-            "prompt_tokens": _counts(prompt_tokens),
-            "output_tokens": _counts(output_tokens),
-            "token_source": token_source,
-            "score": np.array(score, dtype=np.float64),
-            "scorer": scorer,
-            "extracted": _objects(extracted),
-            "tags": pd.Series([tags[place] for place in position], dtype=object),
-        }
-    )
+        for group in turnrows.columns(connection):
+            for name, kind in turnrows.KINDS.items():
+                arrays[name].append(_part(kind, group[name]))
+    # each list is let go as soon as its column is made
+    return pd.DataFrame({name: _column(kind, arrays.pop(name)) for name, kind in turnrows.KINDS.items()})
 
 
 def summary(data: Source | RunMeasures) -> pd.DataFrame:
@@ -108,6 +82,8 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     RunFileError
         The file cannot be read as a run file.
     """
+    import pandas as pd
+
     run = _measured(data)
     rows = [*run.by_turn, run.all]
     times = [("ttft", "p50"), ("ttft", "p95"), ("tpot", "p50"), ("latency", "p50"), ("latency", "p95")]
@@ -122,7 +98,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     }
     for metric, name in times:
         columns[f"{metric}_{name}_ms"] = _floats([getattr(row, f"{metric}_ms")[name].value for row in rows])
-    columns["client_bound"] = pd.array([run.client_bound] * len(rows), dtype="boolean")
+    columns["client_bound"] = pd.array([run.trust.client_bound] * len(rows), dtype="boolean")
     labels = [*(row.turn for row in run.by_turn), "all"]
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
 
@@ -139,7 +115,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
     dict
         ``run`` is the run's name. ``wrong`` counts answered turns whose score is below 1, in ``accuracy`` and in
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
-        ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``.
+        ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in
+        closed loop. ``tokens`` are sums of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``.
 
     Raises
     ------
@@ -151,7 +128,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "run": run.name,
         **_measures_json(run.all),
         "by_turn": [{"turn": row.turn, **_measures_json(row)} for row in run.by_turn],
-        "trust": {"loop_lag_p99_ms": run.loop_lag_p99_ms, "client_bound": run.client_bound},
+        "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens},
+        "trust": asdict(run.trust),
         "wall_s": run.wall_s,
         "turns_per_s": run.turns_per_s,
     }
@@ -192,11 +170,11 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
             "turn": turn,
             "user": asked[turn - 1]["user"],
             "answer": answer,
-            "tool_calls": _json(tool_calls),
+            "tool_calls": json_value(tool_calls),
             "target": asked[turn - 1].get("target"),
             "score": value,
             "reason": reason,
-            "extracted": _json(extracted),
+            "extracted": json_value(extracted),
             "error": None if kind is None else f"{kind}: {message}",
             "ttft_ms": None if ttft is None else ttft / NS_PER_MS,
             "latency_ms": None if latency is None else latency / NS_PER_MS,
@@ -233,36 +211,11 @@ def export(source: Source, form: str, path: Path | str) -> int:
         raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
     if not isinstance(source, sqlite3.Connection) and Path(path).resolve() == Path(source).resolve():
         raise SettingsError(f"{path} is the run file itself: give the export another name")
-    frame = turns(source)
-    try:
-        if form == "jsonl":
-            with Path(path).open("wb") as file:
-                file.writelines(_json_line(row) for row in frame.to_dict("records"))
-        elif form == "csv":
-            # \r\n makes the writer quote an answer that holds a lone \r
-            _flat(frame, "tool_calls", "extracted", "tags").to_csv(path, index=False, lineterminator="\r\n")
-        else:
-            tags = frame["tags"].astype(pd.ArrowDtype(pa.list_(pa.string())))
-            flat = _flat(frame, "tool_calls", "extracted").assign(tags=tags)
-            # without pandas' own notes on its types, which pandas itself cannot read back for lists
-            pq.write_table(pa.Table.from_pandas(flat, preserve_index=False).replace_schema_metadata(), path)
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
-    return len(frame)
-
-
-def _json_line(row: dict[Any, Any]) -> bytes:
-    # NaN is written as null by itself; what is left unknown is pandas' NA
-    return orjson.dumps(row, default=lambda _: None, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _flat(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The frame with JSON values as text and texts as texts, also where a whole column is missing."""
-    texts = [name for name in frame if frame[name].dtype == object and name != "tags"]
-    flat = frame.copy(deep=False)
-    for name in columns:
-        flat[name] = [None if value is None else orjson.dumps(value).decode() for value in frame[name]]
-    return flat.astype(dict.fromkeys(texts, "string"))
+    with opened(source) as connection:
+        try:
+            return exports.WRITERS[form](connection, Path(path))
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
 
 
 def _measures_json(row: Measures) -> dict[str, Any]:
@@ -289,6 +242,7 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "ttft_ms": values(row.ttft_ms),
         "latency_ms": values(row.latency_ms),
         "tpot_ms": values(row.tpot_ms),
+        "schedule_latency_ms": values(row.schedule_latency_ms),
     }
 
 
@@ -296,26 +250,34 @@ def _measured(data: Source | RunMeasures) -> RunMeasures:
     return data if isinstance(data, RunMeasures) else measure(data)
 
 
-def _ms(nanoseconds: tuple[Any, ...]) -> Floats:
-    return np.array(nanoseconds, dtype=np.float64) / NS_PER_MS
-
-
 def _floats(values: list[float | None]) -> Floats:
     return np.array(values, dtype=np.float64)
 
 
-def _counts(values: tuple[Any, ...]) -> Any:
-    return pd.array(np.array(values, dtype=np.float64), dtype="Int64")
+def _part(kind: str, values: tuple[Any, ...]) -> Any:
+    """Some values of a column, as small as can be: an Arrow array, or the list of what their JSON texts say."""
+    import pyarrow as pa
+
+    if kind == "json":
+        return [text if text is None else json_value(text) for text in values]
+    if kind == "tags":  # turns of equal tags share one list: a million lists would be as many objects to collect
+        lists = {text: json_value(text) for text in set(values)}
+        return [lists[text] for text in values]
+    return pa.array(values, {"text": pa.large_string(), "number": pa.float64()}.get(kind, pa.int64()))
 
 
-def _json(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)  # takes Infinity and NaN too, which a scorer may have extracted
+def _column(kind: str, parts: list[Any]) -> Any:
+    import pandas as pd
+    import pyarrow as pa
 
-
-def _objects(texts: tuple[Any, ...]) -> pd.Series[Any]:
-    return pd.Series([_json(text) for text in texts], dtype=object)
+    if kind in ("json", "tags"):
+        return pd.Series([value for part in parts for value in part], dtype=object)
+    if kind == "text":
+        whole = pa.chunked_array(parts, pa.large_string())
+        parts.clear()
+        text = pd.Series(["text"]).dtype  # as pandas itself takes texts: before its version 3 as objects
+        return pa.chunked_array([whole.combine_chunks()]).to_pandas(
+            types_mapper=lambda _: text if isinstance(text, pd.StringDtype) else None
+        )
+    numbers = pa.chunked_array(parts, pa.float64() if kind == "number" else pa.int64())
+    return numbers.to_pandas(types_mapper=lambda _: pd.Int64Dtype() if kind == "count" else None)

@@ -35,6 +35,8 @@ class T:
     reason: str | None = None
     attempts: int = 1
     sent_ms: float = 0.0
+    due_ms: float | None = None  # in open loop
+    new_connection: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,24 @@ def record(turn: T, stream: bool = True) -> TurnRecord:
     stamps = [turn.ttft_ms, turn.latency_ms if turn.error is None else None]
     arrivals = tuple(sent + round(stamp * MS) for stamp in stamps if stamp is not None) if stream else ()
     last = turn.end_ms if turn.error else turn.latency_ms
+    due = sent if turn.due_ms is None else round(turn.due_ms * MS)
     good = Attempt(
-        Timing(sent, sent, sent, sent, arrivals, (1,) * len(arrivals), end=sent + round((last or 0) * MS)),
+        Timing(due, sent, sent, sent, arrivals, (1,) * len(arrivals), end=sent + round((last or 0) * MS)),
         number=turn.attempts,
         streamed=stream,
         http_status=200,
         answer=Answer(turn.text, tool_calls=turn.calls, finish_reason=None if turn.error else "stop"),
         usage=None if turn.tokens is None else Usage(20, turn.tokens),
         failure=failure,
+        connection_opened=turn.new_connection,
     )
-    earlier = Attempt(Timing(0, 0, 0, end=9000 * MS), failure=Failure("server", "try again", 503), http_status=503)
+    earlier = Attempt(Timing(due, 0, 0, end=9000 * MS), failure=Failure("server", "try again", 503), http_status=503)
     return TurnRecord(
-        turn.conversation, turn.repeat, turn.turn, (earlier,) * (turn.attempts - 1) + (good,), (), failure
+        turn.conversation,
+        turn.repeat,
+        turn.turn,
+        (earlier,) * (turn.attempts - 1) + (good,),
+        (),
+        failure,
+        scheduled=turn.due_ms is not None,
     )

@@ -1,12 +1,15 @@
 import io
+import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 from rich.console import Console
+from runfiles import S, T, write
 from test_store import create
 
 from evalkit.console import MISSING, _duration, number, printable, summary
@@ -59,6 +62,38 @@ def test_a_run_without_a_finished_turn_is_shown_with_everything_missing(tmp_path
     assert "trust: not measured" in text
     assert "6 of 6 turns are still to be asked" in text
     assert "nan" not in text.lower()
+
+
+def shown(path, sessions):
+    write(path, sessions)
+    with sqlite3.connect(path) as connection:
+        endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
+        connection.execute(
+            "UPDATE run SET endpoint = ?, dataset = ?", (json.dumps(endpoint), '{"path": "sums.jsonl", "turns": null}')
+        )
+    connection.close()
+    written = io.StringIO()
+    summary(Console(file=written, width=160), Run(path), summary_json(path))
+    return written.getvalue()
+
+
+def test_schedule_latency_is_shown_in_open_loop_only(tmp_path):
+    closed = shown(tmp_path / "closed.evalkit", [S([T("a", 1)])])
+    assert "from schedule" not in closed
+    text = shown(tmp_path / "open.evalkit", [S([T("a", 1, due_ms=-900.0), T("a", 2)])])
+    assert "from schedule p50" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith(("1 ", "2 ", "all "))]
+    assert [row[-2:] for row in rows[:3]] == [["1,300", MISSING], [MISSING, MISSING], ["1,300", MISSING]]
+
+
+def test_the_trust_line_tells_what_stands_out(tmp_path):
+    quiet = {"loop_lag_p99_ms": 1.0, "reads": 100, "reads_with_several_events": 5}
+    turns = [T(f"c{n}", 1, new_connection=n < 4) for n in range(10)]
+    assert "trust: good, event-loop lag p99 1 ms\n" in shown(tmp_path / "quiet.evalkit", [S(turns, trust=quiet)])
+    turns = [T(f"c{n}", 1, new_connection=True) for n in range(10)]
+    loud = shown(tmp_path / "loud.evalkit", [S(turns, trust={**quiet, "reads_with_several_events": 6})])
+    assert "6% of reads held several events" in " ".join(loud.split())
+    assert "10 of 10 requests needed a new connection" in " ".join(loud.split())
 
 
 def test_progress_in_a_terminal_tells_done_errors_rate_accuracy_and_time_left(sums, tmp_path):

@@ -24,7 +24,7 @@ LAYERS = [
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
-    [TRANSPORT, {"measures"}, {"steps"}, {"writer"}, {"schedule"}, {"source"}],
+    [TRANSPORT, {"measures", "sessions"}, {"steps"}, {"writer"}, {"exports", "turnrows"}, {"schedule"}, {"source"}],
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"asking", "line", "messages", "spending", "surrender"}],
     [{"runner"}],

@@ -17,7 +17,7 @@ from matplotlib.container import ErrorbarContainer
 
 from evalkit import plots
 from evalkit.errors import MissingExtra, RunFileError
-from evalkit.measures import RunMeasures, measure
+from evalkit.measures import SAMPLED, RunMeasures, measure
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +187,7 @@ def test_p95_among_the_time_outs_is_not_drawn_and_that_is_said(path: Path) -> No
 
 def test_at_most_400_points_stand_behind_a_median(path: Path) -> None:
     ax = plots.plot_latency(write(path, [S([T(f"c{n}", 1) for n in range(450)])]))
-    assert sum(len(points.get_offsets()) for points in ax.collections) == 2 * plots.POINTS_DRAWN + 2
+    assert sum(len(points.get_offsets()) for points in ax.collections) == 2 * SAMPLED + 2
 
 
 # --- both

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from evalkit.stats import Estimate, client_bound, difference, proportion, quantile
+from evalkit.stats import Estimate, client_bound, difference, proportion, quantile, quantiles
 
 
 def ones(right: int, n: int) -> np.ndarray:
@@ -126,6 +126,15 @@ def test_clustered_interval_covers_where_the_plain_one_does_not() -> None:
     assert plain < 890
 
 
+@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), min_size=2, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_numbers_with_gaps_and_names_label_the_same_clusters(rows: list[tuple[int, bool]]) -> None:
+    labels, right = [label for label, _ in rows], [float(flag) for _, flag in rows]
+    named = proportion(right, [f"cluster {label:03}" for label in labels])
+    assert proportion(right, np.array(labels, dtype=np.int32)) == named
+    assert proportion(right, np.array(labels) + 10**9) == named
+
+
 # --- quantile
 
 
@@ -218,6 +227,26 @@ def test_time_outs_move_the_quantiles_and_are_never_dropped() -> None:
     # rank 83 is among the time-outs: nothing bounds the quantile from above
     assert ranks[1] + 1 > 80
     assert told.high is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=80), st.integers(1, 19))
+@settings(max_examples=200, deadline=None)
+def test_censored_quantile_is_that_of_scipys_kaplan_meier_curve(rows: list[tuple[int, bool]], step: int) -> None:
+    q = step / 20
+    values, lost = np.array([value for value, _ in rows], dtype=float), np.array([flag for _, flag in rows])
+    told = quantile(values, q, lost)
+    if not lost.any() or told.n < 1 / min(q, 1 - q):
+        return
+    curve = scipy_stats.ecdf(scipy_stats.CensoredData.right_censored(values, lost)).sf
+    down = np.flatnonzero(np.asarray(curve.probabilities) <= 1 - q + 1e-12)
+    assert told.value == (curve.quantiles[down[0]] if down.size else None)
+
+
+def test_several_quantiles_are_each_as_if_alone() -> None:
+    rng = np.random.default_rng(2)
+    values, lost = rng.gamma(4, 20, 500), rng.random(500) < 0.1
+    for flags in (None, lost):
+        assert quantiles(values, (0.5, 0.95, 0.99), flags) == [quantile(values, q, flags) for q in (0.5, 0.95, 0.99)]
 
 
 def test_quantile_among_the_time_outs_is_missing_with_its_bound() -> None:

@@ -1,6 +1,8 @@
 import csv
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from runfiles import MS, S, T, talk, write
 from scipy import stats as scipy_stats
 
-from evalkit import tables
+from evalkit import exports, tables, turnrows
 from evalkit.conversation import ToolCall
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.measures import measure
@@ -21,6 +23,10 @@ COLUMNS = [
     *("conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason"),
     *("error_kind", "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms"),
     *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags"),
+]
+TRUST = [
+    *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
+    *("attempts", "attempts_on_new_connections", "reads", "reads_with_several_events"),
 ]
 
 
@@ -260,6 +266,40 @@ def test_p99_only_from_a_hundred_turns(path: Path, tmp_path: Path) -> None:
     assert tables.summary_json(write(tmp_path / "more.evalkit", [S(turns)]))["ttft_ms"]["p99"] == 50.0
 
 
+# --- summary: open loop
+
+
+def test_schedule_latency_counts_from_the_time_a_turn_was_due(path: Path) -> None:
+    turns = [T(f"c{n}", 1, due_ms=-100.0 * n) for n in range(21)] + [T("c0", 2)]
+    result = tables.summary_json(write(path, [S(turns)]))
+    assert result["schedule_latency_ms"] == result["by_turn"][0]["schedule_latency_ms"]
+    assert result["schedule_latency_ms"] == {"p50": 1400.0, "p95": 2300.0, "p99": None}
+    assert result["by_turn"][1]["schedule_latency_ms"] == {"p50": None, "p95": None, "p99": None}
+    assert result["latency_ms"]["p50"] == 400.0
+
+
+def test_time_out_of_a_scheduled_turn_is_a_lower_bound_from_its_first_attempts_due(path: Path) -> None:
+    turns = [T(f"c{n}", 1, due_ms=-100.0) for n in range(6)]
+    turns += [
+        T("l0", 1, error="timeout", end_ms=3000.0, due_ms=-100.0),
+        T("l1", 1, error="timeout", end_ms=3000.0, due_ms=-900.0, attempts=2),
+        T("e0", 1, error="server", end_ms=9000.0, due_ms=-100.0),
+        T("c0", 2, error="timeout", end_ms=3000.0),  # of a turn index that has no schedule
+    ]
+    estimate = measure(write(path, [S(turns)])).by_turn[0].schedule_latency_ms
+    assert (estimate["p50"].value, estimate["p50"].n) == (500.0, 8)
+    late = measure(write(path.with_name("late.evalkit"), [S([*turns[:1], *turns[6:]])]))
+    reason = late.by_turn[0].schedule_latency_ms["p50"].reason
+    assert reason == "p50 is more than 3,900: 2 of 3 values are lower bounds"
+    assert late.by_turn[1].schedule_latency_ms["p50"].n == 0
+
+
+def test_closed_loop_has_no_schedule_latency(big: tuple[Path, pd.DataFrame]) -> None:
+    measured = measure(big[0])
+    assert not measured.open_loop
+    assert measured.all.schedule_latency_ms["p50"].n == 0
+
+
 # --- summary: sessions
 
 
@@ -287,26 +327,55 @@ def test_trust_is_that_of_the_worst_session(path: Path) -> None:
         for n, lag in enumerate([1.0, 7.5, 2.0])
     ]
     write(path, sessions)
-    assert tables.summary_json(path)["trust"] == {"loop_lag_p99_ms": 7.5, "client_bound": True}
+    told = tables.summary_json(path)["trust"]
+    assert (told["loop_lag_p99_ms"], told["client_bound"]) == (7.5, True)
     assert tables.summary(path)["client_bound"].all()
+
+
+def test_trust_adds_up_what_its_sessions_counted_and_keeps_the_worst_of_the_rest(path: Path) -> None:
+    told = {"gc_pauses": 2, "gc_pause_max_ms": 3.5, "cpu_share": 0.25, "connections_opened": 4}
+    first = {**told, "reads": 100, "reads_with_several_events": 6}
+    second = {**told, "gc_pause_max_ms": 1.0, "cpu_share": 0.75, "reads": 50, "reads_with_several_events": 0}
+    sessions = [
+        S([T("a", 1)], trust=trust, start_ms=n * 5000, end_ms=n * 5000 + 1000)
+        for n, trust in enumerate([first, second])
+    ]
+    trust = tables.summary_json(write(path, [*sessions, S([T("b", 1, attempts=3)], end_ms=None)]))["trust"]
+    assert (trust["gc_pauses"], trust["gc_pause_max_ms"], trust["cpu_share"]) == (4, 3.5, 0.75)
+    assert (trust["connections_opened"], trust["reads"], trust["reads_with_several_events"]) == (8, 150, 6)
+    assert (trust["attempts"], trust["attempts_on_new_connections"], trust["loop_lag_p99_ms"]) == (5, 0, None)
+
+
+def test_requests_on_new_connections_are_counted(path: Path) -> None:
+    write(path, [S([T("a", 1, new_connection=True), T("a", 2), T("b", 1, new_connection=True)])])
+    trust = tables.summary_json(path)["trust"]
+    assert (trust["attempts"], trust["attempts_on_new_connections"]) == (3, 2)
+
+
+def test_tokens_are_summed_over_the_turns_that_tell_them(path: Path) -> None:
+    result = tables.summary_json(write(path, [S([T("a", 1, tokens=8), T("a", 2), T("b", 1, tokens=5)])]))
+    assert result["tokens"] == {"prompt": 40, "output": 13}
 
 
 def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
     write(path, [S([], end_ms=None)])
     result = tables.summary_json(path)
-    assert result["trust"] == {"loop_lag_p99_ms": None, "client_bound": None}
+    assert result["trust"] == dict.fromkeys(TRUST) | {"attempts": 0, "attempts_on_new_connections": 0}
+    assert result["tokens"] == {"prompt": None, "output": None}
     assert (result["wall_s"], result["turns_per_s"], result["turns"], result["by_turn"]) == (None, None, 0, [])
     assert tables.summary(path).index.tolist() == ["all"]
 
 
 def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFrame]) -> None:
     result = tables.summary_json(big[0])
-    measured = {"turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms"}
-    assert set(result) == measured | {"run", "by_turn", "trust", "wall_s", "turns_per_s"}
+    times = {"ttft_ms", "latency_ms", "tpot_ms", "schedule_latency_ms"}
+    measured = {"turns", "answered", "errors", "accuracy", "accuracy_all"} | times
+    assert set(result) == measured | {"run", "by_turn", "tokens", "trust", "wall_s", "turns_per_s"}
+    assert set(result["trust"]) == set(TRUST)
     assert [set(row) for row in result["by_turn"]] == [measured | {"turn"}] * 3
     for name in ("accuracy", "accuracy_all"):
         assert set(result[name]) == {"value", "low", "high", "n", "wrong", "unscored"}
-    for name in ("ttft_ms", "latency_ms", "tpot_ms"):
+    for name in times:
         assert set(result[name]) == {"p50", "p95", "p99"}
     assert result["run"] == "primary"
     assert json.loads(json.dumps(result, allow_nan=False)) == result
@@ -354,6 +423,32 @@ def test_damage_inside_is_named(path: Path) -> None:
         file.write(b"\xff" * size)
     with pytest.raises(RunFileError, match=r"demo\.evalkit is damaged or cut short .*: take it from a backup"):
         tables.summary(path)
+
+
+def test_the_object_of_json_needs_neither_pandas_nor_arrow_nor_all_of_scipy(big: tuple[Path, pd.DataFrame]) -> None:
+    code = "import sys; from evalkit import tables; print(tables.summary_json(sys.argv[1])['turns'], *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, big[0]], capture_output=True, text=True, check=True)
+    turns, *loaded = done.stdout.split()
+    assert turns == "240"
+    assert {"pandas", "pyarrow", "scipy.stats"}.isdisjoint(loaded)
+
+
+def test_groups_of_turns_meet_without_a_seam(
+    big: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tables.turns(big[0])
+    for form in tables.FORMATS:
+        tables.export(big[0], form, tmp_path / f"whole.{form}")
+    monkeypatch.setattr(turnrows, "AT_ONCE", 7)
+    monkeypatch.setattr(exports, "ROW_GROUP_BYTES", 1)
+    pd.testing.assert_frame_equal(tables.turns(big[0]), whole)
+    for form in ("jsonl", "csv"):
+        tables.export(big[0], form, tmp_path / f"parts.{form}")
+        assert (tmp_path / f"parts.{form}").read_bytes() == (tmp_path / f"whole.{form}").read_bytes()
+    tables.export(big[0], "parquet", tmp_path / "parts.parquet")
+    parts, once = (pyarrow.parquet.ParquetFile(tmp_path / f"{name}.parquet") for name in ("parts", "whole"))
+    assert (parts.num_row_groups, once.num_row_groups) == (35, 1)
+    assert parts.read().equals(once.read())
 
 
 # --- transcript

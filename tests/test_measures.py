@@ -1,0 +1,153 @@
+"""The measures of a run beside those that pandas makes of its table, and of the conversations that were asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from runfiles import S, T, talk, write
+from scipy import stats as scipy_stats
+
+from evalkit import measures, stats, tables
+from evalkit.measures import Measures, measure
+
+KINDS = ["timeout", "server", "truncated", "empty"]
+TARGETS = (35, None, 276, 311)
+
+
+@pytest.fixture(scope="module", params=["streamed", "whole"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """230 conversations of 1 to 4 turns, twice, some of them in groups; the second turn has no target."""
+    rng = np.random.default_rng(11)
+    stream = request.param == "streamed"
+    conversations, turns = [], []
+    for number in range(230):
+        conversations.append(
+            talk(f"c{number}", targets=TARGETS, group=f"g{rng.integers(40)}" if rng.random() < 0.4 else None)
+        )
+        for repeat in (1, 2):
+            for turn in range(1, int(rng.integers(1, 5)) + 1):
+                error = str(rng.choice(KINDS)) if rng.random() < 0.15 else None
+                began = stream and (error is None or rng.random() < 0.5)
+                scored = error is None and TARGETS[turn - 1] is not None and rng.random() < 0.9
+                turns.append(
+                    T(
+                        f"c{number}",
+                        turn,
+                        repeat=repeat,
+                        error=error,
+                        ttft_ms=round(float(rng.gamma(4, 20)), 2) if began else None,
+                        latency_ms=round(300 + float(rng.gamma(4, 100)), 1),
+                        end_ms=float(rng.integers(400, 900)),
+                        tokens=int(rng.integers(2, 90)) if rng.random() < 0.8 else None,
+                        score=float(rng.choice([0, 0.5, 1])) if scored else None,
+                        due_ms=-round(float(rng.gamma(2, 100)), 1) if turn == 1 else None,
+                    )
+                )
+    return write(tmp_path_factory.mktemp("runs") / "r.evalkit", [S(turns, end_ms=9000.0)], conversations, stream=stream)
+
+
+@pytest.fixture(scope="module")
+def table(run: Path) -> pd.DataFrame:
+    """The table of the turns, with what the dataset said of each, and the lower bounds of time-outs."""
+    frame = tables.turns(run)
+    with measures.opened(run) as connection:
+        talks = pd.read_sql("SELECT id AS conversation, cluster FROM conversation", connection)
+        bounds = pd.read_sql(
+            "SELECT censored_ns / 1e6 AS bound, schedule_latency_ns / 1e6 AS due_ms FROM turn", connection
+        )
+        due = pd.read_sql(
+            "SELECT min(due_ns) / 1e6 AS due FROM attempt GROUP BY conversation, repeat, turn", connection
+        )
+        streamed = pd.read_sql("SELECT json_extract(settings, '$.stream') AS s FROM run", connection)["s"][0]
+    frame = pd.concat([frame, bounds, due], axis=1).merge(talks, on="conversation")
+    late = frame["error_kind"] == "timeout"
+    return frame.assign(
+        cluster=frame["cluster"].fillna("conversation " + frame["conversation"]),
+        target=[TARGETS[turn - 1] is not None for turn in frame["turn"]],
+        latency=frame["latency_ms"].where(~late, frame["bound"]),
+        latency_late=late,
+        ttft=frame["ttft_ms"].where(~(late & frame["ttft_ms"].isna() & bool(streamed)), frame["bound"]),
+        ttft_late=late & frame["ttft_ms"].isna() & bool(streamed),
+        tpot=frame["tpot_ms"],
+        tpot_late=False,
+        schedule_latency=frame["due_ms"].where(~(late & (frame["turn"] == 1)), frame["bound"] - frame["due"]),
+        schedule_latency_late=late & (frame["turn"] == 1),
+    )
+
+
+def parts(run: Path, table: pd.DataFrame) -> list[tuple[Measures, pd.DataFrame]]:
+    measured = measure(run)
+    assert [row.turn for row in measured.by_turn] == [1, 2, 3, 4]
+    return [(measured.all, table), *((row, table[table["turn"] == row.turn]) for row in measured.by_turn)]
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measures, "_AT_ONCE", 64)
+
+
+def test_counts_are_those_of_the_table(run: Path, table: pd.DataFrame) -> None:
+    for row, part in parts(run, table):
+        assert (row.turns, row.answered) == (len(part), (part["status"] == "answered").sum())
+        assert row.errors == part["error_kind"].value_counts().to_dict()
+        assert list(row.errors.values()) == sorted(row.errors.values(), reverse=True)
+
+
+def test_accuracy_is_that_of_the_table(run: Path, table: pd.DataFrame) -> None:
+    for row, part in parts(run, table):
+        failed = part["status"] == "error"
+        answered = part[~failed & part["score"].notna()]
+        every = part[(~failed & part["score"].notna()) | (failed & part["target"])]
+        rights = {"accuracy": answered["score"], "accuracy_all": every["score"].where(~failed[every.index], 0.0)}
+        for name, right in rights.items():
+            got = getattr(row, name)
+            expected = stats.proportion(right.to_numpy(), part.loc[right.index, "cluster"].to_numpy(dtype=str))
+            assert (got.mean.n, got.wrong) == (len(right), (answered["score"] < 1).sum())
+            if len(right):
+                assert got.mean.value == pytest.approx(right.mean(), abs=1e-12)
+                assert (got.mean.low, got.mean.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert row.accuracy.unscored == (~failed).sum() - len(answered)
+        assert row.accuracy_all.unscored == len(part) - len(every)
+
+
+@pytest.mark.parametrize("metric", ["ttft", "latency", "tpot", "schedule_latency"])
+def test_times_are_those_of_the_table(run: Path, table: pd.DataFrame, metric: str) -> None:
+    for row, part in parts(run, table):
+        times, late = part[metric].dropna().to_numpy(), part[f"{metric}_late"][part[metric].notna()].to_numpy()
+        for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            got = getattr(row, f"{metric}_ms")[name]
+            assert got.n == len(times)
+            if got.value is None:
+                assert got.reason
+            elif late.any():
+                curve = scipy_stats.ecdf(scipy_stats.CensoredData.right_censored(times, late)).sf
+                down = np.flatnonzero(curve.probabilities <= 1 - q + 1e-12)
+                assert got.value == curve.quantiles[down[0]]
+            else:
+                assert got.value == np.quantile(times, q)
+
+
+def test_a_sample_is_a_choice_of_the_times_with_the_span_of_all(run: Path, table: pd.DataFrame) -> None:
+    for row, part in parts(run, table):
+        for metric, sample in row.samples.items():
+            times = part[metric].dropna()
+            assert len(sample.values) == min(len(times), measures.SAMPLED)
+            assert set(sample.values) <= set(times)
+            assert sample.timed_out == part[f"{metric}_late"].sum()
+            if len(times):
+                assert (sample.low, sample.high) == (times.min(), times.max())
+
+
+def test_one_turn_index_is_the_whole_run(tmp_path: Path) -> None:
+    measured = measure(write(tmp_path / "r.evalkit", [S([T(f"c{n}", 1, score=n % 2) for n in range(30)])]))
+    (first,) = measured.by_turn
+    assert first.turn == 1
+    assert (first.accuracy, first.latency_ms, first.turns) == (measured.all.accuracy, measured.all.latency_ms, 30)
+
+
+def test_kinds_of_errors_as_frequent_stand_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    kinds = ["timeout", "auth", "server", "auth", "server"]
+    turns = [T(f"c{n}", 1, error=kind) for n, kind in enumerate(kinds)]
+    measured = measure(write(tmp_path / "r.evalkit", [S(turns)]))
+    assert list(measured.all.errors.items()) == [("auth", 2), ("server", 2), ("timeout", 1)]
