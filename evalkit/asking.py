@@ -1,9 +1,8 @@
 """The asking process: drives the dialogues of a session on a loop that does nothing else.
 
 Scoring, SQLite, a notebook's heap and the display live in the parent, so that none of them can hold up a read. A turn
-is handed over as it ends, and its conversation goes on when the parent has committed it: what is received is stored
-before it is used, and a process that is killed has asked for no more than it had in flight. When the parent is gone,
-this process ends at once.
+that ends goes into the spool and to the parent before its conversation goes on: what is received is stored before it
+is used, and a run that is killed has lost no more than it had in flight. When the parent is gone, this process ends.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from evalkit import messages
 from evalkit.arrivals import Arrivals, wait_until
 from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, Function
@@ -97,7 +95,7 @@ class Session:
         self._functions = {name: self._function(name) for name in task.functions}
         self._arriving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.line = Line(self._stop)
+        self.line = Line(self._stop, self._fail)
 
     async def run(self) -> None:
         """Ask all, then tell the parent how it ended."""
@@ -105,7 +103,7 @@ class Session:
         transport = Transport(self._task.endpoint)
         try:
             self._items = self._schedule()
-            self.line.send(messages.BEGUN, time.perf_counter_ns())
+            self.line.begin(self._task.runfile)
             watch.start()
             async with transport:
                 await self._ask_all(self._asker(transport))
@@ -121,7 +119,7 @@ class Session:
             trust["concurrency"] = self._knee.history
         unusable = self._surrender.cause
         outcome = "unusable" if unusable is not None else self._outcome
-        self.line.end(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error))
+        await self.line.end(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error))
 
     def _schedule(self) -> Iterator[Item | None]:
         """What to ask, its first conversation read: what is wrong with it is told before anything is asked."""
@@ -152,6 +150,11 @@ class Session:
 
     def _time_up(self) -> None:
         self._end_soon("max_time_s")
+        self._hurry.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._end_soon("failed")
         self._hurry.set()
 
     def _end_soon(self, outcome: str) -> None:
@@ -202,9 +205,7 @@ class Session:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._error = self._error or error
-            self._end_soon("failed")
-            self._hurry.set()
+            self._fail(error)
 
     def _fill(self, asker: Asker) -> None:
         """Closed loop: as many workers as there are slots, each with one conversation after another."""
@@ -247,8 +248,7 @@ class Session:
         async def keep(record: TurnRecord) -> bool:
             nonlocal new, left, characters
             left -= 1
-            committed = self.line.put(position, new, left == 0, record)
-            new = None
+            first, new = new, None
             if self._surrender.note(record, len(self._tasks)):
                 self._end_soon("unusable")
                 self._hurry.set()
@@ -259,7 +259,7 @@ class Session:
                 characters += len(record.answer.text) if record.answer else 0
             if self._knee is not None:
                 self._fill(asker)
-            await committed
+            await self.line.put(position, first, left == 0, record)
             return not self._end.is_set()
 
         dialogue = Dialogue(

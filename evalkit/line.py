@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from evalkit import messages
 from evalkit.conversation import Conversation
+from evalkit.errors import RunFileError
 from evalkit.record import TurnRecord
+from evalkit.spool import Spool
+
+BACKLOG = 2_000  # turns that the parent may be behind
 
 
 class Line(asyncio.Protocol):
@@ -20,19 +25,22 @@ class Line(asyncio.Protocol):
     ----------
     on_stop : callable
         Called when the parent asks for an end.
+    on_error : callable
+        Called with the error when the spool cannot be written.
     """
 
-    def __init__(self, on_stop: Callable[[], None]) -> None:
+    def __init__(self, on_stop: Callable[[], None], on_error: Callable[[RunFileError], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_stop = on_stop
+        self._on_stop, self._on_error = on_stop, on_error
         self._frames = messages.FrameReader()
         self._transport: asyncio.Transport | None = None
+        self._spool: Spool | None = None
         self._turns: list[tuple[Any, ...]] = []
-        self._uncommitted: deque[asyncio.Future[None]] = deque()
-        self._committed = 0
+        self._kept: asyncio.Future[None] = self._loop.create_future()
+        self._room: asyncio.Future[None] | None = None
         self._results: dict[int, asyncio.Future[str]] = {}
         self._calls = 0
-        self.ended = False
+        self._ended: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -40,8 +48,9 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The parent is gone, and nobody is left to store an answer."""
-        if not self.ended:
+        if self._ended is None:
             os._exit(1)
+        self._ended.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """What the parent says."""
@@ -56,20 +65,33 @@ class Line(asyncio.Protocol):
                 if not result.done():  # it was cancelled
                     result.set_result(text)
 
-    def put(
-        self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord
-    ) -> asyncio.Future[None]:
+    def begin(self, runfile: Path) -> None:
+        """The first request is about to go.
+
+        Raises
+        ------
+        RunFileError
+            The spool cannot be written.
+        """
+        begun = time.perf_counter_ns(), time.time_ns()
+        self._spool = Spool(runfile, begun)
+        self.send(messages.BEGUN, *begun)
+
+    async def put(self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord) -> None:
         """Hand over a finished turn, with its conversation if it is the first of it and word if it is the last.
 
-        The future is done when it is committed.
+        Returns when it is in the spool, and the parent is not too far behind.
         """
         if not self._turns:
+            self._kept = self._loop.create_future()
             self._loop.call_soon(self._flush)
         packed = None if conversation is None else messages.pack_conversation(conversation)
         self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
-        committed = self._loop.create_future()
-        self._uncommitted.append(committed)
-        return committed
+        await self._kept
+        if self._spool is not None and self._spool.behind > BACKLOG:
+            if self._room is None or self._room.done():
+                self._room = self._loop.create_future()
+            await self._room
 
     async def call(self, name: str, arguments: str) -> str:
         """Have the parent call one of its functions."""
@@ -85,23 +107,31 @@ class Line(asyncio.Protocol):
         self._flush()
         self._transport.write(messages.frame(*message))
 
-    def end(self, *message: Any) -> None:
-        """Say the last thing and hang up."""
+    async def end(self, *message: Any) -> None:
+        """Say the last thing; returns when the parent, which has read it, has hung up."""
         self.send(messages.END, *message)
-        self.ended = True
-        assert self._transport is not None
-        self._transport.close()
+        if self._spool is not None:
+            self._spool.close()
+        self._ended = self._loop.create_future()
+        await self._ended
 
     def _flush(self) -> None:
-        if self._turns:
-            turns, self._turns = self._turns, []
-            assert self._transport is not None
-            self._transport.write(messages.frame(messages.TURNS, turns))
+        if not self._turns:
+            return
+        turns, self._turns = self._turns, []
+        message = messages.frame(messages.TURNS, turns)
+        assert self._transport is not None
+        assert self._spool is not None
+        try:
+            self._spool.write(message, len(turns))
+        except RunFileError as error:
+            self._on_error(error)
+        self._transport.write(message)
+        if not self._kept.done():  # it was cancelled
+            self._kept.set_result(None)
 
     def _note_committed(self, count: int) -> None:
-        waiting = self._uncommitted
-        while self._committed < count:
-            self._committed += 1
-            future = waiting.popleft()
-            if not future.done():  # it was cancelled
-                future.set_result(None)
+        assert self._spool is not None
+        self._spool.note_committed(count)
+        if self._room is not None and not self._room.done() and self._spool.behind <= BACKLOG // 2:
+            self._room.set_result(None)

@@ -1,20 +1,20 @@
-"""What the asking process and its parent tell each other: frames over a socket, records as plain tuples.
+"""What the asking process and its parent tell each other, and how records travel: messages, each a line of JSON.
 
-A frame is a length of four bytes and a value in ``marshal`` form: both ends are the same interpreter, and one is the
-other's child. A message is a tuple whose first item is its name.
+A message is a list whose first item is its name. The same lines are the spool, which may outlive both.
 """
 
 from __future__ import annotations
 
-import marshal
 from operator import attrgetter
 from typing import Any
+
+import orjson
 
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 
 # from the asking process
-BEGUN = "begun"  # (stamp): the first request is about to go
+BEGUN = "begun"  # (stamp, wall clock): the first request is about to go
 TURNS = "turns"  # ([(position, repeat, conversation if it is its first, whether it is its last, record), …])
 CALL = "call"  # (number, function, arguments)
 END = "end"  # (outcome, trust, error name or None, error text, failures)
@@ -22,8 +22,6 @@ END = "end"  # (outcome, trust, error name or None, error text, failures)
 COMMITTED = "committed"  # (turns committed so far)
 STOP = "stop"  # ()
 RESULT = "result"  # (number, text)
-
-_LENGTH = 4
 
 _turn = attrgetter("user", "target", "assistant")
 _rest = attrgetter("tools", "tool_results", "params", "tags", "group", "meta")
@@ -38,28 +36,17 @@ class FrameReader:
     """Cuts what was read into messages."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest = b""
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: bytes) -> list[list[Any]]:
         """The messages that end in these bytes."""
-        rest = self._rest
-        rest += data
-        messages = []
-        at, size = 0, len(rest)
-        while size - at >= _LENGTH:
-            end = at + _LENGTH + int.from_bytes(rest[at : at + _LENGTH])
-            if end > size:
-                break
-            messages.append(marshal.loads(rest[at + _LENGTH : end]))  # noqa: S302 - written by our own process
-            at = end
-        del rest[:at]
-        return messages
+        *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
+        return [orjson.loads(line) for line in lines]
 
 
 def frame(*message: Any) -> bytes:
     """One message as bytes."""
-    packed = marshal.dumps(message)
-    return len(packed).to_bytes(_LENGTH) + packed
+    return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def pack_conversation(conversation: Conversation) -> tuple[Any, ...]:
@@ -73,15 +60,20 @@ def pack_conversation(conversation: Conversation) -> tuple[Any, ...]:
     )
 
 
-def unpack_conversation(packed: tuple[Any, ...]) -> Conversation:
-    """The inverse of ``pack_conversation``."""
-    name, system, turns, context, rest = packed
+def unpack_conversation(packed: list[Any]) -> Conversation:
+    """The inverse of ``pack_conversation``, after a way as JSON."""
+    name, system, turns, context, (tools, tool_results, params, tags, group, meta) = packed
     return Conversation(
         name,
         tuple([_unpack_turn(*turn) for turn in turns]),
         system,
         tuple([_unpack_message(message) for message in context]),
-        *rest,
+        tuple(tools),
+        tool_results,
+        params,
+        tuple(tags),
+        group,
+        meta,
     )
 
 
@@ -99,8 +91,8 @@ def pack(record: TurnRecord) -> tuple[Any, ...]:
     )
 
 
-def unpack(packed: tuple[Any, ...]) -> TurnRecord:
-    """The inverse of ``pack``."""
+def unpack(packed: list[Any]) -> TurnRecord:
+    """The inverse of ``pack``, after a way as JSON."""
     conversation, repeat, turn, attempts, exchange, failure, scheduled = packed
     return TurnRecord(
         conversation,
@@ -117,7 +109,7 @@ def _pack_scorer(scorer: ScorerSpec | None) -> tuple[Any, ...] | None:
     return None if scorer is None else (scorer.name, dict(scorer.options))
 
 
-def _unpack_turn(user: str, target: Any, assistant: str | None, scorer: tuple[Any, ...] | None) -> Turn:
+def _unpack_turn(user: str, target: Any, assistant: str | None, scorer: list[Any] | None) -> Turn:
     return Turn(user, target, None if scorer is None else ScorerSpec(*scorer), assistant)
 
 
@@ -132,10 +124,11 @@ def _pack_attempt(attempt: Attempt) -> tuple[Any, ...]:
     )
 
 
-def _unpack_attempt(packed: tuple[Any, ...]) -> Attempt:
+def _unpack_attempt(packed: list[Any]) -> Attempt:
     timing, (number, round, streamed, http_status, flags, opened), answer, usage, failure = packed
+    due, slot, sent, headers, arrivals, arrival_events, first_visible, end = timing
     return Attempt(
-        Timing(*timing),
+        Timing(due, slot, sent, headers, tuple(arrivals), tuple(arrival_events), first_visible, end),
         number,
         round,
         streamed,
@@ -143,7 +136,7 @@ def _unpack_attempt(packed: tuple[Any, ...]) -> Attempt:
         None if answer is None else _unpack_answer(answer),
         None if usage is None else Usage(*usage),
         None if failure is None else Failure(*failure),
-        flags,
+        tuple(flags),
         opened,
     )
 
@@ -153,7 +146,7 @@ def _pack_answer(answer: Answer) -> tuple[Any, ...]:
     return answer.text, answer.reasoning, answer.refusal, calls, answer.finish_reason
 
 
-def _unpack_answer(packed: tuple[Any, ...]) -> Answer:
+def _unpack_answer(packed: list[Any]) -> Answer:
     text, reasoning, refusal, calls, finish_reason = packed
     return Answer(text, reasoning, refusal, tuple([ToolCall(*call) for call in calls]), finish_reason)
 
@@ -162,6 +155,6 @@ def _pack_message(message: Message) -> tuple[Any, ...]:
     return message.role, message.content, tuple([_call(call) for call in message.tool_calls]), message.tool_call_id
 
 
-def _unpack_message(packed: tuple[Any, ...]) -> Message:
+def _unpack_message(packed: list[Any]) -> Message:
     role, content, calls, tool_call_id = packed
     return Message(role, content, tuple([ToolCall(*call) for call in calls]), tool_call_id)

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit import __version__, source, store, wire
+from evalkit import __version__, source, spool, store, wire
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, in_threads
@@ -220,6 +220,7 @@ def resume(
         settings = _settings(info["settings"])
         total = source.same(runfile, info["dataset"], settings)
         endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
+        spool.recover(runfile)
         kept = runfile.answered()
     except BaseException:
         runfile.close()

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from evalkit import errors, messages, scorers
+from evalkit import errors, messages, scorers, spool
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
@@ -24,7 +24,7 @@ from evalkit.store import Done, RunFile
 from evalkit.writer import Progress, Writer
 
 _READ = 2**20
-_GROUP = 16  # turns committed together, at the least
+_GROUP = 500  # turns committed together, at the most
 _SCORES_WAIT_MS = 20  # for turns, to be committed with
 _LAST_WORDS_S = 30.0  # a little more than the asking process takes to end when it is told to
 
@@ -65,9 +65,6 @@ class Runner:
         self._line: socket.socket | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._committed = 0
-        slots = task.settings.concurrency
-        # a part of the slots at a time, so that asking and committing go on side by side
-        self._group = max(8, slots // 8 if isinstance(slots, int) else 0)
         self._stopped = False
 
     def stop(self) -> None:
@@ -102,6 +99,7 @@ class Runner:
                 if self._threads is not None:
                     self._threads.shutdown(wait=False, cancel_futures=True)
         if end is None:
+            spool.recover(self._runfile)
             raise EvalkitError(
                 f"the process that asks has ended unexpectedly (exit code {code}). What was answered is in "
                 f"{self._runfile.path}; go on with: evalkit resume {self._runfile.path}"
@@ -125,13 +123,13 @@ class Runner:
             data = line.recv(_READ)
             if not data:
                 return None
-            group: list[tuple[Any, ...]] = []
+            group: list[list[Any]] = []
             end = None
             for name, *values in frames.feed(data):
                 if name == messages.TURNS:
                     group += values[0]
                 elif name == messages.BEGUN:
-                    self._runfile.begin_session(values[0], self._about)
+                    self._runfile.begin_session(values[0], self._about, wall_ns=values[1])
                     self._progress.began_ns = values[0]
                 elif name == messages.CALL:
                     self._call(*values)
@@ -142,16 +140,14 @@ class Runner:
             if end is not None:
                 return end
 
-    def _commit(self, turns: list[tuple[Any, ...]]) -> None:
-        for at in range(0, len(turns), self._group):
-            group = turns[at : at + self._group]
+    def _commit(self, turns: list[list[Any]]) -> None:
+        for at in range(0, len(turns), _GROUP):
+            group = turns[at : at + _GROUP]
             self._writer.add([self._done(*turn) for turn in group])
             self._committed += len(group)
             self._send(messages.COMMITTED, self._committed)
 
-    def _done(
-        self, position: int, repeat: int, new: tuple[Any, ...] | None, last: bool, record: tuple[Any, ...]
-    ) -> Done:
+    def _done(self, position: int, repeat: int, new: list[Any] | None, last: bool, record: list[Any]) -> Done:
         key = position, repeat
         if new is not None:
             self._conversations[key] = messages.unpack_conversation(new)
@@ -193,6 +189,7 @@ class Runner:
             self._writer.score_earlier()
         if self._runfile.session:
             self._runfile.end_session(ended_ns, outcome, trust)
+        spool.remove(self._runfile.path)
         if error is not None:
             raise getattr(errors, error)(words) if error else RuntimeError(f"in the process that asks:\n{words}")
         if unusable is not None:

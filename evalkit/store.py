@@ -77,6 +77,8 @@ class RunFile:
             raise RunFileError(
                 f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
             )
+        for spool in spool_files(path):
+            spool.unlink(missing_ok=True)  # of a run file that was deleted
         parts = [json.dumps(dict(part), ensure_ascii=False) for part in (settings, dataset, endpoint)]
         try:
             connection = _connect(path)
@@ -117,16 +119,25 @@ class RunFile:
         """What ``run_info`` tells."""
         return run_info(self.connection)
 
-    def begin_session(self, mono_ns: int, about: Mapping[str, Any]) -> None:
+    def begin_session(self, mono_ns: int, about: Mapping[str, Any], wall_ns: int | None = None) -> None:
         """Note a start or a resumption: the one pair of clocks that its stamps stand on, versions and machine."""
         with self._writing():
             cursor = self.connection.execute(
                 "INSERT INTO session (started_wall_ns, started_mono_ns, about) VALUES (?, ?, ?)",
-                (time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False)),
+                (wall_ns or time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False)),
             )
         self.session = cursor.lastrowid or 0
-        self._flusher = Flusher(Path(f"{self.path}-wal"))
-        self._flusher.start()
+        if self._flusher is None:
+            self._flusher = Flusher(Path(f"{self.path}-wal"))
+            self._flusher.start()
+
+    def continue_session(self, mono_ns: int, wall_ns: int) -> None:
+        """What is added belongs to the session that began then, whether or not it got so far as to be noted."""
+        found = self.connection.execute("SELECT id FROM session WHERE started_mono_ns = ?", (mono_ns,)).fetchone()
+        if found is None:
+            self.begin_session(mono_ns, {}, wall_ns)
+        else:
+            self.session = found[0]
 
     def end_session(self, mono_ns: int, outcome: str, trust: Mapping[str, Any]) -> None:
         """Note how the session ended: ``done``, ``stopped`` or ``unusable``."""
@@ -145,6 +156,17 @@ class RunFile:
     def hashes(self) -> Iterator[tuple[int, str, str]]:
         """Position, id and content hash of the conversations begun so far, by position."""
         yield from self.connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
+
+    def holds(self, position: int, repeat: int, turn: int, sent_ns: int | None) -> bool:
+        """Whether a turn is in the file as it was asked then."""
+        key = (position, repeat, turn)
+        query = "SELECT 1 FROM turn WHERE (conversation, repeat, turn) = (?, ?, ?) AND sent_ns IS ?"
+        return self.connection.execute(query, (*key, sent_ns)).fetchone() is not None
+
+    def row_of(self, position: int) -> str | None:
+        """The dataset row of a conversation; None: it was not begun."""
+        found = self.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()
+        return None if found is None else str(found[0])
 
     def unscored(self) -> list[tuple[int, int, int]]:
         """Keys of answered turns without a score row: the process ended between answer and score."""
@@ -216,6 +238,9 @@ class RunFile:
             saved.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(sqlite3.connect(saved)) as copy:
                 self.connection.backup(copy)
+            for spool, moved in zip(spool_files(self.path), spool_files(saved), strict=True):
+                with contextlib.suppress(FileNotFoundError):
+                    spool.rename(moved)
         except (OSError, sqlite3.Error) as error:
             raise RunFileError(f"{lost}, and what was in it could not be saved as {saved}: {error}") from error
         raise RunFileError(f"{lost}. All that was in it is saved; go on with: evalkit resume {saved}")
@@ -236,6 +261,11 @@ class RunFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def spool_files(path: Path) -> tuple[Path, Path]:
+    """Where turns that were received and are not yet in a run file lie; see ``spool``."""
+    return Path(f"{path}-spool-0"), Path(f"{path}-spool-1")
 
 
 def open_to_read(path: Path | str) -> sqlite3.Connection:

@@ -136,15 +136,15 @@ def test_kill_9_in_the_middle_then_resume_every_turn_once_and_none_asked_again(s
         shown_as_done = max(int(n) for n in shown.read_text().split("\n")[:-1])
         stored = rows(out, "SELECT count(*) FROM turn")[0][0]
         assert 300 <= shown_as_done <= stored < 1000
-        done = {(c, t) for c, t in rows(out, "SELECT id, turn FROM turn JOIN conversation ON position = conversation")}
-        server.stats(reset=True)
+        before = server.stats(reset=True)["requests"]
         run = ek.resume(out)
         asked = server.stats()["requests"]
     turns = run.turns()
     assert len(turns) == 1000
     assert not turns.duplicated(["conversation", "repeat", "turn"]).any()
     assert (turns["status"] == "answered").all()
-    assert asked == 1000 - len(done)
+    assert asked <= 1000 - stored  # what was received and not committed is not asked again either
+    assert before + asked <= 1000 + 8  # those in flight
     assert (turns["score"] == 1).all()
 
 
@@ -371,11 +371,9 @@ def test_a_file_that_may_grow_no_further_ends_the_run_in_order(sums, tmp_path):
         assert said.stdout.startswith(f"{out} cannot be written: "), said.stderr
         assert f"make room or mend the disk, then 'evalkit resume {out}'" in said.stdout
         assert rows(out, "PRAGMA integrity_check") == [("ok",)]
-        stored = rows(out, "SELECT count(*) FROM turn")[0][0]
-        assert 0 < stored < 3000
-        server.stats(reset=True)
+        assert 0 < rows(out, "SELECT count(*) FROM turn")[0][0] < 3000
         run = ek.resume(out)
-        assert server.stats()["requests"] == 3000 - stored
+        assert server.stats()["requests"] <= 3000 + 8  # those in flight
     assert run.summary_json()["accuracy"]["n"] == 3000
 
 

@@ -1,0 +1,195 @@
+"""What was received and is not yet in the run file: kept beside it the moment it comes, so that no kill loses it.
+
+The asking process appends every turn to a spool before anything else is done with it. That takes microseconds; the
+commit comes behind it, in the parent. Two files are written by turns: when one is long enough and all of the other is
+in the run file, the other is begun anew. After an end in order they are removed; after any other, ``recover`` takes
+over what is missing. They are JSON Lines, read as data and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from evalkit import datasets, messages
+from evalkit.conversation import Conversation
+from evalkit.errors import RunFileError
+from evalkit.store import Done, RunFile, spool_files
+
+SEGMENT = 8 * 2**20  # bytes
+_GROUP = 1_000  # turns taken over in one transaction
+_LOCKED_S = 10.0  # how long the process of a killed run may take to end
+
+
+class Spool:
+    """The writing end; used by one process at a time.
+
+    Parameters
+    ----------
+    runfile : Path
+    begun : (int, int)
+        When the session began, on the clock of the stamps and on the wall's (ns).
+
+    Raises
+    ------
+    RunFileError
+        It cannot be written.
+    """
+
+    def __init__(self, runfile: Path, begun: tuple[int, int]) -> None:
+        self._runfile = runfile
+        self._header = messages.frame(messages.BEGUN, *begun)
+        self._files = [_open(path) for path in spool_files(runfile)]
+        self._last = [0, 0]  # number of the last turn in each
+        self._active = 0
+        self._size = 0
+        self._written = self._committed = 0
+        self._append(self._header)
+
+    @property
+    def behind(self) -> int:
+        """Turns that are not in the run file yet."""
+        return self._written - self._committed
+
+    def write(self, line: bytes, turns: int) -> None:
+        """Append a message with so many turns.
+
+        Raises
+        ------
+        RunFileError
+            The disk takes no more.
+        """
+        other = 1 - self._active
+        if self._size > SEGMENT and self._last[other] <= self._committed:
+            self._active, self._size = other, 0
+            os.ftruncate(self._files[other], 0)
+            self._append(self._header)
+        self._append(line)
+        self._written += turns
+        self._last[self._active] = self._written
+
+    def note_committed(self, count: int) -> None:
+        """So many turns of the session are in the run file."""
+        self._committed = count
+
+    def close(self) -> None:
+        """Let others take over what is in it."""
+        for file in self._files:
+            os.close(file)
+
+    def _append(self, line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.write(self._files[self._active], rest) :]
+        except OSError as error:
+            raise RunFileError(
+                f"{self._runfile} cannot be written: {error.strerror}. What is in it is whole; "
+                f"make room or mend the disk, then 'evalkit resume {self._runfile}'"
+            ) from None
+        self._size += len(line)
+
+
+def recover(runfile: RunFile) -> int:
+    """Take over what a session that was killed had received and not committed; give the number of turns.
+
+    Parameters
+    ----------
+    runfile : RunFile
+        Open for writing.
+    """
+    taken = 0
+    for path in spool_files(runfile.path):
+        with contextlib.suppress(FileNotFoundError), _locked(path, runfile.path):
+            taken += _take_over(runfile, _messages(path))
+        path.unlink(missing_ok=True)
+    return taken
+
+
+def remove(runfile: Path) -> None:
+    """Remove the spool of a session that has ended in order."""
+    for path in spool_files(runfile):
+        path.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        file = os.open(path, flags, 0o666)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(file, 0)
+    except OSError as error:
+        raise RunFileError(f"{path} cannot be written: {error.strerror}. Choose another place with --out") from None
+    return file
+
+
+@contextlib.contextmanager
+def _locked(path: Path, runfile: Path) -> Iterator[None]:
+    """Wait until the process that wrote a spool is gone."""
+    with path.open("rb") as file:
+        until = time.monotonic() + _LOCKED_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise RunFileError(f"{runfile} is in use: the process that asked for it is still there") from None
+                time.sleep(0.05)
+        yield
+
+
+def _messages(path: Path) -> Iterator[list[Any]]:
+    """The messages of a spool; a last line that was cut off is none."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                message = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                return
+            if not (line.endswith(b"\n") and isinstance(message, list) and message):
+                return
+            yield message
+
+
+def _take_over(runfile: RunFile, lines: Iterator[list[Any]]) -> int:
+    taken = 0
+    group: list[Done] = []
+    conversations: dict[int, Conversation] = {}
+    try:
+        for name, *values in lines:
+            if name == messages.BEGUN:
+                runfile.continue_session(*values)
+                continue
+            for position, _, packed, _, record in values[0]:
+                if packed is not None:
+                    conversations[position] = messages.unpack_conversation(packed)
+                unpacked = messages.unpack(record)
+                sent = unpacked.attempts[-1].timing.sent if unpacked.attempts else None
+                if not runfile.holds(position, unpacked.repeat, unpacked.turn, sent):
+                    group.append(Done(position, conversations.get(position) or _stored(runfile, position), unpacked))
+            if len(group) > _GROUP:
+                runfile.add(group)
+                taken += len(group)
+                group.clear()
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise RunFileError(
+            f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): remove it to go on without"
+        ) from None
+    if group:
+        runfile.add(group)
+    return taken + len(group)
+
+
+def _stored(runfile: RunFile, position: int) -> Conversation:
+    row = runfile.row_of(position)
+    if row is None:
+        raise ValueError(f"nobody knows conversation number {position + 1}")
+    return datasets.parse_row(orjson.loads(row))

@@ -1,0 +1,147 @@
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from records import answered, conversation, failed
+from test_store import create
+
+from evalkit import messages, spool, store
+from evalkit.errors import RunFileError
+from evalkit.spool import SEGMENT, Spool
+from evalkit.store import Done, RunFile, spool_files
+
+BEGUN = (5, 1_700_000_000_000_000_000)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.evalkit"
+
+
+def line(*turns):
+    """A message as the asking process writes it: turns as (position, conversation or None, record)."""
+    packed = [
+        (position, record.repeat, talk and messages.pack_conversation(talk), False, messages.pack(record))
+        for position, talk, record in turns
+    ]
+    return messages.frame(messages.TURNS, packed)
+
+
+def spooled(path, *turns):
+    """A spool with these turns whose process has ended."""
+    written = Spool(path, BEGUN)
+    written.write(line(*turns), len(turns))
+    written.close()
+
+
+def stored(path):
+    connection = store.open_to_read(path)
+    try:
+        return connection.execute("SELECT conversation, turn, status, answer, session FROM turn").fetchall()
+    finally:
+        connection.close()
+
+
+def test_what_was_not_committed_is_taken_over_and_the_spool_removed(path):
+    create(path).close()
+    written = Spool(path, BEGUN)
+    written.write(line((0, conversation("c0"), answered(1, "first", identity="c0"))), 1)
+    written.write(line((0, None, failed(2, identity="c0")), (1, conversation(), answered(1, "second"))), 2)
+    written.close()
+    with RunFile.open(path) as runfile:
+        assert spool.recover(runfile) == 3
+        assert runfile.connection.execute("SELECT started_mono_ns, started_wall_ns FROM session").fetchall()[1] == BEGUN
+    assert stored(path) == [(0, 1, "answered", "first", 2), (0, 2, "error", "part", 2), (1, 1, "answered", "second", 2)]
+    assert not any(file.exists() for file in spool_files(path))
+
+
+def test_what_was_committed_is_not_taken_over_again(path):
+    with create(path) as runfile:
+        runfile.begin_session(BEGUN[0], {}, BEGUN[1])
+        runfile.add([Done(0, conversation("c0"), answered(1, "first", identity="c0"))])
+    first, new = (answered(turn, text, identity="c0") for turn, text in ((1, "first"), (2, "new")))
+    spooled(path, (0, conversation("c0"), first), (0, None, new))
+    with RunFile.open(path) as runfile:
+        assert spool.recover(runfile) == 1
+        assert runfile.connection.execute("SELECT count(*) FROM attempt").fetchone() == (2,)
+        assert runfile.connection.execute("SELECT count(*) FROM session").fetchone() == (2,)
+    assert [(turn, answer, session) for _, turn, _, answer, session in stored(path)] == [(1, "first", 2), (2, "new", 2)]
+
+
+def test_a_conversation_that_lies_in_the_run_file_alone_is_found_there(path):
+    with create(path) as runfile:
+        runfile.add([Done(3, conversation("c3", turns=3), answered(1, identity="c3"))])
+    spooled(path, (3, None, answered(2, "later", identity="c3")))
+    with RunFile.open(path) as runfile:
+        assert spool.recover(runfile) == 1
+
+
+def test_a_line_that_was_cut_off_and_what_is_behind_it_do_not_count(path):
+    create(path).close()
+    spooled(path, (0, conversation("c0"), answered(1, identity="c0")))
+    with spool_files(path)[0].open("ab") as file:
+        file.write(line((1, conversation("c1"), answered(1, identity="c1")))[:-20])
+    with RunFile.open(path) as runfile:
+        assert spool.recover(runfile) == 1
+
+
+def test_the_two_files_take_turns_and_stay_short(path):
+    create(path).close()
+    written = Spool(path, BEGUN)
+    message = line((0, conversation("c0"), answered(1, "x" * 1_000_000, identity="c0")))
+    for number in range(1, 60):
+        written.write(message, 1)
+        written.note_committed(number - 1)
+    assert written.behind == 1
+    written.close()
+    sizes = [file.stat().st_size for file in spool_files(path)]
+    assert all(0 < size <= SEGMENT + 2 * len(message) for size in sizes)
+
+
+def test_nothing_is_written_over_that_is_not_committed(path):
+    create(path).close()
+    written = Spool(path, BEGUN)
+    for number in range(30):
+        talk = conversation(f"c{number}")
+        written.write(line((number, talk, answered(1, "x" * 1_000_000, identity=talk.id))), 1)
+        written.note_committed(min(number, 3))
+    written.close()
+    with RunFile.open(path) as runfile:
+        spool.recover(runfile)
+        positions = {row[0] for row in runfile.connection.execute("SELECT conversation FROM turn")}
+    assert positions >= set(range(3, 30))
+
+
+def test_a_stranger_s_file_in_its_place_is_said(path):
+    create(path).close()
+    spool_files(path)[0].write_text('["turns", [[0, 1, null, false, "no record"]]]\n')
+    with RunFile.open(path) as runfile, pytest.raises(RunFileError) as caught:
+        spool.recover(runfile)
+    assert str(caught.value).startswith(f"what lies beside {path} as its spool is none of evalkit's (")
+
+
+def test_a_process_that_has_not_ended_yet_is_waited_for(path):
+    create(path).close()
+    code = (
+        "import sys, pathlib, time; from evalkit.spool import Spool; "
+        "held = Spool(pathlib.Path(sys.argv[1]), (5, 6)); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        os.kill(other.pid, signal.SIGSTOP)
+        with spool_files(path)[0].open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(other.pid, signal.SIGKILL)
+        with RunFile.open(path) as runfile:
+            assert spool.recover(runfile) == 0
+
+
+def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path):
+    create(path).close()
+    spooled(path, (0, conversation("c0"), answered(1, identity="c0")))
+    path.unlink()
+    create(path).close()
+    assert not any(file.exists() for file in spool_files(path))
