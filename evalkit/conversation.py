@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 HISTORY_POLICIES = ("own", "golden")
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One function call a model asked for; ``arguments`` is the JSON text as it came, not parsed."""
 
     name: str
@@ -25,8 +24,7 @@ class ToolCall:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One chat message; ``content`` is None only beside tool calls."""
 
     role: str
@@ -56,8 +54,7 @@ class ScorerSpec:
         return {"name": self.name, **self.options} if self.options else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One user message and the answer it asks for.
 
     Parameters

@@ -114,7 +114,7 @@ class Asker:
                 if wait is None:
                     if note:
                         noted = replace(failure, message=f"{failure.message} {note}")
-                        attempts[-1] = replace(attempt, failure=noted)
+                        attempts[-1] = attempt._replace(failure=noted)
                     return attempts
                 tries += 1
                 await asyncio.sleep(wait)
@@ -283,4 +283,4 @@ def as_text(result: Any) -> str:
 
 def _named(calls: Sequence[ToolCall], round: int) -> tuple[ToolCall, ...]:
     """The calls, each with an id: a legacy function call has none, and a result must name its call."""
-    return tuple(call if call.id else replace(call, id=f"call_{round}_{number}") for number, call in enumerate(calls))
+    return tuple(call if call.id else call._replace(id=f"call_{round}_{number}") for number, call in enumerate(calls))

@@ -25,10 +25,7 @@ RESULT = "result"  # (number, text)
 
 _turn = attrgetter("user", "target", "assistant")
 _rest = attrgetter("tools", "tool_results", "params", "tags", "group", "meta")
-_timing = attrgetter("due", "slot", "sent", "headers", "arrivals", "arrival_events", "first_visible", "end")
-_usage = attrgetter("prompt_tokens", "output_tokens", "reasoning_tokens")
 _failure = attrgetter("kind", "message", "http_status", "code", "retry_after_s")
-_call = attrgetter("name", "arguments", "id")
 _flags = attrgetter("number", "round", "streamed", "http_status", "flags", "connection_opened")
 
 
@@ -116,10 +113,10 @@ def _unpack_turn(user: str, target: Any, assistant: str | None, scorer: list[Any
 def _pack_attempt(attempt: Attempt) -> tuple[Any, ...]:
     answer, usage, failure = attempt.answer, attempt.usage, attempt.failure
     return (
-        _timing(attempt.timing),
+        tuple(attempt.timing),
         _flags(attempt),
         None if answer is None else _pack_answer(answer),
-        None if usage is None else _usage(usage),
+        None if usage is None else tuple(usage),
         None if failure is None else _failure(failure),
     )
 
@@ -142,7 +139,7 @@ def _unpack_attempt(packed: list[Any]) -> Attempt:
 
 
 def _pack_answer(answer: Answer) -> tuple[Any, ...]:
-    calls = tuple([_call(call) for call in answer.tool_calls]) if answer.tool_calls else ()
+    calls = tuple([tuple(call) for call in answer.tool_calls]) if answer.tool_calls else ()
     return answer.text, answer.reasoning, answer.refusal, calls, answer.finish_reason
 
 
@@ -152,7 +149,7 @@ def _unpack_answer(packed: list[Any]) -> Answer:
 
 
 def _pack_message(message: Message) -> tuple[Any, ...]:
-    return message.role, message.content, tuple([_call(call) for call in message.tool_calls]), message.tool_call_id
+    return message.role, message.content, tuple([tuple(call) for call in message.tool_calls]), message.tool_call_id
 
 
 def _unpack_message(packed: list[Any]) -> Message:

@@ -35,8 +35,7 @@ def redact_answer(answer: Answer, key: str) -> Answer:
         reasoning=answer.reasoning.replace(key, _MARK),
         refusal=answer.refusal and answer.refusal.replace(key, _MARK),
         tool_calls=tuple(
-            replace(
-                call,
+            call._replace(
                 name=call.name.replace(key, _MARK),
                 arguments=call.arguments.replace(key, _MARK),
                 id=call.id and call.id.replace(key, _MARK),

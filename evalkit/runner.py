@@ -25,6 +25,7 @@ from evalkit.writer import Progress, Writer
 
 _READ = 2**20
 _GROUP = 500  # turns committed together, at the most
+_LULL_MS = 1  # nothing came for so long: time to score
 _SCORES_WAIT_MS = 20  # for turns, to be committed with
 _LAST_WORDS_S = 30.0  # a little more than the asking process takes to end when it is told to
 
@@ -114,7 +115,7 @@ class Runner:
         poll = select.poll()
         poll.register(line, select.POLLIN)
         while True:
-            if self._writer.unscored and not poll.poll(0):
+            if self._writer.unscored and not poll.poll(_LULL_MS):
                 self._writer.catch_up()
                 continue
             if self._writer.uncommitted and not poll.poll(_SCORES_WAIT_MS):

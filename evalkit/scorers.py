@@ -7,7 +7,6 @@ decide. A turn that failed has no answer and is never scored.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from evalkit.conversation import ScorerSpec, Turn
@@ -138,4 +137,4 @@ def _answer(said: TurnRecord | Answer) -> Answer:
     text = without_scratch(answer.text or answer.refusal or "")
     if text is answer.text and len(calls) == len(answer.tool_calls):  # a record's calls are the answer's and earlier
         return answer
-    return replace(answer, text=text, tool_calls=calls)
+    return answer._replace(text=text, tool_calls=calls)

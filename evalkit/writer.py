@@ -14,7 +14,7 @@ from evalkit.record import Failure, Score
 from evalkit.store import Done, RunFile
 
 SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
-BACKLOG = 5_000  # turns without a score above which no more are taken
+BACKLOG = 20_000  # turns without a score; above that, scoring goes before taking more
 
 
 @dataclass(slots=True)
