@@ -260,6 +260,8 @@ class Session:
             if self._knee is not None:
                 self._fill(asker)
             await self.line.put(position, first, left == 0, record)
+            if self.line.behind:
+                await self.line.room()
             return not self._end.is_set()
 
         dialogue = Dialogue(

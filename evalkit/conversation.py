@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
 
 HISTORY_POLICIES = ("own", "golden")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ToolCall(NamedTuple):
@@ -86,8 +88,7 @@ class Turn(NamedTuple):
         return row
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(NamedTuple):
     """One row of a dataset.
 
     Parameters
@@ -120,11 +121,11 @@ class Conversation:
     system: str | None = None
     context: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
-    tool_results: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    tool_results: Mapping[str, Any] = _NOTHING
+    params: Mapping[str, Any] = _NOTHING
     tags: tuple[str, ...] = ()
     group: str | None = None
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = _NOTHING
 
     def to_json(self) -> dict[str, Any]:
         """The row; ``datasets.parse_row`` makes an equal conversation of it."""

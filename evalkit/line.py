@@ -77,21 +77,30 @@ class Line(asyncio.Protocol):
         self._spool = Spool(runfile, begun)
         self.send(messages.BEGUN, *begun)
 
-    async def put(self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord) -> None:
+    def put(
+        self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord
+    ) -> asyncio.Future[None]:
         """Hand over a finished turn, with its conversation if it is the first of it and word if it is the last.
 
-        Returns when it is in the spool, and the parent is not too far behind.
+        The future is done when the turn is in the spool.
         """
         if not self._turns:
             self._kept = self._loop.create_future()
             self._loop.call_soon(self._flush)
         packed = None if conversation is None else messages.pack_conversation(conversation)
         self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
-        await self._kept
-        if self._spool is not None and self._spool.behind > BACKLOG:
-            if self._room is None or self._room.done():
-                self._room = self._loop.create_future()
-            await self._room
+        return self._kept
+
+    @property
+    def behind(self) -> bool:
+        """The parent has to catch up: wait for ``room``."""
+        return self._spool is not None and self._spool.behind > BACKLOG
+
+    async def room(self) -> None:
+        """Wait until the parent has caught up."""
+        if self._room is None or self._room.done():
+            self._room = self._loop.create_future()
+        await self._room
 
     async def call(self, name: str, arguments: str) -> str:
         """Have the parent call one of its functions."""

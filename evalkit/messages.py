@@ -24,7 +24,6 @@ STOP = "stop"  # ()
 RESULT = "result"  # (number, text)
 
 _turn = attrgetter("user", "target", "assistant")
-_rest = attrgetter("tools", "tool_results", "params", "tags", "group", "meta")
 _failure = attrgetter("kind", "message", "http_status", "code", "retry_after_s")
 _flags = attrgetter("number", "round", "streamed", "http_status", "flags", "connection_opened")
 
@@ -53,13 +52,18 @@ def pack_conversation(conversation: Conversation) -> tuple[Any, ...]:
         conversation.system,
         tuple([(*_turn(turn), _pack_scorer(turn.scorer)) for turn in conversation.turns]),
         tuple([_pack_message(message) for message in conversation.context]),
-        _rest(conversation),
+        conversation.tools,
+        dict(conversation.tool_results),
+        dict(conversation.params),
+        conversation.tags,
+        conversation.group,
+        dict(conversation.meta),
     )
 
 
 def unpack_conversation(packed: list[Any]) -> Conversation:
     """The inverse of ``pack_conversation``, after a way as JSON."""
-    name, system, turns, context, (tools, tool_results, params, tags, group, meta) = packed
+    name, system, turns, context, tools, tool_results, params, tags, group, meta = packed
     return Conversation(
         name,
         tuple([_unpack_turn(*turn) for turn in turns]),

@@ -19,6 +19,7 @@ from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
 from evalkit.errors import EndpointError, EvalkitError
+from evalkit.heap import resting
 from evalkit.record import Score
 from evalkit.store import Done, RunFile
 from evalkit.writer import Progress, Writer
@@ -92,7 +93,8 @@ class Runner:
                 line.sendall(pickle.dumps(self._task))
                 if self._stopped:
                     self._send(messages.STOP)
-                end = self._keep(line)
+                with resting():
+                    end = self._keep(line)
             finally:
                 self._line = None
                 line.close()  # which ends the asking process, if nothing else has

@@ -6,19 +6,20 @@ import asyncio
 import gc
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
+
+from evalkit.heap import resting
 
 PERIOD_S = 0.01
 BIN_NS = 100_000
-THRESHOLDS = (50_000, 20, 100)
 BINS = 20_000  # 0.1 ms each, 2 s in all; anything later lies in the last one
 
 
 class Watch:
     """Watches a running event loop; one at a time a process.
 
-    The lag is how much later than asked a 10 ms timer fires. Meanwhile the heap is frozen, and what comes new is
-    collected seldom, so that collections do not stop the clock.
+    The lag is how much later than asked a 10 ms timer fires. Meanwhile the heap rests.
     """
 
     def __init__(self) -> None:
@@ -28,14 +29,12 @@ class Watch:
         self._gc_longest = 0
         self._task: asyncio.Task[None] | None = None
         self._began = (0, 0)
-        self._thresholds = gc.get_threshold()
+        self._rest = ExitStack()
 
     def start(self) -> None:
         """Begin, inside the loop to be watched."""
-        gc.collect()
-        gc.freeze()
+        self._rest.enter_context(resting())
         gc.callbacks.append(self._on_gc)
-        gc.set_threshold(*THRESHOLDS)
         self._began = (time.perf_counter_ns(), time.process_time_ns())
         self._task = asyncio.get_running_loop().create_task(self._measure())
 
@@ -45,8 +44,7 @@ class Watch:
             self._task.cancel()
         if self._on_gc in gc.callbacks:
             gc.callbacks.remove(self._on_gc)
-            gc.unfreeze()
-            gc.set_threshold(*self._thresholds)
+            self._rest.close()
         wall = time.perf_counter_ns() - self._began[0]
         cpu = time.process_time_ns() - self._began[1]
         return {

@@ -14,7 +14,7 @@ PACKAGE = Path(evalkit.__file__).parent
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
-    [{"errors"}, {"conversation"}],
+    [{"errors"}, {"conversation"}, {"heap"}],
     [{"record"}, {"stats"}, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
