@@ -243,7 +243,7 @@ class Session:
         position, conversation, repeat, answered = item
         new: Conversation | None = conversation
         left = len(conversation.turns) - len(answered or ())
-        characters = sum(len(message.content or "") for message in conversation.opening())
+        characters = 0
 
         async def keep(record: TurnRecord) -> bool:
             nonlocal new, left, characters
@@ -253,6 +253,8 @@ class Session:
                 self._end_soon("unusable")
                 self._hurry.set()
             if self._spending.limited:
+                if not characters:
+                    characters = sum(len(message.content or "") for message in conversation.opening())
                 characters += len(conversation.turns[record.turn - 1].user)
                 if used_up := self._spending.add(record, characters):
                     self._end_soon(used_up)

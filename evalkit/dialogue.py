@@ -163,7 +163,7 @@ class Asker:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dialogue:
     """One conversation, asked once.
 
@@ -238,6 +238,8 @@ class Dialogue:
             answer = attempts[-1].answer
             if attempts[-1].failure is not None or answer is None or round == self.max_tool_rounds:
                 break
+            if not answer.tool_calls:
+                break
             calls = _named(answer.tool_calls, round)
             results = await self._results(calls)
             if results is None:
@@ -251,9 +253,9 @@ class Dialogue:
         )
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[Message] | None:
-        """One result a call; None: there are no calls, or one has no result to give."""
+        """One result a call; None: one has no result to give."""
         known = {*self.functions, *self.conversation.tool_results}
-        if not calls or any(call.name not in known for call in calls):
+        if any(call.name not in known for call in calls):
             return None
         return [Message("tool", await self._result(call), tool_call_id=call.id) for call in calls]
 

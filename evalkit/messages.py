@@ -24,6 +24,7 @@ STOP = "stop"  # ()
 RESULT = "result"  # (number, text)
 
 _turn = attrgetter("user", "target", "assistant")
+_NOTHING: dict[str, Any] = {}
 _failure = attrgetter("kind", "message", "http_status", "code", "retry_after_s")
 _flags = attrgetter("number", "round", "streamed", "http_status", "flags", "connection_opened")
 
@@ -53,11 +54,11 @@ def pack_conversation(conversation: Conversation) -> tuple[Any, ...]:
         tuple([(*_turn(turn), _pack_scorer(turn.scorer)) for turn in conversation.turns]),
         tuple([_pack_message(message) for message in conversation.context]),
         conversation.tools,
-        dict(conversation.tool_results),
-        dict(conversation.params),
+        dict(conversation.tool_results) if conversation.tool_results else _NOTHING,
+        dict(conversation.params) if conversation.params else _NOTHING,
         conversation.tags,
         conversation.group,
-        dict(conversation.meta),
+        dict(conversation.meta) if conversation.meta else _NOTHING,
     )
 
 
