@@ -187,9 +187,7 @@ class Runner:
         error: str | None,
         words: str,
     ) -> str:
-        self._writer.finish()
-        if self._task.resumed:
-            self._writer.score_earlier()
+        self._writer.finish(earlier=self._task.resumed)
         if self._runfile.session:
             self._runfile.end_session(ended_ns, outcome, trust)
         spool.remove(self._runfile.path)

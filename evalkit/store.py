@@ -27,6 +27,12 @@ SUFFIX = ".evalkit"
 
 
 _REMEMBERED = 10_000  # conversations known to be in the file
+_UNSCORED = """
+    SELECT t.conversation, t.repeat, t.turn, c.id, c.row, t.answer, t.refusal, t.tool_calls, t.exchange
+    FROM turn t JOIN conversation c ON c.position = t.conversation
+      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+    WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND t.has_target AND s.scorer IS NULL
+    ORDER BY t.conversation, t.repeat, t.turn LIMIT 1000"""
 _LOOK_S = 0.5  # between two looks whether the file is still there
 _LOG_PAGES = 4_000  # of 4 KiB: the log is folded into the file when it is so long
 
@@ -168,12 +174,15 @@ class RunFile:
         found = self.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()
         return None if found is None else str(found[0])
 
-    def unscored(self) -> list[tuple[int, int, int]]:
-        """Keys of answered turns without a score row: the process ended between answer and score."""
-        return self.connection.execute(
-            "SELECT conversation, repeat, turn FROM turn LEFT JOIN score USING (conversation, repeat, turn) "
-            "WHERE status = 'answered' AND has_target AND scorer IS NULL"
-        ).fetchall()
+    def unscored(self) -> Iterator[list[tuple[int, str, TurnRecord]]]:
+        """Position, dataset row and record of answered turns that have a target and no score, in groups.
+
+        They may be scored, and more may be added, between two groups.
+        """
+        after = (-1, 0, 0)
+        while rows := self.connection.execute(_UNSCORED, after).fetchall():
+            yield [(key[0], row, _record(name, *key[1:], *said)) for *key, name, row, said in map(_split, rows)]
+            after = rows[-1][:3]
 
     def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
         """Add finished turns with their attempts, and (position, repeat, turn, score), in one transaction."""
@@ -327,14 +336,21 @@ def answered_turns(
         "WHERE conversation = ? AND repeat = ? AND status = 'answered'",
         (position, repeat),
     )
-    records = {}
-    for turn, text, refusal, calls, exchange in rows:
-        messages = tuple(_message(row) for row in json.loads(exchange)) if exchange else ()
-        earlier = sum(len(message.tool_calls) for message in messages)
-        answer = Answer(text=text or "", refusal=refusal, tool_calls=_calls(json.loads(calls or "[]")[earlier:]))
-        attempt = Attempt(Timing(0, 0, 0), answer=answer)
-        records[turn] = TurnRecord(conversation.id, repeat, turn, (attempt,), messages)
-    return records
+    return {turn: _record(conversation.id, repeat, turn, *said) for turn, *said in rows}
+
+
+def _split(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*row[:5], row[5:])
+
+
+def _record(
+    name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
+) -> TurnRecord:
+    messages = tuple(_message(row) for row in json.loads(exchange)) if exchange else ()
+    earlier = sum(len(message.tool_calls) for message in messages)
+    tool_calls = _calls(json.loads(calls)[earlier:]) if calls else ()
+    attempt = Attempt(Timing(0, 0, 0), answer=Answer(text=text or "", refusal=refusal, tool_calls=tool_calls))
+    return TurnRecord(name, repeat, turn, (attempt,), messages)
 
 
 def _check_header(path: Path) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from evalkit import datasets, store
+from evalkit import datasets
 from evalkit.record import Failure, Score
 from evalkit.store import Done, RunFile
 
 SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
-BACKLOG = 20_000  # turns without a score; above that, scoring goes before taking more
+BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
 
 
 @dataclass(slots=True)
@@ -70,6 +70,7 @@ class Writer:
     """Writes a session's turns into its run file.
 
     A turn is committed before it is scored. Scores go with the next group's turns, or alone when nothing else comes.
+    Scoring never holds up asking: what it cannot keep up with is scored when all is asked.
 
     Parameters
     ----------
@@ -86,6 +87,7 @@ class Writer:
         self._progress = progress
         self._unscored: deque[Done] = deque()
         self._scores: list[tuple[int, int, int, Score]] = []
+        self._left = False
 
     @property
     def unscored(self) -> bool:
@@ -103,9 +105,11 @@ class Writer:
         scores, self._scores = self._scores, []
         self._runfile.add(group, scores)
         self._count(group, scores)
-        self._unscored += [done for done in group if done.record.failure is None]
-        while len(self._unscored) > BACKLOG:
-            self._score_next()
+        answered = [done for done in group if done.record.failure is None]
+        if len(self._unscored) + len(answered) > BACKLOG:
+            self._left = True
+        else:
+            self._unscored += answered
 
     def catch_up(self) -> None:
         """Score for a moment."""
@@ -115,21 +119,26 @@ class Writer:
             if time.perf_counter() > until:
                 return
 
-    def finish(self) -> None:
-        """Score and commit what is left."""
+    def finish(self, *, earlier: bool = False) -> None:
+        """Score and commit what is left.
+
+        Parameters
+        ----------
+        earlier : bool
+            An earlier session may have been killed between its answers and their scores.
+        """
         while self._unscored:
             self._score_next()
         self.add(())
+        if self._left or earlier:
+            self._score_stored()
 
-    def score_earlier(self) -> None:
-        """Score what an earlier session committed just before it was killed."""
-        connection = self._runfile.connection
-        for position, repeat, turn in self._runfile.unscored():
-            row = connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()[0]
-            conversation = datasets.parse_row(orjson.loads(row))
-            record = store.answered_turns(connection, conversation, position, repeat)[turn]
-            self._unscored.append(Done(position, conversation, record))
-        self.finish()
+    def _score_stored(self) -> None:
+        for group in self._runfile.unscored():
+            for position, row, record in group:
+                self._unscored.append(Done(position, datasets.parse_row(orjson.loads(row)), record))
+                self._score_next()
+            self.add(())
 
     def _score_next(self) -> None:
         done = self._unscored.popleft()

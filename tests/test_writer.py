@@ -55,12 +55,18 @@ def test_scores_go_with_the_turns_that_come_next(tmp_path):
         assert runfile.connection.execute("SELECT turn FROM score").fetchall() == [(1,)]
 
 
-def test_scoring_that_falls_behind_holds_the_writing_up(tmp_path):
-    scored = []
+def test_what_scoring_cannot_keep_up_with_is_scored_at_the_end(tmp_path):
+    progress = Progress()
     with create(tmp_path / "r.evalkit") as runfile:
-        writer = Writer(runfile, scored.append, Progress())
-        writer.add([Done(n, conversation(f"c{n}"), answered(identity=f"c{n}")) for n in range(BACKLOG + 10)])
-        assert len(scored) == 10
+        writer = Writer(runfile, lambda done: Score("number", 1.0, done.record.answer.text), progress)
+        for begin in range(0, BACKLOG + 2500, 500):
+            numbers = range(begin, begin + 500)
+            writer.add([Done(n, conversation(f"c{n}"), answered(1, f"It is {n}.", identity=f"c{n}")) for n in numbers])
+        assert len(writer._unscored) == BACKLOG
+        writer.finish()
+        scored = runfile.connection.execute("SELECT conversation, reason FROM score").fetchall()
+    assert scored == [(n, f"It is {n}.") for n in range(BACKLOG + 2500)]
+    assert progress.scored == BACKLOG + 2500
 
 
 def test_turns_without_a_target_or_an_answer_get_no_score(tmp_path):
