@@ -37,6 +37,7 @@ from evalkit.transport import Transport
 from evalkit.trust import Watch
 
 GRACE_S = 5.0
+TASK_LENGTH = 4  # bytes that tell the length of the task
 _NO_MORE: Any = object()
 
 
@@ -274,16 +275,27 @@ class Session:
 
 def main() -> None:
     """Do the task that comes over the socket, which the first argument names by its number."""
-    line = socket.socket(fileno=int(sys.argv[1]))
-    with line.makefile("rb") as reader:
-        task: Task = pickle.load(reader)  # noqa: S301 - our own parent wrote it
     factory = None
     if sys.platform != "win32":
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_run(task, line))
+    line = socket.socket(fileno=int(sys.argv[1]))
+    packed = _receive(line, int.from_bytes(_receive(line, TASK_LENGTH)))
+    if packed:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_run(pickle.loads(packed), line))  # noqa: S301 - our own parent wrote it
+
+
+def _receive(line: socket.socket, size: int) -> bytes:
+    """So many bytes and not one more; none, when the parent has ended or found something to be wrong."""
+    received = bytearray()
+    while len(received) < size:
+        data = line.recv(size - len(received))
+        if not data:
+            return b""
+        received += data
+    return bytes(received)
 
 
 async def _run(task: Task, line: socket.socket) -> None:

@@ -23,6 +23,7 @@ from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
+from evalkit.launch import Launched
 from evalkit.record import TurnRecord
 from evalkit.runner import Runner
 from evalkit.settings import Settings
@@ -175,20 +176,21 @@ def evaluate(
     asked = _settings(settings)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    dataset, total = source.of(Path(data), asked, check=check)
-    named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
-    path = Path(out) if out else named
-    runfile = RunFile.create(
-        path,
-        name=name or path.stem,
-        settings=asked.to_json(),
-        dataset=dataset,
-        endpoint=endpoint.to_json(),
-    )
-    progress = Progress(total=total)
-    task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
-    runner = Runner(runfile, task, progress, functions, about=_about())
-    return _session(runner, runfile, progress, watch)
+    with Launched() as launched:
+        dataset, total = source.of(Path(data), asked, check=check)
+        named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
+        path = Path(out) if out else named
+        runfile = RunFile.create(
+            path,
+            name=name or path.stem,
+            settings=asked.to_json(),
+            dataset=dataset,
+            endpoint=endpoint.to_json(),
+        )
+        progress = Progress(total=total)
+        task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
+        runner = Runner(runfile, task, launched, progress, functions, about=_about())
+        return _session(runner, runfile, progress, watch)
 
 
 def resume(
@@ -214,22 +216,23 @@ def resume(
     DatasetError, EndpointError
         As for ``evaluate``.
     """
-    runfile = RunFile.open(Path(path))
-    try:
-        info = runfile.info()
-        settings = _settings(info["settings"])
-        total = source.same(runfile, info["dataset"], settings)
-        endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
-        spool.recover(runfile)
-        kept = runfile.answered()
-    except BaseException:
-        runfile.close()
-        raise
-    progress = Progress(total=total, kept=kept)
-    data, out = Path(info["dataset"]["path"]), Path(path).resolve()
-    task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=tuple(functions or ()))
-    runner = Runner(runfile, task, progress, functions, about=_about())
-    return _session(runner, runfile, progress, watch)
+    with Launched() as launched:
+        runfile = RunFile.open(Path(path))
+        try:
+            info = runfile.info()
+            settings = _settings(info["settings"])
+            total = source.same(runfile, info["dataset"], settings)
+            endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
+            spool.recover(runfile)
+            kept = runfile.answered()
+        except BaseException:
+            runfile.close()
+            raise
+        progress = Progress(total=total, kept=kept)
+        data, out = Path(info["dataset"]["path"]), Path(path).resolve()
+        task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=tuple(functions or ()))
+        runner = Runner(runfile, task, launched, progress, functions, about=_about())
+        return _session(runner, runfile, progress, watch)
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import select
 import socket
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,15 +17,16 @@ from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.heap import resting
+from evalkit.launch import Launched
 from evalkit.record import Score
 from evalkit.store import Done, RunFile
 from evalkit.writer import Progress, Writer
 
 _READ = 2**20
 _GROUP = 500  # turns committed together, at the most
+_GROUP_S = 0.02  # turns that come within so long are committed together; the spool has them meanwhile
 _LULL_MS = 1  # nothing came for so long: time to score
 _SCORES_WAIT_MS = 20  # for turns, to be committed with
-_LAST_WORDS_S = 30.0  # a little more than the asking process takes to end when it is told to
 
 
 class Runner:
@@ -39,6 +37,8 @@ class Runner:
     runfile : RunFile
         Touched by the thread of ``run`` alone while the session goes.
     task : Task
+    launched : Launched
+        The process that is to do it.
     progress : Progress
         Kept up to date, for a display on another thread.
     functions : mapping
@@ -51,12 +51,14 @@ class Runner:
         self,
         runfile: RunFile,
         task: Task,
+        launched: Launched,
         progress: Progress,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self._runfile = runfile
         self._task = task
+        self._launched = launched
         self._progress = progress
         self._functions = functions or {}
         self._about = {**(about or {}), "endpoint": task.endpoint.to_json()}
@@ -84,27 +86,23 @@ class Runner:
         RunFileError, DatasetError
             Writing or reading failed; what was committed is whole.
         """
-        line, theirs = socket.socketpair()
-        with line:
-            with theirs:
-                child = _start(theirs)
-            try:
-                self._line = line
-                line.sendall(pickle.dumps(self._task))
-                if self._stopped:
-                    self._send(messages.STOP)
-                with resting():
-                    end = self._keep(line)
-            finally:
-                self._line = None
-                line.close()  # which ends the asking process, if nothing else has
-                code = _wait(child)
-                if self._threads is not None:
-                    self._threads.shutdown(wait=False, cancel_futures=True)
+        launched = self._launched
+        try:
+            self._line = launched.line
+            launched.give(self._task)
+            if self._stopped:
+                self._send(messages.STOP)
+            with resting():
+                end = self._keep(launched.line)
+        finally:
+            self._line = None
+            launched.close()
+            if self._threads is not None:
+                self._threads.shutdown(wait=False, cancel_futures=True)
         if end is None:
             spool.recover(self._runfile)
             raise EvalkitError(
-                f"the process that asks has ended unexpectedly (exit code {code}). What was answered is in "
+                f"the process that asks has ended unexpectedly (exit code {launched.code}). What was answered is in "
                 f"{self._runfile.path}; go on with: evalkit resume {self._runfile.path}"
             )
         return self._conclude(*end)
@@ -123,6 +121,9 @@ class Runner:
             if self._writer.uncommitted and not poll.poll(_SCORES_WAIT_MS):
                 self._writer.add(())
                 continue
+            poll.poll()
+            if not self._functions:  # a model that waits for a function's result is not kept waiting
+                time.sleep(_GROUP_S)
             data = line.recv(_READ)
             if not data:
                 return None
@@ -202,22 +203,3 @@ class Runner:
         answered = self._progress.answered
         late = "none was answered" if not answered else f"{answered} others were answered after that"
         return f"{turns} ({kind}), {late}. {message}"
-
-
-def _start(line: socket.socket) -> subprocess.Popen[bytes]:
-    code = "from evalkit.asking import main; main()"
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-c", code, str(line.fileno())],
-        pass_fds=(line.fileno(),),
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,  # an interrupt from the terminal is ours to handle
-    )
-
-
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    try:
-        return child.wait(_LAST_WORDS_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        return child.wait()

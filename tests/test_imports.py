@@ -37,6 +37,7 @@ LAYERS = [
     ],
     [{"dialogue"}, {"tables"}, {"plots"}],
     [{"asking", "line", "spending", "surrender"}],
+    [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
