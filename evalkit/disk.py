@@ -1,4 +1,4 @@
-"""What the disk has of a run file: its log is flushed all the while, and its loss is seen.
+"""A run file on the disk: locked for one writer, its log flushed all the while, its loss seen.
 
 A commit is in the operating system's hands: a process that is killed, this one included, loses nothing of it. A power
 cut would, so the log is flushed to the disk twenty times a second, on a thread that holds nothing up.
@@ -7,9 +7,13 @@ cut would, so the log is flushed to the disk twenty times a second, on a thread 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from pathlib import Path
+from typing import IO
+
+from evalkit.errors import RunFileError
 
 FLUSH_S = 0.05
 
@@ -73,3 +77,38 @@ class Whereabouts:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def lock(path: Path) -> IO[str]:
+    """Take the lock of a run file, so that one process at a time writes it.
+
+    Raises
+    ------
+    RunFileError
+        Another one does.
+    OSError
+        Its place cannot be written.
+    """
+    name = Path(f"{path}-lock")
+    while True:
+        held = name.open("a")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            raise RunFileError(
+                f"{path} is in use: another evalkit is writing to it. "
+                "Wait for it, or read it meanwhile with 'evalkit show'"
+            ) from None
+        # who held it before may have removed the file between our opening and our locking it
+        with contextlib.suppress(FileNotFoundError):
+            if name.stat().st_ino == os.fstat(held.fileno()).st_ino:
+                return held
+        held.close()
+
+
+def unlock(held: IO[str]) -> None:
+    """Let others write."""
+    with contextlib.suppress(OSError):
+        Path(held.name).unlink()
+    held.close()

@@ -6,9 +6,7 @@ Attempts are only ever added. A turn that failed may be replaced when it is aske
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from evalkit import schema
+from evalkit import disk, schema
 from evalkit.conversation import Conversation, Message, ToolCall
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.errors import RunFileError
@@ -75,11 +73,11 @@ class RunFile:
         """Make a new run file; an existing file is never written over."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = _lock(path)
+            lock = disk.lock(path)
         except OSError as error:
             raise RunFileError(f"{path} cannot be written: {error.strerror}. Choose another place with --out") from None
         if path.exists() or path.is_symlink():
-            _unlock(lock)
+            disk.unlock(lock)
             raise RunFileError(
                 f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
             )
@@ -98,7 +96,7 @@ class RunFile:
         except sqlite3.Error as error:
             for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
                 part.unlink(missing_ok=True)
-            _unlock(lock)
+            disk.unlock(lock)
             raise RunFileError(f"{path} cannot be written: {error}. Choose another place with --out") from None
         return cls(path, connection, lock)
 
@@ -107,7 +105,7 @@ class RunFile:
         """Open an existing run file to go on with it."""
         open_to_read(path).close()
         try:
-            lock = _lock(path)
+            lock = disk.lock(path)
         except OSError as error:
             raise RunFileError(f"{path} cannot be written: {error.strerror}") from None
         try:
@@ -117,7 +115,7 @@ class RunFile:
                 schema.migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
                 half_opened.pop_all()
         except sqlite3.Error as error:
-            _unlock(lock)
+            disk.unlock(lock)
             raise RunFileError(f"{path} cannot be written: {error}") from None
         return cls(path, connection, lock)
 
@@ -261,7 +259,7 @@ class RunFile:
         with contextlib.suppress(sqlite3.Error):  # somebody is reading: the log stays beside it
             self.connection.execute("PRAGMA journal_mode = DELETE")
         self.connection.close()
-        _unlock(self._lock)
+        disk.unlock(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -383,31 +381,6 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
     if application != schema.APPLICATION_ID:
         raise RunFileError(f"{path} is a database, but not a run file of evalkit")
     return int(version)
-
-
-def _lock(path: Path) -> IO[str]:
-    name = Path(f"{path}-lock")
-    while True:
-        lock = name.open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise RunFileError(
-                f"{path} is in use: another evalkit is writing to it. "
-                "Wait for it, or read it meanwhile with 'evalkit show'"
-            ) from None
-        # who held it before may have removed the file between our opening and our locking it
-        with contextlib.suppress(FileNotFoundError):
-            if name.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                return lock
-        lock.close()
-
-
-def _unlock(lock: IO[str]) -> None:
-    with contextlib.suppress(OSError):
-        Path(lock.name).unlink()
-    lock.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

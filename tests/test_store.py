@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from records import MS, answered, conversation, failed
 
-from evalkit import schema, store
+from evalkit import disk, schema, store
 from evalkit.conversation import Message, ToolCall
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Score, TurnRecord
@@ -118,7 +118,7 @@ def test_a_crash_while_the_log_was_folded_in_is_no_damage(path, tmp_path):
 
 def test_two_never_hold_the_lock_though_its_file_comes_and_goes(path, monkeypatch):
     first = create(path)
-    flock = store.fcntl.flock
+    flock = disk.fcntl.flock
     late = []
 
     def close_first_then_lock(lock, how):
@@ -127,7 +127,7 @@ def test_two_never_hold_the_lock_though_its_file_comes_and_goes(path, monkeypatc
             first.close()  # between the opening of the lock file and its locking
         flock(lock, how)
 
-    monkeypatch.setattr(store.fcntl, "flock", close_first_then_lock)
+    monkeypatch.setattr(disk.fcntl, "flock", close_first_then_lock)
     with RunFile.open(path):
         assert whole_message(RunFile.open, path).startswith(f"{path} is in use: ")
 
