@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def imports_of(path: Path) -> set[str]:
     return found - {"__version__"}
 
 
+@cache
 def modules() -> dict[str, set[str]]:
     return {path.stem: imports_of(path) for path in PACKAGE.glob("*.py") if not path.stem.startswith("scripted")}
 

@@ -101,7 +101,10 @@ def figures(kind: str, found: dict[str, list[Found]]) -> list[list[object]]:
 
 
 def goals(kind: str, found: dict[str, list[Found]], stream: bool) -> list[list[object]]:
-    others = [rounds for name, rounds in found.items() if name != EVALKIT]
+    # who only times is judged where nobody else is there; elsewhere it stands in the table
+    scoring = {tool.name for tool in TOOLS if tool.scores}
+    others = [rounds for name, rounds in found.items() if name in scoring]
+    others = others or [rounds for name, rounds in found.items() if name != EVALKIT]
     if not others:
         return []
     mine = found[EVALKIT]

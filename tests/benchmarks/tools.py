@@ -64,6 +64,7 @@ class Tool:
     streams: tuple[bool, ...]
     command: Callable[[Asking, Path], list[object]]
     slow: bool = False
+    scores: bool = True
 
 
 def lm_eval(asking: Asking, scripts: Path) -> list[object]:
@@ -105,7 +106,7 @@ def rows(path: Path, samples: int, asked: str, target: str) -> None:
 TOOLS = (
     Tool("inspect-ai", ("inspect-ai==0.3.285", "openai>=3.50"), (False,), inspect_ai, slow=True),
     Tool("lm-eval", ("lm-eval[api]==0.4.13",), (False,), lm_eval),
-    Tool("evalscope", ("evalscope[perf]==1.14.1",), (False, True), evalscope),
+    Tool("evalscope", ("evalscope[perf]==1.14.1",), (False, True), evalscope, scores=False),
 )
 
 
