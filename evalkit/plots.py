@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit import stats
+from evalkit.clusters import Floats
 from evalkit.errors import MissingExtra
-from evalkit.measures import Measures, RunMeasures, Sample, Source, measure
-from evalkit.stats import Estimate, Floats
+from evalkit.measures import Measures, RunMeasures, Source, measure
+from evalkit.stats import Estimate
+from evalkit.times import Sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

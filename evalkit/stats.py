@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-Floats = NDArray[np.float64]
+from evalkit.clusters import ClusterSums, Floats
+
 Flags = NDArray[np.bool_]
 
 CLIENT_BOUND_LAG_MS = 5.0
@@ -84,46 +84,41 @@ def proportion(values: ArrayLike, clusters: ArrayLike | None = None, confidence:
     C. Franco, R. J. A. Little, T. A. Louis, E. V. Slud, J. Surv. Stat. Methodol. 7 (2019) 334–364.
     """
     y = _samples(values)
+    sums = ClusterSums()
+    if clusters is None:
+        sums.add(np.arange(len(y)), y)
+    else:
+        labels = np.asarray(clusters)
+        if len(labels) != len(y):
+            raise ValueError(f"{len(labels)} cluster labels were given for {len(y)} values")
+        order = np.argsort(labels, kind="stable")
+        sums.add(np.unique(labels[order], return_inverse=True)[1], y[order])
+    sums.close()
+    return clustered_proportion(sums, confidence)
+
+
+def clustered_proportion(sums: ClusterSums, confidence: float = 0.95) -> Estimate:
+    """``proportion`` of values that were added up by clusters, the last of which is closed."""
     _check_confidence(confidence)
-    n = len(y)
-    if n and not (y.min() >= 0 and y.max() <= 1):
-        raise ValueError("a proportion is taken of values from 0 to 1")
+    n, k = sums.n, sums.clusters
     if n == 0:
         return Estimate(None, None, None, 0, "no samples")
-    p = float(y.mean())
-    effective = float(n)
-    if clusters is not None:
-        cluster, used = _numbered(np.asarray(clusters))
-        k = int(used.sum())
-        if len(cluster) != n:
-            raise ValueError(f"{len(cluster)} cluster labels were given for {n} values")
-        if k == 1 < n:
-            return Estimate(p, None, None, n, f"all {n} samples are of one cluster: no interval can be told")
-        if k < n:
-            effective = _effective_n(y, p, cluster, used, confidence)
+    p = sums.right / n
+    if k == 1 < n:
+        return Estimate(p, None, None, n, f"all {n} samples are of one cluster: no interval can be told")
+    effective = _effective_n(sums, p, confidence) if k < n else float(n)
     return Estimate(p, *_wilson(p, effective, confidence), n)
 
 
-def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.integer[Any]], Flags]:
-    """Whole numbers in place of labels, in their order, and which of the numbers from 0 on are in use."""
-    if labels.dtype.kind in "iu" and labels.size and labels.min() >= 0 and labels.max() < 4 * labels.size:
-        used = np.zeros(int(labels.max()) + 1, dtype=bool)
-        used[labels] = True
-        return labels, used
-    names, numbers = np.unique(labels, return_inverse=True)
-    return numbers, np.ones(len(names), dtype=bool)
-
-
-def _effective_n(y: Floats, p: float, cluster: NDArray[np.integer[Any]], used: Flags, confidence: float) -> float:
+def _effective_n(sums: ClusterSums, p: float, confidence: float) -> float:
     """Korn and Graubard's n*; see ``proportion``."""
-    n, k = len(y), int(used.sum())
+    n, k = sums.n, sums.clusters
     tail = (1 + confidence) / 2
     few_clusters = float(special.stdtrit(n - 1, tail) / special.stdtrit(k - 1, tail)) ** 2
     if p in (0.0, 1.0):
         return k * few_clusters
-    sums = np.bincount(cluster, weights=y - p)[used]
-    variance = k / (k - 1) * float(sums @ sums) / n**2
-    deff = variance * (n - 1) / (p * (1 - p))
+    variance = k / (k - 1) * sums.spread() / n**2
+    deff = variance * (n - 1) / (p * (sums.lacking / n))
     return n / max(deff, 1.0) * few_clusters
 
 
@@ -191,38 +186,52 @@ def quantiles(
     bound = np.zeros(len(x), dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
     if bound.shape != x.shape:
         raise ValueError(f"{bound.size} censoring flags were given for {len(x)} values")
-    ordered = np.sort(x)
-    lost = np.sort(x[bound])
-    known = np.sort(x[~bound]) if len(lost) else ordered
-    return [_quantile(ordered, known, lost, q, confidence) for q in qs]
+    return ordered_quantiles(np.sort(x[~bound]), np.sort(x[bound]), qs, confidence)
 
 
-def _quantile(x: Floats, known: Floats, lost: Floats, q: float, confidence: float) -> Estimate:
-    """The quantile of ``x``, made up of what is known and the lower bounds of what was lost; all in order."""
-    name, n, needed = f"p{100 * q:g}", len(x), _samples_needed(q)
+def ordered_quantiles(known: Floats, lost: Floats, qs: Sequence[float], confidence: float = 0.95) -> list[Estimate]:
+    """``quantiles`` of known values and of lower bounds, both finite and in ascending order; nothing is copied."""
+    return [_quantile(known, lost, q, confidence) for q in qs]
+
+
+def _quantile(known: Floats, lost: Floats, q: float, confidence: float) -> Estimate:
+    name, n, needed = f"p{100 * q:g}", len(known) + len(lost), _samples_needed(q)
     if n < needed:
         return Estimate(None, None, None, n, f"{name} needs {needed:,} samples, there are {n:,}" if n else "no samples")
     tail = (1 - confidence) / 2
-    low = _order_statistic(x, _binomial_quantile(tail, n, q))
+    low = _order_statistic(known, lost, _binomial_quantile(tail, n, q))
     # what was lost stands above all others: a rank among it is no limit
-    high = _order_statistic(known, _binomial_quantile(1 - tail, n, q) + 1)
+    high = _order_statistic(known, lost[:0], _binomial_quantile(1 - tail, n, q) + 1)
     reason = None if low is not None and high is not None else f"{n:,} samples do not bound {name} on both sides"
     if not len(lost):
-        return Estimate(float(np.quantile(x, q, overwrite_input=True)), low, high, n, reason)
-    value = _kaplan_meier(known, lost, q)
-    if value is None:
-        reason = f"{name} is more than {x[-1]:,.6g}: {len(lost):,} of {n:,} values are lower bounds"
-    return Estimate(value, low, high, n, reason)
+        below = int((n - 1) * q)
+        value = float(np.quantile(known[below : below + 2], (n - 1) * q - below))
+        return Estimate(value, low, high, n, reason)
+    value_or_none = _kaplan_meier(known, lost, q)
+    if value_or_none is None:
+        largest = _order_statistic(known, lost, n)
+        reason = f"{name} is more than {largest:,.6g}: {len(lost):,} of {n:,} values are lower bounds"
+    return Estimate(value_or_none, low, high, n, reason)
+
+
+def _order_statistic(first: Floats, second: Floats, rank: int) -> float | None:
+    """The value of this rank, from 1, among those of two arrays in order."""
+    if not 1 <= rank <= len(first) + len(second):
+        return None
+    taken, most = max(rank - len(second), 0), min(rank, len(first))  # how many of these come from the first
+    while taken < most:
+        middle = (taken + most) // 2
+        if first[middle] < second[rank - middle - 1]:
+            taken = middle + 1
+        else:
+            most = middle
+    return float(max(part[count - 1] for part, count in ((first, taken), (second, rank - taken)) if count))
 
 
 def _samples_needed(q: float) -> int:
     # 1 - 0.99 is a little more than 0.01 in binary
     needed = math.ceil(1 / min(q, 1 - q) - 1e-9)
     return 1 if needed == 2 else needed
-
-
-def _order_statistic(ordered: Floats, rank: int) -> float | None:
-    return float(ordered[rank - 1]) if 1 <= rank <= len(ordered) else None
 
 
 def _binomial_quantile(probability: float, n: int, q: float) -> int:

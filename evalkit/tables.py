@@ -11,10 +11,13 @@ import numpy as np
 import orjson
 
 from evalkit import exports, turnrows
+from evalkit.clusters import Floats
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.measures import NS_PER_MS, Accuracy, Measures, RunMeasures, Source, measure, opened
-from evalkit.stats import Estimate, Floats
+from evalkit.measures import Measures, RunMeasures, Source, measure, opened
+from evalkit.stats import Estimate
+from evalkit.times import NS_PER_MS
 from evalkit.turnrows import json_value
+from evalkit.verdicts import Accuracy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "orig
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}],
-    [{"record"}, {"stats"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
@@ -28,7 +28,7 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
     [
         TRANSPORT,
-        {"measures", "sessions"},
+        {"measures", "verdicts", "times", "columns", "sessions"},
         {"steps"},
         {"writer"},
         {"exports", "turnrows"},

@@ -8,8 +8,9 @@ import pytest
 from runfiles import S, T, talk, write
 from scipy import stats as scipy_stats
 
-from evalkit import measures, stats, tables
+from evalkit import columns, measures, stats, tables
 from evalkit.measures import Measures, measure
+from evalkit.times import SAMPLED
 
 KINDS = ["timeout", "server", "truncated", "empty"]
 TARGETS = (35, None, 276, 311)
@@ -84,7 +85,7 @@ def parts(run: Path, table: pd.DataFrame) -> list[tuple[Measures, pd.DataFrame]]
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "_AT_ONCE", 64)
+    monkeypatch.setattr(columns, "AT_ONCE", 64)
 
 
 def test_counts_are_those_of_the_table(run: Path, table: pd.DataFrame) -> None:
@@ -131,12 +132,12 @@ def test_times_are_those_of_the_table(run: Path, table: pd.DataFrame, metric: st
 def test_a_sample_is_a_choice_of_the_times_with_the_span_of_all(run: Path, table: pd.DataFrame) -> None:
     for row, part in parts(run, table):
         for metric, sample in row.samples.items():
-            times = part[metric].dropna()
-            assert len(sample.values) == min(len(times), measures.SAMPLED)
-            assert set(sample.values) <= set(times)
+            values = part[metric].dropna()
+            assert len(sample.values) == min(len(values), SAMPLED)
+            assert set(sample.values) <= set(values)
             assert sample.timed_out == part[f"{metric}_late"].sum()
-            if len(times):
-                assert (sample.low, sample.high) == (times.min(), times.max())
+            if len(values):
+                assert (sample.low, sample.high) == (values.min(), values.max())
 
 
 def test_one_turn_index_is_the_whole_run(tmp_path: Path) -> None:

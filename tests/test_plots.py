@@ -17,7 +17,8 @@ from matplotlib.container import ErrorbarContainer
 
 from evalkit import plots
 from evalkit.errors import MissingExtra, RunFileError
-from evalkit.measures import SAMPLED, RunMeasures, measure
+from evalkit.measures import RunMeasures, measure
+from evalkit.times import SAMPLED
 
 
 @pytest.fixture(autouse=True)

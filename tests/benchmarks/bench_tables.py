@@ -87,8 +87,7 @@ def _seed(file: Any, turns: int) -> None:
         done.append(Done(n, asked, TurnRecord(asked.id, 1, 1, (attempt,), (), failure)))
         if not kind:
             scores.append((n, 1, 1, Score("number", float(rng.random() < 0.7), "as wanted", 2 * n + 1)))
-    file.add_turns(done)
-    file.add_scores(scores)
+    file.add(done, scores)
 
 
 # --- cases; each in a process of its own

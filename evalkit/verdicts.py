@@ -1,0 +1,134 @@
+"""How the turns of a run ended and how right they were, by turn index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evalkit import columns, stats
+from evalkit.clusters import ClusterSums, Floats, Whole
+from evalkit.stats import Estimate, Flags
+
+_JUDGED = """
+    SELECT {cluster}, t.error_kind NOT NULL, t.has_target, s.value{turn}
+    FROM turn t {more}
+      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+    ORDER BY {order}"""
+# turns of one cluster must follow each other: so they do in the order of the file, unless conversations are grouped
+_BY_CONVERSATION = {"cluster": "t.conversation", "more": "", "order": "t.conversation, t.repeat, t.turn"}
+_BY_GROUP = {
+    "cluster": "coalesce(c.cluster, c.position)",
+    "more": "CROSS JOIN conversation c ON c.position = t.conversation",
+    "order": "1",
+}
+_TYPES = ("i8", "?", "?", "f8")
+_ERRORS = "SELECT turn, error_kind FROM turn WHERE error_kind NOT NULL ORDER BY conversation, repeat, turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Mean score with its interval, 0 to 1.
+
+    Parameters
+    ----------
+    mean : Estimate
+        ``n`` is the denominator.
+    wrong : int
+        Answered turns whose score is below 1; a failed turn is not among them.
+    unscored : int
+        Turns outside the denominator.
+    """
+
+    mean: Estimate
+    wrong: int
+    unscored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """How some turns ended, and how right they were; the fields are those of ``Measures``."""
+
+    turns: int
+    answered: int
+    errors: dict[str, int]
+    accuracy: Accuracy
+    accuracy_all: Accuracy
+
+
+def judged(connection: sqlite3.Connection) -> dict[int | None, Verdicts]:
+    """Turn index to what came of its turns, in order; None, which is first: of all turns."""
+    first, last = connection.execute("SELECT min(turn), max(turn) FROM turn").fetchone()
+    everything, by_turn = _Tally(), dict[int, _Tally]()
+    if first == last:  # there is one turn index at most: it is the whole run
+        for cluster, failed, has_target, score in columns.groups(_rows(connection, ""), _TYPES):
+            everything.add(cluster, failed, has_target, score)
+    else:
+        types = (*_TYPES, np.min_scalar_type(last))
+        for cluster, failed, has_target, score, turn in columns.groups(_rows(connection, ", t.turn"), types):
+            everything.add(cluster, failed, has_target, score)
+            for index in np.unique(turn).tolist():
+                own = turn == index
+                by_turn.setdefault(index, _Tally()).add(cluster[own], failed[own], has_target[own], score[own])
+    errors, errors_by_turn = Counter[str](), dict[int, Counter[str]]()
+    for index, kind in connection.execute(_ERRORS):
+        errors[kind] += 1
+        errors_by_turn.setdefault(index, Counter())[kind] += 1
+    whole = everything.verdicts(errors)
+    told: dict[int | None, Verdicts] = {None: whole}
+    if first == last:
+        return told if first is None else told | {first: whole}
+    return told | {index: by_turn[index].verdicts(errors_by_turn.get(index, Counter())) for index in sorted(by_turn)}
+
+
+def _rows(connection: sqlite3.Connection, turn: str) -> Iterator[tuple[Any, ...]]:
+    grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
+    rows = connection.execute(_JUDGED.format(turn=turn, **(_BY_GROUP if grouped else _BY_CONVERSATION)))
+    return _numbered(rows) if grouped else rows
+
+
+def _numbered(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Rows in the order of their first value, with a number in its place: a group has a name."""
+    number, before = 0, None
+    for row in rows:
+        if row[0] != before:
+            number, before = number + 1, row[0]
+        yield number, *row[1:]
+
+
+class _Tally:
+    """Adds up turns, of which those of one cluster follow each other."""
+
+    def __init__(self) -> None:
+        self._turns = 0
+        self._answered = 0
+        self._wrong = 0
+        self._scored = ClusterSums()
+        self._counted = ClusterSums()
+
+    def add(self, cluster: Whole, failed: Flags, has_target: Flags, score: Floats) -> None:
+        """A missing score is NaN."""
+        self._turns += len(failed)
+        self._answered += len(failed) - int(failed.sum())
+        scored = ~(failed | np.isnan(score))
+        self._wrong += int((score[scored] < 1).sum())
+        self._scored.add(cluster[scored], score[scored])
+        counted = scored | (failed & has_target)
+        self._counted.add(cluster[counted], np.where(failed, 0.0, score)[counted])
+
+    def verdicts(self, errors: Counter[str]) -> Verdicts:
+        """All that was added; ``errors`` in the order in which they came."""
+        self._scored.close()
+        self._counted.close()
+        mean, mean_all = stats.clustered_proportion(self._scored), stats.clustered_proportion(self._counted)
+        return Verdicts(
+            turns=self._turns,
+            answered=self._answered,
+            errors=dict(errors.most_common()),
+            accuracy=Accuracy(mean, self._wrong, self._answered - mean.n),
+            accuracy_all=Accuracy(mean_all, self._wrong, self._turns - mean_all.n),
+        )
