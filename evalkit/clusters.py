@@ -75,9 +75,9 @@ class ClusterSums:
         self.right += float(sums.sum())
         self.lacking += float(lacking.sum())
         for side, part in enumerate((sums, lacking)):
-            self._squares[side] += float(part @ part)
-            self._products[side] += float(part @ many)
-        self._sizes += float(many @ many)
+            self._squares[side] += float((part * part).sum())
+            self._products[side] += float((part * many).sum())
+        self._sizes += float((many * many).sum())
 
     def spread(self) -> float:
         """Sum over clusters of (sum in cluster of (y − mean))²."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-AT_ONCE = 4096  # rows
+AT_ONCE = 8192  # rows
 
 
 def groups(rows: Iterator[tuple[Any, ...]], types: Sequence[Any]) -> Iterator[list[NDArray[Any]]]:

@@ -114,9 +114,8 @@ def _read(connection: sqlite3.Connection, query: str, turns: Mapping[int, int]) 
         for (values,) in columns.groups(connection.execute(f"SELECT ns FROM ({query})"), ("f8",)):  # noqa: S608
             yield next(iter(turns)), values / NS_PER_MS
         return
-    types = ("f8", np.min_scalar_type(max(turns, default=0)))
-    for values, turn in columns.groups(connection.execute(f"SELECT ns, turn FROM ({query})"), types):  # noqa: S608
-        for index in np.unique(turn).tolist():
+    for values, turn in columns.groups(connection.execute(f"SELECT ns, turn FROM ({query})"), ("f8", "i8")):  # noqa: S608
+        for index in turns.keys() & np.unique(turn).tolist():
             yield index, values[turn == index] / NS_PER_MS
 
 

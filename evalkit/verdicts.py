@@ -68,8 +68,7 @@ def judged(connection: sqlite3.Connection) -> dict[int | None, Verdicts]:
         for cluster, failed, has_target, score in columns.groups(_rows(connection, ""), _TYPES):
             everything.add(cluster, failed, has_target, score)
     else:
-        types = (*_TYPES, np.min_scalar_type(last))
-        for cluster, failed, has_target, score, turn in columns.groups(_rows(connection, ", t.turn"), types):
+        for cluster, failed, has_target, score, turn in columns.groups(_rows(connection, ", t.turn"), (*_TYPES, "i8")):
             everything.add(cluster, failed, has_target, score)
             for index in np.unique(turn).tolist():
                 own = turn == index

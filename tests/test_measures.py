@@ -8,7 +8,7 @@ import pytest
 from runfiles import S, T, talk, write
 from scipy import stats as scipy_stats
 
-from evalkit import columns, measures, stats, tables
+from evalkit import columns, measures, stats, tables, times
 from evalkit.measures import Measures, measure
 from evalkit.times import SAMPLED
 
@@ -152,3 +152,36 @@ def test_kinds_of_errors_as_frequent_stand_in_the_order_in_which_they_came(tmp_p
     turns = [T(f"c{n}", 1, error=kind) for n, kind in enumerate(kinds)]
     measured = measure(write(tmp_path / "r.evalkit", [S(turns)]))
     assert list(measured.all.errors.items()) == [("auth", 2), ("server", 2), ("timeout", 1)]
+
+
+def test_time_outs_of_one_turn_index_are_lower_bounds_of_the_whole_run(tmp_path: Path) -> None:
+    turns = [T(f"c{n}", 1, latency_ms=100.0 + n, error="timeout" if n % 5 == 0 else None) for n in range(100)]
+    measured = measure(write(tmp_path / "r.evalkit", [S(turns)]))
+    (first,) = measured.by_turn
+    assert first.latency_ms == measured.all.latency_ms
+    assert measured.all.samples["latency"].timed_out == 20
+    assert sorted(measured.all.samples["latency"].values[measured.all.samples["latency"].at_least]) == [500.0] * 20
+
+
+def test_groups_that_alternate_are_clusters_with_a_single_turn_each(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    groups = [f"g{n % 7}" if n % 3 else None for n in range(210)]
+    scores = (rng.random(210) < [0.2 + 0.1 * (n % 7) for n in range(210)]).astype(float)
+    talks = [talk(f"c{n}", targets=(1,), group=group) for n, group in enumerate(groups)]
+    turns = [T(f"c{n}", 1, score=score) for n, score in enumerate(scores)]
+    mean = measure(write(tmp_path / "r.evalkit", [S(turns)], talks)).all.accuracy.mean
+    expected = stats.proportion(scores, [group or f"alone {n}" for n, group in enumerate(groups)])
+    assert (mean.value, mean.low, mean.high) == pytest.approx((expected.value, expected.low, expected.high), rel=1e-12)
+
+
+def test_turns_that_come_after_the_counting_are_left_out(run: Path) -> None:
+    with measures.opened(run) as connection:
+        timed = times.timed(connection, {1: 10, 2: 5}, streamed=False, scheduled=False)
+    known = timed["latency"][None].quantiles["p50"].n - timed["latency"][None].sample.timed_out
+    assert known == 15
+
+
+def test_a_run_without_turns_has_counts_of_0_and_no_times(tmp_path: Path) -> None:
+    measured = measure(write(tmp_path / "r.evalkit", [S([])]))
+    assert (measured.all.turns, measured.by_turn, measured.all.errors) == (0, (), {})
+    assert measured.all.latency_ms["p50"].reason == measured.all.accuracy.mean.reason == "no samples"
