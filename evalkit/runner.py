@@ -93,10 +93,10 @@ class Runner:
         launched = self._launched
         try:
             self._line = launched.line
-            launched.give(self._task)
-            if self._stopped:
-                self._send(messages.STOP)
             with resting():
+                launched.give(self._task)
+                if self._stopped:
+                    self._send(messages.STOP)
                 end = self._keep(launched.line)
         finally:
             self._line = None
