@@ -16,6 +16,8 @@ from evalkit.record import TurnRecord
 from evalkit.spool import Spool
 
 BACKLOG = 2_000  # turns that the parent may be behind
+GROUP_S = 0.001  # turns that end within so long are handed over together
+CROWD = 10_000  # turns a second that come in groups by themselves
 
 
 class Line(asyncio.Protocol):
@@ -36,6 +38,8 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._spool: Spool | None = None
         self._turns: list[tuple[Any, ...]] = []
+        self._flushed = 0.0
+        self._crowded = False
         self._kept: asyncio.Future[None] = self._loop.create_future()
         self._room: asyncio.Future[None] | None = None
         self._results: dict[int, asyncio.Future[str]] = {}
@@ -86,7 +90,10 @@ class Line(asyncio.Protocol):
         """
         if not self._turns:
             self._kept = self._loop.create_future()
-            self._loop.call_soon(self._flush)
+            if self._crowded:
+                self._loop.call_soon(self._flush)
+            else:
+                self._loop.call_later(GROUP_S, self._flush)
         packed = None if conversation is None else messages.pack_conversation(conversation)
         self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
         return self._kept
@@ -128,6 +135,9 @@ class Line(asyncio.Protocol):
         if not self._turns:
             return
         turns, self._turns = self._turns, []
+        now = time.perf_counter()
+        self._crowded = len(turns) > CROWD * (now - self._flushed)
+        self._flushed = now
         message = messages.frame(messages.TURNS, turns)
         assert self._transport is not None
         assert self._spool is not None
