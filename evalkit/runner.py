@@ -128,7 +128,7 @@ class Runner:
             poll.poll()
             if not (self._pace() > _CROWD or self._functions):  # a model that waits for a function is not kept waiting
                 time.sleep(_GROUP_S)
-            data = line.recv(_READ)
+            data = _read(line)
             if not data:
                 return None
             group: list[list[Any]] = []
@@ -217,3 +217,11 @@ class Runner:
         answered = self._progress.answered
         late = "none was answered" if not answered else f"{answered} others were answered after that"
         return f"{turns} ({kind}), {late}. {message}"
+
+
+def _read(line: socket.socket) -> bytes:
+    """What has come; nothing when the other end is gone, in order or not: the spool has what was under way."""
+    try:
+        return line.recv(_READ)
+    except ConnectionResetError:
+        return b""
