@@ -25,8 +25,7 @@ def resting() -> Iterator[None]:
         _resting += 1
         if _resting == 1:
             _before = gc.get_threshold()
-            gc.collect()
-            gc.freeze()
+            gc.freeze()  # what is garbage already waits till after
             gc.set_threshold(*THRESHOLDS)
     try:
         yield
