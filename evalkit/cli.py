@@ -164,7 +164,10 @@ def _add_run(commands: Any) -> None:
 
 
 def _slots(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
 
 
 def _add_resume(commands: Any) -> None:

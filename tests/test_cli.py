@@ -304,3 +304,38 @@ def test_the_key_of_the_embedded_endpoint_is_nowhere_either(sums, tmp_path):
     assert KEY not in done.stdout + done.stderr
     assert KEY.encode() not in written
     assert done.stderr == "no endpoint is named: the embedded model answers, on this machine\n"
+
+
+def test_a_concurrency_that_cannot_be_is_explained(sums):
+    wrong = evalkit("run", sums(), "--concurrency", "many")
+    assert wrong.returncode == 2
+    assert "argument --concurrency: 'many' is neither a whole number nor 'auto'" in wrong.stderr
+
+
+def test_a_budget_that_is_used_up_says_how_to_go_on(server, sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+    done = evalkit("run", sums(30, 1), *flags(server), "--out", out, "--concurrency", 1, "--max-tokens-total", 60)
+    assert done.returncode == 0
+    assert done.stderr == f"--max-tokens-total is used up. What is missing is asked by: evalkit resume {out}\n"
+    assert "are still to be asked" in done.stdout
+
+
+def test_a_cost_limit_needs_prices_and_keeps_to_them(server, sums, tmp_path):
+    out, prices = tmp_path / "r.evalkit", tmp_path / "prices.toml"
+    ask = ("run", sums(30, 1), *flags(server), "--out", out, "--concurrency", 1, "--max-cost", 0.005)
+    wrong = evalkit(*ask, "--prices", prices)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"error: there is no price file {prices}, and a cost limit needs the model's prices")
+    assert not out.exists()
+    prices.write_text("[scripted]\nprompt = 100\noutput = 100\n", encoding="utf-8")
+    done = evalkit(*ask, "--prices", prices)
+    assert done.stderr == f"--max-cost is used up. What is missing is asked by: evalkit resume {out}\n"
+
+
+def test_a_schedule_of_arrivals_shows_the_times_from_it(server, sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+    done = evalkit("run", sums(20, 1), *flags(server), "--out", out, "--rate", 100, "--arrivals", "poisson")
+    assert done.returncode == 0
+    assert "from schedule" in done.stdout
+    result = json.loads(evalkit("show", out, "--json").stdout)
+    assert result["schedule_latency_ms"]["p50"] >= result["latency_ms"]["p50"]
