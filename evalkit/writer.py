@@ -115,7 +115,7 @@ class Writer:
         """Score for a moment."""
         until = time.perf_counter() + SLICE_S
         while self._unscored:
-            self._score_next()
+            self._add_score(self._unscored.popleft())
             if time.perf_counter() > until:
                 return
 
@@ -128,7 +128,7 @@ class Writer:
             An earlier session may have been killed between its answers and their scores.
         """
         while self._unscored:
-            self._score_next()
+            self._add_score(self._unscored.popleft())
         self.add(())
         if self._left or earlier:
             self._score_stored()
@@ -136,12 +136,10 @@ class Writer:
     def _score_stored(self) -> None:
         for group in self._runfile.unscored():
             for position, row, record in group:
-                self._unscored.append(Done(position, datasets.parse_row(orjson.loads(row)), record))
-                self._score_next()
+                self._add_score(Done(position, datasets.parse_row(orjson.loads(row)), record))
             self.add(())
 
-    def _score_next(self) -> None:
-        done = self._unscored.popleft()
+    def _add_score(self, done: Done) -> None:
         score = self._score(done)
         if score is not None:
             self._scores.append((done.position, done.record.repeat, done.record.turn, score))

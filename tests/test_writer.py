@@ -49,7 +49,7 @@ def test_scores_go_with_the_turns_that_come_next(tmp_path):
     with create(tmp_path / "r.evalkit") as runfile:
         writer = Writer(runfile, right, Progress())
         writer.add([Done(0, conversation(turns=3), answered(1))])
-        writer._score_next()
+        writer.catch_up()
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
         writer.add([Done(0, conversation(turns=3), answered(2))])
         assert runfile.connection.execute("SELECT turn FROM score").fetchall() == [(1,)]
