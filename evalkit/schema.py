@@ -54,8 +54,21 @@ MIGRATIONS = (
     UPDATE turn SET has_target = (SELECT json_type(row, '$.turns[' || (turn.turn - 1) || '].target') IS NOT NULL
       FROM conversation WHERE position = turn.conversation);
     """,
+    # scores are made anew beside the old ones: scoring 0 is the run's own, and run.scoring the one that counts
+    """
+    CREATE TABLE scoring (id INTEGER PRIMARY KEY, started_wall_ns INTEGER NOT NULL, ended_wall_ns INTEGER,
+      scorer TEXT NOT NULL, versions TEXT NOT NULL, judge TEXT);
+    ALTER TABLE run ADD COLUMN scoring INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE score ADD COLUMN parts TEXT;
+    """,
 )
 VERSION = len(MIGRATIONS)
+
+# the scores that count, beside their turns
+JOIN_SCORE = (
+    "LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) "
+    "= (t.conversation, t.repeat, t.turn, (SELECT scoring FROM run))"
+)
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -83,6 +96,7 @@ def _insert(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names of our own columns
 
 
+INSERT_RUN = _insert("run", ("name", "created_ns", "settings", "dataset", "endpoint"))
 INSERT_CONVERSATION = (
     _insert("conversation", ("position", "id", "hash", "row", "turns", "cluster", "tags"))
     + " ON CONFLICT (position) DO NOTHING"

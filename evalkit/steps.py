@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from evalkit import stats, store
+from evalkit.schema import JOIN_SCORE
 from evalkit.slo import Slo
 from evalkit.stats import Estimate
 
@@ -24,13 +25,13 @@ Flags = NDArray[np.bool_]
 _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_TURNS = """
+_TURNS = f"""
     SELECT t.conversation, t.repeat, a.due_ns, t.sent_ns, t.end_ns, t.ttft_ns, t.tpot_ns, t.latency_ns, t.censored_ns,
       t.schedule_latency_ns, t.output_tokens, s.value, t.error_kind
     FROM turn t
       LEFT JOIN (SELECT conversation, repeat, turn, min(due_ns) AS due_ns FROM attempt GROUP BY 1, 2, 3) a
         USING (conversation, repeat, turn)
-      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)"""
+      {JOIN_SCORE}"""  # noqa: S608 - SQL of our own
 _COLUMNS = np.dtype(
     [("position", "i8"), ("repeat", "i8")]
     + [

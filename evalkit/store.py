@@ -91,7 +91,7 @@ class RunFile:
                 connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
                 schema.migrate(connection, 0)
                 with connection:
-                    connection.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", (name, time.time_ns(), *parts))
+                    connection.execute(schema.INSERT_RUN, (name, time.time_ns(), *parts))
                 half_made.pop_all()
         except sqlite3.Error as error:
             for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):

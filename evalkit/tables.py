@@ -14,6 +14,7 @@ from evalkit import exports, turnrows
 from evalkit.clusters import Floats
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.measures import Measures, RunMeasures, Source, measure, opened
+from evalkit.schema import JOIN_SCORE
 from evalkit.stats import Estimate
 from evalkit.times import NS_PER_MS
 from evalkit.turnrows import json_value
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 # pandas and pyarrow are imported where a DataFrame is made: the object of --json does without
 FORMATS = tuple(exports.WRITERS)
 
-_TRANSCRIPT = """
+_TRANSCRIPT = f"""
     SELECT t.turn, t.answer, t.tool_calls, t.error_kind, t.error_message, t.ttft_ns, t.latency_ns, s.value, s.reason,
       s.extracted, c.row
     FROM turn t JOIN conversation c ON c.position = t.conversation
-      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
-    WHERE c.id = ? AND t.repeat = ? ORDER BY t.turn"""
+      {JOIN_SCORE}
+    WHERE c.id = ? AND t.repeat = ? ORDER BY t.turn"""  # noqa: S608 - SQL of our own
 
 
 def turns(source: Source) -> pd.DataFrame:

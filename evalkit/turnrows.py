@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from evalkit.schema import JOIN_SCORE
+
 AT_ONCE = 1024  # rows; they stay in the processor's cache until they are in their columns
 
 # column: kind, SQL
@@ -39,7 +41,7 @@ KINDS = {name: kind for name, (kind, _) in _COLUMNS.items()}
 TURNS = f"""
     SELECT {", ".join(sql for _, sql in _COLUMNS.values())}
     FROM turn t JOIN conversation c ON c.position = t.conversation
-      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+      {JOIN_SCORE}
     ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - names of our own columns
 
 

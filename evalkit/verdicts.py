@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import columns, stats
+from evalkit import columns, schema, stats
 from evalkit.clusters import ClusterSums, Floats, Whole
 from evalkit.stats import Estimate, Flags
 
 _JUDGED = """
     SELECT {cluster}, t.error_kind NOT NULL, t.has_target, s.value{turn}
     FROM turn t {more}
-      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+      {score}
     ORDER BY {order}"""
 # turns of one cluster must follow each other: so they do in the order of the file, unless conversations are grouped
 _BY_CONVERSATION = {"cluster": "t.conversation", "more": "", "order": "t.conversation, t.repeat, t.turn"}
@@ -86,7 +86,9 @@ def judged(connection: sqlite3.Connection) -> dict[int | None, Verdicts]:
 
 def _rows(connection: sqlite3.Connection, turn: str) -> Iterator[tuple[Any, ...]]:
     grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
-    rows = connection.execute(_JUDGED.format(turn=turn, **(_BY_GROUP if grouped else _BY_CONVERSATION)))
+    rows = connection.execute(
+        _JUDGED.format(turn=turn, score=schema.JOIN_SCORE, **(_BY_GROUP if grouped else _BY_CONVERSATION))
+    )
     return _numbered(rows) if grouped else rows
 
 

@@ -1,5 +1,7 @@
 """The measures of a run beside those that pandas makes of its table, and of the conversations that were asked."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +187,15 @@ def test_a_run_without_turns_has_counts_of_0_and_no_times(tmp_path: Path) -> Non
     measured = measure(write(tmp_path / "r.evalkit", [S([])]))
     assert (measured.all.turns, measured.by_turn, measured.all.errors) == (0, (), {})
     assert measured.all.latency_ms["p50"].reason == measured.all.accuracy.mean.reason == "no samples"
+
+
+def test_the_scoring_that_counts_is_the_one_that_is_read(tmp_path):
+    path = write(tmp_path / "run.evalkit", [S([T("a", 1, score=0.0), T("a", 2, score=1.0), T("b", 1, score=0.0)])])
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) "
+            "SELECT conversation, repeat, turn, 1, 'exact', 1.0 FROM score"
+        )
+        assert measure(connection).all.accuracy.mean.value == pytest.approx(1 / 3)
+        connection.execute("UPDATE run SET scoring = 1")
+        assert measure(connection).all.accuracy.mean.value == 1.0
