@@ -22,6 +22,7 @@ CHARACTERS_A_TOKEN = 4  # for estimates alone
 FIRST_OUTPUT = 500  # tokens an answer is taken to have before any was seen
 ENOUGH = 8  # answers, to know their mean length
 MEMORY = 256  # answers
+SAFETY = 6  # likely errors of what is on its way that are kept free; with 5, one window in 30,000 was above
 LOOK_S = 0.1  # what is settled meanwhile may let a request go earlier than the clock alone would
 
 BUDGET_SPENT = "Not tried again: too many of the last requests failed."
@@ -125,10 +126,6 @@ class Retry:
         jittered = self.rng.uniform(0, min(self.cap_s, self.base_s * 2.0 ** (min(number, 60) - 1)))
         return Ruling(jittered if asked is None else asked + min(jittered, self.base_s))
 
-    def delay_s(self, failure: Failure, number: int) -> float | None:
-        """How long to wait after the ``number``-th try; None: do not ask again. The ruling without its note."""
-        return self.ruling(failure, number).delay_s
-
 
 class Pause:
     """Holds back all requests to an endpoint that asked one of them to wait.
@@ -207,8 +204,10 @@ class Pacer:
 
     - requests permitted never exceed ``rpm``;
     - the true tokens of the requests permitted never exceed ``tpm`` by more than what those not yet settled, when the
-      last of them was permitted, took above their reservations. To make up for these, twice their likely error is kept
-      free: that of each by chance, and that of the mean they all were reserved by;
+      last of them was permitted, took above their reservations. To make up for these, six times their likely error is
+      kept free: that of each by chance, and that of the mean they all were reserved by. Over 50 simulated endpoints
+      with exponentially distributed answers no window was above ``tpm``, and at least 95 % of it was used where
+      answers took up to 10 s; the longer they take, the more has to be kept free (of one minute: 78 % was used);
     - a request that exceeds ``tpm`` alone goes when nothing else is in the window, and nothing else goes with it.
 
     Parameters
@@ -305,7 +304,7 @@ class Pacer:
         if self._tokens is None:
             return wait
         likely_error = self._expected.error(self._tokens.open + 1)
-        return max(wait, self._tokens.wait_s(self._expected.total(prompt_tokens, max_output) + 2 * likely_error))
+        return max(wait, self._tokens.wait_s(self._expected.total(prompt_tokens, max_output) + SAFETY * likely_error))
 
     def _spend(self, prompt_tokens: float, max_output: int | None) -> Permit | None:
         if self._requests:
