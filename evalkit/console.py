@@ -14,12 +14,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from evalkit import words
 from evalkit.run import Run, Watcher
+from evalkit.words import number
 from evalkit.writer import Progress as Counts
 
 PIPE_WIDTH = 120
-MISSING = "–"
-STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 
 
 def printable(text: str) -> Text:
@@ -74,7 +74,7 @@ class _Counts(ProgressColumn):
         if counts.stopping:
             parts.append("stopping: waiting for answers in flight")
         elif counts.left_s is not None:
-            parts.append(f"{_duration(counts.left_s)} left")
+            parts.append(f"{words.duration(counts.left_s)} left")
         return Text(" · ".join(parts))
 
 
@@ -100,11 +100,12 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
         table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
-    console.print(_accuracy_all(result))
-    console.print(_trust(result["trust"], run.info["settings"]["concurrency"]))
+    console.print(words.accuracy_all(result))
+    text, warning = words.trust(result["trust"], run.info["settings"]["concurrency"])
+    console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
-    console.print(f"{result['turns']} turns in {_duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
+    console.print(f"{result['turns']} turns in {words.duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
     if cut := run.cut_off():
         console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
     if run.planned is not None and result["turns"] < run.planned:
@@ -129,59 +130,6 @@ def _cells(row: Mapping[str, Any], *, open_loop: bool) -> list[str]:
         str(row["turn"]),
         f"{row['answered']}/{row['turns']}",
         str(sum(row["errors"].values())),
-        _rate(row["accuracy"]),
+        words.rate(row["accuracy"]),
         *(number(value) for value in (*times, *((due["p50"], due["p95"]) if open_loop else ()))),
     ]
-
-
-def _rate(accuracy: Mapping[str, Any]) -> str:
-    if accuracy["value"] is None:
-        return MISSING
-    shown = f"{accuracy['value']:.1%} of {accuracy['n']}"
-    return shown if accuracy["low"] is None else f"{shown} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
-
-
-def _accuracy_all(result: Mapping[str, Any]) -> str:
-    answered, every = result["accuracy"], result["accuracy_all"]
-    note = f", {answered['unscored']} answered turns have no score" if answered["unscored"] else ""
-    return f"accuracy over answered turns {_rate(answered)}; over all turns {_rate(every)}{note}"
-
-
-def _trust(trust: Mapping[str, Any], slots: int | str) -> Text:
-    notes = "".join(f"; {note}" for note in _what_stands_out(trust, slots))
-    if trust["client_bound"] is None:
-        return Text(f"trust: not measured: the run is too short, or has not ended{notes}")
-    lag = number(trust["loop_lag_p99_ms"], " ms")
-    if trust["client_bound"]:
-        return Text(
-            f"trust: CLIENT-BOUND, event-loop lag p99 {lag} is much beside these times: they are partly the client's"
-            f"{notes}",
-            style="yellow",
-        )
-    return Text(f"trust: good, event-loop lag p99 {lag}{notes}")
-
-
-def _what_stands_out(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
-    reads, several = trust["reads"], trust["reads_with_several_events"]
-    if reads and several is not None and several > STANDS_OUT * reads:
-        yield f"{several / reads:.0%} of reads held several events: gaps between tokens are coarser than they were sent"
-    opened, attempts = trust["attempts_on_new_connections"], trust["attempts"]
-    # every slot has to open one
-    if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
-        yield f"{opened} of {attempts} requests needed a new connection"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """With as many digits as it bears; a dash when it is missing."""
-    if value is None:
-        return MISSING
-    return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return MISSING
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,0 +1,337 @@
+// The transcript browser of a report. Data come as text and go into the page as text, never as markup.
+"use strict";
+
+const ROW = 34; // px, as in report.css
+const STATUS = { r: ["✓", "right"], p: ["◐", "partly right"], w: ["✗", "wrong"], e: ["!", "failed"], u: ["–", "not scored"] };
+const page = {};
+for (const element of document.querySelectorAll("[id]")) page[element.id] = element;
+
+function make(tag, { text, className, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = visible(text);
+  if (className) element.className = className;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// Control characters are shown, not obeyed.
+function visible(text) {
+  return String(text).replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
+    .replace(/[\u007f-\u009f]/g, "\u2421");
+}
+
+async function unpack(element) {
+  const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+const runs = [...document.querySelectorAll("script[type='application/gzip']")].map((element) => ({ element, data: null }));
+
+async function load(number) {
+  const run = runs[number];
+  if (!run.data) {
+    run.data = await unpack(run.element);
+    run.data.places = new Map();
+    const { turns, conversations } = run.data;
+    for (let i = 0; i < turns.conversation.length; i++) {
+      run.data.places.set(key(conversations.id[turns.conversation[i]], turns.repeat[i], turns.turn[i]), i);
+    }
+    run.element.remove();
+  }
+  return run.data;
+}
+
+function key(id, repeat, turn) {
+  return JSON.stringify([id, repeat, turn]);
+}
+
+// -- what is shown
+
+const state = { run: 0, data: null, shown: [], current: 0, sort: "order", down: false };
+
+function statusesWanted() {
+  return new Set([...page.statuses.querySelectorAll("input:checked")].map((box) => box.value));
+}
+
+function haystack(data, i) {
+  data.found ??= [];
+  return (data.found[i] ??= [data.conversations.id[data.turns.conversation[i]], data.turns.user[i], data.turns.answer[i],
+    data.turns.error[i], data.turns.reason[i]].filter(Boolean).join("\n").toLowerCase());
+}
+
+async function filter() {
+  const { data } = state, { turns, conversations } = data;
+  const wanted = statusesWanted(), text = page.search.value.trim().toLowerCase();
+  const tag = page.tag.value, turn = Number(page.turn.value), flipped = page.flipped?.checked;
+  const first = flipped ? await load(state.run === 0 ? 1 : 0) : null;
+  const shown = [];
+  for (let i = 0; i < turns.conversation.length; i++) {
+    if (wanted.size && !wanted.has(turns.status[i])) continue;
+    if (turn && turns.turn[i] !== turn) continue;
+    if (tag && !conversations.tags[turns.conversation[i]].includes(tag)) continue;
+    if (first && !hasFlipped(data, first, i)) continue;
+    if (text && !haystack(data, i).includes(text)) continue;
+    shown.push(i);
+  }
+  state.shown = sorted(shown);
+  state.current = 0;
+  page.grid.scrollTop = 0;
+  const all = turns.conversation.length;
+  page.count.textContent = `${shown.length.toLocaleString("en")} of ${all.toLocaleString("en")} turns`;
+  page.nothing.hidden = shown.length > 0;
+  page.grid.setAttribute("aria-rowcount", shown.length + 1);
+  draw();
+}
+
+function hasFlipped(data, other, i) {
+  const { turns, conversations } = data;
+  const there = other.places.get(key(conversations.id[turns.conversation[i]], turns.repeat[i], turns.turn[i]));
+  return there !== undefined && turns.score[i] !== null && other.turns.score[there] !== null &&
+    turns.score[i] !== other.turns.score[there];
+}
+
+function sorted(shown) {
+  if (state.sort !== "order") {
+    const values = state.data.turns[state.sort];
+    const place = (i) => (values[i] === null ? -Infinity : values[i]); // missing ones last when falling
+    shown.sort((a, b) => place(a) - place(b) || a - b);
+  }
+  if (state.down) shown.reverse();
+  return shown;
+}
+
+function sortBy(name) {
+  state.down = state.sort === name ? !state.down : name !== "order";
+  state.sort = name;
+  for (const head of page.grid.querySelectorAll("[role=columnheader]")) {
+    const own = head.querySelector("button")?.dataset.sort === name;
+    head.setAttribute("aria-sort", own ? (state.down ? "descending" : "ascending") : "none");
+  }
+  filter();
+}
+
+// -- the list, of which only what can be seen is in the page
+
+function draw() {
+  const total = state.shown.length, box = page.grid;
+  const from = Math.max(0, Math.floor(box.scrollTop / ROW) - 5);
+  const to = Math.min(total, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + 5);
+  page.space.style.height = `${total * ROW}px`;
+  page.space.replaceChildren(...Array.from({ length: to - from }, (_, n) => row(from + n)));
+  if (from <= state.current && state.current < to) box.setAttribute("aria-activedescendant", `row-${state.current}`);
+  else box.removeAttribute("aria-activedescendant");
+}
+
+function row(place) {
+  const { turns, conversations } = state.data, i = state.shown[place];
+  const cells = [
+    conversations.id[turns.conversation[i]] + (turns.repeat[i] > 1 ? ` · repeat ${turns.repeat[i]}` : ""),
+    turns.turn[i], verdict(turns, i), time(turns.latency[i]), time(turns.ttft[i]), brief(turns.user[i]),
+    brief(turns.error[i] || turns.answer[i] || ""),
+  ];
+  const line = make("div", { className: `row s-${turns.status[i]}`, role: "row", id: `row-${place}`, "aria-rowindex": place + 2,
+    "aria-selected": place === state.current });
+  line.style.transform = `translateY(${place * ROW}px)`;
+  line.append(...cells.map((text) => make("span", { text, role: "gridcell", dir: "auto" })));
+  line.addEventListener("click", () => { state.current = place; draw(); open(i); });
+  return line;
+}
+
+function brief(text) {
+  return text.length > 160 ? text.slice(0, 160) + "…" : text;
+}
+
+function verdict(turns, i) {
+  const [sign, word] = STATUS[turns.status[i]];
+  return turns.status[i] === "p" ? `${sign} ${turns.score[i].toFixed(2)}` : `${sign} ${word}`;
+}
+
+function time(ms) {
+  if (ms === null || ms === undefined) return "–";
+  return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
+}
+
+function move(place) {
+  const box = page.grid, head = page.head.offsetHeight, top = head + ROW * Math.min(Math.max(place, 0), state.shown.length - 1);
+  state.current = (top - head) / ROW;
+  if (top < box.scrollTop + head) box.scrollTop = top - head;
+  if (top + ROW > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW - box.clientHeight;
+  draw();
+}
+
+// -- one conversation
+
+async function open(i) {
+  const { data } = state, place = data.turns.conversation[i];
+  await openConversation(data.conversations.id[place], data.turns.repeat[i], data.turns.turn[i]);
+}
+
+async function openConversation(id, repeat, turn) {
+  const all = await Promise.all(runs.map((_, number) => load(number)));
+  page.title.textContent = visible(repeat > 1 ? `${id}, repeat ${repeat}` : id);
+  page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, id, repeat)));
+  if (!page.conversation.open) page.conversation.showModal();
+  history.replaceState(null, "", `#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
+  const asked = page.dialogues.querySelector(`[data-turn="${Number(turn)}"]`);
+  if (asked && turn > 1) asked.scrollIntoView();
+}
+
+function dialogue(data, number, id, repeat) {
+  const place = data.conversations.id.indexOf(id);
+  const column = make("section", { className: "dialogue", "aria-label": runs[number].element.dataset.name });
+  if (runs.length > 1) column.append(make("h3", { text: runs[number].element.dataset.name }));
+  const own = place < 0 ? [] : turnsOf(data, place, repeat);
+  if (!own.length) {
+    column.append(make("p", { text: "This run does not hold the conversation, or its sample does not.", className: "faint" }));
+    return column;
+  }
+  const system = data.conversations.system[place];
+  if (system) column.append(said("system", system));
+  for (const message of data.conversations.context[place] || []) column.append(said(message.role, message.content || ""));
+  for (const i of own) column.append(turnOf(data, place, i));
+  return column;
+}
+
+function turnsOf(data, place, repeat) {
+  const { turns } = data, own = [];
+  for (let i = 0; i < turns.conversation.length; i++) {
+    if (turns.conversation[i] === place && turns.repeat[i] === repeat) own.push(i);
+  }
+  return own;
+}
+
+function said(who, text) {
+  return make("div", { className: `said ${who}` }, make("span", { text: who, className: "who" }),
+    make("div", { text, className: "words", dir: "auto" }));
+}
+
+function turnOf(data, place, i) {
+  const { turns } = data;
+  const article = make("article", { className: `turn s-${turns.status[i]}`, "data-turn": turns.turn[i] },
+    make("h4", { text: `Turn ${turns.turn[i]}` }), said("user", turns.user[i]));
+  if (turns.answer[i] !== null) article.append(said("assistant", turns.answer[i]));
+  if (turns.cut[i]) article.append(make("p", { text: `${turns.cut[i].toLocaleString("en")} more characters are in the run file.`, className: "faint" }));
+  for (const call of turns.calls[i] || []) article.append(said("call", `${call.function.name}(${call.function.arguments})`));
+  const facts = [["verdict", verdict(turns, i)], ["target", turns.target[i]], ["extracted", turns.extracted[i]],
+    ["why", turns.reason[i]], ["scorer", turns.scorer[i]], ["error", turns.error[i]], ["latency", time(turns.latency[i])],
+    ["first token", time(turns.ttft[i])], ["a token", time(turns.tpot[i])],
+    ["tokens", tokens(turns.prompt_tokens[i], turns.output_tokens[i])],
+    ["attempts", turns.attempts[i] > 1 ? turns.attempts[i] : null]];
+  const list = make("dl");
+  for (const [name, value] of facts) {
+    if (value === null || value === undefined || value === "–") continue;
+    const text = typeof value === "string" ? value : JSON.stringify(value);
+    list.append(make("div", {}, make("dt", { text: name }), make("dd", { text, dir: "auto" })));
+  }
+  article.append(list, curlOf(data, place, i));
+  return article;
+}
+
+function tokens(prompt, output) {
+  return prompt === null && output === null ? null : `${prompt ?? "?"} in, ${output ?? "?"} out`;
+}
+
+// -- the request of a turn, as a shell command
+
+function curlOf(data, place, i) {
+  const code = make("pre", { tabindex: 0, "aria-label": "cURL command" });
+  const copy = make("button", { text: "copy", type: "button" });
+  copy.addEventListener("click", () => copyText(code, copy));
+  const details = make("details", {}, make("summary", { text: "cURL" }), code, copy);
+  details.addEventListener("toggle", () => { if (!code.textContent) code.textContent = curl(data, place, i); });
+  return details;
+}
+
+function curl(data, place, i) {
+  const { endpoint } = data, body = { model: endpoint.model, messages: messagesBefore(data, place, i), stream: data.stream };
+  if (data.stream) body.stream_options = { include_usage: true };
+  Object.assign(body, endpoint.params, data.conversations.params[place] || {});
+  if (data.conversations.tools[place]) body.tools = data.conversations.tools[place];
+  const lines = [`curl ${data.stream ? "-N " : ""}${quoted(endpoint.base_url + "/chat/completions")}`,
+    "-H 'Content-Type: application/json'"];
+  if (endpoint.key_env) lines.push(`-H "Authorization: Bearer $${endpoint.key_env.replace(/\W/g, "")}"`);
+  lines.push(`-d ${quoted(JSON.stringify(body, null, 1))}`);
+  return lines.join(" \\\n  ");
+}
+
+function messagesBefore(data, place, i) {
+  const { turns, conversations } = data, messages = [];
+  if (conversations.system[place] !== null) messages.push({ role: "system", content: conversations.system[place] });
+  messages.push(...(conversations.context[place] || []));
+  for (const j of turnsOf(data, place, turns.repeat[i])) {
+    if (turns.turn[j] >= turns.turn[i]) break;
+    messages.push({ role: "user", content: turns.user[j] });
+    if (data.history === "golden") messages.push({ role: "assistant", content: turns.golden[j] });
+    else messages.push(...(turns.exchange[j] || []), { role: "assistant", content: turns.answer[j] });
+  }
+  messages.push({ role: "user", content: turns.user[i] });
+  return messages;
+}
+
+// In single quotes a shell takes everything as it is but the single quote itself.
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+async function copyText(code, button) {
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "copied";
+  } catch {
+    getSelection().selectAllChildren(code);
+    button.textContent = "selected: copy it";
+  }
+}
+
+// -- what the reader does
+
+async function choose(number) {
+  page.run.disabled = true;
+  state.data = await load(number);
+  state.run = number;
+  page.run.disabled = false;
+  fill(page.tag, "all tags", [...new Set(state.data.conversations.tags.flat())].sort());
+  fill(page.turn, "all turns", [...new Set(state.data.turns.turn)].sort((a, b) => a - b));
+  await filter();
+}
+
+function fill(select, everything, values) {
+  const before = select.value;
+  select.replaceChildren(make("option", { text: everything, value: "" }),
+    ...values.map((value) => make("option", { text: value, value })));
+  select.value = values.map(String).includes(before) ? before : "";
+}
+
+const KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -Infinity, End: Infinity };
+
+page.grid.addEventListener("keydown", (event) => {
+  if (event.target !== page.grid) return; // a heading's button
+  if (event.key in KEYS && state.shown.length) {
+    event.preventDefault();
+    move(state.current + KEYS[event.key]);
+  } else if (event.key === "Enter" && state.shown.length) {
+    event.preventDefault();
+    open(state.shown[state.current]);
+  }
+});
+page.grid.addEventListener("scroll", () => requestAnimationFrame(draw));
+let typing = 0;
+page.search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 150); });
+for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", filter);
+page.run.addEventListener("change", () => choose(Number(page.run.value)));
+page.close.addEventListener("click", () => page.conversation.close());
+page.conversation.addEventListener("close", () => { history.replaceState(null, "", "#"); page.grid.focus(); });
+for (const button of page.grid.querySelectorAll("button[data-sort]")) button.addEventListener("click", () => sortBy(button.dataset.sort));
+
+(async () => {
+  const place = new URLSearchParams(location.hash.slice(1));
+  const number = Number(place.get("run")) || 0;
+  page.run.value = number in runs ? number : 0;
+  await choose(Number(page.run.value));
+  page.browser.removeAttribute("aria-busy");
+  if (place.get("conversation") !== null) {
+    await openConversation(place.get("conversation"), Number(place.get("repeat")) || 1, 1);
+  }
+})();

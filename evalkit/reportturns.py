@@ -1,0 +1,178 @@
+"""The turns of a run as a report holds them: columns of plain values, bounded in number and length."""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from evalkit import store
+from evalkit.schema import JOIN_SCORE
+from evalkit.turnrows import json_value
+
+MOST_TURNS = 50_000
+MOST_CHARACTERS = 48_000_000  # of all texts
+LONGEST_TEXT = 20_000  # characters of one
+_FAILED_SHARE = 4  # of a sample, one part in so many is kept for conversations with a failed turn
+
+_TURNS = f"""
+    SELECT t.conversation, t.repeat, t.turn, t.status, t.answer, t.refusal, t.reasoning, t.tool_calls, t.exchange,
+      t.error_kind, t.error_message, t.attempts, t.ttft_ns, t.latency_ns, t.tpot_ns, t.prompt_tokens, t.output_tokens,
+      s.value, s.scorer, s.reason, s.extracted, c.id, c.row
+    FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE}
+    WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
+_COLUMNS = (
+    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "target", "calls", "exchange", "error",
+    "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score", "scorer", "reason", "extracted",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Transcripts:
+    """Turns of a run.
+
+    Parameters
+    ----------
+    data : dict
+        ``conversations`` and ``turns``, each a dict of columns, with what the requests had in common. A turn's
+        ``status`` is one letter: right, partly right, wrong, error, unscored. Times in ms; missing values are None.
+    turns, total : int
+        Turns held, and turns of the run.
+    """
+
+    data: dict[str, Any]
+    turns: int
+    total: int
+
+
+def transcripts(
+    connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0
+) -> Transcripts:
+    """Read the turns of a run, or a sample of whole conversations where there are too many.
+
+    A sample is drawn at random, seeded; a quarter of it is kept for conversations with a failed turn.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+        A run file open to read.
+    most_turns : int
+    seed : int
+    """
+    info = store.run_info(connection)
+    columns = _Columns()
+    total = int(connection.execute("SELECT count(*) FROM turn").fetchone()[0])
+    for position in _chosen(connection, total, most_turns, seed):
+        columns.add(connection.execute(_TURNS, (position,)).fetchall())
+        if columns.characters > MOST_CHARACTERS:
+            break
+    endpoint = info["endpoint"]
+    data = {
+        "endpoint": {name: endpoint.get(name) for name in ("base_url", "model", "key_env", "params")},
+        "history": info["settings"].get("history", "own"),
+        "stream": info["settings"].get("stream", True),
+        "conversations": columns.conversations,
+        "turns": columns.turns,
+    }
+    return Transcripts(data, len(columns.turns["turn"]), total)
+
+
+def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: int) -> Iterator[int]:
+    """Positions of the conversations to show, in their order."""
+    counts = connection.execute(
+        "SELECT conversation, count(*), max(error_kind NOT NULL) FROM turn GROUP BY conversation ORDER BY conversation"
+    )
+    if total <= most_turns:
+        yield from (position for position, _, _ in counts.fetchall())
+        return
+    positions, sizes, failed = array("q"), array("q"), array("b")
+    for position, size, has_failed in counts:
+        positions.append(position)
+        sizes.append(size)
+        failed.append(has_failed)
+    order = np.random.default_rng(seed).permutation(len(positions))
+    ill = order[np.frombuffer(failed, dtype=np.int8)[order] == 1]
+    size_of = np.frombuffer(sizes, dtype=np.int64)
+    first = ill[np.cumsum(size_of[ill]) <= most_turns // _FAILED_SHARE]
+    others = order[~np.isin(order, first)]
+    rest = others[np.cumsum(size_of[others]) <= most_turns - int(size_of[first].sum())]
+    for place in np.sort(np.concatenate([first, rest])).tolist():
+        yield positions[place]
+
+
+class _Columns:
+    """Collects turns."""
+
+    def __init__(self) -> None:
+        self.turns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        self.conversations: dict[str, list[Any]] = {
+            name: [] for name in ("id", "tags", "system", "context", "tools", "params")
+        }
+        self.characters = 0
+
+    def add(self, rows: list[tuple[Any, ...]]) -> None:
+        """Add the turns of one conversation."""
+        if not rows:
+            return
+        asked = orjson.loads(rows[0][-1])
+        conversations = self.conversations
+        place = len(conversations["id"])
+        conversations["id"].append(rows[0][-2])
+        conversations["tags"].append(asked.get("tags", []))
+        for name in ("system", "context", "tools", "params"):
+            conversations[name].append(asked.get(name))
+        self.characters += len(rows[0][-1])
+        for row in rows:
+            values = _turn(place, row, asked["turns"][row[2] - 1])
+            self.characters += len(values["answer"] or "")
+            for name, column in self.turns.items():
+                column.append(values[name])
+
+
+def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
+    (
+        _, repeat, turn, status, answer, refusal, reasoning, calls, exchange, kind, message, attempts, ttft, latency, tpot,
+        prompt, output, value, scorer, reason, extracted, _, _,
+    ) = row  # fmt: skip
+    text = answer or refusal or (None if status == "error" else reasoning or "")
+    return {
+        "conversation": place,
+        "repeat": repeat,
+        "turn": turn,
+        "status": _letter(status, value),
+        "user": asked["user"],
+        "answer": None if text is None else text[:LONGEST_TEXT],
+        "cut": max(len(text or "") - LONGEST_TEXT, 0),
+        "golden": asked.get("assistant"),
+        "target": asked.get("target"),
+        "calls": json_value(calls),
+        "exchange": json_value(exchange),
+        "error": None if kind is None else f"{kind}: {message}",
+        "attempts": attempts,
+        "ttft": _ms(ttft),
+        "latency": _ms(latency),
+        "tpot": _ms(tpot),
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "score": value,
+        "scorer": scorer,
+        "reason": reason,
+        "extracted": json_value(extracted),
+    }
+
+
+def _letter(status: str, value: float | None) -> str:
+    if status == "error":
+        return "e"
+    if value is None:
+        return "u"
+    return "r" if value >= 1 else "w" if value <= 0 else "p"
+
+
+def _ms(nanoseconds: float | None) -> float | None:
+    return None if nanoseconds is None else round(nanoseconds / 1e6, 1)

@@ -1,0 +1,101 @@
+"""Numbers and findings in words: the same in a terminal, a report and a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MISSING = "–"
+STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """With as many digits as it bears; a dash when it is missing."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds, minutes or hours; a dash when they are missing."""
+    if seconds is None:
+        return MISSING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def rate(accuracy: Mapping[str, Any]) -> str:
+    """An accuracy of ``--json`` with its denominator and interval."""
+    if accuracy["value"] is None:
+        return MISSING
+    shown = f"{accuracy['value']:.1%} of {accuracy['n']}"
+    return shown if accuracy["low"] is None else f"{shown} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+
+
+def accuracy_all(result: Mapping[str, Any]) -> str:
+    """Both denominators of a run's accuracy."""
+    answered, every = result["accuracy"], result["accuracy_all"]
+    note = f", {answered['unscored']} answered turns have no score" if answered["unscored"] else ""
+    return f"accuracy over answered turns {rate(answered)}; over all turns {rate(every)}{note}"
+
+
+def verdict(result: Mapping[str, Any], model: str) -> str:
+    """What came of a run, in two sentences.
+
+    Parameters
+    ----------
+    result : mapping
+        The object of ``--json``.
+    model : str
+    """
+    turns, answered, accuracy = result["turns"], result["answered"], result["accuracy"]
+    if not turns:
+        return f"{model} has no finished turn yet."
+    how_many = f"all {turns:,}" if answered == turns else f"{answered:,} of {turns:,}"
+    told = f"{model} answered {how_many} turns" if answered else f"{model} answered none of {turns:,} turns"
+    if accuracy["value"] is not None:
+        told += f", and {accuracy['value']:.1%} of {accuracy['n']:,} scored ones were right"
+        if accuracy["low"] is not None:
+            told += f" (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%})"
+    elif answered:
+        told += "; none of the answers is scored"
+    latency, ttft = result["latency_ms"]["p50"], result["ttft_ms"]["p50"]
+    if latency is None:
+        return f"{told}."
+    first = "" if ttft is None else f", its first token after {number(ttft, ' ms')}"
+    return f"{told}. Half of the answers took {number(latency, ' ms')} or less{first}."
+
+
+def trust(told: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
+    """How far the times of a run can be trusted, and whether that is a warning.
+
+    Parameters
+    ----------
+    told : mapping
+        ``trust`` of ``--json``.
+    slots : int or str
+        The run's concurrency.
+    """
+    notes = "".join(f"; {note}" for note in _what_stands_out(told, slots))
+    if told["client_bound"] is None:
+        return f"trust: not measured: the run is too short, or has not ended{notes}", False
+    lag = number(told["loop_lag_p99_ms"], " ms")
+    if told["client_bound"]:
+        return (
+            f"trust: CLIENT-BOUND, event-loop lag p99 {lag} is much beside these times: they are partly the client's"
+            f"{notes}",
+            True,
+        )
+    return f"trust: good, event-loop lag p99 {lag}{notes}", False
+
+
+def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]:
+    reads, several = told["reads"], told["reads_with_several_events"]
+    if reads and several is not None and several > STANDS_OUT * reads:
+        yield f"{several / reads:.0%} of reads held several events: gaps between tokens are coarser than they were sent"
+    opened, attempts = told["attempts_on_new_connections"], told["attempts"]
+    # every slot has to open one
+    if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
+        yield f"{opened} of {attempts} requests needed a new connection"
