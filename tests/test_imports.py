@@ -28,10 +28,10 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "times", "columns", "sessions"},
+        {"measures", "verdicts", "times", "columns", "sessions", "costs"},
         {"steps"},
         {"writer"},
-        {"exports", "turnrows"},
+        {"exports", "turnrows", "transcripts"},
         {"schedule"},
         {"source"},
         {"spool"},
