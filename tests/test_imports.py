@@ -36,7 +36,7 @@ LAYERS = [
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}],
+    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
