@@ -42,7 +42,7 @@ LAYERS = [
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_gates", "cli_load", "console", "console_load", "flags"}],
     [{"__init__"}],
 ]
 
