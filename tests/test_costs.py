@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from runfiles import S, T, talk, write
 
 import evalkit as ek
-from evalkit.console import money
+from evalkit import tables
+from evalkit.console import _cost, money
+from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
 from evalkit.measures import measure
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Script, serve
 from evalkit.store import Done, RunFile
-from evalkit.tables import summary_json
 
 PRICE = (2.0, 8.0)  # for a million tokens
 REFUSED = ("auth", "not_found", "bad_request", "rate_limited", "server", "connection")
@@ -133,7 +134,7 @@ def test_the_costs_of_the_turns_add_up_to_that_of_the_run(tmp_path_factory, turn
 def test_without_a_price_there_is_no_cost(tmp_path):
     path = priced(write(tmp_path / "r.evalkit", [S([T("a", 1, tokens=10)])]), None)
     assert measure(path).cost is None
-    assert summary_json(path)["cost"] is None
+    assert tables.summary_json(path)["cost"] is None
     assert Run(path).summary_json()["cost"] is None
     assert Run(path).costs()["cost"].isna().all()
 
@@ -182,3 +183,17 @@ def test_a_run_keeps_the_price_that_holds_when_it_is_made(sums, tmp_path, monkey
 )  # fmt: skip
 def test_money_is_never_shown_with_an_exponent(value, text):
     assert money(value) == text
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        ((0.0123, 0, 72, 20, "run"), "cost: 0.0123, 0.000171 a turn, 0.000615 a right answer"),
+        ((0.5, 3, 5, 0, "run"), "cost: at least 0.500, 0.100 a turn; 3 requests told no tokens"),
+        ((None, 5, 5, 2, "run"), "cost: –; 5 requests told no tokens"),
+        ((0.0, 0, 0, 0, "file"), "cost: 0, – a turn; by the price file as it is now: the run keeps no price"),
+    ],
+)
+def test_the_line_of_the_cost_says_when_it_is_not_all_and_by_which_price_it_is(cost, text):
+    total, untold, turns, right, source = cost
+    assert _cost(tables._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text
