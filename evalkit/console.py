@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.run import Run, Watcher
+from evalkit.transcripts import plain
 from evalkit.writer import Progress as Counts
 
 PIPE_WIDTH = 120
@@ -24,9 +26,7 @@ STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 
 def printable(text: str) -> Text:
     """Text from a stranger: no markup, and no control characters that could drive the terminal."""
-    return Text(
-        "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
-    )
+    return Text(plain(text))
 
 
 def say(text: str) -> None:
@@ -105,11 +105,17 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
     console.print(f"{result['turns']} turns in {_duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
+    if result["cost"] is not None:
+        console.print(_cost(result["cost"]))
     if cut := run.cut_off():
         console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
     if run.planned is not None and result["turns"] < run.planned:
         console.print(f"{run.planned - result['turns']} of {run.planned} turns are still to be asked", style="yellow")
     console.print(Text(f"run file: {run.path}"), soft_wrap=True)
+    for gate in result.get("gates", ()):
+        verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
+        told = printable(f"{gate['gate']}: {gate['words']}")
+        console.print(Text(f"gate {verdict}: ", style=style) + told, soft_wrap=True)
 
 
 def _what_was_asked(info: Mapping[str, Any]) -> Text:
@@ -147,6 +153,16 @@ def _accuracy_all(result: Mapping[str, Any]) -> str:
     return f"accuracy over answered turns {_rate(answered)}; over all turns {_rate(every)}{note}"
 
 
+def _cost(cost: Mapping[str, Any]) -> str:
+    least = "" if cost["complete"] else "at least "
+    untold = "" if cost["complete"] else f"; {cost['untold']} requests told no tokens"
+    now = "; by the price file as it is now: the run keeps no price" if cost["price_from"] == "file" else ""
+    if cost["total"] is None:
+        return f"cost: {MISSING}{untold}{now}"
+    right = "" if cost["per_right"] is None else f", {money(cost['per_right'])} a right answer"
+    return f"cost: {least}{money(cost['total'])}, {money(cost['per_turn'])} a turn{right}{untold}{now}"
+
+
 def _trust(trust: Mapping[str, Any], slots: int | str) -> Text:
     notes = "".join(f"; {note}" for note in _what_stands_out(trust, slots))
     if trust["client_bound"] is None:
@@ -176,6 +192,15 @@ def number(value: float | None, unit: str = "") -> str:
     if value is None:
         return MISSING
     return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
+
+
+def money(value: float | None) -> str:
+    """To the hundredth, and smaller amounts to three digits; never with an exponent. A dash when it is missing."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
 
 
 def _duration(seconds: float | None) -> str:
