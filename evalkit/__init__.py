@@ -29,6 +29,7 @@ _HOMES = {
     "MissingExtra": "errors",
     "RunFileError": "errors",
     "SettingsError": "errors",
+    "check": "gates",
     "Run": "run",
     "converse": "run",
     "evaluate": "run",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         RunFileError,
         SettingsError,
     )
+    from evalkit.gates import check
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
 
@@ -70,6 +72,7 @@ __all__ = [
     "Sweep",
     "ToolCall",
     "Turn",
+    "check",
     "connect",
     "converse",
     "evaluate",

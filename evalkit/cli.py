@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_load, flags
+from evalkit import __version__, cli_gates, cli_load, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -158,8 +158,9 @@ def _add_run(commands: Any) -> None:
     budget.add_argument("--max-cost", type=float, metavar="C", help="once the model's prices make it C")
     budget.add_argument(
         "--prices", type=Path, metavar="FILE",
-        help="price file for --max-cost (default: $EVALKIT_PRICES or ~/.config/evalkit/prices.toml)",
+        help="price file (default: $EVALKIT_PRICES or ~/.config/evalkit/prices.toml, where it is there)",
     )  # fmt: skip
+    flags.add_gates(parser)
     flags.add_json(parser)
 
 
@@ -176,14 +177,17 @@ def _add_resume(commands: Any) -> None:
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_gates(parser)
     flags.add_json(parser)
 
 
 def _add_show(commands: Any) -> None:
     parser = flags.command(
-        commands, "show", show, "Show a run, finished or under way.", "evalkit show runs/demo.evalkit"
-    )
+        commands, "show", show, "Show a run, finished or under way; hold it against gates.",
+        "evalkit show runs/demo.evalkit --fail-under 'accuracy>=0.8' 'errors<=1%'",
+    )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_gates(parser)
     flags.add_json(parser)
 
 
@@ -264,9 +268,10 @@ def run(parsed: argparse.Namespace) -> int:
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
     # what is wrong here is said before a model is started for it
     Settings(**settings)
+    cli_gates.check(parsed, parsed.data, parsed.out)
     next(iter(datasets.read(parsed.data, limit=1, columns=settings["columns"])), None)
     with flags.endpoint(parsed) as endpoint:
-        if parsed.max_cost is not None:
+        if parsed.max_cost is not None or parsed.prices is not None:
             from evalkit.prices import price_of
 
             settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
@@ -279,21 +284,23 @@ def resume(parsed: argparse.Namespace) -> int:
     from evalkit.run import resume as resume_run
     from evalkit.run import stored_endpoint
 
+    cli_gates.check(parsed, parsed.file)
     with (
         stored_endpoint(parsed.file) as endpoint,
-        _telling_how_to_resume(parsed.file, as_json=parsed.json),
+        _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
     ):
         finished = resume_run(parsed.file, endpoint=endpoint, watch=watch)
-    return _result(finished, as_json=parsed.json)
+    return _result(finished, parsed)
 
 
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
     from evalkit.run import Run
 
-    _print_result(Run(parsed.file), as_json=parsed.json)
-    return 0
+    cli_gates.check(parsed, parsed.file)
+    result = _print_result(Run(parsed.file), parsed)
+    return cli_gates.exit_code(parsed, {**result, "errors": {}})
 
 
 def export(parsed: argparse.Namespace) -> int:
@@ -310,13 +317,13 @@ def _evaluate(parsed: argparse.Namespace, data: Path, endpoint: Endpoint, *, out
     from evalkit.run import default_path, evaluate
 
     path = out or default_path(data, endpoint)
-    with _telling_how_to_resume(path, as_json=parsed.json), watching() as watch:
+    with _telling_how_to_resume(path, parsed), watching() as watch:
         finished = evaluate(data, endpoint, out=path, watch=watch, **settings)
-    return _result(finished, as_json=parsed.json)
+    return _result(finished, parsed)
 
 
 @contextmanager
-def _telling_how_to_resume(path: Path, *, as_json: bool) -> Iterator[None]:
+def _telling_how_to_resume(path: Path, parsed: argparse.Namespace) -> Iterator[None]:
     from evalkit.run import Run
 
     try:
@@ -326,27 +333,33 @@ def _telling_how_to_resume(path: Path, *, as_json: bool) -> Iterator[None]:
             _say(f"stopped. What was answered is in {path}; go on with: evalkit resume {path}")
         raise
     except EndpointError as error:
-        if as_json:
-            _print_result(Run(path), as_json=True)
+        if parsed.json:
+            _print_result(Run(path), parsed)
+        else:
+            cli_gates.write_junit(parsed, Run(path))
         raise EndpointError(f"{error}\nWhen that is mended, go on with: evalkit resume {path}") from None
 
 
-def _result(finished: Run, *, as_json: bool) -> int:
-    result = _print_result(finished, as_json=as_json)
+def _result(finished: Run, parsed: argparse.Namespace) -> int:
+    result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
         flag = outcome.removesuffix("_s").replace("_", "-")
         _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
-    return 1 if result["errors"] else 0
+    return cli_gates.exit_code(parsed, result)
 
 
-def _print_result(finished: Run, *, as_json: bool) -> dict[str, Any]:
+def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     from evalkit.console import output, summary
+    from evalkit.tables import summary_json
 
-    result = finished.summary_json()
-    if as_json:
+    measures = finished.measures()
+    gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
+    result = {**summary_json(measures), "gates": gates}
+    if parsed.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
         summary(output(), finished, result)
+    cli_gates.write_junit(parsed, finished, measures)
     return result
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from evalkit import words
 from evalkit.run import Run, Watcher
+from evalkit.transcripts import plain
 from evalkit.words import number
 from evalkit.writer import Progress as Counts
 
@@ -24,9 +25,7 @@ PIPE_WIDTH = 120
 
 def printable(text: str) -> Text:
     """Text from a stranger: no markup, and no control characters that could drive the terminal."""
-    return Text(
-        "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
-    )
+    return Text(plain(text))
 
 
 def say(text: str) -> None:
@@ -105,12 +104,19 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
-    console.print(f"{result['turns']} turns in {words.duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
+    wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
+    console.print(f"{result['turns']} turns in {wall}: {pace} turns/s")
+    if result["cost"] is not None:
+        console.print(words.cost(result["cost"]))
     if cut := run.cut_off():
         console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
     if run.planned is not None and result["turns"] < run.planned:
         console.print(f"{run.planned - result['turns']} of {run.planned} turns are still to be asked", style="yellow")
     console.print(Text(f"run file: {run.path}"), soft_wrap=True)
+    for gate in result.get("gates", ()):
+        verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
+        told = printable(f"{gate['gate']}: {gate['words']}")
+        console.print(Text(f"gate {verdict}: ", style=style) + told, soft_wrap=True)
 
 
 def _what_was_asked(info: Mapping[str, Any]) -> Text:

@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.calibration import Calibration
-from evalkit.console import MISSING, number, printable
+from evalkit.console import printable
 from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.sweep import Sweep
+from evalkit.words import MISSING, number
 
 _BARS = "▁▂▃▄▅▆▇█"
 

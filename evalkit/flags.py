@@ -13,11 +13,12 @@ from evalkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
+    from evalkit.gates import Gate
 
 EXIT_CODES = """\
 exit codes:
   0  done
-  1  done, but some turns failed
+  1  done, but some turns failed or a gate was missed (--fail-under)
   2  wrong usage or bad input
   3  the endpoint cannot be used
   70 a fault in evalkit itself
@@ -74,6 +75,26 @@ def add_run_file(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Whether a program reads the result."""
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def add_gates(parser: argparse.ArgumentParser) -> None:
+    """What a run is held against, and where a build server reads of it."""
+    group = parser.add_argument_group("for a build server")
+    group.add_argument(
+        "--fail-under", nargs="+", action="extend", type=_gate, default=[], metavar="GATE",
+        help="exit code 1 unless each is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' 'errors<=1%%'; "
+        "a gate on errors says how many turns may fail",
+    )  # fmt: skip
+    group.add_argument("--junit", type=Path, metavar="OUT.xml", help="write a JUnit file: a test case for every turn")
+
+
+def _gate(text: str) -> Gate:
+    from evalkit.gates import parse
+
+    try:
+        return parse(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 @contextmanager

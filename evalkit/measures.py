@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import sessions, store, times, verdicts
+from evalkit import costs, sessions, store, times, verdicts
+from evalkit.costs import Cost, Price
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
@@ -73,6 +74,8 @@ class RunMeasures:
         Sum over sessions of end − start; a session without an end counts up to its last turn. None: nothing ended.
     turns_per_s : float or None
         Finished turns / ``wall_s``.
+    cost : Cost or None
+        None: no price is known.
     """
 
     name: str
@@ -84,9 +87,10 @@ class RunMeasures:
     trust: Trust
     wall_s: float | None
     turns_per_s: float | None
+    cost: Cost | None
 
 
-def measure(source: Source) -> RunMeasures:
+def measure(source: Source, price: Price | None = None) -> RunMeasures:
     """Measure a run, read once for several summaries and charts.
 
     Accuracy is the mean score: with scores of 0 and 1 the share of right answers. Its interval takes the turns of one
@@ -95,6 +99,8 @@ def measure(source: Source) -> RunMeasures:
     Parameters
     ----------
     source : path-like or sqlite3.Connection
+    price : Price, optional
+        For the cost of a run that keeps none.
 
     Raises
     ------
@@ -113,6 +119,9 @@ def measure(source: Source) -> RunMeasures:
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
         wall_s = sessions.wall_s(connection)
         trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
+        price = costs.kept_price(info) or price
+        right = everything.accuracy.mean.n - everything.accuracy.wrong
+        cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -123,6 +132,7 @@ def measure(source: Source) -> RunMeasures:
         trust=trust,
         wall_s=wall_s,
         turns_per_s=everything.turns / wall_s if wall_s else None,
+        cost=cost,
     )
 
 

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -48,26 +48,60 @@ def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
         No such file, no TOML, no such model, or no numbers from 0 up.
     """
     path = Path(path) if path is not None else default_path()
+    table, how = _table(path, model), _EXAMPLE.format(model=model)
+    if table is None:
+        raise SettingsError(f"there is no price file {path}, and a cost needs the model's prices: {how}")
+    if model not in table:
+        known = ", ".join(table) or "none"
+        raise SettingsError(f"the price file {path} has no model {model!r} (it has: {known}): {how}")
+    return _prices(path, model, table)
+
+
+def price_if_known(model: str) -> tuple[float, float] | None:
+    """``price_of`` by ``default_path()``; None: there is no such file, or the model is not in it.
+
+    Raises
+    ------
+    SettingsError
+        There is a file, but it is no TOML, or has no numbers from 0 up for the model.
+    """
+    path = default_path()
+    table = _table(path, model)
+    return _prices(path, model, table) if table is not None and model in table else None
+
+
+def _table(path: Path, model: str) -> dict[str, Any] | None:
+    """What the price file says; None: there is none."""
     how = _EXAMPLE.format(model=model)
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(
-            f"there is no price file {path}, and a cost limit needs the model's prices: {how}"
-        ) from None
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the price file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"the price file {path} is no TOML ({error}): {how}") from None
-    if model not in table:
-        known = ", ".join(table) or "none"
-        raise SettingsError(f"the price file {path} has no model {model!r} (it has: {known}): {how}")
+    if model not in table and _without_quotes(table, model):
+        raise SettingsError(
+            f"the price file {path} has {model!r} without quotes, and a dot then makes a table in a table: {how}"
+        )
+    return table
+
+
+def _without_quotes(table: Any, model: str) -> bool:
+    """Whether ``[gpt-4.1]`` was written where ``["gpt-4.1"]`` is meant."""
+    for part in model.split("."):
+        table = table.get(part) if isinstance(table, dict) else None
+    return isinstance(table, dict)
+
+
+def _prices(path: Path, model: str, table: dict[str, Any]) -> tuple[float, float]:
     prices = table[model] if isinstance(table[model], dict) else {}
     return _price(path, model, prices, "prompt"), _price(path, model, prices, "output")
 
 
 def _price(path: Path, model: str, prices: dict[str, Any], name: str) -> float:
     price = prices.get(name)
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= sys.float_info.max:
         raise SettingsError(f"the price file {path} has no number from 0 up for {model!r}, {name}")
     return float(price)

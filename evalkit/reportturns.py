@@ -27,8 +27,9 @@ _TURNS = f"""
     FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE}
     WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _COLUMNS = (
-    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "target", "calls", "exchange", "error",
-    "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score", "scorer", "reason", "extracted",
+    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "target", "calls", "exchange",
+    "error", "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score",
+    "scorer", "reason", "extracted",
 )  # fmt: skip
 
 
@@ -50,9 +51,7 @@ class Transcripts:
     total: int
 
 
-def transcripts(
-    connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0
-) -> Transcripts:
+def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0) -> Transcripts:
     """Read the turns of a run, or a sample of whole conversations where there are too many.
 
     A sample is drawn at random, seeded; a quarter of it is kept for conversations with a failed turn.
@@ -136,8 +135,8 @@ class _Columns:
 
 def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
     (
-        _, repeat, turn, status, answer, refusal, reasoning, calls, exchange, kind, message, attempts, ttft, latency, tpot,
-        prompt, output, value, scorer, reason, extracted, _, _,
+        _, repeat, turn, status, answer, refusal, reasoning, calls, exchange, kind, message, attempts, ttft, latency,
+        tpot, prompt, output, value, scorer, reason, extracted, _, _,
     ) = row  # fmt: skip
     text = answer or refusal or (None if status == "error" else reasoning or "")
     return {

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit import __version__, source, spool, store, wire
+from evalkit import __version__, prices, source, spool, store, wire
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, in_threads
@@ -34,6 +34,8 @@ from evalkit.writer import Progress
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from evalkit.measures import RunMeasures
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
@@ -84,7 +86,20 @@ class Run:
         """The object that ``--json`` prints; missing values are None."""
         from evalkit import tables
 
-        return tables.summary_json(self.path)
+        return tables.summary_json(self.measures())
+
+    def measures(self) -> RunMeasures:
+        """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now."""
+        from evalkit import costs, measures
+
+        return measures.measure(self.path, costs.price(self.info))
+
+    def costs(self) -> pd.DataFrame:
+        """What each finished turn has cost (``conversation, repeat, turn, cost``); NaN where it cannot be told."""
+        from evalkit import costs, measures
+
+        with measures.opened(self.path) as connection:
+            return costs.by_turn(connection, costs.price(self.info))
 
     @property
     def planned(self) -> int | None:
@@ -160,7 +175,8 @@ def evaluate(
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``.
+        ``max_time_s``, ``max_cost``, ``price``. Without a ``price`` it is that of the user's price file, if that is
+        there and has the model.
 
     Returns
     -------
@@ -173,6 +189,8 @@ def evaluate(
     EndpointError
         No turn was answered and all first ones failed the same way.
     """
+    if settings.get("price") is None:
+        settings["price"] = prices.price_if_known(endpoint.model)
     asked = _settings(settings)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)

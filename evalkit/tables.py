@@ -12,6 +12,7 @@ import orjson
 
 from evalkit import exports, turnrows
 from evalkit.clusters import Floats
+from evalkit.costs import Cost
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.measures import Measures, RunMeasures, Source, measure, opened
 from evalkit.schema import JOIN_SCORE
@@ -121,6 +122,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in
         closed loop. ``tokens`` are sums of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``.
+        ``cost`` is None when no price is known; ``complete`` is false when its total is a lower bound, and
+        ``price_from`` is ``run`` or ``file``: see ``costs.Price``.
 
     Raises
     ------
@@ -136,6 +139,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "trust": asdict(run.trust),
         "wall_s": run.wall_s,
         "turns_per_s": run.turns_per_s,
+        "cost": None if run.cost is None else _cost_json(run.cost),
     }
 
 
@@ -247,6 +251,19 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "latency_ms": values(row.latency_ms),
         "tpot_ms": values(row.tpot_ms),
         "schedule_latency_ms": values(row.schedule_latency_ms),
+    }
+
+
+def _cost_json(cost: Cost) -> dict[str, Any]:
+    return {
+        "total": cost.total,
+        "complete": cost.complete,
+        "untold": cost.untold,
+        "per_turn": cost.per_turn,
+        "per_right": cost.per_right,
+        "prompt_price": cost.price.prompt,
+        "output_price": cost.price.output,
+        "price_from": cost.price.source,
     }
 
 

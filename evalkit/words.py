@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,8 +65,8 @@ def verdict(result: Mapping[str, Any], model: str) -> str:
     latency, ttft = result["latency_ms"]["p50"], result["ttft_ms"]["p50"]
     if latency is None:
         return f"{told}."
-    first = "" if ttft is None else f", its first token after {number(ttft, ' ms')}"
-    return f"{told}. Half of the answers took {number(latency, ' ms')} or less{first}."
+    first = "" if ttft is None else f", median time to first token {number(ttft, ' ms')}"
+    return f"{told}. Median latency {number(latency, ' ms')}{first}."
 
 
 def trust(told: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
@@ -99,3 +100,23 @@ def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]
     # every slot has to open one
     if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
         yield f"{opened} of {attempts} requests needed a new connection"
+
+
+def cost(told: Mapping[str, Any]) -> str:
+    """What a run cost, by ``cost`` of ``--json``."""
+    least = "" if told["complete"] else "at least "
+    untold = "" if told["complete"] else f"; {told['untold']} requests told no tokens"
+    now = "; by the price file as it is now: the run keeps no price" if told["price_from"] == "file" else ""
+    if told["total"] is None:
+        return f"cost: {MISSING}{untold}{now}"
+    right = "" if told["per_right"] is None else f", {money(told['per_right'])} a right answer"
+    return f"cost: {least}{money(told['total'])}, {money(told['per_turn'])} a turn{right}{untold}{now}"
+
+
+def money(value: float | None) -> str:
+    """To the hundredth, and smaller amounts to three digits; never with an exponent. A dash when it is missing."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"

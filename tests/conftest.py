@@ -12,9 +12,11 @@ ENDPOINT_VARIABLES = (
 
 @pytest.fixture(autouse=True, scope="session")
 def _only_the_tests_own_endpoints():
-    """A developer's own variables must not send a test to a service that costs money."""
-    kept = {name: os.environ.pop(name) for name in ENDPOINT_VARIABLES if name in os.environ}
+    """A developer's own variables must not send a test to a service that costs money, nor their prices bend one."""
+    kept = {name: os.environ.pop(name) for name in (*ENDPOINT_VARIABLES, "EVALKIT_PRICES") if name in os.environ}
+    os.environ["EVALKIT_PRICES"] = os.devnull
     yield
+    del os.environ["EVALKIT_PRICES"]
     os.environ.update(kept)
 
 

@@ -65,7 +65,8 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
     result = json.loads(done.stdout)
     assert list(result) == [
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
-        "schedule_latency_ms", "by_turn", "tokens", "trust", "wall_s", "turns_per_s",
+        "schedule_latency_ms", "by_turn", "tokens", "trust", "wall_s", "turns_per_s", "cost",
+        "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
     assert result["accuracy"]["value"] == 1.0
@@ -325,7 +326,7 @@ def test_a_cost_limit_needs_prices_and_keeps_to_them(server, sums, tmp_path):
     ask = ("run", sums(30, 1), *flags(server), "--out", out, "--concurrency", 1, "--max-cost", 0.005)
     wrong = evalkit(*ask, "--prices", prices)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith(f"error: there is no price file {prices}, and a cost limit needs the model's prices")
+    assert wrong.stderr.startswith(f"error: there is no price file {prices}, and a cost needs the model's prices")
     assert not out.exists()
     prices.write_text("[scripted]\nprompt = 100\noutput = 100\n", encoding="utf-8")
     done = evalkit(*ask, "--prices", prices)

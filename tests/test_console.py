@@ -12,25 +12,11 @@ from rich.console import Console
 from runfiles import S, T, write
 from test_store import create
 
-from evalkit.console import MISSING, _duration, number, printable, summary
+from evalkit.console import printable, summary
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Law, Script, serve
 from evalkit.tables import summary_json
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, MISSING), (0.04, "0.0 s"), (9.94, "9.9 s"), (12.3, "12 s"), (61, "1 min 01 s"), (3725, "1 h 02 min")],
-)
-def test_durations_as_people_say_them(seconds, text):
-    assert _duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, MISSING), (0, "0"), (0.6321, "0.632"), (41.68, "41.7"), (1234.5, "1,234")]
-)
-def test_numbers_with_as_many_digits_as_they_bear(value, text):
-    assert number(value) == text
+from evalkit.words import MISSING
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PACKAGE = Path(evalkit.__file__).parent
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
-    [{"errors"}, {"conversation"}, {"heap"}],
+    [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
     [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
@@ -28,21 +28,21 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "times", "columns", "sessions"},
+        {"measures", "verdicts", "times", "columns", "sessions", "costs"},
         {"steps"},
         {"writer"},
-        {"exports", "turnrows"},
+        {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}],
+    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_gates", "cli_load", "console", "console_load", "flags"}],
     [{"__init__"}],
 ]
 

@@ -1,0 +1,51 @@
+"""What ``--fail-under`` and ``--junit`` make of a run: its gates, a file for build servers, the exit code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.gates import Gate, GateResult
+    from evalkit.measures import RunMeasures
+    from evalkit.run import Run
+
+
+def check(parsed: argparse.Namespace, *taken: Path | None) -> None:
+    """See, before anything is asked, that the JUnit file can be written, and not over one of these files."""
+    if parsed.junit is not None:
+        from evalkit import junit
+
+        junit.check_path(parsed.junit, [path for path in taken if path is not None])
+
+
+def results(parsed: argparse.Namespace, measures: RunMeasures) -> list[GateResult]:
+    """Hold a run against the gates; a command without such flags has none."""
+    gates = _given(parsed)
+    if not gates:
+        return []
+    from evalkit.gates import evaluate
+
+    return evaluate(gates, measures)
+
+
+def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | None = None) -> None:
+    """Write the JUnit file, if one is wanted."""
+    if (out := getattr(parsed, "junit", None)) is not None:
+        from evalkit import junit
+
+        measures = measures or run.measures()
+        junit.write(run.path, out, measures, results(parsed, measures))
+
+
+def exit_code(parsed: argparse.Namespace, result: Mapping[str, Any]) -> int:
+    """1: a gate is missed, or turns failed and no gate says how many may."""
+    if any(not gate["met"] for gate in result["gates"]):
+        return 1
+    return 1 if result["errors"] and not any(gate.limits_errors for gate in _given(parsed)) else 0
+
+
+def _given(parsed: argparse.Namespace) -> Sequence[Gate]:
+    return getattr(parsed, "fail_under", ())
