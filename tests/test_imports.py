@@ -36,13 +36,14 @@ LAYERS = [
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}],
+    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"definitions"}],
+    [{"report", "reportparts", "markdown"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_gates", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_gates", "cli_load", "cli_report", "console", "console_load", "flags"}],
     [{"__init__"}],
 ]
 
