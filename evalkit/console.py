@@ -74,7 +74,7 @@ class _Counts(ProgressColumn):
         if counts.stopping:
             parts.append("stopping: waiting for answers in flight")
         elif counts.left_s is not None:
-            parts.append(f"{_duration(counts.left_s)} left")
+            parts.append(f"{duration(counts.left_s)} left")
         return Text(" · ".join(parts))
 
 
@@ -101,14 +101,19 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     console.print(_accuracy_all(result))
+    if result["until"] is not None:
+        console.print(_until(result["until"]), soft_wrap=True)
     console.print(_trust(result["trust"], run.info["settings"]["concurrency"]))
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
-    console.print(f"{result['turns']} turns in {_duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
+    console.print(f"{result['turns']} turns in {duration(result['wall_s'])}: {number(result['turns_per_s'])} turns/s")
     if cut := run.cut_off():
         console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
-    if run.planned is not None and result["turns"] < run.planned:
-        console.print(f"{run.planned - result['turns']} of {run.planned} turns are still to be asked", style="yellow")
+    if run.planned is not None and (missing := run.planned - result["turns"]) > 0:
+        if result["until"] is not None and result["until"]["reached"]:
+            console.print(f"{missing} of {run.planned} turns need not be asked")
+        else:
+            console.print(f"{missing} of {run.planned} turns are still to be asked", style="yellow")
     console.print(Text(f"run file: {run.path}"), soft_wrap=True)
 
 
@@ -147,6 +152,19 @@ def _accuracy_all(result: Mapping[str, Any]) -> str:
     return f"accuracy over answered turns {_rate(answered)}; over all turns {_rate(every)}{note}"
 
 
+def _until(until: Mapping[str, Any]) -> Text:
+    """How well the accuracy is known, of a run that was to end when it is known well enough."""
+    value, low, high, goal = until["value"], until["low"], until["high"], f"--until ci={until['ci']:g}"
+    if value is None:
+        return Text(f"{goal} is not reached: no conversation has ended with a scored turn", style="yellow")
+    after = f"after {until['conversations']} conversations: accuracy {value:.1%}"
+    if low is None or high is None:
+        why = "its limits have crossed: the conversations do not come in random order, shuffle the dataset"
+        return Text(f"{goal} is not reached {after}, {why}", style="yellow")
+    known = f"{after}, within ± {100 * max(value - low, high - value):.2g} points at any time (95 %, anytime-valid)"
+    return Text(f"stopped {known}") if until["reached"] else Text(f"{goal} is not reached {known}", style="yellow")
+
+
 def _trust(trust: Mapping[str, Any], slots: int | str) -> Text:
     notes = "".join(f"; {note}" for note in _what_stands_out(trust, slots))
     if trust["client_bound"] is None:
@@ -178,7 +196,8 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """In seconds, minutes or hours; a dash when it is missing."""
     if seconds is None:
         return MISSING
     whole = round(seconds)

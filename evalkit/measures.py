@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evalkit import sessions, store, times, verdicts
+from evalkit import schema, sessions, store, times, verdicts
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.times import Sample, Times
+from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
 Source = Path | str | sqlite3.Connection
@@ -73,6 +75,8 @@ class RunMeasures:
         Sum over sessions of end − start; a session without an end counts up to its last turn. None: nothing ended.
     turns_per_s : float or None
         Finished turns / ``wall_s``.
+    until : Told or None
+        How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
     """
 
     name: str
@@ -84,6 +88,7 @@ class RunMeasures:
     trust: Trust
     wall_s: float | None
     turns_per_s: float | None
+    until: Told | None
 
 
 def measure(source: Source) -> RunMeasures:
@@ -113,6 +118,7 @@ def measure(source: Source) -> RunMeasures:
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
         wall_s = sessions.wall_s(connection)
         trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
+        until = _until(connection, info)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -123,7 +129,15 @@ def measure(source: Source) -> RunMeasures:
         trust=trust,
         wall_s=wall_s,
         turns_per_s=everything.turns / wall_s if wall_s else None,
+        until=until,
     )
+
+
+def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
+    ci = info["settings"].get("until_ci")
+    if ci is None:
+        return None
+    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
 
 
 @contextmanager

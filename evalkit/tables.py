@@ -18,6 +18,7 @@ from evalkit.schema import JOIN_SCORE
 from evalkit.stats import Estimate
 from evalkit.times import NS_PER_MS
 from evalkit.turnrows import json_value
+from evalkit.until import Told
 from evalkit.verdicts import Accuracy
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in
         closed loop. ``tokens`` are sums of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``.
+        ``until`` is None for a run that was to ask all.
 
     Raises
     ------
@@ -136,6 +138,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "trust": asdict(run.trust),
         "wall_s": run.wall_s,
         "turns_per_s": run.turns_per_s,
+        "until": None if run.until is None else _until_json(run.until),
     }
 
 
@@ -248,6 +251,11 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "tpot_ms": values(row.tpot_ms),
         "schedule_latency_ms": values(row.schedule_latency_ms),
     }
+
+
+def _until_json(told: Told) -> dict[str, Any]:
+    names = ("ci", "reached", "value", "low", "high", "conversations")
+    return {name: getattr(told, name) for name in names}
 
 
 def _measured(data: Source | RunMeasures) -> RunMeasures:

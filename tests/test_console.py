@@ -12,7 +12,7 @@ from rich.console import Console
 from runfiles import S, T, write
 from test_store import create
 
-from evalkit.console import MISSING, _duration, number, printable, summary
+from evalkit.console import MISSING, duration, number, printable, summary
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Law, Script, serve
 from evalkit.tables import summary_json
@@ -23,7 +23,7 @@ from evalkit.tables import summary_json
     [(None, MISSING), (0.04, "0.0 s"), (9.94, "9.9 s"), (12.3, "12 s"), (61, "1 min 01 s"), (3725, "1 h 02 min")],
 )
 def test_durations_as_people_say_them(seconds, text):
-    assert _duration(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "orig
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}],
-    [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, {"stats", "clusters", "sequential"}, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
@@ -25,7 +25,7 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
+    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
         {"measures", "verdicts", "times", "columns", "sessions"},
