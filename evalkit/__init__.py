@@ -33,6 +33,7 @@ _HOMES = {
     "converse": "run",
     "evaluate": "run",
     "resume": "run",
+    "plan": "planning",
     "Sweep": "sweep",
     "load": "sweep",
 }
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         RunFileError,
         SettingsError,
     )
+    from evalkit.planning import plan
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
 
@@ -75,6 +77,7 @@ __all__ = [
     "evaluate",
     "load",
     "local_endpoint",
+    "plan",
     "resume",
 ]
 

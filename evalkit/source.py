@@ -29,7 +29,7 @@ def of(path: Path, settings: Settings, *, check: bool) -> tuple[dict[str, Any], 
     if settings.until_ci is not None and summary.grouped:
         raise SettingsError(
             f"until_ci takes conversations as unrelated, and some of {path} share a group: "
-            "decide before how many to ask, and ask so many with a limit"
+            "find out how many are needed with 'evalkit plan', and ask so many with a limit"
         )
     known |= {"hash": summary.hash, "conversations": summary.conversations, "turns": summary.turns}
     known |= {"most_turns": summary.most_turns}

@@ -16,7 +16,7 @@ TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "orig
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}],
-    [{"record"}, {"stats", "clusters", "sequential"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, {"stats", "clusters", "sequential", "power"}, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
@@ -36,13 +36,13 @@ LAYERS = [
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}],
+    [{"dialogue"}, {"tables"}, {"plots"}, {"planning"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_load", "cli_plan", "console", "console_load", "console_plan", "flags"}],
     [{"__init__"}],
 ]
 

@@ -155,7 +155,7 @@ def test_failed_turns_are_asked_again_before_they_count(sums, tmp_path):
 def test_conversations_of_a_group_are_not_unrelated(tmp_path):
     data = tmp_path / "d.jsonl"
     data.write_text('{"id": "a", "group": "g", "turns": [{"user": "1 + 1?", "target": 2}]}\n', encoding="utf-8")
-    with pytest.raises(ek.SettingsError, match=r"d\.jsonl share a group: decide before how many"):
+    with pytest.raises(ek.SettingsError, match=r"d\.jsonl share a group: find out how many are needed"):
         ek.evaluate(data, ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r.evalkit", until_ci=0.03)
 
 
