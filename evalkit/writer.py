@@ -16,6 +16,7 @@ from evalkit.until import Until
 
 SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
 BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
+HELD = 500  # of a run that its scores are to end: each turn asked meanwhile may be one too many
 
 
 @dataclass(slots=True)
@@ -116,12 +117,11 @@ class Writer:
         answered = [done for done in group if done.record.failure is None]
         if self.until is not None:
             self._note_failed(self.until, group)
-        if len(self._unscored) + len(answered) <= BACKLOG:
-            self._unscored += answered
-        elif self.until is None:
+        if self.until is not None and len(self._unscored) + len(answered) > HELD:
+            self._score_all()
+        if len(self._unscored) + len(answered) > BACKLOG:
             self._left = True
         else:
-            self._score_all()
             self._unscored += answered
 
     def catch_up(self) -> None:

@@ -92,7 +92,7 @@ def test_an_answer_that_is_not_scored_yet_has_not_ended(tmp_path):
 
 
 def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score(tmp_path, monkeypatch):
-    monkeypatch.setattr("evalkit.writer.BACKLOG", 4)
+    monkeypatch.setattr("evalkit.writer.HELD", 4)
     noted = []
     with create(tmp_path / "r.evalkit") as runfile:
         writer = Writer(runfile, lambda done: Score("number", 1.0), Progress())
