@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evalkit import costs, sessions, store, times, verdicts
+from evalkit import costs, schema, sessions, store, times, verdicts
 from evalkit.costs import Cost, Price
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.times import Sample, Times
+from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
 Source = Path | str | sqlite3.Connection
@@ -76,6 +78,8 @@ class RunMeasures:
         Finished turns / ``wall_s``.
     cost : Cost or None
         None: no price is known.
+    until : Told or None
+        How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
     """
 
     name: str
@@ -88,6 +92,7 @@ class RunMeasures:
     wall_s: float | None
     turns_per_s: float | None
     cost: Cost | None
+    until: Told | None
 
 
 def measure(source: Source, price: Price | None = None) -> RunMeasures:
@@ -122,6 +127,7 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         price = costs.kept_price(info) or price
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
+        until = _until(connection, info)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -133,7 +139,15 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         wall_s=wall_s,
         turns_per_s=everything.turns / wall_s if wall_s else None,
         cost=cost,
+        until=until,
     )
+
+
+def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
+    ci = info["settings"].get("until_ci")
+    if ci is None:
+        return None
+    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
 
 
 @contextmanager

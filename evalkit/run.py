@@ -50,8 +50,8 @@ class Run:
     path : path-like
         The run file; it may still be growing.
     outcome : str or None
-        How the session that was just run ended: ``done``, ``stopped`` or a budget's setting, such as ``max_time_s``;
-        None: the file was only opened.
+        How the session that was just run ended: ``done``, ``stopped`` or the setting that ended it, such as
+        ``max_time_s`` or ``until_ci``; None: the file was only opened.
 
     Raises
     ------
@@ -175,8 +175,8 @@ def evaluate(
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``. Without a ``price`` it is that of the user's price file, if that is
-        there and has the model.
+        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. Without a ``price`` it is that of the user's price file,
+        if that is there and has the model.
 
     Returns
     -------
@@ -219,6 +219,8 @@ def resume(
     watch: Watcher | None = None,
 ) -> Run:
     """Go on with a run: ask what is missing and, once more, what failed; never what is answered.
+
+    A run that has reached its ``until_ci`` is left as it is.
 
     Parameters
     ----------

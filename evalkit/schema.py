@@ -70,6 +70,19 @@ JOIN_SCORE = (
     "= (t.conversation, t.repeat, t.turn, (SELECT scoring FROM run))"
 )
 
+_ENDED = """
+    SELECT t.conversation, c.turns,
+      sum(CASE t.status WHEN 'error' THEN {failed} ELSE NOT t.has_target OR s.scorer IS NOT NULL END),
+      total(s.value), count(s.value)
+    FROM turn t JOIN conversation c ON c.position = t.conversation
+      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, {scoring})
+    GROUP BY t.conversation ORDER BY t.conversation"""
+# how far each conversation has come, as ``until.Until.note`` takes it, by the scores that count
+ENDED = _ENDED.format(failed=1, scoring="(SELECT scoring FROM run)")
+# the same by the run's own scores; and without failed turns, when these are asked again
+ENDED_OWN = _ENDED.format(failed=1, scoring=0)
+ANSWERED_OWN = _ENDED.format(failed=0, scoring=0)
+
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring a file of this version up to the newest."""

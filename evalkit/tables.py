@@ -19,6 +19,7 @@ from evalkit.schema import JOIN_SCORE
 from evalkit.stats import Estimate
 from evalkit.times import NS_PER_MS
 from evalkit.turnrows import json_value
+from evalkit.until import Told
 from evalkit.verdicts import Accuracy
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         closed loop. ``tokens`` are sums of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``.
         ``cost`` is None when no price is known; ``complete`` is false when its total is a lower bound, and
         ``price_from`` is ``run`` or ``file``: see ``costs.Price``.
+        ``until`` is None for a run that was to ask all.
 
     Raises
     ------
@@ -140,6 +142,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "wall_s": run.wall_s,
         "turns_per_s": run.turns_per_s,
         "cost": None if run.cost is None else _cost_json(run.cost),
+        "until": None if run.until is None else _until_json(run.until),
     }
 
 
@@ -265,6 +268,11 @@ def _cost_json(cost: Cost) -> dict[str, Any]:
         "output_price": cost.price.output,
         "price_from": cost.price.source,
     }
+
+
+def _until_json(told: Told) -> dict[str, Any]:
+    names = ("ci", "reached", "value", "low", "high", "conversations")
+    return {name: getattr(told, name) for name in names}
 
 
 def _measured(data: Source | RunMeasures) -> RunMeasures:

@@ -120,3 +120,22 @@ def money(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
+
+
+def until(told: Mapping[str, Any]) -> tuple[str, bool]:
+    """How well the accuracy is known, of a run that was to end when it is, and whether that is a warning.
+
+    Parameters
+    ----------
+    told : mapping
+        ``until`` of ``--json``.
+    """
+    value, low, high, goal = told["value"], told["low"], told["high"], f"--until ci={told['ci']:g}"
+    if value is None:
+        return f"{goal} is not reached: no conversation has ended with a scored turn", True
+    after = f"after {told['conversations']} conversations: accuracy {value:.1%}"
+    if low is None or high is None:
+        why = "its limits have crossed: the conversations do not come in random order, shuffle the dataset"
+        return f"{goal} is not reached {after}, {why}", True
+    known = f"{after}, within ± {100 * max(value - low, high - value):.2g} points at any time (95 %, anytime-valid)"
+    return (f"stopped {known}", False) if told["reached"] else (f"{goal} is not reached {known}", True)

@@ -16,7 +16,7 @@ TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "orig
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
-    [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, {"stats", "clusters", "sequential", "power"}, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
@@ -25,7 +25,7 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
+    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
         {"measures", "verdicts", "times", "columns", "sessions", "costs"},
@@ -36,13 +36,13 @@ LAYERS = [
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}],
+    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_gates", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_gates", "cli_load", "cli_plan", "console", "console_load", "console_plan", "flags"}],
     [{"__init__"}],
 ]
 
