@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from evalkit.repeats import variance_split
+
 _MOST = 10**12
 _FAR = 7.0  # standard deviations: a millionth of a millionth of a normal distribution lies beyond
 
@@ -47,10 +49,7 @@ class VarianceSplit:
 
 
 def split_variance(values: ArrayLike, items: ArrayLike) -> VarianceSplit:
-    """Split the variance of values by the one-way random-effects model, groups of unequal size allowed.
-
-    ``within`` is the mean square within items and ``between = (MSB − MSW) / n₀``, at least 0, with
-    ``n₀ = (N − Σ n² / N) / (k − 1)``, for N values of k items with n values each.
+    """Split the variance of values as ``repeats.variance_split`` does, with a variance between items of at least 0.
 
     Parameters
     ----------
@@ -63,24 +62,14 @@ def split_variance(values: ArrayLike, items: ArrayLike) -> VarianceSplit:
     ------
     ValueError
         Fewer than two items.
-
-    References
-    ----------
-    S. R. Searle, Linear Models (1971), chapter 10.
     """
-    y = np.asarray(values, dtype=np.float64)
-    labels, index, sizes = np.unique(np.asarray(items), return_inverse=True, return_counts=True)
-    n, k = len(y), len(labels)
-    if k < 2:
-        raise ValueError(f"a variance between items needs two of them at least, and there are {k}")
-    means = np.bincount(index, y) / sizes
-    among = float((sizes * (means - y.mean()) ** 2).sum()) / (k - 1)
-    if n == k:
-        return VarianceSplit(among, None, None, k)
-    within = float(((y - means[index]) ** 2).sum()) / (n - k)
-    typical = (n - float((sizes.astype(np.float64) ** 2).sum()) / n) / (k - 1)
-    between = max((among - within) / typical, 0.0)
-    return VarianceSplit(between + within, between, within, k)
+    found = variance_split(values, items)
+    if found.items < 2:
+        raise ValueError(f"a variance between items needs two of them at least, and there are {found.items}")
+    if found.between is None or found.within is None:
+        return VarianceSplit(float(np.var(np.asarray(values, dtype=np.float64), ddof=1)), None, None, found.items)
+    between = max(found.between, 0.0)
+    return VarianceSplit(between + found.within, between, found.within, found.items)
 
 
 def half_width(clusters: int, sd: float, confidence: float = 0.95) -> float:

@@ -10,7 +10,7 @@ from test_cli import evalkit
 from test_store import create
 
 import evalkit as ek
-from evalkit import cli, console, schema, store
+from evalkit import cli, schema, store, words
 from evalkit.record import Score
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.store import Done
@@ -200,7 +200,7 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
     ],
 )
 def test_a_goal_that_is_not_reached_is_told_as_such(until, text):
-    assert console._until({"ci": 0.03, **until}).plain == text
+    assert words.until({"ci": 0.03, **until})[0] == text
 
 
 def test_a_goal_is_written_as_ci():
