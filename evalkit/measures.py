@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import sessions, store, times, verdicts
+from evalkit import conversations, scorings, sessions, store, times, verdicts
+from evalkit.conversations import ConversationScores
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
@@ -64,6 +65,10 @@ class RunMeasures:
     all : Measures
     by_turn : tuple of Measures
         By turn index; turn 1 apart, since it is cold.
+    conversations : ConversationScores
+        Of whole conversations.
+    scoring : int
+        Whose scores these are: 0 is the run's own, another number a later scoring.
     open_loop : bool
         A schedule, and not a free slot, said when turns were due.
     prompt_tokens, output_tokens : int or None
@@ -78,6 +83,8 @@ class RunMeasures:
     name: str
     all: Measures
     by_turn: tuple[Measures, ...]
+    conversations: ConversationScores
+    scoring: int
     open_loop: bool
     prompt_tokens: int | None
     output_tokens: int | None
@@ -106,17 +113,21 @@ def measure(source: Source) -> RunMeasures:
         scheduled, prompt_tokens, output_tokens = connection.execute(
             "SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
         ).fetchone()
-        judged = verdicts.judged(connection)
+        talks = conversations.Tally(connection)
+        judged = verdicts.judged(connection, talks)
+        scores = talks.scores()
         counts = {index: judged[index].turns for index in judged if index is not None}
         streamed = info["settings"].get("stream", True)
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
-        wall_s = sessions.wall_s(connection)
+        scoring, wall_s = scorings.counting(connection), sessions.wall_s(connection)
         trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
     return RunMeasures(
         name=info["name"],
         all=everything,
         by_turn=tuple(by_turn),
+        conversations=scores,
+        scoring=scoring,
         open_loop=scheduled > 0,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from evalkit.scorings import Rescored
+
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
 Watcher = Callable[[Progress], None]
@@ -85,6 +87,58 @@ class Run:
         from evalkit import tables
 
         return tables.summary_json(self.path)
+
+    def conversations(self) -> pd.DataFrame:
+        """One row a conversation and repeat: whether all its turns and its last turn are right, and its mean score."""
+        from evalkit import tables
+
+        return tables.conversations(self.path)
+
+    def score(self, scorer: str | None = None) -> Rescored:
+        """Score the stored answers anew, with no call; the new scores count from now on, and the old ones stay.
+
+        Parameters
+        ----------
+        scorer : str, optional
+            Scores every turn that has a target, whatever the turn names. None: each turn's own scorer, or else the
+            run's, or that of the target's type.
+
+        Returns
+        -------
+        Rescored
+            The old and the new scoring with their accuracies, and how many verdicts changed.
+
+        Raises
+        ------
+        RunFileError
+            The file cannot be used or written, or is being written by another process.
+        SettingsError
+            There is no such scorer.
+        """
+        from evalkit import rescoring
+
+        return self._rescored(lambda: rescoring.rescore(self.path, scorer))
+
+    def use_scoring(self, number: int) -> Rescored:
+        """Let an older scoring count again; 0 is the run's own. Raises and returns as ``score`` does."""
+        from evalkit import rescoring
+
+        return self._rescored(lambda: rescoring.use(self.path, number))
+
+    def scorings(self) -> pd.DataFrame:
+        """One row a scoring: its scorer, the versions, accuracy with its 95 % interval, and which one counts."""
+        from evalkit import tables
+
+        return tables.scorings(self.path)
+
+    def _rescored(self, make: Callable[[], int]) -> Rescored:
+        from evalkit import measures, scorings
+
+        with measures.opened(self.path) as connection:
+            old = scorings.counting(connection)
+        new = make()
+        with measures.opened(self.path) as connection:
+            return scorings.between(connection, old, new)
 
     @property
     def planned(self) -> int | None:
@@ -201,6 +255,8 @@ def resume(
     watch: Watcher | None = None,
 ) -> Run:
     """Go on with a run: ask what is missing and, once more, what failed; never what is answered.
+
+    If it was scored anew (``Run.score``) and answers are added now, its own scores count again: make that scoring anew.
 
     Parameters
     ----------

@@ -28,9 +28,9 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "times", "columns", "sessions"},
+        {"measures", "verdicts", "conversations", "scorings", "times", "columns", "sessions"},
         {"steps"},
-        {"writer"},
+        {"writer", "rescoring"},
         {"exports", "turnrows"},
         {"schedule"},
         {"source"},
