@@ -101,6 +101,14 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     console.print(_accuracy_all(result))
+    conversations = result["conversations"]
+    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
+        console.print(_conversations(conversations))
+    if result["scoring"]:
+        console.print(
+            Text(f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"),
+            soft_wrap=True,
+        )
     console.print(_trust(result["trust"], run.info["settings"]["concurrency"]))
     for kind, message, count in run.failures():
         console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
@@ -129,22 +137,33 @@ def _cells(row: Mapping[str, Any], *, open_loop: bool) -> list[str]:
         str(row["turn"]),
         f"{row['answered']}/{row['turns']}",
         str(sum(row["errors"].values())),
-        _rate(row["accuracy"]),
+        rate(row["accuracy"]),
         *(number(value) for value in (*times, *((due["p50"], due["p95"]) if open_loop else ()))),
     ]
 
 
-def _rate(accuracy: Mapping[str, Any]) -> str:
-    if accuracy["value"] is None:
-        return MISSING
-    shown = f"{accuracy['value']:.1%} of {accuracy['n']}"
-    return shown if accuracy["low"] is None else f"{shown} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+def rate(accuracy: Mapping[str, Any]) -> str:
+    """A share with its denominator and its interval; a dash when it is missing."""
+    return MISSING if accuracy["value"] is None else _share(accuracy, f" of {accuracy['n']}")
+
+
+def _share(share: Mapping[str, Any], more: str = "") -> str:
+    shown = f"{share['value']:.1%}{more}"
+    return shown if share["low"] is None else f"{shown} ({share['low']:.1%} to {share['high']:.1%})"
+
+
+def _conversations(scores: Mapping[str, Any]) -> str:
+    left_out = f"; {scores['incomplete']} are incomplete" if scores["incomplete"] else ""
+    if not scores["n"]:
+        return f"conversations: none is complete{left_out}"
+    rights = f"all turns right {_share(scores['all_right'])}, last turn right {_share(scores['last_right'])}"
+    return f"conversations: {rights}, of {scores['n']}{left_out}"
 
 
 def _accuracy_all(result: Mapping[str, Any]) -> str:
     answered, every = result["accuracy"], result["accuracy_all"]
     note = f", {answered['unscored']} answered turns have no score" if answered["unscored"] else ""
-    return f"accuracy over answered turns {_rate(answered)}; over all turns {_rate(every)}{note}"
+    return f"accuracy over answered turns {rate(answered)}; over all turns {rate(every)}{note}"
 
 
 def _trust(trust: Mapping[str, Any], slots: int | str) -> Text:

@@ -42,7 +42,7 @@ LAYERS = [
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_load", "cli_score", "console", "console_load", "console_score", "flags"}],
     [{"__init__"}],
 ]
 
