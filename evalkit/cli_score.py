@@ -40,7 +40,7 @@ def score(parsed: argparse.Namespace) -> int:
     from evalkit.console_score import show_rescored, show_scorings
     from evalkit.measures import opened
     from evalkit.run import Run
-    from evalkit.scorings import scorings
+    from evalkit.standings import scorings
 
     run = Run(parsed.file)
     if parsed.list:
@@ -64,24 +64,23 @@ def telling_of_scores(path: Path) -> Iterator[None]:
     """Say it when a run that was gone on with has turns that the scoring which counted has not seen."""
     from evalkit.console import say
 
-    before, scorer = _counting(path)
+    before, command = _counting(path)
     try:
         yield
     finally:
         with suppress(RunFileError):
             if before and _counting(path)[0] == 0:
-                again = f" --scorer {scorer}" if isinstance(scorer, str) else ""
                 say(
-                    f"scoring {before} has not seen the turns that were added, so the run's own scores count again. "
-                    f"Make it anew by: evalkit score {path}{again}"
+                    f"scoring {before} has not seen the turns that were added to {path}, so the run's own scores count "
+                    f"again. Make it anew by: evalkit {command}"
                 )
 
 
-def _counting(path: Path) -> tuple[int, Any]:
-    """The scoring that counts, and what scored every turn in it."""
-    from evalkit import scorings
+def _counting(path: Path) -> tuple[int, str]:
+    """The scoring that counts, and the command that makes such a one; "": it is the run's own."""
+    from evalkit import standings
     from evalkit.measures import opened
 
     with opened(path) as connection:
-        number = scorings.counting(connection)
-        return number, scorings.scorer_of(connection, number)
+        number = standings.counting(connection)
+        return number, standings.command_of(connection, number, path) if number else ""

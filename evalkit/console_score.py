@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console import MISSING, printable, rate
-from evalkit.scorings import Changed, Rescored, Scoring
+from evalkit.standings import Changed, Rescored, Scoring
 
 
 def show_scorings(console: Console, scorings: Iterable[Scoring], path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import conversations, scorings, sessions, store, times, verdicts
+from evalkit import conversations, sessions, standings, store, times, verdicts
 from evalkit.conversations import ConversationScores
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
@@ -120,7 +120,7 @@ def measure(source: Source) -> RunMeasures:
         streamed = info["settings"].get("stream", True)
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
-        scoring, wall_s = scorings.counting(connection), sessions.wall_s(connection)
+        scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
         trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
     return RunMeasures(
         name=info["name"],

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from evalkit.scorings import Rescored
+    from evalkit.standings import Rescored
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
@@ -132,13 +132,13 @@ class Run:
         return tables.scorings(self.path)
 
     def _rescored(self, make: Callable[[], int]) -> Rescored:
-        from evalkit import measures, scorings
+        from evalkit import measures, standings
 
         with measures.opened(self.path) as connection:
-            old = scorings.counting(connection)
+            old = standings.counting(connection)
         new = make()
         with measures.opened(self.path) as connection:
-            return scorings.between(connection, old, new)
+            return standings.between(connection, old, new)
 
     @property
     def planned(self) -> int | None:

@@ -11,8 +11,7 @@ import numpy as np
 import orjson
 
 from evalkit import conversations as talks
-from evalkit import exports, turnrows
-from evalkit import scorings as rescored
+from evalkit import exports, standings, turnrows
 from evalkit.clusters import Floats
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.measures import Measures, RunMeasures, Source, measure, opened
@@ -173,7 +172,7 @@ def scorings(source: Source) -> pd.DataFrame:
     import pandas as pd
 
     with opened(source) as connection:
-        known = rescored.scorings(connection)
+        known = standings.scorings(connection)
     means = [row.accuracy.mean for row in known]
     columns: dict[str, Any] = {
         "scorer": pd.Series([row.scorer for row in known], dtype=object),

@@ -63,7 +63,7 @@ def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, 
         assert server.stats()["requests"] == 6
 
         assert command("resume", out).err == (
-            "scoring 1 has not seen the turns that were added, so the run's own scores count again. "
+            f"scoring 1 has not seen the turns that were added to {out}, so the run's own scores count again. "
             f"Make it anew by: evalkit score {out} --scorer number\n"
         )
         assert server.stats()["requests"] == 7

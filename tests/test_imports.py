@@ -28,7 +28,7 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "conversations", "scorings", "times", "columns", "sessions"},
+        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions"},
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows"},

@@ -15,7 +15,7 @@ from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Tu
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 from evalkit.scorer import Verdict
-from evalkit.scorings import counting, scorings
+from evalkit.standings import counting, scorings
 from evalkit.store import Done, RunFile
 
 

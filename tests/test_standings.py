@@ -9,7 +9,7 @@ from test_rescoring import path
 
 from evalkit import rescoring, store, tables
 from evalkit.run import Run
-from evalkit.scorings import Changed, between, scorings
+from evalkit.standings import Changed, between, scorings
 
 __all__ = ["path"]
 

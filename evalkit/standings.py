@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -102,10 +103,13 @@ def counting(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT scoring FROM run").fetchone()[0])
 
 
-def scorer_of(connection: sqlite3.Connection, number: int) -> Any:
-    """What scored every turn of a scoring, such as a scorer's name; None: each turn's own scorer."""
-    row = connection.execute("SELECT scorer FROM scoring WHERE id = ?", (number,)).fetchone()
-    return None if row is None else orjson.loads(row[0])
+def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
+    """The command of ``evalkit`` that makes such a scoring, not the run's own, of this run file."""
+    scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
+    if judge is not None:
+        return f"judge {path}"
+    name = orjson.loads(scorer)
+    return f"score {path} --scorer {name}" if isinstance(name, str) else f"score {path}"
 
 
 def scorings(connection: sqlite3.Connection) -> list[Scoring]:
