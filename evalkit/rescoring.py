@@ -10,7 +10,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def rescore(path: Path | str, scorer: str | None = None) -> int:
     given = None if scorer is None else ScorerSpec(scorer)
     if given is not None:
         scorers.validate(given)
-    with closing(RunFile.open(Path(path))) as runfile, resting():
+    with RunFile.open(Path(path)) as runfile, resting():
         default = None if given else Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
         number = _begin(runfile, scorer)
         used: set[str] = set()
@@ -91,7 +91,7 @@ def use(path: Path | str, number: int) -> int:
     RunFileError
         There is no such scoring, or the file cannot be used or written.
     """
-    with closing(RunFile.open(Path(path))) as runfile:
+    with RunFile.open(Path(path)) as runfile:
         known = complete(runfile.connection)
         if number not in known:
             there = ", ".join(map(str, known))
