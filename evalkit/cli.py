@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_gates, cli_load, cli_plan, flags
+from evalkit import __version__, cli_gates, cli_load, cli_plan, cli_score, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
-    for add in (cli_load.add_load, cli_load.add_calibrate, cli_plan.add_plan):
+    for add in (cli_load.add_load, cli_load.add_calibrate, cli_plan.add_plan, cli_score.add_score):
         add(commands)
     return parser
 
@@ -302,6 +302,7 @@ def resume(parsed: argparse.Namespace) -> int:
     cli_gates.check(parsed, parsed.file)
     with (
         stored_endpoint(parsed.file) as endpoint,
+        cli_score.telling_of_scores(parsed.file),
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
     ):

@@ -100,6 +100,14 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     console.print(words.accuracy_all(result))
+    conversations = result["conversations"]
+    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
+        console.print(words.conversations(conversations))
+    if result["repeats"] is not None:
+        console.print(words.repeats(result["repeats"]))
+    if result["scoring"]:
+        scores = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
+        console.print(Text(scores), soft_wrap=True)
     if result["until"] is not None:
         text, warning = words.until(result["until"])
         console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from evalkit import datasets
+from evalkit import datasets, rescoring
 from evalkit.record import Failure, Score
 from evalkit.store import Done, RunFile
 from evalkit.until import Until
@@ -97,6 +97,7 @@ class Writer:
         self._scores: list[tuple[int, int, int, Score]] = []
         self._left = False
         self.until: Until | None = None
+        self._noted: set[str] = set()  # scorers whose version stands in the run file
 
     @property
     def unscored(self) -> bool:
@@ -112,6 +113,9 @@ class Writer:
         """Commit turns, and the scores made since the last time."""
         group = list(group)
         scores, self._scores = self._scores, []
+        if used := {score.scorer for *_, score in scores} - self._noted:
+            rescoring.note_own(self._runfile, used)
+            self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)
         answered = [done for done in group if done.record.failure is None]

@@ -32,9 +32,9 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "times", "columns", "sessions", "costs"},
+        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"},
         {"steps"},
-        {"writer"},
+        {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
@@ -46,7 +46,10 @@ LAYERS = [
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_gates", "cli_load", "cli_plan", "console", "console_load", "console_plan", "flags"}],
+    [
+        {"cli", "cli_gates", "cli_load", "cli_plan", "cli_score", "flags"}
+        | {"console", "console_load", "console_plan", "console_score"}
+    ],
     [{"__init__"}],
 ]
 
