@@ -34,6 +34,7 @@ _HOMES = {
     "converse": "run",
     "evaluate": "run",
     "resume": "run",
+    "plan": "planning",
     "Sweep": "sweep",
     "load": "sweep",
 }
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from evalkit.gates import check
+    from evalkit.planning import plan
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
 
@@ -78,6 +80,7 @@ __all__ = [
     "evaluate",
     "load",
     "local_endpoint",
+    "plan",
     "resume",
 ]
 

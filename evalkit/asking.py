@@ -145,9 +145,10 @@ class Session:
 
     # -- how it ends
 
-    def _stop(self) -> None:
-        self._end_soon("stopped")
-        self._hurry.set()
+    def _stop(self, outcome: str) -> None:
+        self._end_soon(outcome)
+        if outcome == "stopped":
+            self._hurry.set()
 
     def _time_up(self) -> None:
         self._end_soon("max_time_s")

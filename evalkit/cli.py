@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_gates, cli_load, cli_report, flags
+from evalkit import __version__, cli_gates, cli_load, cli_plan, cli_report, cli_score, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -78,7 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
-    for add in (cli_report.add_report, cli_load.add_load, cli_load.add_calibrate):
+    for add in (
+        cli_report.add_report,
+        cli_load.add_load,
+        cli_load.add_calibrate,
+        cli_plan.add_plan,
+        cli_score.add_score,
+    ):
         add(commands)
     return parser
 
@@ -151,6 +157,11 @@ def _add_run(commands: Any) -> None:
     )  # fmt: skip
     how.add_argument("--no-check", action="store_true", help="begin before the whole dataset has been read")
     budget = parser.add_argument_group("when to stop asking ('evalkit resume' goes on)")
+    budget.add_argument(
+        "--until", type=_half_width, metavar="ci=X",
+        help="once the accuracy is known to within X either way: ci=0.03 (95 %%, true whenever it is looked at, "
+        "for conversations in random order)",
+    )  # fmt: skip
     budget.add_argument("--max-time", type=float, metavar="S", help="after S seconds")
     budget.add_argument(
         "--max-tokens-total", type=int, metavar="N", help="once N tokens, prompts and answers, are used"
@@ -169,6 +180,16 @@ def _slots(text: str) -> int | str:
         return text if text == "auto" else int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
+
+
+def _half_width(text: str) -> float:
+    name, _, value = text.partition("=")
+    try:
+        if name == "ci":
+            return float(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: write it as ci=X, such as ci=0.03 for 3 points to either side")
 
 
 def _add_resume(commands: Any) -> None:
@@ -264,7 +285,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "scorer", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}
-    settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total}
+    settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
     # what is wrong here is said before a model is started for it
     Settings(**settings)
@@ -287,6 +308,7 @@ def resume(parsed: argparse.Namespace) -> int:
     cli_gates.check(parsed, parsed.file)
     with (
         stored_endpoint(parsed.file) as endpoint,
+        cli_score.telling_of_scores(parsed.file),
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
     ):
@@ -345,6 +367,8 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
     if (outcome := finished.outcome or "").startswith("max_"):
         flag = outcome.removesuffix("_s").replace("_", "-")
         _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
+    if outcome == "until_ci":
+        _say("--until is reached: nothing more is asked")
     return cli_gates.exit_code(parsed, result)
 
 

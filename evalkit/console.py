@@ -100,6 +100,17 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     console.print(words.accuracy_all(result))
+    conversations = result["conversations"]
+    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
+        console.print(words.conversations(conversations))
+    if result["repeats"] is not None:
+        console.print(words.repeats(result["repeats"]))
+    if result["scoring"]:
+        scores = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
+        console.print(Text(scores), soft_wrap=True)
+    if result["until"] is not None:
+        text, warning = words.until(result["until"])
+        console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
     text, warning = words.trust(result["trust"], run.info["settings"]["concurrency"])
     console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
@@ -110,8 +121,11 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
         console.print(words.cost(result["cost"]))
     if cut := run.cut_off():
         console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
-    if run.planned is not None and result["turns"] < run.planned:
-        console.print(f"{run.planned - result['turns']} of {run.planned} turns are still to be asked", style="yellow")
+    if run.planned is not None and (missing := run.planned - result["turns"]) > 0:
+        if result["until"] is not None and result["until"]["reached"]:
+            console.print(f"{missing} of {run.planned} turns need not be asked")
+        else:
+            console.print(f"{missing} of {run.planned} turns are still to be asked", style="yellow")
     console.print(Text(f"run file: {run.path}"), soft_wrap=True)
     for gate in result.get("gates", ()):
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")

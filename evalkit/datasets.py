@@ -55,6 +55,10 @@ class DatasetSummary:
     turns : int
     hash : str
         SHA-256 (hex) over the content hashes of the conversations in their order.
+    most_turns : int
+        Of one conversation.
+    grouped : bool
+        Some conversations belong to a ``group``.
     """
 
     path: str
@@ -62,6 +66,8 @@ class DatasetSummary:
     conversations: int
     turns: int
     hash: str
+    most_turns: int
+    grouped: bool
 
 
 def read(
@@ -143,7 +149,8 @@ def check(
     """
     digest = hashlib.sha256()
     problems: list[DatasetError] = []
-    conversations = turns = 0
+    conversations = turns = most_turns = 0
+    grouped = False
     shape = ""
     for _, shape, found in islice(_checked(Path(path), columns, history, check_turn, _Ids()), limit):  # noqa: B007
         if isinstance(found, DatasetError):
@@ -153,10 +160,12 @@ def check(
             continue
         conversations += 1
         turns += len(found.turns)
+        most_turns = max(most_turns, len(found.turns))
+        grouped = grouped or found.group is not None
         digest.update(bytes.fromhex(found.content_hash))
     if problems:
         raise _all_in_file(problems, path)
-    return DatasetSummary(str(path), shape, conversations, turns, digest.hexdigest())
+    return DatasetSummary(str(path), shape, conversations, turns, digest.hexdigest(), most_turns, grouped)
 
 
 def _in_file(error: DatasetError, path: Path | str) -> DatasetError:

@@ -26,12 +26,12 @@ class Line(asyncio.Protocol):
     Parameters
     ----------
     on_stop : callable
-        Called when the parent asks for an end.
+        Called with the outcome when the parent asks for an end.
     on_error : callable
         Called with the error when the spool cannot be written.
     """
 
-    def __init__(self, on_stop: Callable[[], None], on_error: Callable[[RunFileError], None]) -> None:
+    def __init__(self, on_stop: Callable[[str], None], on_error: Callable[[RunFileError], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_stop, self._on_error = on_stop, on_error
         self._frames = messages.FrameReader()
@@ -62,7 +62,7 @@ class Line(asyncio.Protocol):
             if name == messages.COMMITTED:
                 self._note_committed(*values)
             elif name == messages.STOP:
-                self._on_stop()
+                self._on_stop(*values)
             else:
                 number, text = values
                 result = self._results.pop(number)

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evalkit import costs, sessions, store, times, verdicts
+from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
+from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.times import Sample, Times
+from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
 Source = Path | str | sqlite3.Connection
@@ -65,6 +68,12 @@ class RunMeasures:
     all : Measures
     by_turn : tuple of Measures
         By turn index; turn 1 apart, since it is cold.
+    conversations : ConversationScores
+        Of whole conversations.
+    repeats : RepeatScores or None
+        Of turns over all repeats; None: each was asked once.
+    scoring : int
+        Whose scores these are: 0 is the run's own, another number a later scoring.
     open_loop : bool
         A schedule, and not a free slot, said when turns were due.
     prompt_tokens, output_tokens : int or None
@@ -76,11 +85,16 @@ class RunMeasures:
         Finished turns / ``wall_s``.
     cost : Cost or None
         None: no price is known.
+    until : Told or None
+        How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
     """
 
     name: str
     all: Measures
     by_turn: tuple[Measures, ...]
+    conversations: ConversationScores
+    repeats: RepeatScores | None
+    scoring: int
     open_loop: bool
     prompt_tokens: int | None
     output_tokens: int | None
@@ -88,6 +102,7 @@ class RunMeasures:
     wall_s: float | None
     turns_per_s: float | None
     cost: Cost | None
+    until: Told | None
 
 
 def measure(source: Source, price: Price | None = None) -> RunMeasures:
@@ -112,20 +127,27 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         scheduled, prompt_tokens, output_tokens = connection.execute(
             "SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
         ).fetchone()
-        judged = verdicts.judged(connection)
+        talks = conversations.Tally(connection)
+        judged = verdicts.judged(connection, talks)
+        scores = talks.scores()
         counts = {index: judged[index].turns for index in judged if index is not None}
         streamed = info["settings"].get("stream", True)
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
-        wall_s = sessions.wall_s(connection)
+        scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
         trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
         price = costs.kept_price(info) or price
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
+        until = _until(connection, info)
+        repeats = conversations.repeated(connection, info["settings"].get("repeats", 1))
     return RunMeasures(
         name=info["name"],
         all=everything,
         by_turn=tuple(by_turn),
+        conversations=scores,
+        repeats=repeats,
+        scoring=scoring,
         open_loop=scheduled > 0,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
@@ -133,7 +155,15 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         wall_s=wall_s,
         turns_per_s=everything.turns / wall_s if wall_s else None,
         cost=cost,
+        until=until,
     )
+
+
+def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
+    ci = info["settings"].get("until_ci")
+    if ci is None:
+        return None
+    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
 
 
 @contextmanager

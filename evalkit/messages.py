@@ -20,7 +20,7 @@ CALL = "call"  # (number, function, arguments)
 END = "end"  # (outcome, trust, error name or None, error text, failures)
 # to it
 COMMITTED = "committed"  # (turns committed so far)
-STOP = "stop"  # ()
+STOP = "stop"  # (outcome): ask nothing new; "stopped": be quick about it
 RESULT = "result"  # (number, text)
 
 _turn = attrgetter("user", "target", "assistant")

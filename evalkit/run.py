@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from evalkit.measures import RunMeasures
+    from evalkit.standings import Rescored
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
@@ -50,8 +51,8 @@ class Run:
     path : path-like
         The run file; it may still be growing.
     outcome : str or None
-        How the session that was just run ended: ``done``, ``stopped`` or a budget's setting, such as ``max_time_s``;
-        None: the file was only opened.
+        How the session that was just run ended: ``done``, ``stopped`` or the setting that ended it, such as
+        ``max_time_s`` or ``until_ci``; None: the file was only opened.
 
     Raises
     ------
@@ -100,6 +101,58 @@ class Run:
 
         with measures.opened(self.path) as connection:
             return costs.by_turn(connection, costs.price(self.info))
+
+    def conversations(self) -> pd.DataFrame:
+        """One row a conversation and repeat: whether all its turns and its last turn are right, and its mean score."""
+        from evalkit import tables
+
+        return tables.conversations(self.path)
+
+    def score(self, scorer: str | None = None) -> Rescored:
+        """Score the stored answers anew, with no call; the new scores count from now on, and the old ones stay.
+
+        Parameters
+        ----------
+        scorer : str, optional
+            Scores every turn that has a target, whatever the turn names. None: each turn's own scorer, or else the
+            run's, or that of the target's type.
+
+        Returns
+        -------
+        Rescored
+            The old and the new scoring with their accuracies, and how many verdicts changed.
+
+        Raises
+        ------
+        RunFileError
+            The file cannot be used or written, or is being written by another process.
+        SettingsError
+            There is no such scorer.
+        """
+        from evalkit import rescoring
+
+        return self._rescored(lambda: rescoring.rescore(self.path, scorer))
+
+    def use_scoring(self, number: int) -> Rescored:
+        """Let an older scoring count again; 0 is the run's own. Raises and returns as ``score`` does."""
+        from evalkit import rescoring
+
+        return self._rescored(lambda: rescoring.use(self.path, number))
+
+    def scorings(self) -> pd.DataFrame:
+        """One row a scoring: its scorer, the versions, accuracy with its 95 % interval, and which one counts."""
+        from evalkit import tables
+
+        return tables.scorings(self.path)
+
+    def _rescored(self, make: Callable[[], int]) -> Rescored:
+        from evalkit import measures, standings
+
+        with measures.opened(self.path) as connection:
+            old = standings.counting(connection)
+        new = make()
+        with measures.opened(self.path) as connection:
+            return standings.between(connection, old, new)
 
     @property
     def planned(self) -> int | None:
@@ -175,8 +228,8 @@ def evaluate(
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``. Without a ``price`` it is that of the user's price file, if that is
-        there and has the model.
+        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. Without a ``price`` it is that of the user's price file,
+        if that is there and has the model.
 
     Returns
     -------
@@ -219,6 +272,9 @@ def resume(
     watch: Watcher | None = None,
 ) -> Run:
     """Go on with a run: ask what is missing and, once more, what failed; never what is answered.
+
+    A run that has reached its ``until_ci`` is left as it is. If a run was scored anew (``Run.score``) and answers are
+    added now, its own scores count again: make that scoring anew.
 
     Parameters
     ----------

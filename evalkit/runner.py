@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from evalkit import errors, messages, scorers, spool
+from evalkit import errors, messages, schema, scorers, spool
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
@@ -21,6 +21,7 @@ from evalkit.heap import resting
 from evalkit.launch import Launched
 from evalkit.record import Score
 from evalkit.store import Done, RunFile
+from evalkit.until import Until
 from evalkit.writer import Progress, Writer
 
 _READ = 2**20
@@ -73,15 +74,17 @@ class Runner:
         self._threads: ThreadPoolExecutor | None = None
         self._committed = 0
         self._paced = 0, 0.0, 0.0  # turns, when, and the pace until then
-        self._stopped = False
+        self._stopped = self._enough = False
 
     def stop(self) -> None:
         """Ask nothing new; what is in flight has a few seconds to end. Safe from any thread."""
         self._stopped = self._progress.stopping = True
-        self._send(messages.STOP)
+        self._send(messages.STOP, "stopped")
 
     def run(self) -> str:
-        """Ask all; return the outcome: ``done``, ``stopped``, or the budget that is used up by its setting's name.
+        """Ask all; return the outcome: ``done``, ``stopped``, or the name of the setting that ended it.
+
+        That is a budget that is used up, or ``until_ci``: then the accuracy is known well enough, now or from before.
 
         Raises
         ------
@@ -94,9 +97,11 @@ class Runner:
         try:
             self._line = launched.line
             with resting():
+                if self._task.settings.until_ci is not None and self._known_well_enough(self._task.settings.until_ci):
+                    return "until_ci"
                 launched.give(self._task)
                 if self._stopped:
-                    self._send(messages.STOP)
+                    self._send(messages.STOP, "stopped")
                 end = self._keep(launched.line)
         finally:
             self._line = None
@@ -111,6 +116,16 @@ class Runner:
             )
         return self._conclude(*end)
 
+    def _known_well_enough(self, ci: float) -> bool:
+        """Whether earlier sessions have reached the goal; if not, what they have goes into the way to it."""
+        most_turns, query = self._runfile.info()["dataset"]["most_turns"], self._runfile.connection.execute
+        if self._task.resumed:
+            self._writer.finish(earlier=True)  # one that was killed may have left answers without scores
+            if Until(ci, most_turns).replay(query(schema.ENDED_OWN)).reached:
+                return True
+        self._writer.until = Until(ci, most_turns).replay(query(schema.ANSWERED_OWN))
+        return False
+
     # -- while it goes
 
     def _keep(self, line: socket.socket) -> tuple[Any, ...] | None:
@@ -121,6 +136,8 @@ class Runner:
         while True:
             if self._writer.unscored and not poll.poll(_LULL_MS):
                 self._writer.catch_up()
+                if self._writer.until is not None:
+                    self._end_when_enough(self._writer.until)
                 continue
             if self._writer.uncommitted and not poll.poll(_SCORES_WAIT_MS):
                 self._writer.add(())
@@ -146,8 +163,16 @@ class Runner:
                     end = tuple(values)
             if group:
                 self._commit(group)
+            if self._writer.until is not None:
+                self._writer.catch_up()
+                self._end_when_enough(self._writer.until)
             if end is not None:
                 return end
+
+    def _end_when_enough(self, until: Until) -> None:
+        if until.reached and not self._enough:
+            self._enough = True
+            self._send(messages.STOP, "until_ci")
 
     def _pace(self) -> float:
         """Turns a second, of late."""

@@ -64,11 +64,27 @@ MIGRATIONS = (
 )
 VERSION = len(MIGRATIONS)
 
-# the scores that count, beside their turns
-JOIN_SCORE = (
-    "LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) "
-    "= (t.conversation, t.repeat, t.turn, (SELECT scoring FROM run))"
-)
+
+def join_score(scoring: str, alias: str = "s") -> str:
+    """SQL that puts the scores of a scoring, a number or an expression, beside the turns ``t``."""
+    place = ", ".join(f"{alias}.{column}" for column in ("conversation", "repeat", "turn", "scoring"))
+    return f"LEFT JOIN score {alias} ON ({place}) = (t.conversation, t.repeat, t.turn, {scoring})"
+
+
+JOIN_SCORE = join_score("(SELECT scoring FROM run)")  # the scores that count
+
+_ENDED = """
+    SELECT t.conversation, c.turns,
+      sum(CASE t.status WHEN 'error' THEN {failed} ELSE NOT t.has_target OR s.scorer IS NOT NULL END),
+      total(s.value), count(s.value)
+    FROM turn t JOIN conversation c ON c.position = t.conversation
+      LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, {scoring})
+    GROUP BY t.conversation ORDER BY t.conversation"""
+# how far each conversation has come, as ``until.Until.note`` takes it, by the scores that count
+ENDED = _ENDED.format(failed=1, scoring="(SELECT scoring FROM run)")
+# the same by the run's own scores; and without failed turns, when these are asked again
+ENDED_OWN = _ENDED.format(failed=1, scoring=0)
+ANSWERED_OWN = _ENDED.format(failed=0, scoring=0)
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -107,9 +123,9 @@ INSERT_TURN = (
     + " WHERE status = 'error'"
 )
 INSERT_ATTEMPT = _insert("attempt", _ATTEMPT_COLUMNS)
-INSERT_SCORE = _insert("score", ("conversation", "repeat", "turn", "scorer", "value", "reason", "extracted")).replace(
-    "INSERT", "INSERT OR REPLACE", 1
-)
+INSERT_SCORE = _insert(
+    "score", ("conversation", "repeat", "turn", "scoring", "scorer", "value", "reason", "extracted")
+).replace("INSERT", "INSERT OR REPLACE", 1)
 
 
 def conversation_row(position: int, conversation: Conversation) -> tuple[Any, ...]:
@@ -202,9 +218,9 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: in
     )
 
 
-def score_row(position: int, repeat: int, turn: int, score: Score) -> tuple[Any, ...]:
-    """The values of INSERT_SCORE."""
-    return position, repeat, turn, score.scorer, score.value, score.reason, _json_or_none(score.extracted)
+def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
+    """The values of INSERT_SCORE; scoring 0 is the run's own."""
+    return position, repeat, turn, scoring, score.scorer, score.value, score.reason, _json_or_none(score.extracted)
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:

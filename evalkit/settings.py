@@ -56,6 +56,9 @@ class Settings:
         Ask nothing new once this session has cost so much, in the currency of ``price``.
     price : (float, float) or None
         What a million tokens of prompts and of output cost.
+    until_ci : float or None
+        Ask nothing new once the accuracy is known to within so much, 0 to 0.5, at 95 %, by an interval that may be
+        looked at at any time (``sequential.ConfidenceSequence``). Holds for conversations in random order.
     """
 
     history: str = "own"
@@ -75,6 +78,7 @@ class Settings:
     max_time_s: float | None = None
     max_cost: float | None = None
     price: tuple[float, float] | None = None
+    until_ci: float | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency is None:
@@ -95,6 +99,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}: it must be above 0")
+        if self.until_ci is not None:
+            self._check_goal(self.until_ci)
         if self.max_cost is not None and self.price is None:
             raise SettingsError("max_cost needs the price of a million tokens: price=(of prompts, of output)")
         if self.price is not None:
@@ -103,6 +109,17 @@ class Settings:
             from evalkit import scorers  # the asking process, which scores nothing, is spared them
 
             scorers.validate(ScorerSpec(self.scorer))
+
+    def _check_goal(self, half_width: float) -> None:
+        if not 0 < half_width < 0.5:
+            raise SettingsError(
+                f"until_ci is {half_width}: it must lie between 0 and 0.5, such as 0.03 for 3 points to either side"
+            )
+        if self.repeats > 1:
+            raise SettingsError(
+                "until_ci and repeats exclude each other: a conversation that is asked again tells of itself, "
+                "and not of others. Ask more conversations instead"
+            )
 
     @property
     def default_scorer(self) -> ScorerSpec | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import datasets, scorers
-from evalkit.errors import RunFileError
+from evalkit.errors import RunFileError, SettingsError
 from evalkit.settings import Settings
 from evalkit.store import RunFile
 
@@ -16,6 +16,8 @@ def of(path: Path, settings: Settings, *, check: bool) -> tuple[dict[str, Any], 
     """What the run file keeps of a dataset, and the number of turns to ask; None: not checked."""
     known = {"path": str(path.resolve()), "hash": None, "conversations": None, "turns": None, **_state(path)}
     if not check:
+        if settings.until_ci is not None:
+            raise SettingsError("until_ci needs the dataset to be read first: leave it to be checked")
         return known, None
     summary = datasets.check(
         path,
@@ -24,7 +26,13 @@ def of(path: Path, settings: Settings, *, check: bool) -> tuple[dict[str, Any], 
         history=settings.history,
         check_turn=scorers.turn_checker(settings.scorer),
     )
+    if settings.until_ci is not None and summary.grouped:
+        raise SettingsError(
+            f"until_ci takes conversations as unrelated, and some of {path} share a group: "
+            "find out how many are needed with 'evalkit plan', and ask so many with a limit"
+        )
     known |= {"hash": summary.hash, "conversations": summary.conversations, "turns": summary.turns}
+    known |= {"most_turns": summary.most_turns}
     return known, summary.turns * settings.repeats
 
 

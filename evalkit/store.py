@@ -58,6 +58,7 @@ class RunFile:
         self._flusher: Flusher | None = None
         self._whereabouts = Whereabouts(path)
         self._looked_s = 0.0
+        self._own_scores_count = False
         self.session = 0
 
     @classmethod
@@ -183,11 +184,16 @@ class RunFile:
             after = rows[-1][:3]
 
     def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
-        """Add finished turns with their attempts, and (position, repeat, turn, score), in one transaction."""
+        """Add finished turns with their attempts, and (position, repeat, turn, score), in one transaction.
+
+        The scores are the run's own. They count again once an answer is added that a later scoring has not seen.
+        """
         conversations, turns, attempts = [], [], []
+        answers = False
         begun = self._begun
         for done in group:
             conversation, record = done.conversation, done.record
+            answers = answers or record.failure is None
             if done.position not in begun:
                 begun.add(done.position)
                 conversations.append(schema.conversation_row(done.position, conversation))
@@ -204,6 +210,9 @@ class RunFile:
             ):
                 if rows:
                     self.connection.executemany(insert, rows)
+            if answers and not self._own_scores_count:
+                self.connection.execute("UPDATE run SET scoring = 0 WHERE scoring <> 0")
+                self._own_scores_count = True
         if self._flusher is not None:
             self._flusher.note_commit()
         if time.monotonic() - self._looked_s > _LOOK_S:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from evalkit import exports, turnrows
+from evalkit import conversations as talks
+from evalkit import exports, standings, turnrows
 from evalkit.clusters import Floats
 from evalkit.costs import Cost
 from evalkit.errors import RunFileError, SettingsError
@@ -19,7 +20,7 @@ from evalkit.schema import JOIN_SCORE
 from evalkit.stats import Estimate
 from evalkit.times import NS_PER_MS
 from evalkit.turnrows import json_value
-from evalkit.verdicts import Accuracy
+from evalkit.until import Told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +109,89 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
 
 
+def conversations(source: Source) -> pd.DataFrame:
+    """Every conversation that has a finished turn, one row for each of its repeats, in the order of the dataset.
+
+    Parameters
+    ----------
+    source : path-like or sqlite3.Connection
+
+    Returns
+    -------
+    DataFrame
+        ``conversation``, ``repeat``; ``turns`` finished and ``scored`` among them; ``complete``: every turn with a
+        target is answered and scored, missing when there is no target; of complete ones ``all_right``, ``last_right``
+        (of the turns with a target) and ``mean``, the mean score. Missing values are missing, never 0.
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file.
+    """
+    import pandas as pd
+
+    with opened(source) as connection:
+        names = dict(connection.execute("SELECT position, id FROM conversation"))
+        ended = list(talks.each(connection))
+    whole = {
+        name: np.concatenate([group[place] for group in ended] or [np.zeros(0)])
+        for place, name in enumerate(talks.Ended._fields)
+    }
+    scores = {name: pd.array(whole[name], dtype="Float64") for name in ("all_right", "last_right")}
+    complete = pd.array(whole["complete"].astype(bool), dtype="boolean")
+    complete[~whole["counted"].astype(bool)] = pd.NA
+    return pd.DataFrame(
+        {
+            "conversation": pd.Series([names[position] for position in whole["conversation"].tolist()], dtype=object),
+            **{name: whole[name].astype(np.int64) for name in ("repeat", "turns", "scored")},
+            "complete": complete,
+            **{name: column.astype("boolean") for name, column in scores.items()},
+            "mean": whole["mean"],
+        }
+    )
+
+
+def scorings(source: Source) -> pd.DataFrame:
+    """Every complete scoring of a run, the run's own first.
+
+    Parameters
+    ----------
+    source : path-like or sqlite3.Connection
+
+    Returns
+    -------
+    DataFrame
+        Index ``scoring``: 0, the run's own, 1, … Columns: ``scorer``, which scored every turn (None: each turn's own);
+        ``versions``, a dict; ``begun`` (UTC); ``counts``: its scores are those of all other tables; ``accuracy`` with
+        its 95 % limits ``low``, ``high`` and denominator ``n``; ``wrong``, ``unscored``; ``missing``: answered turns
+        that it has not seen.
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file.
+    """
+    import pandas as pd
+
+    with opened(source) as connection:
+        known = standings.scorings(connection)
+    means = [row.accuracy.mean for row in known]
+    columns: dict[str, Any] = {
+        "scorer": pd.Series([row.scorer for row in known], dtype=object),
+        "versions": [row.versions for row in known],
+        "begun": pd.to_datetime(pd.Series([row.begun_ns for row in known], dtype="Int64"), unit="ns", utc=True),
+        "counts": [row.counts for row in known],
+        "accuracy": _floats([mean.value for mean in means]),
+        "low": _floats([mean.low for mean in means]),
+        "high": _floats([mean.high for mean in means]),
+        "n": [mean.n for mean in means],
+        "wrong": [row.accuracy.wrong for row in known],
+        "unscored": [row.accuracy.unscored for row in known],
+        "missing": [row.missing for row in known],
+    }
+    return pd.DataFrame(columns).set_index(pd.Index([row.number for row in known], name="scoring"))
+
+
 def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
     """Summarise a run as one JSON object, missing values as None.
 
@@ -121,9 +205,12 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``run`` is the run's name. ``wrong`` counts answered turns whose score is below 1, in ``accuracy`` and in
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in
-        closed loop. ``tokens`` are sums of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``.
-        ``cost`` is None when no price is known; ``complete`` is false when its total is a lower bound, and
-        ``price_from`` is ``run`` or ``file``: see ``costs.Price``.
+        closed loop. ``conversations`` has the fields of ``conversations.ConversationScores``, ``repeats`` those of
+        ``conversations.RepeatScores``, or is None without repeats; ``scoring`` tells whose
+        scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told; ``trust`` has the
+        fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false when its total is a
+        lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is None for a run that
+        was to ask all.
 
     Raises
     ------
@@ -135,11 +222,15 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "run": run.name,
         **_measures_json(run.all),
         "by_turn": [{"turn": row.turn, **_measures_json(row)} for row in run.by_turn],
+        "conversations": run.conversations.to_json(),
+        "repeats": None if run.repeats is None else run.repeats.to_json(),
+        "scoring": run.scoring,
         "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens},
         "trust": asdict(run.trust),
         "wall_s": run.wall_s,
         "turns_per_s": run.turns_per_s,
         "cost": None if run.cost is None else _cost_json(run.cost),
+        "until": None if run.until is None else _until_json(run.until),
     }
 
 
@@ -227,17 +318,6 @@ def export(source: Source, form: str, path: Path | str) -> int:
 
 
 def _measures_json(row: Measures) -> dict[str, Any]:
-    def accuracy(part: Accuracy) -> dict[str, Any]:
-        mean = part.mean
-        return {
-            "value": mean.value,
-            "low": mean.low,
-            "high": mean.high,
-            "n": mean.n,
-            "wrong": part.wrong,
-            "unscored": part.unscored,
-        }
-
     def values(quantiles: dict[str, Estimate]) -> dict[str, float | None]:
         return {name: estimate.value for name, estimate in quantiles.items()}
 
@@ -245,8 +325,8 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "turns": row.turns,
         "answered": row.answered,
         "errors": row.errors,
-        "accuracy": accuracy(row.accuracy),
-        "accuracy_all": accuracy(row.accuracy_all),
+        "accuracy": row.accuracy.to_json(),
+        "accuracy_all": row.accuracy_all.to_json(),
         "ttft_ms": values(row.ttft_ms),
         "latency_ms": values(row.latency_ms),
         "tpot_ms": values(row.tpot_ms),
@@ -265,6 +345,11 @@ def _cost_json(cost: Cost) -> dict[str, Any]:
         "output_price": cost.price.output,
         "price_from": cost.price.source,
     }
+
+
+def _until_json(told: Told) -> dict[str, Any]:
+    names = ("ci", "reached", "value", "low", "high", "conversations")
+    return {name: getattr(told, name) for name in names}
 
 
 def _measured(data: Source | RunMeasures) -> RunMeasures:

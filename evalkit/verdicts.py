@@ -12,10 +12,11 @@ import numpy as np
 
 from evalkit import columns, schema, stats
 from evalkit.clusters import ClusterSums, Floats, Whole
+from evalkit.conversations import Tally
 from evalkit.stats import Estimate, Flags
 
 _JUDGED = """
-    SELECT {cluster}, t.error_kind NOT NULL, t.has_target, s.value{turn}
+    SELECT {cluster}, t.error_kind NOT NULL, t.has_target, s.value{columns}
     FROM turn t {more}
       {score}
     ORDER BY {order}"""
@@ -24,9 +25,10 @@ _BY_CONVERSATION = {"cluster": "t.conversation", "more": "", "order": "t.convers
 _BY_GROUP = {
     "cluster": "coalesce(c.cluster, c.position)",
     "more": "CROSS JOIN conversation c ON c.position = t.conversation",
-    "order": "1",
+    "order": "1, t.conversation, t.repeat, t.turn",
 }
 _TYPES = ("i8", "?", "?", "f8")
+_TALK = ", t.conversation, t.repeat"
 _ERRORS = "SELECT turn, error_kind FROM turn WHERE error_kind NOT NULL ORDER BY conversation, repeat, turn"
 
 
@@ -48,6 +50,12 @@ class Accuracy:
     wrong: int
     unscored: int
 
+    def to_json(self) -> dict[str, float | int | None]:
+        """As ``--json`` prints it."""
+        mean = self.mean
+        limits = {"value": mean.value, "low": mean.low, "high": mean.high}
+        return {**limits, "n": mean.n, "wrong": self.wrong, "unscored": self.unscored}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
@@ -60,19 +68,25 @@ class Verdicts:
     accuracy_all: Accuracy
 
 
-def judged(connection: sqlite3.Connection) -> dict[int | None, Verdicts]:
-    """Turn index to what came of its turns, in order; None, which is first: of all turns."""
+def judged(connection: sqlite3.Connection, conversations: Tally) -> dict[int | None, Verdicts]:
+    """Turn index to what came of its turns, in order; None, which is first: of all turns.
+
+    They are read once: ``conversations`` adds them up on the way.
+    """
     first, last = connection.execute("SELECT min(turn), max(turn) FROM turn").fetchone()
     everything, by_turn = _Tally(), dict[int, _Tally]()
     if first == last:  # there is one turn index at most: it is the whole run
-        for cluster, failed, has_target, score in columns.groups(_rows(connection, ""), _TYPES):
-            everything.add(cluster, failed, has_target, score)
+        for *judgement, talk, repeat in columns.groups(_rows(connection, _TALK), (*_TYPES, "i8", "i8")):
+            everything.add(*judgement)
+            conversations.add(judgement[0], talk, repeat, *judgement[1:])
     else:
-        for cluster, failed, has_target, score, turn in columns.groups(_rows(connection, ", t.turn"), (*_TYPES, "i8")):
-            everything.add(cluster, failed, has_target, score)
+        types = (*_TYPES, "i8", "i8", "i8")
+        for *judgement, talk, repeat, turn in columns.groups(_rows(connection, f"{_TALK}, t.turn"), types):
+            everything.add(*judgement)
+            conversations.add(judgement[0], talk, repeat, *judgement[1:])
             for index in np.unique(turn).tolist():
                 own = turn == index
-                by_turn.setdefault(index, _Tally()).add(cluster[own], failed[own], has_target[own], score[own])
+                by_turn.setdefault(index, _Tally()).add(*(column[own] for column in judgement))
     errors, errors_by_turn = Counter[str](), dict[int, Counter[str]]()
     for index, kind in connection.execute(_ERRORS):
         errors[kind] += 1
@@ -84,11 +98,17 @@ def judged(connection: sqlite3.Connection) -> dict[int | None, Verdicts]:
     return told | {index: by_turn[index].verdicts(errors_by_turn.get(index, Counter())) for index in sorted(by_turn)}
 
 
-def _rows(connection: sqlite3.Connection, turn: str) -> Iterator[tuple[Any, ...]]:
+def accuracy(connection: sqlite3.Connection, scoring: int) -> Accuracy:
+    """Over answered and scored turns, by the scores of a scoring that need not be the one that counts."""
+    tally = _Tally()
+    for group in columns.groups(_rows(connection, "", schema.join_score(str(int(scoring)))), _TYPES):
+        tally.add(*group)
+    return tally.verdicts(Counter()).accuracy
+
+
+def _rows(connection: sqlite3.Connection, more: str, score: str = schema.JOIN_SCORE) -> Iterator[tuple[Any, ...]]:
     grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
-    rows = connection.execute(
-        _JUDGED.format(turn=turn, score=schema.JOIN_SCORE, **(_BY_GROUP if grouped else _BY_CONVERSATION))
-    )
+    rows = connection.execute(_JUDGED.format(columns=more, score=score, **(_BY_GROUP if grouped else _BY_CONVERSATION)))
     return _numbered(rows) if grouped else rows
 
 

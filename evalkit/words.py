@@ -29,10 +29,28 @@ def duration(seconds: float | None) -> str:
 
 def rate(accuracy: Mapping[str, Any]) -> str:
     """An accuracy of ``--json`` with its denominator and interval."""
-    if accuracy["value"] is None:
-        return MISSING
-    shown = f"{accuracy['value']:.1%} of {accuracy['n']}"
-    return shown if accuracy["low"] is None else f"{shown} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+    return MISSING if accuracy["value"] is None else _share(accuracy, f" of {accuracy['n']}")
+
+
+def _share(share: Mapping[str, Any], more: str = "") -> str:
+    shown = f"{share['value']:.1%}{more}"
+    return shown if share["low"] is None else f"{shown} ({share['low']:.1%} to {share['high']:.1%})"
+
+
+def conversations(scores: Mapping[str, Any]) -> str:
+    """How right whole conversations were, by ``conversations`` of ``--json``."""
+    left_out = f"; {scores['incomplete']} are incomplete" if scores["incomplete"] else ""
+    if not scores["n"]:
+        return f"conversations: none is complete{left_out}"
+    rights = f"all turns right {_share(scores['all_right'])}, last turn right {_share(scores['last_right'])}"
+    return f"conversations: {rights}, of {scores['n']}{left_out}"
+
+
+def repeats(told: Mapping[str, Any]) -> str:
+    """How often turns were right over all repeats, by ``repeats`` of ``--json``."""
+    if told["once"]["value"] is None:
+        return f"over {told['k']} repeats: {MISSING}, not every turn has {told['k']} scores"
+    return f"over {told['k']} repeats: right at least once {_share(told['once'])}, each time {_share(told['always'])}"
 
 
 def accuracy_all(result: Mapping[str, Any]) -> str:
@@ -120,3 +138,22 @@ def money(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
+
+
+def until(told: Mapping[str, Any]) -> tuple[str, bool]:
+    """How well the accuracy is known, of a run that was to end when it is, and whether that is a warning.
+
+    Parameters
+    ----------
+    told : mapping
+        ``until`` of ``--json``.
+    """
+    value, low, high, goal = told["value"], told["low"], told["high"], f"--until ci={told['ci']:g}"
+    if value is None:
+        return f"{goal} is not reached: no conversation has ended with a scored turn", True
+    after = f"after {told['conversations']} conversations: accuracy {value:.1%}"
+    if low is None or high is None:
+        why = "its limits have crossed: the conversations do not come in random order, shuffle the dataset"
+        return f"{goal} is not reached {after}, {why}", True
+    known = f"{after}, within ± {100 * max(value - low, high - value):.2g} points at any time (95 %, anytime-valid)"
+    return (f"stopped {known}", False) if told["reached"] else (f"{goal} is not reached {known}", True)

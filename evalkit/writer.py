@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from evalkit import datasets
+from evalkit import datasets, rescoring
 from evalkit.record import Failure, Score
 from evalkit.store import Done, RunFile
+from evalkit.until import Until
 
 SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
 BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
+HELD = 500  # of a run that its scores are to end: each turn asked meanwhile may be one too many
 
 
 @dataclass(slots=True)
@@ -79,6 +81,12 @@ class Writer:
         ``Done`` to ``Score``, or None when there is nothing to score.
     progress : Progress
         Brought up to date after every commit.
+
+    Attributes
+    ----------
+    until : Until or None
+        Told of every turn that has failed, or is answered and through with scoring. It is to end the run, so with it
+        what comes waits when scoring cannot keep up.
     """
 
     def __init__(self, runfile: RunFile, score: Callable[[Done], Score | None], progress: Progress) -> None:
@@ -88,6 +96,8 @@ class Writer:
         self._unscored: deque[Done] = deque()
         self._scores: list[tuple[int, int, int, Score]] = []
         self._left = False
+        self.until: Until | None = None
+        self._noted: set[str] = set()  # scorers whose version stands in the run file
 
     @property
     def unscored(self) -> bool:
@@ -103,9 +113,16 @@ class Writer:
         """Commit turns, and the scores made since the last time."""
         group = list(group)
         scores, self._scores = self._scores, []
+        if used := {score.scorer for *_, score in scores} - self._noted:
+            rescoring.note_own(self._runfile, used)
+            self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)
         answered = [done for done in group if done.record.failure is None]
+        if self.until is not None:
+            self._note_failed(self.until, group)
+        if self.until is not None and len(self._unscored) + len(answered) > HELD:
+            self._score_all()
         if len(self._unscored) + len(answered) > BACKLOG:
             self._left = True
         else:
@@ -127,11 +144,14 @@ class Writer:
         earlier : bool
             An earlier session may have been killed between its answers and their scores.
         """
-        while self._unscored:
-            self._add_score(self._unscored.popleft())
+        self._score_all()
         self.add(())
         if self._left or earlier:
             self._score_stored()
+
+    def _score_all(self) -> None:
+        while self._unscored:
+            self._add_score(self._unscored.popleft())
 
     def _score_stored(self) -> None:
         for group in self._runfile.unscored():
@@ -143,6 +163,14 @@ class Writer:
         score = self._score(done)
         if score is not None:
             self._scores.append((done.position, done.record.repeat, done.record.turn, score))
+        if self.until is not None:
+            value = None if score is None else score.value
+            self.until.note(done.position, len(done.conversation.turns), 1, value or 0.0, int(value is not None))
+
+    def _note_failed(self, until: Until, group: list[Done]) -> None:
+        for done in group:
+            if done.record.failure is not None:
+                until.note(done.position, len(done.conversation.turns), 1, 0.0, 0)
 
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from rich.console import Console
-from runfiles import S, T, write
+from runfiles import S, T, talk, write
 from test_store import create
 
 from evalkit.console import printable, summary
@@ -50,8 +50,8 @@ def test_a_run_without_a_finished_turn_is_shown_with_everything_missing(tmp_path
     assert "nan" not in text.lower()
 
 
-def shown(path, sessions):
-    write(path, sessions)
+def shown(path, sessions, conversations=()):
+    write(path, sessions, conversations)
     with sqlite3.connect(path) as connection:
         endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
         connection.execute(
@@ -107,3 +107,19 @@ def test_progress_in_a_terminal_tells_done_errors_rate_accuracy_and_time_left(su
             assert child.wait(timeout=30) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert re.search(r"\d+/40 turns · 0 errors · [\d.]+/s · accuracy so far 100% · .*s left", text)
+
+
+def test_whole_conversations_have_a_line_when_there_is_more_than_one_turn(tmp_path):
+    def told(name, turns, targets):
+        return shown(tmp_path / name, [S(turns)], [talk(name, targets) for name in "abc"])
+
+    turns = [T(name, n, score=float((name, n) != ("b", 1))) for name in "ab" for n in (1, 2)]
+    text = told("all", [*turns, T("c", 1, error="server")], (35, 276))
+    line = (
+        r"\nconversations: all turns right 50.0% \(.+ to .+\), last turn right 100.0% \(.+\), of 2; 1 are incomplete\n"
+    )
+    assert re.search(line, text)
+    text = told("half", [T("a", 1, score=1.0), T("a", 2, error="server")], (35, 276))
+    assert "\nconversations: none is complete; 1 are incomplete\n" in text
+    assert "conversations:" not in told("single", [turns[0], turns[2]], (35,))
+    assert "conversations:" not in told("aimless", [T("a", 1), T("a", 2)], (None, None))

@@ -10,7 +10,6 @@ from runfiles import S, T, talk, write
 
 import evalkit as ek
 from evalkit import tables
-from evalkit.console import _cost, money
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
 from evalkit.measures import measure
@@ -18,6 +17,8 @@ from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Script, serve
 from evalkit.store import Done, RunFile
+from evalkit.words import cost as cost_words
+from evalkit.words import money
 
 PRICE = (2.0, 8.0)  # for a million tokens
 REFUSED = ("auth", "not_found", "bad_request", "rate_limited", "server", "connection")
@@ -196,4 +197,4 @@ def test_money_is_never_shown_with_an_exponent(value, text):
 )
 def test_the_line_of_the_cost_says_when_it_is_not_all_and_by_which_price_it_is(cost, text):
     total, untold, turns, right, source = cost
-    assert _cost(tables._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text
+    assert cost_words(tables._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text

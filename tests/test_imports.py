@@ -13,10 +13,14 @@ PACKAGE = Path(evalkit.__file__).parent
 
 # The rooms, lowest layer first. A module may import from lower layers and from its own room.
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
+STATISTICS = {
+    *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
+    *("sequential", "power"),
+}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
-    [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, STATISTICS, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
@@ -25,25 +29,28 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
+    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "times", "columns", "sessions", "costs"},
+        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"},
         {"steps"},
-        {"writer"},
+        {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"definitions"}],
+    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}, {"definitions"}],
     [{"report", "reportparts", "markdown"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_gates", "cli_load", "cli_report", "console", "console_load", "flags"}],
+    [
+        {"cli", "cli_gates", "cli_load", "cli_plan", "cli_report", "cli_score", "flags"}
+        | {"console", "console_load", "console_plan", "console_score"}
+    ],
     [{"__init__"}],
 ]
 

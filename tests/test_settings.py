@@ -23,6 +23,15 @@ from evalkit.settings import Settings
         ({"arrivals": "bursts"}, "arrivals is 'bursts': it must be 'constant' or 'poisson'"),
         ({"max_tokens_total": 0}, "max_tokens_total is 0: it must be a whole number, 1 or more"),
         ({"max_time_s": 0}, "max_time_s is 0: it must be above 0"),
+        (
+            {"until_ci": 0.5},
+            "until_ci is 0.5: it must lie between 0 and 0.5, such as 0.03 for 3 points to either side",
+        ),
+        (
+            {"until_ci": 0.03, "repeats": 2},
+            "until_ci and repeats exclude each other: a conversation that is asked again tells of itself, "
+            "and not of others. Ask more conversations instead",
+        ),
     ],
 )
 def test_settings_that_cannot_be(settings, message):

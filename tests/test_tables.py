@@ -370,7 +370,22 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
     result = tables.summary_json(big[0])
     times = {"ttft_ms", "latency_ms", "tpot_ms", "schedule_latency_ms"}
     measured = {"turns", "answered", "errors", "accuracy", "accuracy_all"} | times
-    assert set(result) == measured | {"run", "by_turn", "tokens", "trust", "wall_s", "turns_per_s", "cost"}
+    more = {
+        "run",
+        "by_turn",
+        "conversations",
+        "repeats",
+        "scoring",
+        "tokens",
+        "trust",
+        "wall_s",
+        "turns_per_s",
+        "cost",
+        "until",
+    }
+    assert set(result) == measured | more
+    assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}
+    assert set(result["conversations"]["mean"]) == {"value", "low", "high"}
     assert set(result["trust"]) == set(TRUST)
     assert [set(row) for row in result["by_turn"]] == [measured | {"turn"}] * 3
     for name in ("accuracy", "accuracy_all"):

@@ -1,0 +1,57 @@
+"""The command ``plan``: how many conversations and repeats are needed, from a pilot run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from evalkit import flags
+
+
+def add_plan(commands: Any) -> None:
+    """``evalkit plan``."""
+    parser = flags.command(
+        commands, "plan", plan,
+        "Say how many conversations a wanted precision takes, or finding a difference, from a pilot run.",
+        "evalkit plan runs/pilot.evalkit --precision 0.03 --difference 0.05",
+    )  # fmt: skip
+    parser.add_argument("pilot", type=Path, metavar="PILOT.evalkit", help="run file of the pilot")
+    parser.add_argument(
+        "other", type=Path, nargs="?", metavar="OTHER.evalkit",
+        help="a second pilot of the same conversations: their difference is planned, as it varies between the two",
+    )  # fmt: skip
+    parser.add_argument("--precision", type=float, metavar="X", help="half-width of the 95 %% interval: 0.03")
+    parser.add_argument(
+        "--difference", type=float, metavar="X", help="difference of two runs that is to be found: 0.05"
+    )
+    parser.add_argument("--power", type=float, default=0.8, metavar="P", help="probability to find it (default: 0.8)")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        metavar="R",
+        help="each conversation asked R times (default: 1, 2 and 5 beside each other)",
+    )
+    flags.add_json(parser)
+
+
+def plan(parsed: argparse.Namespace) -> int:
+    """``evalkit plan``."""
+    from evalkit import planning
+    from evalkit.console import output
+    from evalkit.console_plan import show_plan
+
+    made = planning.plan(
+        parsed.pilot,
+        parsed.other,
+        precision=parsed.precision,
+        difference=parsed.difference,
+        power=parsed.power,
+        repeats=parsed.repeats,
+    )
+    if parsed.json:
+        print(json.dumps(made.to_json()))
+    else:
+        show_plan(output(), made)
+    return 0

@@ -1,0 +1,57 @@
+"""What ``evalkit plan`` shows: what the pilot tells, what each goal takes, and what that stands on."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from evalkit.console import printable
+from evalkit.planning import Need, Plan
+from evalkit.words import MISSING, duration, number
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """Print a plan."""
+    console.print(printable(_pilot(plan)), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("wanted")
+    for heading in ("repeats", "conversations", "turns", "tokens", "time"):
+        table.add_column(heading, justify="right")
+    for need in plan.needs:
+        table.add_row(
+            _wanted(need),
+            str(need.repeats),
+            MISSING if need.conversations is None else f"{need.conversations:,}",
+            number(need.turns),
+            number(need.tokens),
+            duration(need.wall_s),
+        )
+    console.print(table)
+    for reason in dict.fromkeys(need.reason for need in plan.needs if need.reason is not None):
+        console.print(f"{MISSING}: {reason}", style="dim", soft_wrap=True)
+    for warning in plan.warnings:
+        console.print(Text(warning, style="yellow"), soft_wrap=True)
+    for sentence in plan.assumes:
+        console.print(sentence, style="dim", soft_wrap=True)
+
+
+def _pilot(plan: Plan) -> str:
+    what = "accuracy" if len(plan.pilots) == 1 else "difference"
+    shown = f"{plan.value:.1%}" if len(plan.pilots) == 1 else _points(plan.value, "+.1f")
+    often = f", asked {plan.repeats} times each" if plan.repeats > 1 else ""
+    told = f"{' and '.join(plan.pilots)}: {what} {shown}, over {plan.clusters} {plan.unit}{often}"
+    if plan.half_width is None or plan.smallest_difference is None:
+        return told
+    return (
+        f"{told}: so many tell it to ± {_points(plan.half_width)}, "
+        f"and find differences of {_points(plan.smallest_difference)} or more"
+    )
+
+
+def _wanted(need: Need) -> str:
+    return f"within ± {_points(need.wanted)}" if need.goal == "precision" else f"difference of {_points(need.wanted)}"
+
+
+def _points(share: float, form: str = ".3g") -> str:
+    return f"{format(100 * share, form)} points"

@@ -1,0 +1,201 @@
+"""Scores made anew from a run file: the same verdicts by the same scorer, the old ones kept, nothing half-made used."""
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runfiles import S, T, talk, write
+
+from evalkit import __version__, disk, rescoring, scorer, store
+from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
+from evalkit.errors import RunFileError, SettingsError
+from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
+from evalkit.scorer import Verdict
+from evalkit.standings import counting, scorings
+from evalkit.store import Done, RunFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Two conversations of three turns with the targets 35, 276, 311; by the run none of their turns is right."""
+    answers = ["It is 35.", "276", "I do not know.", "35 or 36", "The product is 276", "311"]
+    turns = [T("ab"[n // 3], n % 3 + 1, text=text, score=0.0, scorer="exact") for n, text in enumerate(answers)]
+    return write(tmp_path / "r.evalkit", [S(turns)])
+
+
+def rows(path: Path, query: str, *values: object) -> list[tuple]:
+    with contextlib.closing(store.open_to_read(path)) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def test_new_scores_stand_beside_the_old_ones_and_count(path):
+    assert rescoring.rescore(path, "number") == 1
+    assert rows(path, "SELECT scoring, scorer, value FROM score ORDER BY scoring, conversation, turn") == [
+        *[(0, "exact", 0.0)] * 6,
+        *[(1, "number", value) for value in (1.0, 1.0, 0.0, 0.0, 1.0, 1.0)],
+    ]
+    assert rows(path, "SELECT scoring FROM run") == [(1,)]
+    ((scored, versions, *rest),) = rows(path, "SELECT scorer, versions, judge, ended_wall_ns NOT NULL FROM scoring")
+    assert (json.loads(scored), json.loads(versions)) == ("number", {"number": "1", "evalkit": __version__})
+    assert rest == [None, 1]
+
+
+def test_without_a_scorer_each_turn_keeps_its_own_then_the_runs_then_that_of_its_target(tmp_path):
+    asked = (Turn("?", 35, ScorerSpec("exact")), Turn("?", 36), Turn("?", "thirty"), Turn("?"))
+    turns = [T("a", n, text=text) for n, text in enumerate(["35", "it is 36", "thirty", "?"], start=1)]
+    for named, expected in ((None, ["exact", "number", "includes"]), ("choice", ["exact", "choice", "choice"])):
+        path = write(tmp_path / f"{named}.evalkit", [S(turns)], [Conversation("a", asked)])
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE run SET settings = json_set(settings, '$.scorer', ?)", (named,))
+        rescoring.rescore(path)
+        assert rows(path, "SELECT scorer FROM score WHERE scoring = 1 ORDER BY turn") == [(name,) for name in expected]
+        (versions,) = rows(path, "SELECT versions FROM scoring WHERE scorer = 'null'")[-1]
+        assert list(json.loads(versions)) == [*sorted(set(expected)), "evalkit"]
+
+
+def test_a_scorer_that_is_given_overrides_those_that_turns_name(tmp_path):
+    asked = (Turn("?", 35, ScorerSpec("number", {"abs_tol": 100})), Turn("?", "35"))
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, text="36"), T("a", 2, text="35")])], [Conversation("a", asked)])
+    rescoring.rescore(path, "exact")
+    assert rows(path, "SELECT scorer, value FROM score WHERE scoring = 1") == [("exact", 0.0), ("exact", 1.0)]
+
+
+def test_a_target_that_the_scorer_cannot_take_leaves_its_turn_unscored_with_the_reason(tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])], [talk("a", ["no number"])])
+    rescoring.rescore(path, "number")
+    ((value, reason),) = rows(path, "SELECT value, reason FROM score WHERE scoring = 1")
+    assert value is None
+    assert "needs a number" in reason
+
+
+def test_a_turn_is_scored_by_the_calls_of_all_its_rounds_and_a_refusal_is_its_text(tmp_path):
+    call = ToolCall("add", '{"a": 1}', "id1")
+    exchange = (Message("assistant", None, (call,)), Message("tool", "3", tool_call_id="id1"))
+    asked = Conversation("a", (Turn("?", {"name": "add", "arguments": {"a": 1}}), Turn("?", "cannot")))
+    said = [Answer("It is 3."), Answer(refusal="I cannot do that.")]
+    attempts = [(Attempt(Timing(0, 0, 0), answer=answer),) for answer in said]
+    with RunFile.create(tmp_path / "r.evalkit", name="r", settings={}, dataset={}, endpoint={}) as file:
+        file.begin_session(0, {})
+        records = [TurnRecord("a", 1, 1, attempts[0], exchange), TurnRecord("a", 1, 2, attempts[1])]
+        file.add([Done(0, asked, record) for record in records])
+    rescoring.rescore(file.path)
+    assert rows(file.path, "SELECT scorer, value FROM score") == [("tool_call", 1.0), ("includes", 1.0)]
+
+
+def test_failed_turns_and_turns_without_a_target_get_no_score(tmp_path):
+    turns = [T("a", 1, text="35"), T("a", 2, error="server", text="276"), T("b", 1, text="1")]
+    path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a"), talk("b", [None])])
+    rescoring.rescore(path)
+    assert rows(path, "SELECT conversation, turn, value FROM score") == [(0, 1, 1.0)]
+
+
+def test_groups_meet_without_a_seam(path, monkeypatch):
+    rescoring.rescore(path, "number")
+    for size in (1, 2, 3, 6):
+        monkeypatch.setattr(rescoring, "GROUP", size)
+        number = rescoring.rescore(path, "number")
+        query = "SELECT conversation, repeat, turn, value, extracted FROM score WHERE scoring = ?"
+        assert rows(path, query, number) == rows(path, query, 1)
+
+
+def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(path):
+    code = (
+        "import os, signal, sys; from evalkit import rescoring; rescoring.GROUP = 2; number = rescoring.scorers.score\n"
+        "def score(turn, said, **more):\n"
+        "    if said.text.startswith('The product'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return number(turn, said, **more)\n"
+        "rescoring.scorers.score = score; rescoring.rescore(sys.argv[1], 'number')"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
+    assert rows(path, "SELECT count(*) FROM score WHERE scoring = 1") == [(4,)]
+    with contextlib.closing(store.open_to_read(path)) as connection:
+        assert counting(connection) == 0
+        assert [one.number for one in scorings(connection)] == [0]
+    with pytest.raises(RunFileError, match=r"has no scoring 1, but 0: see 'evalkit score .* --list'"):
+        rescoring.use(path, 1)
+    assert rescoring.rescore(path, "includes") == 1
+    assert rows(path, "SELECT DISTINCT scorer FROM score WHERE scoring = 1") == [("includes",)]
+    assert rows(path, "SELECT count(*) FROM scoring") == [(1,)]
+
+
+def test_a_run_that_is_being_written_is_left_alone(path):
+    held = disk.lock(path)
+    with pytest.raises(RunFileError, match=r"is in use: another evalkit is writing to it. Wait for it"):
+        rescoring.rescore(path)
+    disk.unlock(held)
+    assert rescoring.rescore(path) == 1
+
+
+def test_what_cannot_be_is_said_before_anything_is_written(path):
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match="no scorer is called 'numbr'"):
+        rescoring.rescore(path, "numbr")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE conversation SET row = '{' WHERE position = 1",
+        'UPDATE conversation SET row = \'{"id": "b", "turns": [{"user": "?"}]}\' WHERE position = 1',
+        "UPDATE turn SET tool_calls = '[7]' WHERE conversation = 1",
+    ],
+)
+def test_a_damaged_row_is_named_and_the_old_scores_still_count(path, harm):
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(harm)
+    with pytest.raises(RunFileError, match=r"r\.evalkit is damaged near conversation number 2 "):
+        rescoring.rescore(path, "number")
+    assert rows(path, "SELECT scoring FROM run") == [(0,)]
+
+
+def test_a_disk_that_takes_no_more_leaves_the_old_scores_counting(path, monkeypatch):
+    opened = RunFile.open
+
+    def read_only(path):
+        runfile = opened(path)
+        runfile.connection.execute("PRAGMA query_only = 1")
+        return runfile
+
+    monkeypatch.setattr(RunFile, "open", read_only)
+    with pytest.raises(RunFileError, match=r"cannot be written: attempt to write a readonly.* still do; make room"):
+        rescoring.rescore(path)
+
+
+def test_scorers_registered_in_code_can_score_anew(path, monkeypatch):
+    monkeypatch.setattr(scorer, "_SCORERS", dict(scorer._SCORERS))
+    scorer.register("longer", check=lambda target: None)(lambda answer, target: Verdict(len(answer.text) > 8))
+    rescoring.rescore(path, "longer")
+    assert rows(path, "SELECT sum(value) FROM score WHERE scoring = 1") == [(3.0,)]
+
+
+# -- the run's own scores, and what is added to a run that was scored anew
+
+
+def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
+    with RunFile.open(path) as file:
+        rescoring.note_own(file, {"exact", "none"})
+        monkeypatch.setattr(rescoring, "version_of", lambda name: "2")
+        rescoring.note_own(file, {"exact", "number"})
+        rescoring.note_own(file, {"number"})
+    with contextlib.closing(store.open_to_read(path)) as connection:
+        (own,) = scorings(connection)
+    assert own.versions == {"exact": "1, 2", "number": "2", "evalkit": __version__}
+    assert own.counts
+    assert own.begun_ns
+
+
+def test_answers_that_are_added_let_the_runs_own_scores_count_again(path):
+    rescoring.rescore(path, "number")
+    good = TurnRecord("c", 1, 1, (Attempt(Timing(0, 0, 0), answer=Answer("35")),))
+    with RunFile.open(path) as file:
+        file.begin_session(0, {})
+        file.add((), [(0, 1, 1, Score("exact", 0.0))])
+        assert counting(file.connection) == 1
+        file.add([Done(2, talk("c"), good)])
+        assert counting(file.connection) == 0
+        assert [one.missing for one in scorings(file.connection)] == [1, 1]
