@@ -29,6 +29,7 @@ _HOMES = {
     "MissingExtra": "errors",
     "RunFileError": "errors",
     "SettingsError": "errors",
+    "judge": "judging",
     "Run": "run",
     "converse": "run",
     "evaluate": "run",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         RunFileError,
         SettingsError,
     )
+    from evalkit.judging import judge
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
 
@@ -73,6 +75,7 @@ __all__ = [
     "connect",
     "converse",
     "evaluate",
+    "judge",
     "load",
     "local_endpoint",
     "resume",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_load, flags
+from evalkit import __version__, cli_judge, cli_load, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
-    for add in (cli_load.add_load, cli_load.add_calibrate):
+    for add in (cli_judge.add_judge, cli_judge.add_judge_check, cli_load.add_load, cli_load.add_calibrate):
         add(commands)
     return parser
 
