@@ -87,7 +87,7 @@ def _beside_majority(done: Check) -> Text:
 
 def _title(what: str, judge: Mapping[str, Any], of: str) -> Text:
     where = f" ({judge['base_url']})" if judge["base_url"] else ", embedded,"
-    form = "" if judge["form"] == "json" else "; it takes no JSON schema, so answers are read as text"
+    form = "" if judge["form"] != "plain" else "; it takes no JSON schema, so answers are read as text"
     return printable(f"{what}: {of} judged by {judge['model']}{where} by the rubric {judge['rubric']}{form}")
 
 

@@ -21,13 +21,16 @@ import orjson
 from evalkit import store
 from evalkit.conversation import Conversation, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.errors import SettingsError
+from evalkit.errors import EndpointError, SettingsError
 from evalkit.rubric import Rubric
 from evalkit.ruling import read_ruling
 from evalkit.run import Run, Watcher, converse, evaluate, resume
 from evalkit.store import SUFFIX
+from evalkit.surrender import LASTING
 
-FORMS = ("json", "plain")  # of a judge's answer: held to a JSON schema, or only asked for
+# of a judge's answer, tried in this order: held to a JSON schema that bounds the reason, to one that does not (some
+# endpoints refuse the bound), or only asked for
+FORMS = ("bounded", "json", "plain")
 _HEARD = """
     SELECT c.id, t.status, t.answer, t.refusal, t.finish_reason, t.error_kind, t.error_message
     FROM turn t JOIN conversation c ON c.position = t.conversation ORDER BY t.conversation"""
@@ -70,7 +73,7 @@ class Hearing:
     path : Path
         The judge's run file; its dataset lies beside it.
     form : str
-        ``json``: the endpoint was told to keep to a JSON schema; ``plain``: it refuses that.
+        How the answers were held to their form: one of ``FORMS``.
     """
 
     path: Path
@@ -133,70 +136,82 @@ def hold(
     """
     if "temperature" not in endpoint.params:
         endpoint = endpoint.with_params(temperature=0)
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    if next(cases(), None) is None:
+        raise SettingsError(nothing)
+    with _draft(stem) as draft:
+        before = _held_before(stem, draft, cases, rubric, endpoint)
+        if before is None:
+            form = _form(rubric, endpoint, stream=stream)
+            _write(draft, cases(), rubric, form)
+            data = _reserved(stem)
+            draft.replace(data)
+    if before is None:
+        path = data.with_suffix(SUFFIX)
+        evaluate(data, endpoint, out=path, concurrency=concurrency, stream=stream, watch=watch)
+        return Hearing(path, form)
+    if before.answered() != Run(before.path).planned:
+        resume(before.path, endpoint=endpoint, watch=watch)
+    return before
+
+
+@contextlib.contextmanager
+def _draft(stem: Path) -> Iterator[Path]:
+    """Where a dataset may be written that is not yet known to be new."""
     draft = stem.with_name(f"{stem.name}.judge-draft-{os.getpid()}.jsonl")
     try:
-        for form in FORMS:
-            total = _write(draft, cases(), rubric, form)
-            if total == 0:
-                raise SettingsError(nothing)
-            path = _held_before(stem, draft, endpoint)
-            if path is not None:
-                held = Hearing(path, form)
-                if held.answered() < total:
-                    resume(path, endpoint=endpoint, watch=watch)
-                return held
-        form = _form(rubric, endpoint, stream=stream)
-        if form != FORMS[-1]:  # which was written last
-            _write(draft, cases(), rubric, form)
-        data = _reserved(stem)
-        draft.replace(data)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
     except OSError as error:
         raise SettingsError(f"the judge's files beside {stem} cannot be written: {error.strerror}") from None
     finally:
-        draft.unlink(missing_ok=True)
-    path = data.with_suffix(SUFFIX)
-    evaluate(data, endpoint, out=path, concurrency=concurrency, stream=stream, watch=watch)
-    return Hearing(path, form)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
-def _write(path: Path, cases: Iterator[Case], rubric: Rubric, form: str) -> int:
-    """The judge's dataset; how many rows it has."""
-    rows = 0
+def _write(path: Path, cases: Iterator[Case], rubric: Rubric, form: str) -> None:
+    """The judge's dataset."""
     with path.open("wb") as file:
         for case in cases:
             # in the order of the fields: a judge held to a schema fills them in as they stand, the reason first
             file.write(orjson.dumps(_conversation(case, rubric, form).to_json()) + b"\n")
-            rows += 1
-    return rows
 
 
 def _conversation(case: Case, rubric: Rubric, form: str) -> Conversation:
-    as_json = form == "json"
-    params = {"response_format": rubric.response_format()} if as_json else {}
+    as_json = form != "plain"
+    params = {"response_format": rubric.response_format(bounded=form == "bounded")} if as_json else {}
     turn = Turn(rubric.prompt(case.material, as_json=as_json))
     return Conversation(case.id, (turn,), params=params, group=case.group)
 
 
 def _form(rubric: Rubric, endpoint: Endpoint, *, stream: bool) -> str:
-    """Whether the endpoint takes a JSON schema: asked once, of something that is not to be judged."""
-    material = dict.fromkeys(rubric.fields, "one")
-    for record in converse(_conversation(Case("probe", material), rubric, "json"), endpoint, stream=stream):
-        if record.failure is not None and record.failure.kind == "bad_request":
-            return "plain"
-    return "json"  # any other failure is better told by the run
+    """The first form that the endpoint does not refuse, asked of something that is not to be judged."""
+    probe = Case("probe", dict.fromkeys(rubric.fields, "one"))
+    for form in FORMS[:-1]:
+        (record,) = converse(_conversation(probe, rubric, form), endpoint, stream=stream)
+        failure = record.failure
+        if failure is not None and failure.kind in LASTING:
+            raise EndpointError(f"The judge cannot be asked ({failure.kind}). {failure.message}")
+        if failure is None or failure.kind != "bad_request":
+            return form
+    return FORMS[-1]
 
 
-def _held_before(stem: Path, draft: Path, endpoint: Endpoint) -> Path | None:
-    """The run file in which the same was put to the same judge."""
-    for data in _datasets(stem):
-        path = data.with_suffix(SUFFIX)
-        if path.exists() and filecmp.cmp(data, draft, shallow=False) and _same_judge(path, endpoint):
-            return path
+def _held_before(
+    stem: Path, draft: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, endpoint: Endpoint
+) -> Hearing | None:
+    """The hearing in which the same was put to the same judge."""
+    of_judge = [path for path in _datasets(stem) if _same_judge(path.with_suffix(SUFFIX), endpoint)]
+    for form in FORMS if of_judge else ():
+        _write(draft, cases(), rubric, form)
+        for data in of_judge:
+            if filecmp.cmp(data, draft, shallow=False):
+                return Hearing(data.with_suffix(SUFFIX), form)
     return None
 
 
 def _same_judge(path: Path, endpoint: Endpoint) -> bool:
+    if not path.exists():  # it was stopped before anything was asked
+        return False
     kept = Endpoint.from_json(Run(path).info["endpoint"])
     same_place = kept.base_url == endpoint.base_url or kept.source == endpoint.source == "embedded"
     return same_place and kept.model == endpoint.model and kept.params == endpoint.params

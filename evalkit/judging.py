@@ -57,7 +57,7 @@ class Judging:
     rubric : Rubric
     judge : mapping
         What the run file keeps of the judge: ``model``, ``base_url``, ``rubric`` (its name), ``rubric_hash``,
-        ``form`` (``json`` or ``plain``), ``run``, the name of the judge's run file, and how much it ``answered``.
+        ``form`` (of ``hearing.FORMS``), ``run``, the name of the judge's run file, and how much it ``answered``.
     scoring : int
         Number of the scoring in the run file.
     counts : bool

@@ -137,9 +137,10 @@ def judge_pairs(
     mine, other, chosen = path_of(run), path_of(against), rubric_for(rubric, pairwise=True)
     check_limit(limit)
     groups: dict[str, str] = {}
+    theirs = {said.id: said for said in answers(other)}
 
     def cases() -> Iterator[Case]:
-        for first, second in itertools.islice(_pairs(mine, other), limit):
+        for first, second in itertools.islice(_pairs(mine, other, theirs), limit):
             groups[first.id] = first.group
             for order in _ORDERS:
                 yield Case(f"{first.id}/{order}", _material(first, second, order), first.group)
@@ -153,9 +154,8 @@ def judge_pairs(
     return _pairing(mine, other, held, judge_json(chosen, held, endpoint), pairs, clusters)
 
 
-def _pairs(mine: Path, other: Path) -> Iterator[tuple[Said, Said]]:
-    """Turns that both runs answered; those of the other are held in memory."""
-    theirs = {said.id: said for said in answers(other)}
+def _pairs(mine: Path, other: Path, theirs: Mapping[str, Said]) -> Iterator[tuple[Said, Said]]:
+    """Turns that both runs answered."""
     for said in answers(mine):
         if (twin := theirs.get(said.id)) is None:
             continue

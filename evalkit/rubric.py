@@ -38,6 +38,7 @@ _FIELD = re.compile(r"\{([A-Za-z_]+)\}")
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 _CHOICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _MARK = 8  # hexadecimal digits
+_LONGEST_REASON = 300  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,16 @@ class Rubric:
             )
         return f"First say in one or two sentences why. Then end with a line of this form:\nCHOICE: one of {listed}"
 
-    def response_format(self) -> dict[str, Any]:
-        """The ``response_format`` that holds an endpoint to such an answer: the reason before the choice."""
-        properties = {"reason": {"type": "string"}, "choice": {"type": "string", "enum": list(self.choices)}}
+    def response_format(self, *, bounded: bool = True) -> dict[str, Any]:
+        """The ``response_format`` that holds an endpoint to such an answer: the reason before the choice.
+
+        Parameters
+        ----------
+        bounded : bool
+            The reason ends after 300 characters: a small model may not end it by itself.
+        """
+        reason = {"type": "string", "maxLength": _LONGEST_REASON} if bounded else {"type": "string"}
+        properties = {"reason": reason, "choice": {"type": "string", "enum": list(self.choices)}}
         schema = {
             "type": "object",
             "properties": properties,
