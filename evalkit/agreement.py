@@ -223,14 +223,17 @@ def _estimate(tables: Floats, coefficient: Coefficient, n: int, confidence: floa
 
 
 def _bootstrap(tables: Floats, coefficient: Coefficient, draws: int, seed: int) -> Floats:
-    """The coefficient of clusters drawn with replacement; tables add up, so that a draw is a weighted sum of them."""
+    """The coefficient of clusters drawn with replacement.
+
+    Tables add up, so that a draw is a weighted sum of them; clusters of equal tables are drawn as one kind.
+    """
     clusters, size = tables.shape[:2]
     generator = np.random.default_rng(seed)
-    flat, shares = tables.reshape(clusters, -1), np.full(clusters, 1 / clusters)
-    drawn, step = [], max(_AT_ONCE // clusters, 1)
+    kinds, many = np.unique(tables.reshape(clusters, -1), axis=0, return_counts=True)
+    drawn, step = [], max(_AT_ONCE // len(kinds), 1)
     for begin in range(0, draws, step):
-        weights = generator.multinomial(clusters, shares, size=min(step, draws - begin))
-        drawn.append(coefficient((weights @ flat).reshape(-1, size, size)))
+        weights = generator.multinomial(clusters, many / clusters, size=min(step, draws - begin))
+        drawn.append(coefficient((weights @ kinds).reshape(-1, size, size)))
     return np.concatenate(drawn)
 
 

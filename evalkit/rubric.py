@@ -218,7 +218,7 @@ def _read(path: Path) -> Rubric:
             raise SettingsError(f"the rubric file {path} has the unknown key {key!r}: {hint}")
     for key, (kind, called) in kinds.items():
         if not isinstance(table.get(key), kind):
-            raise SettingsError(f"the rubric file {path} needs {key!r}, {called}: see 'evalkit judge --help'")
+            raise SettingsError(f"the rubric file {path} needs {key!r}, {called}: it has name, text and [choices]")
     if table["name"] in BUILT_IN:
         raise SettingsError(
             f"the rubric file {path} has the name of a built-in rubric, {table['name']!r}: choose another"

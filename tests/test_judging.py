@@ -10,11 +10,11 @@ from judges import Bench, failing, fair, locked, read, refusing, verdict
 from runfiles import S, T, talk, write
 
 import evalkit as ek
-from evalkit import tables
+from evalkit import hearing, tables
 from evalkit.conversation import Conversation, ToolCall, Turn
 from evalkit.errors import EndpointError, RunFileError, SettingsError
-from evalkit.judging import answers, judge, place
-from evalkit.rubric import Rubric
+from evalkit.judging import answers, cases, judge, place
+from evalkit.rubric import BUILT_IN, Rubric
 
 
 def rows(path, query):
@@ -102,21 +102,25 @@ def test_an_endpoint_that_refuses_schemas_is_asked_in_words(tmp_path):
     assert done.choices == {"CORRECT": 2, "INCORRECT": 1, "UNSURE": 0}
 
 
-def test_an_endpoint_that_refuses_a_bound_is_held_to_a_schema_without(tmp_path):
-    with Bench(refusing(fair, "maxLength")) as bench:
-        assert judge(run_of(tmp_path), bench.endpoint()).judge["form"] == "json"
-        assert "maxLength" not in json.dumps(bench.asked[-1]["response_format"])
+@pytest.mark.parametrize(("part", "form"), [("maxLength", "json"), ("response_format", "plain"), ("-", "bounded")])
+def test_the_first_form_that_is_not_refused_is_taken(part, form):
+    with Bench(refusing(fair, part)) as bench:
+        assert hearing._form(BUILT_IN["better"], bench.endpoint(), stream=True) == form
 
 
-def test_the_same_judging_is_read_again_and_another_is_asked(tmp_path):
+def test_a_judging_is_asked_once_and_a_limit_is_a_trial_whose_scores_do_not_count(tmp_path):
     path = run_of(tmp_path)
     with Bench(fair) as bench:
-        first = judge(path, bench.endpoint())
+        trial = judge(path, bench.endpoint(), limit=1)
+        assert (trial.judged, trial.counts) == (1, False)
+        assert rows(path, "SELECT scoring FROM run") == [(0,)]
+        whole = judge(path, bench.endpoint())
+        assert (whole.scoring, whole.counts, whole.judge_run.name) == (2, True, "run.judge-2.evalkit")
         asked = len(bench.asked)
-        again = judge(path, bench.endpoint())
-        assert (again, len(bench.asked)) == (first, asked)
-        other = judge(path, bench.endpoint(params={"seed": 2}))
-    assert (other.scoring, other.judge_run.name) == (2, "run.judge-2.evalkit")
+        assert judge(path, bench.endpoint()) == whole
+        assert judge(path, bench.endpoint(), limit=1).counts is False
+        assert len(bench.asked) == asked
+    assert rows(path, "SELECT scoring FROM run") == [(2,)]
     assert rows(path, "SELECT count(*) FROM scoring") == [(2,)]
 
 
@@ -152,33 +156,14 @@ def test_what_is_no_verdict_is_no_score_and_tells_why(tmp_path):
         "1": (verdict("UNSURE", "two units"), "the judge chose UNSURE: two units"),
         "2": ("It is not CORRECT", "the judge's answer does not end with one of its choices"),
         "3": (verdict("CORRECT") + "\nCHOICE: INCORRECT", "the judge's answer holds two different choices"),
+        "4": ("CORRECT " * 20, "the judge's answer was cut off at the token limit"),
     }
-    path = run_of(tmp_path, [T("a", int(n), text=n) for n in said])
+    path = run_of(tmp_path, [T("a", int(n), text=n) for n in said], [talk("a", [35] * 4)])
     with Bench(lambda body: said.get(read(body, "answer"), [verdict("UNSURE")])[0]) as bench:
-        done = judge(path, bench.endpoint())
+        done = judge(path, bench.endpoint(params={"max_tokens": 15}))
     scored = rows(path, "SELECT value, reason FROM score WHERE scoring = 1 ORDER BY turn")
     assert scored == [(None, reason) for _, reason in said.values()]
-    assert (done.mean.value, done.unsure, done.unparsed) == (None, 1, 2)
-
-
-def test_a_verdict_that_was_cut_off_is_none(tmp_path):
-    path = run_of(tmp_path, [T("a", 1)])
-    with Bench(lambda body: "CORRECT and so on") as bench:
-        assert judge(path, bench.endpoint(params={"max_tokens": 1})).unparsed == 1
-    assert rows(path, "SELECT reason FROM score WHERE scoring = 1") == [
-        ("the judge's answer was cut off at the token limit",)
-    ]
-
-
-def test_a_limit_is_a_trial_whose_scores_do_not_count(tmp_path):
-    path = run_of(tmp_path)
-    with Bench(fair) as bench:
-        trial = judge(path, bench.endpoint(), limit=1)
-        assert (trial.judged, trial.counts) == (1, False)
-        assert rows(path, "SELECT scoring FROM run") == [(0,)]
-        assert judge(path, bench.endpoint()).counts
-        assert judge(path, bench.endpoint(), limit=1).counts is False
-    assert rows(path, "SELECT scoring FROM run") == [(2,)]
+    assert (done.mean.value, done.unsure, done.unparsed) == (None, 1, 3)
 
 
 def test_two_judges_are_held_against_each_other(tmp_path):
@@ -198,13 +183,12 @@ def test_two_judges_are_held_against_each_other(tmp_path):
     assert (found.scorings, found.models, found.level, found.alpha.n) == ((1, 2), ("judge", "judge"), "nominal", 12)
 
 
-def test_a_scale_and_a_rubric_in_code_give_values_between_0_and_1(tmp_path):
+def test_a_rubric_in_code_gives_its_own_values(tmp_path):
     path = run_of(tmp_path, [T("a", 1)])
     with Bench(lambda body: verdict(4)) as bench:
-        assert judge(path, bench.endpoint(), "helpful").mean.value == 0.75
         own = Rubric("polite", "Polite? {answer}", {"4": 0.25, "5": 1})
         assert judge(path, bench.endpoint(), own).mean.value == 0.25
-    assert rows(path, "SELECT DISTINCT scorer FROM score") == [("judge:helpful",), ("judge:polite",)]
+    assert rows(path, "SELECT scorer, extracted FROM score") == [("judge:polite", '"4"')]
 
 
 class TestWhatIsShown:
@@ -240,11 +224,8 @@ class TestWhatIsShown:
     def test_a_golden_answer_stands_in_for_a_target_and_a_turn_with_neither_is_not_judged(self, tmp_path):
         conversation = Conversation("a", (Turn("q1", assistant="gold"), Turn("q2")))
         path = run_of(tmp_path, [T("a", 1, text="gold"), T("a", 2, text="x")], [conversation])
-        with Bench(fair) as bench:
-            done = judge(path, bench.endpoint())
-            assert (done.judged, done.choices["CORRECT"]) == (1, 1)
-        with Bench(lambda body: verdict("5")) as bench:
-            assert judge(path, bench.endpoint(), "helpful").judged == 2
+        assert [(case.id, case.material["target"]) for case in cases(path, BUILT_IN["correct"])] == [("a/1/1", "gold")]
+        assert [case.id for case in cases(path, BUILT_IN["helpful"])] == ["a/1/1", "a/1/2"]
 
 
 @pytest.mark.parametrize(

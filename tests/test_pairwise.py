@@ -38,16 +38,23 @@ def test_a_win_is_one_in_both_orders(first, second, outcome):
     assert outcome_of(first, second) == outcome
 
 
-def test_a_judge_without_a_bias_is_consistent(tmp_path):
-    paths = two_runs(tmp_path, ["35!", "3", "35", "35!!"], ["35", "35", "35", "35"])
-    with Bench(longer) as bench:
+def test_both_orders_are_asked_once_and_what_holds_in_both_counts(tmp_path):
+    texts = ["35!", "3", "35", "35!!", "35?"], ["35"] * 5
+    paths = two_runs(tmp_path, *texts, system="Be brief.")
+    with Bench(lambda body: "Hm." if read(body, "answer_b") == "35?" else longer(body)) as bench:
         done = judge_pairs(*paths, bench.endpoint())
-    assert [pair.outcome for pair in done.turns] == ["win", "loss", "tie", "win"]
-    assert done.turns[0].choices == ("A", "B")
-    assert done.outcomes == {"win": 2, "loss": 1, "tie": 1, "inconsistent": 0, "undecided": 0, "failed": 0}
+        shown = [(read(body, "answer_a"), read(body, "answer_b")) for body in bench.asked[1:]]
+        assert Counter(shown) == Counter(pair[::step] for pair in zip(*texts, strict=True) for step in (1, -1))
+        assert {read(body, "conversation") for body in bench.asked[1:]} == {"system: Be brief."}
+        assert judge_pairs(*paths, bench.endpoint()) == done
+        assert len(bench.asked) == 11
+    assert [pair.outcome for pair in done.turns] == ["win", "loss", "tie", "win", "undecided"]
+    assert (done.turns[0].choices, done.turns[4].choices) == (("A", "B"), ("A", None))
+    assert done.outcomes == {"win": 2, "loss": 1, "tie": 1, "inconsistent": 0, "undecided": 1, "failed": 0}
     assert (done.shares["win"].value, done.shares["win"].n, done.consistent.value) == (0.5, 4, 1.0)
     assert done.shares["win"].low < 0.5 < done.shares["win"].high
     assert (done.first_shown.value, done.first_shown.n) == (0.5, 6)
+    assert done.judge_run.name == "mine.judge-1.evalkit"
 
 
 def test_a_judge_that_always_takes_the_first_wins_nothing_for_anybody(tmp_path):
@@ -57,26 +64,6 @@ def test_a_judge_that_always_takes_the_first_wins_nothing_for_anybody(tmp_path):
     assert done.outcomes["inconsistent"] == 5
     assert (done.consistent.value, done.first_shown.value) == (0.0, 1.0)
     assert done.shares["win"].value == done.shares["loss"].value == 0
-
-
-def test_what_has_no_verdict_in_one_order_is_in_no_share(tmp_path):
-    paths = two_runs(tmp_path, ["35!", "35!!"], ["35", "35"])
-    with Bench(lambda body: "Hm." if read(body, "answer_b") == "35!" else longer(body)) as bench:
-        done = judge_pairs(*paths, bench.endpoint())
-    assert Counter(pair.outcome for pair in done.turns) == {"undecided": 1, "win": 1}
-    assert done.shares["win"].n == done.consistent.n == 1
-
-
-def test_pairs_are_asked_in_both_orders_and_read_again_for_nothing(tmp_path):
-    paths = two_runs(tmp_path, ["mine"], ["theirs"], system="Be brief.")
-    with Bench(longer) as bench:
-        first = judge_pairs(*paths, bench.endpoint())
-        shown = sorted((read(body, "answer_a"), read(body, "answer_b")) for body in bench.asked[1:])
-        assert shown == [("mine", "theirs"), ("theirs", "mine")]
-        assert read(bench.asked[-1], "conversation") == "system: Be brief."
-        assert judge_pairs(*paths, bench.endpoint()) == first
-        assert len(bench.asked) == 3
-    assert first.judge_run.name == "mine.judge-1.evalkit"
 
 
 def test_turns_that_one_run_lacks_are_left_out_and_other_conversations_are_refused(tmp_path):
