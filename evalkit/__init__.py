@@ -30,6 +30,7 @@ _HOMES = {
     "RunFileError": "errors",
     "SettingsError": "errors",
     "check": "gates",
+    "judge": "judging",
     "Run": "run",
     "converse": "run",
     "evaluate": "run",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from evalkit.gates import check
+    from evalkit.judging import judge
     from evalkit.planning import plan
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
@@ -78,6 +80,7 @@ __all__ = [
     "connect",
     "converse",
     "evaluate",
+    "judge",
     "load",
     "local_endpoint",
     "plan",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_gates, cli_load, cli_plan, cli_score, flags
+from evalkit import __version__, cli_gates, cli_judge, cli_load, cli_plan, cli_score, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
     for add in (cli_load.add_load, cli_load.add_calibrate, cli_plan.add_plan, cli_score.add_score):
+        add(commands)
+    for add in (cli_judge.add_judge, cli_judge.add_judge_check):
         add(commands)
     return parser
 

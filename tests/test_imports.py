@@ -15,8 +15,9 @@ PACKAGE = Path(evalkit.__file__).parent
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
 STATISTICS = {
     *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
-    *("sequential", "power"),
+    *("sequential", "power", "agreement"),
 }
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {"flags"}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
@@ -26,10 +27,11 @@ LAYERS = [
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
         {"scorers", "scorer", "text_scorers", "data_scorers", "letters"},
+        {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
+    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
         {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"},
@@ -39,17 +41,15 @@ LAYERS = [
         {"schedule"},
         {"source"},
         {"spool"},
+        {"scorings"},
     ],
     [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
-    [{"sweep"}, {"calibration"} | SCRIPTED],
-    [
-        {"cli", "cli_gates", "cli_load", "cli_plan", "cli_score", "flags"}
-        | {"console", "console_load", "console_plan", "console_score"}
-    ],
+    [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
+    [COMMANDS],
     [{"__init__"}],
 ]
 
