@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_load, flags
+from evalkit import __version__, cli_compare, cli_load, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
-    for add in (cli_load.add_load, cli_load.add_calibrate):
+    for add in (cli_load.add_load, cli_load.add_calibrate, cli_compare.add_compare):
         add(commands)
     return parser
 
@@ -184,6 +184,7 @@ def _add_show(commands: Any) -> None:
         commands, "show", show, "Show a run, finished or under way.", "evalkit show runs/demo.evalkit"
     )
     flags.add_run_file(parser)
+    cli_compare.add_conversation(parser)
     flags.add_json(parser)
 
 
@@ -290,6 +291,8 @@ def resume(parsed: argparse.Namespace) -> int:
 
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
+    if parsed.conversation is not None or parsed.repeat is not None:
+        return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
     _print_result(Run(parsed.file), as_json=parsed.json)

@@ -36,13 +36,18 @@ LAYERS = [
         {"source"},
         {"spool"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}],
+    [
+        {"dialogue"},
+        {"tables"},
+        {"plots"},
+        {"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"},
+    ],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
     [{"sweep"}, {"calibration"} | SCRIPTED],
-    [{"cli", "cli_load", "console", "console_load", "flags"}],
+    [{"cli", "cli_compare", "cli_load", "console", "console_compare", "console_load", "console_transcript", "flags"}],
     [{"__init__"}],
 ]
 
