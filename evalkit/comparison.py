@@ -278,6 +278,8 @@ def _warnings(
 ) -> Iterable[str]:
     if sides.scored_differently(differs):
         yield "the runs were not scored alike: a difference may be the scorers', and not the answers'"
+    elif sides.scored_by_unknown(first, second):
+        yield "other versions of evalkit made the runs: their scorers may not judge alike"
     for side, is_bound in zip((first, second), bound, strict=True):
         if is_bound:
             yield f"{side.label} is client-bound: its times are partly the client's"

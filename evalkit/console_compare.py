@@ -31,7 +31,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
     if len(contrasts) > 1:
         first = contrasts[0].first.label
         console.print(
-            f"each run is compared with {first}; p corrected by Holm's method over the {len(contrasts)} comparisons too",
+            f"each run is compared with {first}; p corrected by Holm's method, over these {len(contrasts)} runs too",
             soft_wrap=True,
         )
     for contrast in contrasts:

@@ -166,16 +166,13 @@ def measured(first: sqlite3.Connection, paired: Paired) -> Measured:
     # single answers are what flips are counted over, whatever the scores are means of
     single = _Scored.of(paired.single, clusters) if paired.averaged else scored
     by_tag, tags_left_out = _by_tag(first, paired.shared.first, scored, single)
+    counted = _Scored.of(paired.pairs, clusters, failures=True)
     return Measured(
         all=_effect(None, scored, single),
-        with_failures=_effect(
-            None,
-            _Scored.of(paired.pairs, clusters, failures=True),
-            _Scored.of(paired.single, clusters, failures=True),
-        ),
+        with_failures=_effect(None, counted, _Scored.of(paired.single, clusters, failures=True)),
         by_turn=tuple(
-            _effect(int(turn), scored.at(scored.turn == turn), single.at(single.turn == turn))
-            for turn in np.unique(scored.turn)
+            _effect(turn, scored.at(scored.turn == turn), single.at(single.turn == turn))
+            for turn in np.unique(counted.turn).tolist()
         ),
         by_tag=by_tag,
         tags_left_out=tags_left_out,

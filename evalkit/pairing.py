@@ -323,13 +323,13 @@ def _read(connection: sqlite3.Connection, places: Places, keys: _Keys) -> _Turns
     (count,) = connection.execute("SELECT count(*) FROM turn").fetchone()
     key, known = np.empty(count, dtype=np.int64), np.empty((3, count))
     flags = np.empty((2, count), dtype=np.bool_)
-    (last,) = connection.execute("SELECT coalesce(max(conversation), -1) FROM turn").fetchone()
-    numbers = np.full(max(int(last), int(places.max())) + 1, -1, dtype=np.int64)
-    numbers[places] = np.arange(len(places))
+    order = np.argsort(places)
+    in_order = places[order]
     end = 0
     for some in columns.groups(connection.execute(_TURNS), _TYPES):
-        number = numbers[some[0]]
-        kept = number >= 0
+        at = np.minimum(np.searchsorted(in_order, some[0]), len(places) - 1)
+        kept = in_order[at] == some[0]
+        number = order[at]
         begin, end = end, min(end + int(kept.sum()), count)  # more may come than were counted
         part = slice(begin, end)
         key[part] = keys.of(number[kept], some[1][kept], some[2][kept])[: end - begin]
@@ -348,8 +348,7 @@ def _read(connection: sqlite3.Connection, places: Places, keys: _Keys) -> _Turns
         ttft / NS_PER_MS,
         latency / NS_PER_MS,
     )
-    in_order = bool((np.diff(turns.key) > 0).all())
-    return turns if in_order else turns.at(np.argsort(turns.key))
+    return turns if (np.diff(turns.key) > 0).all() else turns.at(np.argsort(turns.key))
 
 
 def _averaged(turns: _Turns, keys: _Keys) -> _Turns:

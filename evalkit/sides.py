@@ -82,8 +82,14 @@ def differing(first: Side, second: Side) -> list[Differing]:
 
 
 def scored_differently(differs: list[Differing]) -> bool:
-    """Whether the scores are not of the same scorers in the same versions."""
-    return any(each.what in ("scorer", _SCORERS, "judge", _VERSION) for each in differs)
+    """Whether the scores are known not to be of the same scorers in the same versions."""
+    return any(each.what in ("scorer", _SCORERS, "judge") for each in differs)
+
+
+def scored_by_unknown(first: Side, second: Side) -> bool:
+    """Whether the scorers may have been other versions: those of evalkit differ, and nothing tells theirs."""
+    unknown = first.facts[_SCORERS] is None or second.facts[_SCORERS] is None
+    return unknown and first.facts[_VERSION] != second.facts[_VERSION]
 
 
 def history_alone(differs: list[Differing]) -> bool:

@@ -1,5 +1,7 @@
 import json
 import math
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -105,6 +107,17 @@ def test_failures_are_beside_the_comparison_and_not_in_it(tmp_path):
     assert (contrast.left_out.failed_second, contrast.left_out.failed) == (4, 4)
 
 
+def test_a_turn_index_that_failed_everywhere_is_there_with_no_pairs(tmp_path):
+    first = run(tmp_path / "a.evalkit", answers([1.0] * 4, 2))
+    second = run(
+        tmp_path / "b.evalkit",
+        [T(f"c00{n}", t, score=1.0, error="server" if t == 2 else None) for n in (0, 1) for t in (1, 2)],
+    )
+    by_turn = compare(first, second).contrasts[0].by_turn
+    assert [(effect.label, effect.pairs) for effect in by_turn] == [(1, 2), (2, 0)]
+    assert by_turn[1].words.startswith("nothing to compare")
+
+
 def test_other_numbers_of_repeats_are_averaged_and_flips_are_single_answers(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0, 0.0, 1.0]))
     repeated = [T(f"c{n:03}", 1, repeat=r, score=float(r == 1)) for n in range(3) for r in (1, 2)]
@@ -163,6 +176,33 @@ def test_what_differs_is_listed_and_other_scorers_are_warned_about(tmp_path):
     assert contrast.warnings == (
         "the runs were not scored alike: a difference may be the scorers', and not the answers'",
     )
+
+
+def test_versions_of_scorers_are_compared_where_both_runs_tell_them(tmp_path):
+    first, second = two(tmp_path, [1.0, 0.0], [1.0, 1.0])
+    noted(first, "0.1.0", None)
+    assert compare(first, second).contrasts[0].warnings == ()  # an older file does not tell
+    noted(second, "0.2.0", None)
+    assert compare(first, second).contrasts[0].warnings == (
+        "other versions of evalkit made the runs: their scorers may not judge alike",
+    )
+    noted(first, "0.1.0", {"number": "1", "evalkit": "0.1.0"})
+    noted(second, "0.2.0", {"number": "1", "evalkit": "0.2.0"})
+    contrast = compare(first, second).contrasts[0]
+    assert ([each.what for each in contrast.differs], contrast.warnings) == (["evalkit version"], ())
+    noted(second, "0.1.0", {"number": "2", "evalkit": "0.1.0"})
+    contrast = compare(first, second).contrasts[0]
+    assert [each.what for each in contrast.differs] == ["scorer versions"]
+    assert len(contrast.warnings) == 1
+
+
+def noted(path, version, scorers):
+    """Have a run file tell the versions of evalkit and of its scorers."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE session SET about = ?", (json.dumps({"versions": {"evalkit": version}}),))
+        if scorers is not None:
+            row = (json.dumps(scorers),)
+            connection.execute("INSERT OR REPLACE INTO scoring VALUES (0, 0, 0, 'null', ?, NULL)", row)
 
 
 def test_a_client_bound_run_is_marked(tmp_path):

@@ -89,7 +89,7 @@ def test_ten_of_two_hundred_tags_are_shown_and_those_that_differ_beyond_chance(t
 def test_three_runs_say_that_they_are_corrected_over_runs(tmp_path):
     files = [run(tmp_path / f"{n}.evalkit", answers(scores(n, 30, 0.5)), endpoint=ENDPOINT) for n in range(3)]
     text = shown(*files)
-    assert "each run is compared with A; p corrected by Holm's method over the 2 comparisons too" in text
+    assert "each run is compared with A; p corrected by Holm's method, over these 2 runs too" in text
     assert "A and B were asked alike" in text
     assert "A and C were asked alike" in text
 
