@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from evalkit.clusters import ClusterSums, Floats
+from evalkit.samples import check_level, check_q, finite, needed
 
 Flags = NDArray[np.bool_]
 
@@ -83,7 +84,7 @@ def proportion(values: ArrayLike, clusters: ArrayLike | None = None, confidence:
     E. L. Korn, B. I. Graubard, Survey Methodology 24 (1998) 193–201.
     C. Franco, R. J. A. Little, T. A. Louis, E. V. Slud, J. Surv. Stat. Methodol. 7 (2019) 334–364.
     """
-    y = _samples(values)
+    y = finite(values)
     sums = ClusterSums()
     if clusters is None:
         sums.add(np.arange(len(y)), y)
@@ -99,7 +100,7 @@ def proportion(values: ArrayLike, clusters: ArrayLike | None = None, confidence:
 
 def clustered_proportion(sums: ClusterSums, confidence: float = 0.95) -> Estimate:
     """``proportion`` of values that were added up by clusters, the last of which is closed."""
-    _check_confidence(confidence)
+    check_level(confidence)
     n, k = sums.n, sums.clusters
     if n == 0:
         return Estimate(None, None, None, 0, "no samples")
@@ -107,7 +108,7 @@ def clustered_proportion(sums: ClusterSums, confidence: float = 0.95) -> Estimat
     if k == 1 < n:
         return Estimate(p, None, None, n, f"all {n} samples are of one cluster: no interval can be told")
     effective = _effective_n(sums, p, confidence) if k < n else float(n)
-    return Estimate(p, *_wilson(p, effective, confidence), n)
+    return Estimate(p, *score_limits(p, effective, confidence), n)
 
 
 def _effective_n(sums: ClusterSums, p: float, confidence: float) -> float:
@@ -122,7 +123,8 @@ def _effective_n(sums: ClusterSums, p: float, confidence: float) -> float:
     return n / max(deff, 1.0) * few_clusters
 
 
-def _wilson(p: float, n: float, confidence: float) -> tuple[float, float]:
+def score_limits(p: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Limits of the score interval of a share p of n samples, n whole or effective; see ``proportion``."""
     z2 = float(special.ndtri((1 + confidence) / 2)) ** 2
     centre = p + z2 / (2 * n)
     half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
@@ -178,11 +180,10 @@ def quantiles(
     values: ArrayLike, qs: Sequence[float], censored: ArrayLike | None = None, confidence: float = 0.95
 ) -> list[Estimate]:
     """Several quantiles of one sample, which is sorted once; see ``quantile``."""
-    x = _samples(values)
-    _check_confidence(confidence)
+    x = finite(values)
+    check_level(confidence)
     for q in qs:
-        if not 0 < q < 1:
-            raise ValueError(f"q is {q!r}: it must lie between 0 and 1")
+        check_q(q)
     bound = np.zeros(len(x), dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
     if bound.shape != x.shape:
         raise ValueError(f"{bound.size} censoring flags were given for {len(x)} values")
@@ -195,9 +196,9 @@ def ordered_quantiles(known: Floats, lost: Floats, qs: Sequence[float], confiden
 
 
 def _quantile(known: Floats, lost: Floats, q: float, confidence: float) -> Estimate:
-    name, n, needed = f"p{100 * q:g}", len(known) + len(lost), _samples_needed(q)
-    if n < needed:
-        return Estimate(None, None, None, n, f"{name} needs {needed:,} samples, there are {n:,}" if n else "no samples")
+    name, n, least = f"p{100 * q:g}", len(known) + len(lost), needed(q)
+    if n < least:
+        return Estimate(None, None, None, n, f"{name} needs {least:,} samples, there are {n:,}" if n else "no samples")
     tail = (1 - confidence) / 2
     low = _order_statistic(known, lost, _binomial_quantile(tail, n, q))
     # what was lost stands above all others: a rank among it is no limit
@@ -226,12 +227,6 @@ def _order_statistic(first: Floats, second: Floats, rank: int) -> float | None:
         else:
             most = middle
     return float(max(part[count - 1] for part, count in ((first, taken), (second, rank - taken)) if count))
-
-
-def _samples_needed(q: float) -> int:
-    # 1 - 0.99 is a little more than 0.01 in binary
-    needed = math.ceil(1 / min(q, 1 - q) - 1e-9)
-    return 1 if needed == 2 else needed
 
 
 def _binomial_quantile(probability: float, n: int, q: float) -> int:
@@ -315,17 +310,3 @@ def client_bound(loop_lag_p99_ms: float | None, ttft_p50_ms: float | None) -> bo
     if ttft_p50_ms is None:
         return loop_lag_p99_ms > CLIENT_BOUND_LAG_MS
     return loop_lag_p99_ms > min(CLIENT_BOUND_LAG_MS, CLIENT_BOUND_SHARE * ttft_p50_ms)
-
-
-def _samples(values: ArrayLike) -> Floats:
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1:
-        raise ValueError(f"samples must be a one-dimensional array, not of shape {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError("samples hold NaN or infinity: leave missing values out and give time-outs as censored")
-    return x
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence!r}: it must lie between 0 and 1")

@@ -13,10 +13,11 @@ PACKAGE = Path(evalkit.__file__).parent
 
 # The rooms, lowest layer first. A module may import from lower layers and from its own room.
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
+STATISTICS = {"stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}],
-    [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, STATISTICS, {"slo"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},

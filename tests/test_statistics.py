@@ -1,0 +1,36 @@
+"""The table of STATISTICS.md against the code: every public function of the statistics stands in it, with its tests."""
+
+import ast
+import re
+from pathlib import Path
+
+import evalkit
+
+PACKAGE, TESTS = Path(evalkit.__file__).parent, Path(__file__).parent
+MODULES = ("stats", "intervals", "bootstrap", "paired", "corrections", "repeats", "power", "sequential")
+PAGE = (PACKAGE / "STATISTICS.md").read_text(encoding="utf-8")
+ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]
+
+
+def functions(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+
+
+def test_every_public_function_stands_in_the_table_and_nothing_else() -> None:
+    files = [PACKAGE / f"{module}.py" for module in MODULES]
+    public = {f"{path.stem}.{name}" for path in files if path.exists() for name in functions(path)}
+    assert {"stats.proportion", "paired.difference", "repeats.pass_at_k"} < public
+    assert [row[0].strip("`") for row in ROWS if row[0].strip("`") not in public] == []
+    assert public - {row[0].strip("`") for row in ROWS} == set()
+
+
+def test_every_row_names_a_source_and_a_test_that_exists() -> None:
+    there = {name for path in TESTS.glob("test_*.py") for name in functions(path)}
+    for name, source, checked, *_ in ROWS:
+        assert source, name
+        tests = re.findall(r"`(test_\w+)`", checked)
+        files = re.findall(r"`(test_\w+\.py)`", checked)
+        assert tests or files or checked.startswith("as `"), name
+        assert [each for each in tests if each not in there] == [], name
+        assert all((TESTS / each).exists() for each in files), name
