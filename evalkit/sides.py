@@ -89,7 +89,8 @@ def scored_differently(differs: list[Differing]) -> bool:
 def scored_by_unknown(first: Side, second: Side) -> bool:
     """Whether the scorers may have been other versions: those of evalkit differ, and nothing tells theirs."""
     unknown = first.facts[_SCORERS] is None or second.facts[_SCORERS] is None
-    return unknown and first.facts[_VERSION] != second.facts[_VERSION]
+    versions = {first.facts[_VERSION], second.facts[_VERSION]}
+    return unknown and len(versions - {None}) > 1
 
 
 def history_alone(differs: list[Differing]) -> bool:
