@@ -41,7 +41,7 @@ def _said(console: Console, who: str, text: str, style: str = "") -> None:
     """One thing said; its further lines are indented, so that none can pass for one of ours."""
     lines = printable(text).plain.splitlines() or [""]
     console.print(
-        printable("\n".join([f"  {who:7}{lines[0]}", *(" " * 9 + line for line in lines[1:])])),
+        printable("\n".join([f"  {who:7}{lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
         style=style,
         soft_wrap=True,
     )

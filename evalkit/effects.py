@@ -222,7 +222,7 @@ def _effect(label: int | str | None, scored: _Scored, single: _Scored) -> Effect
         noun=noun,
         first=float(first.mean()),
         second=float(second.mean()),
-        difference=_possible(difference.estimate),
+        difference=_possible(difference, noun),
         p=difference.p,
         smallest_decidable=statistics.smallest_decidable(difference, CONFIDENCE),
         only_first=only_first,
@@ -232,11 +232,14 @@ def _effect(label: int | str | None, scored: _Scored, single: _Scored) -> Effect
     )
 
 
-def _possible(difference: Estimate) -> Estimate:
-    """Limits no further out than a difference of rates can be."""
-    if difference.low is None or difference.high is None:
-        return difference
-    return replace(difference, low=max(difference.low, -1.0), high=min(difference.high, 1.0))
+def _possible(difference: Difference, noun: str) -> Estimate:
+    """Limits no further out than a difference of rates can be, or why there are none."""
+    told = difference.estimate
+    if difference.clusters == 1:
+        return replace(told, reason=f"all pairs are of one {noun}")
+    if told.low is None or told.high is None:
+        return told
+    return replace(told, low=max(told.low, -1.0), high=min(told.high, 1.0))
 
 
 def _mcnemar(

@@ -265,7 +265,7 @@ ONE_CONVERSATION = [RIGHT, T("a", 2, score=1.0)], [T("a", 1, score=0.0), T("a", 
     [
         ([FAILED], [RIGHT], "nothing to compare: no turn was answered and scored in both"),
         ([FAILED], [FAILED], "nothing to compare: "),
-        (*ONE_CONVERSATION, "no difference can be shown: "),
+        (*ONE_CONVERSATION, "no difference can be shown: all pairs are of one conversation"),
     ],
 )
 def test_too_little_is_said_and_not_shown_as_no_difference(tmp_path, a, b, words):

@@ -61,12 +61,7 @@ def test_an_answer_cannot_pass_for_a_line_of_ours_nor_drive_the_terminal(tmp_pat
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, text="\x1b[2J1\nturn 2\r\n\n  score  1[/]")])])
     text = shown(path, "a")
     assert "\x1b" not in text
-    assert text.splitlines()[2:6] == [
-        "  answer \ufffd[2J1",
-        "         turn 2\ufffd",
-        "         ",
-        "           score  1[/]",
-    ]
+    assert text.splitlines()[2:6] == ["  answer \ufffd[2J1", "         turn 2\ufffd", "", "           score  1[/]"]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
