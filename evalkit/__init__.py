@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
 _HOMES = {
+    "compare": "comparison",
     "Conversation": "conversation",
     "Message": "conversation",
     "ScorerSpec": "conversation",
@@ -41,6 +42,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from evalkit.comparison import compare
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
     from evalkit.endpoint import Endpoint, connect, local_endpoint
     from evalkit.errors import (
@@ -77,6 +79,7 @@ __all__ = [
     "ToolCall",
     "Turn",
     "check",
+    "compare",
     "connect",
     "converse",
     "evaluate",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_gates, cli_judge, cli_load, cli_plan, cli_score, flags
+from evalkit import __version__, cli_compare, cli_gates, cli_judge, cli_load, cli_plan, cli_score, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -78,9 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
-    for add in (cli_load.add_load, cli_load.add_calibrate, cli_plan.add_plan, cli_score.add_score):
-        add(commands)
-    for add in (cli_judge.add_judge, cli_judge.add_judge_check):
+    for add in (
+        cli_compare.add_compare,
+        cli_score.add_score,
+        cli_judge.add_judge,
+        cli_judge.add_judge_check,
+        cli_plan.add_plan,
+        cli_load.add_load,
+        cli_load.add_calibrate,
+    ):
         add(commands)
     return parser
 
@@ -205,6 +211,7 @@ def _add_show(commands: Any) -> None:
     )  # fmt: skip
     flags.add_run_file(parser)
     flags.add_gates(parser)
+    cli_compare.add_conversation(parser)
     flags.add_json(parser)
 
 
@@ -314,6 +321,8 @@ def resume(parsed: argparse.Namespace) -> int:
 
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
+    if parsed.conversation is not None or parsed.repeat is not None:
+        return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
     cli_gates.check(parsed, parsed.file)

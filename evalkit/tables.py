@@ -261,7 +261,7 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     if not rows:
         raise RunFileError(
             f"the run file holds no finished turn of conversation {conversation!r} in repeat {repeat}: "
-            "turns() lists what it holds"
+            "turns() and 'evalkit export' list what it holds"
         )
     asked = orjson.loads(rows[0][-1])["turns"]
     return [
