@@ -55,6 +55,7 @@ LAYERS = [
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
+    [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
     [COMMANDS],
     [{"__init__"}],
 ]
