@@ -22,7 +22,7 @@ def of(path: Path, settings: Settings, *, check: bool) -> tuple[dict[str, Any], 
         columns=settings.columns,
         limit=settings.limit,
         history=settings.history,
-        check_turn=scorers.turn_checker(settings.scorer),
+        check_turn=scorers.turn_checker(settings.default_scorer),
     )
     known |= {"hash": summary.hash, "conversations": summary.conversations, "turns": summary.turns}
     return known, summary.turns * settings.repeats

@@ -16,12 +16,21 @@ TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "orig
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}],
-    [{"record"}, {"stats", "clusters"}, {"slo"}, {"numbers", "markers", "asides"}],
+    [
+        {"record"},
+        {"stats", "clusters"},
+        {"slo"},
+        {"numbers", "markers", "asides", "units", "dates"},
+        {"patterns"},
+        {"scripts"},
+        {"values"},
+    ],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
-        {"scorers", "scorer", "text_scorers", "data_scorers", "letters"},
+        {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
+        | {"data_scorers", "calls", "schemas"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
