@@ -30,7 +30,7 @@ LAYERS = [
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
         {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
-        | {"data_scorers", "calls", "schemas"},
+        | {"data_scorers", "calls", "schemas", "functions"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
