@@ -21,12 +21,21 @@ COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith((
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
-    [{"record"}, STATISTICS, {"slo"}, {"numbers", "markers", "asides"}],
+    [
+        {"record"},
+        STATISTICS,
+        {"slo"},
+        {"numbers", "markers", "asides", "units", "dates"},
+        {"patterns"},
+        {"scripts"},
+        {"values"},
+    ],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
-        {"scorers", "scorer", "text_scorers", "data_scorers", "letters"},
+        {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
+        | {"data_scorers", "calls", "schemas", "functions"},
         {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
