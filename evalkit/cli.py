@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_gates, cli_load, cli_plan, cli_report, cli_score, flags
+from evalkit import __version__, cli_compare, cli_gates, cli_judge, cli_load, cli_plan, cli_report, cli_score, flags
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -80,10 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         add(commands)
     for add in (
         cli_report.add_report,
+        cli_compare.add_compare,
+        cli_score.add_score,
+        cli_judge.add_judge,
+        cli_judge.add_judge_check,
+        cli_plan.add_plan,
         cli_load.add_load,
         cli_load.add_calibrate,
-        cli_plan.add_plan,
-        cli_score.add_score,
     ):
         add(commands)
     return parser
@@ -147,7 +150,10 @@ def _add_run(commands: Any) -> None:
         "--arrivals", choices=("constant", "poisson"), default="constant",
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
-    how.add_argument("--scorer", metavar="NAME", help="for turns that name none (default: by the type of the target)")
+    flags.add_scorer(
+        how, "for turns that name none (default: by the type of the target); module:function for one of your own; "
+        "several, each with its weight, make one score",
+    )  # fmt: skip
     how.add_argument("--rpm", type=float, metavar="N", help="requests a minute, at most")
     how.add_argument("--tpm", type=float, metavar="N", help="tokens a minute, at most")
     how.add_argument("--retries", type=int, default=2, metavar="N", help="tries after the first (default: 2)")
@@ -198,6 +204,7 @@ def _add_resume(commands: Any) -> None:
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_scorer(parser, "again, if the run was begun with a function of your own")
     flags.add_gates(parser)
     flags.add_json(parser)
 
@@ -209,6 +216,7 @@ def _add_show(commands: Any) -> None:
     )  # fmt: skip
     flags.add_run_file(parser)
     flags.add_gates(parser)
+    cli_compare.add_conversation(parser)
     flags.add_json(parser)
 
 
@@ -283,10 +291,11 @@ def run(parsed: argparse.Namespace) -> int:
     from evalkit import datasets
     from evalkit.settings import Settings
 
-    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "scorer", "rpm", "tpm", "retries")
+    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}
     settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
+    settings["scorer"] = flags.scorer(parsed.scorer)
     # what is wrong here is said before a model is started for it
     Settings(**settings)
     cli_gates.check(parsed, parsed.data, parsed.out)
@@ -305,6 +314,7 @@ def resume(parsed: argparse.Namespace) -> int:
     from evalkit.run import resume as resume_run
     from evalkit.run import stored_endpoint
 
+    scorer = flags.scorer(parsed.scorer)
     cli_gates.check(parsed, parsed.file)
     with (
         stored_endpoint(parsed.file) as endpoint,
@@ -312,12 +322,14 @@ def resume(parsed: argparse.Namespace) -> int:
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
     ):
-        finished = resume_run(parsed.file, endpoint=endpoint, watch=watch)
+        finished = resume_run(parsed.file, endpoint=endpoint, scorer=scorer, watch=watch)
     return _result(finished, parsed)
 
 
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
+    if parsed.conversation is not None or parsed.repeat is not None:
+        return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
     cli_gates.check(parsed, parsed.file)

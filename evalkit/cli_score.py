@@ -22,11 +22,11 @@ def add_score(commands: Any) -> None:
     )  # fmt: skip
     flags.add_run_file(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--scorer", metavar="NAME",
-        help="scores every turn that has a target, also those that name another (default: the scorer each turn names, "
-        "or else that of the run, or of the target's type)",
-    )  # fmt: skip
+    flags.add_scorer(
+        what,
+        "scores every turn that has a target, also those that name another (default: the scorer each turn names, or "
+        "else that of the run, or of the target's type); again for several, which make one score",
+    )
     what.add_argument("--list", action="store_true", help="show all scorings of the run, and score nothing")
     what.add_argument(
         "--use", type=int, metavar="N", help="let an older scoring count again; 0: the run's own, made as it was asked"
@@ -51,7 +51,7 @@ def score(parsed: argparse.Namespace) -> int:
         else:
             show_scorings(output(), known, run.path)
         return 0
-    done = run.score(parsed.scorer) if parsed.use is None else run.use_scoring(parsed.use)
+    done = run.score(flags.scorer(parsed.scorer)) if parsed.use is None else run.use_scoring(parsed.use)
     if parsed.json:
         print(json.dumps({"run": run.info["name"], **done.to_json()}))
     else:

@@ -100,6 +100,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any]) -> None:
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     console.print(words.accuracy_all(result))
+    if result["doubt"] is not None:
+        console.print(Text(f"doubtful interval: {result['doubt']}", style="yellow"), soft_wrap=True)
     conversations = result["conversations"]
     if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
         console.print(words.conversations(conversations))

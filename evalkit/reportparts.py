@@ -6,18 +6,22 @@ import re
 import shlex
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evalkit import reportturns, store, tables, words
+from evalkit import costs, reportturns, store, tables, words
+from evalkit.errors import EvalkitError
 from evalkit.measures import RunMeasures, measure
 from evalkit.reportturns import Transcripts
 from evalkit.schema import JOIN_SCORE
+
+if TYPE_CHECKING:
+    from evalkit.comparison import Comparison
 
 MOST_REASONS = 10
 _FAILED = """
@@ -69,11 +73,12 @@ def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS) -> Part:
     """Read what a report tells of a run."""
     with closing(store.open_to_read(path)) as connection:
         connection.execute("BEGIN")
-        measures = measure(connection)
+        info = store.run_info(connection)
+        measures = measure(connection, costs.price(info))
         about = connection.execute("SELECT about FROM session ORDER BY id DESC LIMIT 1").fetchone()
         return Part(
             path=path,
-            info=store.run_info(connection),
+            info=info,
             measures=measures,
             result=tables.summary_json(measures),
             transcripts=reportturns.transcripts(connection, most_turns=most_turns),
@@ -81,6 +86,18 @@ def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS) -> Part:
             wrong=_wrong(connection),
             versions=orjson.loads(about[0]).get("versions", {}) if about else {},
         )
+
+
+def compared_runs(parts: Sequence[Part]) -> Comparison | str | None:
+    """The runs compared with the first, or why they cannot be; None: there is one."""
+    from evalkit.comparison import compare
+
+    if len(parts) < 2:
+        return None
+    try:
+        return compare(*(part.path for part in parts))
+    except EvalkitError as error:
+        return str(error)
 
 
 def _wrong(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
@@ -98,6 +115,8 @@ def warnings(part: Part) -> Iterator[str]:
     trust, doubtful = words.trust(part.result["trust"], part.info["settings"]["concurrency"])
     if doubtful:
         yield trust
+    if part.result["doubt"] is not None:
+        yield f"The interval of the accuracy may be too short. {part.result['doubt']}"
     planned = part.info["dataset"].get("turns")
     if planned is not None:
         missing = planned * part.info["settings"]["repeats"] - part.result["turns"]

@@ -206,7 +206,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in
         closed loop. ``conversations`` has the fields of ``conversations.ConversationScores``, ``repeats`` those of
-        ``conversations.RepeatScores``, or is None without repeats; ``scoring`` tells whose
+        ``conversations.RepeatScores``, or is None without repeats; ``doubt`` says why the
+        interval of ``accuracy`` may be too short, or is None; ``scoring`` tells whose
         scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told; ``trust`` has the
         fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false when its total is a
         lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is None for a run that
@@ -224,6 +225,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "by_turn": [{"turn": row.turn, **_measures_json(row)} for row in run.by_turn],
         "conversations": run.conversations.to_json(),
         "repeats": None if run.repeats is None else run.repeats.to_json(),
+        "doubt": run.all.accuracy.doubt,
         "scoring": run.scoring,
         "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens},
         "trust": asdict(run.trust),
@@ -261,7 +263,7 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     if not rows:
         raise RunFileError(
             f"the run file holds no finished turn of conversation {conversation!r} in repeat {repeat}: "
-            "turns() lists what it holds"
+            "turns() and 'evalkit export' list what it holds"
         )
     asked = orjson.loads(rows[0][-1])["turns"]
     return [
