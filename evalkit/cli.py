@@ -367,14 +367,15 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 
 
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
-    from evalkit.console import output, summary
+    from evalkit.console import output, tell
+    from evalkit.console_summary import summary
     from evalkit.tables import summary_json
 
     measures = finished.measures()
     gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
     result = {**summary_json(measures), "gates": gates}
     if parsed.json:
-        print(json.dumps(result, ensure_ascii=False))
+        tell(result)
     else:
         summary(output(), finished, result)
     cli_gates.write_junit(parsed, finished, measures)

@@ -32,7 +32,7 @@ LAYERS = [
     [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"},
+        {"measures", "verdicts", "tagged", "sketch", "conversations", "standings", "times", "columns", "sessions", "costs"},
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
@@ -48,7 +48,7 @@ LAYERS = [
     [{"sweep"}, {"calibration"} | SCRIPTED],
     [
         {"cli", "cli_gates", "cli_load", "cli_plan", "cli_score", "flags"}
-        | {"console", "console_load", "console_plan", "console_score"}
+        | {"console", "console_charts", "console_summary", "console_load", "console_plan", "console_score", "sparklines", "usage"}
     ],
     [{"__init__"}],
 ]
