@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
 _HOMES = {
+    "compare": "comparison",
     "Conversation": "conversation",
     "Message": "conversation",
     "ScorerSpec": "conversation",
@@ -30,6 +31,7 @@ _HOMES = {
     "RunFileError": "errors",
     "SettingsError": "errors",
     "check": "gates",
+    "judge": "judging",
     "Run": "run",
     "converse": "run",
     "evaluate": "run",
@@ -40,6 +42,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from evalkit.comparison import compare
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
     from evalkit.endpoint import Endpoint, connect, local_endpoint
     from evalkit.errors import (
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from evalkit.gates import check
+    from evalkit.judging import judge
     from evalkit.planning import plan
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
@@ -75,9 +79,11 @@ __all__ = [
     "ToolCall",
     "Turn",
     "check",
+    "compare",
     "connect",
     "converse",
     "evaluate",
+    "judge",
     "load",
     "local_endpoint",
     "plan",

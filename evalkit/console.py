@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
@@ -135,4 +136,4 @@ class _Counts(ProgressColumn):
         if not self._done or now - self._done[-1][0] >= 1:
             self._done.append((now, done))
         known = list(self._done)
-        return [(b - a) / (at - since) for (since, a), (at, b) in zip(known, known[1:], strict=False)]
+        return [(b - a) / (at - since) for (since, a), (at, b) in pairwise(known)]

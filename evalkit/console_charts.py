@@ -78,7 +78,11 @@ def _lines(drawn: Sketch, draw: Glyphs) -> Iterator[tuple[str, str, str]]:
         yield "errors over time", draw.counts(drawn.failed.tolist()), f"{part.strip()}: at most {drawn.failed.max()}"
     for name, spread in (("TTFT, spread", drawn.ttft), ("latency, spread", drawn.latency)):
         if spread is not None and spread.high > spread.low:
-            yield name, draw.counts(spread.counts.tolist()), f"{_of(spread)}: {_range(spread.low, spread.high)}, log scale"
+            yield (
+                name,
+                draw.counts(spread.counts.tolist()),
+                f"{_of(spread)}: {_range(spread.low, spread.high)}, log scale",
+            )
 
 
 def _of(spread: Spread) -> str:

@@ -113,9 +113,7 @@ def spread(values: Floats, parts: int) -> Spread | None:
     return Spread(low, high, np.bincount(place, minlength=parts))
 
 
-def _since_begin(
-    sessions: list[tuple[int, int, int | None]], session: Whole, end: Floats
-) -> tuple[Floats, float]:
+def _since_begin(sessions: list[tuple[int, int, int | None]], session: Whole, end: Floats) -> tuple[Floats, float]:
     """When each turn ended, in s of the run's own time, NaN where that is not known; and how long the run took."""
     since, before = np.full(len(end), np.nan), 0.0
     for number, begin, stop in sessions:

@@ -60,6 +60,7 @@ class RunFile:
         self._looked_s = 0.0
         self._own_scores_count = False
         self.session = 0
+        self.scores_all = False  # also turns without a target
 
     @classmethod
     def create(
@@ -174,7 +175,7 @@ class RunFile:
         return None if found is None else str(found[0])
 
     def unscored(self) -> Iterator[list[tuple[int, str, TurnRecord]]]:
-        """Position, dataset row and record of answered turns that have a target and no score, in groups.
+        """Position, dataset row and record of answered turns that are to be scored and are not, in groups.
 
         They may be scored, and more may be added, between two groups.
         """
@@ -197,7 +198,8 @@ class RunFile:
             if done.position not in begun:
                 begun.add(done.position)
                 conversations.append(schema.conversation_row(done.position, conversation))
-            turns.append(schema.turn_row(done.position, conversation.turns[record.turn - 1], record, self.session))
+            turn, scored = conversation.turns[record.turn - 1], self.scores_all
+            turns.append(schema.turn_row(done.position, turn, record, self.session, scored=scored))
             attempts += [
                 schema.attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts
             ]

@@ -14,7 +14,6 @@ from evalkit import stats
 from evalkit.clusters import ClusterSums, Floats, Whole
 from evalkit.stats import Estimate, Flags
 
-
 MOST = 50
 
 
@@ -97,11 +96,11 @@ class TagTally:
     def _of(self, tag: str, tags: dict[int, dict[str, None]]) -> TagVerdicts:
         has = np.array([*(tag in names for names in tags.values()), False])  # the last one: of no tags
         own = np.flatnonzero(has[self._text_of])
-        sizes, rights = self._scored[own], self._right[own]
+        sizes, rights = self._scored[own].astype(np.int64), self._right[own]
         if self._cluster is not None:
             _, place = np.unique(self._cluster[own], return_inverse=True)
             sizes = np.bincount(place, weights=sizes).astype(np.int64)
-            rights = np.bincount(place, weights=rights)
+            rights = np.bincount(place, weights=rights).astype(np.float64)
         sums = ClusterSums()
         sums.add_whole(rights[sizes > 0], sizes[sizes > 0])
         return TagVerdicts(

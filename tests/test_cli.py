@@ -53,6 +53,20 @@ def test_run_prints_a_table_and_where_the_run_file_is(server, sums, tmp_path):
     assert done.stderr == ""
 
 
+def test_a_scorer_of_one_s_own_is_named_by_module_and_function(server, sums, tmp_path):
+    source = "def ends(text, target):\n    return str(target) in text\n"
+    (tmp_path / "own.py").write_text(source, encoding="utf-8")
+    out = tmp_path / "r.evalkit"
+    scorers = ("--scorer", "own:ends=3", "--scorer", "number")
+    done = evalkit("run", sums(), *flags(server), *scorers, "--out", out, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"]["value"] == 1
+    again = evalkit("resume", out, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "name it with --scorer own:ends" in again.stderr.replace("\n", " ")
+    assert evalkit("resume", out, *scorers, cwd=tmp_path).returncode == 0
+
+
 def test_an_unnamed_run_is_called_by_dataset_model_and_time(server, sums, tmp_path):
     assert evalkit("run", sums(), *flags(server), cwd=tmp_path).returncode == 0
     (made,) = (tmp_path / "runs").iterdir()
@@ -65,7 +79,7 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
     result = json.loads(done.stdout)
     assert list(result) == [
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
-        "schedule_latency_ms", "by_turn", "conversations", "repeats", "scoring", "tokens", "trust", "wall_s",
+        "schedule_latency_ms", "by_turn", "by_tag", "tags_left_out", "conversations", "repeats", "scoring", "tokens", "trust", "wall_s",
         "turns_per_s", "cost", "until", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})

@@ -12,7 +12,7 @@ from rich.console import Console
 from runfiles import S, T, talk, write
 from test_store import create
 
-from evalkit.console import one_line, printable
+from evalkit.console import printable
 from evalkit.console_summary import summary
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Law, Script, serve

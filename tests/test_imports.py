@@ -15,41 +15,72 @@ PACKAGE = Path(evalkit.__file__).parent
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
 STATISTICS = {
     *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
-    *("sequential", "power"),
+    *("sequential", "power", "agreement"),
+}
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
+    "flags",
+    "sparklines",
+    "usage",
 }
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
-    [{"record"}, STATISTICS, {"slo"}, {"numbers", "markers", "asides"}],
+    [
+        {"record"},
+        STATISTICS,
+        {"slo"},
+        {"numbers", "markers", "asides", "units", "dates"},
+        {"patterns"},
+        {"scripts"},
+        {"values"},
+    ],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
-        {"scorers", "scorer", "text_scorers", "data_scorers", "letters"},
+        {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
+        | {"data_scorers", "calls", "schemas", "functions"},
+        {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
+    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "tagged", "sketch", "conversations", "standings", "times", "columns", "sessions", "costs"},
+        {
+            "measures",
+            "tagged",
+            "sketch",
+            "verdicts",
+            "conversations",
+            "standings",
+            "times",
+            "columns",
+            "sessions",
+            "costs",
+        },
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
         {"spool"},
+        {"scorings"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}],
+    [
+        {"dialogue"},
+        {"tables"},
+        {"plots"},
+        {"gates", "junit"},
+        {"planning"},
+        {"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"},
+    ],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
-    [{"sweep"}, {"calibration"} | SCRIPTED],
-    [
-        {"cli", "cli_gates", "cli_load", "cli_plan", "cli_score", "flags"}
-        | {"console", "console_charts", "console_summary", "console_load", "console_plan", "console_score", "sparklines", "usage"}
-    ],
+    [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
+    [COMMANDS],
     [{"__init__"}],
 ]
 
