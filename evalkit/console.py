@@ -25,6 +25,7 @@ from evalkit.transcripts import plain
 from evalkit.writer import Progress as Counts
 
 PIPE_WIDTH = 120
+NARROW = 100  # columns below which tables and charts have less room
 _SECONDS = 20  # of the rate, in the progress line
 _WIDE = 110  # columns from which on it is shown
 _PLAIN = str.maketrans({"–": "-", "−": "-", "·": ".", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "’": "'"})

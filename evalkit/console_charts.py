@@ -10,14 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit import words
-from evalkit.console import one_line
+from evalkit.console import NARROW, one_line
 from evalkit.sketch import Sketch, Spread
 from evalkit.sparklines import Glyphs
 from evalkit.words import MISSING, number
 
 TAGS = 8  # shown, the most frequent ones
 _LABEL = 22  # cells
-NARROW = 100  # columns
 NARROW_PARTS = 20
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evalkit.calibration import Calibration
-from evalkit.console import printable
+from evalkit.console import NARROW, printable
 from evalkit.sparklines import Glyphs, glyphs
 from evalkit.stats import Estimate
 from evalkit.steps import Step
@@ -28,7 +28,10 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
     where = f"{sweep.data.name} asked of {sweep.endpoint['model']} ({sweep.endpoint['base_url']})"
     how = f"{plan.arrivals} arrivals, conversations a second" if by == "rate" else "closed loop, conversations at once"
     console.print(printable(f"{where}; {how}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
-    console.print(_yields(sweep))
+    wide = console.width >= NARROW
+    console.print(_yields(sweep, wide=wide))
+    if not wide:
+        console.print(_rights(sweep))
     console.print(_times(sweep))
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     if len(sweep.measured) > 1:
@@ -40,15 +43,13 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
     console.print(printable(f"run files: {sweep.folder}"), soft_wrap=True)
 
 
-def _yields(sweep: Sweep) -> Table:
+def _yields(sweep: Sweep, *, wide: bool) -> Table:
     table = _table(sweep.plan.by)
     slo = ("goodput/s", "in SLO") if sweep.slo else ()
-    for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, "accuracy (95 % interval)"):
+    for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, *(("accuracy (95 % interval)",) if wide else ())):
         table.add_column(heading, justify="right")
     table.add_column("")
     for step in sweep.measured:
-        marks = ["knee"] if step is sweep.knee else []
-        marks += ["CLIENT-BOUND"] if step.client_bound else []
         told = (number(step.goodput), _share(step.within_slo)) if sweep.slo else ()
         table.add_row(
             f"{step.load:g}",
@@ -57,10 +58,24 @@ def _yields(sweep: Sweep) -> Table:
             number(step.turns_per_s),
             number(step.output_tokens_per_s),
             *told,
-            _accuracy(step.accuracy),
-            ", ".join(marks),
+            *((_accuracy(step.accuracy), _marks(sweep, step)) if wide else ()),
         )
     return table
+
+
+def _rights(sweep: Sweep) -> Table:
+    """What the first table has no room for in a narrow terminal."""
+    table = _table(sweep.plan.by)
+    table.add_column("accuracy (95 % interval)", justify="right")
+    table.add_column("")
+    for step in sweep.measured:
+        table.add_row(f"{step.load:g}", _accuracy(step.accuracy), _marks(sweep, step))
+    return table
+
+
+def _marks(sweep: Sweep, step: Step) -> str:
+    marks = ["knee"] if step is sweep.knee else []
+    return ", ".join([*marks, "CLIENT-BOUND"] if step.client_bound else marks)
 
 
 def _times(sweep: Sweep) -> Table:

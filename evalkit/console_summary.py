@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit import words
-from evalkit.console import one_line, printable
-from evalkit.console_charts import NARROW, NARROW_PARTS, show_accuracy, show_sketch
+from evalkit.console import NARROW, one_line, printable
+from evalkit.console_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.run import Run
 from evalkit.sketch import PARTS, sketch
 from evalkit.sparklines import Glyphs, glyphs

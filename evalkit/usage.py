@@ -28,7 +28,8 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and where help is, and end with exit code 2."""
         from evalkit.console import say
 
-        say(f"error: {self.prog}: {message}. See '{self.prog} --help'")
+        end = "" if message.endswith("?") else "."
+        say(f"error: {self.prog}: {message}{end} See '{self.prog} --help'")
         sys.exit(WRONG)
 
     def understand(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -41,6 +42,8 @@ class Parser(argparse.ArgumentParser):
             self._help(others)
         if not name.startswith("-") and name not in self.commands:
             self.error(self._no_command(name))
+        if name.startswith("-") and name not in self._option_string_actions:
+            self.error(_too_much([name], self._option_string_actions))
         parsed, rest = self.parse_known_args(arguments)
         if rest:
             parser = self.commands.get(name, self)

@@ -16,11 +16,11 @@ def shown(sweep, draw=None):
 def test_the_steps_are_drawn_and_the_knee_is_marked_below_its_bar(measured):  # noqa: F811
     sweep = sweep_of(varied(measured, 1, 10.0), varied(measured, 2, 20.0), varied(measured, 4, 20.1), saturated=True)
     lines = shown(sweep, draw=BLOCKS).splitlines()
-    assert "turns/s      ▅ █ █  10 to 20.1" in lines
+    assert "turns/s      ▄ █ █  10 to 20.1" in lines
     knee = next(line for line in lines if line.startswith("knee  "))
     assert knee == f"{'knee':13}{'  ' * sweep.measured.index(sweep.knee)}▲ concurrency {sweep.knee.load:g}"
     plain = shown(sweep, draw=ASCII)
-    assert "turns/s      + # #  10 to 20.1" in plain.splitlines()
+    assert "turns/s      - # #  10 to 20.1" in plain.splitlines()
     assert "▲" not in plain
 
 
@@ -39,3 +39,14 @@ def test_what_is_said_of_the_knee(measured):  # noqa: F811
         sweep_of(one, two, slo="ttft=1s")
     )
     assert "knee: none, no turn kept within the SLO\n" in shown(sweep_of(two, slo="ttft=1s"))
+
+
+def test_a_narrow_terminal_breaks_no_row(measured):  # noqa: F811
+    sweep = sweep_of(varied(measured, 1, 10.0, goodput=9.0), varied(measured, 16, 20.0, goodput=8.0), slo="ttft=1s")
+    written = io.StringIO()
+    show_sweep(Console(file=written, width=80, highlight=False, markup=False), sweep, BLOCKS)
+    lines = written.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[2:11]] == [
+        "concurrency", "1", "16", "concurrency", "1", "16", "concurrency", "1", "16",
+    ]  # fmt: skip
+    assert "…" not in written.getvalue()
