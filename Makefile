@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: demo test lab bench check check-lowest notebooks clean
+.PHONY: demo test lab bench check check-lowest browser-tools notebooks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-local
@@ -41,6 +41,11 @@ check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
 	@$(VENV)-lowest/bin/python -m pytest -q -W default --ignore tests/test_modelfile.py --ignore tests/test_local.py
+
+# What tests pages for those who cannot see them; without npm those tests are skipped.
+browser-tools: $(VENV)/.ready-dev
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core; \
+	else echo "no npm: the accessibility test will be skipped"; fi
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis

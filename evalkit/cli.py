@@ -13,7 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_ask, cli_compare, cli_gates, cli_judge, cli_load, cli_plan, cli_score, flags
+from evalkit import (
+    __version__,
+    cli_ask,
+    cli_compare,
+    cli_gates,
+    cli_judge,
+    cli_load,
+    cli_plan,
+    cli_report,
+    cli_score,
+    flags,
+)
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 from evalkit.usage import Parser
 
@@ -81,6 +92,7 @@ def _parser() -> Parser:
     for add in (_add_demo, _add_serve, cli_ask.add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
     for add in (
+        cli_report.add_report,
         cli_compare.add_compare,
         cli_score.add_score,
         cli_judge.add_judge,

@@ -51,6 +51,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
     console.print(words.accuracy_all(result))
+    if result["doubt"] is not None:
+        console.print(Text(f"doubtful interval: {result['doubt']}", style="yellow"), soft_wrap=True)
     conversations = result["conversations"]
     if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
         console.print(words.conversations(conversations))

@@ -207,10 +207,11 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in closed
         loop. ``by_tag`` has the 50 tags with the most turns, and ``tags_left_out`` counts the others. ``conversations``
         has the fields of ``conversations.ConversationScores``, ``repeats`` those of ``conversations.RepeatScores``, or
-        is None without repeats; ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums
-        of what the endpoint told; ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is
-        known; ``complete`` is false when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see
-        ``costs.Price``. ``until`` is None for a run that was to ask all.
+        is None without repeats; ``doubt`` says why the interval of ``accuracy`` may be too short, or is None;
+        ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
+        ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
+        when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
+        None for a run that was to ask all.
 
     Raises
     ------
@@ -226,6 +227,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "tags_left_out": run.tags_left_out,
         "conversations": run.conversations.to_json(),
         "repeats": None if run.repeats is None else run.repeats.to_json(),
+        "doubt": run.all.accuracy.doubt,
         "scoring": run.scoring,
         "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens},
         "trust": asdict(run.trust),

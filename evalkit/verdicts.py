@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import columns, schema, stats
+from evalkit import columns, intervals, schema, stats
 from evalkit.clusters import ClusterSums, Floats, Whole
 from evalkit.conversations import Tally
 from evalkit.stats import Estimate, Flags
@@ -45,11 +45,14 @@ class Accuracy:
         Answered turns whose score is below 1; a failed turn is not among them.
     unscored : int
         Turns outside the denominator.
+    doubt : str or None
+        Why the interval may be too short: see ``intervals.doubt``.
     """
 
     mean: Estimate
     wrong: int
     unscored: int
+    doubt: str | None = None
 
     def to_json(self) -> dict[str, float | int | None]:
         """As ``--json`` prints it."""
@@ -153,6 +156,11 @@ class _Tally:
             turns=self._turns,
             answered=self._answered,
             errors=dict(errors.most_common()),
-            accuracy=Accuracy(mean, self._wrong, self._answered - mean.n),
-            accuracy_all=Accuracy(mean_all, self._wrong, self._turns - mean_all.n),
+            accuracy=Accuracy(mean, self._wrong, self._answered - mean.n, _doubt(self._scored, mean)),
+            accuracy_all=Accuracy(mean_all, self._wrong, self._turns - mean_all.n, _doubt(self._counted, mean_all)),
         )
+
+
+def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
+    alone = sums.clusters == sums.n  # one turn a conversation: nothing has to be told from between them
+    return None if mean.value is None or alone else intervals.doubt(sums.clusters, mean.value)

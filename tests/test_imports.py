@@ -75,6 +75,7 @@ LAYERS = [
         {"planning"},
         {"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"},
     ],
+    [{"report", "reportparts", "reportcomparison", "markdown", "definitions", "elements"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],

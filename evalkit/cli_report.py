@@ -1,0 +1,36 @@
+"""``evalkit report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from evalkit import flags
+
+
+def add_report(commands: Any) -> None:
+    """Add the command."""
+    parser = flags.command(
+        commands, "report", report, "Write what runs found to one file: HTML with charts and transcripts, or Markdown.",
+        "evalkit report runs/demo.evalkit -o report.html",
+    )  # fmt: skip
+    parser.add_argument("files", nargs="+", type=Path, metavar="RUN.evalkit", help="run files, shown beside each other")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", default=Path("report.html"),
+        help="file to write; a name that ends in .md makes Markdown for a pull request (default: report.html)",
+    )  # fmt: skip
+    flags.add_json(parser)
+
+
+def report(parsed: argparse.Namespace) -> int:
+    """``evalkit report``."""
+    from evalkit.console import say, tell
+    from evalkit.report import report as write
+
+    size = write(parsed.files, parsed.output)
+    if parsed.json:
+        tell({"file": str(parsed.output), "bytes": size})
+        return 0
+    say(f"{parsed.output}: {size / 1e6:.2f} MB, to be opened in any browser")
+    return 0

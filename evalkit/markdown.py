@@ -1,0 +1,96 @@
+"""A run, or several, as Markdown for a pull request: the finding, the table, what failed, how to repeat it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from evalkit import words
+from evalkit.reportparts import Part, command, warnings
+
+if TYPE_CHECKING:
+    from evalkit.comparison import Comparison
+
+_HEADINGS = (
+    "turn",
+    "answered",
+    "errors",
+    "accuracy (95 % interval)",
+    "TTFT p50",
+    "p95",
+    "TPOT p50",
+    "latency p50",
+    "p95",
+)
+
+
+def markdown(parts: Sequence[Part], compared: Comparison | str | None = None) -> str:
+    """The report in Markdown; what a stranger wrote stands in code, where it links, names and loads nothing."""
+    lines = [] if compared is None else list(_compared(compared))
+    return "\n".join([*lines, *(line for part in parts for line in _lines(part))]) + "\n"
+
+
+def code(text: str) -> str:
+    """A text as inline code, on one line, that also a table cell can hold."""
+    text = " ".join(text.split()).replace("|", "\\|")
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    blank = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{blank}{text or ' '}{blank}{fence}"
+
+
+def _compared(compared: Comparison | str) -> Iterator[str]:
+    if isinstance(compared, str):
+        yield f"> **Not compared:** {code(compared)}"
+        yield ""
+        return
+    for contrast in compared.contrasts:
+        first, second = contrast.first, contrast.second
+        yield f"**{second.label} {code(second.name)}, {first.label} {code(first.name)}: {contrast.all.words}**"
+        yield ""
+
+
+def _lines(part: Part) -> Iterator[str]:
+    result = part.result
+    yield f"## {code(part.measures.name)}"
+    yield ""
+    yield words.verdict(result, code(part.model))
+    yield ""
+    for warning in warnings(part):
+        yield f"> **{warning}**"
+        yield ""
+    yield f"| {' | '.join(_HEADINGS)} |"
+    yield "|---|" + "---:|" * (len(_HEADINGS) - 1)
+    for row in [*result["by_turn"], {**result, "turn": "all"}]:
+        ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
+        times = map(words.number, (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]))
+        errors = sum(row["errors"].values())
+        cells = (row["turn"], f"{row['answered']:,} of {row['turns']:,}", errors, words.rate(row["accuracy"]), *times)
+        yield f"| {' | '.join(map(str, cells))} |"
+    yield ""
+    trust, _ = words.trust(result["trust"], part.info["settings"]["concurrency"])
+    yield f"Times in ms. {words.accuracy_all(result)}. {trust}."
+    yield ""
+    yield from _reasons(part)
+    yield "<details><summary>How to repeat it</summary>"
+    yield ""
+    yield code(command(part))
+    yield ""
+    digest = part.info["dataset"].get("hash")
+    if digest:
+        yield f"Dataset SHA-256 {code(digest)}, evalkit {code(part.versions.get('evalkit', '?'))}."
+        yield ""
+    yield "</details>"
+    yield ""
+
+
+def _reasons(part: Part) -> Iterator[str]:
+    rows = [(f"error: {kind}", count, message) for kind, message, count in part.failed]
+    rows += [(f"wrong: {scorer}", count, f"such as: {reason}") for scorer, reason, count in part.wrong]
+    if not rows:
+        return
+    yield "| kind | turns | reason |"
+    yield "|---|---:|---|"
+    for kind, count, reason in rows:
+        yield f"| {kind} | {count:,} | {code(reason)} |"
+    yield ""
