@@ -17,7 +17,11 @@ STATISTICS = {
     *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
     *("sequential", "power", "agreement"),
 }
-COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {"flags"}
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
+    "flags",
+    "sparklines",
+    "usage",
+}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
@@ -43,7 +47,18 @@ LAYERS = [
     [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"},
+        {
+            "measures",
+            "tagged",
+            "sketch",
+            "verdicts",
+            "conversations",
+            "standings",
+            "times",
+            "columns",
+            "sessions",
+            "costs",
+        },
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
