@@ -14,7 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_compare, cli_gates, cli_judge, cli_load, cli_plan, cli_report, cli_score, flags
+from evalkit import (
+    __version__,
+    cli_compare,
+    cli_gates,
+    cli_judge,
+    cli_load,
+    cli_plan,
+    cli_plot,
+    cli_report,
+    cli_score,
+    flags,
+)
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -87,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         cli_plan.add_plan,
         cli_load.add_load,
         cli_load.add_calibrate,
+        cli_plot.add_plot,
     ):
         add(commands)
     return parser
