@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .PHONY: demo test lab bench check check-lowest browser-tools notebooks clean
@@ -18,7 +19,7 @@ demo: $(VENV)/.ready-local
 	@$(BIN)/evalkit demo
 
 test: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TWO_AT_ONCE)
 
 lab: $(VENV)/.ready-notebooks
 	@$(BIN)/jupyter lab notebooks
@@ -40,7 +41,7 @@ check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
-	@$(VENV)-lowest/bin/python -m pytest -q -W default --ignore tests/test_modelfile.py --ignore tests/test_local.py
+	@$(VENV)-lowest/bin/python -m pytest $(TWO_AT_ONCE) -q -W default --ignore tests/test_modelfile.py --ignore tests/test_local.py
 
 # What tests pages for those who cannot see them; without npm those tests are skipped.
 browser-tools: $(VENV)/.ready-dev

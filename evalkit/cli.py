@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from evalkit import (
     __version__,
+    cli_ask,
     cli_compare,
     cli_gates,
     cli_judge,
@@ -27,11 +27,13 @@ from evalkit import (
     flags,
 )
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
+from evalkit.usage import Parser
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from evalkit.endpoint import Endpoint
+    from evalkit.local import LocalServer
     from evalkit.run import Run
 
 DEMO_ROWS = 24
@@ -44,7 +46,7 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().understand(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminate)
     # a shell starts background jobs with SIGINT ignored; one that is sent all the same is meant
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,8 +80,8 @@ def _say(text: str) -> None:
     say(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="evalkit",
         description="Ask conversations of an OpenAI-compatible chat endpoint; score and time every answer.",
         epilog=flags.EXIT_CODES,
@@ -87,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evalkit {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
+    parser.commands = commands.choices
+    for add in (_add_demo, _add_serve, cli_ask.add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
     for add in (
         cli_report.add_report,
@@ -124,17 +127,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument(
         "--key", metavar="KEY_VARIABLE", help="variable that holds the API key to ask for (default: a new random key)"
     )
-
-
-def _add_ask(commands: Any) -> None:
-    parser = flags.command(
-        commands, "ask", ask, "Ask one conversation, turn by turn, and print answers and timings.",
-        "evalkit ask 'What is the sum of 12 + 23?' 'And the product of the two?'",
-    )  # fmt: skip
-    parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="one user message a turn")
-    parser.add_argument("--system", metavar="TEXT", help="system prompt")
-    flags.add_endpoint(parser)
-    flags.add_sampling(parser)
+    flags.add_json(parser)
 
 
 def _add_run(commands: Any) -> None:
@@ -240,6 +233,7 @@ def _add_export(commands: Any) -> None:
     flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    flags.add_json(parser)
 
 
 def demo(parsed: argparse.Namespace) -> int:
@@ -258,44 +252,23 @@ def serve(parsed: argparse.Namespace) -> int:
     from evalkit import local
 
     with local.serve(port=parsed.port, key_env=parsed.key) as server:
-        host = server.base_url.removesuffix("/v1")
-        key = f'"${parsed.key}"' if parsed.key else os.environ[server.key_env]
-        print(f"# {server.model} at {server.base_url}, until interrupted (Ctrl-C)")
-        print(f"export SERVICE_HOST={host} TASKINGAI_API_KEY={key} ASSISTANT_ID={server.model}")
-        print(f"export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={key} OPENAI_MODEL={server.model}", flush=True)
+        if parsed.json:
+            from evalkit.console import tell
+
+            # whoever names a variable has the key; one that was made for this server alone is told
+            key = None if parsed.key else os.environ[server.key_env]
+            tell({"base_url": server.base_url, "model": server.model, "key_env": parsed.key, "api_key": key})
+        else:
+            _print_exports(server, f'"${parsed.key}"' if parsed.key else os.environ[server.key_env])
         code = server.wait()
     raise LocalError(f"the embedded endpoint has ended by itself, with exit code {code}")
 
 
-def ask(parsed: argparse.Namespace) -> int:
-    """``evalkit ask``."""
-    from evalkit.console import output, printable
-    from evalkit.conversation import Conversation, Turn
-    from evalkit.run import converse
-    from evalkit.surrender import LASTING
-
-    conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
-    code = 0
-    with flags.endpoint(parsed) as endpoint:
-        console = output()
-        for record in converse(conversation, endpoint, stream=not parsed.no_stream):
-            if record.answer is not None and not record.answer.empty:
-                console.print(printable(record.answer.text or record.answer.refusal or ""), soft_wrap=True)
-                for call in record.answer.tool_calls:
-                    console.print(printable(f"{call.name}({call.arguments})"), soft_wrap=True)
-            if record.failure is not None:
-                _say(f"{record.failure.kind}: {record.failure.message}")
-                code = max(code, 3 if record.failure.kind in LASTING else 1)
-            elif record.good is not None:
-                console.print(_timing(record.good), style="dim")
-    return code
-
-
-def _timing(attempt: Any) -> str:
-    ttft = "" if attempt.ttft_ns is None else f"first token after {attempt.ttft_ns / 1e6:.0f} ms, "
-    tokens = attempt.usage.output_tokens if attempt.usage else None
-    counted = "" if tokens is None else f", {tokens} tokens"
-    return f"[{ttft}all after {attempt.latency_ns / 1e6:.0f} ms{counted}]"
+def _print_exports(server: LocalServer, key: str) -> None:
+    host = server.base_url.removesuffix("/v1")
+    print(f"# {server.model} at {server.base_url}, until interrupted (Ctrl-C)")
+    print(f"export SERVICE_HOST={host} TASKINGAI_API_KEY={key} ASSISTANT_ID={server.model}")
+    print(f"export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={key} OPENAI_MODEL={server.model}", flush=True)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -354,7 +327,12 @@ def export(parsed: argparse.Namespace) -> int:
     from evalkit import tables
 
     rows = tables.export(parsed.file, parsed.format, parsed.output)
-    _say(f"{rows} turns written to {parsed.output}")
+    if parsed.json:
+        from evalkit.console import tell
+
+        tell({"file": str(parsed.output), "format": parsed.format, "rows": rows})
+    else:
+        _say(f"{rows} turns written to {parsed.output}")
     return 0
 
 
@@ -397,14 +375,15 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 
 
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
-    from evalkit.console import output, summary
+    from evalkit.console import output, tell
+    from evalkit.console_summary import summary
     from evalkit.tables import summary_json
 
     measures = finished.measures()
     gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
     result = {**summary_json(measures), "gates": gates}
     if parsed.json:
-        print(json.dumps(result, ensure_ascii=False))
+        tell(result)
     else:
         summary(output(), finished, result)
     cli_gates.write_junit(parsed, finished, measures)

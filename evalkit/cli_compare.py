@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,12 @@ def add_conversation(parser: argparse.ArgumentParser) -> None:
 def compare(parsed: argparse.Namespace) -> int:
     """``evalkit compare``."""
     from evalkit import comparison
-    from evalkit.console import output
+    from evalkit.console import output, tell
     from evalkit.console_compare import show_comparison
 
     done = comparison.compare(parsed.first, *parsed.others, common=parsed.common)
     if parsed.json:
-        print(json.dumps(done.to_json(), ensure_ascii=False))
+        tell(done.to_json())
     else:
         show_comparison(output(), done)
     return 0
@@ -50,7 +49,7 @@ def compare(parsed: argparse.Namespace) -> int:
 def show_conversation(parsed: argparse.Namespace) -> int:
     """``evalkit show --conversation``."""
     from evalkit import tables
-    from evalkit.console import output
+    from evalkit.console import output, tell
     from evalkit.console_transcript import show_transcript
 
     if parsed.conversation is None:
@@ -59,7 +58,7 @@ def show_conversation(parsed: argparse.Namespace) -> int:
     turns = tables.transcript(parsed.file, parsed.conversation, repeat)
     if parsed.json:
         told = {"file": str(parsed.file), "conversation": parsed.conversation, "repeat": repeat, "turns": turns}
-        print(json.dumps(told, ensure_ascii=False))
+        tell(told)
     else:
         show_transcript(output(), turns)
     return 0

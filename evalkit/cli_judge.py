@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,8 +109,10 @@ def judge_check(parsed: argparse.Namespace) -> int:
 
 
 def _show(parsed: argparse.Namespace, done: Any, tables: Any) -> None:
+    from evalkit.console import tell
+
     if parsed.json:
-        print(json.dumps(done.to_json(), ensure_ascii=False))
+        tell(done.to_json())
     else:
         tables()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,9 +44,11 @@ def plot(parsed: argparse.Namespace) -> int:
             chart.save(file)
         except OSError as error:
             raise SettingsError(f"{file} cannot be written: {error.strerror or error}. Choose another folder") from None
-        drawn.append({"run": run, "chart": name, "file": str(file), "alt": chart.alt})
+        drawn.append({"run": run, "chart": name, "file": str(file), "finding": chart.finding, "alt": chart.alt})
     if parsed.json:
-        print(json.dumps({"folder": str(parsed.output), "drawn": drawn, "missing": missing}, ensure_ascii=False))
+        from evalkit.console import tell
+
+        tell({"folder": str(parsed.output), "drawn": drawn, "missing": missing})
     else:
         _show(drawn, missing)
     return 0
@@ -91,7 +92,7 @@ def _show(drawn: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]]) ->
 
     console = output()
     for each in drawn:
-        console.print(printable(f"{each['file']}: {each['alt'].split('. ')[0]}"), soft_wrap=True)
+        console.print(printable(f"{each['file']}: {'; '.join(each['finding'].splitlines())}"), soft_wrap=True)
     for each in missing:
         of = "" if each["run"] is None else f" of {each['run']}"
         console.print(

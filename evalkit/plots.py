@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from evalkit import anatomy, chunks, lengths, lettering, plots_load, store, style, tags, timeline, times
+from evalkit import anatomy, chunks, lengths, lettering, plots_load, store, style, timeline, times
 from evalkit.measures import RunMeasures, Source, measure, opened
 from evalkit.plots_accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
 from evalkit.plots_comparison import Contrast, Differences, FlippedTurns
@@ -69,9 +69,9 @@ def plot_accuracy(data: Source | RunMeasures, ax: Axes | None = None) -> Axes:
     return AccuracyByTurn(_measured(data)).draw(ax)
 
 
-def plot_tags(run: Source, ax: Axes | None = None) -> Axes:
+def plot_tags(data: Source | RunMeasures, ax: Axes | None = None) -> Axes:
     """Draw accuracy by tag with 95 % intervals: the 20 most frequent tags; how many are left out is said."""
-    return _one(run, "tags").draw(ax)
+    return AccuracyByTag(_measured(data)).draw(ax)
 
 
 def plot_models(runs: Sequence[Source | RunMeasures], ax: Axes | None = None) -> Axes:
@@ -266,7 +266,7 @@ def _of_connection(connection: sqlite3.Connection, run: RunMeasures) -> dict[str
 
     return {
         "accuracy": lambda: AccuracyByTurn(run),
-        "tags": lambda: AccuracyByTag(tags.tagged(connection), run.all.accuracy.mean),
+        "tags": lambda: AccuracyByTag(run),
         "latency": lambda: LatencyByTurn(run),
         "latency-distribution": lambda: ecdf("latency"),
         "first-token-distribution": lambda: ecdf("ttft"),

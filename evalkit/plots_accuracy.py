@@ -13,12 +13,13 @@ from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.style import BLUE, FAINT, INK, PAPER, SERIES, Chart, percent
-from evalkit.tags import Tags
+from evalkit.tagged import TagVerdicts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VALUES_WRITTEN = 8
+MOST_TAGS = 20
 
 
 @dataclass(frozen=True)
@@ -84,27 +85,38 @@ class AccuracyByTurn(Chart):
 class AccuracyByTag(Chart):
     """Accuracy by tag, the most frequent tag on top."""
 
-    tags: Tags
-    overall: Estimate
+    run: RunMeasures
     _bar_axis = "x"
 
     @property
     def _missing(self) -> str | None:
-        if self.tags.shown:
+        if self.run.by_tag:
             return None
-        return "No conversation of this run has a tag" if self.tags.untagged else findings.NO_TURN
+        return "No conversation of this run has a tag" if self.run.by_turn else findings.NO_TURN
+
+    @property
+    def _shown(self) -> Sequence[TagVerdicts]:
+        return self.run.by_tag[:MOST_TAGS]
+
+    @property
+    def _more(self) -> int:
+        return len(self.run.by_tag) - len(self._shown) + self.run.tags_left_out
+
+    @property
+    def _overall(self) -> float | None:
+        return self.run.all.accuracy.mean.value
 
     @property
     def _height(self) -> float:
-        return style.height(len(self.tags.shown))
+        return style.height(len(self._shown))
 
     @property
     def _finding(self) -> str:
-        told = [tag for tag in self.tags.shown if tag.accuracy.value is not None]
+        told = [tag for tag in self._shown if tag.mean.value is not None]
         if not told:
             return "No answer with a tag has a score"
         apart = [tag for tag in told if self._side(tag.among_all)]
-        if self.overall.value is None or len(told) == 1 or not apart:
+        if self._overall is None or len(told) == 1 or not apart:
             return f"{style.counted(len(told), 'tag')}: no clear difference from the overall accuracy"
         below = [tag.tag for tag in apart if self._side(tag.among_all) < 0]
         above = [tag.tag for tag in apart if self._side(tag.among_all) > 0]
@@ -113,41 +125,39 @@ class AccuracyByTag(Chart):
             for names, side in ((below, "below"), (above, "above"))
             if names
         ]
-        return f"Against the overall {percent(self.overall.value)}: {', '.join(parts)}"
+        return f"Against the overall {percent(self._overall)}: {', '.join(parts)}"
 
     def _side(self, accuracy: Estimate) -> int:
         """-1: its interval lies below the overall accuracy; 1: above; 0: neither. Many tags are compared at once."""
-        overall = self.overall.value
+        overall = self._overall
         if overall is None or accuracy.low is None or accuracy.high is None:
             return 0
         return int(accuracy.low > overall) - int(accuracy.high < overall)
 
     @property
     def _numbers(self) -> str:
-        rows = [f"{lettering.name(tag.tag)} {style.within(tag.accuracy)}" for tag in self.tags.shown]
+        rows = [f"{lettering.name(tag.tag)} {style.within(tag.mean)}" for tag in self._shown]
         return f"Accuracy by tag: {findings.some(rows)}{self._left_out()}"
 
     def _left_out(self) -> str:
-        return f"; {self.tags.left_out:,} less frequent tags are left out" if self.tags.left_out else ""
+        return f"; {self._more:,} less frequent tags are left out" if self._more else ""
 
     @property
     def _notes(self) -> list[str]:
         notes = ["bars: 95 % interval, each by itself; n: answered and scored turns; a turn counts in each of its tags"]
-        if self.tags.left_out:
-            count = len(self.tags.shown)
-            notes.append(f"the {count} most frequent of {count + self.tags.left_out:,} tags{self._left_out()}")
-        if any(tag.accuracy.value is not None and tag.accuracy.low is None for tag in self.tags.shown):
+        if self._more:
+            count = len(self._shown)
+            notes.append(f"the {count} most frequent of {count + self._more:,} tags{self._left_out()}")
+        if any(tag.mean.value is not None and tag.mean.low is None for tag in self._shown):
             notes.append(
                 "hollow: all scored turns of the tag are of one conversation, or group, which tells no interval"
             )
-        if self.tags.untagged:
-            notes.append(f"turns without a tag: {self.tags.untagged:,}")
         return notes
 
     def _draw(self, ax: Axes) -> None:
-        shown = self.tags.shown
+        shown = self._shown
         places = -np.arange(len(shown), dtype=float)
-        estimates = [tag.accuracy for tag in shown]
+        estimates = [tag.mean for tag in shown]
         bounded = [estimate.low is not None for estimate in estimates]
         label = "answered turns (95 % interval)"
         for told, face in ((True, BLUE), (False, PAPER)):
@@ -160,14 +170,14 @@ class AccuracyByTag(Chart):
                 }
                 style.errorbars(ax, places[own], [estimates[place] for place in own], across=True, color=BLUE, **look)
         for place, tag in zip(places, shown, strict=True):
-            if tag.accuracy.value is None:
+            if tag.mean.value is None:
                 ax.text(0.5, place, "no scored answer", ha="center", va="center", color=FAINT, fontsize="small")
-        if self.overall.value is not None:
-            name = f"overall {percent(self.overall.value)}"
-            ax.axvline(self.overall.value, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=1, label=name)
+        if self._overall is not None:
+            name = f"overall {percent(self._overall)}"
+            ax.axvline(self._overall, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=1, label=name)
         labels = [
-            f"{lettering.name(tag.tag, 28)}  n = {tag.accuracy.n:,}"
-            + (f", {tag.failed:,} failed" if tag.failed else "")
+            f"{lettering.name(tag.tag, 28)}  n = {tag.mean.n:,}"
+            + (f", {tag.turns - tag.answered:,} failed" if tag.answered < tag.turns else "")
             for tag in shown
         ]
         ax.set_yticks(places, labels, fontsize="small" if len(shown) > 10 else "medium")

@@ -80,6 +80,8 @@ class RunFile:
             raise RunFileError(f"{path} cannot be written: {error.strerror}. Choose another place with --out") from None
         if path.exists() or path.is_symlink():
             disk.unlock(lock)
+            if path.is_dir():
+                raise RunFileError(f"{path} is a folder: name a file in it with --out")
             raise RunFileError(
                 f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
             )
@@ -368,6 +370,10 @@ def _check_header(path: Path) -> None:
             header = file.read(100)
     except FileNotFoundError:
         raise RunFileError(f"there is no run file {path}: 'evalkit run DATA --out {path}' makes one") from None
+    except IsADirectoryError:
+        inside = min(path.glob(f"*{SUFFIX}"), default=None)
+        such = "" if inside is None else f", such as {inside}"
+        raise RunFileError(f"{path} is a folder: name a run file in it{such}") from None
     except OSError as error:
         raise RunFileError(f"{path} cannot be read: {error.strerror}") from None
     if not header.startswith(b"SQLite format 3\0"):

@@ -70,7 +70,7 @@ class Chart(ABC):
     @property
     def finding(self) -> str:
         """What the chart shows."""
-        return self._finding
+        return lettering.unescaped(self._finding)
 
     @property
     def alt(self) -> str:

@@ -44,7 +44,7 @@ def test_json_is_one_object_and_nothing_else(capsys, files):
     [
         (["compare"], "the following arguments are required: A.evalkit, B.evalkit"),
         (["compare", "A"], "the following arguments are required: B.evalkit"),
-        (["compare", "A", "B", "--comon"], "unrecognized arguments: --comon"),
+        (["compare", "A", "B", "--comon"], "there is no flag --comon: did you mean '--common'?"),
         (["compare", "A", "missing.evalkit"], "there is no run file missing.evalkit"),
         (["compare", "A", "A"], "is named twice"),
         (

@@ -13,7 +13,7 @@ PACKAGE = Path(evalkit.__file__).parent
 
 # The rooms, lowest layer first. A module may import from lower layers and from its own room.
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
-CHARTED = {"tags", "chunks", "lengths", "timeline", "anatomy"}  # what only charts ask of a run file
+CHARTED = {"chunks", "lengths", "timeline", "anatomy"}  # what only charts ask of a run file
 PLOTS = {
     "plots", "plots_accuracy", "plots_latency", "plots_prompts", "plots_timeline", "plots_load", "plots_comparison",
     "findings", "style", "lettering",
@@ -22,7 +22,11 @@ STATISTICS = {
     *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
     *("sequential", "power", "agreement", "survival"),
 }
-COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {"flags"}
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
+    "flags",
+    "sparklines",
+    "usage",
+}
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
@@ -48,7 +52,19 @@ LAYERS = [
     [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"} | CHARTED,
+        {
+            "measures",
+            "tagged",
+            "sketch",
+            "verdicts",
+            "conversations",
+            "standings",
+            "times",
+            "columns",
+            "sessions",
+            "costs",
+        }
+        | CHARTED,
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},

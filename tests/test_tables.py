@@ -373,6 +373,8 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
     more = {
         "run",
         "by_turn",
+        "by_tag",
+        "tags_left_out",
         "conversations",
         "doubt",
         "repeats",
