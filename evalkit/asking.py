@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.arrivals import Arrivals, wait_until
-from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, Function
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
@@ -242,14 +241,14 @@ class Session:
     async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, answered = item
-        new: Conversation | None = conversation
+        new = True
         left = len(conversation.turns) - len(answered or ())
         characters = 0
 
         async def keep(record: TurnRecord) -> bool:
             nonlocal new, left, characters
             left -= 1
-            first, new = new, None
+            first, new = new, False
             if self._surrender.note(record, len(self._tasks)):
                 self._end_soon("unusable")
                 self._hurry.set()
@@ -262,7 +261,7 @@ class Session:
                 characters += len(record.answer.text) if record.answer else 0
             if self._knee is not None:
                 self._fill(asker)
-            await self.line.put(position, first, left == 0, record)
+            await self.line.put(position, conversation, first, left == 0, record)
             if self.line.behind:
                 await self.line.room()
             return not self._end.is_set()

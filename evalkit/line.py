@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evalkit import messages
+from evalkit import messages, schema
 from evalkit.conversation import Conversation
 from evalkit.errors import RunFileError
 from evalkit.record import TurnRecord
@@ -82,7 +82,7 @@ class Line(asyncio.Protocol):
         self.send(messages.BEGUN, *begun)
 
     def put(
-        self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord
+        self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
     ) -> asyncio.Future[None]:
         """Hand over a finished turn, with its conversation if it is the first of it and word if it is the last.
 
@@ -94,8 +94,10 @@ class Line(asyncio.Protocol):
                 self._loop.call_soon(self._flush)
             else:
                 self._loop.call_later(GROUP_S, self._flush)
-        packed = None if conversation is None else messages.pack_conversation(conversation)
-        self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
+        new = schema.conversation_row(position, conversation) if first else None
+        turn = schema.turn_row(position, conversation.turns[record.turn - 1], record)
+        attempts = [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+        self._turns.append((new, last, turn, attempts))
         return self._kept
 
     @property

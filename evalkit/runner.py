@@ -14,13 +14,14 @@ from typing import Any
 
 from evalkit import errors, messages, scorers, spool
 from evalkit.asking import Task
-from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
+from evalkit.done import Done, Talk
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.heap import resting
 from evalkit.launch import Launched
 from evalkit.record import Score
-from evalkit.store import Done, RunFile
+from evalkit.schema import Row
+from evalkit.store import RunFile
 from evalkit.writer import Progress, Writer
 
 _READ = 2**20
@@ -67,7 +68,7 @@ class Runner:
         self._about = {**(about or {}), "endpoint": task.endpoint.to_json()}
         self._default_scorer = task.settings.default_scorer
         self._writer = Writer(runfile, self._score, progress)
-        self._conversations: dict[tuple[int, int], Conversation] = {}
+        self._talks: dict[tuple[int, ...], Talk] = {}
         self._sending = threading.Lock()
         self._line: socket.socket | None = None
         self._threads: ThreadPoolExecutor | None = None
@@ -165,12 +166,12 @@ class Runner:
             self._committed += len(group)
             self._send(messages.COMMITTED, self._committed)
 
-    def _done(self, position: int, repeat: int, new: list[Any] | None, last: bool, record: list[Any]) -> Done:
-        key = position, repeat
+    def _done(self, new: Row | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
+        key = tuple(turn[1][:2])
         if new is not None:
-            self._conversations[key] = messages.unpack_conversation(new)
-        conversation = self._conversations.pop(key) if last else self._conversations[key]
-        return Done(position, conversation, messages.unpack(record))
+            self._talks[key] = Talk(key[0], row=new)
+        talk = self._talks.pop(key) if last else self._talks[key]
+        return Done.of_rows(talk, turn, attempts)
 
     def _score(self, done: Done) -> Score | None:
         turn = done.conversation.turns[done.record.turn - 1]

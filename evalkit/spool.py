@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import Any
 
 import orjson
 
-from evalkit import datasets, messages
-from evalkit.conversation import Conversation
+from evalkit import datasets, messages, schema
+from evalkit.done import Done, Talk
 from evalkit.errors import RunFileError
-from evalkit.store import Done, RunFile, spool_files
+from evalkit.schema import Row
+from evalkit.store import RunFile, spool_files
 
 SEGMENT = 8 * 2**20  # bytes
 _GROUP = 1_000  # turns taken over in one transaction
@@ -162,34 +164,41 @@ def _messages(path: Path) -> Iterator[list[Any]]:
 def _take_over(runfile: RunFile, lines: Iterator[list[Any]]) -> int:
     taken = 0
     group: list[Done] = []
-    conversations: dict[int, Conversation] = {}
+    talks: dict[int, Talk] = {}
     try:
         for name, *values in lines:
             if name == messages.BEGUN:
                 runfile.continue_session(*values)
                 continue
-            for position, _, packed, _, record in values[0]:
-                if packed is not None:
-                    conversations[position] = messages.unpack_conversation(packed)
-                unpacked = messages.unpack(record)
-                sent = unpacked.attempts[-1].timing.sent if unpacked.attempts else None
-                if not runfile.holds(position, unpacked.repeat, unpacked.turn, sent):
-                    group.append(Done(position, conversations.get(position) or _stored(runfile, position), unpacked))
+            for new, _, turn, attempts in values[0]:
+                _check(new, turn, attempts)
+                position, repeat, number = turn[1][:3]
+                if new is not None:
+                    talks[position] = Talk(position, row=new)
+                if not runfile.holds(position, repeat, number, schema.value("turn", turn, "sent_ns")):
+                    group.append(Done.of_rows(talks.get(position) or _stored(runfile, position), turn, attempts))
             if len(group) > _GROUP:
                 runfile.add(group)
                 taken += len(group)
                 group.clear()
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        runfile.add(group)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, sqlite3.IntegrityError) as error:
         raise RunFileError(
             f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): remove it to go on without"
         ) from None
-    if group:
-        runfile.add(group)
     return taken + len(group)
 
 
-def _stored(runfile: RunFile, position: int) -> Conversation:
+def _check(new: Row | None, turn: Row, attempts: list[Row]) -> None:
+    if new is not None:
+        schema.check("conversation", new)
+    schema.check("turn", turn)
+    for attempt in attempts:
+        schema.check("attempt", attempt)
+
+
+def _stored(runfile: RunFile, position: int) -> Talk:
     row = runfile.row_of(position)
     if row is None:
         raise ValueError(f"nobody knows conversation number {position + 1}")
-    return datasets.parse_row(orjson.loads(row))
+    return Talk(position, datasets.parse_row(orjson.loads(row)))

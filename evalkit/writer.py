@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from evalkit import datasets
-from evalkit.record import Failure, Score
+from evalkit.record import Score
 from evalkit.store import Done, RunFile
 
 SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
@@ -105,7 +105,7 @@ class Writer:
         scores, self._scores = self._scores, []
         self._runfile.add(group, scores)
         self._count(group, scores)
-        answered = [done for done in group if done.record.failure is None]
+        answered = [done for done in group if done.error_kind is None]
         if len(self._unscored) + len(answered) > BACKLOG:
             self._left = True
         else:
@@ -147,12 +147,12 @@ class Writer:
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
         for done in group:
-            failure: Failure | None = done.record.failure
-            if failure is None:
+            kind = done.error_kind
+            if kind is None:
                 progress.answered += 1
             else:
                 progress.errors += 1
-                progress.errors_by_kind[failure.kind] += 1
+                progress.errors_by_kind[kind] += 1
         for *_, score in scores:
             if score.value is not None:
                 progress.scored += 1

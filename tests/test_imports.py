@@ -25,7 +25,7 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}],
+    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk", "done"}, {"trust"}],
     [
         TRANSPORT,
         {"measures", "verdicts", "times", "columns", "sessions"},

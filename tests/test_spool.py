@@ -23,11 +23,12 @@ def path(tmp_path):
 
 def line(*turns):
     """A message as the asking process writes it: turns as (position, conversation or None, record)."""
-    packed = [
-        (position, record.repeat, talk and messages.pack_conversation(talk), False, messages.pack(record))
-        for position, talk, record in turns
-    ]
-    return messages.frame(messages.TURNS, packed)
+    rows = []
+    for position, talk, record in turns:
+        asked = talk or conversation(record.conversation, turns=3)
+        done = Done(position, asked, record)
+        rows.append((done.conversation_row if talk else None, False, done.turn_row, done.attempt_rows))
+    return messages.frame(messages.TURNS, rows)
 
 
 def spooled(path, *turns):
