@@ -13,6 +13,9 @@ from evalkit.conversation import Conversation, Message, ToolCall
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
 from evalkit.schema import Row
 
+_NO_TIMING = Timing(0, 0, 0)
+_NOTHING_MORE = (None,) * (len(schema.SAID) - 1)
+
 
 class Talk:
     """A conversation, as it is or as the row that came of it; the one is made of the other when it is asked for."""
@@ -95,12 +98,12 @@ class Done:
     def record(self) -> TurnRecord:
         """What came of it; of rows, what scoring needs: answer, calls, tool rounds and failure."""
         if self._record is None:
-            row = self.turn_row
-            said = (schema.value("turn", row, name) for name in schema.SAID)
-            record = stored_record(self._talk.row[1][1], *row[1][1:3], *said)
+            groups, values = row = self.turn_row
+            text = schema.value("turn", row, "answer")
+            said = [schema.value("turn", row, name) for name in schema.SAID[1:]] if "more" in groups else _NOTHING_MORE
+            record = stored_record(self._talk.row[1][1], values[1], values[2], text, *said)
             if kind := self.error_kind:
-                message = schema.value("turn", row, "error_message")
-                record = record._replace(failure=Failure(kind, message))
+                record = record._replace(failure=Failure(kind, schema.value("turn", row, "error_message")))
             self._record = record
         return self._record
 
@@ -109,10 +112,14 @@ def stored_record(
     name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
 ) -> TurnRecord:
     """A turn as the run file keeps it; its stamps stay there."""
-    messages = tuple(_message(row) for row in json.loads(exchange)) if exchange else ()
-    earlier = sum(len(message.tool_calls) for message in messages)
-    tool_calls = _calls(json.loads(calls)[earlier:]) if calls else ()
-    attempt = Attempt(Timing(0, 0, 0), answer=Answer(text=text or "", refusal=refusal, tool_calls=tool_calls))
+    messages: tuple[Message, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    if exchange:
+        messages = tuple(_message(row) for row in json.loads(exchange))
+    if calls:
+        earlier = sum(len(message.tool_calls) for message in messages)
+        tool_calls = _calls(json.loads(calls)[earlier:])
+    attempt = Attempt(_NO_TIMING, answer=Answer(text or "", "", refusal, tool_calls))
     return TurnRecord(name, repeat, turn, (attempt,), messages)
 
 

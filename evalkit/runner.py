@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,9 +24,6 @@ from evalkit.writer import Progress, Writer
 
 _READ = 2**20
 _GROUP = 500  # turns committed together, at the most
-_GROUP_S = 0.005  # turns that come within so long are committed together; the spool has them meanwhile
-_PACE_S = 0.1  # how often the pace is taken
-_CROWD = 10_000  # turns a second that come in groups by themselves
 _LULL_MS = 1  # nothing came for so long: time to score
 _SCORES_WAIT_MS = 20  # for turns, to be committed with
 
@@ -73,7 +68,6 @@ class Runner:
         self._line: socket.socket | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._committed = 0
-        self._paced = 0, 0.0, 0.0  # turns, when, and the pace until then
         self._stopped = False
 
     def stop(self) -> None:
@@ -127,8 +121,6 @@ class Runner:
                 self._writer.add(())
                 continue
             poll.poll()
-            if not (self._pace() > _CROWD or self._functions):  # a model that waits for a function is not kept waiting
-                time.sleep(_GROUP_S)
             data = _read(line)
             if not data:
                 return None
@@ -140,7 +132,6 @@ class Runner:
                 elif name == messages.BEGUN:
                     self._runfile.begin_session(values[0], self._about, wall_ns=values[1])
                     self._progress.began_ns = values[0]
-                    self._paced = 0, time.monotonic(), math.inf
                 elif name == messages.CALL:
                     self._call(*values)
                 else:
@@ -149,15 +140,6 @@ class Runner:
                 self._commit(group)
             if end is not None:
                 return end
-
-    def _pace(self) -> float:
-        """Turns a second, of late."""
-        count, at, pace = self._paced
-        now = time.monotonic()
-        if now - at > _PACE_S:
-            pace = (self._committed - count) / (now - at)
-            self._paced = self._committed, now, pace
-        return pace
 
     def _commit(self, turns: list[list[Any]]) -> None:
         for at in range(0, len(turns), _GROUP):

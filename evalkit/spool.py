@@ -108,10 +108,21 @@ def recover(runfile: RunFile) -> int:
         Open for writing.
     """
     taken = 0
-    for path in spool_files(runfile.path):
-        with contextlib.suppress(FileNotFoundError), _locked(path, runfile.path):
-            taken += _take_over(runfile, _messages(path))
-        path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as held:
+        paths = [path for path in spool_files(runfile.path) if path.exists()]
+        for path in paths:
+            held.enter_context(_locked(path, runfile.path))
+        try:
+            # either file may hold the beginning of a conversation that goes on in the other
+            talks = {row[1][0]: Talk(row[1][0], row=row) for path in paths for row in _conversations(path)}
+            for path in paths:
+                taken += _take_over(runfile, _messages(path), talks)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, sqlite3.IntegrityError) as error:
+            raise RunFileError(
+                f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): "
+                "remove it to go on without"
+            ) from None
+    remove(runfile.path)
     return taken
 
 
@@ -161,40 +172,34 @@ def _messages(path: Path) -> Iterator[list[Any]]:
             yield message
 
 
-def _take_over(runfile: RunFile, lines: Iterator[list[Any]]) -> int:
+def _conversations(path: Path) -> Iterator[Row]:
+    for name, *values in _messages(path):
+        for new, *_ in values[0] if name == messages.TURNS else ():
+            if new is not None:
+                schema.check("conversation", new)
+                yield new
+
+
+def _take_over(runfile: RunFile, lines: Iterator[list[Any]], talks: dict[int, Talk]) -> int:
     taken = 0
     group: list[Done] = []
-    talks: dict[int, Talk] = {}
-    try:
-        for name, *values in lines:
-            if name == messages.BEGUN:
-                runfile.continue_session(*values)
-                continue
-            for new, _, turn, attempts in values[0]:
-                _check(new, turn, attempts)
-                position, repeat, number = turn[1][:3]
-                if new is not None:
-                    talks[position] = Talk(position, row=new)
-                if not runfile.holds(position, repeat, number, schema.value("turn", turn, "sent_ns")):
-                    group.append(Done.of_rows(talks.get(position) or _stored(runfile, position), turn, attempts))
-            if len(group) > _GROUP:
-                runfile.add(group)
-                taken += len(group)
-                group.clear()
-        runfile.add(group)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, sqlite3.IntegrityError) as error:
-        raise RunFileError(
-            f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): remove it to go on without"
-        ) from None
+    for name, *values in lines:
+        if name == messages.BEGUN:
+            runfile.continue_session(*values)
+            continue
+        for _, _, turn, attempts in values[0]:
+            schema.check("turn", turn)
+            for attempt in attempts:
+                schema.check("attempt", attempt)
+            position, repeat, number = turn[1][:3]
+            if not runfile.holds(position, repeat, number, schema.value("turn", turn, "sent_ns")):
+                group.append(Done.of_rows(talks.get(position) or _stored(runfile, position), turn, attempts))
+        if len(group) > _GROUP:
+            runfile.add(group)
+            taken += len(group)
+            group.clear()
+    runfile.add(group)
     return taken + len(group)
-
-
-def _check(new: Row | None, turn: Row, attempts: list[Row]) -> None:
-    if new is not None:
-        schema.check("conversation", new)
-    schema.check("turn", turn)
-    for attempt in attempts:
-        schema.check("attempt", attempt)
 
 
 def _stored(runfile: RunFile, position: int) -> Talk:
