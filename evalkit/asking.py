@@ -88,7 +88,7 @@ class Session:
         self._slots = self._gate or Gate(int(settings.concurrency or 1))
         self._spending = Spending(settings)
         self._surrender = Surrender(kept=task.kept)
-        self._end = asyncio.Event()  # nothing new is asked
+        self._ended = False  # nothing new is asked
         self._hurry = asyncio.Event()  # what is in flight has a few seconds
         self._outcome = "done"
         self._error: BaseException | None = None
@@ -160,9 +160,9 @@ class Session:
 
     def _end_soon(self, outcome: str) -> None:
         """Ask nothing new; of several reasons a stop is told, else the first."""
-        if outcome == "stopped" or not self._end.is_set():
+        if outcome == "stopped" or not self._ended:
             self._outcome = outcome
-        self._end.set()
+        self._ended = True
         if self._arriving is not None:
             self._arriving.cancel()
 
@@ -190,7 +190,7 @@ class Session:
             watcher.cancel()
             if timer is not None:
                 timer.cancel()
-        if not self._end.is_set():
+        if not self._ended:
             self._surrender.judge_all()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -210,11 +210,11 @@ class Session:
 
     def _fill(self, asker: Asker) -> None:
         """Closed loop: as many workers as there are slots, each with one conversation after another."""
-        while len(self._tasks) < self._slots.limit and not self._end.is_set():
+        while len(self._tasks) < self._slots.limit and not self._ended:
             self._spawn(self._work(asker))
 
     async def _work(self, asker: Asker) -> None:
-        while not self._end.is_set() and len(self._tasks) <= self._slots.limit:
+        while not self._ended and len(self._tasks) <= self._slots.limit:
             item = next(self._items, _NO_MORE)
             if item is _NO_MORE:
                 return
@@ -265,7 +265,7 @@ class Session:
             await self.line.put(position, conversation, first, left == 0, record)
             if self.line.behind:
                 await self.line.room()
-            return not self._end.is_set()
+            return not self._ended
 
         dialogue = Dialogue(
             asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due

@@ -234,12 +234,12 @@ class Dialogue:
     async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
         attempts: list[Attempt] = []
         exchange: list[Message] = []
-        params = dict(self.conversation.params)
+        params = self.conversation.params
         scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
             attempts += await self.asker.ask(
-                [*messages, *exchange],
+                [*messages, *exchange] if exchange else messages,
                 tools=self.conversation.tools,
                 params=params,
                 round=round,
@@ -257,7 +257,7 @@ class Dialogue:
             exchange += [Message("assistant", answer.text or None, calls), *results]
             due = time.perf_counter_ns()
             # a call that was demanded has been made: demanding it again would never let the answer come
-            params.pop("tool_choice", None)
+            params = {name: value for name, value in params.items() if name != "tool_choice"}
         return TurnRecord(
             self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure, scheduled
         )

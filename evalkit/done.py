@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from evalkit import datasets, schema
-from evalkit.conversation import Conversation, Message, ToolCall
+from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
+from evalkit.rows import read_turn
 from evalkit.schema import Row
 
 _NO_TIMING = Timing(0, 0, 0)
@@ -20,11 +21,12 @@ _NOTHING_MORE = (None,) * (len(schema.SAID) - 1)
 class Talk:
     """A conversation, as it is or as the row that came of it; the one is made of the other when it is asked for."""
 
-    __slots__ = ("_conversation", "_row", "position")
+    __slots__ = ("_conversation", "_read_row", "_row", "position")
 
     def __init__(self, position: int, conversation: Conversation | None = None, row: Row | None = None) -> None:
         self.position = position
         self._conversation, self._row = conversation, row
+        self._read_row: dict[str, Any] | None = None
 
     @property
     def row(self) -> Row:
@@ -37,9 +39,20 @@ class Talk:
     def conversation(self) -> Conversation:
         """What was asked."""
         if self._conversation is None:
-            assert self._row is not None
-            self._conversation = datasets.parse_row(orjson.loads(schema.value("conversation", self._row, "row")))
+            self._conversation = datasets.parse_row(self._read())
         return self._conversation
+
+    def turn(self, number: int) -> Turn:
+        """One turn of it, counted from 1."""
+        if self._conversation is None:
+            return read_turn(self._read()["turns"][number - 1])
+        return self._conversation.turns[number - 1]
+
+    def _read(self) -> dict[str, Any]:
+        if self._read_row is None:
+            assert self._row is not None
+            self._read_row = orjson.loads(schema.value("conversation", self._row, "row"))
+        return self._read_row
 
 
 class Done:
@@ -87,6 +100,17 @@ class Done:
     def conversation(self) -> Conversation:
         """What was asked."""
         return self._talk.conversation
+
+    @property
+    def turn(self) -> Turn:
+        """The turn of it that this is."""
+        return self._talk.turn(self.turn_row[1][2])
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Position, repeat and turn."""
+        position, repeat, turn = self.turn_row[1][:3]
+        return position, repeat, turn
 
     @property
     def error_kind(self) -> str | None:

@@ -16,7 +16,7 @@ from evalkit.record import TurnRecord
 from evalkit.spool import Spool
 
 BACKLOG = 2_000  # turns that the parent may be behind
-GROUP_S = 0.005  # turns that end within so long are handed over, and committed, together; the spool has them meanwhile
+GROUP_S = 0.01  # turns that end within so long are handed over, and committed, together; the spool has them meanwhile
 
 
 class Line(asyncio.Protocol):

@@ -180,7 +180,8 @@ def _scorer(value: Any) -> ScorerSpec:
     raise DatasetError(f"{_short(name)!r} is no scorer's name")
 
 
-def _turn(value: Any) -> Turn:
+def read_turn(value: Any) -> Turn:
+    """Read one turn of a native row."""
     if type(value) is dict and len(value) == 2:  # most are this; there may be millions
         user, target = value.get("user"), value.get("target")
         if type(user) is str and target is not None and user and not user.isspace():
@@ -194,7 +195,7 @@ def _turn(value: Any) -> Turn:
 
 
 def _turns(value: Any) -> tuple[Turn, ...]:
-    turns = tuple(read_each(list_in(value), _turn))
+    turns = tuple(read_each(list_in(value), read_turn))
     if not turns:
         raise DatasetError("is empty: a row needs at least one turn with a user message")
     return turns

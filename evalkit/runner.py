@@ -156,8 +156,7 @@ class Runner:
         return Done.of_rows(talk, turn, attempts)
 
     def _score(self, done: Done) -> Score | None:
-        turn = done.conversation.turns[done.record.turn - 1]
-        return scorers.score(turn, done.record, default=self._default_scorer)
+        return scorers.score(done.turn, done.record, default=self._default_scorer)
 
     def _call(self, number: int, name: str, arguments: str) -> None:
         """Call a function for the model, on another thread: it may take its time."""

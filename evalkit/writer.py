@@ -142,7 +142,7 @@ class Writer:
     def _add_score(self, done: Done) -> None:
         score = self._score(done)
         if score is not None:
-            self._scores.append((done.position, done.record.repeat, done.record.turn, score))
+            self._scores.append((*done.key, score))
 
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress

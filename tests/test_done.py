@@ -55,7 +55,10 @@ def test_what_scoring_needs_is_made_of_rows_again(record):
     made = Done(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
     come = Done.of_rows(Talk(5, row=made.conversation_row), turn, attempts)
+    assert come.turn == made.turn == FULL.turns[record.turn - 1]
     assert come.conversation == FULL
+    assert come.turn == made.turn
+    assert come.key == made.key == (5, record.repeat, record.turn)
     assert come.error_kind == (record.failure and record.failure.kind)
     said, again = record.answer or Answer(), come.record.answer
     assert (again.text, again.refusal, come.record.tool_calls) == (said.text, said.refusal, record.tool_calls)
