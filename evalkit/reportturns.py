@@ -13,6 +13,7 @@ import orjson
 
 from evalkit import store
 from evalkit.schema import JOIN_SCORE
+from evalkit.store import stored_record
 from evalkit.turnrows import json_value
 
 MOST_TURNS = 50_000
@@ -27,7 +28,7 @@ _TURNS = f"""
     FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE}
     WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _COLUMNS = (
-    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "target", "calls", "exchange",
+    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "later", "target", "calls",
     "error", "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score",
     "scorer", "reason", "extracted",
 )  # fmt: skip
@@ -41,7 +42,8 @@ class Transcripts:
     ----------
     data : dict
         ``conversations`` and ``turns``, each a dict of columns, with what the requests had in common. A turn's
-        ``status`` is one letter: right, partly right, wrong, error, unscored. Times in ms; missing values are None.
+        ``status`` is one letter: right, partly right, wrong, error, unscored; ``later`` are the messages that later
+        turns saw of it, where these are not its answer alone. Times in ms; missing values are None.
     turns, total : int
         Turns held, and turns of the run.
     """
@@ -64,7 +66,8 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     seed : int
     """
     info = store.run_info(connection)
-    columns = _Columns()
+    history = info["settings"].get("history", "own")
+    columns = _Columns(own=history == "own")
     total = int(connection.execute("SELECT count(*) FROM turn").fetchone()[0])
     for position in _chosen(connection, total, most_turns, seed):
         columns.add(connection.execute(_TURNS, (position,)).fetchall())
@@ -73,7 +76,7 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     endpoint = info["endpoint"]
     data = {
         "endpoint": {name: endpoint.get(name) for name in ("base_url", "model", "key_env", "params")},
-        "history": info["settings"].get("history", "own"),
+        "history": history,
         "stream": info["settings"].get("stream", True),
         "conversations": columns.conversations,
         "turns": columns.turns,
@@ -107,7 +110,8 @@ def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: i
 class _Columns:
     """Collects turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool) -> None:
+        self._own = own  # later turns saw the model's own answers
         self.turns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self.conversations: dict[str, list[Any]] = {
             name: [] for name in ("id", "tags", "system", "context", "tools", "params")
@@ -128,14 +132,16 @@ class _Columns:
         self.characters += len(rows[0][-1])
         for row in rows:
             values = _turn(place, row, asked["turns"][row[2] - 1])
-            self.characters += len(values["answer"] or "")
+            if self._own and values["status"] != "e":
+                values["later"] = _later(row, values["answer"])
+            self.characters += len(values["answer"] or "") + len(row[7] or "") + len(row[8] or "")
             for name, column in self.turns.items():
                 column.append(values[name])
 
 
 def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
     (
-        _, repeat, turn, status, answer, refusal, reasoning, calls, exchange, kind, message, attempts, ttft, latency,
+        _, repeat, turn, status, answer, refusal, reasoning, calls, _, kind, message, attempts, ttft, latency,
         tpot, prompt, output, value, scorer, reason, extracted, _, _,
     ) = row  # fmt: skip
     text = answer or refusal or (None if status == "error" else reasoning or "")
@@ -150,7 +156,7 @@ def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[st
         "golden": asked.get("assistant"),
         "target": asked.get("target"),
         "calls": json_value(calls),
-        "exchange": json_value(exchange),
+        "later": None,
         "error": None if kind is None else f"{kind}: {message}",
         "attempts": attempts,
         "ttft": _ms(ttft),
@@ -163,6 +169,16 @@ def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[st
         "reason": reason,
         "extracted": json_value(extracted),
     }
+
+
+def _later(row: tuple[Any, ...], shown: str | None) -> list[dict[str, Any]] | bool | None:
+    """What later turns were sent of this one; None: what is shown as its answer; False: it is too long to hold."""
+    _, repeat, turn, _, answer, refusal, _, calls, exchange, *_ = row
+    messages = stored_record("", repeat, turn, answer, refusal, calls, exchange).seen_later
+    if any(len(message.content or "") > LONGEST_TEXT for message in messages):
+        return False
+    sent = [message.to_json() for message in messages]
+    return None if sent == [{"role": "assistant", "content": shown}] else sent
 
 
 def _letter(status: str, value: float | None) -> str:

@@ -183,7 +183,7 @@ class RunFile:
         """
         after = (-1, 0, 0)
         while rows := self.connection.execute(_UNSCORED, after).fetchall():
-            yield [(key[0], row, _record(name, *key[1:], *said)) for *key, name, row, said in map(_split, rows)]
+            yield [(key[0], row, stored_record(name, *key[1:], *said)) for *key, name, row, said in map(_split, rows)]
             after = rows[-1][:3]
 
     def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
@@ -347,16 +347,17 @@ def answered_turns(
         "WHERE conversation = ? AND repeat = ? AND status = 'answered'",
         (position, repeat),
     )
-    return {turn: _record(conversation.id, repeat, turn, *said) for turn, *said in rows}
+    return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
 
 
 def _split(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*row[:5], row[5:])
 
 
-def _record(
+def stored_record(
     name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
 ) -> TurnRecord:
+    """A turn of what a run file keeps of it: answer, calls and tool rounds, without stamps."""
     messages = tuple(_message(row) for row in json.loads(exchange)) if exchange else ()
     earlier = sum(len(message.tool_calls) for message in messages)
     tool_calls = _calls(json.loads(calls)[earlier:]) if calls else ()
