@@ -248,7 +248,7 @@ def _browser(main: Element, parts: Sequence[Part]) -> None:
         if held.turns < held.total:
             add(
                 section, "p", f"Of {part.measures.name} {held.turns:,} of {held.total:,} turns are here: whole "
-                "conversations drawn at random, a quarter kept for those with a failed turn. The run file has all.",
+                "conversations drawn at random, up to a quarter for a failed turn in them. The run file has all.",
                 class_="warning",
             )  # fmt: skip
     controls = SubElement(section, "form", {"class": "controls", "id": "controls"})

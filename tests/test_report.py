@@ -85,6 +85,26 @@ def test_a_sample_is_drawn_the_same_each_time_and_not_the_first_ones(tmp_path):
     assert (every.turns, every.total) == (200, 200)
 
 
+def test_texts_that_are_too_long_are_sampled_at_random_too_and_not_the_first_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(reportturns, "MOST_CHARACTERS", 30_000)
+    path = write(tmp_path / "r.evalkit", [S([T(f"c{n:03}", 1, text="x" * 1_000) for n in range(200)])])
+    with opened(path) as connection:
+        held = transcripts(connection)
+    ids = held.data["conversations"]["id"]
+    assert ids == sorted(ids)
+    assert 20 <= len(ids) <= 30
+    assert ids[-1] > "c150"
+    assert (held.turns, held.total) == (len(ids), 200)
+
+
+def test_a_conversation_too_long_for_a_sample_leaves_room_for_others(tmp_path):
+    talks = [talk("long", (1,) * 30), *(talk(f"c{n}", (1,)) for n in range(30))]
+    turns = [*(T("long", n, error="server") for n in range(1, 31)), *(T(f"c{n}", 1, error="server") for n in range(30))]
+    path = write(tmp_path / "r.evalkit", [S(turns)], talks)
+    with opened(path) as connection:
+        assert [transcripts(connection, most_turns=20, seed=seed).turns for seed in range(5)] == [20] * 5
+
+
 def test_scores_between_0_and_1_and_none_have_their_own_letters(tmp_path):
     turns = [T("a", 1, score=0.5), T("a", 2, reason="unsure"), T("a", 3, score=1.0), T("b", 1, error="server")]
     with opened(write(tmp_path / "r.evalkit", [S(turns)])) as connection:
