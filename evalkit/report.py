@@ -208,7 +208,7 @@ def _picture(draw: Callable[..., Axes], measures: RunMeasures) -> tuple[str, str
 def _reasons(section: Element, part: Part, heading: str) -> None:
     add(section, heading, "What failed and why")
     if not (part.failed or part.wrong):
-        add(section, "p", "Nothing failed, and no scored answer was wrong.")
+        add(section, "p", "Nothing failed, every target has a score, and no scored answer was wrong.")
         return
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table", {"class": "words-table"})
     add(table, "caption", f"the most frequent reasons, {MOST_REASONS} of each kind at most")
@@ -217,7 +217,7 @@ def _reasons(section: Element, part: Part, heading: str) -> None:
         add(head, "th", column, scope="col")
     body = SubElement(table, "tbody")
     rows = [(f"error: {kind}", count, message) for kind, message, count in part.failed]
-    rows += [(f"wrong: {scorer}", count, f"such as: {reason}") for scorer, reason, count in part.wrong]
+    rows += [(what, count, f"such as: {reason}") for what, reason, count in part.wrong]
     for kind, count, reason in rows:
         line = SubElement(body, "tr")
         add(line, "th", kind, scope="row")

@@ -282,3 +282,9 @@ def test_two_hundred_tags_are_all_compared_and_those_of_no_pair_counted(tmp_path
     contrast = compare(*runs).contrasts[0]
     assert len(contrast.by_tag) == 200
     assert contrast.tags_left_out == 1
+
+
+def test_a_history_that_evalkit_does_not_know_is_no_name_in_a_sentence(tmp_path):
+    first, second = two(tmp_path, [0.0] * 12, [1.0] * 12)
+    said(first, settings={"history": "<img src=x>\x1b[2J"})
+    assert compare(first, second).contrasts[0].all.words.startswith("B is better by 100.0 points")

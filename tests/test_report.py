@@ -4,17 +4,20 @@ import base64
 import gzip
 import json
 import re
+import shlex
 
 import pytest
+from comparing import run
 from runfiles import S, T, talk, write
 from test_report_browser import endpoint
 
-from evalkit import reportturns
+from evalkit import cli, flags, reportturns
 from evalkit.elements import plain
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.markdown import code
 from evalkit.measures import opened
 from evalkit.report import report
+from evalkit.reportparts import command, read
 from evalkit.reportturns import transcripts
 
 
@@ -121,7 +124,7 @@ def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
     ("text", "shown"),
     [
         ("plain", "`plain`"),
-        ("a | b", "`a \\| b`"),
+        ("a | b", "`a | b`"),
         ("two\nlines", "`two lines`"),
         ("`tick`", "`` `tick` ``"),
         ("a``b", "```a``b```"),
@@ -131,6 +134,40 @@ def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
 )
 def test_what_a_stranger_wrote_is_code_in_markdown(text, shown):
     assert code(text) == shown
+
+
+def test_a_bar_ends_no_cell_of_a_table_and_stays_what_it_is_elsewhere(tmp_path):
+    turns = [T("a", 1, score=0.0, scorer="x|<b>", reason="a | b")]
+    path = endpoint(write(tmp_path / "r.evalkit", [S(turns)]), params={"stop": "|"})
+    report([path], tmp_path / "r.md")
+    text = tmp_path.joinpath("r.md").read_text(encoding="utf-8")
+    assert "| `wrong: x\\|<b>` | 1 | `such as: a \\| b` |" in text
+    assert "--param 'stop=\"|\"'" in text
+
+
+def test_an_answer_without_a_score_is_not_told_as_wrong(tmp_path):
+    path = endpoint(write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0), T("b", 1, reason="unsure")])]))
+    for name in ("r.html", "r.md"):
+        report([path], tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        assert "not scored: number" in text
+        assert "wrong: number" not in text
+
+
+def test_the_command_that_repeats_a_run_is_one_that_evalkit_takes(tmp_path):
+    named = [{"name": "number", "weight": 2.0}, "length"]
+    path = run(
+        tmp_path / "r.evalkit", [T("a", 1)], dataset={"path": "a b.csv", "most_turns": 1},
+        endpoint={"base_url": "http://127.0.0.1:9/v1", "model": "m", "params": {"stop": ["'"]}},
+        settings={"scorer": named, "until_ci": 0.03, "columns": {"user": "The question"}, "retries": 0},
+    )  # fmt: skip
+    arguments = shlex.split(command(read(path)))
+    assert arguments[:2] == ["evalkit", "run"]
+    parsed = cli._parser().parse_args(arguments[1:])
+    assert (str(parsed.data), parsed.model, parsed.until, parsed.retries) == ("a b.csv", "m", 0.03, 0)
+    assert flags.scorer(parsed.scorer) == named
+    assert flags.columns(parsed.column) == {"user": "The question"}
+    assert flags.params(parsed) == {"stop": ["'"]}
 
 
 def test_markdown_has_the_same_finding_and_table(file, tmp_path):
