@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit import words
 from evalkit.reportparts import Part, command, warnings
+from evalkit.wording import left_out
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -53,6 +54,15 @@ def _compared(compared: Comparison | str) -> Iterator[str]:
         first, second = contrast.first, contrast.second
         yield f"**{second.label} {code(second.name)}, {first.label} {code(first.name)}: {contrast.all.words}**"
         yield ""
+        for warning in contrast.warnings:
+            yield f"> **{warning}**"
+            yield ""
+        if line := left_out(contrast.left_out, first.label, second.label):
+            failed = (
+                f" With failed turns as not right: {contrast.with_failures.words}." if contrast.left_out.failed else ""
+            )
+            yield f"{line}.{failed}"
+            yield ""
 
 
 def _lines(part: Part) -> Iterator[str]:

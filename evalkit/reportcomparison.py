@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 from evalkit.elements import add
+from evalkit.wording import left_out
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison, Contrast
@@ -35,6 +36,8 @@ def _contrast(section: Element, contrast: Contrast) -> None:
     if contrast.differs:
         told = "; ".join(f"{each.what}: {each.first} and {each.second}" for each in contrast.differs)
         add(section, "p", f"What differs, {first.label} and {second.label}: {told}")
+    if line := left_out(contrast.left_out, first.label, second.label):
+        add(section, "p", line)
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
     add(table, "caption", f"{second.label} − {first.label} in points, over turns that both answered and scored")
     head = SubElement(SubElement(table, "thead"), "tr")
@@ -42,13 +45,15 @@ def _contrast(section: Element, contrast: Contrast) -> None:
         add(head, "th", heading, scope="col")
     body = SubElement(table, "tbody")
     _row(body, "all", contrast.all)
+    if contrast.left_out.failed:
+        _row(body, "all, failed as not right", contrast.with_failures)
     for effect in contrast.by_turn:
         _row(body, f"turn {effect.label}", effect)
     for effect in contrast.by_tag[:MOST_TAGS]:
         _row(body, f"tag {effect.label}", effect)
-    left_out = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
-    if left_out:
-        add(section, "p", f"{left_out} more tags are in 'evalkit compare --json'.", class_="faint")
+    more = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
+    if more:
+        add(section, "p", f"{more} more tags are in 'evalkit compare --json'.", class_="faint")
 
 
 def _row(body: Element, name: str, effect: Effect) -> None:

@@ -7,7 +7,7 @@ import re
 import shlex
 
 import pytest
-from comparing import run
+from comparing import answers, run
 from runfiles import S, T, talk, write
 from test_report_browser import endpoint
 
@@ -19,6 +19,9 @@ from evalkit.measures import opened
 from evalkit.report import report
 from evalkit.reportparts import command, read
 from evalkit.reportturns import transcripts
+
+
+TINY = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny"}
 
 
 @pytest.fixture
@@ -112,6 +115,22 @@ def test_scores_between_0_and_1_and_none_have_their_own_letters(tmp_path):
     turns = [T("a", 1, score=0.5), T("a", 2, reason="unsure"), T("a", 3, score=1.0), T("b", 1, error="server")]
     with opened(write(tmp_path / "r.evalkit", [S(turns)])) as connection:
         assert transcripts(connection).data["turns"]["status"] == ["p", "u", "r", "e"]
+
+
+def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_path):
+    files = [
+        run(tmp_path / "a.evalkit", answers([1.0] * 12), endpoint=TINY),
+        run(
+            tmp_path / "b.evalkit",
+            answers([1.0] * 6) + answers([1.0] * 12, error="server")[6:],
+            endpoint={"model": "m"},
+        ),
+    ]
+    for name in ("two.html", "two.md"):
+        report(files, tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        assert "left out: turns failed in B 6" in text
+        assert "failed as not right" in text or "failed turns as not right: A is better by 50.0 points" in text
 
 
 def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
