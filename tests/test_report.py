@@ -20,7 +20,6 @@ from evalkit.report import report
 from evalkit.reportparts import command, read
 from evalkit.reportturns import transcripts
 
-
 TINY = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny"}
 
 
@@ -123,7 +122,7 @@ def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_pa
         run(
             tmp_path / "b.evalkit",
             answers([1.0] * 6) + answers([1.0] * 12, error="server")[6:],
-            endpoint={"model": "m"},
+            endpoint=TINY,
         ),
     ]
     for name in ("two.html", "two.md"):
