@@ -21,6 +21,7 @@ from evalkit import (
     cli_judge,
     cli_load,
     cli_plan,
+    cli_plot,
     cli_report,
     cli_score,
     flags,
@@ -100,6 +101,7 @@ def _parser() -> Parser:
         cli_plan.add_plan,
         cli_load.add_load,
         cli_load.add_calibrate,
+        cli_plot.add_plot,
     ):
         add(commands)
     return parser

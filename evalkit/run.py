@@ -194,6 +194,18 @@ class Run:
 
         return plots.plot_accuracy(self.path, ax=ax)
 
+    def plot_ecdf(self, ax: Axes | None = None) -> Axes:
+        """The distribution of latency, turn 1 apart, on a matplotlib Axes."""
+        from evalkit import plots
+
+        return plots.plot_ecdf(self.path, ax=ax)
+
+    def plot_timeline(self, ax: Axes | None = None) -> Axes:
+        """Turns ended a second over the time of the run, failed ones apart, on a matplotlib Axes."""
+        from evalkit import plots
+
+        return plots.plot_timeline(self.path, ax=ax)
+
 
 def evaluate(
     data: Path | str,

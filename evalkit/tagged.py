@@ -29,6 +29,9 @@ class TagVerdicts:
     mean : Estimate
         Mean score over answered and scored turns, 0 to 1; ``n`` is the denominator. The interval takes the turns of
         one conversation, or of one group of conversations, as one cluster.
+    among_all : Estimate
+        The same with an interval that holds for all told tags at once (Bonferroni): what tells a tag apart from others
+        must stand in it.
     wrong : int
         Answered turns whose score is below 1.
     """
@@ -37,6 +40,7 @@ class TagVerdicts:
     turns: int
     answered: int
     mean: Estimate
+    among_all: Estimate
     wrong: int
 
     def to_json(self) -> dict[str, Any]:
@@ -91,9 +95,9 @@ class TagTally:
             for tag in names if turns[number] else ():
                 counts[tag] += int(turns[number])
         chosen = sorted(counts, key=lambda tag: (-counts[tag], tag))[:most]
-        return tuple(self._of(tag, tags) for tag in chosen), len(counts) - len(chosen)
+        return tuple(self._of(tag, tags, 1 - 0.05 / len(chosen)) for tag in chosen), len(counts) - len(chosen)
 
-    def _of(self, tag: str, tags: dict[int, dict[str, None]]) -> TagVerdicts:
+    def _of(self, tag: str, tags: dict[int, dict[str, None]], confidence: float) -> TagVerdicts:
         has = np.array([*(tag in names for names in tags.values()), False])  # the last one: of no tags
         own = np.flatnonzero(has[self._text_of])
         sizes, rights = self._scored[own].astype(np.int64), self._right[own]
@@ -108,5 +112,6 @@ class TagTally:
             int(self._turns[own].sum()),
             int(self._answered[own].sum()),
             stats.clustered_proportion(sums),
+            stats.clustered_proportion(sums, confidence),
             int(self._wrong[own].sum()),
         )

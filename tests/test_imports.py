@@ -13,9 +13,14 @@ PACKAGE = Path(evalkit.__file__).parent
 
 # The rooms, lowest layer first. A module may import from lower layers and from its own room.
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
+CHARTED = {"chunks", "lengths", "timeline", "anatomy"}  # what only charts ask of a run file
+PLOTS = {
+    "plots", "plots_accuracy", "plots_latency", "plots_prompts", "plots_timeline", "plots_load", "plots_comparison",
+    "findings", "style", "lettering",
+}  # fmt: skip
 STATISTICS = {
     *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
-    *("sequential", "power", "agreement"),
+    *("sequential", "power", "agreement", "survival"),
 }
 COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
     "flags",
@@ -58,7 +63,8 @@ LAYERS = [
             "columns",
             "sessions",
             "costs",
-        },
+        }
+        | CHARTED,
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
@@ -70,12 +76,12 @@ LAYERS = [
     [
         {"dialogue"},
         {"tables"},
-        {"plots"},
+        PLOTS,
         {"gates", "junit"},
         {"planning"},
         {"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"},
     ],
-    [{"report", "reportparts", "reportcomparison", "markdown", "definitions", "elements"}],
+    [{"report", "reportparts", "reportcomparison", "reportcharts", "markdown", "definitions", "elements"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],

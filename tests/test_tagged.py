@@ -33,6 +33,10 @@ def test_each_tag_has_the_accuracy_of_its_turns(tmp_path, grouped):
         assert row.answered == sum(each[2] is None for each in own)
         assert row.wrong == sum(each[3] < 1 for each in scored)
         assert row.mean.n == len(scored)
+        wider = stats.proportion(
+            [each[3] for each in scored], np.array([each[0] for each in scored]), confidence=1 - 0.05 / 3
+        )
+        assert row.among_all.low == pytest.approx(wider.low, abs=1e-12)
         for limit in ("value", "low", "high"):
             assert getattr(row.mean, limit) == pytest.approx(getattr(expected, limit), abs=1e-12)
     told = summary_json(run)
