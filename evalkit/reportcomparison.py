@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement
 from evalkit import plots
 from evalkit.elements import add
 from evalkit.reportcharts import add_charts
-from evalkit.wording import left_out
+from evalkit.wording import left_out, probability
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison, Contrast
@@ -66,6 +66,6 @@ def _row(body: Element, name: str, effect: Effect) -> None:
     shown = "–" if found.value is None else f"{100 * found.value:+.1f}"
     if found.low is not None and found.high is not None:
         shown += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    ps = ("–" if p is None else f"{p:.2g}" for p in (effect.p, effect.corrected_p))
+    ps = map(probability, (effect.p, effect.corrected_p))
     for cell in (f"{effect.pairs:,}", shown, *ps, f"{effect.only_first:,}", f"{effect.only_second:,}"):
         add(line, "td", cell)

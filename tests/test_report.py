@@ -132,6 +132,17 @@ def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_pa
         assert "failed as not right" in text or "failed turns as not right: A is better by 50.0 points" in text
 
 
+def test_a_p_is_never_0(tmp_path):
+    scores = [float(n % 50 == 0) for n in range(2_000)]
+    files = [
+        run(tmp_path / "a.evalkit", answers(scores), endpoint=TINY),
+        run(tmp_path / "b.evalkit", answers([1 - score for score in scores]), endpoint=TINY),
+    ]
+    report(files, tmp_path / "two.html")
+    row = re.search(r'<th scope="row">all</th>(.*?)</tr>', tmp_path.joinpath("two.html").read_text(encoding="utf-8"))
+    assert re.findall("<td>([^<]*)</td>", row[1])[2:4] == ["&lt;0.0001"] * 2
+
+
 def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
     other = endpoint(write(tmp_path / "o.evalkit", [S([T("x", 1, score=1.0)])]))
     report([file, other], tmp_path / "two.html")
