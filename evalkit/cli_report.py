@@ -32,5 +32,6 @@ def report(parsed: argparse.Namespace) -> int:
     if parsed.json:
         tell({"file": str(parsed.output), "bytes": size})
         return 0
-    say(f"{parsed.output}: {size / 1e6:.2f} MB, to be opened in any browser")
+    what = "Markdown" if parsed.output.suffix == ".md" else "to be opened in any browser"
+    say(f"{parsed.output}: {size / 1e6:.2f} MB, {what}")
     return 0

@@ -254,7 +254,7 @@ def _contrast(
         first=first,
         second=second,
         differs=tuple(differs),
-        warnings=tuple(_warnings(first, second, differs, bound)),
+        warnings=tuple(_warnings(first, second, differs, bound, measured.doubt)),
         averaged=paired.averaged,
         left_out=paired.left_out,
         all=measured.all,
@@ -274,7 +274,11 @@ def _median(times: Any) -> float | None:
 
 
 def _warnings(
-    first: Side, second: Side, differs: list[Differing], bound: tuple[bool | None, bool | None]
+    first: Side,
+    second: Side,
+    differs: list[Differing],
+    bound: tuple[bool | None, bool | None],
+    doubt: str | None,
 ) -> Iterable[str]:
     if sides.scored_differently(differs):
         yield "the runs were not scored alike: a difference may be the scorers', and not the answers'"
@@ -283,6 +287,8 @@ def _warnings(
     for side, is_bound in zip((first, second), bound, strict=True):
         if is_bound:
             yield f"{side.label} is client-bound: its times are partly the client's"
+    if doubt is not None:
+        yield doubt
 
 
 def _corrected(found: Sequence[Contrast]) -> tuple[Contrast, ...]:

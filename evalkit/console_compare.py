@@ -14,10 +14,9 @@ from evalkit.comparison import Comparison, Contrast
 from evalkit.console import printable
 from evalkit.console_transcript import command
 from evalkit.effects import Effect, QuantileEffect
-from evalkit.pairing import LeftOut
 from evalkit.sides import Differing, Side
 from evalkit.stats import Estimate
-from evalkit.wording import LEVEL, ceiling, counted, probability
+from evalkit.wording import LEVEL, ceiling, counted, left_out, probability
 from evalkit.words import MISSING, number
 
 MOST_TAGS, MOST_FLIPS = 10, 5
@@ -66,7 +65,7 @@ def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
     if (tested := _tested(contrast.by_turn)) > 1:
         console.print(f"Holm: p corrected by Holm's method, over {_family('turn indices', tested, runs)}", style="dim")
     _tags(console, contrast, runs)
-    if line := _left_out(contrast.left_out, contrast):
+    if line := left_out(contrast.left_out, contrast.first.label, contrast.second.label):
         console.print(line, soft_wrap=True)
     if (mcnemar := contrast.all.mcnemar) and mcnemar.n:
         console.print(
@@ -167,31 +166,6 @@ def _tested(effects: Sequence[Effect]) -> int:
 
 def _family(noun: str, tested: int, runs: int) -> str:
     return f"the {tested:,} {noun} tested" if runs == 1 else f"the {noun} of all {runs} comparisons"
-
-
-def _left_out(left_out: LeftOut, contrast: Contrast) -> str:
-    first, second = contrast.first.label, contrast.second.label
-    turns = (
-        (left_out.failed_first, f"failed in {first}"),
-        (left_out.failed_second, f"failed in {second}"),
-        (left_out.failed_both, "failed in both"),
-        (left_out.only_first, f"finished in {first} only"),
-        (left_out.only_second, f"finished in {second} only"),
-        (left_out.unscored, "without a score"),
-        (left_out.no_target, "not to be scored"),
-    )
-    conversations = (
-        (left_out.conversations_only_first, f"in {first} only"),
-        (left_out.conversations_only_second, f"in {second} only"),
-        (left_out.conversations_changed, "not the same in both"),
-    )
-    groups = (("turns", turns), ("conversations", conversations))
-    parts = [f"{noun} {listed}" for noun, counts in groups if (listed := _listed(counts))]
-    return f"left out: {'; '.join(parts)}" if parts else ""
-
-
-def _listed(counts: Sequence[tuple[int, str]]) -> str:
-    return ", ".join(f"{why} {count:,}" for count, why in counts if count)
 
 
 def _times(console: Console, contrast: Contrast) -> None:

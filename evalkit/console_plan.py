@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
 from evalkit.console import printable
 from evalkit.planning import Need, Plan
-from evalkit.words import MISSING, duration, number
+from evalkit.words import MISSING, duration
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -22,8 +24,8 @@ def show_plan(console: Console, plan: Plan) -> None:
             _wanted(need),
             str(need.repeats),
             MISSING if need.conversations is None else f"{need.conversations:,}",
-            number(need.turns),
-            number(need.tokens),
+            _whole(need.turns),
+            _whole(need.tokens),
             duration(need.wall_s),
         )
     console.print(table)
@@ -46,6 +48,10 @@ def _pilot(plan: Plan) -> str:
         f"{told}: so many tell it to ± {_points(plan.half_width)}, "
         f"and find differences of {_points(plan.smallest_difference)} or more"
     )
+
+
+def _whole(count: float | None) -> str:
+    return MISSING if count is None else f"{math.ceil(count):,}"
 
 
 def _wanted(need: Need) -> str:

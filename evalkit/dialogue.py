@@ -15,10 +15,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
-from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage
-
-NO_RESULT = "(no result)"
-
+from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage, named
 
 Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
 
@@ -250,7 +247,7 @@ class Dialogue:
                 break
             if not answer.tool_calls:
                 break
-            calls = _named(answer.tool_calls, round)
+            calls = named(answer.tool_calls, round)
             results = await self._results(calls)
             if results is None:
                 break
@@ -280,19 +277,10 @@ class Dialogue:
         user = Message("user", turn.user)
         if self.history == "golden":
             return [user, Message("assistant", turn.assistant)]
-        answer = record.answer or Answer()
-        calls = _named(answer.tool_calls, len(record.exchange))
-        text = answer.text or answer.refusal or (None if calls else "")
-        unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
-        return [user, *record.exchange, Message("assistant", text, calls), *unanswered]
+        return [user, *record.seen_later]
 
 
 def as_text(result: Any) -> str:
     """A function's result as the model reads it: text as it is, anything else as JSON."""
     text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
-
-
-def _named(calls: Sequence[ToolCall], round: int) -> tuple[ToolCall, ...]:
-    """The calls, each with an id: a legacy function call has none, and a result must name its call."""
-    return tuple(call if call.id else call._replace(id=f"call_{round}_{number}") for number, call in enumerate(calls))

@@ -149,7 +149,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All that is measured of two runs; the fields are those of ``comparison.Contrast``."""
+    """All that is measured of two runs: fields of ``comparison.Contrast``, and why to doubt the interval of ``all``."""
 
     all: Effect
     with_failures: Effect
@@ -157,6 +157,7 @@ class Measured:
     by_tag: tuple[Effect, ...]
     tags_left_out: int
     times: tuple[Times, ...]
+    doubt: str | None
 
 
 def measured(first: sqlite3.Connection, paired: Paired) -> Measured:
@@ -177,6 +178,7 @@ def measured(first: sqlite3.Connection, paired: Paired) -> Measured:
         by_tag=by_tag,
         tags_left_out=tags_left_out,
         times=_times(paired, clusters),
+        doubt=statistics.doubt(scored.first, scored.second, scored.labels, clusters.noun),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit import words
 from evalkit.reportparts import Part, command, warnings
+from evalkit.wording import left_out
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -32,11 +33,16 @@ def markdown(parts: Sequence[Part], compared: Comparison | str | None = None) ->
 
 
 def code(text: str) -> str:
-    """A text as inline code, on one line, that also a table cell can hold."""
-    text = " ".join(text.split()).replace("|", "\\|")
+    """A text as inline code, on one line."""
+    text = " ".join(text.split())
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     blank = " " if text[:1] == "`" or text[-1:] == "`" else ""
     return f"{fence}{blank}{text or ' '}{blank}{fence}"
+
+
+def _cell(text: str) -> str:
+    """The same in a table, whose cells a bar would end, also in code."""
+    return code(text).replace("|", "\\|")
 
 
 def _compared(compared: Comparison | str) -> Iterator[str]:
@@ -48,6 +54,15 @@ def _compared(compared: Comparison | str) -> Iterator[str]:
         first, second = contrast.first, contrast.second
         yield f"**{second.label} {code(second.name)}, {first.label} {code(first.name)}: {contrast.all.words}**"
         yield ""
+        for warning in contrast.warnings:
+            yield f"> **{warning}**"
+            yield ""
+        if line := left_out(contrast.left_out, first.label, second.label):
+            failed = (
+                f" With failed turns as not right: {contrast.with_failures.words}." if contrast.left_out.failed else ""
+            )
+            yield f"{line}.{failed}"
+            yield ""
 
 
 def _lines(part: Part) -> Iterator[str]:
@@ -86,11 +101,11 @@ def _lines(part: Part) -> Iterator[str]:
 
 def _reasons(part: Part) -> Iterator[str]:
     rows = [(f"error: {kind}", count, message) for kind, message, count in part.failed]
-    rows += [(f"wrong: {scorer}", count, f"such as: {reason}") for scorer, reason, count in part.wrong]
+    rows += [(what, count, f"such as: {reason}") for what, reason, count in part.wrong]
     if not rows:
         return
     yield "| kind | turns | reason |"
     yield "|---|---:|---|"
     for kind, count, reason in rows:
-        yield f"| {kind} | {count:,} | {code(reason)} |"
+        yield f"| {_cell(kind)} | {count:,} | {_cell(reason)} |"
     yield ""

@@ -15,6 +15,8 @@ from evalkit.redrawn import LEAST_CLUSTERS, check_resamples, no_interval, quanti
 from evalkit.samples import check_level, check_q, needed, numbered, pairs, totals
 from evalkit.stats import Estimate
 
+_FEW_DIFFER, _ONE_WAY = 10, 0.75  # clusters; see ``doubt``
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -121,6 +123,38 @@ def difference(
     reason = f"all {k:,} clusters have the same difference: the limits are what so many leave possible"
     low, high = middle - bound * (1 + middle), middle + bound * (1 - middle)
     return Difference(Estimate(middle, low, high, n, reason), p, None, k)
+
+
+def doubt(first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, noun: str = "cluster") -> str | None:
+    """Why the interval of ``difference`` may be too short here, in a sentence for the reader of a report.
+
+    With fewer than 10 clusters that differ, three in four of them or more one way, the t interval does not reach far
+    enough from 0: in simulation the 95 % interval held the truth in 87 to 93 % of runs. The limit towards 0, and p, are
+    not affected.
+
+    Parameters
+    ----------
+    first, second, clusters
+        As for ``difference``.
+    noun : str
+        What a cluster is.
+
+    Returns
+    -------
+    str or None
+        None: no doubt.
+    """
+    x, y = pairs(first, second)
+    numbers, k = numbered(clusters, len(x))
+    apart, sizes = totals(y - x, numbers, k)
+    apart = apart[np.abs(apart) > 1e-9 * sizes]
+    up, n = int((apart > 0).sum()), len(apart)
+    if not 0 < n < min(_FEW_DIFFER, k) or max(up, n - up) < _ONE_WAY * n:
+        return None
+    return (
+        f"only {n} of {k:,} {noun}s differ, nearly all one way: the limit of the interval away from 0 may be too near "
+        "(in simulation it held the truth in as few as 87 % of runs)"
+    )
 
 
 def smallest_decidable(difference: Difference, confidence: float = 0.95, power: float = 0.8) -> float | None:

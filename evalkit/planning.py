@@ -30,11 +30,17 @@ _SCORED = f"""
       {schema.JOIN_SCORE}
     WHERE t.status = 'answered'
     GROUP BY 1, 2, 3 HAVING count(s.value) > 0"""  # noqa: S608 - SQL of our own
+_BY_TURN = f"""
+    SELECT c.id, t.repeat, t.turn, s.value, c.cluster IS NOT NULL, coalesce(c.cluster, c.id)
+    FROM turn t JOIN conversation c ON c.position = t.conversation
+      {schema.JOIN_SCORE}
+    WHERE t.status = 'answered' AND s.value NOT NULL"""  # noqa: S608 - SQL of our own
 _ASKED = """
     SELECT count(DISTINCT conversation), (SELECT count(*) FROM (SELECT DISTINCT conversation, repeat FROM turn)),
       count(*), avg(prompt_tokens + output_tokens) FROM turn"""
 
 Key = tuple[tuple[bool, str], int]  # a cluster, whether a group or a conversation, by its name; and the repeat
+Scored = dict[Key, tuple[float, int]]  # sum and number of scores
 
 
 class HasPath(Protocol):
@@ -135,7 +141,7 @@ def plan(
     A conversation's share in the accuracy p is ``(s − p n) / (mean of n)``, with the sum s of its n scores. The
     variance of the shares, split between conversations and repeats when the pilot has repeats, gives the number of
     conversations by Student's t; see ``power``. With two pilots the shares are differences, conversation by
-    conversation.
+    conversation, over the turns that both have answered and scored.
 
     Parameters
     ----------
@@ -165,7 +171,7 @@ def plan(
     """
     goals = _goals(precision, difference, power, repeats)
     pilots = [_Pilot.read(_path(each)) for each in (pilot, other) if each is not None]
-    value, shares = pilots[0].shares(pilots[0].scored) if other is None else _paired(*pilots)
+    value, shares = _shares(pilots[0].scored) if other is None else _paired(*pilots)
     clusters = {cluster for cluster, _ in shares}
     split = split_variance(list(shares.values()), _numbered(shares)) if len(clusters) > 1 else None
     asked = max(repeat for _, repeat in shares)
@@ -192,7 +198,7 @@ def plan(
 @dataclass(frozen=True, slots=True)
 class _Pilot:
     path: Path
-    scored: dict[Key, tuple[float, int]]  # sum and number of scores
+    scored: Scored
     hashes: dict[str, str]
     conversations: int
     asked: int  # conversations, each as often as it was asked
@@ -205,7 +211,7 @@ class _Pilot:
     def read(cls, path: Path) -> _Pilot:
         with measures.opened(path) as connection:
             rows = connection.execute(_SCORED).fetchall()
-            scored: dict[Key, tuple[float, int]] = {
+            scored: Scored = {
                 ((bool(grouped), name), repeat): (total, count) for grouped, name, repeat, total, count in rows
             }
             if not scored:
@@ -217,11 +223,12 @@ class _Pilot:
             wall_s, dataset = sessions.wall_s(connection), store.run_info(connection)["dataset"].get("conversations")
         return cls(path, scored, hashes, conversations, asked, turns, tokens, wall_s, dataset)
 
-    def shares(self, scored: dict[Key, tuple[float, int]]) -> tuple[float, dict[Key, float]]:
-        """The accuracy over some of its conversations, and the share each has in it."""
-        count = sum(n for _, n in scored.values())
-        accuracy, mean = sum(total for total, _ in scored.values()) / count, count / len(scored)
-        return accuracy, {key: (total - accuracy * n) / mean for key, (total, n) in scored.items()}
+
+def _shares(scored: Scored) -> tuple[float, dict[Key, float]]:
+    """The accuracy, and the share each conversation has in it."""
+    count = sum(n for _, n in scored.values())
+    accuracy, mean = sum(total for total, _ in scored.values()) / count, count / len(scored)
+    return accuracy, {key: (total - accuracy * n) / mean for key, (total, n) in scored.items()}
 
 
 def _paired(first: _Pilot, second: _Pilot) -> tuple[float, dict[Key, float]]:
@@ -232,14 +239,28 @@ def _paired(first: _Pilot, second: _Pilot) -> tuple[float, dict[Key, float]]:
             f"conversation {changed[0]!r} is not the same in {first.path} and {second.path}: "
             "two pilots must ask the same dataset"
         )
-    common = first.scored.keys() & second.scored.keys()
-    if not common:
+    scored = _of_both(first.path, second.path)
+    if not scored[0]:
         raise RunFileError(
             f"{first.path} and {second.path} have no scored conversation in common: ask one dataset of both"
         )
-    before, of_first = first.shares({key: first.scored[key] for key in common})
-    after, of_second = second.shares({key: second.scored[key] for key in common})
-    return after - before, {key: of_second[key] - of_first[key] for key in common}
+    (before, of_first), (after, of_second) = map(_shares, scored)
+    return after - before, {key: of_second[key] - of_first[key] for key in of_first}
+
+
+def _of_both(first: Path, second: Path) -> tuple[Scored, Scored]:
+    """What either has for the turns that both have answered and scored: a failed turn must not make a difference."""
+    with measures.opened(second) as connection:
+        known = {tuple(turn): value for *turn, value, _, _ in connection.execute(_BY_TURN)}
+    sums: tuple[Scored, Scored] = {}, {}
+    with measures.opened(first) as connection:
+        for *turn_of, value, grouped, name in connection.execute(_BY_TURN):
+            if (other := known.get(tuple(turn_of))) is not None:
+                key = (bool(grouped), name), turn_of[1]
+                for side, score in zip(sums, (value, other), strict=True):
+                    total, count = side.get(key, (0.0, 0))
+                    side[key] = total + score, count + 1
+    return sums
 
 
 @dataclass(frozen=True, slots=True)

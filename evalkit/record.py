@@ -7,10 +7,13 @@ What is made for every turn is a named tuple: immutable, and made in a quarter o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.conversation import Message, ToolCall
+
+NO_RESULT = "(no result)"
 
 ERROR_KINDS = (
     "auth",
@@ -198,6 +201,11 @@ class Attempt(NamedTuple):
         return self.timing.slot - self.timing.due
 
 
+def named(calls: Sequence[ToolCall], round: int) -> tuple[ToolCall, ...]:
+    """The calls, each with an id: a legacy function call has none, and a result must name its call."""
+    return tuple(call if call.id else call._replace(id=f"call_{round}_{number}") for number, call in enumerate(calls))
+
+
 class TurnRecord(NamedTuple):
     """One turn of one conversation, asked once per repeat.
 
@@ -245,6 +253,15 @@ class TurnRecord(NamedTuple):
         """Every call the model made in this turn, tool rounds included, in order."""
         earlier = tuple(call for message in self.exchange for call in message.tool_calls)
         return earlier + (self.answer.tool_calls if self.answer else ())
+
+    @property
+    def seen_later(self) -> list[Message]:
+        """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
+        answer = self.answer or Answer()
+        calls = named(answer.tool_calls, len(self.exchange))
+        text = answer.text or answer.refusal or (None if calls else "")
+        unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
+        return [*self.exchange, Message("assistant", text, calls), *unanswered]
 
     @property
     def turn_time_ns(self) -> int | None:

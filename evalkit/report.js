@@ -225,7 +225,8 @@ function turnOf(data, place, i) {
     const text = typeof value === "string" ? value : JSON.stringify(value);
     list.append(make("div", {}, make("dt", { text: name }), make("dd", { text, dir: "auto" })));
   }
-  article.append(list, curlOf(data, place, i));
+  article.append(list);
+  if (turns.attempts[i]) article.append(curlOf(data, place, i)); // else it was never asked
   return article;
 }
 
@@ -245,7 +246,9 @@ function curlOf(data, place, i) {
 }
 
 function curl(data, place, i) {
-  const { endpoint } = data, body = { model: endpoint.model, messages: messagesBefore(data, place, i), stream: data.stream };
+  const { endpoint } = data, messages = messagesBefore(data, place, i);
+  if (!messages) return "# not here: an earlier answer is too long for this report; the run file has it";
+  const body = { model: endpoint.model, messages, stream: data.stream };
   if (data.stream) body.stream_options = { include_usage: true };
   Object.assign(body, endpoint.params, data.conversations.params[place] || {});
   if (data.conversations.tools[place]) body.tools = data.conversations.tools[place];
@@ -264,7 +267,8 @@ function messagesBefore(data, place, i) {
     if (turns.turn[j] >= turns.turn[i]) break;
     messages.push({ role: "user", content: turns.user[j] });
     if (data.history === "golden") messages.push({ role: "assistant", content: turns.golden[j] });
-    else messages.push(...(turns.exchange[j] || []), { role: "assistant", content: turns.answer[j] });
+    else if (turns.later[j] === false) return null;
+    else messages.push(...(turns.later[j] || [{ role: "assistant", content: turns.answer[j] }]));
   }
   messages.push({ role: "user", content: turns.user[i] });
   return messages;

@@ -184,7 +184,7 @@ def _term(parent: Element, text: str) -> None:
 def _reasons(section: Element, part: Part, heading: str) -> None:
     add(section, heading, "What failed and why")
     if not (part.failed or part.wrong):
-        add(section, "p", "Nothing failed, and no scored answer was wrong.")
+        add(section, "p", "Nothing failed, every target has a score, and no scored answer was wrong.")
         return
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table", {"class": "words-table"})
     add(table, "caption", f"the most frequent reasons, {MOST_REASONS} of each kind at most")
@@ -193,7 +193,7 @@ def _reasons(section: Element, part: Part, heading: str) -> None:
         add(head, "th", column, scope="col")
     body = SubElement(table, "tbody")
     rows = [(f"error: {kind}", count, message) for kind, message, count in part.failed]
-    rows += [(f"wrong: {scorer}", count, f"such as: {reason}") for scorer, reason, count in part.wrong]
+    rows += [(what, count, f"such as: {reason}") for what, reason, count in part.wrong]
     for kind, count, reason in rows:
         line = SubElement(body, "tr")
         add(line, "th", kind, scope="row")
@@ -224,7 +224,7 @@ def _browser(main: Element, parts: Sequence[Part]) -> None:
         if held.turns < held.total:
             add(
                 section, "p", f"Of {part.measures.name} {held.turns:,} of {held.total:,} turns are here: whole "
-                "conversations drawn at random, a quarter kept for those with a failed turn. The run file has all.",
+                "conversations drawn at random, up to a quarter for a failed turn in them. The run file has all.",
                 class_="warning",
             )  # fmt: skip
     controls = SubElement(section, "form", {"class": "controls", "id": "controls"})

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, SubElement
 from evalkit import plots
 from evalkit.elements import add
 from evalkit.reportcharts import add_charts
+from evalkit.wording import left_out, probability
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison, Contrast
@@ -37,6 +38,8 @@ def _contrast(section: Element, contrast: Contrast) -> None:
     if contrast.differs:
         told = "; ".join(f"{each.what}: {each.first} and {each.second}" for each in contrast.differs)
         add(section, "p", f"What differs, {first.label} and {second.label}: {told}")
+    if line := left_out(contrast.left_out, first.label, second.label):
+        add(section, "p", line)
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
     add(table, "caption", f"{second.label} − {first.label} in points, over turns that both answered and scored")
     head = SubElement(SubElement(table, "thead"), "tr")
@@ -44,14 +47,16 @@ def _contrast(section: Element, contrast: Contrast) -> None:
         add(head, "th", heading, scope="col")
     body = SubElement(table, "tbody")
     _row(body, "all", contrast.all)
+    if contrast.left_out.failed:
+        _row(body, "all, failed as not right", contrast.with_failures)
     for effect in contrast.by_turn:
         _row(body, f"turn {effect.label}", effect)
     for effect in contrast.by_tag[:MOST_TAGS]:
         _row(body, f"tag {effect.label}", effect)
     add_charts(section, plots.contrast_charts(contrast))
-    left_out = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
-    if left_out:
-        add(section, "p", f"{left_out} more tags are in 'evalkit compare --json'.", class_="faint")
+    more = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
+    if more:
+        add(section, "p", f"{more} more tags are in 'evalkit compare --json'.", class_="faint")
 
 
 def _row(body: Element, name: str, effect: Effect) -> None:
@@ -61,6 +66,6 @@ def _row(body: Element, name: str, effect: Effect) -> None:
     shown = "–" if found.value is None else f"{100 * found.value:+.1f}"
     if found.low is not None and found.high is not None:
         shown += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    ps = ("–" if p is None else f"{p:.2g}" for p in (effect.p, effect.corrected_p))
+    ps = map(probability, (effect.p, effect.corrected_p))
     for cell in (f"{effect.pairs:,}", shown, *ps, f"{effect.only_first:,}", f"{effect.only_second:,}"):
         add(line, "td", cell)

@@ -29,7 +29,7 @@ _FAILED = """
     SELECT error_kind, min(error_message), count(*) FROM turn WHERE status = 'error'
     GROUP BY error_kind, http_status ORDER BY 3 DESC LIMIT ?"""
 _WRONG = f"""
-    SELECT s.scorer, s.reason, count(*) FROM turn t {JOIN_SCORE}
+    SELECT iif(s.value IS NULL, 'not scored: ', 'wrong: ') || s.scorer, s.reason, count(*) FROM turn t {JOIN_SCORE}
     WHERE s.value < 1 OR (s.scorer NOT NULL AND s.value IS NULL)
     GROUP BY 1, 2 ORDER BY min(t.conversation), min(t.turn)"""  # noqa: S608 - SQL of our own
 # what differs between reasons of one kind: what stands in quotes, and numbers
@@ -52,7 +52,8 @@ class Part:
         Name to chart; empty for a report without.
     transcripts : Transcripts
     failed, wrong : list
-        (kind, a message, count), and (scorer, the first of reasons of one kind, count), the most frequent first.
+        (kind, a message, count), and (wrong or not scored, and by which scorer; the first of reasons of one kind;
+        count), the most frequent first.
     versions : dict
         Of evalkit, Python and libraries, as the last session noted them.
     """
@@ -109,9 +110,9 @@ def compared_runs(parts: Sequence[Part]) -> Comparison | str | None:
 
 def _wrong(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
     counts, first = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
-    for scorer, reason, count in connection.execute(_WRONG):
+    for what, reason, count in connection.execute(_WRONG):
         reason = reason or "no reason given"
-        kind = scorer, _OWN.sub("…", reason)
+        kind = what, _OWN.sub("…", reason)
         counts[kind] += count
         first.setdefault(kind, reason)
     return [(kind[0], first[kind], count) for kind, count in counts.most_common(MOST_REASONS)]
@@ -142,10 +143,23 @@ def command(part: Part) -> str:
     for name, value in endpoint.get("params", {}).items():
         words_of += ["--param", f"{name}={orjson.dumps(value).decode()}"]
     usual = {"history": "own", "repeats": 1, "retries": 2, "arrivals": "constant"}
-    for name in ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "scorer", "rpm", "tpm", "retries"):
+    for name in ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries"):
         value = settings.get(name)
         if value is not None and value != usual.get(name):
             words_of += [f"--{name}", str(value)]
+    words_of += [f"--scorer={scorer}" for scorer in _scorers(settings.get("scorer"))]
+    if settings.get("until_ci") is not None:
+        words_of += ["--until", f"ci={settings['until_ci']}"]
+    words_of += [f"--column={field}={heading}" for field, heading in (settings.get("columns") or {}).items()]
     if not settings.get("stream", True):
         words_of.append("--no-stream")
     return shlex.join(words_of)
+
+
+def _scorers(named: Any) -> Iterator[str]:
+    """As ``--scorer`` takes them; options can be given in code alone."""
+    for each in named if isinstance(named, list) else [] if named is None else [named]:
+        if isinstance(each, dict):
+            yield str(each.get("name")) + (f"={each['weight']:g}" if "weight" in each else "")
+        else:
+            yield str(each)

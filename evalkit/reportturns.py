@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from evalkit import store
+from evalkit.done import stored_record
 from evalkit.schema import JOIN_SCORE
 from evalkit.turnrows import json_value
 
@@ -26,8 +27,15 @@ _TURNS = f"""
       s.value, s.scorer, s.reason, s.extracted, c.id, c.row
     FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE}
     WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
+_COUNTS = """
+    SELECT conversation, count(*), max(error_kind NOT NULL) FROM turn GROUP BY conversation ORDER BY conversation"""
+# characters; of reasoning little is shown, where there is no answer
+_LENGTH = f"""
+    SELECT length(c.row) + total(min(coalesce(length(t.answer), 0), {LONGEST_TEXT})
+      + 2 * coalesce(length(t.tool_calls), 0) + coalesce(length(t.exchange), 0) + coalesce(length(s.reason), 0))
+    FROM conversation c JOIN turn t ON t.conversation = c.position {JOIN_SCORE} WHERE c.position = ?"""  # noqa: S608 - SQL of our own
 _COLUMNS = (
-    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "target", "calls", "exchange",
+    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "later", "target", "calls",
     "error", "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score",
     "scorer", "reason", "extracted",
 )  # fmt: skip
@@ -41,7 +49,8 @@ class Transcripts:
     ----------
     data : dict
         ``conversations`` and ``turns``, each a dict of columns, with what the requests had in common. A turn's
-        ``status`` is one letter: right, partly right, wrong, error, unscored. Times in ms; missing values are None.
+        ``status`` is one letter: right, partly right, wrong, error, unscored; ``later`` are the messages that later
+        turns saw of it, where these are not its answer alone. Times in ms; missing values are None.
     turns, total : int
         Turns held, and turns of the run.
     """
@@ -54,7 +63,8 @@ class Transcripts:
 def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0) -> Transcripts:
     """Read the turns of a run, or a sample of whole conversations where there are too many.
 
-    A sample is drawn at random, seeded; a quarter of it is kept for conversations with a failed turn.
+    A sample is drawn at random, seeded; up to a quarter of its turns is kept for conversations with a failed one. Its
+    texts have ``MOST_CHARACTERS`` at the most.
 
     Parameters
     ----------
@@ -64,16 +74,15 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     seed : int
     """
     info = store.run_info(connection)
-    columns = _Columns()
+    history = info["settings"].get("history", "own")
+    columns = _Columns(own=history == "own")
     total = int(connection.execute("SELECT count(*) FROM turn").fetchone()[0])
     for position in _chosen(connection, total, most_turns, seed):
         columns.add(connection.execute(_TURNS, (position,)).fetchall())
-        if columns.characters > MOST_CHARACTERS:
-            break
     endpoint = info["endpoint"]
     data = {
         "endpoint": {name: endpoint.get(name) for name in ("base_url", "model", "key_env", "params")},
-        "history": info["settings"].get("history", "own"),
+        "history": history,
         "stream": info["settings"].get("stream", True),
         "conversations": columns.conversations,
         "turns": columns.turns,
@@ -81,38 +90,40 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     return Transcripts(data, len(columns.turns["turn"]), total)
 
 
-def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: int) -> Iterator[int]:
-    """Positions of the conversations to show, in their order."""
-    counts = connection.execute(
-        "SELECT conversation, count(*), max(error_kind NOT NULL) FROM turn GROUP BY conversation ORDER BY conversation"
-    )
-    if total <= most_turns:
-        yield from (position for position, _, _ in counts.fetchall())
-        return
+def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: int) -> list[int]:
+    """Positions of the conversations to show, in their order: a fair sample where turns or texts are too many."""
     positions, sizes, failed = array("q"), array("q"), array("b")
-    for position, size, has_failed in counts:
+    for position, size, has_failed in connection.execute(_COUNTS):
         positions.append(position)
         sizes.append(size)
         failed.append(has_failed)
-    order = np.random.default_rng(seed).permutation(len(positions))
-    ill = order[np.frombuffer(failed, dtype=np.int8)[order] == 1]
-    size_of = np.frombuffer(sizes, dtype=np.int64)
-    first = ill[np.cumsum(size_of[ill]) <= most_turns // _FAILED_SHARE]
-    others = order[~np.isin(order, first)]
-    rest = others[np.cumsum(size_of[others]) <= most_turns - int(size_of[first].sum())]
-    for place in np.sort(np.concatenate([first, rest])).tolist():
-        yield positions[place]
+    order = np.random.default_rng(seed).permutation(len(positions)).tolist()
+    if total > most_turns:
+        first = set(_fitting([place for place in order if failed[place]], sizes, most_turns // _FAILED_SHARE))
+        left = most_turns - sum(sizes[place] for place in first)
+        rest = set(_fitting([place for place in order if place not in first], sizes, left))
+        order = [place for place in order if place in first or place in rest]
+    lengths = {place: connection.execute(_LENGTH, (positions[place],)).fetchone()[0] for place in order}
+    return sorted(positions[place] for place in _fitting(order, lengths, MOST_CHARACTERS))
+
+
+def _fitting(order: Iterable[int], sizes: Mapping[int, int] | Sequence[int], most: int) -> Iterator[int]:
+    """Those that find room, one after another; one that is too large is passed over."""
+    for place in order:
+        if sizes[place] <= most:
+            most -= sizes[place]
+            yield place
 
 
 class _Columns:
     """Collects turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool) -> None:
+        self._own = own  # later turns saw the model's own answers
         self.turns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self.conversations: dict[str, list[Any]] = {
             name: [] for name in ("id", "tags", "system", "context", "tools", "params")
         }
-        self.characters = 0
 
     def add(self, rows: list[tuple[Any, ...]]) -> None:
         """Add the turns of one conversation."""
@@ -125,17 +136,17 @@ class _Columns:
         conversations["tags"].append(asked.get("tags", []))
         for name in ("system", "context", "tools", "params"):
             conversations[name].append(asked.get(name))
-        self.characters += len(rows[0][-1])
         for row in rows:
             values = _turn(place, row, asked["turns"][row[2] - 1])
-            self.characters += len(values["answer"] or "")
+            if self._own and values["status"] != "e":
+                values["later"] = _later(row, values["answer"])
             for name, column in self.turns.items():
                 column.append(values[name])
 
 
 def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
     (
-        _, repeat, turn, status, answer, refusal, reasoning, calls, exchange, kind, message, attempts, ttft, latency,
+        _, repeat, turn, status, answer, refusal, reasoning, calls, _, kind, message, attempts, ttft, latency,
         tpot, prompt, output, value, scorer, reason, extracted, _, _,
     ) = row  # fmt: skip
     text = answer or refusal or (None if status == "error" else reasoning or "")
@@ -150,7 +161,7 @@ def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[st
         "golden": asked.get("assistant"),
         "target": asked.get("target"),
         "calls": json_value(calls),
-        "exchange": json_value(exchange),
+        "later": None,
         "error": None if kind is None else f"{kind}: {message}",
         "attempts": attempts,
         "ttft": _ms(ttft),
@@ -163,6 +174,16 @@ def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[st
         "reason": reason,
         "extracted": json_value(extracted),
     }
+
+
+def _later(row: tuple[Any, ...], shown: str | None) -> list[dict[str, Any]] | bool | None:
+    """What later turns were sent of this one; None: what is shown as its answer; False: it is too long to hold."""
+    _, repeat, turn, _, answer, refusal, _, calls, exchange, *_ = row
+    messages = stored_record("", repeat, turn, answer, refusal, calls, exchange).seen_later
+    if any(len(message.content or "") > LONGEST_TEXT for message in messages):
+        return False
+    sent = [message.to_json() for message in messages]
+    return None if sent == [{"role": "assistant", "content": shown}] else sent
 
 
 def _letter(status: str, value: float | None) -> str:

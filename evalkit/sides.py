@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from evalkit import stats, store
+from evalkit.conversation import HISTORY_POLICIES
 
 # what changes how fast answers come, and not what is answered
 _PACE = ("concurrency", "rate", "arrivals", "rpm", "tpm")
@@ -95,7 +96,8 @@ def scored_by_unknown(first: Side, second: Side) -> bool:
 
 def history_alone(differs: list[Differing]) -> bool:
     """Whether the history policy is all that can have made the answers differ."""
-    return [each.what for each in differs if each.what not in (*_PACE, "repeats", "limit")] == ["history"]
+    found = [each for each in differs if each.what not in (*_PACE, "repeats", "limit")]
+    return [each.what for each in found] == ["history"] and {found[0].first, found[0].second} == {*HISTORY_POLICIES}
 
 
 def _facts(connection: sqlite3.Connection, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def quantile(values: ArrayLike, q: float, censored: ArrayLike | None = None, con
     The interval needs no assumption on the distribution: the number of values below the quantile is binomial (n, q),
     so the r-th and the s-th smallest value bound it, where r is the largest rank with ``P(B < r) ≤ α/2`` and s the
     smallest with ``P(B ≥ s) ≤ α/2``. A censored value stands at its bound for the lower limit and above all others for
-    the upper one. A rank that the sample does not hold leaves that limit missing. The values count as independent.
+    the upper one. A rank that the sample does not hold leaves that limit missing. The values count as independent:
+    where those of a conversation go together, the interval is too short (STATISTICS.md has figures).
 
     Parameters
     ----------

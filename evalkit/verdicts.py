@@ -163,4 +163,4 @@ class _Tally:
 
 def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
     alone = sums.clusters == sums.n  # one turn a conversation: nothing has to be told from between them
-    return None if mean.value is None or alone else intervals.doubt(sums.clusters, mean.value)
+    return None if mean.value is None or mean.low is None or alone else intervals.doubt(sums.clusters, mean.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from evalkit.pairing import LeftOut
 from evalkit.stats import Estimate
 
 LEVEL = 0.05  # of a p that is corrected for the comparisons made beside it
@@ -55,6 +56,31 @@ def effect(
     alike = f"all {difference.n:,} pairs have equal scores, and " if equal else ""
     what = "any difference" if undecided >= 1 else f"a difference under {ceiling(undecided)} points"
     return f"no difference shown: {alike}{clusters} cannot decide {what}"
+
+
+def left_out(left_out: LeftOut, first: str, second: str) -> str:
+    """Why turns are not among the pairs of two runs, which are called by their labels; empty: all are."""
+    turns = (
+        (left_out.failed_first, f"failed in {first}"),
+        (left_out.failed_second, f"failed in {second}"),
+        (left_out.failed_both, "failed in both"),
+        (left_out.only_first, f"finished in {first} only"),
+        (left_out.only_second, f"finished in {second} only"),
+        (left_out.unscored, "without a score"),
+        (left_out.no_target, "not to be scored"),
+    )
+    conversations = (
+        (left_out.conversations_only_first, f"in {first} only"),
+        (left_out.conversations_only_second, f"in {second} only"),
+        (left_out.conversations_changed, "not the same in both"),
+    )
+    groups = (("turns", turns), ("conversations", conversations))
+    parts = [f"{noun} {listed}" for noun, counts in groups if (listed := _listed(counts))]
+    return f"left out: {'; '.join(parts)}" if parts else ""
+
+
+def _listed(counts: Sequence[tuple[int, str]]) -> str:
+    return ", ".join(f"{why} {count:,}" for count, why in counts if count)
 
 
 def points(rate: float) -> str:

@@ -75,7 +75,12 @@ def verdict(result: Mapping[str, Any], model: str) -> str:
     how_many = f"all {turns:,}" if answered == turns else f"{answered:,} of {turns:,}"
     told = f"{model} answered {how_many} turns" if answered else f"{model} answered none of {turns:,} turns"
     if accuracy["value"] is not None:
-        told += f", and {accuracy['value']:.1%} of {accuracy['n']:,} scored ones were right"
+        graded = abs(accuracy["n"] * (1 - accuracy["value"]) - accuracy["wrong"]) > 1e-6 * accuracy["n"]
+        told += (
+            f", with a mean score of {accuracy['value']:.1%} over {accuracy['n']:,} scored ones"
+            if graded
+            else f", and {accuracy['value']:.1%} of {accuracy['n']:,} scored ones were right"
+        )
         if accuracy["low"] is not None:
             told += f" (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%})"
     elif answered:

@@ -160,7 +160,7 @@ def test_history_alone_says_what_the_models_own_answers_cost_it(tmp_path):
 
 
 def test_what_differs_is_listed_and_other_scorers_are_warned_about(tmp_path):
-    first, second = two(tmp_path, [1.0, 0.0], [1.0, 1.0])
+    first, second = two(tmp_path, [1.0, 0.0], [1.0, 0.0])
     embedded = {"source": "embedded", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
     said(first, endpoint=embedded)
     said(second, endpoint={**embedded, "base_url": "http://127.0.0.1:2/v1"})
@@ -179,7 +179,7 @@ def test_what_differs_is_listed_and_other_scorers_are_warned_about(tmp_path):
 
 
 def test_versions_of_scorers_are_compared_where_both_runs_tell_them(tmp_path):
-    first, second = two(tmp_path, [1.0, 0.0], [1.0, 1.0])
+    first, second = two(tmp_path, [1.0, 0.0], [1.0, 0.0])
     noted(first, "0.1.0", None)
     assert compare(first, second).contrasts[0].warnings == ()  # an older file does not tell
     noted(second, "0.2.0", None)
@@ -206,7 +206,7 @@ def noted(path, version, scorers):
 
 
 def test_a_client_bound_run_is_marked(tmp_path):
-    first = run(tmp_path / "a.evalkit", answers([1.0, 0.0]))
+    first = run(tmp_path / "a.evalkit", answers([1.0, 1.0]))
     second = write(tmp_path / "b.evalkit", [S(answers([1.0, 1.0]), trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, second).contrasts[0]
     assert contrast.client_bound == (False, True)
@@ -282,3 +282,19 @@ def test_two_hundred_tags_are_all_compared_and_those_of_no_pair_counted(tmp_path
     contrast = compare(*runs).contrasts[0]
     assert len(contrast.by_tag) == 200
     assert contrast.tags_left_out == 1
+
+
+def test_a_history_that_evalkit_does_not_know_is_no_name_in_a_sentence(tmp_path):
+    first, second = two(tmp_path, [0.0] * 12, [1.0] * 12)
+    said(first, settings={"history": "<img src=x>\x1b[2J"})
+    assert compare(first, second).contrasts[0].all.words.startswith("B is better by 100.0 points")
+
+
+def test_a_doubtful_interval_is_warned_of(tmp_path):
+    few, many = (tmp_path / name for name in ("few", "many"))
+    few.mkdir()
+    many.mkdir()
+    contrast = compare(*two(few, [0.0] * 30, [1.0] * 4 + [0.0] * 26)).contrasts[0]
+    (warning,) = contrast.warnings
+    assert warning.startswith("only 4 of 30 conversations differ, nearly all one way")
+    assert compare(*two(many, [0.0] * 30, [1.0] * 14 + [0.0] * 16)).contrasts[0].warnings == ()

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from comparing import said
 from runfiles import S, T, talk, write
 
 from evalkit import columns, conversations, stats, store, tables
+from evalkit.conversation import Conversation, ScorerSpec, Turn
 from evalkit.measures import measure
 from evalkit.run import Run
+from evalkit.store import RunFile
 
 TARGETS = {1: (35,), 2: (35, None), 3: (None, 276, 311), 4: (35, 276, None, 311), 5: (None, None)}
 
@@ -118,6 +121,19 @@ def test_what_lacks_a_turn_with_a_target_is_incomplete_and_nothing_is_guessed_of
     assert scores.incomplete == (incomplete or 0)
     assert scores.n == (incomplete == 0)
     assert scores.all_right.value == scores.last_right.value == scores.mean.value == (1.0 if scores.n else None)
+
+
+@pytest.mark.parametrize("named", ["by the run", "by the turns"])
+def test_a_turn_still_to_be_asked_is_missed_also_where_its_scorer_wants_no_target(tmp_path, named):
+    own = ScorerSpec("length") if named == "by the turns" else None
+    asked = Conversation("a", tuple(Turn(f"question {n}", None, own) for n in (1, 2, 3)))
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0), T("a", 2, score=1.0)])], [asked])
+    if named == "by the run":
+        said(path, settings={"scorer": "length"})
+        with RunFile.open(path) as file, file.connection as connection:
+            connection.execute("UPDATE turn SET has_target = 1")  # as the store has it of such a run
+    scores = measure(path).conversations
+    assert (scores.n, scores.incomplete) == (0, 1)
 
 
 def test_the_last_right_is_that_of_the_last_turn_with_a_target(tmp_path):

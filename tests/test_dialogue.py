@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.dialogue import NO_RESULT, Asker, Dialogue, in_threads
+from evalkit.dialogue import Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.pacing import Retry
-from evalkit.record import Answer, Attempt, Timing, TurnRecord
+from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.scripted import Calling, Fault, Script, serve
 from evalkit.transport import Transport
 

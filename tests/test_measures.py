@@ -199,3 +199,9 @@ def test_the_scoring_that_counts_is_the_one_that_is_read(tmp_path):
         assert measure(connection).all.accuracy.mean.value == pytest.approx(1 / 3)
         connection.execute("UPDATE run SET scoring = 1")
         assert measure(connection).all.accuracy.mean.value == 1.0
+
+
+def test_no_interval_is_doubted_where_there_is_none(tmp_path):
+    turns = [T("a", 1, score=1.0), T("a", 2, score=0.0)]
+    accuracy = measure(write(tmp_path / "r.evalkit", [S(turns)])).all.accuracy
+    assert (accuracy.mean.value, accuracy.mean.low, accuracy.doubt) == (0.5, None, None)

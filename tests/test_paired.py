@@ -9,7 +9,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.power import TTestPower
 
 from evalkit import redrawn
-from evalkit.paired import Difference, McNemar, difference, mcnemar, quantile_difference, smallest_decidable
+from evalkit.paired import Difference, McNemar, difference, doubt, mcnemar, quantile_difference, smallest_decidable
 from evalkit.stats import Estimate
 
 
@@ -249,3 +249,23 @@ def test_quantile_difference_is_missing_where_it_cannot_be_told() -> None:
     assert same == Estimate(0.0, None, None, 20, "all resamples give the same value: no variance can be told")
     with pytest.raises(ValueError, match="q is 95"):
         quantile_difference(rising, rising, 95)
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "clusters", "doubted"),
+    [
+        (4, 0, 30, True),
+        (6, 2, 1000, True),
+        (5, 3, 1000, False),
+        (12, 0, 30, False),
+        (0, 0, 30, False),
+        (5, 0, 5, False),
+    ],
+)
+def test_doubt_speaks_where_few_clusters_differ_nearly_all_one_way(up, down, clusters, doubted):
+    apart = np.repeat([1.0, -1.0, 0.0], [up, down, clusters - up - down])
+    first, second = np.maximum(-apart, 0), np.maximum(apart, 0)
+    told = doubt(np.repeat(first, 2), np.repeat(second, 2), np.repeat(np.arange(clusters), 2))
+    assert (told is not None) == doubted
+    if told is not None:
+        assert told.startswith(f"only {up + down} of {clusters:,} clusters differ")

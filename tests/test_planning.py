@@ -1,6 +1,8 @@
 """Plans from pilots whose scores are written down, against pandas and statsmodels."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -168,6 +170,15 @@ def test_pilots_that_cannot_be_used_are_named(tmp_path):
         plan(one, strangers)
 
 
+def test_a_turn_that_one_pilot_lacks_makes_no_difference(tmp_path):
+    scores = [T(f"c{n}", turn, score=float(turn == 1 or n % 3 == 0)) for n in range(12) for turn in (1, 2)]
+    lost = [n for n, each in enumerate(scores) if each.turn == 2 and n % 5]
+    failed = [replace(each, score=None, error="server") if n in lost else each for n, each in enumerate(scores)]
+    one, other = write(tmp_path / "a.evalkit", [S(scores)]), write(tmp_path / "b.evalkit", [S(failed)])
+    assert plan(one, other).value == 0.0
+    assert plan(other, one).value == 0.0
+
+
 def test_the_command_prints_a_table_or_an_object(tmp_path):
     path = pilot(tmp_path / "a.evalkit", scored(repeats=2))
     shown = evalkit("plan", path, "--precision", "0.03")
@@ -181,7 +192,7 @@ def test_the_command_prints_a_table_or_an_object(tmp_path):
     assert lines[1].split() == ["wanted", "repeats", "conversations", "turns", "tokens", "time"]
     for line, need in zip(lines[2:5], made.needs, strict=True):
         assert line.startswith("within ± 3 points")
-        assert line.split()[4:6] == [str(need.repeats), f"{need.conversations:,}"]
+        assert line.split()[4:7] == [str(need.repeats), f"{need.conversations:,}", f"{math.ceil(need.turns):,}"]
     assert "Turns, tokens and time are what the pilot took" in lines[-1]
     told = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
     assert json.loads(told.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))

@@ -4,18 +4,23 @@ import base64
 import gzip
 import json
 import re
+import shlex
 
 import pytest
+from comparing import answers, run
 from runfiles import S, T, talk, write
 from test_report_browser import endpoint
 
-from evalkit import reportturns
+from evalkit import cli, flags, reportturns
 from evalkit.elements import plain
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.markdown import code
 from evalkit.measures import opened
 from evalkit.report import report
+from evalkit.reportparts import command, read
 from evalkit.reportturns import transcripts
+
+TINY = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny"}
 
 
 @pytest.fixture
@@ -85,10 +90,57 @@ def test_a_sample_is_drawn_the_same_each_time_and_not_the_first_ones(tmp_path):
     assert (every.turns, every.total) == (200, 200)
 
 
+def test_texts_that_are_too_long_are_sampled_at_random_too_and_not_the_first_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(reportturns, "MOST_CHARACTERS", 30_000)
+    path = write(tmp_path / "r.evalkit", [S([T(f"c{n:03}", 1, text="x" * 1_000) for n in range(200)])])
+    with opened(path) as connection:
+        held = transcripts(connection)
+    ids = held.data["conversations"]["id"]
+    assert ids == sorted(ids)
+    assert 20 <= len(ids) <= 30
+    assert ids[-1] > "c150"
+    assert (held.turns, held.total) == (len(ids), 200)
+
+
+def test_a_conversation_too_long_for_a_sample_leaves_room_for_others(tmp_path):
+    talks = [talk("long", (1,) * 30), *(talk(f"c{n}", (1,)) for n in range(30))]
+    turns = [*(T("long", n, error="server") for n in range(1, 31)), *(T(f"c{n}", 1, error="server") for n in range(30))]
+    path = write(tmp_path / "r.evalkit", [S(turns)], talks)
+    with opened(path) as connection:
+        assert [transcripts(connection, most_turns=20, seed=seed).turns for seed in range(5)] == [20] * 5
+
+
 def test_scores_between_0_and_1_and_none_have_their_own_letters(tmp_path):
     turns = [T("a", 1, score=0.5), T("a", 2, reason="unsure"), T("a", 3, score=1.0), T("b", 1, error="server")]
     with opened(write(tmp_path / "r.evalkit", [S(turns)])) as connection:
         assert transcripts(connection).data["turns"]["status"] == ["p", "u", "r", "e"]
+
+
+def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_path):
+    files = [
+        run(tmp_path / "a.evalkit", answers([1.0] * 12), endpoint=TINY),
+        run(
+            tmp_path / "b.evalkit",
+            answers([1.0] * 6) + answers([1.0] * 12, error="server")[6:],
+            endpoint=TINY,
+        ),
+    ]
+    for name in ("two.html", "two.md"):
+        report(files, tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        assert "left out: turns failed in B 6" in text
+        assert "failed as not right" in text or "failed turns as not right: A is better by 50.0 points" in text
+
+
+def test_a_p_is_never_0(tmp_path):
+    scores = [float(n % 50 == 0) for n in range(200)]
+    files = [
+        run(tmp_path / "a.evalkit", answers(scores), endpoint=TINY),
+        run(tmp_path / "b.evalkit", answers([1 - score for score in scores]), endpoint=TINY),
+    ]
+    report(files, tmp_path / "two.html")
+    row = re.search(r'<th scope="row">all</th>(.*?)</tr>', tmp_path.joinpath("two.html").read_text(encoding="utf-8"))
+    assert re.findall("<td>([^<]*)</td>", row[1])[2:4] == ["&lt;0.0001"] * 2
 
 
 def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
@@ -101,7 +153,7 @@ def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
     ("text", "shown"),
     [
         ("plain", "`plain`"),
-        ("a | b", "`a \\| b`"),
+        ("a | b", "`a | b`"),
         ("two\nlines", "`two lines`"),
         ("`tick`", "`` `tick` ``"),
         ("a``b", "```a``b```"),
@@ -111,6 +163,40 @@ def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
 )
 def test_what_a_stranger_wrote_is_code_in_markdown(text, shown):
     assert code(text) == shown
+
+
+def test_a_bar_ends_no_cell_of_a_table_and_stays_what_it_is_elsewhere(tmp_path):
+    turns = [T("a", 1, score=0.0, scorer="x|<b>", reason="a | b")]
+    path = endpoint(write(tmp_path / "r.evalkit", [S(turns)]), params={"stop": "|"})
+    report([path], tmp_path / "r.md")
+    text = tmp_path.joinpath("r.md").read_text(encoding="utf-8")
+    assert "| `wrong: x\\|<b>` | 1 | `such as: a \\| b` |" in text
+    assert "--param 'stop=\"|\"'" in text
+
+
+def test_an_answer_without_a_score_is_not_told_as_wrong(tmp_path):
+    path = endpoint(write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0), T("b", 1, reason="unsure")])]))
+    for name in ("r.html", "r.md"):
+        report([path], tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        assert "not scored: number" in text
+        assert "wrong: number" not in text
+
+
+def test_the_command_that_repeats_a_run_is_one_that_evalkit_takes(tmp_path):
+    named = [{"name": "number", "weight": 2.0}, "length"]
+    path = run(
+        tmp_path / "r.evalkit", [T("a", 1)], dataset={"path": "a b.csv", "most_turns": 1},
+        endpoint={"base_url": "http://127.0.0.1:9/v1", "model": "m", "params": {"stop": ["'"]}},
+        settings={"scorer": named, "until_ci": 0.03, "columns": {"user": "The question"}, "retries": 0},
+    )  # fmt: skip
+    arguments = shlex.split(command(read(path)))
+    assert arguments[:2] == ["evalkit", "run"]
+    parsed = cli._parser().parse_args(arguments[1:])
+    assert (str(parsed.data), parsed.model, parsed.until, parsed.retries) == ("a b.csv", "m", 0.03, 0)
+    assert flags.scorer(parsed.scorer) == named
+    assert flags.columns(parsed.column) == {"user": "The question"}
+    assert flags.params(parsed) == {"stop": ["'"]}
 
 
 def test_markdown_has_the_same_finding_and_table(file, tmp_path):

@@ -10,7 +10,8 @@ from browser import AXE, Visit, chromium, until
 from hostile import PAYLOADS
 from runfiles import S, T, talk, write
 
-from evalkit.conversation import Conversation, Turn
+from evalkit.conversation import Conversation, Message, ToolCall, Turn
+from evalkit.record import NO_RESULT, named
 from evalkit.report import report
 from evalkit.store import RunFile
 
@@ -176,6 +177,55 @@ def test_the_curl_command_sends_what_the_turn_sent_whatever_stands_in_it(visit, 
             "stream": True, "stream_options": {"include_usage": True}, "temperature": 0, "top_p": 0.5,
         },
     )]  # fmt: skip
+
+
+def curl(page, turn):
+    """The command of a turn of the conversation that is open."""
+    article = page.locator(f"dialog article[data-turn='{turn}']")
+    article.locator("summary").click()
+    until(article.locator("pre").inner_text)
+    return article.locator("pre").inner_text()
+
+
+def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_is_shown_of_them(visit, tmp_path):
+    calls = (ToolCall("add", '{"a": 1}', "call_a"), ToolCall("add", "{}"))
+    context = (
+        Message("user", "Hello"),
+        Message("assistant", None, (ToolCall("add", "{}", "x"),)),
+        Message("tool", "2", (), "x"),
+    )
+    tools = ({"type": "function", "function": {"name": "add"}},)
+    turns = tuple(Turn(f"question {n}", 1) for n in range(1, 7))
+    asked = Conversation("c", turns, context=context, tools=tools)
+    done = [
+        *(T("c", 1, text="", calls=calls), T("c", 2, text=""), T("c", 3, text="")),
+        *(T("c", 4, text="x" * 20_001), T("c", 5), T("c", 6, error="server")),
+    ]
+    file = endpoint(write(tmp_path / "r.evalkit", [S(done)], [asked]))
+    with RunFile.open(file) as run, run.connection as connection:
+        connection.execute("UPDATE turn SET refusal = 'I will not' WHERE turn = 2")
+        connection.execute("UPDATE turn SET reasoning = 'hm' WHERE turn = 3")
+        connection.execute("UPDATE turn SET attempts = 0 WHERE turn = 6")
+    report([file], tmp_path / "r.html")
+    page = shown(visit, tmp_path / "r.html")
+    rows(page).first.click()
+    body = json.loads(curl(page, 4).partition("-d '")[2].removesuffix("'"))
+    assert body["tools"] == list(tools)
+    assert body["messages"] == [
+        *(message.to_json() for message in context),
+        {"role": "user", "content": "question 1"},
+        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 0)]},
+        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a"},
+        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_0_1"},
+        {"role": "user", "content": "question 2"},
+        {"role": "assistant", "content": "I will not"},
+        {"role": "user", "content": "question 3"},
+        {"role": "assistant", "content": ""},  # reasoning is shown, and not sent
+        {"role": "user", "content": "question 4"},
+    ]
+    assert curl(page, 5).startswith("# not here: an earlier answer is too long")
+    assert page.locator("dialog article[data-turn='6'] summary").count() == 0  # it was never asked
+    assert visit.complaints == []
 
 
 def hostile(path):

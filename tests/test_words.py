@@ -38,3 +38,9 @@ def test_a_verdict_claims_nothing_that_is_missing(tmp_path):
     assert said(tmp_path / "unscored", [T("a", 1), T("b", 1, error="server")]).startswith(
         "tiny answered 1 of 2 turns; none of the answers is scored."
     )
+
+
+def test_a_verdict_on_graded_answers_calls_no_share_right(tmp_path):
+    graded = said(tmp_path, [T("a", 1, score=0.5), T("b", 1, score=1.0)])
+    assert graded.startswith("tiny answered all 2 turns, with a mean score of 75.0% over 2 scored ones (95 % interval ")
+    assert "right" not in graded
