@@ -31,12 +31,14 @@ _HOMES = {
     "SettingsError": "errors",
     "check": "gates",
     "Run": "run",
+    "browse": "run",
     "converse": "run",
     "evaluate": "run",
     "resume": "run",
     "plan": "planning",
     "Sweep": "sweep",
     "load": "sweep",
+    "playground": "widgets",
 }
 
 if TYPE_CHECKING:
@@ -54,8 +56,9 @@ if TYPE_CHECKING:
     )
     from evalkit.gates import check
     from evalkit.planning import plan
-    from evalkit.run import Run, converse, evaluate, resume
+    from evalkit.run import Run, browse, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
+    from evalkit.widgets import playground
 
 __all__ = [
     "Conversation",
@@ -74,6 +77,7 @@ __all__ = [
     "Sweep",
     "ToolCall",
     "Turn",
+    "browse",
     "check",
     "connect",
     "converse",
@@ -81,6 +85,7 @@ __all__ = [
     "load",
     "local_endpoint",
     "plan",
+    "playground",
     "resume",
 ]
 

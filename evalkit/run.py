@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
-Watcher = Callable[[Progress], None]
+Watcher = Callable[[Progress], bool | None]  # true: stop the run
+Display = Callable[[Path, Progress], AbstractContextManager[Watcher | None]]
 
 
 class Run:
@@ -173,6 +174,15 @@ class Run:
         cut = self._select("SELECT count(*) FROM turn WHERE status = 'answered' AND finish_reason = 'length'")
         return int(cut[0][0])
 
+    def browse(self, *others: Run) -> Any:
+        """The transcripts, to filter, search and read in JupyterLab; those of other runs side by side with them.
+
+        Where nothing can be drawn: how many there are, in words.
+        """
+        from evalkit import widgets
+
+        return widgets.browse(self.path, *(other.path for other in others))
+
     def _select(self, query: str, *values: Any) -> list[Any]:
         connection = store.open_to_read(self.path)
         try:
@@ -201,7 +211,7 @@ def evaluate(
     out: Path | str | None = None,
     check: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
-    watch: Watcher | None = None,
+    watch: Watcher | str | None = None,
     **settings: Any,
 ) -> Run:
     """Ask a dataset of an endpoint, score and time every turn, keep all in a run file.
@@ -223,8 +233,9 @@ def evaluate(
         Read the whole dataset before the first request.
     functions : mapping, optional
         Function name to Python function, called when the model calls a tool.
-    watch : callable, optional
-        Called with the ``Progress`` about ten times a second.
+    watch : callable or "widget", optional
+        Called with the ``Progress`` about ten times a second; when it returns true the run stops, as for an interrupt,
+        and is returned. ``widget``: shown in JupyterLab with a button that stops it, elsewhere now and then a line.
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
@@ -245,6 +256,7 @@ def evaluate(
     if settings.get("price") is None:
         settings["price"] = prices.price_if_known(endpoint.model)
     asked = _settings(settings)
+    display = _display(watch)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
     with Launched() as launched:
@@ -261,7 +273,7 @@ def evaluate(
         progress = Progress(total=total)
         task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
-        return _session(runner, runfile, progress, watch)
+        return _session(runner, runfile, progress, display)
 
 
 def resume(
@@ -269,7 +281,7 @@ def resume(
     *,
     endpoint: Endpoint | None = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
-    watch: Watcher | None = None,
+    watch: Watcher | str | None = None,
 ) -> Run:
     """Go on with a run: ask what is missing and, once more, what failed; never what is answered.
 
@@ -282,6 +294,8 @@ def resume(
         The run file.
     endpoint : Endpoint, optional
         The same endpoint, with other time limits or, if it is the embedded one, at another port.
+    watch : callable or "widget", optional
+        As for ``evaluate``.
 
     Raises
     ------
@@ -290,6 +304,7 @@ def resume(
     DatasetError, EndpointError
         As for ``evaluate``.
     """
+    display = _display(watch)
     with Launched() as launched:
         runfile = RunFile.open(Path(path))
         try:
@@ -306,7 +321,7 @@ def resume(
         data, out = Path(info["dataset"]["path"]), Path(path).resolve()
         task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=tuple(functions or ()))
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
-        return _session(runner, runfile, progress, watch)
+        return _session(runner, runfile, progress, display)
 
 
 @contextmanager
@@ -373,6 +388,27 @@ def converse(
         left.set()
 
 
+def browse(*runs: Run | Path | str) -> Any:
+    """The transcripts of runs side by side, as ``Run.browse`` shows them.
+
+    Parameters
+    ----------
+    *runs : Run or path-like
+        One or more.
+
+    Raises
+    ------
+    RunFileError
+        A file cannot be read as a run file.
+    SettingsError
+        No run is named.
+    """
+    if not runs:
+        raise SettingsError("name a run to browse, or several")
+    first, *others = (run if isinstance(run, Run) else Run(run) for run in runs)
+    return first.browse(*others)
+
+
 def default_path(data: Path | str, endpoint: Endpoint) -> Path:
     """The run file of an unnamed run: dataset, model and time."""
     name = f"{_file_name(Path(data).stem)}-{_file_name(endpoint.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -410,27 +446,38 @@ class _Session(threading.Thread):
             self.ended.set()
 
 
-def _session(runner: Runner, runfile: RunFile, progress: Progress, watch: Watcher | None) -> Run:
+def _display(watch: Watcher | str | None) -> Display:
+    """What shows a run while it goes."""
+    if watch is None or callable(watch):
+        return lambda _path, _progress: nullcontext(watch)
+    if watch != "widget":
+        raise SettingsError(f"watch is {watch!r}: it must be 'widget' or a function that takes the progress")
+    from evalkit import widgets
+
+    return widgets.watching
+
+
+def _session(runner: Runner, runfile: RunFile, progress: Progress, display: Display) -> Run:
     """Run the session while this thread shows progress and hears interrupts."""
     session = _Session(runner)
     interrupted: type[KeyboardInterrupt] | None = None
-    session.start()
-    try:
-        while not session.ended.is_set():
-            try:
-                session.ended.wait(0.1)
-                if watch is not None:
-                    watch(progress)
-            except KeyboardInterrupt as error:
-                interrupted = type(error)
-                runner.stop()
-    finally:
-        _end(session, runner)
-        runfile.close()
-    if session.error is not None:
-        raise session.error
-    if interrupted is not None:
-        raise interrupted
+    with contextlib.closing(runfile), display(runfile.path, progress) as watch:
+        session.start()
+        try:
+            while not session.ended.is_set():
+                try:
+                    session.ended.wait(0.1)
+                    if watch is not None and watch(progress) and not progress.stopping:
+                        runner.stop()
+                except KeyboardInterrupt as error:
+                    interrupted = type(error)
+                    runner.stop()
+        finally:
+            _end(session, runner)
+        if session.error is not None:
+            raise session.error
+        if interrupted is not None:
+            raise interrupted
     return Run(runfile.path, session.outcome)
 
 

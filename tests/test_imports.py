@@ -20,7 +20,7 @@ STATISTICS = {
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
-    [{"record"}, STATISTICS, {"slo"}, {"numbers", "markers", "asides"}],
+    [{"record"}, STATISTICS, {"slo"}, {"snippets"}, {"numbers", "markers", "asides"}],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
@@ -41,7 +41,8 @@ LAYERS = [
         {"spool"},
     ],
     [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}, {"definitions"}],
-    [{"report", "reportparts", "markdown"}],
+    [{"report", "reportparts", "markdown"}, {"chat"}],
+    [{"widgets", "livewidget", "browsewidget", "playground", "livestate", "sidedoor", "widgetparts"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
