@@ -1,5 +1,5 @@
 
-const WIDE = 640, HIGH = 170, LEFT = 64, BOTTOM = 30, TOP = 12;
+const WIDE = 880, HIGH = 180, LEFT = 64, BOTTOM = 30, TOP = 12;
 const MOST_BANDS = 16; // turn indices drawn apart; later ones share the last
 
 function render({ model, el }) {
@@ -84,7 +84,7 @@ function plot(latencies) {
   const picture = draw("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img" });
   for (const share of [0, 0.5, 1]) {
     picture.append(draw("line", { x1: LEFT, x2: WIDE, y1: y(top * share), y2: y(top * share), className: "ek-grid" }),
-      draw("text", { x: LEFT - 6, y: y(top * share) + 4, "text-anchor": "end", text: time(top * share) }));
+      draw("text", { x: LEFT - 6, y: y(top * share) + 4, "text-anchor": "end", text: share ? time(top * share) : "0" }));
   }
   const told = [];
   turns.forEach((turn, n) => {

@@ -89,7 +89,7 @@ def transcripts_in_words(path: Path) -> str:
 def playground(endpoint: Endpoint) -> Any:
     """A conversation with an endpoint, typed by hand."""
     if drawable():
-        from evalkit.playground import Playground
+        from evalkit.playgroundwidget import Playground
 
         return Playground(endpoint)
     return InWords(

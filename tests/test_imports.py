@@ -42,7 +42,7 @@ LAYERS = [
     ],
     [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}, {"definitions"}],
     [{"report", "reportparts", "markdown"}, {"chat"}],
-    [{"widgets", "livewidget", "browsewidget", "playground", "livestate", "sidedoor", "widgetparts"}],
+    [{"widgets", "livewidget", "browsewidget", "playgroundwidget", "livestate", "sidedoor", "widgetparts"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
