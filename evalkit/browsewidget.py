@@ -8,12 +8,18 @@ from pathlib import Path
 import anywidget
 import traitlets
 
-from evalkit import report, widgets
+from evalkit import report
 from evalkit.widgetparts import script, style
 
 
 class Browser(anywidget.AnyWidget):
     """Transcripts of one run, or of several side by side.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    in_words : str
+        What is shown where nothing can be drawn.
 
     Raises
     ------
@@ -26,10 +32,10 @@ class Browser(anywidget.AnyWidget):
     page = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
-        names = ", ".join(path.stem for path in self._paths)
-        super().__init__(page=report.browser(self._paths), label=f"Transcripts of {names}")
+    def __init__(self, paths: Sequence[Path], in_words: str) -> None:
+        self._in_words = in_words
+        names = ", ".join(path.stem for path in paths)
+        super().__init__(page=report.browser(paths), label=f"Transcripts of {names}")
 
     def __repr__(self) -> str:
-        return "\n".join(map(widgets.transcripts_in_words, self._paths))
+        return self._in_words

@@ -1,4 +1,4 @@
-"""How a run stands while it goes: what a live display shows of it, looked up so seldom that the run does not feel it."""
+"""How a run stands while it goes, looked up so seldom that the run does not feel it."""
 
 from __future__ import annotations
 

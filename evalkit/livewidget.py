@@ -10,7 +10,7 @@ from typing import Any
 
 import anywidget
 import traitlets
-from IPython.display import display, update_display
+from IPython.display import DisplayHandle
 
 from evalkit import livestate, sidedoor
 from evalkit.livestate import LiveState
@@ -47,7 +47,8 @@ def watching(path: Path, progress: Progress) -> Iterator[Any]:
     """Show a run for as long as the block runs; yields its watcher, which is true once the run is to stop."""
     state = LiveState(path, progress)
     widget = LiveRun(state.now())
-    shown = display(widget, display_id=True)
+    shown = DisplayHandle()  # type: ignore[no-untyped-call]
+    shown.display(widget)  # type: ignore[no-untyped-call]
     shown_s = 0.0
 
     def watch(progress: Progress) -> bool:
@@ -72,6 +73,5 @@ def watching(path: Path, progress: Progress) -> Iterator[Any]:
         sidedoor.close_door(widget.door)
         widget.seen = state.now(outcome)
         state.close()
-        if shown is not None:
-            # what a page without widgets shows of this cell is the text beside the widget: it has to be the last one
-            update_display(widget, display_id=shown.display_id)
+        # what a page without widgets shows of this cell is the text beside the widget: it has to be the last one
+        shown.update(widget)  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ function render({ model, el }) {
   let drawn = [];
 
   function show() {
-    const past = model.get("past"), current = model.get("live");
+    const past = model.get("past"), current = model.get("live").state ? model.get("live") : null;
     if (past.length < drawn.length) { log.replaceChildren(); drawn = []; }
     for (const said of past.slice(drawn.length)) { log.append(turn(said)); drawn.push(said); }
     if (current || past.length !== show.before) waiting = 0;

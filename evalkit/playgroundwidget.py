@@ -23,8 +23,8 @@ class Playground(anywidget.AnyWidget):
     _esm = script("playgroundwidget.js")
     _css = style()
     address = traitlets.Dict().tag(sync=True)
-    past = traitlets.List().tag(sync=True)
-    live = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    past: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    live: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)  # empty: nothing is on its way
     problem = traitlets.Unicode().tag(sync=True)
     door = traitlets.Unicode().tag(sync=True)
 
@@ -69,7 +69,7 @@ class Playground(anywidget.AnyWidget):
             self.live = self._shown(said, whole=False)
         else:
             self.past = self._past()
-            self.live = None
+            self.live = {}
 
     def _past(self) -> list[dict[str, Any]]:
         known = self.past[: len(self.chat.said) - 1]

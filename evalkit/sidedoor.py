@@ -37,9 +37,8 @@ def close_door(door: str) -> None:
     _doors.pop(door, None)
 
 
-def _heard(opened: Any, message: Mapping[str, Any]) -> None:
+def _heard(_opened: Any, message: Mapping[str, Any]) -> None:
     data = message["content"]["data"]
     pressed = _doors.get(str(data.get("door")))
     if pressed is not None:
         pressed()
-    opened.close()

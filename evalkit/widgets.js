@@ -56,6 +56,6 @@ async function press(model, stillGoing) {
     await wait(2500);
     if (stillGoing()) await kernel.interrupt();
   } finally {
-    door.dispose();
+    if (!door.isDisposed) door.close(); // Python lets go of it too
   }
 }

@@ -68,14 +68,15 @@ def _say(state: dict[str, Any]) -> None:
 
 def browse(*paths: Path) -> Any:
     """Transcripts of one run, or of several side by side."""
+    text = "\n".join(map(_transcripts_in_words, paths))
     if drawable():
         from evalkit.browsewidget import Browser
 
-        return Browser(paths)
-    return InWords("\n".join(map(transcripts_in_words, paths)))
+        return Browser(paths, text)
+    return InWords(text)
 
 
-def transcripts_in_words(path: Path) -> str:
+def _transcripts_in_words(path: Path) -> str:
     """How many transcripts a run has, and how to read them elsewhere."""
     with closing(store.open_to_read(path)) as connection:
         result = tables.summary_json(measure(connection))

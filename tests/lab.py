@@ -40,6 +40,19 @@ def browser() -> Iterator:
         opened.close()
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Variables with which Jupyter keeps out of its user's own folders."""
+    own = folder / ".jupyter-of-the-test"
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "JUPYTER_TOKEN": secrets.token_hex(16),
+        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
+        **{f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")},
+        "IPYTHONDIR": str(own / "ipython"),
+    }
+
+
 @contextlib.contextmanager
 def jupyterlab(folder: Path, *, dark: bool = False) -> Iterator[str]:
     """JupyterLab with this folder as its root; yields an address that lets in."""
@@ -48,19 +61,11 @@ def jupyterlab(folder: Path, *, dark: bool = False) -> Iterator[str]:
         path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values).replace("Light", "Dark" if dark else "Light"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-        "JUPYTER_TOKEN": secrets.token_hex(16),
-        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
-        **{f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")},
-        "IPYTHONDIR": str(own / "ipython"),
-    }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += ["--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url="]
     with (folder / "jupyterlab.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=environment(folder), stdout=log, stderr=log)
         try:
             yield _address(own / "runtime", process)
         finally:
