@@ -31,7 +31,10 @@ function render({ model, el }) {
     ]);
     say(errors, Object.entries(seen.errors).map(([kind, count]) => `${whole(count)} × ${kind}`).join(", "));
     errors.hidden = !failed;
-    chart.replaceChildren(...plot(seen.latencies));
+  }
+
+  function showLatencies() {
+    chart.replaceChildren(...plot(model.get("latencies")));
   }
 
   stop.addEventListener("click", () => {
@@ -40,8 +43,13 @@ function render({ model, el }) {
     press(model, () => model.get("seen").state === "running").catch((error) => say(status, `could not be stopped: ${error.message}`));
   });
   model.on("change:seen", show);
+  model.on("change:latencies", showLatencies);
   show();
-  return () => model.off("change:seen", show);
+  showLatencies();
+  return () => {
+    model.off("change:seen", show);
+    model.off("change:latencies", showLatencies);
+  };
 }
 
 function list(element, pairs) {
@@ -89,12 +97,15 @@ function plot(latencies) {
   const told = [];
   turns.forEach((turn, n) => {
     const own = bands.get(turn), from = LEFT + n * width + 6, wide = width - 12;
-    own.forEach((ms, i) => picture.append(draw("circle", {
-      cx: (from + wide * (own.length === 1 ? 0.5 : i / (own.length - 1))).toFixed(1), cy: y(ms).toFixed(1), r: 2.5, className: "ek-dot" })));
     const middle = median(own);
     picture.append(draw("line", { x1: from, x2: from + wide, y1: y(middle), y2: y(middle), className: "ek-median" }),
       draw("text", { x: from + wide / 2, y: HIGH - BOTTOM + 16, "text-anchor": "middle",
         text: `${turns.length > 6 ? "" : "turn "}${turn}${turn === MOST_BANDS ? "+" : ""}` }));
+    const dots = own.map((ms, i) => {
+      const across = own.length === 1 ? 0.5 : i / (own.length - 1);
+      return `M${(from + wide * across).toFixed(1)} ${y(ms).toFixed(1)}h0`; // a line of no length, which its round ends make a dot
+    });
+    picture.append(draw("path", { d: dots.join(""), className: "ek-dot" }));
     told.push(`turn ${turn} ${time(middle)}`);
   });
   picture.setAttribute("aria-label", `Median latency of the latest turns: ${told.join(", ")}`);

@@ -17,7 +17,7 @@ from evalkit.livestate import LiveState
 from evalkit.widgetparts import script, style
 from evalkit.writer import Progress
 
-_SHOW_S = 0.25
+_SHOW_S = 0.5
 
 
 class LiveRun(anywidget.AnyWidget):
@@ -25,17 +25,24 @@ class LiveRun(anywidget.AnyWidget):
 
     _esm = script("livewidget.js")
     _css = style()
-    seen = traitlets.Dict().tag(sync=True)
+    seen: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
+    latencies: traitlets.List[list[float]] = traitlets.List().tag(sync=True)  # sent when they have changed
     door = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, state: dict[str, Any]) -> None:
-        super().__init__(seen=state)
+        super().__init__()
+        self.show(state)
         self.stopped = False
         self.door = sidedoor.open_door(self.stop)
         self.on_msg(lambda _widget, content, _buffers: self.stop() if content.get("do") == "stop" else None)
 
     def __repr__(self) -> str:
         return livestate.in_words(self.seen)
+
+    def show(self, state: dict[str, Any]) -> None:
+        """Show a state, as ``LiveState.now`` gives it."""
+        self.latencies = state["latencies"]
+        self.seen = {name: value for name, value in state.items() if name != "latencies"}
 
     def stop(self) -> None:
         """The button was pressed; the thread that shows the run sees to it."""
@@ -55,7 +62,7 @@ def watching(path: Path, progress: Progress) -> Iterator[Any]:
         nonlocal shown_s
         now = time.monotonic()
         if now - shown_s >= _SHOW_S or (widget.stopped and not progress.stopping):
-            widget.seen = state.now()
+            widget.show(state.now())
             shown_s = now
         return widget.stopped
 
@@ -71,7 +78,7 @@ def watching(path: Path, progress: Progress) -> Iterator[Any]:
         raise
     finally:
         sidedoor.close_door(widget.door)
-        widget.seen = state.now(outcome)
+        widget.show(state.now(outcome))
         state.close()
         # what a page without widgets shows of this cell is the text beside the widget: it has to be the last one
         shown.update(widget)  # type: ignore[no-untyped-call]

@@ -100,6 +100,12 @@ def notebook(path: Path, *cells: str) -> Path:
     return path
 
 
+def ready(page) -> None:
+    """Wait until a notebook's kernel is there, and select the first cell."""
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=30_000)
+    page.locator(".jp-Notebook .jp-Cell").first.click()
+
+
 def shot(page, name: str) -> None:
     """Keep a picture of the page."""
     SHOTS.mkdir(exist_ok=True)

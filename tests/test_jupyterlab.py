@@ -1,6 +1,7 @@
 """JupyterLab itself, run by a browser: a live run of the embedded model is stopped by its button and resumed."""
 
 import json
+import re
 import sqlite3
 import time
 from urllib.parse import urlsplit
@@ -48,7 +49,7 @@ def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: strangers.add(urlsplit(request.url).hostname))
         page.goto(address.format("live.ipynb"))
-        page.locator(".jp-Notebook .jp-Cell").first.click(timeout=30_000)
+        lab.ready(page)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         stop_the_run(page, folder)
@@ -63,8 +64,7 @@ def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
 
 
 def stop_the_run(page, folder):
-    dots = page.locator(".ek-live circle")
-    dots.nth(3).wait_for(timeout=30_000)
+    page.get_by_text(re.compile(rf"^([4-9]|1\d) of {TALKS * TURNS}$")).wait_for(timeout=30_000)
     lab.shot(page, "jupyterlab-running")
     page.get_by_role("button", name="Stop").click()
     pressed = time.monotonic()
