@@ -170,6 +170,13 @@ def test_transcripts_are_filtered_and_opened_in_a_frame_that_reaches_nothing(pag
     frame.get_by_role("button", name="close").click()
 
 
+def test_transcripts_of_a_run_without_a_turn(page, tmp_path):
+    from evalkit.browsewidget import Browser
+
+    mount(page, Browser([write(tmp_path / "empty.evalkit", [])], ""))
+    page.frame_locator("iframe").get_by_text("0 of 0 turns").wait_for()
+
+
 # -- where nothing can be drawn
 
 
