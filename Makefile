@@ -9,16 +9,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: demo test lab bench check check-lowest notebooks clean
+.PHONY: demo test lab bench check check-lowest browser-tools notebooks clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-local
 	@$(BIN)/evalkit demo
 
 test: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TWO_AT_ONCE)
 
 lab: $(VENV)/.ready-notebooks
 	@$(BIN)/jupyter lab notebooks
@@ -40,7 +41,12 @@ check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
-	@$(VENV)-lowest/bin/python -m pytest -q -W default --ignore tests/test_modelfile.py --ignore tests/test_local.py
+	@$(VENV)-lowest/bin/python -m pytest $(TWO_AT_ONCE) -q -W default --ignore tests/test_modelfile.py --ignore tests/test_local.py
+
+# What tests pages for those who cannot see them; without npm those tests are skipped.
+browser-tools: $(VENV)/.ready-dev
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix $(VENV)/axe axe-core; \
+	else echo "no npm: the accessibility test will be skipped"; fi
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis

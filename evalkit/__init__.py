@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
 _HOMES = {
+    "compare": "comparison",
     "Conversation": "conversation",
     "Message": "conversation",
     "ScorerSpec": "conversation",
@@ -30,8 +31,9 @@ _HOMES = {
     "RunFileError": "errors",
     "SettingsError": "errors",
     "check": "gates",
+    "judge": "judging",
     "Run": "run",
-    "browse": "run",
+    "browse": "widgets",
     "converse": "run",
     "evaluate": "run",
     "resume": "run",
@@ -42,6 +44,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from evalkit.comparison import compare
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
     from evalkit.endpoint import Endpoint, connect, local_endpoint
     from evalkit.errors import (
@@ -55,10 +58,11 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from evalkit.gates import check
+    from evalkit.judging import judge
     from evalkit.planning import plan
-    from evalkit.run import Run, browse, converse, evaluate, resume
+    from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
-    from evalkit.widgets import playground
+    from evalkit.widgets import browse, playground
 
 __all__ = [
     "Conversation",
@@ -79,9 +83,11 @@ __all__ = [
     "Turn",
     "browse",
     "check",
+    "compare",
     "connect",
     "converse",
     "evaluate",
+    "judge",
     "load",
     "local_endpoint",
     "plan",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -14,13 +13,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evalkit import __version__, cli_gates, cli_load, cli_plan, cli_report, cli_score, flags
+from evalkit import (
+    __version__,
+    cli_ask,
+    cli_compare,
+    cli_gates,
+    cli_judge,
+    cli_load,
+    cli_plan,
+    cli_plot,
+    cli_report,
+    cli_score,
+    flags,
+)
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
+from evalkit.usage import Parser
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from evalkit.endpoint import Endpoint
+    from evalkit.local import LocalServer
     from evalkit.run import Run
 
 DEMO_ROWS = 24
@@ -33,7 +46,7 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().understand(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminate)
     # a shell starts background jobs with SIGINT ignored; one that is sent all the same is meant
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -67,8 +80,8 @@ def _say(text: str) -> None:
     say(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="evalkit",
         description="Ask conversations of an OpenAI-compatible chat endpoint; score and time every answer.",
         epilog=flags.EXIT_CODES,
@@ -76,14 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evalkit {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_serve, _add_ask, _add_run, _add_resume, _add_show, _add_export):
+    parser.commands = commands.choices
+    for add in (_add_demo, _add_serve, cli_ask.add_ask, _add_run, _add_resume, _add_show, _add_export):
         add(commands)
     for add in (
         cli_report.add_report,
+        cli_compare.add_compare,
+        cli_score.add_score,
+        cli_judge.add_judge,
+        cli_judge.add_judge_check,
+        cli_plan.add_plan,
         cli_load.add_load,
         cli_load.add_calibrate,
-        cli_plan.add_plan,
-        cli_score.add_score,
+        cli_plot.add_plot,
     ):
         add(commands)
     return parser
@@ -109,17 +127,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument(
         "--key", metavar="KEY_VARIABLE", help="variable that holds the API key to ask for (default: a new random key)"
     )
-
-
-def _add_ask(commands: Any) -> None:
-    parser = flags.command(
-        commands, "ask", ask, "Ask one conversation, turn by turn, and print answers and timings.",
-        "evalkit ask 'What is the sum of 12 + 23?' 'And the product of the two?'",
-    )  # fmt: skip
-    parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="one user message a turn")
-    parser.add_argument("--system", metavar="TEXT", help="system prompt")
-    flags.add_endpoint(parser)
-    flags.add_sampling(parser)
+    flags.add_json(parser)
 
 
 def _add_run(commands: Any) -> None:
@@ -147,7 +155,10 @@ def _add_run(commands: Any) -> None:
         "--arrivals", choices=("constant", "poisson"), default="constant",
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
-    how.add_argument("--scorer", metavar="NAME", help="for turns that name none (default: by the type of the target)")
+    flags.add_scorer(
+        how, "for turns that name none (default: by the type of the target); module:function for one of your own; "
+        "several, each with its weight, make one score",
+    )  # fmt: skip
     how.add_argument("--rpm", type=float, metavar="N", help="requests a minute, at most")
     how.add_argument("--tpm", type=float, metavar="N", help="tokens a minute, at most")
     how.add_argument("--retries", type=int, default=2, metavar="N", help="tries after the first (default: 2)")
@@ -198,6 +209,7 @@ def _add_resume(commands: Any) -> None:
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_scorer(parser, "again, if the run was begun with a function of your own")
     flags.add_gates(parser)
     flags.add_json(parser)
 
@@ -209,6 +221,7 @@ def _add_show(commands: Any) -> None:
     )  # fmt: skip
     flags.add_run_file(parser)
     flags.add_gates(parser)
+    cli_compare.add_conversation(parser)
     flags.add_json(parser)
 
 
@@ -220,6 +233,7 @@ def _add_export(commands: Any) -> None:
     flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    flags.add_json(parser)
 
 
 def demo(parsed: argparse.Namespace) -> int:
@@ -238,44 +252,23 @@ def serve(parsed: argparse.Namespace) -> int:
     from evalkit import local
 
     with local.serve(port=parsed.port, key_env=parsed.key) as server:
-        host = server.base_url.removesuffix("/v1")
-        key = f'"${parsed.key}"' if parsed.key else os.environ[server.key_env]
-        print(f"# {server.model} at {server.base_url}, until interrupted (Ctrl-C)")
-        print(f"export SERVICE_HOST={host} TASKINGAI_API_KEY={key} ASSISTANT_ID={server.model}")
-        print(f"export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={key} OPENAI_MODEL={server.model}", flush=True)
+        if parsed.json:
+            from evalkit.console import tell
+
+            # whoever names a variable has the key; one that was made for this server alone is told
+            key = None if parsed.key else os.environ[server.key_env]
+            tell({"base_url": server.base_url, "model": server.model, "key_env": parsed.key, "api_key": key})
+        else:
+            _print_exports(server, f'"${parsed.key}"' if parsed.key else os.environ[server.key_env])
         code = server.wait()
     raise LocalError(f"the embedded endpoint has ended by itself, with exit code {code}")
 
 
-def ask(parsed: argparse.Namespace) -> int:
-    """``evalkit ask``."""
-    from evalkit.console import output, printable
-    from evalkit.conversation import Conversation, Turn
-    from evalkit.run import converse
-    from evalkit.surrender import LASTING
-
-    conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
-    code = 0
-    with flags.endpoint(parsed) as endpoint:
-        console = output()
-        for record in converse(conversation, endpoint, stream=not parsed.no_stream):
-            if record.answer is not None and not record.answer.empty:
-                console.print(printable(record.answer.text or record.answer.refusal or ""), soft_wrap=True)
-                for call in record.answer.tool_calls:
-                    console.print(printable(f"{call.name}({call.arguments})"), soft_wrap=True)
-            if record.failure is not None:
-                _say(f"{record.failure.kind}: {record.failure.message}")
-                code = max(code, 3 if record.failure.kind in LASTING else 1)
-            elif record.good is not None:
-                console.print(_timing(record.good), style="dim")
-    return code
-
-
-def _timing(attempt: Any) -> str:
-    ttft = "" if attempt.ttft_ns is None else f"first token after {attempt.ttft_ns / 1e6:.0f} ms, "
-    tokens = attempt.usage.output_tokens if attempt.usage else None
-    counted = "" if tokens is None else f", {tokens} tokens"
-    return f"[{ttft}all after {attempt.latency_ns / 1e6:.0f} ms{counted}]"
+def _print_exports(server: LocalServer, key: str) -> None:
+    host = server.base_url.removesuffix("/v1")
+    print(f"# {server.model} at {server.base_url}, until interrupted (Ctrl-C)")
+    print(f"export SERVICE_HOST={host} TASKINGAI_API_KEY={key} ASSISTANT_ID={server.model}")
+    print(f"export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={key} OPENAI_MODEL={server.model}", flush=True)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -283,10 +276,11 @@ def run(parsed: argparse.Namespace) -> int:
     from evalkit import datasets
     from evalkit.settings import Settings
 
-    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "scorer", "rpm", "tpm", "retries")
+    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}
     settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
+    settings["scorer"] = flags.scorer(parsed.scorer)
     # what is wrong here is said before a model is started for it
     Settings(**settings)
     cli_gates.check(parsed, parsed.data, parsed.out)
@@ -305,6 +299,7 @@ def resume(parsed: argparse.Namespace) -> int:
     from evalkit.run import resume as resume_run
     from evalkit.run import stored_endpoint
 
+    scorer = flags.scorer(parsed.scorer)
     cli_gates.check(parsed, parsed.file)
     with (
         stored_endpoint(parsed.file) as endpoint,
@@ -312,12 +307,14 @@ def resume(parsed: argparse.Namespace) -> int:
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
     ):
-        finished = resume_run(parsed.file, endpoint=endpoint, watch=watch)
+        finished = resume_run(parsed.file, endpoint=endpoint, scorer=scorer, watch=watch)
     return _result(finished, parsed)
 
 
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
+    if parsed.conversation is not None or parsed.repeat is not None:
+        return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
     cli_gates.check(parsed, parsed.file)
@@ -330,7 +327,12 @@ def export(parsed: argparse.Namespace) -> int:
     from evalkit import tables
 
     rows = tables.export(parsed.file, parsed.format, parsed.output)
-    _say(f"{rows} turns written to {parsed.output}")
+    if parsed.json:
+        from evalkit.console import tell
+
+        tell({"file": str(parsed.output), "format": parsed.format, "rows": rows})
+    else:
+        _say(f"{rows} turns written to {parsed.output}")
     return 0
 
 
@@ -373,14 +375,15 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 
 
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
-    from evalkit.console import output, summary
+    from evalkit.console import output, tell
+    from evalkit.console_summary import summary
     from evalkit.tables import summary_json
 
     measures = finished.measures()
     gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
     result = {**summary_json(measures), "gates": gates}
     if parsed.json:
-        print(json.dumps(result, ensure_ascii=False))
+        tell(result)
     else:
         summary(output(), finished, result)
     cli_gates.write_junit(parsed, finished, measures)

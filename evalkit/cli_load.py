@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,7 +62,7 @@ def add_calibrate(commands: Any) -> None:
 def load(parsed: argparse.Namespace) -> int:
     """``evalkit load``."""
     from evalkit import datasets, sweep
-    from evalkit.console import output, say, watching
+    from evalkit.console import output, say, tell, watching
     from evalkit.console_load import show_sweep
     from evalkit.slo import Slo
 
@@ -91,7 +90,7 @@ def load(parsed: argparse.Namespace) -> int:
                 say(f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…")
             raise
     if parsed.json:
-        print(json.dumps(done.to_json(), ensure_ascii=False))
+        tell(done.to_json())
     else:
         show_sweep(output(), done)
     return 1 if any(step.errors for step in done.measured) else 0
@@ -100,14 +99,14 @@ def load(parsed: argparse.Namespace) -> int:
 def calibrate(parsed: argparse.Namespace) -> int:
     """``evalkit calibrate``."""
     from evalkit import calibration
-    from evalkit.console import output, watching
+    from evalkit.console import output, tell, watching
     from evalkit.console_load import show_calibration
 
     streams = _numbers(parsed.streams, "--streams", int)
     with watching() as watch:
         done = calibration.calibrate(calibration.STREAMS if streams is None else streams, watch)
     if parsed.json:
-        print(json.dumps(done.to_json()))
+        tell(done.to_json())
     else:
         show_calibration(output(), done)
     return 0

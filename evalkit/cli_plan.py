@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def add_plan(commands: Any) -> None:
 def plan(parsed: argparse.Namespace) -> int:
     """``evalkit plan``."""
     from evalkit import planning
-    from evalkit.console import output
+    from evalkit.console import output, tell
     from evalkit.console_plan import show_plan
 
     made = planning.plan(
@@ -51,7 +50,7 @@ def plan(parsed: argparse.Namespace) -> int:
         repeats=parsed.repeats,
     )
     if parsed.json:
-        print(json.dumps(made.to_json()))
+        tell(made.to_json())
     else:
         show_plan(output(), made)
     return 0

@@ -20,13 +20,17 @@ def add_report(commands: Any) -> None:
         "-o", "--output", type=Path, metavar="OUT", default=Path("report.html"),
         help="file to write; a name that ends in .md makes Markdown for a pull request (default: report.html)",
     )  # fmt: skip
+    flags.add_json(parser)
 
 
 def report(parsed: argparse.Namespace) -> int:
     """``evalkit report``."""
-    from evalkit.console import say
+    from evalkit.console import say, tell
     from evalkit.report import report as write
 
     size = write(parsed.files, parsed.output)
+    if parsed.json:
+        tell({"file": str(parsed.output), "bytes": size})
+        return 0
     say(f"{parsed.output}: {size / 1e6:.2f} MB, to be opened in any browser")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,11 +21,11 @@ def add_score(commands: Any) -> None:
     )  # fmt: skip
     flags.add_run_file(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--scorer", metavar="NAME",
-        help="scores every turn that has a target, also those that name another (default: the scorer each turn names, "
-        "or else that of the run, or of the target's type)",
-    )  # fmt: skip
+    flags.add_scorer(
+        what,
+        "scores every turn that has a target, also those that name another (default: the scorer each turn names, or "
+        "else that of the run, or of the target's type); again for several, which make one score",
+    )
     what.add_argument("--list", action="store_true", help="show all scorings of the run, and score nothing")
     what.add_argument(
         "--use", type=int, metavar="N", help="let an older scoring count again; 0: the run's own, made as it was asked"
@@ -36,7 +35,7 @@ def add_score(commands: Any) -> None:
 
 def score(parsed: argparse.Namespace) -> int:
     """``evalkit score``."""
-    from evalkit.console import output
+    from evalkit.console import output, tell
     from evalkit.console_score import show_rescored, show_scorings
     from evalkit.measures import opened
     from evalkit.run import Run
@@ -47,13 +46,13 @@ def score(parsed: argparse.Namespace) -> int:
         with opened(run.path) as connection:
             known = scorings(connection)
         if parsed.json:
-            print(json.dumps({"run": run.info["name"], "scorings": [one.to_json() for one in known]}))
+            tell({"run": run.info["name"], "scorings": [one.to_json() for one in known]})
         else:
             show_scorings(output(), known, run.path)
         return 0
-    done = run.score(parsed.scorer) if parsed.use is None else run.use_scoring(parsed.use)
+    done = run.score(flags.scorer(parsed.scorer)) if parsed.use is None else run.use_scoring(parsed.use)
     if parsed.json:
-        print(json.dumps({"run": run.info["name"], **done.to_json()}))
+        tell({"run": run.info["name"], **done.to_json()})
     else:
         show_rescored(output(), done, run.path)
     return 0

@@ -1,50 +1,55 @@
-"""What ``evalkit load`` and ``evalkit calibrate`` show: tables, plain in a pipe, and small charts in a terminal."""
+"""What ``evalkit load`` and ``evalkit calibrate`` show: tables, and small charts of the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from evalkit.calibration import Calibration
-from evalkit.console import printable
+from evalkit.console import NARROW, printable
+from evalkit.sparklines import Glyphs, glyphs
 from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.sweep import Sweep
 from evalkit.words import MISSING, number
 
-_BARS = "▁▂▃▄▅▆▇█"
 
+def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> None:
+    """Print a load test: what each step gave, the times of its turns, why it ended and where its knee is.
 
-def show_sweep(console: Console, sweep: Sweep) -> None:
-    """Print a load test: what each step gave, the times of its turns, why it ended and where its knee is."""
+    Parameters
+    ----------
+    draw : Glyphs, optional
+        Default: what the locale can show.
+    """
     by, plan = sweep.plan.by, sweep.plan
     where = f"{sweep.data.name} asked of {sweep.endpoint['model']} ({sweep.endpoint['base_url']})"
     how = f"{plan.arrivals} arrivals, conversations a second" if by == "rate" else "closed loop, conversations at once"
     console.print(printable(f"{where}; {how}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
-    console.print(_yields(sweep))
+    wide = console.width >= NARROW
+    console.print(_yields(sweep, wide=wide))
+    if not wide:
+        console.print(_rights(sweep))
     console.print(_times(sweep))
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
-    if console.is_terminal and len(sweep.measured) > 1:
-        _charts(console, sweep)
+    if len(sweep.measured) > 1:
+        _charts(console, sweep, draw or glyphs())
     for warning in sweep.warnings():
-        console.print(Text(warning, style="yellow"), soft_wrap=True)
-    console.print(f"stopped: {sweep.stopped}" if sweep.stopped else "all steps asked", soft_wrap=True)
+        console.print(printable(warning), style="yellow", soft_wrap=True)
+    console.print(printable(f"stopped: {sweep.stopped}") if sweep.stopped else "all steps asked", soft_wrap=True)
     console.print(_knee(sweep), soft_wrap=True)
-    console.print(Text(f"run files: {sweep.folder}"), soft_wrap=True)
+    console.print(printable(f"run files: {sweep.folder}"), soft_wrap=True)
 
 
-def _yields(sweep: Sweep) -> Table:
+def _yields(sweep: Sweep, *, wide: bool) -> Table:
     table = _table(sweep.plan.by)
     slo = ("goodput/s", "in SLO") if sweep.slo else ()
-    for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, "accuracy (95 % interval)"):
+    for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, *(("accuracy (95 % interval)",) if wide else ())):
         table.add_column(heading, justify="right")
     table.add_column("")
     for step in sweep.measured:
-        marks = ["knee"] if step is sweep.knee else []
-        marks += ["CLIENT-BOUND"] if step.client_bound else []
         told = (number(step.goodput), _share(step.within_slo)) if sweep.slo else ()
         table.add_row(
             f"{step.load:g}",
@@ -53,10 +58,24 @@ def _yields(sweep: Sweep) -> Table:
             number(step.turns_per_s),
             number(step.output_tokens_per_s),
             *told,
-            _accuracy(step.accuracy),
-            ", ".join(marks),
+            *((_accuracy(step.accuracy), _marks(sweep, step)) if wide else ()),
         )
     return table
+
+
+def _rights(sweep: Sweep) -> Table:
+    """What the first table has no room for in a narrow terminal."""
+    table = _table(sweep.plan.by)
+    table.add_column("accuracy (95 % interval)", justify="right")
+    table.add_column("")
+    for step in sweep.measured:
+        table.add_row(f"{step.load:g}", _accuracy(step.accuracy), _marks(sweep, step))
+    return table
+
+
+def _marks(sweep: Sweep, step: Step) -> str:
+    marks = ["knee"] if step is sweep.knee else []
+    return ", ".join([*marks, "CLIENT-BOUND"] if step.client_bound else marks)
 
 
 def _times(sweep: Sweep) -> Table:
@@ -81,23 +100,24 @@ def _table(by: str) -> Table:
     return table
 
 
-def _charts(console: Console, sweep: Sweep) -> None:
+def _charts(console: Console, sweep: Sweep, draw: Glyphs) -> None:
+    """A bar a step of throughput and of p95 times; a mark below them points at the knee."""
     charts: Mapping[str, Callable[[Step], float | None]] = {
         "turns/s": lambda step: step.turns_per_s,
-        "TTFT p50": lambda step: step.ttft_ms["p50"].value,
+        "TTFT p95": lambda step: step.ttft_ms["p95"].value,
+        "latency p95": lambda step: step.latency_ms["p95"].value,
     }
+    drawn = False
     for name, value in charts.items():
         values = [value(step) for step in sweep.measured]
-        told = [each for each in values if each is not None]
-        if told:
-            console.print(f"{name:9}{sparkline(values)}  {number(min(told))} to {number(max(told))}")
-
-
-def sparkline(values: Sequence[float | None]) -> str:
-    """A bar a value, from 0 to the greatest; a blank for a missing one."""
-    most = max((value for value in values if value is not None), default=0.0) or 1.0
-    last = len(_BARS) - 1
-    return "".join(" " if value is None else _BARS[round(max(value, 0.0) / most * last)] for value in values)
+        if told := [each for each in values if each is not None]:
+            drawn = True
+            unit = "" if name == "turns/s" else " ms"
+            span = f"{number(min(told))} to {number(max(told))}{unit}"
+            console.print(f"{name:13}{' '.join(draw.sparkline(values))}  {span}")
+    knee = next((place for place, step in enumerate(sweep.measured) if step is sweep.knee), None)
+    if drawn and knee is not None:
+        console.print(f"{'knee':13}{'  ' * knee}{draw.mark} {sweep.plan.by} {sweep.measured[knee].load:g}")
 
 
 def _knee(sweep: Sweep) -> str:

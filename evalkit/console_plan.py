@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from evalkit.console import printable
 from evalkit.planning import Need, Plan
@@ -31,7 +30,7 @@ def show_plan(console: Console, plan: Plan) -> None:
     for reason in dict.fromkeys(need.reason for need in plan.needs if need.reason is not None):
         console.print(f"{MISSING}: {reason}", style="dim", soft_wrap=True)
     for warning in plan.warnings:
-        console.print(Text(warning, style="yellow"), soft_wrap=True)
+        console.print(printable(warning), style="yellow", soft_wrap=True)
     for sentence in plan.assumes:
         console.print(sentence, style="dim", soft_wrap=True)
 

@@ -20,7 +20,7 @@ def show_scorings(console: Console, scorings: Iterable[Scoring], path: Path) -> 
     """Print all scorings of a run, and which of them counts."""
     rows = [("counts" if scoring.counts else "", scoring) for scoring in scorings]
     console.print(_table(rows))
-    console.print(Text(f"another one counts by: evalkit score {path} --use N"), soft_wrap=True)
+    console.print(printable(f"another one counts by: evalkit score {path} --use N"), soft_wrap=True)
 
 
 def show_rescored(console: Console, rescored: Rescored, path: Path) -> None:
@@ -34,7 +34,7 @@ def show_rescored(console: Console, rescored: Rescored, path: Path) -> None:
             style="yellow",
         )
     back = f"; the old one counts again by: evalkit score {path} --use {old.number}" if new.number != old.number else ""
-    console.print(Text(f"scoring {new.number} counts now{back}"), soft_wrap=True)
+    console.print(printable(f"scoring {new.number} counts now{back}"), soft_wrap=True)
 
 
 def _table(rows: Iterable[tuple[str, Scoring]]) -> Table:

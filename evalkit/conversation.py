@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -46,14 +46,34 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScorerSpec:
-    """A scorer by name, with its options; data only, never code."""
+    """A scorer by name, with its options; data only, never code.
+
+    Parameters
+    ----------
+    name : str
+    options : mapping
+    weight : float
+        Above 0; counts only beside others.
+    parts : tuple of ScorerSpec
+        Several scorers that make one score, the weighted mean of theirs: see ``several``. Empty: it is one scorer.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    parts: tuple[ScorerSpec, ...] = ()
 
-    def to_json(self) -> str | dict[str, Any]:
-        """The short form when there are no options."""
-        return {"name": self.name, **self.options} if self.options else self.name
+    @classmethod
+    def several(cls, parts: Sequence[ScorerSpec]) -> ScorerSpec:
+        """Several scorers as one, called by all their names: ``number+length``."""
+        return cls("+".join(part.name for part in parts), parts=tuple(parts))
+
+    def to_json(self) -> str | dict[str, Any] | list[Any]:
+        """The short form when there are no options and no weight; a list when there are parts."""
+        if self.parts:
+            return [part.to_json() for part in self.parts]
+        weight = {} if self.weight == 1 else {"weight": self.weight}
+        return {"name": self.name, **weight, **self.options} if self.options or weight else self.name
 
 
 class Turn(NamedTuple):

@@ -1,74 +1,80 @@
-"""Scorers of data: tool_call and json."""
+"""Scorers of data: json and tool_call."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
+from evalkit.calls import Undecided, call_difference, each_rule, expected_calls, matched, rule_problem
 from evalkit.conversation import ToolCall
 from evalkit.record import Answer
-from evalkit.scorer import Problem, Verdict, register, shown
+from evalkit.scorer import Problem, Verdict, cut, need, register, shown
+from evalkit.values import difference, same
 
 _FENCE = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_NO_SCHEMA: Mapping[str, Any] = MappingProxyType({})
 
 
-def _tool_call_check(target: Any) -> Problem | None:
-    if expected_calls(target) is None:
-        form = '{"name": …, "arguments": {…}}, or a list of such'
+def _tool_call_check(target: Any, **_options: bool) -> Problem | None:
+    expected = expected_calls(target)
+    if expected is None:
+        form = '{"name": …, "arguments": {…}}, a list of such, or [] for no call'
         return Problem("target", f"the target is {shown(target)}: the scorer tool_call needs {form}")
+    for call in expected:
+        for rule in each_rule(call.get("arguments", {})):
+            problem = rule_problem(rule)
+            if problem is not None:
+                return Problem("target", f"the rule {shown(rule)} cannot be used: {problem}")
     return None
 
 
 @register("tool_call", check=_tool_call_check)
-def tool_call(answer: Answer, target: Any) -> Verdict:
-    """The model called these functions with these arguments, in any order, and no others.
+def tool_call(answer: Answer, target: Any, *, order: bool = False) -> Verdict:
+    """The model called these functions with these arguments, in any order or with ``order`` in this, and no others.
 
-    A target without ``arguments`` takes any. Arguments are compared as JSON values: 1 is 1.0, but neither "1" nor true.
+    A target without ``arguments`` takes any, and ``[]`` wants no call at all. Arguments are compared as JSON values: 1
+    is 1.0, but neither "1" nor true. In place of a value may stand a rule, a scorer with its own target:
+    ``{"$scorer": "number", "target": 3, "abs_tol": 0.1}``.
     """
     expected = expected_calls(target) or []
     calls = [{"name": call.name, "arguments": _arguments(call)} for call in answer.tool_calls]
     extracted = calls[0] if len(calls) == 1 else calls or None
-    unmatched = list(calls)
-    for wanted in sorted(expected, key=lambda call: "arguments" not in call):  # the choosy ones take theirs first
-        match = next((call for call in unmatched if _call_difference(call, wanted) is None), None)
-        if match is None:
-            return Verdict(0, _why_not_called(wanted, unmatched), extracted)
-        unmatched.remove(match)
-    if unmatched:
-        return Verdict(0, f"{unmatched[0]['name']} was called beside what was expected", extracted)
-    return Verdict(1, extracted=extracted)
-
-
-def _any_target(target: Any) -> Problem | None:
-    return None
-
-
-@register("json", check=_any_target)
-def json(answer: Answer, target: Any) -> Verdict:
-    """The answer, without a code fence around it, is JSON equal to the target; target true: it is any JSON."""
-    fence = _FENCE.fullmatch(answer.text)
     try:
-        value = orjson.loads(fence[1] if fence else answer.text)
-    except orjson.JSONDecodeError as error:
-        return Verdict(0, f"the answer is not JSON: {error}")
-    right = target is True or _same(value, target)
-    return Verdict(right, None if right else "the JSON is not the target", value)
+        reason = _why_other_order(expected, calls) if order else _why_other_calls(expected, calls)
+    except Undecided as undecided:
+        return Verdict(None, str(undecided), extracted)
+    return Verdict(reason is None, reason, extracted)
 
 
-def expected_calls(target: Any) -> list[Mapping[str, Any]] | None:
-    """A target of tool_call as a list; None: it is none."""
-    calls = target if isinstance(target, list) else [target]
-    fits = all(
-        isinstance(call, Mapping)
-        and isinstance(call.get("name"), str)
-        and isinstance(call.get("arguments", {}), Mapping)
-        and call.keys() <= {"name", "arguments"}
-        for call in calls
-    )
-    return calls if calls and fits else None
+def _why_other_calls(expected: list[Mapping[str, Any]], calls: list[dict[str, Any]]) -> str | None:
+    """How the calls differ from those expected; None: each has its own."""
+    if len(expected) == len(calls) == 1:
+        return call_difference(calls[0], expected[0])
+    if not expected and calls:
+        return f"{calls[0]['name']} was called, and no call was expected"
+    missed, unmatched = matched(expected, calls)
+    if missed:
+        wanted = missed[0]
+        if not unmatched:
+            return f"{wanted['name']} was not called"
+        same_name = next((call for call in unmatched if call["name"] == wanted["name"]), unmatched[0])
+        return call_difference(same_name, wanted)
+    return f"{unmatched[0]['name']} was called beside what was expected" if unmatched else None
+
+
+def _why_other_order(expected: list[Mapping[str, Any]], calls: list[dict[str, Any]]) -> str | None:
+    """How the calls, one by one, differ from those expected; None: they do not."""
+    for number, (wanted, call) in enumerate(zip(expected, calls, strict=False), start=1):
+        why = call_difference(call, wanted)
+        if why is not None:
+            return f"call {number}: {why}"
+    if len(calls) < len(expected):
+        return f"{expected[len(calls)]['name']} was not called"
+    return _why_other_calls(expected, calls) if len(calls) > len(expected) else None
 
 
 def _arguments(call: ToolCall) -> Any:
@@ -79,37 +85,53 @@ def _arguments(call: ToolCall) -> Any:
         return call.arguments
 
 
-def _call_difference(call: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """How a call differs from the one wanted; None: it does not."""
-    name, arguments = call["name"], call["arguments"]
-    if name != wanted["name"]:
-        return f"{name} was called, not {wanted['name']}"
-    if "arguments" not in wanted:
-        return None
-    if not isinstance(arguments, Mapping):
-        return f"the arguments of {name} are not a JSON object: {shown(arguments)}"
-    for key, value in wanted["arguments"].items():
-        if key not in arguments:
-            return f"{name} was called without {key}"
-        if not _same(arguments[key], value):
-            return f"{name} was called with {key} {shown(arguments[key])}, not {shown(value)}"
-    extra = [key for key in arguments if key not in wanted["arguments"]]
-    return f"{name} was called with {', '.join(extra)} beside what was expected" if extra else None
+def _json_check(target: Any, *, schema: Mapping[str, Any], only_fields: bool) -> Problem | None:
+    if schema:
+        need("jsonschema", "the option schema of the scorer json")
+        from evalkit.schemas import why_no_schema
+
+        why = why_no_schema(schema)
+        if why is not None:
+            return Problem("scorer", f"the option schema of the scorer json cannot be used: {cut(why)}")
+    elif target is None:
+        return Problem("target", "there is none, and the scorer json needs one, or a schema as its option")
+    if only_fields and not isinstance(target, dict):
+        return Problem("target", f"the target is {shown(target)}: with only_fields it must be an object")
+    return None
 
 
-def _why_not_called(wanted: Mapping[str, Any], calls: list[dict[str, Any]]) -> str:
-    if not calls:
-        return f"{wanted['name']} was not called"
-    same_name = next((call for call in calls if call["name"] == wanted["name"]), calls[0])
-    return str(_call_difference(same_name, wanted))
+@register("json", check=_json_check, targetless=True)
+def json(answer: Answer, target: Any, *, schema: Mapping[str, Any] = _NO_SCHEMA, only_fields: bool = False) -> Verdict:
+    """The answer, without a code fence around it, is JSON equal to the target; target true: it is any JSON.
+
+    With ``only_fields`` an object may have other fields than the target's, at any depth. With ``schema``, a JSON Schema
+    (``schemas``), the answer must keep to it as well, and the target may be missing.
+    """
+    fence = _FENCE.fullmatch(answer.text)
+    try:
+        value = orjson.loads(fence[1] if fence else answer.text)
+    except orjson.JSONDecodeError as error:
+        return Verdict(0, f"the answer is not JSON: {error}")
+    if schema:
+        from evalkit.schemas import TooMuchWork, first_error
+
+        try:
+            broken = first_error(schema, value)
+        except TooMuchWork as error:
+            return Verdict(None, str(error))
+        if broken is not None:
+            return Verdict(
+                0, f"the JSON breaks the schema: {broken if len(broken) < 400 else _shortened(broken)}", value
+            )
+    if target is None or target is True:
+        return Verdict(1, extracted=value)
+    if only_fields:
+        reason = difference(value, target)
+        return Verdict(reason is None, reason, value)
+    right = same(value, target)
+    return Verdict(right, None if right else "the JSON is not the target", value)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equality of JSON values, in which true is not 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
+def _shortened(message: str) -> str:
+    """What is said of a long value stands behind it."""
+    return f"{message[:200]} … {message[-150:]}"

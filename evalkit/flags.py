@@ -121,6 +121,31 @@ def columns(texts: Sequence[str]) -> dict[str, str] | None:
     return {field: heading for field, _, heading in pairs} or None
 
 
+def add_scorer(group: Any, text: str) -> None:
+    """Which scorers score the turns that name none."""
+    group.add_argument("--scorer", action="append", default=[], metavar="NAME[=WEIGHT]", help=text)
+
+
+def scorer(texts: Sequence[str]) -> Any:
+    """The scorers of ``--scorer``, as the settings of a run hold them; None: it was not given.
+
+    A name of the form ``module:function`` is imported: only the command line may make that happen.
+    """
+    from evalkit import functions
+    from evalkit.scorer import is_function
+
+    named = []
+    for text in texts:
+        name, equals, weight = text.partition("=")
+        if is_function(name):
+            functions.load(name)
+        try:
+            named.append({"name": name, "weight": float(weight)} if equals else name)
+        except ValueError:
+            raise SettingsError(f"--scorer {text}: {weight!r} is no weight; write it as NAME=2") from None
+    return named if len(named) > 1 else next((part if isinstance(part, str) else part["name"] for part in named), None)
+
+
 def params(parsed: argparse.Namespace) -> dict[str, Any]:
     """The request parameters of ``--param``, ``--temperature`` and ``--max-tokens``."""
     given: dict[str, Any] = {}

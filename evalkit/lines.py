@@ -56,6 +56,10 @@ def open_dataset(path: Path) -> tuple[BinaryIO, str]:
         if not path.is_file():
             raise DatasetError("is no regular file; a dataset is read more than once, so save it first", path=path)
         if kind is None:
+            if path.suffix == ".evalkit":
+                raise DatasetError(
+                    "is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' goes on", path=path
+                )
             raise DatasetError(f"is no known kind of dataset: its name must end in {', '.join(KINDS)}", path=path)
         file = gzip.open(path) if name.endswith(".gz") else path.open("rb")  # noqa: SIM115 the caller closes it
     except (OSError, ValueError) as error:

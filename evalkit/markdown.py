@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from evalkit import words
 from evalkit.reportparts import Part, command, warnings
+
+if TYPE_CHECKING:
+    from evalkit.comparison import Comparison
 
 _HEADINGS = (
     "turn",
@@ -21,9 +25,10 @@ _HEADINGS = (
 )
 
 
-def markdown(parts: Sequence[Part]) -> str:
+def markdown(parts: Sequence[Part], compared: Comparison | str | None = None) -> str:
     """The report in Markdown; what a stranger wrote stands in code, where it links, names and loads nothing."""
-    return "\n".join(line for part in parts for line in _lines(part)) + "\n"
+    lines = [] if compared is None else list(_compared(compared))
+    return "\n".join([*lines, *(line for part in parts for line in _lines(part))]) + "\n"
 
 
 def code(text: str) -> str:
@@ -32,6 +37,17 @@ def code(text: str) -> str:
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     blank = " " if text[:1] == "`" or text[-1:] == "`" else ""
     return f"{fence}{blank}{text or ' '}{blank}{fence}"
+
+
+def _compared(compared: Comparison | str) -> Iterator[str]:
+    if isinstance(compared, str):
+        yield f"> **Not compared:** {code(compared)}"
+        yield ""
+        return
+    for contrast in compared.contrasts:
+        first, second = contrast.first, contrast.second
+        yield f"**{second.label} {code(second.name)}, {first.label} {code(first.name)}: {contrast.all.words}**"
+        yield ""
 
 
 def _lines(part: Part) -> Iterator[str]:

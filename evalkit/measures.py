@@ -15,6 +15,7 @@ from evalkit.costs import Cost, Price
 from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
+from evalkit.tagged import TagTally, TagVerdicts
 from evalkit.times import Sample, Times
 from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
@@ -68,6 +69,10 @@ class RunMeasures:
     all : Measures
     by_turn : tuple of Measures
         By turn index; turn 1 apart, since it is cold.
+    by_tag : tuple of TagVerdicts
+        By tag of the conversations: of the 50 tags with the most finished turns, these first.
+    tags_left_out : int
+        Tags beyond those.
     conversations : ConversationScores
         Of whole conversations.
     repeats : RepeatScores or None
@@ -92,6 +97,8 @@ class RunMeasures:
     name: str
     all: Measures
     by_turn: tuple[Measures, ...]
+    by_tag: tuple[TagVerdicts, ...]
+    tags_left_out: int
     conversations: ConversationScores
     repeats: RepeatScores | None
     scoring: int
@@ -127,9 +134,10 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         scheduled, prompt_tokens, output_tokens = connection.execute(
             "SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
         ).fetchone()
-        talks = conversations.Tally(connection)
-        judged = verdicts.judged(connection, talks)
+        talks, tags = conversations.Tally(connection), TagTally(connection)
+        judged = verdicts.judged(connection, talks, tags)
         scores = talks.scores()
+        by_tag, tags_left_out = tags.verdicts()
         counts = {index: judged[index].turns for index in judged if index is not None}
         streamed = info["settings"].get("stream", True)
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
@@ -145,6 +153,8 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         name=info["name"],
         all=everything,
         by_turn=tuple(by_turn),
+        by_tag=by_tag,
+        tags_left_out=tags_left_out,
         conversations=scores,
         repeats=repeats,
         scoring=scoring,

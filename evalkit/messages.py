@@ -108,11 +108,17 @@ def unpack(packed: list[Any]) -> TurnRecord:
 
 
 def _pack_scorer(scorer: ScorerSpec | None) -> tuple[Any, ...] | None:
-    return None if scorer is None else (scorer.name, dict(scorer.options))
+    if scorer is None:
+        return None
+    return scorer.name, dict(scorer.options), scorer.weight, tuple(map(_pack_scorer, scorer.parts))
 
 
 def _unpack_turn(user: str, target: Any, assistant: str | None, scorer: list[Any] | None) -> Turn:
-    return Turn(user, target, None if scorer is None else ScorerSpec(*scorer), assistant)
+    return Turn(user, target, None if scorer is None else _unpack_scorer(*scorer), assistant)
+
+
+def _unpack_scorer(name: str, options: dict[str, Any], weight: float, parts: list[Any]) -> ScorerSpec:
+    return ScorerSpec(name, options, weight, tuple([_unpack_scorer(*part) for part in parts]))
 
 
 def _pack_attempt(attempt: Attempt) -> tuple[Any, ...]:

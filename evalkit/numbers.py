@@ -19,7 +19,7 @@ from evalkit.markers import lowered, marked
 DECIMAL_MARKS = (".", ",")
 _LONGEST = 400  # digits: what is longer is no answer, and would be slow to compute with
 _LOOK = 24  # characters before a number that tell its sign
-_LONGEST_TEXT = 20_000  # characters searched: enough for an answer, little enough not to hold up a run
+LONGEST_TEXT = 20_000  # characters searched: enough for an answer, little enough not to hold up a run
 _VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -142,6 +142,12 @@ def read_number(text: str, decimal: str = ".") -> Number | None:
     return found[0] if len(found) == 1 and (found[0].start, found[0].end) == (0, len(text)) else None
 
 
+def first_number(text: str, decimal: str = ".") -> Number | None:
+    """The number a text begins with, whatever follows it; None: it begins with none."""
+    number = next(_numbers(lowered(text), decimal), None)
+    return number if number is not None and number.start == 0 else None
+
+
 def find_numbers(text: str, decimal: str = ".") -> list[Number]:
     """Every number written with digits in the first 20,000 characters, in order.
 
@@ -160,7 +166,13 @@ def find_numbers(text: str, decimal: str = ".") -> list[Number]:
 
 def each_number(text: str, decimal: str = ".") -> Iterator[Number]:
     """The same as ``find_numbers``, one after the other: a caller who has enough of them stops."""
-    return _numbers(lowered(_plain(text[:_LONGEST_TEXT])), decimal)
+    return _numbers(lowered(plain(text[:LONGEST_TEXT])), decimal)
+
+
+def last_number(text: str, decimal: str = ".") -> Number | None:
+    """The last number with digits in the last 20,000 characters, whatever is said of it; None: there is none."""
+    found = (_value(match, decimal) for match in reversed(list(_matches(lowered(plain(text[-LONGEST_TEXT:]))))))
+    return next((number for number in found if number is not None), None)
 
 
 def final_number(text: str, decimal: str = ".") -> Number | None:
@@ -182,14 +194,22 @@ def final_number(text: str, decimal: str = ".") -> Number | None:
     Number or None
         None: there is no number in the text.
     """
-    text = _plain(text[-_LONGEST_TEXT:])
+    placed = final_place(text, decimal)
+    return None if placed is None else placed[0]
+
+
+def final_place(text: str, decimal: str = ".") -> tuple[Number, str] | None:
+    """``final_number``, and the piece of plain text that its ``start`` and ``end`` count in."""
+    text = plain(text[-LONGEST_TEXT:])
     if not _ANY_DIGIT.search(text):
-        return number_in_words(text)
+        number = number_in_words(text)
+        return None if number is None else (number, text)
     for piece in marked(text):
         number = _first_that_stands(lowered(piece), decimal)
         if number is not None:
-            return number
-    return _last_that_stands(lowered(text), decimal) or number_in_words(text)
+            return number, piece
+    number = _last_that_stands(lowered(text), decimal) or number_in_words(text)
+    return None if number is None else (number, text)
 
 
 def number_in_words(text: str) -> Number | None:
@@ -266,7 +286,7 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
             yield match
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text whose numbers are not cut up by LaTeX spacing, grouping and fractions."""
     if "\\" not in text and "{,}" not in text:
         return text

@@ -270,16 +270,19 @@ class Score:
     Parameters
     ----------
     scorer : str
-        Its name.
+        Its name; of several, all their names: ``number+length``.
     value : float or None
         0 to 1; None: it could not judge, ``reason`` says why.
     reason : str or None
         In words a reader can check.
     extracted : any JSON value
         What it took from the answer to compare with the target.
+    parts : list of dict or None
+        When several scorers made it, what each said: ``scorer``, ``weight``, ``value``, ``reason``, ``extracted``.
     """
 
     scorer: str
     value: float | None
     reason: str | None = None
     extracted: Any = field(default=None)
+    parts: list[dict[str, Any]] | None = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +16,15 @@ import orjson
 
 from evalkit import __version__, reportturns, words
 from evalkit.definitions import DEFINITIONS
+from evalkit.elements import add, plain
 from evalkit.errors import SettingsError
 from evalkit.markdown import markdown
-from evalkit.measures import RunMeasures
-from evalkit.reportparts import MOST_REASONS, Part, command, read, warnings
+from evalkit.reportcharts import add_charts
+from evalkit.reportcomparison import comparison
+from evalkit.reportparts import MOST_REASONS, Part, command, compared_runs, read, warnings
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from evalkit.comparison import Comparison
 
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
@@ -63,15 +64,17 @@ def report(runs: Sequence[Path | str], path: Path | str) -> int:
         if path.resolve() == Path(run).resolve():
             raise SettingsError(f"{path} is a run file itself: give the report another name")
     most = reportturns.MOST_TURNS // len(runs)
-    parts = [read(Path(run), most_turns=0 if path.suffix == ".md" else most) for run in runs]
-    text = markdown(parts) if path.suffix == ".md" else html(parts)
+    in_words = path.suffix == ".md"
+    parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
+    compared = compared_runs(parts)
+    text = markdown(parts, compared) if in_words else html(parts, compared)
     try:
         return path.write_bytes(text.encode())
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}. Choose another place with -o") from None
 
 
-def html(parts: Sequence[Part]) -> str:
+def html(parts: Sequence[Part], compared: Comparison | str | None = None) -> str:
     """The report as one HTML page that loads nothing.
 
     Text becomes markup nowhere: the page is built as elements, its data are compressed, and the policy in its head
@@ -79,8 +82,10 @@ def html(parts: Sequence[Part]) -> str:
     """
     page, body = _page(parts)
     main = SubElement(body, "main")
+    if compared is not None:
+        comparison(main, compared)
     for part in parts:
-        _run(main, part, numbered=len(parts) > 1)
+        _run(main, part, level=1 if compared is None else 2)
     _browser(main, parts)
     return _finished(page, body, parts)
 
@@ -96,7 +101,7 @@ def browser(runs: Sequence[Path | str]) -> str:
         A file cannot be read as a run file.
     """
     most = reportturns.MOST_TURNS // len(runs)
-    parts = [read(Path(run), most_turns=most) for run in runs]
+    parts = [read(Path(run), most_turns=most, drawn=False) for run in runs]
     page, body = _page(parts, more_style=_asset("browsewidget.css"))
     _browser(SubElement(body, "main"), parts)
     return _finished(page, body, parts)
@@ -114,7 +119,7 @@ def _page(parts: Sequence[Part], more_style: str = "") -> tuple[Element, Element
     ))  # fmt: skip
     SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": policy})
     SubElement(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
-    SubElement(head, "title").text = _plain("evalkit: " + ", ".join(part.measures.name for part in parts))
+    SubElement(head, "title").text = plain("evalkit: " + ", ".join(part.measures.name for part in parts))
     SubElement(head, "style").text = style
     return page, SubElement(page, "body")
 
@@ -136,37 +141,25 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _plain(text: str) -> str:
-    """Text that a page may hold: neither control characters, which HTML forbids, nor halves of surrogate pairs."""
-    shown = (character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
-    return "".join(shown)
-
-
-def _add(parent: Element, tag: str, text: str = "", **attributes: str) -> Element:
-    element = SubElement(parent, tag, {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()})
-    element.text = _plain(text)
-    return element
-
-
 # -- one run
 
 
-def _run(main: Element, part: Part, *, numbered: bool) -> None:
+def _run(main: Element, part: Part, *, level: int) -> None:
     section = SubElement(main, "section")
-    title = part.measures.name if numbered else f"{part.measures.name}: {part.model}"
-    _add(section, "h2" if numbered else "h1", title)
-    _add(section, "p", words.verdict(part.result, part.model), class_="verdict")
+    add(section, f"h{level}", f"{part.measures.name}: {part.model}")
+    add(section, "p", words.verdict(part.result, part.model), class_="verdict")
     for warning in warnings(part):
-        _add(section, "p", warning, class_="warning")
+        add(section, "p", warning, class_="warning")
     _table(section, part)
-    _charts(section, part)
-    _reasons(section, part)
-    _repeat(section, part)
+    add(section, f"h{level + 1}", "Charts")
+    add_charts(section, part.charts)
+    _reasons(section, part, f"h{level + 1}")
+    _repeat(section, part, f"h{level + 1}")
 
 
 def _table(section: Element, part: Part) -> None:
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
-    _add(table, "caption", "times in ms; – means missing: too little data, or nothing to measure")
+    add(table, "caption", "times in ms; – means missing: too little data, or nothing to measure")
     headings = (
         "turn",
         "answered",
@@ -180,11 +173,11 @@ def _table(section: Element, part: Part) -> None:
     )
     head = SubElement(SubElement(table, "thead"), "tr")
     for heading in headings:
-        _term(_add(head, "th", scope="col"), heading)
+        _term(add(head, "th", scope="col"), heading)
     body = SubElement(table, "tbody")
     for row in [*part.result["by_turn"], {**part.result, "turn": "all"}]:
         line = SubElement(body, "tr")
-        _add(line, "th", str(row["turn"]), scope="row")
+        add(line, "th", str(row["turn"]), scope="row")
         ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
         times = (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])
         cells = (
@@ -192,8 +185,15 @@ def _table(section: Element, part: Part) -> None:
             *map(words.number, times),
         )  # fmt: skip
         for cell in cells:
-            _add(line, "td", cell)
-    _add(section, "p", words.accuracy_all(part.result))
+            add(line, "td", cell)
+    add(section, "p", words.accuracy_all(part.result))
+    talks = part.result["conversations"]
+    if len(part.result["by_turn"]) > 1 and talks["n"] + talks["incomplete"]:
+        add(section, "p", words.conversations(talks))
+    if part.result["repeats"] is not None:
+        add(section, "p", words.repeats(part.result["repeats"]))
+    if part.result["cost"] is not None:
+        add(section, "p", words.cost(part.result["cost"]))
     line = SubElement(section, "p")
     trust, _ = words.trust(part.result["trust"], part.info["settings"]["concurrency"])
     _term(line, "trust")
@@ -205,62 +205,39 @@ def _term(parent: Element, text: str) -> None:
     meanings = [DEFINITIONS[name] for name in DEFINITIONS if name in text.split(" ") or name == text]
     term = SubElement(parent, "span", {"class": "term", "tabindex": "0"})
     term.text = text
-    _add(term, "span", " ".join(meanings), class_="meaning", role="tooltip")
+    add(term, "span", " ".join(meanings), class_="meaning", role="tooltip")
 
 
-def _charts(section: Element, part: Part) -> None:
-    from evalkit import plots
-
-    box = SubElement(section, "div", {"class": "charts"})
-    for draw, words_of in ((plots.plot_accuracy, "Accuracy by turn"), (plots.plot_latency, "Latency by turn")):
-        figure = SubElement(box, "figure")
-        picture, title = _picture(draw, part.measures)
-        SubElement(figure, "img", src=picture, alt=_plain(f"{words_of}: {title}. The table above has the numbers."))
-
-
-def _picture(draw: Callable[..., Axes], measures: RunMeasures) -> tuple[str, str]:
-    """A chart as the address of an SVG image, and its title."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evalkit"}):
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
-        axes = draw(measures, ax=figure.add_subplot())
-        written = io.BytesIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(written.getvalue()).decode()}", axes.get_title(loc="left")
-
-
-def _reasons(section: Element, part: Part) -> None:
-    _add(section, "h2", "What failed and why")
+def _reasons(section: Element, part: Part, heading: str) -> None:
+    add(section, heading, "What failed and why")
     if not (part.failed or part.wrong):
-        _add(section, "p", "Nothing failed, and no scored answer was wrong.")
+        add(section, "p", "Nothing failed, and no scored answer was wrong.")
         return
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table", {"class": "words-table"})
-    _add(table, "caption", f"the most frequent reasons, {MOST_REASONS} of each kind at most")
+    add(table, "caption", f"the most frequent reasons, {MOST_REASONS} of each kind at most")
     head = SubElement(SubElement(table, "thead"), "tr")
-    for heading in ("kind", "turns", "reason"):
-        _add(head, "th", heading, scope="col")
+    for column in ("kind", "turns", "reason"):
+        add(head, "th", column, scope="col")
     body = SubElement(table, "tbody")
     rows = [(f"error: {kind}", count, message) for kind, message, count in part.failed]
     rows += [(f"wrong: {scorer}", count, f"such as: {reason}") for scorer, reason, count in part.wrong]
     for kind, count, reason in rows:
         line = SubElement(body, "tr")
-        _add(line, "th", kind, scope="row")
-        _add(line, "td", f"{count:,}")
-        _add(line, "td", reason, dir="auto")
+        add(line, "th", kind, scope="row")
+        add(line, "td", f"{count:,}")
+        add(line, "td", reason, dir="auto")
 
 
-def _repeat(section: Element, part: Part) -> None:
-    _add(section, "h2", "How to repeat it")
-    _add(section, "pre", command(part), tabindex="0")
+def _repeat(section: Element, part: Part, heading: str) -> None:
+    add(section, heading, "How to repeat it")
+    add(section, "pre", command(part), tabindex="0")
     dataset, when = part.info["dataset"], time.gmtime(part.info["created_ns"] / 1e9)
     facts = [f"begun {time.strftime('%Y-%m-%d %H:%M', when)} UTC", f"run file {part.path.name}"]
     if dataset.get("hash"):
         facts.append(f"dataset SHA-256 {dataset['hash']}")
     facts += [f"{name} {version}" for name, version in part.versions.items()]
     facts.append(f"report by evalkit {__version__}")
-    _add(section, "p", "; ".join(facts), class_="faint")
+    add(section, "p", "; ".join(facts), class_="faint")
 
 
 # -- the transcripts
@@ -268,34 +245,34 @@ def _repeat(section: Element, part: Part) -> None:
 
 def _browser(main: Element, parts: Sequence[Part]) -> None:
     section = SubElement(main, "section", {"id": "browser", "aria-busy": "true"})
-    _add(section, "h2", "Transcripts")
+    add(section, "h2", "Transcripts")
     for part in parts:
         held = part.transcripts
         if held.turns < held.total:
-            _add(
+            add(
                 section, "p", f"Of {part.measures.name} {held.turns:,} of {held.total:,} turns are here: whole "
                 "conversations drawn at random, a quarter kept for those with a failed turn. The run file has all.",
                 class_="warning",
             )  # fmt: skip
     controls = SubElement(section, "form", {"class": "controls", "id": "controls"})
-    runs = _add(_label(controls, "run"), "select", id="run")
+    runs = add(_label(controls, "run"), "select", id="run")
     for number, part in enumerate(parts):
-        _add(runs, "option", part.measures.name, value=str(number))
-    _add(_label(controls, "search"), "input", type="search", id="search", placeholder="question, answer, reason, id")
+        add(runs, "option", part.measures.name, value=str(number))
+    add(_label(controls, "search"), "input", type="search", id="search", placeholder="question, answer, reason, id")
     for name in ("tag", "turn"):
-        _add(_label(controls, name), "select", id=name)
+        add(_label(controls, name), "select", id=name)
     fieldset = SubElement(controls, "fieldset", {"id": "statuses"})
-    _add(fieldset, "legend", "only")
+    add(fieldset, "legend", "only")
     for letter, name in _STATUSES:
         label = SubElement(fieldset, "label")
         SubElement(label, "input", type="checkbox", value=letter).tail = f" {name} "
     if len(parts) > 1:
         label = SubElement(controls, "label")
         SubElement(label, "input", type="checkbox", id="flipped").tail = " scored otherwise in the other run"
-    _add(section, "p", id="count", role="status", class_="faint")
+    add(section, "p", id="count", role="status", class_="faint")
     _grid(section)
-    _add(section, "p", "No turn is like that: take a filter away.", id="nothing", hidden="hidden")
-    _add(section, "noscript", "The transcripts need JavaScript; nothing is loaded from anywhere.")
+    add(section, "p", "No turn is like that: take a filter away.", id="nothing", hidden="hidden")
+    add(section, "noscript", "The transcripts need JavaScript; nothing is loaded from anywhere.")
 
 
 def _label(parent: Element, text: str) -> Element:
@@ -312,7 +289,7 @@ def _grid(section: Element) -> None:
         cell = SubElement(head, "span", {"role": "columnheader"})
         if name:
             cell.set("aria-sort", "ascending" if name == "order" else "none")
-            _add(cell, "button", heading, type="button", data_sort=name)
+            add(cell, "button", heading, type="button", data_sort=name)
         else:
             cell.text = heading
     SubElement(grid, "div", {"class": "space", "id": "space", "role": "rowgroup"})
@@ -321,12 +298,12 @@ def _grid(section: Element) -> None:
 def _dialog(body: Element) -> None:
     dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
     header = SubElement(dialog, "header")
-    _add(header, "h2", id="title")
-    _add(header, "button", "close", type="button", id="close")
+    add(header, "h2", id="title")
+    add(header, "button", "close", type="button", id="close")
     SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
 
 
 def _data(body: Element, part: Part) -> None:
     packed = gzip.compress(orjson.dumps(part.transcripts.data), compresslevel=9, mtime=0)
-    script = SubElement(body, "script", {"type": "application/gzip", "data-name": _plain(part.measures.name)})
+    script = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(part.measures.name)})
     script.text = base64.b64encode(packed).decode()

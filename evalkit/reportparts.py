@@ -6,18 +6,23 @@ import re
 import shlex
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evalkit import reportturns, store, tables, words
+from evalkit import costs, reportturns, store, tables, words
+from evalkit.errors import EvalkitError
 from evalkit.measures import RunMeasures, measure
 from evalkit.reportturns import Transcripts
 from evalkit.schema import JOIN_SCORE
+
+if TYPE_CHECKING:
+    from evalkit.comparison import Comparison
+    from evalkit.style import Chart
 
 MOST_REASONS = 10
 _FAILED = """
@@ -43,6 +48,8 @@ class Part:
     measures : RunMeasures
     result : dict
         The object of ``--json``.
+    charts : dict
+        Name to chart; empty for a report without.
     transcripts : Transcripts
     failed, wrong : list
         (kind, a message, count), and (scorer, the first of reasons of one kind, count), the most frequent first.
@@ -54,6 +61,7 @@ class Part:
     info: dict[str, Any]
     measures: RunMeasures
     result: dict[str, Any]
+    charts: dict[str, Chart]
     transcripts: Transcripts
     failed: list[tuple[str, str, int]]
     wrong: list[tuple[str, str, int]]
@@ -65,22 +73,38 @@ class Part:
         return str(self.info["endpoint"]["model"])
 
 
-def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS) -> Part:
-    """Read what a report tells of a run."""
+def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS, drawn: bool = True) -> Part:
+    """Read what a report tells of a run; charts if it is to have any."""
+    from evalkit import plots
+
     with closing(store.open_to_read(path)) as connection:
         connection.execute("BEGIN")
-        measures = measure(connection)
+        info = store.run_info(connection)
+        measures = measure(connection, costs.price(info))
         about = connection.execute("SELECT about FROM session ORDER BY id DESC LIMIT 1").fetchone()
         return Part(
             path=path,
-            info=store.run_info(connection),
+            info=info,
             measures=measures,
             result=tables.summary_json(measures),
+            charts=plots.charts(connection, measures) if drawn else {},
             transcripts=reportturns.transcripts(connection, most_turns=most_turns),
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),
             versions=orjson.loads(about[0]).get("versions", {}) if about else {},
         )
+
+
+def compared_runs(parts: Sequence[Part]) -> Comparison | str | None:
+    """The runs compared with the first, or why they cannot be; None: there is one."""
+    from evalkit.comparison import compare
+
+    if len(parts) < 2:
+        return None
+    try:
+        return compare(*(part.path for part in parts))
+    except EvalkitError as error:
+        return str(error)
 
 
 def _wrong(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
@@ -98,6 +122,8 @@ def warnings(part: Part) -> Iterator[str]:
     trust, doubtful = words.trust(part.result["trust"], part.info["settings"]["concurrency"])
     if doubtful:
         yield trust
+    if part.result["doubt"] is not None:
+        yield f"The interval of the accuracy may be too short. {part.result['doubt']}"
     planned = part.info["dataset"].get("turns")
     if planned is not None:
         missing = planned * part.info["settings"]["repeats"] - part.result["turns"]

@@ -10,15 +10,15 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from evalkit import __version__, datasets, schema, scorers
+from evalkit import __version__, datasets, functions, schema, scorers
 from evalkit.conversation import ScorerSpec, ToolCall, Turn
-from evalkit.errors import EvalkitError, RunFileError
+from evalkit.errors import EvalkitError, RunFileError, SettingsError
 from evalkit.heap import resting
 from evalkit.record import Answer
 from evalkit.settings import Settings
@@ -31,21 +31,21 @@ _Place = tuple[int, int, int]
 _ANSWERED = """
     SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls
     FROM turn t JOIN conversation c ON c.position = t.conversation
-    WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND t.has_target
+    WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND (t.has_target OR ?)
     ORDER BY t.conversation, t.repeat, t.turn LIMIT ?"""
 # one that a judge was at is kept: its calls were paid for
 _HALF_MADE = "SELECT id FROM scoring WHERE id > 0 AND ended_wall_ns IS NULL AND judge IS NULL"
 _BEGIN = "INSERT INTO scoring (id, started_wall_ns, scorer, versions) VALUES (?, ?, ?, '{}')"
 
 
-def rescore(path: Path | str, scorer: str | None = None) -> int:
-    """Score every answered turn with a target anew.
+def rescore(path: Path | str, scorer: Any = None) -> int:
+    """Score every answered turn anew that has a target, or whose scorer needs none.
 
     Parameters
     ----------
     path : path-like
         A run file that nobody is writing.
-    scorer : str, optional
+    scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
         Scores all of these turns, whatever they name. None: each turn's own scorer, or the one that the run was made
         with, or that of the target's type.
 
@@ -59,11 +59,10 @@ def rescore(path: Path | str, scorer: str | None = None) -> int:
     RunFileError
         The file cannot be used or written, or is being written by another process.
     SettingsError
-        There is no such scorer.
+        There is no such scorer; or the run was made with a Python function, and none is given.
     """
-    given = None if scorer is None else ScorerSpec(scorer)
-    if given is not None:
-        scorers.validate(given)
+    scorer = functions.setting_of(scorer)
+    given = Settings(scorer=scorer).default_scorer
     with RunFile.open(Path(path)) as runfile, resting():
         default = None if given else Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
         number = _begin(runfile, scorer)
@@ -122,18 +121,16 @@ def note_own(runfile: RunFile, used: Iterable[str]) -> None:
         runfile.connection.execute("UPDATE scoring SET versions = ? WHERE id = 0", (json.dumps(noted),))
 
 
-def version_of(scorer: str) -> str:
-    """The version of a scorer: another one may judge the same answer in another way."""
-    return "1"
-
-
 def _versions(used: Iterable[str]) -> dict[str, str]:
     """What is noted beside scores: the versions of their scorers and of evalkit."""
-    known = sorted(name for name in used if name in scorers.names())
-    return {**{name: version_of(name) for name in known}, "evalkit": __version__}
+    noted = {}
+    for part in sorted({part for name in used for part in name.split("+")}):
+        with suppress(SettingsError):  # "none" is what a score without a scorer says
+            noted[part] = scorers.find(part).version
+    return {**noted, "evalkit": __version__}
 
 
-def _begin(runfile: RunFile, scorer: str | None) -> int:
+def _begin(runfile: RunFile, scorer: Any) -> int:
     """A new scoring, which does not count yet; what was cut off before is cleared away."""
     connection = runfile.connection
     with _writing(runfile):
@@ -156,7 +153,9 @@ def _scored(
     turns: Sequence[Turn] = ()
     at, last = -1, None
     try:
-        for position, repeat, turn, row, text, refusal, calls in runfile.connection.execute(_ANSWERED, (*after, GROUP)):
+        for position, repeat, turn, row, text, refusal, calls in runfile.connection.execute(
+            _ANSWERED, (*after, given is not None, GROUP)
+        ):
             last = position, repeat, turn
             if position != at:
                 at, turns = position, _turns(row, given)

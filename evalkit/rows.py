@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -16,8 +17,10 @@ from evalkit.errors import DatasetError
 Reader = Callable[[Any], Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SET_BY_RUN = ("model", "messages", "stream", "stream_options", "tools")
+_HEAVIEST = 1_000_000
 _SHORT = 60  # characters of a wrong key or value that a message shows
 _NAME = re.compile(r"[A-Za-z]\w*")
+_FUNCTION = re.compile(r"[\w.]+:[\w.<>]+")
 # what exports put beside a message and no endpoint needs sent back
 _UNSENT = {"weight", "refusal", "annotations", "audio", "reasoning_content", "reasoning"}
 
@@ -153,17 +156,48 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(read_each(list_in(value), words_in))
 
 
-def _scorer(value: Any) -> ScorerSpec:
+def read_scorer(value: Any, *, functions: bool = False) -> ScorerSpec:
+    """Read a scorer: a name, an object of a name and options, or a list of such with weights.
+
+    Parameters
+    ----------
+    value : any JSON value
+    functions : bool
+        Names of Python functions may stand in it (``module:function``): it is the user's own setting and no dataset's.
+
+    Raises
+    ------
+    DatasetError
+        It is none of those; ``field`` says where.
+    """
+
+    def one(value: Any) -> ScorerSpec:
+        return _one_scorer(value, functions)
+
+    if isinstance(value, list):
+        parts = read_each(value, one)
+        if not parts:
+            raise DatasetError("is empty: name at least one scorer")
+        return ScorerSpec.several(parts) if len(parts) > 1 else replace(parts[0], weight=1.0)
+    if isinstance(value, dict) and "weight" in value:
+        raise DatasetError("means something only in a list of several scorers", field="weight")
+    return one(value)
+
+
+def _one_scorer(value: Any, functions: bool) -> ScorerSpec:
     options: dict[str, Any] = {}
+    weight: Any = 1.0
     if isinstance(value, dict):
         options = dict(value)
         if "name" not in options:
             raise DatasetError('has no name: write "number" or {"name": "number", "abs_tol": 0.5}')
-        value = options.pop("name")
+        value, weight = options.pop("name"), options.pop("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= _HEAVIEST:
+            raise DatasetError("must be a number above 0, a million at most", field="weight")
     name = words_in(value)
-    if _NAME.fullmatch(name):
-        return ScorerSpec(name, options)
-    if any(mark in name for mark in ":./\\("):
+    if _NAME.fullmatch(name) or (functions and _FUNCTION.fullmatch(name)):
+        return ScorerSpec(name, options, float(weight))
+    if not functions and any(mark in name for mark in ":./\\("):
         raise DatasetError(f"{_short(name)!r} names code; a dataset is data and may only name a scorer that is there")
     raise DatasetError(f"{_short(name)!r} is no scorer's name")
 
@@ -217,7 +251,7 @@ def _check_results(conversation: Conversation) -> None:
             raise DatasetError(f"no tool has this name: {there}", field=f"tool_results.{name}")
 
 
-_TURN_FIELDS: dict[str, Reader] = {"user": words_in, "target": _as_it_is, "scorer": _scorer, "assistant": words_in}
+_TURN_FIELDS: dict[str, Reader] = {"user": words_in, "target": _as_it_is, "scorer": read_scorer, "assistant": words_in}
 ROW_FIELDS: dict[str, Reader] = {
     "id": _label,
     "system": _optional_text,

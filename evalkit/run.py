@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import platform
 import queue
@@ -17,12 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit import __version__, prices, source, spool, store, wire
+from evalkit import __version__, prices, scorers, source, spool, store, wire
 from evalkit.asking import Task
-from evalkit.conversation import Conversation
+from evalkit.conversation import Conversation, Turn
 from evalkit.dialogue import Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
+from evalkit.functions import setting_of
 from evalkit.launch import Launched
 from evalkit.record import TurnRecord
 from evalkit.runner import Runner
@@ -109,12 +111,12 @@ class Run:
 
         return tables.conversations(self.path)
 
-    def score(self, scorer: str | None = None) -> Rescored:
+    def score(self, scorer: Any = None) -> Rescored:
         """Score the stored answers anew, with no call; the new scores count from now on, and the old ones stay.
 
         Parameters
         ----------
-        scorer : str, optional
+        scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
             Scores every turn that has a target, whatever the turn names. None: each turn's own scorer, or else the
             run's, or that of the target's type.
 
@@ -181,7 +183,7 @@ class Run:
         """
         from evalkit import widgets
 
-        return widgets.browse(self.path, *(other.path for other in others))
+        return widgets.browse(self, *others)
 
     def _select(self, query: str, *values: Any) -> list[Any]:
         connection = store.open_to_read(self.path)
@@ -201,6 +203,18 @@ class Run:
         from evalkit import plots
 
         return plots.plot_accuracy(self.path, ax=ax)
+
+    def plot_ecdf(self, ax: Axes | None = None) -> Axes:
+        """The distribution of latency, turn 1 apart, on a matplotlib Axes."""
+        from evalkit import plots
+
+        return plots.plot_ecdf(self.path, ax=ax)
+
+    def plot_timeline(self, ax: Axes | None = None) -> Axes:
+        """Turns ended a second over the time of the run, failed ones apart, on a matplotlib Axes."""
+        from evalkit import plots
+
+        return plots.plot_timeline(self.path, ax=ax)
 
 
 def evaluate(
@@ -239,8 +253,9 @@ def evaluate(
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. Without a ``price`` it is that of the user's price file,
-        if that is there and has the model.
+        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a ``ScorerSpec``, a Python
+        function of the answer's text and the target (``functions``), or a list of such. Without a ``price`` it is
+        that of the user's price file, if that is there and has the model.
 
     Returns
     -------
@@ -271,6 +286,7 @@ def evaluate(
             endpoint=endpoint.to_json(),
         )
         progress = Progress(total=total)
+        runfile.scores_all = _scores_all(asked)
         task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
         return _session(runner, runfile, progress, display)
@@ -280,6 +296,7 @@ def resume(
     path: Path | str,
     *,
     endpoint: Endpoint | None = None,
+    scorer: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     watch: Watcher | str | None = None,
 ) -> Run:
@@ -294,13 +311,17 @@ def resume(
         The run file.
     endpoint : Endpoint, optional
         The same endpoint, with other time limits or, if it is the embedded one, at another port.
+    scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
+        The same scorer. Needed when it is a Python function: nothing in a run file makes code run.
     watch : callable or "widget", optional
         As for ``evaluate``.
 
     Raises
     ------
     RunFileError
-        The file cannot be used, is being written, or its dataset or endpoint is not what it was.
+        The file cannot be used, is being written, or its dataset, endpoint or scorer is not what it was.
+    SettingsError
+        The run's scorer is a Python function, and it was not given again.
     DatasetError, EndpointError
         As for ``evaluate``.
     """
@@ -309,7 +330,8 @@ def resume(
         runfile = RunFile.open(Path(path))
         try:
             info = runfile.info()
-            settings = _settings(info["settings"])
+            settings = _same_scorer(path, info["settings"], scorer)
+            runfile.scores_all = _scores_all(settings)
             total = source.same(runfile, info["dataset"], settings)
             endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
             spool.recover(runfile)
@@ -388,27 +410,6 @@ def converse(
         left.set()
 
 
-def browse(*runs: Run | Path | str) -> Any:
-    """The transcripts of runs side by side, as ``Run.browse`` shows them.
-
-    Parameters
-    ----------
-    *runs : Run or path-like
-        One or more.
-
-    Raises
-    ------
-    RunFileError
-        A file cannot be read as a run file.
-    SettingsError
-        No run is named.
-    """
-    if not runs:
-        raise SettingsError("name a run to browse, or several")
-    first, *others = (run if isinstance(run, Run) else Run(run) for run in runs)
-    return first.browse(*others)
-
-
 def default_path(data: Path | str, endpoint: Endpoint) -> Path:
     """The run file of an unnamed run: dataset, model and time."""
     name = f"{_file_name(Path(data).stem)}-{_file_name(endpoint.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -417,10 +418,27 @@ def default_path(data: Path | str, endpoint: Endpoint) -> Path:
 
 def _settings(settings: Mapping[str, Any]) -> Settings:
     try:
-        return Settings(**settings)
+        return Settings(**{**settings, "scorer": setting_of(settings.get("scorer"))})
     except TypeError as error:
         known = ", ".join(Settings.__dataclass_fields__)
         raise SettingsError(f"{error}. The settings are: {known}") from None
+
+
+def _scores_all(settings: Settings) -> bool:
+    """Whether the run's scorer scores turns without a target too."""
+    return scorers.scorer_of(Turn(""), settings.default_scorer) is not None
+
+
+def _same_scorer(path: Path | str, kept: Mapping[str, Any], given: Any) -> Settings:
+    """The settings of a run, once the scorer that is given again is seen to be its own."""
+    again = setting_of(given)
+    settings = _settings(kept)
+    if again is not None and _settings({"scorer": again}).default_scorer != settings.default_scorer:
+        begun = "the scorers of its targets" if settings.scorer is None else f"the scorer {json.dumps(settings.scorer)}"
+        raise RunFileError(
+            f"{path} was begun with {begun}, and now {json.dumps(again)} is named: go on with what it was begun with"
+        )
+    return settings
 
 
 class _Session(threading.Thread):

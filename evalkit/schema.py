@@ -124,7 +124,7 @@ INSERT_TURN = (
 )
 INSERT_ATTEMPT = _insert("attempt", _ATTEMPT_COLUMNS)
 INSERT_SCORE = _insert(
-    "score", ("conversation", "repeat", "turn", "scoring", "scorer", "value", "reason", "extracted")
+    "score", ("conversation", "repeat", "turn", "scoring", "scorer", "value", "reason", "extracted", "parts")
 ).replace("INSERT", "INSERT OR REPLACE", 1)
 
 
@@ -142,8 +142,8 @@ def conversation_row(position: int, conversation: Conversation) -> tuple[Any, ..
     )
 
 
-def turn_row(position: int, turn: Turn, record: TurnRecord, session: int) -> tuple[Any, ...]:
-    """The values of INSERT_TURN."""
+def turn_row(position: int, turn: Turn, record: TurnRecord, session: int, *, scored: bool = False) -> tuple[Any, ...]:
+    """The values of INSERT_TURN; ``scored``: the run's scorer wants no target."""
     answer, failure = record.answer, record.failure
     last = record.attempts[-1] if record.attempts else None
     timing = last.timing if last else None
@@ -155,7 +155,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, session: int) -> tup
         record.turn,
         session,
         record.status,
-        turn.target is not None,
+        scored or turn.target is not None or turn.scorer is not None,  # has_target: whether there is a score to come
         answer.text if answer else None,
         (answer.reasoning or None) if answer else None,
         answer.refusal if answer else None,
@@ -220,7 +220,8 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: in
 
 def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
     """The values of INSERT_SCORE; scoring 0 is the run's own."""
-    return position, repeat, turn, scoring, score.scorer, score.value, score.reason, _json_or_none(score.extracted)
+    extracted, parts = _json_or_none(score.extracted), _json_or_none(score.parts)
+    return position, repeat, turn, scoring, score.scorer, score.value, score.reason, extracted, parts
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from evalkit import data_scorers, date_scorer, limit_scorers, similarity_scorers  # noqa: F401 - importing them registers them
+from evalkit.calls import expected_calls
 from evalkit.conversation import ScorerSpec, Turn
-from evalkit.data_scorers import expected_calls
-from evalkit.errors import DatasetError, SettingsError
+from evalkit.errors import DatasetError, InputError, SettingsError
 from evalkit.markers import without_scratch
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.scorer import Problem, Scorer, Verdict, find, is_number, names, register, validate
+from evalkit.scorer import Problem, Scorer, Verdict, find, is_number, names, register, usable, validate, version_of
 from evalkit.text_scorers import folded, text_target
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "names",
     "register",
     "score",
+    "scorer_of",
     "text_target",
     "turn_checker",
     "validate",
+    "version_of",
 ]
 
 _NO_DEFAULT = "true and false have no scorer of their own: name one, such as json"
@@ -46,7 +49,8 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
     Returns
     -------
     callable
-        Raises ``DatasetError``, with the field, for a turn that cannot be scored as it asks to be.
+        Raises ``DatasetError``, with the field, for a turn that cannot be scored as it asks to be, and
+        ``MissingExtra`` for a scorer whose package is not installed.
     """
     if isinstance(default, str):
         default = ScorerSpec(default)
@@ -55,9 +59,13 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
         if turn.target is None and turn.scorer is None:
             return
         spec = turn.scorer or default or default_for(turn.target)
-        problem = Problem("target", _NO_DEFAULT) if spec is None else _problem(spec, turn.target)
-        if problem is not None:
-            raise DatasetError(problem.text, field=problem.field)
+        if spec is None:
+            raise DatasetError(_NO_DEFAULT, field="target")
+        for number, part in enumerate(spec.parts or (spec,)):
+            problem = _problem(part, turn.target)
+            if problem is not None:
+                place = f"[{number}]" if spec.parts and turn.scorer and problem.field == "scorer" else ""
+                raise DatasetError(problem.text, field=problem.field + place)
 
     return check
 
@@ -79,7 +87,21 @@ def default_for(target: Any) -> ScorerSpec | None:
         return ScorerSpec("number")
     if isinstance(target, str) or (isinstance(target, list) and target and all(isinstance(t, str) for t in target)):
         return ScorerSpec("includes")
-    return ScorerSpec("json" if expected_calls(target) is None else "tool_call")
+    return ScorerSpec("tool_call" if expected_calls(target) else "json")
+
+
+def scorer_of(turn: Turn, default: ScorerSpec | None = None) -> ScorerSpec | None:
+    """What scores a turn: its own scorer, the run's, or the default for its target.
+
+    Returns
+    -------
+    ScorerSpec or None
+        None: it is not scored, for want of a target that this scorer needs; or its target has no default.
+    """
+    spec = turn.scorer or default or default_for(turn.target)
+    if spec is None or turn.target is not None:
+        return spec
+    return spec if all(map(_does_without_target, spec.parts or (spec,))) else None
 
 
 def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None = None) -> Score | None:
@@ -97,35 +119,78 @@ def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None =
     Returns
     -------
     Score or None
-        None: the turn has no target, so there is nothing to score. Never raises: what goes wrong is the reason of a
-        score without a value.
+        None: the turn has no target, and its scorer needs one, so there is nothing to score. Never raises: what goes
+        wrong is the reason of a score without a value.
     """
-    if turn.target is None:
-        return None
-    spec = turn.scorer or default or default_for(turn.target)
+    target = turn.target
+    spec = scorer_of(turn, default)
     if spec is None:
-        return Score("none", None, _NO_DEFAULT)
-    name = spec.name
+        return None if target is None else Score("none", None, _NO_DEFAULT)
+    if spec.parts:
+        return _mean_of(spec, [_score(part, target, said) for part in spec.parts])
+    return _score(spec, target, said)
+
+
+def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
+    name, options = spec.name, spec.options
     try:
-        problem = _problem(spec, turn.target)
+        scorer = usable(spec)
+        problem = _target_problem(scorer, options, target)
         if problem is not None:
             return Score(name, None, problem.text)
-        verdict = find(name).judge(_answer(said), turn.target, **spec.options)
+        value, reason, extracted = scorer.judge(_answer(said), target, **options)
+        if value is not None:
+            value = float(value)
+    except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing
+        return Score(name, None, str(error))
     except Exception as error:  # one odd answer must not end a run of thousands
         return Score(name, None, f"the scorer failed: {type(error).__name__}: {error}")
-    value = None if verdict.value is None else float(verdict.value)
-    return Score(name, value, verdict.reason, verdict.extracted)
+    return Score(name, value, reason, extracted)
+
+
+def _mean_of(spec: ScorerSpec, scores: list[Score]) -> Score:
+    """The mean of several scores by their weights; without a value when one of them has none."""
+    parts = [
+        {
+            "scorer": score.scorer,
+            "weight": part.weight,
+            "value": score.value,
+            "reason": score.reason,
+            "extracted": score.extracted,
+        }
+        for part, score in zip(spec.parts, scores, strict=True)
+    ]
+    told = [score for score in scores if score.value is None] or [score for score in scores if score.reason]
+    reason = "; ".join(f"{score.scorer}: {score.reason}" for score in told) or None
+    value, weights = 0.0, sum(part.weight for part in spec.parts)
+    for part, score in zip(spec.parts, scores, strict=True):
+        if score.value is None:
+            return Score(spec.name, None, reason, parts=parts)
+        value += part.weight * score.value / weights
+    return Score(spec.name, 1.0 if all(score.value == 1 for score in scores) else value, reason, parts=parts)
 
 
 def _problem(spec: ScorerSpec, target: Any) -> Problem | None:
     try:
-        validate(spec)
+        scorer = usable(spec)
     except SettingsError as error:
         return Problem("scorer", str(error))
-    if target is None:
-        return Problem("target", f"there is none, and the scorer {spec.name} needs one to compare with")
-    scorer = find(spec.name)
-    return scorer.check(target, **({**scorer.options, **spec.options} if spec.options else scorer.options))
+    return _target_problem(scorer, spec.options, target)
+
+
+def _target_problem(scorer: Scorer, options: Any, target: Any) -> Problem | None:
+    if target is None and not scorer.targetless:
+        return Problem("target", f"there is none, and the scorer {scorer.name} needs one to compare with")
+    return scorer.check(target, **({**scorer.options, **options} if options else scorer.options))
+
+
+def _does_without_target(spec: ScorerSpec) -> bool:
+    try:
+        return find(spec.name).targetless and _problem(spec, None) is None
+    except SettingsError:
+        return False
+    except Exception:  # a package is missing, or the check broke: the score will say so
+        return True
 
 
 def _answer(said: TurnRecord | Answer) -> Answer:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
-from evalkit.errors import SettingsError
+from evalkit.errors import DatasetError, SettingsError
+from evalkit.rows import read_scorer
 
 ARRIVALS = ("constant", "poisson")
 CLOSED_LOOP_SLOTS = 4
@@ -31,8 +32,9 @@ class Settings:
         None: 4, or 1,000 with a ``rate``.
     stream : bool
         Ask for streams: without them there is no first-token time.
-    scorer : str or None
-        For turns that name none; None: by the type of the target.
+    scorer : str, mapping, list of those, or None
+        For turns that name none, as a dataset row would name it, or by the name of a Python function that was made a
+        scorer (``functions``). None: by the type of the target.
     rate : float or None
         Open loop: conversations begun a second, whether or not earlier ones have ended. None: closed loop, a new
         one begins when one ends.
@@ -65,7 +67,7 @@ class Settings:
     repeats: int = 1
     concurrency: int | str | None = None
     stream: bool = True
-    scorer: str | None = None
+    scorer: str | Mapping[str, Any] | list[Any] | None = None
     rate: float | None = None
     arrivals: str = "constant"
     rpm: float | None = None
@@ -108,7 +110,9 @@ class Settings:
         if self.scorer is not None:
             from evalkit import scorers  # the asking process, which scores nothing, is spared them
 
-            scorers.validate(ScorerSpec(self.scorer))
+            spec = self.default_scorer
+            if spec is not None:
+                scorers.validate(spec)
 
     def _check_goal(self, half_width: float) -> None:
         if not 0 < half_width < 0.5:
@@ -124,7 +128,13 @@ class Settings:
     @property
     def default_scorer(self) -> ScorerSpec | None:
         """For turns that name none; None: by the type of the target."""
-        return ScorerSpec(self.scorer) if self.scorer else None
+        if self.scorer is None:
+            return None
+        try:
+            return read_scorer(self.scorer, functions=True)
+        except DatasetError as error:
+            place = "scorer" if (error.field or "[").startswith("[") else "scorer."
+            raise SettingsError(f"{place}{error.field or ''}: {error.problem}") from None
 
     def to_json(self) -> dict[str, Any]:
         """As the run file keeps them."""

@@ -2,8 +2,8 @@
 
 The first record names the columns. Records in a row that share an ``id`` are the turns of one conversation; what is of
 the conversation (``system``, ``tags``, ``group``) need only stand in the first. A ``target`` cell that is a JSON
-number, object or list is that, any other is text; a ``scorer`` cell is a name or a JSON object; tags are parted by
-``;``. An empty cell is the same as none. Columns of no field go into ``meta``.
+number, object or list is that, any other is text; a ``scorer`` cell is a name, a JSON object or list; tags are parted
+by ``;``. An empty cell is the same as none. Columns of no field go into ``meta``.
 """
 
 from __future__ import annotations
@@ -152,11 +152,11 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
         turn: dict[str, Any] = {name: record[name] for name in _OF_TURN if name in record}
         if "target" in turn:
             turn["target"] = _target(turn["target"])
-        if turn.get("scorer", "").lstrip().startswith("{"):
+        if turn.get("scorer", "").lstrip().startswith(("{", "[")):
             try:
                 turn["scorer"] = orjson.loads(turn["scorer"])
             except orjson.JSONDecodeError:
-                return DatasetError("is neither a name nor a JSON object", line=line, field=columns["scorer"])
+                return DatasetError("is neither a name nor JSON", line=line, field=columns["scorer"])
         elif "scorer" in turn:
             turn["scorer"] = turn["scorer"].strip()
         row["turns"].append(turn)

@@ -24,7 +24,7 @@ def of(path: Path, settings: Settings, *, check: bool) -> tuple[dict[str, Any], 
         columns=settings.columns,
         limit=settings.limit,
         history=settings.history,
-        check_turn=scorers.turn_checker(settings.scorer),
+        check_turn=scorers.turn_checker(settings.default_scorer),
     )
     if settings.until_ci is not None and summary.grouped:
         raise SettingsError(

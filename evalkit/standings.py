@@ -108,8 +108,9 @@ def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
     scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
     if judge is not None:
         return f"judge {path}"
-    name = orjson.loads(scorer)
-    return f"score {path} --scorer {name}" if isinstance(name, str) else f"score {path}"
+    named = orjson.loads(scorer)
+    flags = (f" --scorer {name}" for name in (named if isinstance(named, list) else [named]) if isinstance(name, str))
+    return f"score {path}{''.join(flags)}"
 
 
 def scorings(connection: sqlite3.Connection) -> list[Scoring]:

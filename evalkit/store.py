@@ -60,6 +60,7 @@ class RunFile:
         self._looked_s = 0.0
         self._own_scores_count = False
         self.session = 0
+        self.scores_all = False  # also turns without a target
 
     @classmethod
     def create(
@@ -79,6 +80,8 @@ class RunFile:
             raise RunFileError(f"{path} cannot be written: {error.strerror}. Choose another place with --out") from None
         if path.exists() or path.is_symlink():
             disk.unlock(lock)
+            if path.is_dir():
+                raise RunFileError(f"{path} is a folder: name a file in it with --out")
             raise RunFileError(
                 f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
             )
@@ -174,7 +177,7 @@ class RunFile:
         return None if found is None else str(found[0])
 
     def unscored(self) -> Iterator[list[tuple[int, str, TurnRecord]]]:
-        """Position, dataset row and record of answered turns that have a target and no score, in groups.
+        """Position, dataset row and record of answered turns that are to be scored and are not, in groups.
 
         They may be scored, and more may be added, between two groups.
         """
@@ -197,7 +200,8 @@ class RunFile:
             if done.position not in begun:
                 begun.add(done.position)
                 conversations.append(schema.conversation_row(done.position, conversation))
-            turns.append(schema.turn_row(done.position, conversation.turns[record.turn - 1], record, self.session))
+            turn, scored = conversation.turns[record.turn - 1], self.scores_all
+            turns.append(schema.turn_row(done.position, turn, record, self.session, scored=scored))
             attempts += [
                 schema.attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts
             ]
@@ -366,6 +370,10 @@ def _check_header(path: Path) -> None:
             header = file.read(100)
     except FileNotFoundError:
         raise RunFileError(f"there is no run file {path}: 'evalkit run DATA --out {path}' makes one") from None
+    except IsADirectoryError:
+        inside = min(path.glob(f"*{SUFFIX}"), default=None)
+        such = "" if inside is None else f", such as {inside}"
+        raise RunFileError(f"{path} is a folder: name a run file in it{such}") from None
     except OSError as error:
         raise RunFileError(f"{path} cannot be read: {error.strerror}") from None
     if not header.startswith(b"SQLite format 3\0"):

@@ -12,17 +12,29 @@ from itertools import islice
 from typing import Any
 
 from evalkit.letters import ALPHABET, chosen_letters
-from evalkit.numbers import DECIMAL_MARKS, Number, each_number, final_number, read_number
+from evalkit.numbers import (
+    DECIMAL_MARKS,
+    LONGEST_TEXT,
+    Number,
+    each_number,
+    final_number,
+    final_place,
+    last_number,
+    plain,
+    read_number,
+)
+from evalkit.patterns import HINT, search, why_unusable
 from evalkit.record import Answer
 from evalkit.scorer import Problem, Verdict, cut, is_number, register, shown
+from evalkit.scripts import UNSPACED
+from evalkit.units import has_unit, read_quantity, unit_said
 
-NUMBER_CHOICES = ("final", "first", "any")
+NUMBER_CHOICES = ("final", "first", "last", "any")
 _QUOTES = str.maketrans("‘’‚“”„", "'''\"\"\"")
 _DECIMAL = re.compile(r"\d[.,]\d")
-_SHORT = 200  # characters of a target or a pattern that is worth remembering
+_SHORT = 200  # characters of a target that is worth remembering
 _ENDS = " .,;:!?\"'`*_()[]"
-# scripts written without blanks between words, or with endings that join the word: no boundary to look for
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def folded(text: str, case_sensitive: bool = False) -> str:
@@ -52,15 +64,30 @@ def exact(answer: Answer, target: Any, *, case_sensitive: bool = False, punctuat
     return Verdict(0, f"the answer is not {_choice_of(target)}", cut(answer.text.strip()))
 
 
-@register("includes", check=text_target)
+def _includes_check(target: Any, *, all: bool, none: bool, **_options: bool) -> Problem | None:
+    if all and none:
+        return Problem("scorer", "the options all and none of the scorer includes exclude each other")
+    return text_target(target)
+
+
+@register("includes", check=_includes_check)
 def includes(
-    answer: Answer, target: Any, *, all: bool = False, case_sensitive: bool = False, whole_words: bool = True
+    answer: Answer,
+    target: Any,
+    *,
+    all: bool = False,
+    none: bool = False,
+    case_sensitive: bool = False,
+    whole_words: bool = True,
 ) -> Verdict:
-    """The answer holds the target as whole words; of a list any one, or with ``all`` every one."""
+    """The answer holds the target as whole words; of a list any one, with ``all`` every one, with ``none`` not one."""
     text = folded(answer.text, case_sensitive)
     wanted = _texts(target)
     found = [part for part in wanted if _occurs(folded(part, case_sensitive), text, whole_words)]
     extracted = found if isinstance(target, list) else next(iter(found), None)
+    if none:
+        unwanted = ", ".join(map(repr, found))
+        return Verdict(0, f"in the answer, and should not be: {unwanted}", extracted) if found else Verdict(1)
     if all and len(found) < len(wanted):
         missing = ", ".join(repr(part) for part in wanted if part not in found)
         return Verdict(0, f"not in the answer: {missing}", extracted)
@@ -77,24 +104,9 @@ def _regex_check(target: Any, *, pattern: str) -> Problem | None:
         return Problem(
             "target", f"the target is {shown(target)}: the scorer regex needs a pattern, here or as its option"
         )
-    why = _why_unusable(pattern or target)
+    why = why_unusable(pattern or target)
     if why is not None:
-        hint = " (RE2 syntax: no look-around, no back-references)"
-        return Problem(field, f"the pattern {pattern or target!r} cannot be used: {why}{hint}")
-    return None
-
-
-def _why_unusable(pattern: str) -> str | None:
-    return _fault_of(pattern) if len(pattern) <= _SHORT else _fault_of.__wrapped__(pattern)
-
-
-@lru_cache(maxsize=1024)
-def _fault_of(pattern: str) -> str | None:
-    """What is wrong with a pattern; None: nothing."""
-    try:
-        _search(pattern, "")
-    except ValueError as error:
-        return str(error).partition("\n")[0].removeprefix("Invalid regular expression: ")
+        return Problem(field, f"the pattern {pattern or target!r} cannot be used: {why} ({HINT})")
     return None
 
 
@@ -105,7 +117,7 @@ def regex(answer: Answer, target: Any, *, pattern: str = "") -> Verdict:
     Patterns are in RE2 syntax, whose matching takes time in proportion to the text, whatever the pattern. What is
     captured is the first group, or the whole match; it is compared as ``exact`` does.
     """
-    found = _search(pattern or target, answer.text)
+    found = search(pattern or target, answer.text)
     if found is None:
         return Verdict(0, "the pattern does not match the answer")
     if not pattern or any(_bare(found) == _bare(text) for text in _texts(target)):
@@ -136,10 +148,13 @@ def number(
 ) -> Verdict:
     """The number the answer gives is the target, within ``max(abs_tol, rel_tol·|target|)``.
 
-    ``which`` number: ``final`` (``numbers.final_number``), ``first``, or ``any``. ``decimal`` is the mark that a lone
-    ``,`` or ``.`` before three digits is taken for.
+    ``which`` number: ``final`` (``numbers.final_number``), ``first``, ``last``, whatever is said of it, or ``any``.
+    ``decimal`` is the mark that a lone ``,`` or ``.`` before three digits is taken for. A target with a unit
+    (``"12 kg"``) wants the unit too, in any case, singular or plural; units are compared as words, never converted.
     """
     wanted = _target_number(target, decimal)
+    if wanted and isinstance(target, str) and (unit := _target_unit(target, decimal)):
+        return _quantity(answer.text, wanted, unit, which, decimal, abs_tol=abs_tol, rel_tol=rel_tol)
     last = None
     for candidate in _candidates(answer.text, which, decimal):
         if wanted and candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol):
@@ -154,8 +169,31 @@ def _candidates(text: str, which: str, decimal: str) -> Iterable[Number]:
     if which == "final":
         final = final_number(text, decimal)
         return () if final is None else (final,)
+    if which == "last":
+        last = last_number(text, decimal)
+        return () if last is None else (last,)
     found = each_number(text, decimal)
     return islice(found, 1) if which == "first" else found
+
+
+def _quantity(
+    text: str, wanted: Number, unit: str, which: str, decimal: str, *, abs_tol: float, rel_tol: float
+) -> Verdict:
+    """The verdict of ``number`` for a target with a unit."""
+    target, said, where = f"{wanted.to_json()} {unit}", None, plain(text)
+    if which == "final":
+        final = final_place(text, decimal)
+        candidates, where = ([], where) if final is None else ([final[0]], final[1])
+    else:
+        candidates = list(_candidates(where, which, decimal))
+        where = where if which != "last" else where[-LONGEST_TEXT:]
+    for candidate in candidates:
+        said = f"{candidate.to_json()} {unit_said(where, candidate.end)}".rstrip()
+        if candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol) and has_unit(where, candidate.end, unit):
+            return Verdict(1, extracted=said)
+    if said is None:
+        return Verdict(0, "no number in the answer")
+    return Verdict(0, f"the {which} number is {said if ' ' in said else f'{said} without a unit'}, not {target}", said)
 
 
 def _choice_check(target: Any, *, letters: str) -> Problem | None:
@@ -212,28 +250,9 @@ def _splits(text: str, at: int) -> bool:
     return left in DECIMAL_MARKS and at > 1 and _DECIMAL.match(text, at - 2) is not None
 
 
-def _search(pattern: str, text: str) -> str | None:
-    """What the first group, or the whole, of a pattern's first match took; None: no match.
-
-    RE2 by way of Arrow: Python's own engine can be stopped by nobody once a pattern from a stranger runs away.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = pa.array([text])
-    if not pc.match_substring_regex(texts, pattern)[0].as_py():
-        return None
-    around = rf"\A[\s\S]*?({pattern})[\s\S]*\z"
-    try:
-        taken = pc.replace_substring_regex(texts, pattern=around, replacement=r"\2")
-    except pa.ArrowInvalid:  # the pattern has no group of its own
-        taken = pc.replace_substring_regex(texts, pattern=around, replacement=r"\1")
-    return str(taken[0].as_py())
-
-
 def _target_number(target: Any, decimal: str) -> Number | None:
     if isinstance(target, str):
-        return _read_target(target, decimal) if len(target) <= _SHORT else read_number(target, decimal)
+        return _read_target(target, decimal) if len(target) <= _SHORT else _read_target.__wrapped__(target, decimal)
     return _read_target(target, decimal) if is_number(target) else None
 
 
@@ -241,5 +260,15 @@ def _target_number(target: Any, decimal: str) -> Number | None:
 def _read_target(target: float | str, decimal: str) -> Number | None:
     """A target is read when it is checked and when it is compared with, and often for many answers."""
     if isinstance(target, str):
-        return read_number(target, decimal)
+        number = read_number(target, decimal)
+        if number is None and (quantity := read_quantity(target, decimal)) is not None:
+            number = quantity[0]
+        return number
     return Number(Fraction(repr(target))) if math.isfinite(target) else None
+
+
+@lru_cache(maxsize=1024)
+def _target_unit(target: str, decimal: str) -> str:
+    """The unit of a target in words; empty: it has none."""
+    quantity = None if read_number(target, decimal) else read_quantity(target, decimal)
+    return "" if quantity is None else quantity[1]

@@ -12,9 +12,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from evalkit import columns, stats
+from evalkit import columns, stats, survival
 from evalkit.clusters import Floats
 from evalkit.stats import Estimate, Flags
+from evalkit.survival import Curve
 
 NS_PER_MS = 1e6
 SAMPLED = 400
@@ -188,3 +189,52 @@ def _times(known: Floats, lost: Floats) -> Times:
             len(lost),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Times of one kind, whole.
+
+    Parameters
+    ----------
+    curve : Curve
+        In ms.
+    quantiles : dict
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms.
+    """
+
+    curve: Curve
+    quantiles: dict[str, Estimate]
+
+
+def distributions(connection: sqlite3.Connection, metric: str, *, streamed: bool) -> dict[str, Distribution]:
+    """The distribution of a metric over all turns: ``first`` of turn 1, which is cold, and ``later`` of all others.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    metric : str
+        ``ttft`` or ``latency``.
+    streamed : bool
+        Whether the run was streamed.
+
+    Returns
+    -------
+    dict
+        Only of turns that have such a time, if only as a lower bound.
+    """
+    queries = {"known": _KNOWN[metric]}
+    if streamed or metric != "ttft":
+        queries["lost"] = _LOST[metric]
+    parts: dict[tuple[str, bool], list[Floats]] = {}
+    for kind, query in queries.items():
+        for turn, values in columns.groups(connection.execute(query), ("i8", "f8")):
+            for is_first in (True, False):
+                parts.setdefault((kind, is_first), []).append(values[(turn == 1) == is_first] / NS_PER_MS)
+    told = {}
+    for name, is_first in (("first", True), ("later", False)):
+        known, lost = (_joined(parts.get((kind, is_first), ())) for kind in ("known", "lost"))
+        if len(known) + len(lost):
+            quantiles = stats.ordered_quantiles(known, lost, tuple(_QUANTILES.values()))
+            told[name] = Distribution(survival.curve(known, lost), dict(zip(_QUANTILES, quantiles, strict=True)))
+    return told

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import columns, schema, stats
+from evalkit import columns, intervals, schema, stats
 from evalkit.clusters import ClusterSums, Floats, Whole
 from evalkit.conversations import Tally
 from evalkit.stats import Estimate, Flags
+from evalkit.tagged import TagTally
 
 _JUDGED = """
     SELECT {cluster}, t.error_kind NOT NULL, t.has_target, s.value{columns}
@@ -44,11 +45,14 @@ class Accuracy:
         Answered turns whose score is below 1; a failed turn is not among them.
     unscored : int
         Turns outside the denominator.
+    doubt : str or None
+        Why the interval may be too short: see ``intervals.doubt``.
     """
 
     mean: Estimate
     wrong: int
     unscored: int
+    doubt: str | None = None
 
     def to_json(self) -> dict[str, float | int | None]:
         """As ``--json`` prints it."""
@@ -68,10 +72,10 @@ class Verdicts:
     accuracy_all: Accuracy
 
 
-def judged(connection: sqlite3.Connection, conversations: Tally) -> dict[int | None, Verdicts]:
+def judged(connection: sqlite3.Connection, conversations: Tally, tags: TagTally) -> dict[int | None, Verdicts]:
     """Turn index to what came of its turns, in order; None, which is first: of all turns.
 
-    They are read once: ``conversations`` adds them up on the way.
+    They are read once: ``conversations`` and ``tags`` add them up on the way.
     """
     first, last = connection.execute("SELECT min(turn), max(turn) FROM turn").fetchone()
     everything, by_turn = _Tally(), dict[int, _Tally]()
@@ -79,11 +83,13 @@ def judged(connection: sqlite3.Connection, conversations: Tally) -> dict[int | N
         for *judgement, talk, repeat in columns.groups(_rows(connection, _TALK), (*_TYPES, "i8", "i8")):
             everything.add(*judgement)
             conversations.add(judgement[0], talk, repeat, *judgement[1:])
+            tags.add(judgement[0], judgement[1], judgement[3], talk)
     else:
         types = (*_TYPES, "i8", "i8", "i8")
         for *judgement, talk, repeat, turn in columns.groups(_rows(connection, f"{_TALK}, t.turn"), types):
             everything.add(*judgement)
             conversations.add(judgement[0], talk, repeat, *judgement[1:])
+            tags.add(judgement[0], judgement[1], judgement[3], talk)
             for index in np.unique(turn).tolist():
                 own = turn == index
                 by_turn.setdefault(index, _Tally()).add(*(column[own] for column in judgement))
@@ -150,6 +156,11 @@ class _Tally:
             turns=self._turns,
             answered=self._answered,
             errors=dict(errors.most_common()),
-            accuracy=Accuracy(mean, self._wrong, self._answered - mean.n),
-            accuracy_all=Accuracy(mean_all, self._wrong, self._turns - mean_all.n),
+            accuracy=Accuracy(mean, self._wrong, self._answered - mean.n, _doubt(self._scored, mean)),
+            accuracy_all=Accuracy(mean_all, self._wrong, self._turns - mean_all.n, _doubt(self._counted, mean_all)),
         )
+
+
+def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
+    alone = sums.clusters == sums.n  # one turn a conversation: nothing has to be told from between them
+    return None if mean.value is None or alone else intervals.doubt(sums.clusters, mean.value)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evalkit import livestate, store, tables, words
+from evalkit.errors import SettingsError
 from evalkit.livestate import LiveState
 from evalkit.measures import measure
 from evalkit.writer import Progress
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
 
 _LINE_S = 10.0
+
+
+class _Run(Protocol):
+    """What knows its run file."""
+
+    path: Path
 
 
 class InWords:
@@ -66,8 +73,26 @@ def _say(state: dict[str, Any]) -> None:
     print(livestate.in_words(state), file=sys.stderr)
 
 
-def browse(*paths: Path) -> Any:
-    """Transcripts of one run, or of several side by side."""
+def browse(*runs: Path | str | _Run) -> Any:
+    """The transcripts of one run, or of several side by side, to filter, search and read in JupyterLab.
+
+    Where nothing can be drawn: how many there are, in words.
+
+    Parameters
+    ----------
+    *runs : Run or path-like
+        One or more.
+
+    Raises
+    ------
+    RunFileError
+        A file cannot be read as a run file.
+    SettingsError
+        No run is named.
+    """
+    if not runs:
+        raise SettingsError("name a run to browse, or several")
+    paths = [Path(run) if isinstance(run, (str, Path)) else run.path for run in runs]
     text = "\n".join(map(_transcripts_in_words, paths))
     if drawable():
         from evalkit.browsewidget import Browser

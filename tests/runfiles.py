@@ -37,6 +37,8 @@ class T:
     sent_ms: float = 0.0
     due_ms: float | None = None  # in open loop
     new_connection: bool = False
+    prompt_tokens: int = 20  # told only where ``tokens`` are
+    between_ms: tuple[float, ...] = ()  # arrivals after the first and before the last
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def record(turn: T, stream: bool = True) -> TurnRecord:
     """The turn record that a dialogue would have made."""
     failure = None if turn.error is None else Failure(turn.error, f"the {turn.error} message", 500)
     sent = round(turn.sent_ms * MS)
-    stamps = [turn.ttft_ms, turn.latency_ms if turn.error is None else None]
+    stamps = [turn.ttft_ms, *turn.between_ms, turn.latency_ms if turn.error is None else None]
     arrivals = tuple(sent + round(stamp * MS) for stamp in stamps if stamp is not None) if stream else ()
     last = turn.end_ms if turn.error else turn.latency_ms
     due = sent if turn.due_ms is None else round(turn.due_ms * MS)
@@ -95,7 +97,7 @@ def record(turn: T, stream: bool = True) -> TurnRecord:
         streamed=stream,
         http_status=200,
         answer=Answer(turn.text, tool_calls=turn.calls, finish_reason=None if turn.error else "stop"),
-        usage=None if turn.tokens is None else Usage(20, turn.tokens),
+        usage=None if turn.tokens is None else Usage(turn.prompt_tokens, turn.tokens),
         failure=failure,
         connection_opened=turn.new_connection,
     )

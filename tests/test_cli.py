@@ -53,6 +53,20 @@ def test_run_prints_a_table_and_where_the_run_file_is(server, sums, tmp_path):
     assert done.stderr == ""
 
 
+def test_a_scorer_of_one_s_own_is_named_by_module_and_function(server, sums, tmp_path):
+    source = "def ends(text, target):\n    return str(target) in text\n"
+    (tmp_path / "own.py").write_text(source, encoding="utf-8")
+    out = tmp_path / "r.evalkit"
+    scorers = ("--scorer", "own:ends=3", "--scorer", "number")
+    done = evalkit("run", sums(), *flags(server), *scorers, "--out", out, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"]["value"] == 1
+    again = evalkit("resume", out, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "name it with --scorer own:ends" in again.stderr.replace("\n", " ")
+    assert evalkit("resume", out, *scorers, cwd=tmp_path).returncode == 0
+
+
 def test_an_unnamed_run_is_called_by_dataset_model_and_time(server, sums, tmp_path):
     assert evalkit("run", sums(), *flags(server), cwd=tmp_path).returncode == 0
     (made,) = (tmp_path / "runs").iterdir()
@@ -65,7 +79,8 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
     result = json.loads(done.stdout)
     assert list(result) == [
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
-        "schedule_latency_ms", "by_turn", "conversations", "repeats", "scoring", "tokens", "trust", "wall_s",
+        "schedule_latency_ms", "by_turn", "by_tag", "tags_left_out", "conversations", "repeats", "doubt",
+        "scoring", "tokens", "trust", "wall_s",
         "turns_per_s", "cost", "until", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
@@ -121,7 +136,7 @@ def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    assert "missing" in done.stderr or "usage:" in done.stderr
+    assert "missing" in done.stderr or "usage:" in done.stderr or " --help'" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -185,6 +200,56 @@ def test_ask_prints_answer_and_timing_turn_by_turn(server):
     assert "5" in lines[0]
     assert "9" in lines[2]
     assert lines[1].startswith("[first token after ")
+
+
+def test_ask_json_is_one_object_also_when_a_turn_failed(server):
+    done = evalkit("ask", "What is 2 + 3?", "What is 4 + 5?", *flags(server), "--json")
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["model"], [turn["turn"] for turn in result["turns"]]) == (0, "scripted", [1, 2])
+    assert "9" in result["turns"][1]["answer"]
+    assert result["turns"][0]["error"] is None
+    assert result["turns"][0]["latency_ms"] >= result["turns"][0]["ttft_ms"] > 0
+    nobody = evalkit("ask", "hello", "--base-url", "http://127.0.0.1:9", "--model", "m", "--json")
+    (turn,) = json.loads(nobody.stdout)["turns"]
+    assert (nobody.returncode, turn["answer"], turn["latency_ms"]) == (3, None, None)
+    assert turn["error"].startswith("connection: ")
+    assert nobody.stderr.startswith("connection: ")
+
+
+def test_export_json_tells_the_rows(server, sums, tmp_path):
+    out, exported = tmp_path / "r.evalkit", tmp_path / "x.csv"
+    evalkit("run", sums(), *flags(server), "--out", out)
+    done = evalkit("export", out, "--format", "csv", "-o", exported, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"file": str(exported), "format": "csv", "rows": 6}
+
+
+def test_serve_json_is_one_line_and_tells_no_key_that_was_given():
+    command = [sys.executable, "-m", "evalkit.cli", "serve", "--json", "--key", "MY_KEY"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "MY_KEY": KEY}) as child:
+        told = json.loads(child.stdout.readline())
+        child.send_signal(signal.SIGINT)
+        rest, _ = child.communicate(timeout=30)
+    assert (child.returncode, rest) == (130, "")
+    assert told["base_url"].startswith("http://127.0.0.1:")
+    assert (told["key_env"], told["api_key"]) == ("MY_KEY", None)
+
+
+def test_a_megabyte_of_answer_is_printed_whole():
+    with serve(Script(answer=lambda body: "wort " * 200_000)) as server:
+        done = evalkit("ask", "hello", *flags(server))
+    assert done.stdout.splitlines()[0].strip() == ("wort " * 200_000).strip()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("show", "{0} is a folder: name a run file in it, such as {0}/x.evalkit"),
+     ("run", "{0}/x.evalkit: is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' goes on")],
+)  # fmt: skip
+def test_a_folder_or_a_run_file_in_the_wrong_place_is_named(tmp_path, command, message):
+    (tmp_path / "x.evalkit").touch()
+    done = evalkit(command, tmp_path if command == "show" else tmp_path / "x.evalkit")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message.format(tmp_path)}\n")
 
 
 def test_ask_shows_a_hostile_answer_as_text():

@@ -95,8 +95,8 @@ def test_a_gate_that_cannot_be_read_is_told_before_anything_is_asked(evalkit, tm
     code, out, err = evalkit(command, tmp_path / "gone", "--fail-under", "accuracy>=0.8", "errors<=1ms")
     assert (code, out) == (2, "")
     assert err.endswith(
-        f"evalkit {command}: error: argument --fail-under: gate 'errors<=1ms', character 10: the unit 'ms' does not "
-        "fit: errors is limited by 0.8 or 80%\n"
+        f"error: evalkit {command}: argument --fail-under: gate 'errors<=1ms', character 10: the unit 'ms' does not "
+        f"fit: errors is limited by 0.8 or 80%. See 'evalkit {command} --help'\n"
     )
 
 

@@ -8,13 +8,16 @@ import subprocess
 import sys
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 from runfiles import S, T, talk, write
 from test_store import create
 
-from evalkit.console import printable, summary
+from evalkit.console import _Counts, one_line, printable
+from evalkit.console_summary import summary
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Law, Script, serve
+from evalkit.sparklines import BLOCKS
 from evalkit.tables import summary_json
 from evalkit.words import MISSING
 
@@ -123,3 +126,116 @@ def test_whole_conversations_have_a_line_when_there_is_more_than_one_turn(tmp_pa
     assert "\nconversations: none is complete; 1 are incomplete\n" in text
     assert "conversations:" not in told("single", [turns[0], turns[2]], (35,))
     assert "conversations:" not in told("aimless", [T("a", 1), T("a", 2)], (None, None))
+
+
+HOSTILE = [
+    "\x1b[31mred\x1b]0;owned\x07",
+    "[bold]x[/bold] [/]",
+    "שלום עולם",
+    "a\u202egnp.exe",
+    "👩\u200d💻 世界 🎉",
+    "line\nall  1/1\r\ttab",
+    "x" * 1_000_000,
+]
+
+
+def hostile_run(path, text):
+    turns = [T(text, 1, text=text, score=1.0), T(text, 2, error="server", text=text), T("b", 1, text=text)]
+    write(path, [S(turns)], [talk(text, tags=(text, "plain")), talk("b")])
+    with sqlite3.connect(path) as connection:
+        endpoint = {"model": text, "base_url": "http://127.0.0.1:9/v1", "params": {"stop": text}}
+        connection.execute(
+            "UPDATE run SET endpoint = ?, dataset = ?", (json.dumps(endpoint), '{"path": "sums.jsonl", "turns": null}')
+        )
+        connection.execute("UPDATE turn SET error_message = ? WHERE error_kind NOT NULL", (text,))
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("width", [80, 120])
+def test_hostile_text_stays_text_in_show_and_its_columns_stay_aligned(tmp_path, text, width):
+    path = hostile_run(tmp_path / "r.evalkit", text)
+    written = io.StringIO()
+    summary(Console(file=written, width=width, markup=False), Run(path), summary_json(path), BLOCKS)
+    lines = written.getvalue().splitlines()
+    assert all(character.isprintable() or character == "\n" for character in written.getvalue())
+    assert all(len(line) < 800 for line in lines)
+    assert "traceback" not in written.getvalue().lower()
+    assert sum(line.startswith("all  ") for line in lines) == 1
+    bars = [line for line in lines if line.startswith(("turn 1", "all turns", "tag "))]
+    assert len({cell_len(line[: line.index("%")]) for line in bars}) == 1
+    assert any(line.startswith("tag ") for line in bars)
+
+
+@pytest.mark.parametrize(
+    ("text", "cells", "line"),
+    [
+        ("a\nb\t c", 10, "a b c"),
+        ("世界世界", 8, "世界世界"),
+        ("世界世界世", 8, "世界世…"),
+        ("\x1b[2J", 10, "\ufffd[2J"),
+        ("[b]x[/b]", 10, "[b]x[/b]"),
+        ("", 5, ""),
+    ],
+)
+def test_a_line_is_cut_by_cells_and_never_broken(text, cells, line):
+    assert one_line(text, cells).plain == line
+    assert cell_len(line) <= cells
+
+
+def test_the_sizes_a_run_can_have(tmp_path):
+    def told(name, turns, talks=()):
+        return shown(tmp_path / name, [S(turns)], talks)
+
+    one = told("one", [T("a", 1, score=1.0)])
+    assert "over time" not in one
+    assert "spread" not in one
+    failed = told("failed", [T("a", n, error="server") for n in (1, 2, 3)])
+    assert "errors over time" in failed
+    assert "0/3" in failed
+    assert "nan" not in failed.lower()
+    many = told(
+        "many",
+        [T(f"c{n}", 1, score=1.0) for n in range(200)],
+        [talk(f"c{n}", (1,), tags=(f"t{n:03}",)) for n in range(200)],
+    )
+    assert len([line for line in many.splitlines() if line.startswith("tag t")]) == 8
+    assert "192 tags with fewer turns are left out" in many
+    untimed = told("untimed", [T("a", 1, ttft_ms=None, latency_ms=None), T("b", 1, tokens=2)])
+    assert "missing in answered turns: TTFT of 1, latency of 1, output tokens of 1" in untimed
+
+
+def test_a_pipe_gets_the_same_plain_bytes_whatever_the_terminal(tmp_path):
+    turns = [T(f"c{n}", 1, sent_ms=float(n * 20), latency_ms=100.0 + n, score=float(n % 2)) for n in range(30)]
+    write(path := tmp_path / "s.evalkit", [S(turns, end_ms=2000.0)])
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "UPDATE run SET endpoint = ?, dataset = ?",
+            ('{"model": "m", "base_url": "u", "params": {}}', '{"path": "ä.jsonl", "turns": null}'),
+        )
+    connection.close()
+
+    def piped(**variables):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+        command = [sys.executable, "-m", "evalkit.cli", "show", path]
+        return subprocess.run(command, capture_output=True, check=True, env={**environment, **variables}).stdout
+
+    first = piped(LANG="C.UTF-8", COLUMNS="60", FORCE_COLOR="1")
+    assert first == piped(LANG="C.UTF-8", TERM="dumb", NO_COLOR="1")
+    assert b"\x1b" not in first
+    assert "█" in first.decode()
+    assert "█" not in piped(LANG="C").decode()
+    narrow = piped(LANG="C", PYTHONIOENCODING="ascii")
+    assert narrow.isascii()
+    assert b"\\xe4.jsonl asked of m" in narrow
+
+
+def test_the_progress_line_tells_the_rate_of_each_second():
+    counts = _Counts(BLOCKS)
+    assert [counts.rates(now, done) for now, done in ((0.0, 0), (0.4, 3), (1.0, 4), (3.0, 4))] == [
+        [], [], [4.0], [4.0, 0.0],
+    ]  # fmt: skip
+    for second in range(4, 100):
+        rates = counts.rates(float(second), second)
+    assert len(rates) == 20

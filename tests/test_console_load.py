@@ -1,30 +1,31 @@
 import io
 
-import pytest
 from rich.console import Console
 from test_sweep import measured, sweep_of, varied  # noqa: F401  a fixture of that module
 
-from evalkit.console_load import show_sweep, sparkline
+from evalkit.console_load import show_sweep
+from evalkit.sparklines import ASCII, BLOCKS
 
 
-def shown(sweep, **how):
+def shown(sweep, draw=None):
     written = io.StringIO()
-    show_sweep(Console(file=written, width=120, highlight=False, markup=False, **how), sweep)
+    show_sweep(Console(file=written, width=120, highlight=False, markup=False), sweep, draw)
     return written.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("values", "bars"),
-    [((0, 1, 2, 4, 7), "▁▂▃▅█"), ((3,), "█"), ((None, 7.0), " █"), ((0, 0), "▁▁"), ((), "")],
-)
-def test_a_sparkline_has_a_bar_a_step_from_nothing_to_the_most(values, bars):
-    assert sparkline(values) == bars
+def test_the_steps_are_drawn_and_the_knee_is_marked_below_its_bar(measured):  # noqa: F811
+    sweep = sweep_of(varied(measured, 1, 10.0), varied(measured, 2, 20.0), varied(measured, 4, 20.1), saturated=True)
+    lines = shown(sweep, draw=BLOCKS).splitlines()
+    assert "turns/s      ▄ █ █  10 to 20.1" in lines
+    knee = next(line for line in lines if line.startswith("knee  "))
+    assert knee == f"{'knee':13}{'  ' * sweep.measured.index(sweep.knee)}▲ concurrency {sweep.knee.load:g}"
+    plain = shown(sweep, draw=ASCII)
+    assert "turns/s      - # #  10 to 20.1" in plain.splitlines()
+    assert "▲" not in plain
 
 
-def test_charts_are_for_terminals_alone(measured):  # noqa: F811
-    sweep = sweep_of(varied(measured, 1, 10.0), varied(measured, 2, 20.0))
-    assert "▅█  10 to 20" in shown(sweep, force_terminal=True, color_system=None)
-    assert "█" not in shown(sweep)
+def test_one_step_needs_no_chart(measured):  # noqa: F811
+    assert "█" not in shown(sweep_of(varied(measured, 1, 10.0)), draw=BLOCKS)
 
 
 def test_what_is_said_of_the_knee(measured):  # noqa: F811
@@ -38,3 +39,14 @@ def test_what_is_said_of_the_knee(measured):  # noqa: F811
         sweep_of(one, two, slo="ttft=1s")
     )
     assert "knee: none, no turn kept within the SLO\n" in shown(sweep_of(two, slo="ttft=1s"))
+
+
+def test_a_narrow_terminal_breaks_no_row(measured):  # noqa: F811
+    sweep = sweep_of(varied(measured, 1, 10.0, goodput=9.0), varied(measured, 16, 20.0, goodput=8.0), slo="ttft=1s")
+    written = io.StringIO()
+    show_sweep(Console(file=written, width=80, highlight=False, markup=False), sweep, BLOCKS)
+    lines = written.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[1:10]] == [
+        "concurrency", "1", "16", "concurrency", "1", "16", "concurrency", "1", "16",
+    ]  # fmt: skip
+    assert "…" not in written.getvalue()

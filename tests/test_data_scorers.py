@@ -1,11 +1,13 @@
 """Scorers of data: function calls and JSON."""
 
+import sys
+
 import orjson
 import pytest
 
 from evalkit import scorers
 from evalkit.conversation import ScorerSpec, ToolCall, Turn
-from evalkit.errors import DatasetError
+from evalkit.errors import DatasetError, MissingExtra
 from evalkit.record import Answer
 
 BOSTON = {"name": "get_weather", "arguments": {"city": "Boston", "days": 2}}
@@ -72,13 +74,13 @@ def test_what_was_called_is_kept():
 
 
 @pytest.mark.parametrize(
-    "target", ["f", 1, {}, {"name": 1}, {"name": "f", "arguments": []}, {"name": "f", "x": 1}, [], [F, 1]]
+    "target", ["f", 1, {}, {"name": 1}, {"name": "f", "arguments": []}, {"name": "f", "x": 1}, [F, 1], [F] * 101]
 )
 def test_a_target_that_is_no_call_is_refused(target):
     with pytest.raises(DatasetError) as caught:
         scorers.turn_checker("tool_call")(Turn("?", target))
     assert caught.value.problem.endswith(
-        ': the scorer tool_call needs {"name": …, "arguments": {…}}, or a list of such'
+        ': the scorer tool_call needs {"name": …, "arguments": {…}}, a list of such, or [] for no call'
     )
 
 
@@ -108,6 +110,87 @@ def test_json(trap, target, text, value):
     score = scorers.score(Turn("?", target, ScorerSpec("json")), Answer(text=text))
     assert score.value == value
     assert score.value == 1 or score.reason
+
+
+AGED = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+JSON_OPTIONS = [
+    ("keeps to the schema, no target", {"schema": AGED}, None, '{"age": 3}', 1, None),
+    ("and is fenced", {"schema": AGED}, None, '```json\n{"age": 3}\n```', 1, None),
+    (
+        "breaks the schema",
+        {"schema": AGED},
+        None,
+        '{"age": "3"}',
+        0,
+        "the JSON breaks the schema: '3' is not of type 'integer' (at $.age)",
+    ),
+    ("no JSON at all", {"schema": AGED}, None, "3", 0, "the JSON breaks the schema: 3 is not of type 'object' (at $)"),
+    (
+        "keeps to the schema, but is not the target",
+        {"schema": AGED},
+        {"age": 4},
+        '{"age": 3}',
+        0,
+        "the JSON is not the target",
+    ),
+    (
+        "is the target, but breaks the schema",
+        {"schema": AGED},
+        {"a": 1},
+        '{"a": 1}',
+        0,
+        "the JSON breaks the schema: 'age' is a required property (at $)",
+    ),
+    ("other fields may be there", {"only_fields": True}, {"a": 1}, '{"a": 1, "b": 2}', 1, None),
+    ("the fields must be", {"only_fields": True}, {"a": 1}, '{"b": 1}', 0, "the field a is missing"),
+    ("a list is no object", {"only_fields": True}, {"a": 1}, '[{"a": 1}]', 0, 'it is [{"a":1}]'),
+    ("fields and schema", {"only_fields": True, "schema": AGED}, {"b": 1}, '{"age": 3, "b": 1}', 1, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("trap", "options", "target", "text", "value", "reason"), JSON_OPTIONS, ids=[row[0] for row in JSON_OPTIONS]
+)
+def test_json_with_options(trap, options, target, text, value, reason):
+    turn = Turn("?", target, ScorerSpec("json", options))
+    scorers.turn_checker()(turn)
+    score = scorers.score(turn, Answer(text=text))
+    assert (score.value, score.reason) == (value, reason)
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "field", "problem"),
+    [
+        ({}, None, "target", "there is none, and the scorer json needs one, or a schema as its option"),
+        ({"only_fields": True}, [1], "target", "the target is [1]: with only_fields it must be an object"),
+        ({"schema": [1]}, None, "scorer", "the option schema of the scorer json is [1]: it must be an object"),
+        (
+            {"schema": {"$ref": "https://example.org/s.json"}},
+            None,
+            "scorer",
+            "the option schema of the scorer json cannot be used: it refers to 'https://example.org/s.json': only "
+            "references into itself, such as '#/$defs/item', are followed",
+        ),
+    ],
+)
+def test_what_json_cannot_use(options, target, field, problem):
+    with pytest.raises(DatasetError) as caught:
+        scorers.turn_checker()(Turn("?", target, ScorerSpec("json", options)))
+    assert (caught.value.field, caught.value.problem) == (field, problem)
+
+
+def test_a_long_answer_that_breaks_its_schema_has_a_short_reason():
+    score = scorers.score(Turn("?", None, ScorerSpec("json", {"schema": AGED})), Answer(f'["{"x" * 100_000}"]'))
+    assert len(score.reason) < 450
+    assert score.reason.endswith("is not of type 'object' (at $)")
+
+
+def test_a_schema_needs_its_package(monkeypatch):
+    monkeypatch.setattr("evalkit.scorer._INSTALLED", set())
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    scorers.turn_checker()(Turn("?", {"a": 1}, ScorerSpec("json")))
+    with pytest.raises(MissingExtra, match=r"^the option schema of the scorer json, by jsonschema, needs"):
+        scorers.turn_checker()(Turn("?", None, ScorerSpec("json", {"schema": AGED})))
 
 
 def test_json_keeps_what_it_read():

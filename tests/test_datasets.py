@@ -163,8 +163,8 @@ BAD = {
     ),
     "unknown scorer": (
         '{"turns": [{"user": "Hi"}, {"user": "2?", "target": 2, "scorer": "numbr"}]}',
-        ", line 1, field turns[1].scorer: no scorer is called 'numbr'. Known, nearest first: number, choice, exact, "
-        "includes, json, regex, tool_call",
+        ", line 1, field turns[1].scorer: no scorer is called 'numbr'. Known, nearest first: number, choice, chrf, "
+        "date, edit, exact, f1, includes, json, language, length, regex, rouge_l, tool_call",
     ),
     "unknown option": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "tol": 1}}]}',
@@ -177,9 +177,28 @@ BAD = {
         "number from 0 up",
     ),
     "option of a wrong value": (
-        '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "which": "last"}}]}',
-        ", line 1, field turns[0].scorer: the option which of the scorer number is 'last': it must be one of 'final', "
-        "'first', 'any'",
+        '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "which": "best"}}]}',
+        ", line 1, field turns[0].scorer: the option which of the scorer number is 'best': it must be one of 'final', "
+        "'first', 'last', 'any'",
+    ),
+    "weight of no number": (
+        '{"turns": [{"user": "Hi", "target": 2, "scorer": ["number", {"name": "exact", "weight": "2"}]}]}',
+        ", line 1, field turns[0].scorer[1].weight: must be a number above 0, a million at most",
+    ),
+    "one of several scorers cannot be used": (
+        '{"turns": [{"user": "Hi", "target": 2, "scorer": ["number", "length"]}]}',
+        ", line 1, field turns[0].scorer[1]: the scorer length needs a limit: the option min, max, or both",
+    ),
+    "one of several scorers names code": (
+        '{"turns": [{"user": "Hi", "target": 2, "scorer": ["number", {"name": "os:system"}]}]}',
+        ", line 1, field turns[0].scorer[1]: 'os:system' names code; a dataset is data and may only name a scorer that "
+        "is there",
+    ),
+    "a rule for an argument names code": (
+        '{"turns": [{"user": "Hi", "scorer": "tool_call", "target": {"name": "f", "arguments": {"x": '
+        '{"$scorer": "os:system"}}}}]}',
+        ', line 1, field turns[0].target: the rule {"$scorer":"os:system"} cannot be used: "os:system" is no '
+        "scorer's name",
     ),
     "bad pattern": (
         '{"turns": [{"user": "Hi", "target": "(?=a)", "scorer": "regex"}]}',

@@ -13,45 +13,83 @@ PACKAGE = Path(evalkit.__file__).parent
 
 # The rooms, lowest layer first. A module may import from lower layers and from its own room.
 TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
+CHARTED = {"chunks", "lengths", "timeline", "anatomy"}  # what only charts ask of a run file
+PLOTS = {
+    "plots", "plots_accuracy", "plots_latency", "plots_prompts", "plots_timeline", "plots_load", "plots_comparison",
+    "findings", "style", "lettering",
+}  # fmt: skip
 STATISTICS = {
     *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
-    *("sequential", "power"),
+    *("sequential", "power", "agreement", "survival"),
+}
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
+    "flags",
+    "sparklines",
+    "usage",
 }
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
-    [{"record"}, STATISTICS, {"slo"}, {"snippets"}, {"numbers", "markers", "asides"}],
+    [
+        {"record"},
+        STATISTICS,
+        {"slo"},
+        {"snippets"},
+        {"numbers", "markers", "asides", "units", "dates"},
+        {"patterns"},
+        {"scripts"},
+        {"values"},
+    ],
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
-        {"scorers", "scorer", "text_scorers", "data_scorers", "letters"},
+        {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
+        | {"data_scorers", "calls", "schemas", "functions"},
+        {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
+    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
-        {"measures", "verdicts", "conversations", "standings", "times", "columns", "sessions", "costs"},
+        {
+            "measures",
+            "tagged",
+            "sketch",
+            "verdicts",
+            "conversations",
+            "standings",
+            "times",
+            "columns",
+            "sessions",
+            "costs",
+        }
+        | CHARTED,
         {"steps"},
         {"writer", "rescoring"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
         {"spool"},
+        {"scorings"},
     ],
-    [{"dialogue"}, {"tables"}, {"plots"}, {"gates", "junit"}, {"planning"}, {"definitions"}],
-    [{"report", "reportparts", "markdown"}, {"chat"}],
+    [
+        {"dialogue"},
+        {"tables"},
+        PLOTS,
+        {"gates", "junit"},
+        {"planning"},
+        {"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"},
+    ],
+    [{"report", "reportparts", "reportcomparison", "reportcharts", "markdown", "definitions", "elements"}, {"chat"}],
     [{"widgets", "livewidget", "browsewidget", "playgroundwidget", "livestate", "sidedoor", "widgetparts"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run"}],
-    [{"sweep"}, {"calibration"} | SCRIPTED],
-    [
-        {"cli", "cli_gates", "cli_load", "cli_plan", "cli_report", "cli_score", "flags"}
-        | {"console", "console_load", "console_plan", "console_score"}
-    ],
+    [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
+    [COMMANDS],
     [{"__init__"}],
 ]
 

@@ -30,7 +30,12 @@ def test_a_record_comes_out_as_it_went_in():
 
 
 def test_a_conversation_comes_out_as_it_went_in():
-    turns = (Turn("Hi", [1, {"a": None}], ScorerSpec("number", {"abs_tol": 0.5}), "Hello."), Turn("And now?"))
+    several = ScorerSpec.several([ScorerSpec("number", {"abs_tol": 0.5}, 2.0), ScorerSpec("length", {"max": 9})])
+    turns = (
+        Turn("Hi", [1, {"a": None}], ScorerSpec("number", {"abs_tol": 0.5}), "Hello."),
+        Turn("And now?"),
+        Turn("Both?", 3, several),
+    )
     full = Conversation(
         "c", turns, "Be short.", (Message("user", "Earlier."),), ({"type": "function", "function": {"name": "add"}},),
         {"add": 3}, {"seed": 7}, ("tag",), "group", {"note": [1.5]},

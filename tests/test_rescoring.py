@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,13 +174,33 @@ def test_scorers_registered_in_code_can_score_anew(path, monkeypatch):
     assert rows(path, "SELECT sum(value) FROM score WHERE scoring = 1") == [(3.0,)]
 
 
+def longer(text, target=None):
+    return len(text) > 8
+
+
+def test_functions_and_several_scorers_can_score_anew(path):
+    name = f"{longer.__module__}:longer"
+    number = rescoring.rescore(path, [{"name": "number", "weight": 3}, longer])
+    found = rows(path, "SELECT scorer, value, parts FROM score WHERE scoring = 1")
+    assert {scorer for scorer, _, _ in found} == {f"number+{name}"}
+    for _, value, parts in found:
+        first, second = json.loads(parts)
+        assert (first["weight"], second["weight"]) == (3, 1)
+        assert value == pytest.approx((3 * first["value"] + second["value"]) / 4)
+    with contextlib.closing(store.open_to_read(path)) as connection:
+        versions = scorings(connection)[number].versions
+    assert versions["number"] == "1"
+    assert len(versions[name]) == 12  # of the function's source
+
+
 # -- the run's own scores, and what is added to a run that was scored anew
 
 
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
     with RunFile.open(path) as file:
         rescoring.note_own(file, {"exact", "none"})
-        monkeypatch.setattr(rescoring, "version_of", lambda name: "2")
+        newer = {name: replace(scorer.find(name), version="2") for name in ("exact", "number")}
+        monkeypatch.setattr(scorer, "_SCORERS", {**scorer._SCORERS, **newer})
         rescoring.note_own(file, {"exact", "number"})
         rescoring.note_own(file, {"number"})
     with contextlib.closing(store.open_to_read(path)) as connection:

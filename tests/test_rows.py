@@ -76,6 +76,22 @@ WRONG = [
         "turns[0].scorer",
         'has no name: write "number" or {"name": "number", "abs_tol": 0.5}',
     ),
+    ({"turns": [{"user": "a", "scorer": []}]}, "turns[0].scorer", "is empty: name at least one scorer"),
+    ({"turns": [{"user": "a", "scorer": ["number", 1]}]}, "turns[0].scorer[1]", "must be text, not a number"),
+    ({"turns": [{"user": "a", "scorer": [["number"]]}]}, "turns[0].scorer[0]", "must be text, not a list"),
+    *(
+        (
+            {"turns": [{"user": "a", "scorer": ["exact", {"name": "number", "weight": weight}]}]},
+            "turns[0].scorer[1].weight",
+            "must be a number above 0, a million at most",
+        )
+        for weight in (0, -1, "2", True, None, 10**400)
+    ),
+    (
+        {"turns": [{"user": "a", "scorer": {"name": "number", "weight": 2}}]},
+        "turns[0].scorer.weight",
+        "means something only in a list of several scorers",
+    ),
     ({"turns": [{"user": "a", "scorer": "two words"}]}, "turns[0].scorer", "'two words' is no scorer's name"),
     ({"id": True, "turns": ONE}, "id", "must be text, not true or false"),
     ({"id": 1.5, "turns": ONE}, "id", "must be text, not a number"),
@@ -150,7 +166,7 @@ def test_what_is_wrong_is_told_with_its_place(row, field, problem):
 
 
 @pytest.mark.parametrize("name", ["os:system", "my.scorers", "./score.py", "eval(1)", "a\\b"])
-@pytest.mark.parametrize("form", [lambda name: name, lambda name: {"name": name}])
+@pytest.mark.parametrize("form", [lambda name: name, lambda name: {"name": name}, lambda name: ["number", name]])
 def test_a_dataset_cannot_name_code(name, form):
     with pytest.raises(DatasetError) as caught:
         parse_row({"turns": [{"user": "a", "scorer": form(name)}]})
@@ -171,11 +187,10 @@ json_value = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=6,
 )
-scorer = st.builds(
-    ScorerSpec,
-    st.from_regex(r"[a-z]\w{0,8}", fullmatch=True),
-    st.dictionaries(text.filter(lambda key: key != "name"), json_value, max_size=2),
-)
+options = st.dictionaries(text.filter(lambda key: key not in ("name", "weight")), json_value, max_size=2)
+scorer_name = st.from_regex(r"[a-z]\w{0,8}", fullmatch=True)
+weighed = st.builds(ScorerSpec, scorer_name, options, st.floats(0.001, 1000))
+scorer = st.builds(ScorerSpec, scorer_name, options) | st.lists(weighed, min_size=2, max_size=3).map(ScorerSpec.several)
 call = st.builds(ToolCall, text, text, st.none() | text)
 message = st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), text, st.just(()), st.none() | text) | (
     st.builds(Message, st.just("assistant"), st.none() | text, st.lists(call, min_size=1, max_size=2).map(tuple))
@@ -204,6 +219,11 @@ def conversations(draw):
         group=draw(st.none() | words),
         meta=draw(st.dictionaries(text, json_value, max_size=2)),
     )
+
+
+def test_a_list_of_one_scorer_is_that_scorer():
+    (turn,) = parse_row({"turns": [{"user": "a", "scorer": [{"name": "number", "weight": 3, "abs_tol": 1}]}]}).turns
+    assert turn.scorer == ScorerSpec("number", {"abs_tol": 1})
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,6 +7,11 @@ from evalkit.conversation import Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 
+NAMES = [
+    "choice", "chrf", "date", "edit", "exact", "f1", "includes",
+    "json", "language", "length", "number", "regex", "rouge_l", "tool_call",
+]  # fmt: skip
+
 
 def spec(name, **options):
     return ScorerSpec(name, options)
@@ -79,7 +84,7 @@ def test_a_refusal_stands_for_a_missing_text_and_scratch_does_not_count():
                 "nummer",
                 None,
                 "no scorer is called 'nummer'. Known, nearest first: number, "
-                "choice, exact, includes, json, regex, tool_call",
+                + ", ".join(name for name in NAMES if name != "number"),
             ),
         ),
         (
@@ -128,7 +133,7 @@ def test_a_scorer_that_breaks_ends_no_run():
 
 
 def test_every_scorer_says_what_it_does():
-    assert scorers.names() == ["choice", "exact", "includes", "json", "number", "regex", "tool_call"]
+    assert scorers.names() == NAMES
     for name in scorers.names():
         assert scorers.find(name).summary.endswith(".")
 
@@ -139,10 +144,10 @@ def test_every_scorer_says_what_it_does():
         (
             spec("exakt"),
             "no scorer is called 'exakt'. Known, nearest first: exact, "
-            "choice, includes, json, number, regex, tool_call",
+            + ", ".join(name for name in NAMES if name != "exact"),
         ),
         (spec("exact", cases=True), "the scorer exact has no option 'cases'. Its options: case_sensitive, punctuation"),
-        (spec("json", strict=True), "the scorer json has no option 'strict'. Its options: none"),
+        (spec("json", strict=True), "the scorer json has no option 'strict'. Its options: schema, only_fields"),
         (
             spec("exact", punctuation="no"),
             'the option punctuation of the scorer exact is "no": it must be true or false',
@@ -161,6 +166,77 @@ def test_a_scorer_that_cannot_be_used_is_refused(wrong, message):
     assert str(caught.value) == message
 
 
+SHORT = spec("length", max=3)
+BOTH = ScorerSpec.several([ScorerSpec("number", {}, 2.0), SHORT])
+
+
+def part(scorer, weight, value, reason, extracted):
+    return {"scorer": scorer, "weight": weight, "value": value, "reason": reason, "extracted": extracted}
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "reason", "parts"),
+    [
+        ("It is 35", 1, None, [part("number", 2.0, 1.0, None, 35), part("length", 1.0, 1.0, None, 3)]),
+        (
+            "I think it is 35",
+            2 / 3,
+            "length: the answer has 5 words, more than 3",
+            [
+                part("number", 2.0, 1.0, None, 35),
+                part("length", 1.0, 0.0, "the answer has 5 words, more than 3", 5),
+            ],
+        ),
+        (
+            "I think it is 36",
+            0,
+            "number: the final number is 36, not 35; length: the answer has 5 words, more than 3",
+            [
+                part("number", 2.0, 0.0, "the final number is 36, not 35", 36),
+                part("length", 1.0, 0.0, "the answer has 5 words, more than 3", 5),
+            ],
+        ),
+    ],
+)
+def test_several_scorers_make_one_score_by_their_weights(text, value, reason, parts):
+    score = scorers.score(Turn("?", 35, BOTH), Answer(text))
+    assert score == Score("number+length", pytest.approx(value), reason, None, parts)
+
+
+def test_a_part_that_cannot_judge_is_not_counted_as_wrong():
+    several = ScorerSpec.several([spec("choice"), spec("exact")])
+    score = scorers.score(Turn("?", "A", several), Answer("A or B"))
+    assert (score.value, score.reason) == (None, "choice: the answer names several letters: A, B")
+    assert [one["value"] for one in score.parts] == [None, 0.0]
+
+
+def test_weights_that_do_not_add_up_to_a_round_sum_still_give_1():
+    several = ScorerSpec.several([ScorerSpec("exact", {}, weight) for weight in (0.1, 0.2, 0.7)])
+    assert scorers.score(Turn("?", "x", several), Answer("x")).value == 1
+
+
+def test_a_turn_without_target_is_scored_by_what_needs_none():
+    assert scorers.score(Turn("?", None, SHORT), Answer("one two")).value == 1
+    assert scorers.score(Turn("?"), Answer("one two three four"), default=SHORT).value == 0
+    assert scorers.score(Turn("?"), Answer("one"), default=BOTH) is None
+    assert scorers.score(Turn("?"), Answer("[]"), default=spec("json")) is None
+    assert scorers.score(Turn("?"), Answer("[]"), default=spec("json", schema={"type": "array"})).value == 1
+
+
+def test_every_scorer_has_a_version_to_be_kept_with_its_scores():
+    assert {name: scorers.version_of(spec(name)) for name in scorers.names()} == dict.fromkeys(NAMES, "1")
+    assert scorers.version_of(BOTH) == "1+1"
+    with pytest.raises(SettingsError, match=r"^no scorer is called 'x'"):
+        scorers.version_of(spec("x"))
+
+
+@pytest.mark.usefixtures("shouted")
+def test_a_scorer_that_was_changed_says_so():
+    check = scorers.find("shouted").check
+    scorers.register("shouted", check=check, version=2)(lambda answer, target: scorers.Verdict(1))
+    assert scorers.version_of(spec("shouted")) == "2"
+
+
 def test_a_turn_is_checked_with_its_own_or_the_run_s_scorer():
     scorers.turn_checker()(Turn("?"))
     scorers.turn_checker("exact")(Turn("?", "x"))
@@ -172,6 +248,18 @@ def test_a_turn_is_checked_with_its_own_or_the_run_s_scorer():
             Turn("?", None, spec("exact")),
             "target",
             "there is none, and the scorer exact needs one to compare with",
+        ),
+        (
+            None,
+            Turn("?", "x", ScorerSpec.several([spec("exact"), spec("length")])),
+            "scorer[1]",
+            "the scorer length needs a limit: the option min, max, or both",
+        ),
+        (
+            ScorerSpec.several([spec("exact"), spec("number")]),
+            Turn("?", "x"),
+            "target",
+            'the target is "x": the scorer number needs a number',
         ),
         (
             None,

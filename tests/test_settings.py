@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from evalkit.errors import SettingsError
@@ -32,6 +34,22 @@ from evalkit.settings import Settings
             "until_ci and repeats exclude each other: a conversation that is asked again tells of itself, "
             "and not of others. Ask more conversations instead",
         ),
+        ({"scorer": []}, "scorer: is empty: name at least one scorer"),
+        ({"scorer": 3}, "scorer: must be text, not a number"),
+        ({"scorer": "./score.py"}, "scorer: './score.py' is no scorer's name"),
+        (
+            {"scorer": ["exact", {"name": "number", "weight": -1}]},
+            "scorer[1].weight: must be a number above 0, a million at most",
+        ),
+        (
+            {"scorer": ["exact", {"name": "length"}, {"name": "length", "min": "x"}]},
+            'the option min of the scorer length is "x": it must be a number from 0 up',
+        ),
+        (
+            {"scorer": "os:system"},
+            "the scorer 'os:system' is a Python function, and neither a dataset nor a run file makes code run: "
+            "give the function itself in Python, scorer=…, or name it with --scorer os:system",
+        ),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
@@ -47,5 +65,11 @@ def test_without_a_rate_four_go_at_once_and_with_one_a_thousand_may():
 
 
 def test_what_a_run_file_keeps_makes_equal_settings():
-    settings = Settings(history="golden", rate=2.5, arrivals="poisson", max_time_s=60.0)
-    assert Settings(**settings.to_json()) == settings
+    settings = Settings(
+        scorer=["exact", {"name": "number", "weight": 2}],
+        history="golden",
+        rate=2.5,
+        arrivals="poisson",
+        max_time_s=60.0,
+    )
+    assert Settings(**json.loads(json.dumps(settings.to_json()))) == settings

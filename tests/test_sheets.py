@@ -88,7 +88,8 @@ WRONG = {
         "user,scorer\na,os:system\n",
         ", line 2, field scorer: 'os:system' names code; a dataset is data and may only name a scorer that is there",
     ),
-    "broken scorer": ("user,scorer\na,{x}\n", ", line 2, field scorer: is neither a name nor a JSON object"),
+    "broken list of scorers": ("user,scorer\na,[x\n", ", line 2, field scorer: is neither a name nor JSON"),
+    "broken scorer": ("user,scorer\na,{x}\n", ", line 2, field scorer: is neither a name nor JSON"),
     "two systems": (
         "id,user,system\na,x,s\na,y,t\n",
         ", line 3, field system: differs from line 2, where the conversation begins",

@@ -179,7 +179,7 @@ def test_an_empty_file(path):
 
 
 def test_a_folder(tmp_path):
-    assert whole_message(store.open_to_read, tmp_path) == f"{tmp_path} cannot be read: Is a directory"
+    assert whole_message(store.open_to_read, tmp_path) == f"{tmp_path} is a folder: name a run file in it"
 
 
 def test_another_database(path):

@@ -373,7 +373,10 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
     more = {
         "run",
         "by_turn",
+        "by_tag",
+        "tags_left_out",
         "conversations",
+        "doubt",
         "repeats",
         "scoring",
         "tokens",
@@ -491,7 +494,8 @@ def test_transcript_of_an_unknown_conversation_is_an_error(path: Path) -> None:
     with pytest.raises(RunFileError) as caught:
         tables.transcript(path, "z", repeat=3)
     assert str(caught.value) == (
-        "the run file holds no finished turn of conversation 'z' in repeat 3: turns() lists what it holds"
+        "the run file holds no finished turn of conversation 'z' in repeat 3: "
+        "turns() and 'evalkit export' list what it holds"
     )
 
 

@@ -40,6 +40,12 @@ CASES: list[tuple[str, str, Any, Answer]] = [
     ("choice", "a sentence", "B", Answer("The answer is B.")),
     ("choice", f"{len(LONG)} characters of steps", "B", Answer(LONG + " So I choose B.")),
     ("regex", "a sentence", r"sum.*\b35\b", Answer(SHORT)),
+    ("number", "with a unit", "35 kg", Answer("The sum of 12 kg and 23 kg is 35 kg.")),
+    ("date", "a sentence", "2024-05-03", Answer("It happened on 3 May 2024.")),
+    ("f1", "a sentence", "It is Paris.", Answer("The capital of France is Paris.")),
+    ("rouge_l", "a sentence", "It is Paris.", Answer("The capital of France is Paris.")),
+    ("edit", "a sentence", "It is Paris.", Answer("The capital of France is Paris.")),
+    ("chrf", "a sentence", "It is Paris.", Answer("The capital of France is Paris.")),
     ("json", "an object", {"city": "Boston", "days": 2}, Answer('{"city": "Boston", "days": 2}')),
     ("tool_call", "one call", {"name": "get_weather", "arguments": {"city": "Boston"}}, Answer(tool_calls=(CALL,))),
 ]

@@ -1,0 +1,24 @@
+"""Elements of an HTML page: what is put into them is text, never markup."""
+
+from __future__ import annotations
+
+import unicodedata
+from xml.etree.ElementTree import Element, SubElement
+
+
+def plain(text: str) -> str:
+    """Text that a page may hold: without control characters, which HTML forbids, and halves of surrogate pairs."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("\ufffd" if _forbidden(character) else character for character in text)
+
+
+def _forbidden(character: str) -> bool:
+    return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cs")
+
+
+def add(parent: Element, tag: str, text: str = "", **attributes: str) -> Element:
+    """Add an element; an attribute is written ``class_`` or ``data_sort`` for ``class`` and ``data-sort``."""
+    element = SubElement(parent, tag, {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()})
+    element.text = plain(text)
+    return element

@@ -1,0 +1,51 @@
+"""What charts say in words: sentences that claim a difference only where its interval leaves 0 out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from evalkit import stats
+from evalkit.measures import RunMeasures
+from evalkit.stats import Estimate
+
+MOST = 12
+NO_TURN = "No finished turn in this run yet"
+
+
+def all_failed(run: RunMeasures) -> str:
+    """Why no turn of a run was answered."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in run.all.errors.items())
+    return f"No turn was answered: {run.all.turns:,} failed ({kinds})"
+
+
+def change(what: str, estimates: Sequence[tuple[int | None, Estimate]], form: Callable[[float], str]) -> str:
+    """How the first turn index compares with the last that has a quarter of its samples; empty: nothing to tell."""
+    told = [(turn, estimate, form(estimate.value)) for turn, estimate in estimates if estimate.value is not None]
+    if not told:
+        return ""
+    (first, start, at_first), (last, end, at_last) = told[0], [row for row in told if 4 * row[1].n >= told[0][1].n][-1]
+    if first == last:
+        return f"{what}: {at_first} in turn {first}"
+    said = direction(stats.difference(start, end), "falls", "rises")
+    if said is None:
+        return f"{what}: {at_first} in turn {first}, {at_last} in turn {last}, no clear difference"
+    return f"{what} {said} from {at_first} in turn {first} to {at_last} in turn {last}"
+
+
+def direction(difference: Estimate, down: str, up: str) -> str | None:
+    """``down`` or ``up`` where the interval of a difference leaves 0 out; None: it does not, or there is none."""
+    if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
+        return None
+    return down if difference.high < 0 else up
+
+
+def some(rows: Sequence[str]) -> str:
+    """Rows with semicolons, the first dozen of them."""
+    left_out = len(rows) - MOST
+    return "; ".join([*rows[:MOST], *([f"and {left_out:,} more"] if left_out > 0 else [])])
+
+
+def listed(names: Sequence[str], more: int = 0) -> str:
+    """Names with commas and an *and*, and how many are not named."""
+    parts = [*names, f"{more:,} more"] if more > 0 else list(names)
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"

@@ -1,0 +1,66 @@
+"""The part of a report that compares its runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement
+
+from evalkit import plots
+from evalkit.elements import add
+from evalkit.reportcharts import add_charts
+
+if TYPE_CHECKING:
+    from evalkit.comparison import Comparison, Contrast
+    from evalkit.effects import Effect
+
+MOST_TAGS = 20
+_HEADINGS = ("of", "pairs", "difference (95 % interval)", "p", "corrected p", "only the first right", "only the second")
+
+
+def comparison(main: Element, compared: Comparison | str) -> None:
+    """Add the comparison, or why there is none."""
+    section = SubElement(main, "section")
+    add(section, "h1", "Runs compared")
+    if isinstance(compared, str):
+        add(section, "p", f"These runs are shown beside each other, and not compared: {compared}", class_="warning")
+        return
+    for contrast in compared.contrasts:
+        _contrast(section, contrast)
+
+
+def _contrast(section: Element, contrast: Contrast) -> None:
+    first, second = contrast.first, contrast.second
+    add(section, "h2", f"{second.label}, {second.name}, and {first.label}, {first.name}")
+    add(section, "p", contrast.all.words, class_="verdict")
+    for warning in contrast.warnings:
+        add(section, "p", warning, class_="warning")
+    if contrast.differs:
+        told = "; ".join(f"{each.what}: {each.first} and {each.second}" for each in contrast.differs)
+        add(section, "p", f"What differs, {first.label} and {second.label}: {told}")
+    table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
+    add(table, "caption", f"{second.label} − {first.label} in points, over turns that both answered and scored")
+    head = SubElement(SubElement(table, "thead"), "tr")
+    for heading in _HEADINGS:
+        add(head, "th", heading, scope="col")
+    body = SubElement(table, "tbody")
+    _row(body, "all", contrast.all)
+    for effect in contrast.by_turn:
+        _row(body, f"turn {effect.label}", effect)
+    for effect in contrast.by_tag[:MOST_TAGS]:
+        _row(body, f"tag {effect.label}", effect)
+    add_charts(section, plots.contrast_charts(contrast))
+    left_out = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
+    if left_out:
+        add(section, "p", f"{left_out} more tags are in 'evalkit compare --json'.", class_="faint")
+
+
+def _row(body: Element, name: str, effect: Effect) -> None:
+    line = SubElement(body, "tr")
+    add(line, "th", name, scope="row")
+    found = effect.difference
+    shown = "–" if found.value is None else f"{100 * found.value:+.1f}"
+    if found.low is not None and found.high is not None:
+        shown += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    ps = ("–" if p is None else f"{p:.2g}" for p in (effect.p, effect.corrected_p))
+    for cell in (f"{effect.pairs:,}", shown, *ps, f"{effect.only_first:,}", f"{effect.only_second:,}"):
+        add(line, "td", cell)

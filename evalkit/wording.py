@@ -1,0 +1,80 @@
+"""The effect of a comparison in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from evalkit.stats import Estimate
+
+LEVEL = 0.05  # of a p that is corrected for the comparisons made beside it
+COST = "what the model's own earlier answers cost it"
+
+
+def effect(
+    names: Sequence[str],
+    difference: Estimate,
+    *,
+    clusters: str,
+    corrected_p: float | None = None,
+    family: int = 1,
+    smallest: float | None = None,
+    equal: bool = False,
+) -> str:
+    """Which of two is better, by how much and how sure that is; or that it cannot be told, and what could be.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the first and the second.
+    difference : Estimate
+        Second − first, of rates between 0 and 1.
+    clusters : str
+        What the interval stands on: "12 conversations".
+    corrected_p : float, optional
+        p after correction for the ``family`` of comparisons that this is one of.
+    smallest : float, optional
+        The smallest difference that so many clusters would show; None: as much as the interval leaves possible.
+    equal : bool
+        The scores of every pair are equal.
+    """
+    value, low, high = difference.value, difference.low, difference.high
+    if value is None:
+        return f"nothing to compare: {difference.reason}"
+    if low is None or high is None:
+        return f"no difference can be shown: {difference.reason}"
+    if low > 0 or high < 0:
+        better, least, most = (names[1], low, high) if low > 0 else (names[0], -high, -low)
+        told = f"{better} is better by {points(abs(value))} points, 95 % {points(least)} to {points(most)}"
+        if family > 1 and corrected_p is not None and corrected_p >= LEVEL:
+            return (
+                f"{told}; that is within chance among {family:,} comparisons (corrected p {probability(corrected_p)})"
+            )
+        return told
+    undecided = max(high, -low) if smallest is None else smallest
+    alike = f"all {difference.n:,} pairs have equal scores, and " if equal else ""
+    what = "any difference" if undecided >= 1 else f"a difference under {ceiling(undecided)} points"
+    return f"no difference shown: {alike}{clusters} cannot decide {what}"
+
+
+def points(rate: float) -> str:
+    """A difference of rates in points of a hundred."""
+    return f"{100 * rate:.1f}".replace("-0.0", "0.0")
+
+
+def ceiling(rate: float) -> str:
+    """The same, rounded up: whole points from ten on."""
+    hundredths = 100 * rate - 1e-9
+    return f"{math.ceil(hundredths)}" if hundredths > 10 else f"{math.ceil(10 * hundredths) / 10:.1f}"
+
+
+def probability(p: float | None) -> str:
+    """A p with two digits, and never 0."""
+    if p is None:
+        return "–"
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 1e-3 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

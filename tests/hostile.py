@@ -1,0 +1,41 @@
+"""Texts that a stranger may write into an answer, a dataset or a run file, each to make a page do what it must not.
+
+Where one of them is taken for markup it calls ``fire()``.
+"""
+
+PAYLOADS = (
+    "<script>fire()</script>",
+    "</script><script>fire()</script>",
+    "</script><img src=x onerror=fire()>",
+    "<img src=x onerror=fire()>",
+    "<img src='x' onerror='fire()'>",
+    '"><img src=x onerror=fire()>',
+    "'><img src=x onerror=fire()>",
+    "<svg onload=fire()>",
+    "<svg><script>fire()</script></svg>",
+    "<svg><animate onbegin=fire() attributeName=x dur=1s>",
+    "<body onload=fire()>",
+    "<input onfocus=fire() autofocus>",
+    "<details open ontoggle=fire()>",
+    "<video><source onerror=fire()>",
+    "<audio src=x onerror=fire()>",
+    "<iframe srcdoc='<script>parent.fire()</script>'></iframe>",
+    "<iframe src='javascript:parent.fire()'></iframe>",
+    "<object data='data:text/html,<script>parent.fire()</script>'></object>",
+    "<embed src='javascript:fire()'>",
+    "<a href='javascript:fire()'>x</a>",
+    "<math><mtext></mtext><mglyph><style><img src=x onerror=fire()></style></mglyph></math>",
+    "<noscript><p title='</noscript><img src=x onerror=fire()>'>",
+    "<style>@import 'http://127.0.0.1:9/fire.css';</style>",
+    "<link rel=stylesheet href='http://127.0.0.1:9/fire.css'>",
+    "<meta http-equiv=refresh content='0;url=http://127.0.0.1:9/fire'>",
+    "<base href='http://127.0.0.1:9/'>",
+    "<form action='http://127.0.0.1:9/fire'><button autofocus>x</button></form>",
+    "<!--><img src=x onerror=fire()>-->",
+    "]]><img src=x onerror=fire()>",
+    "</textarea></title></style></noscript><img src=x onerror=fire()>",
+    "{{constructor.constructor('fire()')()}}${fire()}",
+    "\u202e<img src=x onerror=fire()>\u2066",
+    "%3Cimg src=x onerror=fire()%3E&lt;img src=x onerror=fire()&gt;&#60;img src=x onerror=fire()&#62;",
+    "\x1b]0;fire\x07\x1b[2J\x1b[31m<img src=x onerror=fire()>",
+)

@@ -1,0 +1,284 @@
+import json
+import math
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+from comparing import answers, run, said, tagged, two
+from runfiles import S, T, talk, write
+from statsmodels.stats.multitest import multipletests
+
+import evalkit
+from evalkit import paired as statistics
+from evalkit.comparison import compare
+from evalkit.errors import RunFileError
+
+KEYS = [
+    *("pairs", "clusters", "first", "second", "difference", "low", "high", "p", "corrected_p", "smallest_decidable"),
+    *("only_first", "only_second", "mcnemar", "reason", "words"),
+]
+
+
+def scores(seed, count, share):
+    return (np.random.default_rng(seed).random(count) < share).astype(float).tolist()
+
+
+# --- the numbers
+
+
+def test_rates_difference_and_p_are_over_pairs_by_conversation(tmp_path):
+    a, b = scores(1, 60, 0.3), scores(2, 60, 0.7)
+    contrast = compare(*two(tmp_path, a, b, turns=3)).contrasts[0]
+    clusters = np.repeat(np.arange(20), 3)
+    expected = statistics.difference(a, b, clusters)
+    assert contrast.all.difference == expected.estimate
+    assert (contrast.all.p, contrast.all.clusters, contrast.all.pairs) == (expected.p, 20, 60)
+    assert (contrast.all.first, contrast.all.second) == (np.mean(a), np.mean(b))
+    assert contrast.all.smallest_decidable == statistics.smallest_decidable(expected)
+    only = [x - y for x, y in zip(a, b, strict=True)]
+    assert (contrast.all.only_first, contrast.all.only_second) == (only.count(1.0), only.count(-1.0))
+    assert contrast.all.mcnemar is None  # three turns a conversation are not independent
+    assert [effect.label for effect in contrast.by_turn] == [1, 2, 3]
+    second = contrast.by_turn[1]
+    assert second.difference == statistics.difference(a[1::3], b[1::3], np.arange(20)).estimate
+
+
+def test_groups_are_clusters(tmp_path):
+    grouped = [talk(f"c{n:03}", targets=(1,), group=f"g{n // 4}" if n < 20 else None) for n in range(24)]
+    a, b = scores(1, 24, 0.3), scores(2, 24, 0.7)
+    files = [run(tmp_path / f"{n}.evalkit", answers(s), grouped) for n, s in (("a", a), ("b", b))]
+    effect = compare(*files).contrasts[0].all
+    labels = [n // 4 if n < 20 else n for n in range(24)]
+    expected = statistics.difference(a, b, labels).estimate
+    assert (effect.difference.low, effect.difference.high) == pytest.approx((expected.low, expected.high))
+    assert (effect.clusters, effect.noun) == (9, "group")
+    assert effect.mcnemar is None
+
+
+@pytest.mark.parametrize(("more", "told"), [({}, True), ({"text": 0.5}, False)])
+def test_mcnemar_is_told_of_single_answers_that_are_right_or_wrong(tmp_path, more, told):
+    a, b = [1.0] * 8 + [0.0] * 9, [0.0] * 2 + [1.0] * 15
+    if more:
+        b[0] = 0.5
+    effect = compare(*two(tmp_path, a, b)).contrasts[0].all
+    assert (effect.only_first, effect.only_second) == (2, 9)
+    assert (effect.mcnemar == statistics.mcnemar(2, 9)) is told
+
+
+def test_the_p_of_turn_indices_are_corrected_together_and_those_of_tags_too(tmp_path):
+    conversations = [talk(f"c{n:03}", tags=("even" if n % 2 == 0 else "odd", "all")) for n in range(30)]
+    a, b = scores(3, 90, 0.3), scores(4, 90, 0.55)
+    files = [run(tmp_path / f"{n}.evalkit", answers(s, 3), conversations) for n, s in (("a", a), ("b", b))]
+    contrast = compare(*files).contrasts[0]
+    for effects in (contrast.by_turn, contrast.by_tag):
+        corrected = multipletests([effect.p for effect in effects], method="holm")[1]
+        assert [effect.corrected_p for effect in effects] == pytest.approx(corrected.tolist())
+    assert contrast.all.corrected_p == contrast.all.p
+    assert {effect.label: effect.pairs for effect in contrast.by_tag} == {"all": 90, "even": 45, "odd": 45}
+    odd = next(effect for effect in contrast.by_tag if effect.label == "odd")
+    chosen = [n for n in range(90) if n // 3 % 2]
+    expected = statistics.difference(np.array(a)[chosen], np.array(b)[chosen], np.array(chosen) // 3)
+    assert odd.difference == expected.estimate
+
+
+def test_three_runs_are_compared_with_the_first_and_corrected_over_runs(tmp_path):
+    runs = [run(tmp_path / f"{n}.evalkit", answers(scores(n, 40, 0.2 + 0.2 * n))) for n in range(3)]
+    found = compare(*runs)
+    assert [(c.first.label, c.second.label) for c in found.contrasts] == [("A", "B"), ("A", "C")]
+    ps = [contrast.all.p for contrast in found.contrasts]
+    assert [c.all.corrected_p for c in found.contrasts] == pytest.approx(multipletests(ps, method="holm")[1].tolist())
+    turns = [c.by_turn[0].corrected_p for c in found.contrasts]
+    assert turns == pytest.approx([c.all.corrected_p for c in found.contrasts])  # one turn index in each of two runs
+    told = json.loads(json.dumps(found.to_json()))
+    assert [each["label"] for each in told["runs"]] == ["A", "B", "C"]
+    assert (told["baseline"], len(told["comparisons"])) == ("A", 2)
+    flips = found.flips()
+    assert set(flips["second"]) == {"B", "C"}
+    assert len(flips) == sum(len(contrast.flips) for contrast in found.contrasts)
+
+
+def test_failures_are_beside_the_comparison_and_not_in_it(tmp_path):
+    first = run(tmp_path / "a.evalkit", answers([1.0] * 12))
+    turns = [*answers([1.0] * 8), *(T(f"c{n:03}", 1, error="timeout") for n in range(8, 12))]
+    contrast = compare(first, run(tmp_path / "b.evalkit", turns)).contrasts[0]
+    assert (contrast.all.pairs, contrast.all.difference.value) == (8, 0.0)
+    assert (contrast.with_failures.pairs, contrast.with_failures.difference.value) == (12, pytest.approx(-1 / 3))
+    assert (contrast.left_out.failed_second, contrast.left_out.failed) == (4, 4)
+
+
+def test_a_turn_index_that_failed_everywhere_is_there_with_no_pairs(tmp_path):
+    first = run(tmp_path / "a.evalkit", answers([1.0] * 4, 2))
+    second = run(
+        tmp_path / "b.evalkit",
+        [T(f"c00{n}", t, score=1.0, error="server" if t == 2 else None) for n in (0, 1) for t in (1, 2)],
+    )
+    by_turn = compare(first, second).contrasts[0].by_turn
+    assert [(effect.label, effect.pairs) for effect in by_turn] == [(1, 2), (2, 0)]
+    assert by_turn[1].words.startswith("nothing to compare")
+
+
+def test_other_numbers_of_repeats_are_averaged_and_flips_are_single_answers(tmp_path):
+    first = run(tmp_path / "a.evalkit", answers([1.0, 0.0, 1.0]))
+    repeated = [T(f"c{n:03}", 1, repeat=r, score=float(r == 1)) for n in range(3) for r in (1, 2)]
+    second = run(tmp_path / "b.evalkit", repeated, settings={"repeats": 2})
+    contrast = compare(first, second).contrasts[0]
+    assert (contrast.averaged, contrast.all.second, contrast.all.pairs) == (True, 0.5, 3)
+    assert (contrast.all.only_first, contrast.all.only_second, contrast.all.mcnemar) == (0, 1, None)
+    flips = compare(first, second).flips()
+    assert flips[["conversation", "repeat", "turn"]].to_numpy().tolist() == [["c001", 1, 1]]
+
+
+def test_time_differences_are_of_single_turns_that_both_answered(tmp_path):
+    rng = np.random.default_rng(0)
+    slow = rng.gamma(4, 25, 40).round(3)
+    first = run(tmp_path / "a.evalkit", [T(f"c{n}", 1, score=1.0, ttft_ms=slow[n]) for n in range(40)])
+    turns = [T(f"c{n}", 1, score=1.0, ttft_ms=slow[n] + 8, error="server" if n == 0 else None) for n in range(40)]
+    times = compare(first, run(tmp_path / "b.evalkit", turns)).contrasts[0].times[0]
+    assert times.pairs == {"ttft": 39, "latency": 39}
+    median = times.quantiles["ttft"]["p50"]
+    assert median.first == pytest.approx(np.median(slow[1:]))
+    assert median.difference.value == pytest.approx(8)
+    assert times.quantiles["latency"]["p95"].difference.value == pytest.approx(0)
+
+
+# --- what is said of the runs
+
+
+def test_history_alone_says_what_the_models_own_answers_cost_it(tmp_path):
+    a, b = [0.0] * 30 + [1.0] * 10, [1.0] * 40
+    own, golden = two(tmp_path, a, b)
+    said(golden, settings={"history": "golden"})
+    contrast = compare(own, golden).contrasts[0]
+    assert contrast.all.words.startswith("golden history is better by 75.0 points, 95 % ")
+    assert contrast.all.words.endswith(": what the model's own earlier answers cost it")
+    assert compare(golden, own).contrasts[0].all.words == contrast.all.words
+    said(golden, endpoint={"params": {"temperature": 1}})
+    words = compare(own, golden).contrasts[0].all.words
+    assert words.startswith("B is better by 75.0 points")
+    assert "cost" not in words
+
+
+def test_what_differs_is_listed_and_other_scorers_are_warned_about(tmp_path):
+    first, second = two(tmp_path, [1.0, 0.0], [1.0, 1.0])
+    embedded = {"source": "embedded", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+    said(first, endpoint=embedded)
+    said(second, endpoint={**embedded, "base_url": "http://127.0.0.1:2/v1"})
+    assert compare(first, second).contrasts[0].differs == ()  # another port is no other endpoint
+    said(second, endpoint={"model": "n", "params": {"temperature": 0.7}}, settings={"scorer": "exact", "stream": False})
+    contrast = compare(first, second).contrasts[0]
+    assert [(each.what, each.first, each.second) for each in contrast.differs] == [
+        ("model", "m", "n"),
+        ("stream", True, False),
+        ("scorer", None, "exact"),
+        ("parameter temperature", None, 0.7),
+    ]
+    assert contrast.warnings == (
+        "the runs were not scored alike: a difference may be the scorers', and not the answers'",
+    )
+
+
+def test_versions_of_scorers_are_compared_where_both_runs_tell_them(tmp_path):
+    first, second = two(tmp_path, [1.0, 0.0], [1.0, 1.0])
+    noted(first, "0.1.0", None)
+    assert compare(first, second).contrasts[0].warnings == ()  # an older file does not tell
+    noted(second, "0.2.0", None)
+    assert compare(first, second).contrasts[0].warnings == (
+        "other versions of evalkit made the runs: their scorers may not judge alike",
+    )
+    noted(first, "0.1.0", {"number": "1", "evalkit": "0.1.0"})
+    noted(second, "0.2.0", {"number": "1", "evalkit": "0.2.0"})
+    contrast = compare(first, second).contrasts[0]
+    assert ([each.what for each in contrast.differs], contrast.warnings) == (["evalkit version"], ())
+    noted(second, "0.1.0", {"number": "2", "evalkit": "0.1.0"})
+    contrast = compare(first, second).contrasts[0]
+    assert [each.what for each in contrast.differs] == ["scorer versions"]
+    assert len(contrast.warnings) == 1
+
+
+def noted(path, version, scorers):
+    """Have a run file tell the versions of evalkit and of its scorers."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE session SET about = ?", (json.dumps({"versions": {"evalkit": version}}),))
+        if scorers is not None:
+            row = (json.dumps(scorers),)
+            connection.execute("INSERT OR REPLACE INTO scoring VALUES (0, 0, 0, 'null', ?, NULL)", row)
+
+
+def test_a_client_bound_run_is_marked(tmp_path):
+    first = run(tmp_path / "a.evalkit", answers([1.0, 0.0]))
+    second = write(tmp_path / "b.evalkit", [S(answers([1.0, 1.0]), trust={"loop_lag_p99_ms": 9.0})])
+    contrast = compare(first, second).contrasts[0]
+    assert contrast.client_bound == (False, True)
+    assert contrast.warnings == ("B is client-bound: its times are partly the client's",)
+
+
+# --- as its user holds it
+
+
+def test_json_has_every_key_and_no_nan(tmp_path):
+    first, second = two(tmp_path, [1.0, 0.0, 1.0], [0.0, 0.0, 1.0])
+    told = json.loads(json.dumps(compare(first, second).to_json(), allow_nan=False))
+    assert list(told) == [
+        "runs", "pairs", "averaged", "left_out", "differs", "warnings", "all", "with_failures", "by_turn", "by_tag",
+        "tags_left_out", "latency", "flips",
+    ]  # fmt: skip
+    assert list(told["all"]) == KEYS
+    assert list(told["by_turn"][0]) == ["turn", *KEYS]
+    assert list(told["latency"]) == ["ttft_ms", "latency_ms", "by_turn"]
+    assert told["latency"]["ttft_ms"]["p95"] == dict.fromkeys(["first", "second", "difference", "low", "high"])
+
+
+def test_flips_have_both_answers_and_the_table_a_row_an_effect(tmp_path):
+    first = run(tmp_path / "a.evalkit", [T("a", 1, score=1.0, text="35"), T("b", 1, score=0.5), T("c", 1, score=1.0)])
+    second = run(tmp_path / "b.evalkit", [T("c", 1, score=1.0), T("b", 1, score=0.0), T("a", 1, score=0.0, text="36")])
+    found = evalkit.compare(evalkit.Run(first), str(second), common=True)
+    assert found.flips().to_dict("records") == [
+        {
+            "conversation": "a", "repeat": 1, "turn": 1, "first_answer": "35", "second_answer": "36",
+            "first_score": 1.0, "second_score": 0.0,
+        }
+    ]  # fmt: skip
+    table = found.table()
+    assert table["by"].tolist() == ["all", "with_failures", "turn"]
+    assert table.loc[2, "label"] == 1
+    assert table.loc[0, "first_rate"] == pytest.approx(2.5 / 3)
+    assert math.isnan(table.loc[0, "smallest_decidable"]) is (found.contrasts[0].all.smallest_decidable is None)
+    assert "B (b.evalkit) and A (a.evalkit): no difference shown" in repr(found)
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path):
+    first, second = two(tmp_path, [1.0], [0.0])
+    link = tmp_path / "link.evalkit"
+    link.symlink_to(first)
+    for again in (first, str(first), link):
+        with pytest.raises(RunFileError, match="named twice"):
+            compare(first, second, again)
+
+
+FAILED, RIGHT = T("a", 1, error="server"), T("a", 1, score=1.0)
+ONE_CONVERSATION = [RIGHT, T("a", 2, score=1.0)], [T("a", 1, score=0.0), T("a", 2, score=1.0)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        ([FAILED], [RIGHT], "nothing to compare: no turn was answered and scored in both"),
+        ([FAILED], [FAILED], "nothing to compare: "),
+        (*ONE_CONVERSATION, "no difference can be shown: all pairs are of one conversation"),
+    ],
+)
+def test_too_little_is_said_and_not_shown_as_no_difference(tmp_path, a, b, words):
+    contrast = compare(run(tmp_path / "a.evalkit", a), run(tmp_path / "b.evalkit", b)).contrasts[0]
+    assert contrast.all.words.startswith(words)
+    assert contrast.all.p is None
+
+
+def test_two_hundred_tags_are_all_compared_and_those_of_no_pair_counted(tmp_path):
+    conversations = [*tagged(400, 200), talk("alone", targets=(None,), tags=("unscored",))]
+    runs = [
+        run(tmp_path / f"{n}.evalkit", [*answers(scores(n, 400, 0.5)), T("alone", 1)], conversations) for n in range(2)
+    ]
+    contrast = compare(*runs).contrasts[0]
+    assert len(contrast.by_tag) == 200
+    assert contrast.tags_left_out == 1

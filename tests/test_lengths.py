@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from runfiles import S, T, talk, write
+
+from evalkit import lengths, stats
+from evalkit.measures import opened
+
+TALKS = [talk(f"c{n}", targets=(1, 2, 3, 4)) for n in range(130)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.evalkit"
+
+
+def read(path: Path) -> dict[str, lengths.Lengths]:
+    with opened(path) as connection:
+        return lengths.lengths(connection)
+
+
+def growing(conversations: int, turns: int = 4) -> list[T]:
+    """TTFT of 10 ms for 100 tokens more; slow conversations have short prompts."""
+    made = []
+    for n in range(conversations):
+        for turn in range(1, turns + 1):
+            tokens = 100 * turn + 7 * (n % 5)
+            ttft = 900.0 if turn == 1 else 500 - 40 * (n % 5) + tokens / 10
+            made.append(T(f"c{n}", turn, ttft_ms=ttft, latency_ms=2000.0, tokens=9, prompt_tokens=tokens))
+    return made
+
+
+def test_growth_is_told_within_conversations_and_without_the_cold_turn(path: Path) -> None:
+    told = read(write(path, [S(growing(10))], TALKS))
+    growth = told["ttft"].growth
+    assert growth.value == pytest.approx(10)
+    assert growth.n == 30
+    assert told["latency"].growth.value == pytest.approx(0)
+    assert all(len(tokens) == 3 for tokens, _ in told["ttft"].lines)
+
+
+def test_slope_and_its_limits_are_those_of_a_regression_with_a_dummy_for_each_cluster() -> None:
+    rng = np.random.default_rng(4)
+    cluster = np.repeat(np.arange(12), 5)
+    x = rng.normal(size=60) + cluster
+    y = 2 * x + 5 * cluster + rng.normal(size=60) * (1 + cluster % 3)
+    told = lengths.slope_within(x, y, cluster)
+    dummies = (cluster[:, None] == np.arange(12)).astype(float)
+    fit = sm.OLS(y, np.column_stack([x, dummies]))
+    # statsmodels multiplies by (n − 1)/(n − parameters) too, which is left to the user here
+    robust = fit.fit(cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False})
+    error = robust.bse[0] * np.sqrt(12 / 11)
+    assert told.value == pytest.approx(robust.params[0])
+    from scipy.stats import t
+
+    assert told.high - told.value == pytest.approx(t.ppf(0.975, 11) * error)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "limits"), [([0, 0, 0], False), ([0, 1, 2], None)], ids=["one conversation", "one turn each"]
+)
+def test_too_little_to_tell_a_slope_is_said(cluster: list[int], limits: bool | None) -> None:
+    told = lengths.slope_within(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]), np.array(cluster))
+    assert told.low is None
+    assert told.reason
+    assert (told.value is None) == (limits is None)
+
+
+def test_medians_are_of_equally_filled_bins_of_later_turns(path: Path) -> None:
+    told = read(write(path, [S(growing(40))], TALKS))["ttft"]
+    assert len(told.bins) == 6
+    assert sum(part.median.n for part in told.bins) == 120
+    assert [part.tokens for part in told.bins] == sorted(part.tokens for part in told.bins)
+    assert told.by_turn[1].median == stats.quantile(np.full(40, 900.0), 0.5)
+    assert list(told.by_turn) == [1, 2, 3, 4]
+
+
+def test_points_and_lines_are_bounded(path: Path) -> None:
+    told = read(write(path, [S(growing(130))], TALKS))["latency"]
+    assert (len(told.times), len(told.lines), told.n) == (lengths.MOST_POINTS, lengths.MOST_LINES, 520)
+
+
+def test_turns_without_tokens_or_without_streaming_are_counted_as_untold(path: Path, tmp_path: Path) -> None:
+    turns = [T("a", 1, tokens=5), T("a", 2), T("b", 1, error="server")]
+    told = read(write(path, [S(turns)]))
+    assert (told["latency"].n, told["latency"].untold, told["latency"].bins) == (1, 1, ())
+    whole = read(write(tmp_path / "b.evalkit", [S([T("a", 1, ttft_ms=None, tokens=5)])], stream=False))
+    assert (whole["ttft"].n, whole["latency"].n) == (0, 1)
+    assert read(write(tmp_path / "c.evalkit", [S([])]))["ttft"].growth.value is None

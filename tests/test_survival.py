@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from evalkit import survival
+from evalkit.stats import quantiles
+
+
+def censored_sample(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    times = np.round(rng.gamma(2, 100, n))  # with ties
+    lost = rng.random(n) < 0.3
+    return np.sort(times[~lost]), np.sort(times[lost])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curve_and_limits_are_those_of_scipy(seed: int) -> None:
+    known, lost = censored_sample(seed)
+    made = survival.curve(known, lost)
+    sample = scipy_stats.CensoredData(uncensored=known, right=lost)
+    expected = scipy_stats.ecdf(sample)
+    at_known = np.isin(expected.cdf.quantiles, known)
+    np.testing.assert_allclose(made.at, expected.cdf.quantiles[at_known])
+    np.testing.assert_allclose(made.share, expected.cdf.probabilities[at_known])
+    with pytest.warns(RuntimeWarning) if (made.share == 1).any() else _nothing():
+        limits = expected.sf.confidence_interval(method="log-log")
+    inside = made.share < 1
+    np.testing.assert_allclose(made.low[inside], 1 - limits.high.probabilities[at_known][inside])
+    np.testing.assert_allclose(made.high[inside], 1 - limits.low.probabilities[at_known][inside])
+    assert (made.n, made.lost) == (80, len(lost))
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def test_without_losses_it_is_the_share_so_far_and_its_end_has_no_limits() -> None:
+    made = survival.curve(np.array([10.0, 20.0, 20.0, 40.0]), np.empty(0))
+    assert made.at.tolist() == [10, 20, 40]
+    assert made.share.tolist() == [0.25, 0.75, 1.0]
+    assert np.isnan([made.low[-1], made.high[-1]]).all()
+    assert made.last == 40
+
+
+def test_a_time_out_is_no_end_and_lifts_what_comes_after_it() -> None:
+    # of 4 one is lost at 15: the two that end later stand for it too
+    made = survival.curve(np.array([10.0, 20.0, 30.0]), np.array([15.0]))
+    np.testing.assert_allclose(made.share, [0.25, 0.625, 1.0])
+    never = survival.curve(np.array([10.0]), np.array([50.0, 50.0, 50.0]))
+    assert (never.share.tolist(), never.last) == ([0.25], 50.0)
+
+
+def test_the_curve_is_at_the_median_where_the_quantile_is() -> None:
+    known, lost = censored_sample(9)
+    made = survival.curve(known, lost)
+    times = np.concatenate([known, lost])
+    (median,) = quantiles(times, [0.5], np.arange(len(times)) >= len(known))
+    assert made.at[np.flatnonzero(made.share >= 0.5)[0]] == median.value
+
+
+def test_many_steps_are_thinned_and_nothing_known_makes_none() -> None:
+    made = survival.curve(np.arange(10_000.0), np.empty(0))
+    assert (len(made.at), made.at[0], made.at[-1], made.n) == (survival.STEPS, 0, 9_999, 10_000)
+    none = survival.curve(np.empty(0), np.array([5.0]))
+    assert (len(none.at), none.n, none.last) == (0, 1, 5.0)
+    assert np.isnan(survival.curve(np.empty(0), np.empty(0)).last)
