@@ -33,12 +33,14 @@ _HOMES = {
     "check": "gates",
     "judge": "judging",
     "Run": "run",
+    "browse": "widgets",
     "converse": "run",
     "evaluate": "run",
     "resume": "run",
     "plan": "planning",
     "Sweep": "sweep",
     "load": "sweep",
+    "playground": "widgets",
 }
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from evalkit.planning import plan
     from evalkit.run import Run, converse, evaluate, resume
     from evalkit.sweep import Sweep, load
+    from evalkit.widgets import browse, playground
 
 __all__ = [
     "Conversation",
@@ -78,6 +81,7 @@ __all__ = [
     "Sweep",
     "ToolCall",
     "Turn",
+    "browse",
     "check",
     "compare",
     "connect",
@@ -87,6 +91,7 @@ __all__ = [
     "load",
     "local_endpoint",
     "plan",
+    "playground",
     "resume",
 ]
 

@@ -176,6 +176,15 @@ class Endpoint:
         """The official asynchronous client, set up as ``openai()`` is."""
         return _official("AsyncOpenAI")(**self._client_options(options))  # type: ignore[no-any-return]
 
+    def playground(self) -> Any:
+        """A conversation with this endpoint, typed by hand in JupyterLab: its arrivals drawn, its cURL and Python.
+
+        Where nothing can be drawn: where to type instead, in words.
+        """
+        import evalkit
+
+        return evalkit.playground(self)  # by its public name: an endpoint knows of no widgets
+
     def _client_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         # the official client refuses to start without a key; endpoints that need none ignore this word
         key = self.key() or "no-key"

@@ -173,9 +173,14 @@ async function openConversation(id, repeat, turn) {
   page.title.textContent = visible(repeat > 1 ? `${id}, repeat ${repeat}` : id);
   page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, id, repeat)));
   if (!page.conversation.open) page.conversation.showModal();
-  history.replaceState(null, "", `#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
+  remember(`#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
   const asked = page.dialogues.querySelector(`[data-turn="${Number(turn)}"]`);
   if (asked && turn > 1) asked.scrollIntoView();
+}
+
+// So that a link leads to it; a page in a frame has no address.
+function remember(place) {
+  if (location.protocol !== "about:") history.replaceState(null, "", place);
 }
 
 function dialogue(data, number, id, repeat) {
@@ -326,7 +331,7 @@ page.search.addEventListener("input", () => { clearTimeout(typing); typing = set
 for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", filter);
 page.run.addEventListener("change", () => choose(Number(page.run.value)));
 page.close.addEventListener("click", () => page.conversation.close());
-page.conversation.addEventListener("close", () => { history.replaceState(null, "", "#"); page.grid.focus(); });
+page.conversation.addEventListener("close", () => { remember("#"); page.grid.focus(); });
 for (const button of page.grid.querySelectorAll("button[data-sort]")) button.addEventListener("click", () => sortBy(button.dataset.sort));
 
 (async () => {

@@ -80,7 +80,36 @@ def html(parts: Sequence[Part], compared: Comparison | str | None = None) -> str
     Text becomes markup nowhere: the page is built as elements, its data are compressed, and the policy in its head
     lets no script run but its own.
     """
-    script, style = _asset("report.js"), _asset("report.css")
+    page, body = _page(parts)
+    main = SubElement(body, "main")
+    if compared is not None:
+        comparison(main, compared)
+    for part in parts:
+        _run(main, part, level=1 if compared is None else 2)
+    _browser(main, parts)
+    return _finished(page, body, parts)
+
+
+def browser(runs: Sequence[Path | str]) -> str:
+    """The transcripts of runs as one HTML page for a frame, with the policy and the script of a report.
+
+    Its root takes ``data-theme`` light or dark; without one it follows the reader's system.
+
+    Raises
+    ------
+    RunFileError
+        A file cannot be read as a run file.
+    """
+    most = reportturns.MOST_TURNS // len(runs)
+    parts = [read(Path(run), most_turns=most, drawn=False) for run in runs]
+    page, body = _page(parts, more_style=_asset("browsewidget.css"))
+    _browser(SubElement(body, "main"), parts)
+    return _finished(page, body, parts)
+
+
+def _page(parts: Sequence[Part], more_style: str = "") -> tuple[Element, Element]:
+    """A page and its body."""
+    script, style = _asset("report.js"), _asset("report.css") + more_style
     page = Element("html", lang="en")
     head = SubElement(page, "head")
     SubElement(head, "meta", charset="utf-8")
@@ -92,17 +121,15 @@ def html(parts: Sequence[Part], compared: Comparison | str | None = None) -> str
     SubElement(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
     SubElement(head, "title").text = plain("evalkit: " + ", ".join(part.measures.name for part in parts))
     SubElement(head, "style").text = style
-    body = SubElement(page, "body")
-    main = SubElement(body, "main")
-    if compared is not None:
-        comparison(main, compared)
-    for part in parts:
-        _run(main, part, level=1 if compared is None else 2)
-    _browser(main, parts)
+    return page, SubElement(page, "body")
+
+
+def _finished(page: Element, body: Element, parts: Sequence[Part]) -> str:
+    """The page as text, once the data and the script are in it."""
     _dialog(body)
     for part in parts:
         _data(body, part)
-    SubElement(body, "script").text = script
+    SubElement(body, "script").text = _asset("report.js")
     return "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
 
 

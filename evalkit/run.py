@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
-Watcher = Callable[[Progress], None]
+Watcher = Callable[[Progress], bool | None]  # true: stop the run
+Display = Callable[[Path, Progress], AbstractContextManager[Watcher | None]]
 
 
 class Run:
@@ -175,6 +176,15 @@ class Run:
         cut = self._select("SELECT count(*) FROM turn WHERE status = 'answered' AND finish_reason = 'length'")
         return int(cut[0][0])
 
+    def browse(self, *others: Run) -> Any:
+        """The transcripts, to filter, search and read in JupyterLab; those of other runs side by side with them.
+
+        Where nothing can be drawn: how many there are, in words.
+        """
+        from evalkit import widgets
+
+        return widgets.browse(self, *others)
+
     def _select(self, query: str, *values: Any) -> list[Any]:
         connection = store.open_to_read(self.path)
         try:
@@ -215,7 +225,7 @@ def evaluate(
     out: Path | str | None = None,
     check: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
-    watch: Watcher | None = None,
+    watch: Watcher | str | None = None,
     **settings: Any,
 ) -> Run:
     """Ask a dataset of an endpoint, score and time every turn, keep all in a run file.
@@ -237,8 +247,9 @@ def evaluate(
         Read the whole dataset before the first request.
     functions : mapping, optional
         Function name to Python function, called when the model calls a tool.
-    watch : callable, optional
-        Called with the ``Progress`` about ten times a second.
+    watch : callable or "widget", optional
+        Called with the ``Progress`` about ten times a second; when it returns true the run stops, as for an interrupt,
+        and is returned. ``widget``: shown in JupyterLab with a button that stops it, elsewhere now and then a line.
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
@@ -260,6 +271,7 @@ def evaluate(
     if settings.get("price") is None:
         settings["price"] = prices.price_if_known(endpoint.model)
     asked = _settings(settings)
+    display = _display(watch)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
     with Launched() as launched:
@@ -277,7 +289,7 @@ def evaluate(
         names, every = tuple(functions or ()), _scores_all(asked)
         task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=names, scores_all=every)
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
-        return _session(runner, runfile, progress, watch)
+        return _session(runner, runfile, progress, display)
 
 
 def resume(
@@ -286,7 +298,7 @@ def resume(
     endpoint: Endpoint | None = None,
     scorer: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
-    watch: Watcher | None = None,
+    watch: Watcher | str | None = None,
 ) -> Run:
     """Go on with a run: ask what is missing and, once more, what failed; never what is answered.
 
@@ -301,6 +313,8 @@ def resume(
         The same endpoint, with other time limits or, if it is the embedded one, at another port.
     scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
         The same scorer. Needed when it is a Python function: nothing in a run file makes code run.
+    watch : callable or "widget", optional
+        As for ``evaluate``.
 
     Raises
     ------
@@ -311,6 +325,7 @@ def resume(
     DatasetError, EndpointError
         As for ``evaluate``.
     """
+    display = _display(watch)
     with Launched() as launched:
         runfile = RunFile.open(Path(path))
         try:
@@ -328,7 +343,7 @@ def resume(
         names, every = tuple(functions or ()), _scores_all(settings)
         task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=names, scores_all=every)
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
-        return _session(runner, runfile, progress, watch)
+        return _session(runner, runfile, progress, display)
 
 
 @contextmanager
@@ -449,27 +464,38 @@ class _Session(threading.Thread):
             self.ended.set()
 
 
-def _session(runner: Runner, runfile: RunFile, progress: Progress, watch: Watcher | None) -> Run:
+def _display(watch: Watcher | str | None) -> Display:
+    """What shows a run while it goes."""
+    if watch is None or callable(watch):
+        return lambda _path, _progress: nullcontext(watch)
+    if watch != "widget":
+        raise SettingsError(f"watch is {watch!r}: it must be 'widget' or a function that takes the progress")
+    from evalkit import widgets
+
+    return widgets.watching
+
+
+def _session(runner: Runner, runfile: RunFile, progress: Progress, display: Display) -> Run:
     """Run the session while this thread shows progress and hears interrupts."""
     session = _Session(runner)
     interrupted: type[KeyboardInterrupt] | None = None
-    session.start()
-    try:
-        while not session.ended.is_set():
-            try:
-                session.ended.wait(0.1)
-                if watch is not None:
-                    watch(progress)
-            except KeyboardInterrupt as error:
-                interrupted = type(error)
-                runner.stop()
-    finally:
-        _end(session, runner)
-        runfile.close()
-    if session.error is not None:
-        raise session.error
-    if interrupted is not None:
-        raise interrupted
+    with contextlib.closing(runfile), display(runfile.path, progress) as watch:
+        session.start()
+        try:
+            while not session.ended.is_set():
+                try:
+                    session.ended.wait(0.1)
+                    if watch is not None and watch(progress) and not progress.stopping:
+                        runner.stop()
+                except KeyboardInterrupt as error:
+                    interrupted = type(error)
+                    runner.stop()
+        finally:
+            _end(session, runner)
+        if session.error is not None:
+            raise session.error
+        if interrupted is not None:
+            raise interrupted
     return Run(runfile.path, session.outcome)
 
 

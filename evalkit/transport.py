@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from time import perf_counter_ns
 from types import TracebackType
 
@@ -34,6 +35,8 @@ class Transport:
     connections_opened : int
     reads, reads_with_several_events : int
         Reads of streams that brought token-bearing events, and those of them that brought more than one.
+    on_exchange : callable or None
+        Called with each exchange as it begins, for a display that looks at what has come so far.
 
     Raises
     ------
@@ -45,6 +48,7 @@ class Transport:
         self.connections_opened = 0
         self.reads = 0
         self.reads_with_several_events = 0
+        self.on_exchange: Callable[[Exchange], None] | None = None
         self._endpoint = endpoint
         self._url = endpoint.url
         self._origin = Origin.of(endpoint.url)
@@ -166,6 +170,8 @@ class Transport:
     async def _exchange(self, url: str, body: bytes, stream: bool, key: str | None) -> Exchange:
         endpoint = self._endpoint
         exchange = Exchange(url, stream, endpoint.timeout_s, endpoint.ttft_timeout_s)
+        if self.on_exchange is not None:
+            self.on_exchange(exchange)
         if self._places is not None:
             await self._places.acquire()
         try:

@@ -1,0 +1,86 @@
+"""A request as a cURL command and as a Python program: to be copied, so nothing in it may do more than it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+# what the official client takes by name; anything else goes into ``extra_body``
+_NAMED = (
+    "model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
+    "stop", "seed", "tools", "tool_choice", "response_format", "presence_penalty", "frequency_penalty",
+)  # fmt: skip
+_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> str:
+    """A request as a command for a POSIX shell.
+
+    Parameters
+    ----------
+    url : str
+        Of the chat-completion route.
+    body : mapping
+        The request's JSON.
+    key_env : str, optional
+        NAME of the environment variable that holds the key; the command names it too.
+    """
+    lines = [f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(url)}", "-H 'Content-Type: application/json'"]
+    if key_env is not None:
+        # in double quotes a shell puts the variable's value in; a name that no shell takes is asked of printenv
+        named = f"${key_env}" if _SHELL_NAME.fullmatch(key_env) else f"$(printenv {shlex.quote(key_env)})"
+        lines.append(f'-H "Authorization: Bearer {named}"')
+    lines.append(f"--data-raw {_single_quoted(_visible(json.dumps(body, ensure_ascii=False, indent=1)))}")
+    return " \\\n  ".join(lines)
+
+
+def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> str:
+    """A request as a Python program on the official client, which prints the answer.
+
+    Parameters
+    ----------
+    base_url : str
+    body : mapping
+        The request's JSON.
+    key_env : str, optional
+        NAME of the environment variable that holds the key.
+    """
+    key = "'no-key'" if key_env is None else f"os.environ[{key_env!r}]"
+    lines = ["import os", ""] if key_env is not None else []
+    lines += ["from openai import OpenAI", "", f"client = OpenAI(base_url={base_url!r}, api_key={key})"]
+    lines.append("answer = client.chat.completions.create(")
+    lines += [f"    {name}={_literal(body[name])}," for name in _NAMED if name in body]
+    others = {name: value for name, value in body.items() if name not in _NAMED}
+    if others:
+        lines.append(f"    extra_body={_literal(others)},")
+    lines.append(")")
+    if body.get("stream"):
+        lines += ["for chunk in answer:", "    if chunk.choices:"]
+        lines.append("        print(chunk.choices[0].delta.content or '', end='', flush=True)")
+    else:
+        lines.append("print(answer.choices[0].message.content)")
+    return "\n".join(lines)
+
+
+def _literal(value: Any) -> str:
+    """A Python literal, a list with one item a line; ``repr`` writes what cannot be seen as escapes."""
+    if isinstance(value, list) and value:
+        return "[\n" + "".join(f"        {item!r},\n" for item in value) + "    ]"
+    return repr(value)
+
+
+def _visible(text: str) -> str:
+    """JSON with what cannot be seen, such as marks that turn the direction of text around, as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+
+
+def _single_quoted(text: str) -> str:
+    """In single quotes a POSIX shell takes everything as it is, but the single quote."""
+    return "'" + text.replace("'", "'\\''") + "'"

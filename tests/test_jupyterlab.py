@@ -1,0 +1,102 @@
+"""JupyterLab itself, run by a browser: a live run of the embedded model is stopped by its button and resumed."""
+
+import json
+import re
+import sqlite3
+import time
+from urllib.parse import urlsplit
+
+import lab
+import pytest
+
+CELLS = (
+    "import evalkit as ek\nendpoint = ek.connect(params={'temperature': 0, 'max_tokens': 16})",
+    "run = ek.evaluate('talks.jsonl', endpoint, out='live.evalkit', concurrency=2, watch='widget')",
+    "print('after stop:', run.outcome)",
+    "run = ek.resume('live.evalkit', endpoint=endpoint, watch='widget')\nprint('after resume:', run.outcome)",
+    "run.browse()",
+    "endpoint.playground()",
+)
+TALKS, TURNS = 20, 2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = (
+        {"id": f"talk-{n}", "turns": [{"user": f"What is {n} + {turn}?", "target": n + turn} for turn in range(TURNS)]}
+        for n in range(TALKS)
+    )
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lab.notebook(tmp_path / "live.ipynb", *CELLS)
+    return tmp_path
+
+
+def committed(folder):
+    """Turns in the run file, and how its sessions ended."""
+    with sqlite3.connect(f"file:{folder / 'live.evalkit'}?mode=ro", uri=True) as connection:
+        turns = connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0]
+        outcomes = [outcome for (outcome,) in connection.execute("SELECT outcome FROM session ORDER BY id")]
+    connection.close()
+    return turns, outcomes
+
+
+@pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
+def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
+    with lab.jupyterlab(folder) as address, lab.browser() as browser:
+        page = browser.new_page(viewport={"width": 1300, "height": 1500})
+        problems, strangers = [], set()
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: strangers.add(urlsplit(request.url).hostname))
+        page.goto(address.format("live.ipynb"))
+        lab.ready(page)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        stop_the_run(page, folder)
+        page.locator(".ek-state[data-state=done]").wait_for(timeout=40_000)
+        assert committed(folder) == (TALKS * TURNS, ["stopped", "done"])
+        page.get_by_text("after resume: done").wait_for()
+        lab.shot(page, "jupyterlab-resumed")
+        read_transcripts(page)
+        type_a_message(page)
+        assert problems == []
+        assert strangers <= {"127.0.0.1", "", None}
+
+
+def stop_the_run(page, folder):
+    page.get_by_text(re.compile(rf"^([4-9]|1\d) of {TALKS * TURNS}$")).wait_for(timeout=30_000)
+    lab.shot(page, "jupyterlab-running")
+    page.get_by_role("button", name="Stop").click()
+    pressed = time.monotonic()
+    page.locator(".ek-state[data-state=stopped]").wait_for(timeout=10_000)
+    page.get_by_text("after stop: stopped").wait_for()  # the cell gave its run back: no interrupt was needed
+    assert time.monotonic() - pressed < 10
+    turns, outcomes = committed(folder)
+    assert 4 <= turns < TALKS * TURNS
+    assert outcomes[0] == "stopped"
+
+
+def read_transcripts(page):
+    frame = page.frame_locator(".ek-browse iframe")
+    frame.get_by_text(f"{TALKS * TURNS} of {TALKS * TURNS} turns").wait_for()
+    frame.locator("#turn").select_option("2")
+    frame.get_by_text(f"{TALKS} of {TALKS * TURNS} turns").wait_for()
+    frame.locator(".row").first.click()
+    frame.get_by_role("heading", name="talk-0").wait_for()
+    page.locator(".ek-browse").scroll_into_view_if_needed()
+    lab.shot(page, "jupyterlab-transcripts")
+    page.keyboard.press("Escape")
+
+
+def type_a_message(page):
+    page.get_by_label("System prompt").fill("You are a friendly teacher.")
+    message = page.get_by_label("Message")
+    message.fill("What is 12 + 23?")
+    message.press("Enter")
+    page.get_by_role("log").locator("article").wait_for(timeout=20_000)
+    assert (
+        page.get_by_role("log").get_by_role("img").get_attribute("aria-label").startswith("Arrivals over time: first")
+    )
+    page.get_by_text("cURL", exact=True).first.click()
+    page.locator(".ek-playground").scroll_into_view_if_needed()
+    lab.shot(page, "jupyterlab-playground")
