@@ -32,6 +32,7 @@ from evalkit.units import has_unit, read_quantity, unit_said
 NUMBER_CHOICES = ("final", "first", "last", "any")
 _QUOTES = str.maketrans("‘’‚“”„", "'''\"\"\"")
 _DECIMAL = re.compile(r"\d[.,]\d")
+_FOLLOWS = 60  # characters behind a box that may be its unit
 _SHORT = 200  # characters of a target that is worth remembering
 _ENDS = " .,;:!?\"'`*_()[]"
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -183,7 +184,7 @@ def _quantity(
     target, said, where = f"{wanted.to_json()} {unit}", None, plain(text)
     if which == "final":
         final = final_place(text, decimal)
-        candidates, where = ([], where) if final is None else ([final[0]], final[1])
+        candidates, where = ([], where) if final is None else ([final[0]], _with_what_follows(final[1], where))
     else:
         candidates = list(_candidates(where, which, decimal))
         where = where if which != "last" else where[-LONGEST_TEXT:]
@@ -194,6 +195,12 @@ def _quantity(
     if said is None:
         return Verdict(0, "no number in the answer")
     return Verdict(0, f"the {which} number is {said if ' ' in said else f'{said} without a unit'}, not {target}", said)
+
+
+def _with_what_follows(piece: str, text: str) -> str:
+    """The content of a box and what stands behind the box, where its unit may be."""
+    at = text.rfind(f"{{{piece}}}")
+    return piece if at < 0 else text[at + 1 : at + 1 + len(piece) + _FOLLOWS]
 
 
 def _choice_check(target: Any, *, letters: str) -> Problem | None:
