@@ -239,12 +239,23 @@ def _bare(text: str, case_sensitive: bool = False, punctuation: bool = False) ->
 def _occurs(part: str, text: str, whole_words: bool) -> bool:
     """Whether a text holds a part; as whole words, "5" is neither in "25" nor in "5.5"."""
     at = text.find(part)
-    while at >= 0:
-        end = at + len(part)
-        if not whole_words or not (_splits(text, at) or _splits(text, end)):
-            return True
-        at = text.find(part, at + 1)
-    return False
+    if at < 0 or not whole_words:
+        return at >= 0
+    begins = None
+    while _splits(text, at) or _splits(text, at + len(part)):
+        begins = begins or _beginning(part)
+        found = begins.search(text, at + 1)
+        if found is None:
+            return False
+        at = found.start()
+    return True
+
+
+@lru_cache(maxsize=256)
+def _beginning(part: str) -> re.Pattern[str]:
+    """A part where no word goes on: what could be it in the middle of long words need not be looked at one by one."""
+    boundary = rf"(?<![^\W_{UNSPACED}])" if part[0].isalnum() and not _UNSPACED.match(part) else ""
+    return re.compile(boundary + re.escape(part))
 
 
 def _splits(text: str, at: int) -> bool:

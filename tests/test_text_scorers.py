@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit import scorers
+from evalkit import scorers, text_scorers
 from evalkit.conversation import ScorerSpec, Turn
 from evalkit.record import Answer, Score
 
@@ -48,6 +48,8 @@ VERDICTS = [
     ("all of a list there", "includes", {"all": True}, ["red", "blue"], "red or blue", 1),
     ("nothing at all", "includes", {}, "Paris", "", 0),
     ("none of a list", "includes", {"none": True}, ["red", "blue"], "Green it is", 1),
+    ("begins inside of a false one", "includes", {}, "a a", "ba a a", 1),
+    ("a word after a longer one", "includes", {}, "a", "aaa a", 1),
     ("one of those that must not be", "includes", {"none": True}, ["red", "blue"], "Blue it is", 0),
     ("a part of a word is not what must not be", "includes", {"none": True}, "red", "a hundred", 1),
     ("nothing at all holds nothing", "includes", {"none": True}, "red", "", 1),
@@ -262,3 +264,10 @@ def test_what_a_scorer_cannot_use(name, options, target, field, problem):
     scorer = scorers.find(name)
     found = scorer.check(target, **{**scorer.options, **options})
     assert found == (field, problem)
+
+
+def test_a_long_word_is_not_looked_through_letter_by_letter(monkeypatch):
+    looked, splits = [], text_scorers._splits
+    monkeypatch.setattr(text_scorers, "_splits", lambda text, at: looked.append(at) or splits(text, at))
+    assert scorers.score(Turn("?", "a", ScorerSpec("includes")), Answer("a" * 10_000 + " a")).value == 1
+    assert len(looked) < 10
