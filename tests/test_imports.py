@@ -66,12 +66,11 @@ LAYERS = [
         }
         | CHARTED,
         {"steps"},
-        {"writer", "rescoring"},
+        {"writer", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
         {"spool"},
-        {"scorings"},
     ],
     [
         {"dialogue"},

@@ -12,6 +12,7 @@ import pytest
 from runfiles import S, T, talk, write
 
 from evalkit import __version__, disk, rescoring, scorer, store
+from evalkit import scorings as scorings_of_file
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
@@ -198,11 +199,11 @@ def test_functions_and_several_scorers_can_score_anew(path):
 
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
     with RunFile.open(path) as file:
-        rescoring.note_own(file, {"exact", "none"})
+        scorings_of_file.note_own(file, {"exact", "none"})
         newer = {name: replace(scorer.find(name), version="2") for name in ("exact", "number")}
         monkeypatch.setattr(scorer, "_SCORERS", {**scorer._SCORERS, **newer})
-        rescoring.note_own(file, {"exact", "number"})
-        rescoring.note_own(file, {"number"})
+        scorings_of_file.note_own(file, {"exact", "number"})
+        scorings_of_file.note_own(file, {"number"})
     with contextlib.closing(store.open_to_read(path)) as connection:
         (own,) = scorings(connection)
     assert own.versions == {"exact": "1, 2", "number": "2", "evalkit": __version__}
