@@ -20,12 +20,13 @@ from evalkit.repeats import pass_at_k, pass_hat_k
 from evalkit.stats import Estimate, Flags
 
 _TURNS = f"""
-    SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, t.has_target, s.value
+    SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, {schema.AIMED}, s.value
     FROM turn t {schema.JOIN_SCORE} ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _TYPES = ("i8", "i8", "i8", "?", "?", "f8")
-_TARGETS = """
+_TARGETS = f"""
     SELECT count(*) FROM conversation, json_each(row, '$.turns')
-    WHERE position = ? AND json_type(value, '$.target') NOT NULL"""
+    WHERE position = ? AND (json_type(value, '$.target') NOT NULL OR json_type(value, '$.scorer') NOT NULL
+      OR (SELECT scores_all FROM scoring WHERE id = {schema.COUNTING}))"""  # noqa: S608 - SQL of our own
 
 _REPEATS = f"""
     SELECT coalesce(c.cluster, c.position), sum(s.value >= 1), count(*)

@@ -176,7 +176,7 @@ def judge(
             number = scorings.add(
                 runfile, scorer_name(chosen), [_scores(held, chosen, runfile.connection)],
                 versions=lambda used: {"evalkit": __version__, **dict.fromkeys(used, chosen.hash)},
-                judge=told, counts=limit is None,
+                scores_all="target" not in chosen.fields, judge=told, counts=limit is None,
             )  # fmt: skip
         return _judging(path, held, chosen, told, number, runfile.connection)
 

@@ -13,7 +13,7 @@ from evalkit import datasets, functions, scorers, scorings
 from evalkit.conversation import ScorerSpec, ToolCall, Turn
 from evalkit.errors import EvalkitError, RunFileError
 from evalkit.heap import resting
-from evalkit.record import Answer
+from evalkit.record import Answer, Score
 from evalkit.scorings import Scored
 from evalkit.settings import Settings
 from evalkit.store import RunFile
@@ -22,7 +22,7 @@ GROUP = 10_000  # scores committed together
 
 _Place = tuple[int, int, int]
 _ANSWERED = """
-    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.has_target, t.answer, t.refusal, t.tool_calls
     FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND (t.has_target OR ?)
     ORDER BY t.conversation, t.repeat, t.turn LIMIT ?"""
@@ -55,7 +55,10 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
     given = Settings(scorer=scorer).default_scorer
     with RunFile.open(Path(path)) as runfile, resting():
         default = None if given else Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
-        return scorings.add(runfile, scorer, _groups(runfile, given, default), versions=scorings.versions_of)
+        return scorings.add(
+            runfile, scorer, _groups(runfile, given, default),
+            versions=scorings.versions_of, scores_all=scorers.scores_all(given or default),
+        )  # fmt: skip
 
 
 def use(path: Path | str, number: int) -> int:
@@ -89,7 +92,7 @@ def _scored(
     turns: Sequence[Turn] = ()
     at, last = -1, None
     try:
-        for position, repeat, turn, row, text, refusal, calls in runfile.connection.execute(
+        for position, repeat, turn, row, aimed, text, refusal, calls in runfile.connection.execute(
             _ANSWERED, (*after, given is not None, GROUP)
         ):
             last = position, repeat, turn
@@ -97,6 +100,8 @@ def _scored(
                 at, turns = position, _turns(row, given)
             answer = Answer(text or "", refusal=refusal, tool_calls=_calls(calls) if calls else ())
             score = scorers.score(turns[turn - 1], answer, default=default)
+            if score is None and aimed and given:
+                score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:
                 scores.append((position, repeat, turn, score))
     except (sqlite3.DatabaseError, EvalkitError, ValueError, LookupError, TypeError) as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit import __version__, prices, scorers, source, spool, store, wire
 from evalkit.asking import Task
-from evalkit.conversation import Conversation, Turn
+from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
@@ -274,7 +274,7 @@ def evaluate(
             endpoint=endpoint.to_json(),
         )
         progress = Progress(total=total)
-        runfile.scores_all = _scores_all(asked)
+        runfile.scores_all = scorers.scores_all(asked.default_scorer)
         task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
         return _session(runner, runfile, progress, watch)
@@ -316,7 +316,7 @@ def resume(
         try:
             info = runfile.info()
             settings = _same_scorer(path, info["settings"], scorer)
-            runfile.scores_all = _scores_all(settings)
+            runfile.scores_all = scorers.scores_all(settings.default_scorer)
             total = source.same(runfile, info["dataset"], settings)
             endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
             spool.recover(runfile)
@@ -407,11 +407,6 @@ def _settings(settings: Mapping[str, Any]) -> Settings:
     except TypeError as error:
         known = ", ".join(Settings.__dataclass_fields__)
         raise SettingsError(f"{error}. The settings are: {known}") from None
-
-
-def _scores_all(settings: Settings) -> bool:
-    """Whether the run's scorer scores turns without a target too."""
-    return scorers.scorer_of(Turn(""), settings.default_scorer) is not None
 
 
 def _same_scorer(path: Path | str, kept: Mapping[str, Any], given: Any) -> Settings:

@@ -24,7 +24,7 @@ from evalkit.store import RunFile
 Scored = tuple[int, int, int, Score]  # position of the conversation, repeat, turn, score
 
 _HALF_MADE = "SELECT id FROM scoring WHERE id > 0 AND ended_wall_ns IS NULL"
-_BEGIN = "INSERT INTO scoring (id, started_wall_ns, scorer, versions, judge) VALUES (?, ?, ?, '{}', ?)"
+_BEGIN = "INSERT INTO scoring (id, started_wall_ns, scorer, versions, judge, scores_all) VALUES (?, ?, ?, '{}', ?, ?)"
 _COUNTS = "UPDATE run SET scoring = ?"
 _JUDGINGS = "SELECT id, judge FROM scoring WHERE judge IS NOT NULL AND ended_wall_ns NOT NULL ORDER BY id"
 
@@ -43,6 +43,7 @@ def add(
     groups: Iterable[Iterable[Scored]],
     *,
     versions: Callable[[set[str]], Mapping[str, str]],
+    scores_all: bool,
     judge: Mapping[str, Any] | None = None,
     counts: bool = True,
 ) -> int:
@@ -57,6 +58,8 @@ def add(
         Scores that are committed together.
     versions : callable
         The names of the scorers that made the scores, to what is noted beside them.
+    scores_all : bool
+        It scores turns without a target too: a failed one of these then counts as one that is not right.
     judge : mapping, optional
         What is kept of the judge, if one made them.
     counts : bool
@@ -68,7 +71,7 @@ def add(
         The file cannot be written.
     """
     connection = runfile.connection
-    number = _begin(runfile, scorer, judge)
+    number = _begin(runfile, scorer, judge, scores_all)
     used: set[str] = set()
     for group in groups:
         scores = list(group)
@@ -113,7 +116,9 @@ def note_own(runfile: RunFile, used: Iterable[str]) -> None:
     A run that is gone on with later may be scored by a newer version: then both stand there, with a comma.
     """
     with _writing(runfile):
-        runfile.connection.execute(f"{_BEGIN} ON CONFLICT DO NOTHING", (0, time.time_ns(), "null", None))
+        runfile.connection.execute(
+            f"{_BEGIN} ON CONFLICT DO NOTHING", (0, time.time_ns(), "null", None, runfile.scores_all)
+        )
         (text,) = runfile.connection.execute("SELECT versions FROM scoring WHERE id = 0").fetchone()
         noted = json.loads(text)
         for name, version in versions_of(used).items():
@@ -142,7 +147,7 @@ def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, 
     return {(position, repeat, turn): value for position, repeat, turn, value in rows}
 
 
-def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None) -> int:
+def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None, scores_all: bool) -> int:
     """A new scoring, which does not count yet; what was cut off before is cleared away."""
     connection = runfile.connection
     of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False)
@@ -151,7 +156,7 @@ def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None) -> in
             connection.execute("DELETE FROM score WHERE scoring = ?", half_made)
             connection.execute("DELETE FROM scoring WHERE id = ?", half_made)
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM scoring").fetchone()
-        connection.execute(_BEGIN, (last + 1, time.time_ns(), json.dumps(scorer), of_judge))
+        connection.execute(_BEGIN, (last + 1, time.time_ns(), json.dumps(scorer), of_judge, scores_all))
     return int(last) + 1
 
 

@@ -14,12 +14,12 @@ from evalkit.verdicts import Accuracy
 
 _SCORINGS = """
     SELECT id, scorer, versions, started_wall_ns, id = (SELECT scoring FROM run)
-    FROM (SELECT * FROM scoring UNION ALL SELECT 0, NULL, NULL, 'null', '{}', NULL
-      WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
+    FROM (SELECT id, scorer, versions, started_wall_ns, ended_wall_ns FROM scoring
+      UNION ALL SELECT 0, 'null', '{}', NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
     WHERE id = 0 OR ended_wall_ns NOT NULL ORDER BY id"""
 _MISSING = f"""
     SELECT count(*) FROM turn t {schema.join_score("?")}
-    WHERE t.status = 'answered' AND t.has_target AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
+    WHERE t.status = 'answered' AND {schema.aimed("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
 _CHANGED = f"""
     SELECT sum(old.value >= 1 AND new.value < 1), sum(old.value < 1 AND new.value >= 1),
       sum(old.value NOT NULL AND new.value IS NULL), sum(old.value IS NULL AND new.value NOT NULL),
@@ -135,6 +135,6 @@ def _scoring(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Scoring:
         versions=orjson.loads(versions),
         begun_ns=begun_ns,
         counts=bool(counts),
-        missing=connection.execute(_MISSING, (number,)).fetchone()[0],
+        missing=connection.execute(_MISSING, (number, number)).fetchone()[0],
         accuracy=verdicts.accuracy(connection, number),
     )

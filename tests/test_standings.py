@@ -32,7 +32,7 @@ def test_changes_of_every_kind_are_counted_apart(tmp_path):
     turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(told)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", [1] * 9)])
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL)")
+        connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL, 0)")
         connection.executemany(
             "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) VALUES (0, 1, ?, 1, 'x', ?)",
             [(n + 1, new) for n, (_, new) in enumerate(told)],
