@@ -38,7 +38,7 @@ def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
         (["exact", {"name": "number", "weight": 3}], None, "evalkit score 'a b' --scorer exact --scorer number=3"),
         ({"name": "f1", "least": 0.5}, None, "evalkit.Run('a b').score(scorer=…), in Python"),
         ("x; rm -rf ~", None, "evalkit score 'a b' --scorer 'x; rm -rf ~'"),
-        ("judge:helpful", {"rubric": "helpful", "base_url": None, "model": "m"}, "evalkit judge 'a b' --rubric helpful"),
+        ("judge:better", {"rubric": "helpful", "base_url": None}, "evalkit judge 'a b' --rubric helpful"),
         (
             "judge:mine", {"rubric": "mine", "base_url": "http://h/$(x)", "model": "m"},
             "evalkit judge 'a b' --rubric FILE.toml --base-url 'http://h/$(x)' --model m",
