@@ -60,7 +60,7 @@ def text_target(target: Any, **_options: Any) -> Problem | None:
 def exact(answer: Answer, target: Any, *, case_sensitive: bool = False, punctuation: bool = False) -> Verdict:
     """The whole answer is the target, or one of a list; case and marks at the ends do not count unless asked for."""
     said = _bare(answer.text, case_sensitive, punctuation)
-    if any(said == _bare(text, case_sensitive, punctuation) for text in _texts(target)):
+    if any(said == _bare(text, case_sensitive, punctuation) for text in texts_of(target)):
         return Verdict(1, extracted=cut(answer.text.strip()))
     return Verdict(0, f"the answer is not {_choice_of(target)}", cut(answer.text.strip()))
 
@@ -83,7 +83,7 @@ def includes(
 ) -> Verdict:
     """The answer holds the target as whole words; of a list any one, with ``all`` every one, with ``none`` not one."""
     text = folded(answer.text, case_sensitive)
-    wanted = _texts(target)
+    wanted = texts_of(target)
     found = [part for part in wanted if _occurs(folded(part, case_sensitive), text, whole_words)]
     extracted = found if isinstance(target, list) else next(iter(found), None)
     if none:
@@ -121,7 +121,7 @@ def regex(answer: Answer, target: Any, *, pattern: str = "") -> Verdict:
     found = search(pattern or target, answer.text)
     if found is None:
         return Verdict(0, "the pattern does not match the answer")
-    if not pattern or any(_bare(found) == _bare(text) for text in _texts(target)):
+    if not pattern or any(_bare(found) == _bare(text) for text in texts_of(target)):
         return Verdict(1, extracted=cut(found))
     return Verdict(0, f"the pattern took {cut(found)!r}, not {_choice_of(target)}", cut(found))
 
@@ -223,12 +223,13 @@ def choice(answer: Answer, target: Any, *, letters: str = ALPHABET) -> Verdict:
     return Verdict(right, None if right else f"the answer chooses {chosen[0]}, not {target.upper()}", chosen[0])
 
 
-def _texts(target: Any) -> list[str]:
+def texts_of(target: Any) -> list[str]:
+    """The texts that a target is: one, or those of a list."""
     return [str(part) for part in (target if isinstance(target, list) else [target])]
 
 
 def _choice_of(target: Any) -> str:
-    return " or ".join(repr(text) for text in _texts(target))
+    return " or ".join(repr(text) for text in texts_of(target))
 
 
 def _bare(text: str, case_sensitive: bool = False, punctuation: bool = False) -> str:
