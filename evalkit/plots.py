@@ -223,10 +223,11 @@ def load_charts(sweep: Swept) -> list[Drawing]:
     return _drawings({name: panel(sweep) for name, panel in zip(names, plots_load.PANELS, strict=True)})
 
 
-def charts(run: Source) -> dict[str, style.Chart]:
-    """Name to every chart of a run, measured; ``missing`` of a chart says why it cannot be drawn."""
+def charts(run: Source, measured: RunMeasures | None = None) -> dict[str, style.Chart]:
+    """Name to every chart of a run, measured if it is not; ``missing`` of a chart says why it cannot be drawn."""
     with opened(run) as connection:
-        return {name: chart() for name, chart in _of_connection(connection, measure(connection)).items()}
+        found = _of_connection(connection, measured or measure(connection))
+        return {name: chart() for name, chart in found.items()}
 
 
 def models_chart(runs: Sequence[Source | RunMeasures]) -> style.Chart:

@@ -108,7 +108,15 @@ class AgainstPrompt(_AgainstPrompt):
             label, _, colour, marker, line = _LOOKS[name]
             cold = lengths.turn == 1
             look: dict[str, Any] = {"s": 13, "marker": marker, "zorder": 1}
-            ax.scatter(lengths.tokens[~cold], lengths.times[~cold], color=colour, alpha=0.3, linewidths=0, **look)
+            ax.scatter(
+                lengths.tokens[~cold],
+                lengths.times[~cold],
+                color=colour,
+                alpha=0.3,
+                linewidths=0,
+                rasterized=True,
+                **look,
+            )
             ax.scatter(
                 lengths.tokens[cold], lengths.times[cold], facecolors="none", edgecolors=colour, alpha=0.5,
                 linewidths=0.7, **look,

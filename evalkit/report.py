@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +19,11 @@ from evalkit.definitions import DEFINITIONS
 from evalkit.elements import add, plain
 from evalkit.errors import SettingsError
 from evalkit.markdown import markdown
-from evalkit.measures import RunMeasures
+from evalkit.reportcharts import add_charts
 from evalkit.reportcomparison import comparison
 from evalkit.reportparts import MOST_REASONS, Part, command, compared_runs, read, warnings
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from evalkit.comparison import Comparison
 
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
@@ -67,9 +64,10 @@ def report(runs: Sequence[Path | str], path: Path | str) -> int:
         if path.resolve() == Path(run).resolve():
             raise SettingsError(f"{path} is a run file itself: give the report another name")
     most = reportturns.MOST_TURNS // len(runs)
-    parts = [read(Path(run), most_turns=0 if path.suffix == ".md" else most) for run in runs]
+    in_words = path.suffix == ".md"
+    parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
     compared = compared_runs(parts)
-    text = markdown(parts, compared) if path.suffix == ".md" else html(parts, compared)
+    text = markdown(parts, compared) if in_words else html(parts, compared)
     try:
         return path.write_bytes(text.encode())
     except OSError as error:
@@ -126,7 +124,8 @@ def _run(main: Element, part: Part, *, level: int) -> None:
     for warning in warnings(part):
         add(section, "p", warning, class_="warning")
     _table(section, part)
-    _charts(section, part)
+    add(section, f"h{level + 1}", "Charts")
+    add_charts(section, part.charts)
     _reasons(section, part, f"h{level + 1}")
     _repeat(section, part, f"h{level + 1}")
 
@@ -180,29 +179,6 @@ def _term(parent: Element, text: str) -> None:
     term = SubElement(parent, "span", {"class": "term", "tabindex": "0"})
     term.text = text
     add(term, "span", " ".join(meanings), class_="meaning", role="tooltip")
-
-
-def _charts(section: Element, part: Part) -> None:
-    from evalkit import plots
-
-    box = SubElement(section, "div", {"class": "charts"})
-    for draw, words_of in ((plots.plot_accuracy, "Accuracy by turn"), (plots.plot_latency, "Latency by turn")):
-        figure = SubElement(box, "figure")
-        picture, title = _picture(draw, part.measures)
-        SubElement(figure, "img", src=picture, alt=plain(f"{words_of}: {title}. The table above has the numbers."))
-
-
-def _picture(draw: Callable[..., Axes], measures: RunMeasures) -> tuple[str, str]:
-    """A chart as the address of an SVG image, and its title."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evalkit"}):
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
-        axes = draw(measures, ax=figure.add_subplot())
-        written = io.BytesIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(written.getvalue()).decode()}", axes.get_title(loc="left")
 
 
 def _reasons(section: Element, part: Part, heading: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
+from evalkit import plots
 from evalkit.elements import add
+from evalkit.reportcharts import add_charts
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison, Contrast
@@ -46,6 +48,7 @@ def _contrast(section: Element, contrast: Contrast) -> None:
         _row(body, f"turn {effect.label}", effect)
     for effect in contrast.by_tag[:MOST_TAGS]:
         _row(body, f"tag {effect.label}", effect)
+    add_charts(section, plots.contrast_charts(contrast))
     left_out = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
     if left_out:
         add(section, "p", f"{left_out} more tags are in 'evalkit compare --json'.", class_="faint")

@@ -22,6 +22,7 @@ from evalkit.schema import JOIN_SCORE
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
+    from evalkit.style import Chart
 
 MOST_REASONS = 10
 _FAILED = """
@@ -47,6 +48,8 @@ class Part:
     measures : RunMeasures
     result : dict
         The object of ``--json``.
+    charts : dict
+        Name to chart; empty for a report without.
     transcripts : Transcripts
     failed, wrong : list
         (kind, a message, count), and (scorer, the first of reasons of one kind, count), the most frequent first.
@@ -58,6 +61,7 @@ class Part:
     info: dict[str, Any]
     measures: RunMeasures
     result: dict[str, Any]
+    charts: dict[str, Chart]
     transcripts: Transcripts
     failed: list[tuple[str, str, int]]
     wrong: list[tuple[str, str, int]]
@@ -69,8 +73,10 @@ class Part:
         return str(self.info["endpoint"]["model"])
 
 
-def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS) -> Part:
-    """Read what a report tells of a run."""
+def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS, drawn: bool = True) -> Part:
+    """Read what a report tells of a run; charts if it is to have any."""
+    from evalkit import plots
+
     with closing(store.open_to_read(path)) as connection:
         connection.execute("BEGIN")
         info = store.run_info(connection)
@@ -81,6 +87,7 @@ def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS) -> Part:
             info=info,
             measures=measures,
             result=tables.summary_json(measures),
+            charts=plots.charts(connection, measures) if drawn else {},
             transcripts=reportturns.transcripts(connection, most_turns=most_turns),
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),

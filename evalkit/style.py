@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,7 @@ SERIES: tuple[tuple[str, str, Any], ...] = (
     ("#56B4E9", "P", (0, (8, 2))),
 )
 WIDTH, HEIGHT = 7.5, 4.4  # inches
+_PLACES = re.compile(rb"(\d*[1-9]\d*\.\d)\d+")  # numbers from 1 on, to a tenth of a point
 _SMALL = 8.3  # points, of a text of 10
 _LETTER = 0.53  # mean width of a letter, of its size
 _TURNS_LABELLED = 12
@@ -140,6 +143,21 @@ class Chart(ABC):
         OSError
             The file cannot be written.
         """
+        self._write(path, {"svg.hashsalt": "evalkit"}, dpi=dpi, form=path.suffix[1:])
+
+    def svg(self) -> bytes:
+        """Draw it as a small SVG image: its letters are text in a font of the reader's, clouds of points are pixels.
+
+        Raises
+        ------
+        MissingExtra
+            matplotlib is not installed.
+        """
+        written = io.BytesIO()
+        self._write(written, {"svg.hashsalt": "evalkit", "svg.fonttype": "none"}, dpi=150, form="svg")
+        return _PLACES.sub(rb"\1", written.getvalue())
+
+    def _write(self, place: Path | io.BytesIO, settings: Any, *, dpi: float, form: str) -> None:
         with styled():
             from matplotlib import rc_context
             from matplotlib.figure import Figure
@@ -147,8 +165,8 @@ class Chart(ABC):
             page = Figure(figsize=(WIDTH, self._height), layout="constrained")
             self.draw(page.subplots())
             # the same chart makes the same file
-            with rc_context({"svg.hashsalt": "evalkit"}):
-                page.savefig(path, dpi=dpi, metadata={"Date": None} if path.suffix == ".svg" else None)
+            with rc_context(settings):
+                page.savefig(place, dpi=dpi, format=form, metadata={"Date": None} if form == "svg" else None)
 
 
 @contextmanager

@@ -20,7 +20,9 @@ class Visit:
     """A page, and what has come of it: ``asked`` of the network, and ``complaints`` of the console."""
 
     def __init__(self, page):
-        self.page = page
+        from playwright.sync_api import Error
+
+        self.page, self._error = page, Error
         self.asked: list[str] = []
         self.complaints: list[str] = []
         page.on("request", lambda request: self.asked.append(request.url))
@@ -31,7 +33,10 @@ class Visit:
     @property
     def fired(self) -> int:
         """How often something that must not was run."""
-        return self.page.evaluate("window.fired")
+        try:
+            return self.page.evaluate("window.fired")
+        except self._error:
+            return 1  # the page has been led away
 
 
 def until(true: Callable[[], object], within_s: float = 10.0) -> None:

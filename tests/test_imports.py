@@ -80,7 +80,7 @@ LAYERS = [
         {"planning"},
         {"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"},
     ],
-    [{"report", "reportparts", "reportcomparison", "markdown", "definitions", "elements"}],
+    [{"report", "reportparts", "reportcomparison", "reportcharts", "markdown", "definitions", "elements"}],
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],

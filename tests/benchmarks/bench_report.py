@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_report.py [--turns 10000 50000 1000000] [--chromium /usr/bin/chromium] [--folder DIR]
 
-The files are made first: conversations of four turns, answers of 10 to 60 words drawn by Zipf's law, one turn in fifty
-failed. Then ``evalkit report FILE`` in a process of its own, and the page in a headless Chromium, if one is there: from
-opening it to the first row of the list, and from a letter typed into the search to the list that it leaves.
+The files are made first: conversations of four turns, answers of 10 to 60 of 5,000 words, drawn by Zipf's law, one
+turn in fifty failed. Then ``evalkit report FILE`` in a process of its own, and the page in a headless Chromium, if one
+is there: from opening it to the first row of the list, and from a letter typed into the search to the list it leaves.
 """
 
 from __future__ import annotations
@@ -56,22 +56,25 @@ def _turns(turns: int) -> Iterator[tuple]:
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     words = ["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(5_000)]
-    many = iter(())
+    frequency = 1 / np.arange(1, len(words) + 1)
+    drawn = iter(())
     for number in range(turns // TURNS):
         asked = tuple(Turn(f"What is {number} + {n}?", target=number + n) for n in range(TURNS))
         conversation = Conversation(f"sum-{number:06d}", asked, tags=(f"grade-{number % 5}",))
         for turn in range(1, TURNS + 1):
-            place = next(many, None)
-            if place is None:
-                many = iter(rng.zipf(1.3, 400_000).tolist())
-                place = next(many)
-            text = " ".join(words[(next(many, 7) + place) % 5_000] for _ in range(int(rng.integers(10, 60))))
+            text = []
+            for _ in range(int(rng.integers(10, 60))):
+                word = next(drawn, None)
+                if word is None:
+                    drawn = iter(rng.choice(words, 400_000, p=frequency / frequency.sum()).tolist())
+                    word = next(drawn)
+                text.append(word)
             sent, took = number * 10**7, int(rng.lognormal(19.5, 0.5))
             failure = Failure("server", "The endpoint failed.", 500) if rng.random() < 0.02 else None
             attempt = Attempt(
                 Timing(sent, sent, sent, sent, (sent + took // 4, sent + took), (1, 1), end=sent + took),
-                streamed=True, http_status=200, answer=Answer(text, finish_reason="stop"), usage=Usage(40, 30),
-                failure=failure,
+                streamed=True, http_status=200, answer=Answer(" ".join(text), finish_reason="stop"),
+                usage=Usage(40, 30), failure=failure,
             )  # fmt: skip
             record = TurnRecord(conversation.id, 1, turn, (attempt,), failure=failure)
             scored = Score("number", float(rng.random() < 0.6), "the final number is 7, not 9", 7)
