@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.arrivals import Arrivals, wait_until
-from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, Function
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
@@ -37,6 +36,7 @@ from evalkit.transport import Transport
 from evalkit.trust import Watch
 
 GRACE_S = 5.0
+AHEAD_S = 0.0001  # longest reading between two looks at the sockets
 TASK_LENGTH = 4  # bytes that tell the length of the task
 _NO_MORE: Any = object()
 
@@ -56,6 +56,8 @@ class Task:
         It holds answers of an earlier session.
     functions : tuple of str
         Names of the functions that the parent calls for the model.
+    scores_all : bool
+        The run's scorer scores turns without a target too.
     """
 
     endpoint: Endpoint
@@ -65,6 +67,7 @@ class Task:
     resumed: bool = False
     kept: bool = False
     functions: tuple[str, ...] = ()
+    scores_all: bool = False
 
 
 class Session:
@@ -88,7 +91,7 @@ class Session:
         self._slots = self._gate or Gate(int(settings.concurrency or 1))
         self._spending = Spending(settings)
         self._surrender = Surrender(kept=task.kept)
-        self._end = asyncio.Event()  # nothing new is asked
+        self._ended = False  # nothing new is asked
         self._hurry = asyncio.Event()  # what is in flight has a few seconds
         self._outcome = "done"
         self._error: BaseException | None = None
@@ -96,7 +99,7 @@ class Session:
         self._functions = {name: self._function(name) for name in task.functions}
         self._arriving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.line = Line(self._stop, self._fail)
+        self.line = Line(self._stop, self._fail, scores_all=task.scores_all)
 
     async def run(self) -> None:
         """Ask all, then tell the parent how it ended."""
@@ -126,7 +129,7 @@ class Session:
         """What to ask, its first conversation read: what is wrong with it is told before anything is asked."""
         task = self._task
         items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None))
-        return chain(list(islice(items, 1)), items)
+        return chain(list(islice(items, 1)), _ahead(items))
 
     def _function(self, name: str) -> Function:
         return lambda arguments: self.line.call(name, arguments)
@@ -161,9 +164,9 @@ class Session:
 
     def _end_soon(self, outcome: str) -> None:
         """Ask nothing new; of several reasons a stop is told, else the first."""
-        if outcome == "stopped" or not self._end.is_set():
+        if outcome == "stopped" or not self._ended:
             self._outcome = outcome
-        self._end.set()
+        self._ended = True
         if self._arriving is not None:
             self._arriving.cancel()
 
@@ -191,7 +194,7 @@ class Session:
             watcher.cancel()
             if timer is not None:
                 timer.cancel()
-        if not self._end.is_set():
+        if not self._ended:
             self._surrender.judge_all()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -211,11 +214,11 @@ class Session:
 
     def _fill(self, asker: Asker) -> None:
         """Closed loop: as many workers as there are slots, each with one conversation after another."""
-        while len(self._tasks) < self._slots.limit and not self._end.is_set():
+        while len(self._tasks) < self._slots.limit and not self._ended:
             self._spawn(self._work(asker))
 
     async def _work(self, asker: Asker) -> None:
-        while not self._end.is_set() and len(self._tasks) <= self._slots.limit:
+        while not self._ended and len(self._tasks) <= self._slots.limit:
             item = next(self._items, _NO_MORE)
             if item is _NO_MORE:
                 return
@@ -243,14 +246,14 @@ class Session:
     async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, answered = item
-        new: Conversation | None = conversation
+        new = True
         left = len(conversation.turns) - len(answered or ())
         characters = 0
 
         async def keep(record: TurnRecord) -> bool:
             nonlocal new, left, characters
             left -= 1
-            first, new = new, None
+            first, new = new, False
             if self._surrender.note(record, len(self._tasks)):
                 self._end_soon("unusable")
                 self._hurry.set()
@@ -263,15 +266,36 @@ class Session:
                 characters += len(record.answer.text) if record.answer else 0
             if self._knee is not None:
                 self._fill(asker)
-            await self.line.put(position, first, left == 0, record)
+            await self.line.put(position, conversation, first, left == 0, record)
             if self.line.behind:
                 await self.line.room()
-            return not self._end.is_set()
+            return not self._ended
 
         dialogue = Dialogue(
             asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
         )
         await dialogue.ask(keep, answered)
+
+
+def _ahead(items: Iterator[Item | None]) -> Iterator[Item | None]:
+    """Read a little ahead: many at once take half the time. What goes wrong is told when its turn comes."""
+    error: Exception | None = None
+    more = True
+    while more:
+        read: list[Item | None] = []
+        more = False
+        until = time.perf_counter() + AHEAD_S
+        try:
+            for item in items:
+                read.append(item)
+                if item is None or time.perf_counter() > until:
+                    more = True
+                    break
+        except Exception as found:
+            error = found
+        yield from read
+    if error is not None:
+        raise error
 
 
 def main() -> None:

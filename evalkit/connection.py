@@ -17,7 +17,7 @@ from evalkit.exchange import REDIRECTS, Exchange
 
 HEAD_LIMIT = 64 * 1024  # bytes of status line and headers, interim answers included
 
-_SLICE_NS = 100_000  # longest decoding between two looks at the sockets
+_SLICE_NS = 200_000  # longest decoding between two looks at the sockets
 _BACKLOG = 2**20  # undecoded bytes of one connection above which it is decoded at once
 _TIMER_NS = 2_000_000  # a timer may come so much early
 _TRUSTED_IDLE_NS = 10**9  # idle for longer: ask the socket itself whether the endpoint has closed it

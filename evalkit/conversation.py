@@ -156,10 +156,12 @@ class Conversation(NamedTuple):
             row["context"] = [message.to_json() for message in self.context]
         if self.tools:
             row["tools"] = [dict(tool) for tool in self.tools]
-        for name in ("tool_results", "params", "meta"):
-            value = getattr(self, name)
-            if value:
-                row[name] = dict(value)
+        if self.tool_results:
+            row["tool_results"] = dict(self.tool_results)
+        if self.params:
+            row["params"] = dict(self.params)
+        if self.meta:
+            row["meta"] = dict(self.meta)
         if self.tags:
             row["tags"] = list(self.tags)
         if self.group is not None:

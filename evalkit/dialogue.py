@@ -102,11 +102,26 @@ class Asker:
                 tools=tools,
                 include_usage=include_usage,
             )
-            attempt = await self._send(body, params, due, len(attempts) + 1, round)
+            permit = None if self._unhindered else await self._admitted(body, params)
+            slot = time.perf_counter_ns()
+            number = len(attempts) + 1
+            try:
+                attempt = await self.sender.send(
+                    body, stream=self.stream, due=due, slot=slot, number=number, round=round
+                )
+            finally:
+                if self.gate is not None:
+                    self.gate.leave()
             attempts.append(attempt)
             failure = attempt.failure
+            if permit is not None:
+                self._settle(permit, attempt)
+            if self.knee is not None:
+                self._tell(self.knee, attempt)
             if failure is None:
                 return attempts
+            if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
+                self.pause.hold(failure.retry_after_s)  # nobody waits longer; such a request just fails
             if include_usage and self.stream and wire.refuses_stream_options(failure):
                 self.include_usage = False
             elif not (attempt.connection_lost_on_reuse and not attempts[:-1]):
@@ -120,28 +135,23 @@ class Asker:
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
 
-    async def _send(self, body: bytes, params: Mapping[str, Any], due: int, number: int, round: int) -> Attempt:
-        """Send once, when that may be."""
+    @property
+    def _unhindered(self) -> bool:
+        return self.gate is None and not self.pause.on and self.pacer.unlimited
+
+    async def _admitted(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
+        """Wait until the request may go: it has its place in the gate then."""
         gate = self.gate
         if gate is not None and not gate.try_enter():
             await gate.enter()
         try:
             if self.pause.on:
                 await self.pause.wait()
-            permit = None if self.pacer.unlimited else await self._permit(body, params)
-            slot = time.perf_counter_ns()
-            attempt = await self.sender.send(body, stream=self.stream, due=due, slot=slot, number=number, round=round)
-        finally:
+            return None if self.pacer.unlimited else await self._permit(body, params)
+        except BaseException:
             if gate is not None:
                 gate.leave()
-        if permit is not None:
-            self._settle(permit, attempt)
-        wait = None if attempt.failure is None else attempt.failure.retry_after_s
-        if wait is not None and wait <= self.retry.longest_s:  # nobody waits longer; such a request just fails
-            self.pause.hold(wait)
-        if self.knee is not None:
-            self._tell(self.knee, attempt)
-        return attempt
+            raise
 
     async def _permit(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
         limits = (params.get(name) for name in ("max_completion_tokens", "max_tokens"))
@@ -224,12 +234,12 @@ class Dialogue:
     async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
         attempts: list[Attempt] = []
         exchange: list[Message] = []
-        params = dict(self.conversation.params)
+        params = self.conversation.params
         scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
             attempts += await self.asker.ask(
-                [*messages, *exchange],
+                [*messages, *exchange] if exchange else messages,
                 tools=self.conversation.tools,
                 params=params,
                 round=round,
@@ -247,7 +257,7 @@ class Dialogue:
             exchange += [Message("assistant", answer.text or None, calls), *results]
             due = time.perf_counter_ns()
             # a call that was demanded has been made: demanding it again would never let the answer come
-            params.pop("tool_choice", None)
+            params = {name: value for name, value in params.items() if name != "tool_choice"}
         return TurnRecord(
             self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure, scheduled
         )

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evalkit import messages
+from evalkit import messages, schema
 from evalkit.conversation import Conversation
 from evalkit.errors import RunFileError
 from evalkit.record import TurnRecord
 from evalkit.spool import Spool
 
 BACKLOG = 2_000  # turns that the parent may be behind
-GROUP_S = 0.001  # turns that end within so long are handed over together
-CROWD = 10_000  # turns a second that come in groups by themselves
+GROUP_S = 0.01  # turns that end within so long are handed over, and committed, together; the spool has them meanwhile
 
 
 class Line(asyncio.Protocol):
@@ -29,18 +28,21 @@ class Line(asyncio.Protocol):
         Called with the outcome when the parent asks for an end.
     on_error : callable
         Called with the error when the spool cannot be written.
+    scores_all : bool
+        Turns without a target are scored too.
     """
 
-    def __init__(self, on_stop: Callable[[str], None], on_error: Callable[[RunFileError], None]) -> None:
+    def __init__(
+        self, on_stop: Callable[[str], None], on_error: Callable[[RunFileError], None], *, scores_all: bool = False
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_stop, self._on_error = on_stop, on_error
+        self._on_stop, self._on_error, self._scores_all = on_stop, on_error, scores_all
         self._frames = messages.FrameReader()
         self._transport: asyncio.Transport | None = None
         self._spool: Spool | None = None
-        self._turns: list[tuple[Any, ...]] = []
-        self._flushed = 0.0
-        self._crowded = False
+        self._new: list[tuple[int, Conversation, bool, bool, TurnRecord]] = []
         self._kept: asyncio.Future[None] = self._loop.create_future()
+        self._unsent: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
         self._results: dict[int, asyncio.Future[str]] = {}
         self._calls = 0
@@ -82,20 +84,17 @@ class Line(asyncio.Protocol):
         self.send(messages.BEGUN, *begun)
 
     def put(
-        self, position: int, conversation: Conversation | None, last: bool, record: TurnRecord
+        self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
     ) -> asyncio.Future[None]:
-        """Hand over a finished turn, with its conversation if it is the first of it and word if it is the last.
+        """Keep a finished turn, with its conversation if it is the first of it and word if it is the last.
 
-        The future is done when the turn is in the spool.
+        The future is done when the turn is in the spool, with all that ended in this round of the loop: what is done
+        for many at once is done in half the time, and the requests that follow go out together.
         """
-        if not self._turns:
+        if not self._new:
             self._kept = self._loop.create_future()
-            if self._crowded:
-                self._loop.call_soon(self._flush)
-            else:
-                self._loop.call_later(GROUP_S, self._flush)
-        packed = None if conversation is None else messages.pack_conversation(conversation)
-        self._turns.append((position, record.repeat, packed, last, messages.pack(record)))
+            self._loop.call_soon(self._keep)
+        self._new.append((position, conversation, first, last, record))
         return self._kept
 
     @property
@@ -131,23 +130,34 @@ class Line(asyncio.Protocol):
         self._ended = self._loop.create_future()
         await self._ended
 
-    def _flush(self) -> None:
-        if not self._turns:
-            return
-        turns, self._turns = self._turns, []
-        now = time.perf_counter()
-        self._crowded = len(turns) > CROWD * (now - self._flushed)
-        self._flushed = now
-        message = messages.frame(messages.TURNS, turns)
-        assert self._transport is not None
+    def _keep(self) -> None:
+        new, self._new = self._new, []
+        message = messages.frame(messages.TURNS, [self._rows(*turn) for turn in new])
         assert self._spool is not None
         try:
-            self._spool.write(message, len(turns))
+            self._spool.write(message, len(new))
         except RunFileError as error:
             self._on_error(error)
-        self._transport.write(message)
+        if not self._unsent:
+            self._loop.call_later(GROUP_S, self._flush)
+        self._unsent.append(message)
         if not self._kept.done():  # it was cancelled
             self._kept.set_result(None)
+
+    def _rows(
+        self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
+    ) -> tuple[Any, ...]:
+        new = schema.conversation_row(position, conversation) if first else None
+        turn = schema.turn_row(position, conversation.turns[record.turn - 1], record, scored=self._scores_all)
+        return new, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+
+    def _flush(self) -> None:
+        if self._new:
+            self._keep()
+        if self._unsent:
+            assert self._transport is not None
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     def _note_committed(self, count: int) -> None:
         assert self._spool is not None

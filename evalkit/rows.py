@@ -46,7 +46,8 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
     fields = _read(object_in(row), ROW_FIELDS)
     if "turns" not in fields:
         raise DatasetError("is missing: a row needs at least one turn with a user message", field="turns")
-    fields.setdefault("id", f"row-{position:06d}")
+    if "id" not in fields:
+        fields["id"] = f"row-{position:06d}"
     conversation = Conversation(**fields)
     if conversation.tool_results:
         _check_results(conversation)
@@ -56,20 +57,31 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
 def _read(row: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
     """Read each value with the reader of its key; null is the same as nothing."""
     fields = {}
-    for key, value in row.items():
-        reader = readers.get(key)
-        if reader is None:
-            _refuse(key, readers)
-        if value is not None:
-            try:
+    key = ""
+    try:
+        for key, value in row.items():
+            reader = readers.get(key)
+            if reader is None:
+                break
+            if value is not None:
                 fields[key] = reader(value)
-            except DatasetError as error:
-                raise within(key, error) from None
-    return fields
+        else:
+            return fields
+    except DatasetError as error:
+        raise within(key, error) from None
+    return _refuse(key, readers)
 
 
 def read_each(values: Iterable[Any], reader: Reader, field: str = "") -> list[Any]:
     """Read each value of a list; an error names its place."""
+    values = list(values)
+    try:
+        return [reader(value) for value in values]
+    except DatasetError:
+        return _read_one_by_one(values, reader, field)
+
+
+def _read_one_by_one(values: list[Any], reader: Reader, field: str) -> list[Any]:
     read = []
     for number, value in enumerate(values):
         try:
@@ -139,7 +151,7 @@ def words_in(value: Any) -> str:
 
 
 def _label(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is not str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return words_in(value)
 
@@ -202,7 +214,12 @@ def _one_scorer(value: Any, functions: bool) -> ScorerSpec:
     raise DatasetError(f"{_short(name)!r} is no scorer's name")
 
 
-def _turn(value: Any) -> Turn:
+def read_turn(value: Any) -> Turn:
+    """Read one turn of a native row."""
+    if type(value) is dict and len(value) == 2:  # most are this; there may be millions
+        user, target = value.get("user"), value.get("target")
+        if type(user) is str and target is not None and user and not user.isspace():
+            return Turn(user, target)
     if not isinstance(value, dict):
         raise DatasetError(f'must be an object such as {{"user": "Hello"}}, not {kind(value)}')
     fields = _read(value, _TURN_FIELDS)
@@ -212,7 +229,7 @@ def _turn(value: Any) -> Turn:
 
 
 def _turns(value: Any) -> tuple[Turn, ...]:
-    turns = tuple(read_each(list_in(value), _turn))
+    turns = tuple(read_each(list_in(value), read_turn))
     if not turns:
         raise DatasetError("is empty: a row needs at least one turn with a user message")
     return turns

@@ -274,8 +274,8 @@ def evaluate(
             endpoint=endpoint.to_json(),
         )
         progress = Progress(total=total)
-        runfile.scores_all = scorers.scores_all(asked.default_scorer)
-        task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=tuple(functions or ()))
+        names, every = tuple(functions or ()), scorers.scores_all(asked.default_scorer)
+        task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=names, scores_all=every)
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
         return _session(runner, runfile, progress, watch)
 
@@ -316,7 +316,6 @@ def resume(
         try:
             info = runfile.info()
             settings = _same_scorer(path, info["settings"], scorer)
-            runfile.scores_all = scorers.scores_all(settings.default_scorer)
             total = source.same(runfile, info["dataset"], settings)
             endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
             spool.recover(runfile)
@@ -326,7 +325,8 @@ def resume(
             raise
         progress = Progress(total=total, kept=kept)
         data, out = Path(info["dataset"]["path"]), Path(path).resolve()
-        task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=tuple(functions or ()))
+        names, every = tuple(functions or ()), scorers.scores_all(settings.default_scorer)
+        task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=names, scores_all=every)
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
         return _session(runner, runfile, progress, watch)
 

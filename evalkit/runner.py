@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,21 +12,19 @@ from typing import Any
 
 from evalkit import errors, messages, schema, scorers, spool
 from evalkit.asking import Task
-from evalkit.conversation import Conversation
 from evalkit.dialogue import call_function
+from evalkit.done import Done, Talk
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.heap import resting
 from evalkit.launch import Launched
 from evalkit.record import Score
-from evalkit.store import Done, RunFile
+from evalkit.schema import Row
+from evalkit.store import RunFile
 from evalkit.until import Until
 from evalkit.writer import Progress, Writer
 
 _READ = 2**20
 _GROUP = 500  # turns committed together, at the most
-_GROUP_S = 0.005  # turns that come within so long are committed together; the spool has them meanwhile
-_PACE_S = 0.1  # how often the pace is taken
-_CROWD = 10_000  # turns a second that come in groups by themselves
 _LULL_MS = 1  # nothing came for so long: time to score
 _SCORES_WAIT_MS = 20  # for turns, to be committed with
 
@@ -68,12 +64,11 @@ class Runner:
         self._about = {**(about or {}), "endpoint": task.endpoint.to_json()}
         self._default_scorer = task.settings.default_scorer
         self._writer = Writer(runfile, self._score, progress)
-        self._conversations: dict[tuple[int, int], Conversation] = {}
+        self._talks: dict[tuple[int, ...], Talk] = {}
         self._sending = threading.Lock()
         self._line: socket.socket | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._committed = 0
-        self._paced = 0, 0.0, 0.0  # turns, when, and the pace until then
         self._stopped = self._enough = False
 
     def stop(self) -> None:
@@ -143,8 +138,6 @@ class Runner:
                 self._writer.add(())
                 continue
             poll.poll()
-            if not (self._pace() > _CROWD or self._functions):  # a model that waits for a function is not kept waiting
-                time.sleep(_GROUP_S)
             data = _read(line)
             if not data:
                 return None
@@ -156,7 +149,6 @@ class Runner:
                 elif name == messages.BEGUN:
                     self._runfile.begin_session(values[0], self._about, wall_ns=values[1])
                     self._progress.began_ns = values[0]
-                    self._paced = 0, time.monotonic(), math.inf
                 elif name == messages.CALL:
                     self._call(*values)
                 else:
@@ -174,15 +166,6 @@ class Runner:
             self._enough = True
             self._send(messages.STOP, "until_ci")
 
-    def _pace(self) -> float:
-        """Turns a second, of late."""
-        count, at, pace = self._paced
-        now = time.monotonic()
-        if now - at > _PACE_S:
-            pace = (self._committed - count) / (now - at)
-            self._paced = self._committed, now, pace
-        return pace
-
     def _commit(self, turns: list[list[Any]]) -> None:
         for at in range(0, len(turns), _GROUP):
             group = turns[at : at + _GROUP]
@@ -190,16 +173,15 @@ class Runner:
             self._committed += len(group)
             self._send(messages.COMMITTED, self._committed)
 
-    def _done(self, position: int, repeat: int, new: list[Any] | None, last: bool, record: list[Any]) -> Done:
-        key = position, repeat
+    def _done(self, new: Row | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
+        key = tuple(turn[1][:2])
         if new is not None:
-            self._conversations[key] = messages.unpack_conversation(new)
-        conversation = self._conversations.pop(key) if last else self._conversations[key]
-        return Done(position, conversation, messages.unpack(record))
+            self._talks[key] = Talk(key[0], row=new)
+        talk = self._talks.pop(key) if last else self._talks[key]
+        return Done.of_rows(talk, turn, attempts)
 
     def _score(self, done: Done) -> Score | None:
-        turn = done.conversation.turns[done.record.turn - 1]
-        return scorers.score(turn, done.record, default=self._default_scorer)
+        return scorers.score(done.turn, done.record, default=self._default_scorer)
 
     def _call(self, number: int, name: str, arguments: str) -> None:
         """Call a function for the model, on another thread: it may take its time."""

@@ -7,7 +7,8 @@ import json
 import sqlite3
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from evalkit.conversation import Conversation, Turn
@@ -102,107 +103,182 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
-_TURN_COLUMNS = (
-    "conversation", "repeat", "turn", "session", "status", "has_target", "answer", "reasoning", "refusal", "tool_calls",
-    "finish_reason", "exchange", "error_kind", "error_message", "http_status", "attempts", "streamed", "flags",
-    "ttft_ns", "ttfv_ns", "latency_ns", "tpot_ns", "censored_ns", "queue_ns", "schedule_latency_ns", "turn_time_ns",
-    "sent_ns", "end_ns", "prompt_tokens", "output_tokens", "reasoning_tokens", "token_source",
-)  # fmt: skip
-_ATTEMPT_COLUMNS = (
-    "conversation", "repeat", "turn", "session", "number", "round", "due_ns", "slot_ns", "sent_ns", "headers_ns",
-    "end_ns", "first_visible_ns", "arrivals", "arrival_events", "http_status", "error_kind", "error_message",
-    "error_code", "retry_after_s", "flags", "streamed", "connection_opened", "prompt_tokens", "output_tokens",
-    "partial",
-)  # fmt: skip
-
-
-def _insert(table: str, columns: Sequence[str]) -> str:
-    values = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names of our own columns
-
-
-INSERT_RUN = _insert("run", ("name", "created_ns", "settings", "dataset", "endpoint"))
-INSERT_CONVERSATION = (
-    _insert("conversation", ("position", "id", "hash", "row", "turns", "cluster", "tags"))
-    + " ON CONFLICT (position) DO NOTHING"
-)
-INSERT_TURN = (
-    f"{_insert('turn', _TURN_COLUMNS)} ON CONFLICT DO UPDATE SET "
+# Columns in the groups they come in: NULL is several times dearer to bind than a value, and most of a row is NULL.
+# A row has its key, and those of the other groups that have something to say.
+_TABLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "conversation": {"key": ("position", "id", "hash", "row", "turns"), "labels": ("cluster", "tags")},
+    "turn": {
+        "key": ("conversation", "repeat", "turn", "status", "has_target", "attempts", "token_source"),
+        "asked": (
+            "streamed", "http_status", "flags", "answer", "finish_reason", "queue_ns", "sent_ns", "end_ns",
+            "latency_ns", "turn_time_ns",
+        ),
+        "usage": ("prompt_tokens", "output_tokens"),
+        "tokens": ("ttft_ns", "ttfv_ns", "tpot_ns"),
+        "reasoning": ("reasoning", "reasoning_tokens"),
+        "more": (
+            "refusal", "tool_calls", "exchange", "error_kind", "error_message", "censored_ns", "schedule_latency_ns",
+        ),
+    },
+    "attempt": {
+        "key": (
+            "conversation", "repeat", "turn", "number", "round", "due_ns", "slot_ns", "sent_ns", "headers_ns",
+            "end_ns", "http_status", "flags", "streamed", "connection_opened",
+        ),
+        "usage": ("prompt_tokens", "output_tokens"),
+        "error": ("error_kind", "error_message", "error_code", "retry_after_s", "partial"),
+        "tokens": ("first_visible_ns", "arrivals", "arrival_events"),
+    },
+}  # fmt: skip
+_TURN_COLUMNS = [name for group in _TABLES["turn"].values() for name in group] + ["session"]
+_CONFLICTS = {
+    "conversation": "ON CONFLICT (position) DO NOTHING",
+    "turn": "ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _TURN_COLUMNS)
-    + " WHERE status = 'error'"
+    + " WHERE status = 'error'",
+    "attempt": "",
+}
+
+
+# columns of a turn that hold what was said
+SAID = ("answer", "refusal", "tool_calls", "exchange")
+
+
+# a row on its way into a table: the groups of columns it has, in their order and with spaces between, and their values
+Row = tuple[str, list[Any]]
+
+
+def columns(table: str, groups: str) -> list[str]:
+    """The columns of a row with these groups.
+
+    Raises
+    ------
+    KeyError
+        There is no such group.
+    """
+    return [name for group in groups.split(" ") for name in _TABLES[table][group]]
+
+
+def value(table: str, row: Row, name: str) -> Any:
+    """The value of a column; None: the row has none there."""
+    place = _place(table, row[0], name)
+    return None if place is None else row[1][place]
+
+
+def check(table: str, row: Row) -> None:
+    """Refuse a row that comes from a file and is none of ours.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+    """
+    groups, values = row
+    if len(columns(table, groups)) != len(values):
+        raise ValueError(f"a row for the table {table} has {len(values)} values")
+    packed = table == "attempt" and groups.endswith("tokens")
+    for found in values[:-2] if packed else values:
+        if not isinstance(found, str | int | float | None):
+            raise TypeError(f"a row for the table {table} holds {type(found).__name__}")
+
+
+@cache
+def _place(table: str, groups: str, name: str) -> int | None:
+    names = columns(table, groups)
+    return names.index(name) if name in names else None
+
+
+@cache
+def insert(table: str, groups: str, session: int) -> str:
+    """The statement for rows with these groups that were made in this session."""
+    names = columns(table, groups)
+    values = ", ".join("?" * len(names))
+    if table != "conversation":
+        names.append("session")
+        values += f", {session:d}"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) {_CONFLICTS[table]}"  # noqa: S608 - our own
+
+
+INSERT_RUN = "INSERT INTO run (name, created_ns, settings, dataset, endpoint) VALUES (?, ?, ?, ?, ?)"
+INSERT_SCORE = (
+    "INSERT OR REPLACE INTO score (conversation, repeat, turn, scoring, scorer, value, reason, extracted, parts) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-INSERT_ATTEMPT = _insert("attempt", _ATTEMPT_COLUMNS)
-INSERT_SCORE = _insert(
-    "score", ("conversation", "repeat", "turn", "scoring", "scorer", "value", "reason", "extracted", "parts")
-).replace("INSERT", "INSERT OR REPLACE", 1)
 
 
-def conversation_row(position: int, conversation: Conversation) -> tuple[Any, ...]:
-    """The values of INSERT_CONVERSATION."""
+def conversation_row(position: int, conversation: Conversation) -> Row:
+    """What the table of conversations takes of one."""
     row = conversation.canonical
-    return (
+    groups = "key"
+    values: list[Any] = [
         position,
         conversation.id,
         hashlib.sha256(row).hexdigest(),
         row.decode(),
         len(conversation.turns),
-        conversation.group,
-        _json_or_none(list(conversation.tags) or None),
-    )
+    ]
+    if conversation.group is not None or conversation.tags:
+        groups += " labels"
+        values += conversation.group, _json_or_none(list(conversation.tags) or None)
+    return groups, values
 
 
-def turn_row(position: int, turn: Turn, record: TurnRecord, session: int, *, scored: bool = False) -> tuple[Any, ...]:
-    """The values of INSERT_TURN; ``scored``: the run's scorer wants no target."""
-    answer, failure = record.answer, record.failure
-    last = record.attempts[-1] if record.attempts else None
-    timing = last.timing if last else None
-    usage = last.usage if last else None
-    calls = record.tool_calls
-    return (
-        position,
-        record.repeat,
-        record.turn,
-        session,
-        record.status,
-        scored or turn.target is not None or turn.scorer is not None,  # has_target: whether there is a score to come
-        answer.text if answer else None,
-        (answer.reasoning or None) if answer else None,
-        answer.refusal if answer else None,
-        _json_or_none([call.to_json() for call in calls]) if calls else None,
-        answer.finish_reason if answer else None,
-        _json_or_none([message.to_json() for message in record.exchange]) if record.exchange else None,
-        failure.kind if failure else None,
-        failure.message if failure else None,
-        last.http_status if last else None,
-        len(record.attempts),
-        last.streamed if last else None,
-        " ".join(last.flags) if last else None,
-        last.ttft_ns if last else None,
-        last.ttfv_ns if last else None,
-        last.latency_ns if last else None,
-        last.tpot_ns if last else None,
-        last.censored_ns if last else None,
-        last.queue_delay_ns if last else None,
-        record.schedule_latency_ns,
-        record.turn_time_ns,
-        timing.sent if timing else None,
-        timing.end if timing else None,
-        usage.prompt_tokens if usage else None,
-        usage.output_tokens if usage else None,
-        usage.reasoning_tokens if usage else None,
-        "usage" if usage and usage.output_tokens is not None else "none",
-    )
+def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = False) -> Row:
+    """What the table of turns takes of one; ``scored``: the run's scorer wants no target."""
+    failure, attempts, exchange = record.failure, record.attempts, record.exchange
+    last = attempts[-1] if attempts else None
+    answer, usage = (last.answer, last.usage) if last else (None, None)
+    source = "usage" if usage and usage.output_tokens is not None else "none"
+    to_come = scored or turn.target is not None or turn.scorer is not None  # has_target: whether a score is to come
+    key = (position, record.repeat, record.turn, record.status, int(to_come), len(attempts), source)
+    groups = "key"
+    values: list[Any] = [*key]
+    if last:
+        groups += " asked"
+        values += (
+            int(last.streamed),
+            last.http_status,
+            " ".join(last.flags),
+            answer.text if answer else None,
+            answer.finish_reason if answer else None,
+            last.queue_delay_ns,
+            last.timing.sent,
+            last.timing.end,
+            last.latency_ns,
+            record.turn_time_ns,
+        )
+    if usage:
+        groups += " usage"
+        values += usage.prompt_tokens, usage.output_tokens
+    if last and last.timing.arrivals:
+        groups += " tokens"
+        values += last.ttft_ns, last.ttfv_ns, last.tpot_ns
+    if (answer and answer.reasoning) or (usage and usage.reasoning_tokens is not None):
+        groups += " reasoning"
+        values += (answer.reasoning or None) if answer else None, usage.reasoning_tokens if usage else None
+    if failure or exchange or record.scheduled or (answer and (answer.tool_calls or answer.refusal is not None)):
+        groups += " more"
+        calls = record.tool_calls
+        values += (
+            answer.refusal if answer else None,
+            _json_or_none([call.to_json() for call in calls]) if calls else None,
+            _json_or_none([message.to_json() for message in exchange]) if exchange else None,
+            failure.kind if failure else None,
+            failure.message if failure else None,
+            last.censored_ns if last else None,
+            record.schedule_latency_ns,
+        )
+    return groups, values
 
 
-def attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: int) -> tuple[Any, ...]:
-    """The values of INSERT_ATTEMPT."""
+def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
+    """What the table of attempts takes of one; arrivals as numbers, see ``storable``."""
     timing, failure, usage = attempt.timing, attempt.failure, attempt.usage
     sent = timing.sent
-    return (
+    groups = "key"
+    values: list[Any] = [
         position,
         record.repeat,
         record.turn,
-        session,
         attempt.number,
         attempt.round,
         timing.due,
@@ -210,21 +286,31 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt, session: in
         sent,
         timing.headers,
         timing.end,
-        timing.first_visible,
-        _packed("q", [stamp - sent for stamp in timing.arrivals]) if timing.arrivals else b"",
-        _packed("i", timing.arrival_events) if timing.arrivals else b"",
         attempt.http_status,
-        failure.kind if failure else None,
-        failure.message if failure else None,
-        failure.code if failure else None,
-        failure.retry_after_s if failure else None,
         " ".join(attempt.flags),
-        attempt.streamed,
-        attempt.connection_opened,
-        usage.prompt_tokens if usage else None,
-        usage.output_tokens if usage else None,
-        attempt.answer.text if failure and attempt.answer else None,
-    )
+        int(attempt.streamed),
+        int(attempt.connection_opened),
+    ]
+    if usage:
+        groups += " usage"
+        values += usage.prompt_tokens, usage.output_tokens
+    if failure:
+        groups += " error"
+        partial = attempt.answer.text if attempt.answer else None
+        values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
+    if timing.arrivals:
+        groups += " tokens"
+        values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
+    return groups, values
+
+
+def storable(attempt: Row) -> Row:
+    """The row of an attempt with its arrivals packed, as the file keeps them."""
+    groups, values = attempt
+    if not groups.endswith("tokens"):
+        return attempt
+    *values, arrivals, events = values
+    return groups, [*values, _packed("q", arrivals), _packed("i", events)]
 
 
 def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import __version__, schema
+from evalkit import __version__, schema, scorers
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Score
-from evalkit.scorer import find
+from evalkit.settings import Settings
 from evalkit.store import RunFile
 
 Scored = tuple[int, int, int, Score]  # position of the conversation, repeat, turn, score
@@ -115,10 +115,10 @@ def note_own(runfile: RunFile, used: Iterable[str]) -> None:
 
     A run that is gone on with later may be scored by a newer version: then both stand there, with a comma.
     """
+    default = Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
     with _writing(runfile):
-        runfile.connection.execute(
-            f"{_BEGIN} ON CONFLICT DO NOTHING", (0, time.time_ns(), "null", None, runfile.scores_all)
-        )
+        begun = (0, time.time_ns(), "null", None, scorers.scores_all(default))
+        runfile.connection.execute(f"{_BEGIN} ON CONFLICT DO NOTHING", begun)
         (text,) = runfile.connection.execute("SELECT versions FROM scoring WHERE id = 0").fetchone()
         noted = json.loads(text)
         for name, version in versions_of(used).items():
@@ -132,7 +132,7 @@ def versions_of(used: Iterable[str]) -> dict[str, str]:
     noted = {}
     for part in sorted({part for name in used for part in name.split("+")}):
         with suppress(SettingsError):  # "none" is what a score without a scorer says
-            noted[part] = find(part).version
+            noted[part] = scorers.find(part).version
     return {**noted, "evalkit": __version__}
 
 

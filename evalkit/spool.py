@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import Any
 
 import orjson
 
-from evalkit import datasets, messages
-from evalkit.conversation import Conversation
+from evalkit import datasets, messages, schema
+from evalkit.done import Done, Talk
 from evalkit.errors import RunFileError
-from evalkit.store import Done, RunFile, spool_files
+from evalkit.schema import Row
+from evalkit.store import RunFile, spool_files
 
 SEGMENT = 8 * 2**20  # bytes
 _GROUP = 1_000  # turns taken over in one transaction
@@ -106,10 +108,21 @@ def recover(runfile: RunFile) -> int:
         Open for writing.
     """
     taken = 0
-    for path in spool_files(runfile.path):
-        with contextlib.suppress(FileNotFoundError), _locked(path, runfile.path):
-            taken += _take_over(runfile, _messages(path))
-        path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as held:
+        paths = [path for path in spool_files(runfile.path) if path.exists()]
+        for path in paths:
+            held.enter_context(_locked(path, runfile.path))
+        try:
+            # either file may hold the beginning of a conversation that goes on in the other
+            talks = {row[1][0]: Talk(row[1][0], row=row) for path in paths for row in _conversations(path)}
+            for path in paths:
+                taken += _take_over(runfile, _messages(path), talks)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, sqlite3.IntegrityError) as error:
+            raise RunFileError(
+                f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): "
+                "remove it to go on without"
+            ) from None
+    remove(runfile.path)
     return taken
 
 
@@ -159,37 +172,38 @@ def _messages(path: Path) -> Iterator[list[Any]]:
             yield message
 
 
-def _take_over(runfile: RunFile, lines: Iterator[list[Any]]) -> int:
+def _conversations(path: Path) -> Iterator[Row]:
+    for name, *values in _messages(path):
+        for new, *_ in values[0] if name == messages.TURNS else ():
+            if new is not None:
+                schema.check("conversation", new)
+                yield new
+
+
+def _take_over(runfile: RunFile, lines: Iterator[list[Any]], talks: dict[int, Talk]) -> int:
     taken = 0
     group: list[Done] = []
-    conversations: dict[int, Conversation] = {}
-    try:
-        for name, *values in lines:
-            if name == messages.BEGUN:
-                runfile.continue_session(*values)
-                continue
-            for position, _, packed, _, record in values[0]:
-                if packed is not None:
-                    conversations[position] = messages.unpack_conversation(packed)
-                unpacked = messages.unpack(record)
-                sent = unpacked.attempts[-1].timing.sent if unpacked.attempts else None
-                if not runfile.holds(position, unpacked.repeat, unpacked.turn, sent):
-                    group.append(Done(position, conversations.get(position) or _stored(runfile, position), unpacked))
-            if len(group) > _GROUP:
-                runfile.add(group)
-                taken += len(group)
-                group.clear()
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise RunFileError(
-            f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): remove it to go on without"
-        ) from None
-    if group:
-        runfile.add(group)
+    for name, *values in lines:
+        if name == messages.BEGUN:
+            runfile.continue_session(*values)
+            continue
+        for _, _, turn, attempts in values[0]:
+            schema.check("turn", turn)
+            for attempt in attempts:
+                schema.check("attempt", attempt)
+            position, repeat, number = turn[1][:3]
+            if not runfile.holds(position, repeat, number, schema.value("turn", turn, "sent_ns")):
+                group.append(Done.of_rows(talks.get(position) or _stored(runfile, position), turn, attempts))
+        if len(group) > _GROUP:
+            runfile.add(group)
+            taken += len(group)
+            group.clear()
+    runfile.add(group)
     return taken + len(group)
 
 
-def _stored(runfile: RunFile, position: int) -> Conversation:
+def _stored(runfile: RunFile, position: int) -> Talk:
     row = runfile.row_of(position)
     if row is None:
         raise ValueError(f"nobody knows conversation number {position + 1}")
-    return datasets.parse_row(orjson.loads(row))
+    return Talk(position, datasets.parse_row(orjson.loads(row)))

@@ -9,21 +9,26 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
 from evalkit import disk, schema
-from evalkit.conversation import Conversation, Message, ToolCall
+from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
+from evalkit.done import Done, stored_record
 from evalkit.errors import RunFileError
-from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
+from evalkit.record import Score, TurnRecord
+from evalkit.schema import Row
+
+__all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "run_info", "spool_files"]
 
 SUFFIX = ".evalkit"
 
-
+_GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 _UNSCORED = """
     SELECT t.conversation, t.repeat, t.turn, c.id, c.row, t.answer, t.refusal, t.tool_calls, t.exchange
@@ -33,15 +38,6 @@ _UNSCORED = """
     ORDER BY t.conversation, t.repeat, t.turn LIMIT 1000"""
 _LOOK_S = 0.5  # between two looks whether the file is still there
 _LOG_PAGES = 4_000  # of 4 KiB: the log is folded into the file when it is so long
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """One finished turn on its way into the run file."""
-
-    position: int
-    conversation: Conversation
-    record: TurnRecord
 
 
 class RunFile:
@@ -60,7 +56,6 @@ class RunFile:
         self._looked_s = 0.0
         self._own_scores_count = False
         self.session = 0
-        self.scores_all = False  # also turns without a target
 
     @classmethod
     def create(
@@ -183,7 +178,7 @@ class RunFile:
         """
         after = (-1, 0, 0)
         while rows := self.connection.execute(_UNSCORED, after).fetchall():
-            yield [(key[0], row, _record(name, *key[1:], *said)) for *key, name, row, said in map(_split, rows)]
+            yield [(key[0], row, stored_record(name, *key[1:], *said)) for *key, name, row, said in map(_split, rows)]
             after = rows[-1][:3]
 
     def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
@@ -191,29 +186,25 @@ class RunFile:
 
         The scores are the run's own. They count again once an answer is added that a later scoring has not seen.
         """
-        conversations, turns, attempts = [], [], []
         answers = False
         begun = self._begun
+        conversations: list[Row] = []
+        turns: list[Row] = []
+        attempts: list[Row] = []
         for done in group:
-            conversation, record = done.conversation, done.record
-            answers = answers or record.failure is None
+            answers = answers or done.error_kind is None
             if done.position not in begun:
                 begun.add(done.position)
-                conversations.append(schema.conversation_row(done.position, conversation))
-            turn, scored = conversation.turns[record.turn - 1], self.scores_all
-            turns.append(schema.turn_row(done.position, turn, record, self.session, scored=scored))
-            attempts += [
-                schema.attempt_row(done.position, record, attempt, self.session) for attempt in record.attempts
-            ]
+                conversations.append(done.conversation_row)
+            turns.append(done.turn_row)
+            attempts += done.attempt_rows
         with self._writing(conversations):
-            for insert, rows in (
-                (schema.INSERT_CONVERSATION, conversations),
-                (schema.INSERT_TURN, turns),
-                (schema.INSERT_ATTEMPT, attempts),
-                (schema.INSERT_SCORE, [schema.score_row(*score) for score in scores]),
-            ):
-                if rows:
-                    self.connection.executemany(insert, rows)
+            self._insert("conversation", conversations)
+            self._insert("turn", turns)
+            self._insert("attempt", map(schema.storable, attempts))
+            rows = [schema.score_row(*score) for score in scores]
+            if rows:
+                self.connection.executemany(schema.INSERT_SCORE, rows)
             if answers and not self._own_scores_count:
                 self.connection.execute("UPDATE run SET scoring = 0 WHERE scoring <> 0")
                 self._own_scores_count = True
@@ -226,9 +217,14 @@ class RunFile:
         if len(begun) > _REMEMBERED:  # what is forgotten is offered again, and changes nothing
             begun.clear()
 
-    def _refuse_second_ids(self, conversations: Sequence[tuple[Any, ...]]) -> None:
+    def _insert(self, table: str, rows: Iterable[Row]) -> None:
+        for groups, alike in groupby(rows, _GROUPS):
+            statement = schema.insert(table, groups, self.session)
+            self.connection.executemany(statement, [row[1] for row in alike])
+
+    def _refuse_second_ids(self, conversations: Iterable[Row]) -> None:
         """An unchecked dataset may have one id twice, and turns that belong to nothing must not come of it."""
-        for position, name, *_ in conversations:
+        for position, name, *_ in (row[1] for row in conversations):
             found = self.connection.execute("SELECT position FROM conversation WHERE id = ?", (name,)).fetchone()
             if found is not None and found[0] != position:
                 raise RunFileError(
@@ -237,7 +233,7 @@ class RunFile:
                 )
 
     @contextlib.contextmanager
-    def _writing(self, conversations: Sequence[tuple[Any, ...]] = ()) -> Any:
+    def _writing(self, conversations: Iterable[Row] = ()) -> Any:
         try:
             with self.connection:
                 yield
@@ -347,21 +343,11 @@ def answered_turns(
         "WHERE conversation = ? AND repeat = ? AND status = 'answered'",
         (position, repeat),
     )
-    return {turn: _record(conversation.id, repeat, turn, *said) for turn, *said in rows}
+    return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
 
 
 def _split(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*row[:5], row[5:])
-
-
-def _record(
-    name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
-) -> TurnRecord:
-    messages = tuple(_message(row) for row in json.loads(exchange)) if exchange else ()
-    earlier = sum(len(message.tool_calls) for message in messages)
-    tool_calls = _calls(json.loads(calls)[earlier:]) if calls else ()
-    attempt = Attempt(Timing(0, 0, 0), answer=Answer(text=text or "", refusal=refusal, tool_calls=tool_calls))
-    return TurnRecord(name, repeat, turn, (attempt,), messages)
 
 
 def _check_header(path: Path) -> None:
@@ -410,14 +396,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _message(row: Mapping[str, Any]) -> Message:
-    return Message(row["role"], row["content"], _calls(row.get("tool_calls", ())), row.get("tool_call_id"))
-
-
-def _calls(rows: Iterable[Mapping[str, Any]]) -> tuple[ToolCall, ...]:
-    return tuple(ToolCall(row["function"]["name"], row["function"]["arguments"], row["id"]) for row in rows)
 
 
 def _brought_up(old: sqlite3.Connection, version: int) -> sqlite3.Connection:

@@ -40,8 +40,10 @@ class Surrender:
             Conversations under way. The first turn of every one of them counts: one slow answer among many refusals is
             an answer.
         """
+        if self._answered or self.cause is not None:
+            return False
         failure = record.failure
-        if self._answered or self.cause is not None or (failure is not None and failure.kind == "cancelled"):
+        if failure is not None and failure.kind == "cancelled":
             return False
         if failure is None:
             self._answered = True

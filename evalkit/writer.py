@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from evalkit import datasets, scorings
-from evalkit.record import Failure, Score
+from evalkit import datasets, schema, scorings
+from evalkit.record import Score
 from evalkit.store import Done, RunFile
 from evalkit.until import Until
 
@@ -118,7 +118,7 @@ class Writer:
             self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)
-        answered = [done for done in group if done.record.failure is None]
+        answered = [done for done in group if done.error_kind is None]
         if self.until is not None:
             self._note_failed(self.until, group)
         if self.until is not None and len(self._unscored) + len(answered) > HELD:
@@ -162,26 +162,31 @@ class Writer:
     def _add_score(self, done: Done) -> None:
         score = self._score(done)
         if score is not None:
-            self._scores.append((done.position, done.record.repeat, done.record.turn, score))
+            self._scores.append((*done.key, score))
         if self.until is not None:
             value = None if score is None else score.value
-            self.until.note(done.position, len(done.conversation.turns), 1, value or 0.0, int(value is not None))
+            self.until.note(done.position, _turns_of(done), 1, value or 0.0, int(value is not None))
 
     def _note_failed(self, until: Until, group: list[Done]) -> None:
         for done in group:
-            if done.record.failure is not None:
-                until.note(done.position, len(done.conversation.turns), 1, 0.0, 0)
+            if done.error_kind is not None:
+                until.note(done.position, _turns_of(done), 1, 0.0, 0)
 
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
         for done in group:
-            failure: Failure | None = done.record.failure
-            if failure is None:
+            kind = done.error_kind
+            if kind is None:
                 progress.answered += 1
             else:
                 progress.errors += 1
-                progress.errors_by_kind[failure.kind] += 1
+                progress.errors_by_kind[kind] += 1
         for *_, score in scores:
             if score.value is not None:
                 progress.scored += 1
                 progress.right += score.value
+
+
+def _turns_of(done: Done) -> int:
+    turns: int = schema.value("conversation", done.conversation_row, "turns")
+    return turns

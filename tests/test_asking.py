@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import evalkit as ek
-from evalkit import store
+from evalkit import asking, store
+from evalkit.errors import DatasetError
 from evalkit.scripted import Arithmetic, Calling, Fault, Law, Script, serve
 
 
@@ -176,3 +177,28 @@ def test_functions_are_called_in_the_users_own_process(tmp_path):
     assert rows(run.path, "SELECT status, attempts FROM turn") == [("answered", 2)]
     exchange = json.loads(rows(run.path, "SELECT exchange FROM turn")[0][0])
     assert json.loads(exchange[1]["content"]) == {"sky": "clear"}
+
+
+def test_what_goes_wrong_with_reading_is_told_behind_what_was_read_before():
+    def items():
+        yield 1
+        yield 2
+        raise DatasetError("is broken")
+
+    ahead = asking._ahead(items())
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(DatasetError):
+        next(ahead)
+
+
+def test_reading_ahead_stops_where_others_are_to_be_let_run():
+    read = []
+
+    def items():
+        for item in (1, None, 2, 3):
+            read.append(item)
+            yield item
+
+    ahead = asking._ahead(items())
+    assert [next(ahead), next(ahead), read] == [1, None, [1, None]]
+    assert list(ahead) == [2, 3]

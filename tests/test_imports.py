@@ -49,7 +49,7 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk"}, {"trust"}, {"until"}],
+    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk", "done"}, {"trust"}, {"until"}],
     [
         TRANSPORT,
         {

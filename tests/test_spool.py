@@ -23,11 +23,12 @@ def path(tmp_path):
 
 def line(*turns):
     """A message as the asking process writes it: turns as (position, conversation or None, record)."""
-    packed = [
-        (position, record.repeat, talk and messages.pack_conversation(talk), False, messages.pack(record))
-        for position, talk, record in turns
-    ]
-    return messages.frame(messages.TURNS, packed)
+    rows = []
+    for position, talk, record in turns:
+        asked = talk or conversation(record.conversation, turns=3)
+        done = Done(position, asked, record)
+        rows.append((done.conversation_row if talk else None, False, done.turn_row, done.attempt_rows))
+    return messages.frame(messages.TURNS, rows)
 
 
 def spooled(path, *turns):
@@ -115,9 +116,37 @@ def test_nothing_is_written_over_that_is_not_committed(path):
     assert positions >= set(range(3, 30))
 
 
-def test_a_stranger_s_file_in_its_place_is_said(path):
+def test_a_conversation_may_go_on_in_the_file_that_is_read_first(path, monkeypatch):
+    """The files take turns, so what is behind in time may lie in the first of them."""
+    monkeypatch.setattr(spool, "SEGMENT", 10)
     create(path).close()
-    spool_files(path)[0].write_text('["turns", [[0, 1, null, false, "no record"]]]\n')
+    written = Spool(path, BEGUN)
+    for number, (talk, turn) in enumerate([("c0", 1), ("c0", 2), ("c1", 1), ("c1", 2)]):
+        position = int(talk[1])
+        asked = conversation(talk) if turn == 1 else None
+        written.write(line((position, asked, answered(turn, identity=talk))), 1)
+        written.note_committed(number)
+    written.close()
+    assert b'"c1"' not in spool_files(path)[0].read_bytes()
+    with RunFile.open(path) as runfile:
+        assert spool.recover(runfile) == 2
+    assert [turn[:2] for turn in stored(path)] == [(1, 1), (1, 2)]
+
+
+STRANGERS = (
+    '["turns", [[0, 1, null, false, "no record"]]]',
+    '["turns", [[null, true, ["key", [0, 1, 1]], []]]]',  # too few values
+    '["turns", [[null, true, ["key, x) VALUES (1); --", [0]], []]]]',
+    '["turns", [[null, true, ["key", [0, 1, 1, [], 1, 1, "usage"]], []]]]',
+    '["turns", [[["key", [0, "c0", "hash", null, 1]], true, ["key", [0, 1, 1, "error", 1, 0, "none"]], []]]]',
+    '["turns", [[null, true, ["key", [0, 1, 1, "error", 1, 0, "none"]], []]]]',  # of no conversation
+)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_a_stranger_s_file_in_its_place_is_said(path, stranger):
+    create(path).close()
+    spool_files(path)[0].write_text(stranger + "\n")
     with RunFile.open(path) as runfile, pytest.raises(RunFileError) as caught:
         spool.recover(runfile)
     assert str(caught.value).startswith(f"what lies beside {path} as its spool is none of evalkit's (")

@@ -1,0 +1,155 @@
+"""A finished turn on its way into the run file: as records where it was asked, as rows where it is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from evalkit import datasets, schema
+from evalkit.conversation import Conversation, Message, ToolCall, Turn
+from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
+from evalkit.rows import read_turn
+from evalkit.schema import Row
+
+_NO_TIMING = Timing(0, 0, 0)
+_NOTHING_MORE = (None,) * (len(schema.SAID) - 1)
+
+
+class Talk:
+    """A conversation, as it is or as the row that came of it; the one is made of the other when it is asked for."""
+
+    __slots__ = ("_conversation", "_read_row", "_row", "position")
+
+    def __init__(self, position: int, conversation: Conversation | None = None, row: Row | None = None) -> None:
+        self.position = position
+        self._conversation, self._row = conversation, row
+        self._read_row: dict[str, Any] | None = None
+
+    @property
+    def row(self) -> Row:
+        """What the table of conversations takes of it."""
+        if self._row is None:
+            self._row = schema.conversation_row(self.position, self.conversation)
+        return self._row
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was asked."""
+        if self._conversation is None:
+            self._conversation = datasets.parse_row(self._read())
+        return self._conversation
+
+    def turn(self, number: int) -> Turn:
+        """One turn of it, counted from 1."""
+        if self._conversation is None:
+            return read_turn(self._read()["turns"][number - 1])
+        return self._conversation.turns[number - 1]
+
+    def _read(self) -> dict[str, Any]:
+        if self._read_row is None:
+            assert self._row is not None
+            self._read_row = orjson.loads(schema.value("conversation", self._row, "row"))
+        return self._read_row
+
+
+class Done:
+    """One finished turn on its way into the run file.
+
+    Parameters
+    ----------
+    position : int
+        Of its conversation in the dataset.
+    conversation : Conversation
+    record : TurnRecord
+
+    Attributes
+    ----------
+    turn_row : Row
+    attempt_rows : list of Row
+    """
+
+    __slots__ = ("_record", "_talk", "attempt_rows", "position", "turn_row")
+
+    def __init__(self, position: int, conversation: Conversation, record: TurnRecord) -> None:
+        self.position = position
+        self._talk = Talk(position, conversation)
+        self._record: TurnRecord | None = record
+        self.turn_row = schema.turn_row(position, conversation.turns[record.turn - 1], record)
+        self.attempt_rows = [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+
+    @classmethod
+    def of_rows(cls, talk: Talk, turn: Row, attempts: list[Row]) -> Done:
+        """The same of rows that were made where it was asked."""
+        done = cls.__new__(cls)
+        done.position = talk.position
+        done._talk = talk
+        done._record = None
+        done.turn_row = turn
+        done.attempt_rows = attempts
+        return done
+
+    @property
+    def conversation_row(self) -> Row:
+        """What the table of conversations takes."""
+        return self._talk.row
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was asked."""
+        return self._talk.conversation
+
+    @property
+    def turn(self) -> Turn:
+        """The turn of it that this is."""
+        return self._talk.turn(self.turn_row[1][2])
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Position, repeat and turn."""
+        position, repeat, turn = self.turn_row[1][:3]
+        return position, repeat, turn
+
+    @property
+    def error_kind(self) -> str | None:
+        """Why it failed; None: it is answered."""
+        kind: str | None = schema.value("turn", self.turn_row, "error_kind")
+        return kind
+
+    @property
+    def record(self) -> TurnRecord:
+        """What came of it; of rows, what scoring needs: answer, calls, tool rounds and failure."""
+        if self._record is None:
+            groups, values = row = self.turn_row
+            text = schema.value("turn", row, "answer")
+            said = [schema.value("turn", row, name) for name in schema.SAID[1:]] if "more" in groups else _NOTHING_MORE
+            record = stored_record(self._talk.row[1][1], values[1], values[2], text, *said)
+            if kind := self.error_kind:
+                record = record._replace(failure=Failure(kind, schema.value("turn", row, "error_message")))
+            self._record = record
+        return self._record
+
+
+def stored_record(
+    name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
+) -> TurnRecord:
+    """A turn as the run file keeps it; its stamps stay there."""
+    messages: tuple[Message, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    if exchange:
+        messages = tuple(_message(row) for row in json.loads(exchange))
+    if calls:
+        earlier = sum(len(message.tool_calls) for message in messages)
+        tool_calls = _calls(json.loads(calls)[earlier:])
+    attempt = Attempt(_NO_TIMING, answer=Answer(text or "", "", refusal, tool_calls))
+    return TurnRecord(name, repeat, turn, (attempt,), messages)
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    return Message(row["role"], row["content"], _calls(row.get("tool_calls", ())), row.get("tool_call_id"))
+
+
+def _calls(rows: Iterable[Mapping[str, Any]]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(row["function"]["name"], row["function"]["arguments"], row["id"]) for row in rows)
