@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:
-        traceback.print_exc()
+        _say(traceback.format_exc().rstrip())  # what it says may be a stranger's text
         _say("this is a fault in evalkit; what was answered is in the run file, and 'evalkit resume' goes on")
         return 70
 

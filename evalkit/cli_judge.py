@@ -121,7 +121,9 @@ def _show(parsed: argparse.Namespace, done: Any, tables: Any) -> None:
 def _judge_of(parsed: argparse.Namespace) -> Iterator[Endpoint]:
     """The judge's endpoint; when asking breaks off, it is told how to go on."""
     from evalkit.console import say
+    from evalkit.settings import Settings
 
+    Settings(concurrency=parsed.concurrency)  # refuses one that cannot be before a model is started
     try:
         with flags.endpoint(parsed) as endpoint:
             if endpoint.source == "embedded":

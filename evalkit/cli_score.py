@@ -71,7 +71,7 @@ def telling_of_scores(path: Path) -> Iterator[None]:
             if before and _counting(path)[0] == 0:
                 say(
                     f"scoring {before} has not seen the turns that were added to {path}, so the run's own scores count "
-                    f"again. Make it anew by: evalkit {command}"
+                    f"again. Make it anew by: {command}"
                 )
 
 

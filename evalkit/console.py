@@ -25,6 +25,7 @@ from evalkit.transcripts import plain
 from evalkit.writer import Progress as Counts
 
 PIPE_WIDTH = 120
+LONGEST = 300  # cells of a text of a stranger on one line
 NARROW = 100  # columns below which tables and charts have less room
 _SECONDS = 20  # of the rate, in the progress line
 _WIDE = 110  # columns from which on it is shown
@@ -43,6 +44,13 @@ def one_line(text: str, cells: int) -> Text:
     if cell_len(line) > cells or len(text) > 4 * cells + 1:
         line = set_cell_size(line, min(cells - 1, cell_len(line))).rstrip() + "…"
     return Text(line)
+
+
+def failure(kind: str, message: str, count: int) -> Text:
+    """How often calls failed in one way, on one line; a run file can hold anything as the kind."""
+    told = one_line(f"{count} × {kind}:", LONGEST)
+    told.stylize("red")
+    return told + " " + one_line(message, LONGEST)
 
 
 def say(text: str) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.console import printable
+from evalkit.console import failure, printable
 from evalkit.judging import Agreement, Judging
 from evalkit.labels import FAILED, UNPARSED, Check
 from evalkit.pairwise import OUTCOMES, Pairing
@@ -129,5 +129,5 @@ def _coefficient(found: Estimate) -> str:
 
 def _ending(console: Console, judge_run: Any) -> None:
     for kind, message, count in Run(judge_run).failures():
-        console.print(Text(f"{count} × {kind}: ", style="red") + printable(message), soft_wrap=True)
-    console.print(Text(f"the judge's run file: {judge_run}"), soft_wrap=True)
+        console.print(failure(kind, message, count), soft_wrap=True)
+    console.print(printable(f"the judge's run file: {judge_run}"), soft_wrap=True)

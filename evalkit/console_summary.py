@@ -12,14 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit import words
-from evalkit.console import NARROW, one_line, printable
+from evalkit.console import LONGEST, NARROW, failure, one_line, printable
 from evalkit.console_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.run import Run
 from evalkit.sketch import PARTS, sketch
 from evalkit.sparklines import Glyphs, glyphs
 from evalkit.words import number
-
-_LONGEST = 300  # cells of an error message
 
 
 def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs | None = None) -> None:
@@ -67,7 +65,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     text, warning = words.trust(result["trust"], run.info["settings"]["concurrency"])
     console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
-        console.print(Text(f"{count} × {kind}: ", style="red") + one_line(message, _LONGEST), soft_wrap=True)
+        console.print(failure(kind, message, count), soft_wrap=True)
     wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
     console.print(f"{result['turns']} turns in {wall}: {pace} turns/s")
     if result["cost"] is not None:
@@ -94,7 +92,7 @@ def _what_was_asked(info: Mapping[str, Any]) -> Text:
         f"{Path(info['dataset']['path']).name} asked of {endpoint['model']} ({endpoint['base_url']}{params}); "
         f"{settings['history']} history, {settings['concurrency']} at once, begun {when}"
     )
-    return one_line(asked, _LONGEST)
+    return one_line(asked, LONGEST)
 
 
 def _cells(row: Mapping[str, Any], *, open_loop: bool) -> list[str]:

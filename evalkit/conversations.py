@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,19 +20,13 @@ from evalkit.repeats import pass_at_k, pass_hat_k
 from evalkit.stats import Estimate, Flags
 
 _TURNS = f"""
-    SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, t.has_target, s.value
+    SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, {schema.AIMED}, s.value
     FROM turn t {schema.JOIN_SCORE} ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _TYPES = ("i8", "i8", "i8", "?", "?", "f8")
-_OWN = "(json_type(value, '$.target') NOT NULL OR json_type(value, '$.scorer') NOT NULL)"
-# how many turns of a conversation are to be scored
-_WANTED = f"SELECT count(*) FROM conversation, json_each(row, '$.turns') WHERE position = ? AND (? OR {_OWN})"  # noqa: S608
-# whether the scorer of the run wants no target: then turns that name nothing are to be scored too
-_SCORES_ALL = f"""
-    SELECT json_extract(settings, '$.scorer') NOT NULL AND EXISTS (
-      SELECT 1 FROM turn t JOIN conversation c ON c.position = t.conversation,
-        json_each('[' || json_extract(c.row, '$.turns[' || (t.turn - 1) || ']') || ']')
-      WHERE t.has_target AND NOT {_OWN})
-    FROM run"""  # noqa: S608 - SQL of our own
+_TARGETS = f"""
+    SELECT count(*) FROM conversation, json_each(row, '$.turns')
+    WHERE position = ? AND (json_type(value, '$.target') NOT NULL OR json_type(value, '$.scorer') NOT NULL
+      OR (SELECT scores_all FROM scoring WHERE id = {schema.COUNTING}))"""  # noqa: S608 - SQL of our own
 
 _REPEATS = f"""
     SELECT coalesce(c.cluster, c.position), sum(s.value >= 1), count(*)
@@ -155,10 +148,6 @@ class Cutter:
         scores = [np.where(complete, value, np.nan) for value in values]
         return Ended(cluster[begins], place, repeat[begins], found, known, counted, complete, *scores)
 
-    @cached_property
-    def _scores_all(self) -> bool:
-        return bool(self._connection.execute(_SCORES_ALL).fetchone()[0])
-
     def _missing(self, conversation: Whole, found: Whole, targets: Whole, whole: Flags) -> Flags:
         """Whether a turn that is not there has a target; told only where it makes a difference."""
         missing = np.zeros(len(conversation), dtype=bool)
@@ -166,8 +155,7 @@ class Cutter:
         if self._due is not None:
             due = self._due[1][np.searchsorted(self._due[0], conversation)]
         for at in np.flatnonzero(whole & (found < due)):
-            wanted = int(conversation[at]), self._scores_all
-            (all_targets,) = self._connection.execute(_WANTED, wanted).fetchone()
+            (all_targets,) = self._connection.execute(_TARGETS, (int(conversation[at]),)).fetchone()
             missing[at] = all_targets > targets[at]
         return missing
 

@@ -15,7 +15,7 @@ from evalkit.record import Answer
 from evalkit.scorer import Problem, Verdict, cut, need, register, shown
 from evalkit.values import difference, same
 
-_FENCE = re.compile(r"\s*```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_FENCE = re.compile(r"\s*```[\w+-]*[ \t\r]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
 _NO_SCHEMA: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -22,6 +22,7 @@ _MONTHS = (
 _NAMES = {name[:length]: number for number, name in enumerate(_MONTHS, 1) for length in (3, len(name))} | {"sept": 9}
 _MONTH = rf"(?:{'|'.join(sorted(_NAMES, key=len, reverse=True))})\b\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_BLANKS = re.compile(r"[^\S\n]+")
 _DATE = re.compile(
     rf"""(?<![\d./-]) (?:
         (?P<year>\d{{4}}) (?P<mark>[-/.]) (?P<month>\d{{1,2}}) (?P=mark) (?P<day>\d{{1,2}}) (?![\d/-]|\.\d)
@@ -80,7 +81,7 @@ def final_date(text: str, order: str = "") -> WrittenDate | None:
     WrittenDate or None
         None: there is no date in the text.
     """
-    text = text[-_LONGEST_TEXT:]
+    text = _BLANKS.sub(" ", text[-_LONGEST_TEXT:])
     for piece in marked(text):
         found = next(_dates(piece, order), None)
         if found is not None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import SettingsError
+
+_WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
@@ -139,10 +142,9 @@ def scorer(texts: Sequence[str]) -> Any:
         name, equals, weight = text.partition("=")
         if is_function(name):
             functions.load(name)
-        try:
-            named.append({"name": name, "weight": float(weight)} if equals else name)
-        except ValueError:
-            raise SettingsError(f"--scorer {text}: {weight!r} is no weight; write it as NAME=2") from None
+        if equals and not (_WEIGHT.fullmatch(weight) and float(weight)):
+            raise SettingsError(f"--scorer {text}: {weight!r} is no weight above 0; write it as NAME=2")
+        named.append({"name": name, "weight": float(weight)} if equals else name)
     return named if len(named) > 1 else next((part if isinstance(part, str) else part["name"] for part in named), None)
 
 

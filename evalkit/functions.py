@@ -20,6 +20,7 @@ import hashlib
 import importlib
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -36,6 +37,7 @@ from evalkit.scorer import Problem, Scorer, Verdict, add_scorer, cut
 
 _MOST_KEPT = 10_000  # characters of what a function extracted
 _VERSION = 12  # hex digits
+_NAMED = re.compile(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*")
 
 
 def setting_of(scorer: Any) -> Any:
@@ -91,6 +93,10 @@ def load(name: str) -> str:
         There is no such module or function, or its import fails.
     """
     module_name, _, path = name.partition(":")
+    if not _NAMED.fullmatch(name):
+        raise SettingsError(
+            f"--scorer {name}: write it as module:function; my_scorers:polite is the function polite of my_scorers.py"
+        )
     found: Any = _imported(module_name, name)
     for part in path.split("."):
         near = get_close_matches(part, dir(found), n=1)

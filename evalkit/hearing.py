@@ -25,6 +25,7 @@ from evalkit.errors import EndpointError, SettingsError
 from evalkit.rubric import Rubric
 from evalkit.ruling import read_ruling
 from evalkit.run import Run, Watcher, converse, evaluate, resume
+from evalkit.settings import Settings
 from evalkit.store import SUFFIX
 from evalkit.surrender import LASTING
 
@@ -128,12 +129,13 @@ def hold(
     Raises
     ------
     SettingsError
-        There is nothing to judge.
+        There is nothing to judge, or a concurrency that cannot be.
     EndpointError
         The judge cannot be used.
     RunFileError
         The judge's run file cannot be used, or is being written.
     """
+    Settings(concurrency=concurrency)  # refuses one that cannot be, before anything is written or asked
     if "temperature" not in endpoint.params:
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:

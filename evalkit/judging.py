@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -157,7 +156,7 @@ def judge(
     EndpointError
         The judge cannot be used.
     """
-    path, chosen, started = path_of(run), rubric_for(rubric, pairwise=False), time.time_ns()
+    path, chosen = path_of(run), rubric_for(rubric, pairwise=False)
     check_limit(limit)
     stem = hearing.stem_of(path)
     lack = " with a target or a golden answer" if "target" in chosen.fields else ""
@@ -175,8 +174,9 @@ def judge(
                 scorings.count(runfile, number)
         else:
             number = scorings.add(
-                runfile, scorer_name(chosen), _scores(held, chosen), started_wall_ns=started,
-                versions={"evalkit": __version__, scorer_name(chosen): chosen.hash}, judge=told, counts=limit is None,
+                runfile, scorer_name(chosen), [_scores(held, chosen, runfile.connection)],
+                versions=lambda used: {"evalkit": __version__, **dict.fromkeys(used, chosen.hash)},
+                scores_all="target" not in chosen.fields, judge=told, counts=limit is None,
             )  # fmt: skip
         return _judging(path, held, chosen, told, number, runfile.connection)
 
@@ -312,9 +312,11 @@ def place(case: str) -> tuple[str, int, int]:
     return conversation, int(repeat), int(turn)
 
 
-def _scores(held: Hearing, chosen: Rubric) -> Iterator[scorings.Scored]:
+def _scores(held: Hearing, chosen: Rubric, connection: sqlite3.Connection) -> Iterator[scorings.Scored]:
+    positions: dict[str, int] = dict(connection.execute("SELECT id, position FROM conversation"))
     for heard in held.heard(chosen):
-        yield *place(heard.case), _score(heard, chosen)
+        conversation, repeat, turn = place(heard.case)
+        yield positions[conversation], repeat, turn, _score(heard, chosen)
 
 
 def _score(heard: Heard, chosen: Rubric) -> Score:

@@ -137,7 +137,8 @@ def judge_pairs(
     mine, other, chosen = path_of(run), path_of(against), rubric_for(rubric, pairwise=True)
     check_limit(limit)
     groups: dict[str, str] = {}
-    theirs = {said.id: said for said in answers(other)}
+    # no more of them than is needed: the texts before a turn would be many times as long
+    theirs = {said.id: (said.row, said.answer) for said in answers(other)}
 
     def cases() -> Iterator[Case]:
         for first, second in itertools.islice(_pairs(mine, other, theirs), limit):
@@ -154,22 +155,23 @@ def judge_pairs(
     return _pairing(mine, other, held, judge_json(chosen, held, endpoint), pairs, clusters)
 
 
-def _pairs(mine: Path, other: Path, theirs: Mapping[str, Said]) -> Iterator[tuple[Said, Said]]:
-    """Turns that both runs answered."""
+def _pairs(mine: Path, other: Path, theirs: Mapping[str, tuple[str, str]]) -> Iterator[tuple[Said, str]]:
+    """Turns that both runs answered, and the other's answer."""
     for said in answers(mine):
-        if (twin := theirs.get(said.id)) is None:
+        row, answer = theirs.get(said.id, (None, ""))
+        if row is None:
             continue
-        if twin.row != said.row:
+        if row != said.row:
             conversation = place(said.id)[0]
             raise RunFileError(
                 f"conversation {conversation!r} of {mine} is another one in {other}: "
                 "only runs of the same dataset can be judged side by side"
             )
-        yield said, twin
+        yield said, answer
 
 
-def _material(first: Said, second: Said, order: int) -> dict[str, str]:
-    shown = (first.answer, second.answer) if order == 1 else (second.answer, first.answer)
+def _material(first: Said, second: str, order: int) -> dict[str, str]:
+    shown = (first.answer, second) if order == 1 else (second, first.answer)
     return {
         "question": first.question,
         "answer_a": shown[0],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 HINT = "RE2 syntax: no look-around, no back-references"
+_AROUND = r"\A[\s\S]*?({})[\s\S]*\z"
 _SHORT = 200  # characters of a pattern that is worth remembering
 
 
@@ -44,7 +45,7 @@ def search(pattern: str, text: str) -> str | None:
     texts = pa.array([text])
     if not pc.match_substring_regex(texts, pattern)[0].as_py():
         return None
-    around = rf"\A[\s\S]*?({pattern})[\s\S]*\z"
+    around = _AROUND.format(pattern)
     try:
         taken = pc.replace_substring_regex(texts, pattern=around, replacement=r"\2")
     except pa.ArrowInvalid:  # the pattern has no group of its own
@@ -55,7 +56,8 @@ def search(pattern: str, text: str) -> str | None:
 @lru_cache(maxsize=1024)
 def _fault_of(pattern: str) -> str | None:
     try:
-        search(pattern, "")
+        matches(pattern, "")
+        matches(_AROUND.format(pattern), "")  # "\\Qa" is a pattern, and swallows what stands behind it
     except ValueError as error:
         return str(error).partition("\n")[0].removeprefix("Invalid regular expression: ")
     return None

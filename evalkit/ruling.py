@@ -11,6 +11,7 @@ from evalkit.markers import without_scratch
 
 _DECORATION = " \t\r*_`'\"“”()[]>#"
 _LABEL = re.compile(r"""(?:my |the |final )*choice[ \t*_`"]*[:=](.*)""", re.IGNORECASE | re.ASCII)
+_EMPTY_BOX = re.compile(r"\[\s*\]")
 _UNFINISHED = {"length": "was cut off at the token limit", "content_filter": "was cut off by a content filter"}
 
 
@@ -66,7 +67,9 @@ def _chosen(found: dict[str, Any], known: dict[str, str]) -> str | None:
 
 
 def _stated(line: str, known: dict[str, str]) -> str | None:
-    """The choice that a line states, and does nothing else."""
+    """The choice that a line states, and does nothing else; of a list to be ticked no line states one."""
+    if _EMPTY_BOX.search(line):
+        return None
     if line.lstrip().startswith("{"):
         found = _object(line)
         return None if found is None else _chosen(found, known)

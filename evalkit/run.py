@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit import __version__, prices, scorers, source, spool, store, wire
 from evalkit.asking import Task
-from evalkit.conversation import Conversation, Turn
+from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, in_threads
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
@@ -286,7 +286,7 @@ def evaluate(
             endpoint=endpoint.to_json(),
         )
         progress = Progress(total=total)
-        names, every = tuple(functions or ()), _scores_all(asked)
+        names, every = tuple(functions or ()), scorers.scores_all(asked.default_scorer)
         task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=names, scores_all=every)
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
         return _session(runner, runfile, progress, display)
@@ -340,7 +340,7 @@ def resume(
             raise
         progress = Progress(total=total, kept=kept)
         data, out = Path(info["dataset"]["path"]), Path(path).resolve()
-        names, every = tuple(functions or ()), _scores_all(settings)
+        names, every = tuple(functions or ()), scorers.scores_all(settings.default_scorer)
         task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=names, scores_all=every)
         runner = Runner(runfile, task, launched, progress, functions, about=_about())
         return _session(runner, runfile, progress, display)
@@ -422,11 +422,6 @@ def _settings(settings: Mapping[str, Any]) -> Settings:
     except TypeError as error:
         known = ", ".join(Settings.__dataclass_fields__)
         raise SettingsError(f"{error}. The settings are: {known}") from None
-
-
-def _scores_all(settings: Settings) -> bool:
-    """Whether the run's scorer scores turns without a target too."""
-    return scorers.scorer_of(Turn(""), settings.default_scorer) is not None
 
 
 def _same_scorer(path: Path | str, kept: Mapping[str, Any], given: Any) -> Settings:

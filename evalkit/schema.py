@@ -62,6 +62,8 @@ MIGRATIONS = (
     ALTER TABLE run ADD COLUMN scoring INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE score ADD COLUMN parts TEXT;
     """,
+    # a scoring may score turns without a target too, and then the failed ones among these count as well
+    "ALTER TABLE scoring ADD COLUMN scores_all INTEGER NOT NULL DEFAULT 0;",
 )
 VERSION = len(MIGRATIONS)
 
@@ -72,7 +74,14 @@ def join_score(scoring: str, alias: str = "s") -> str:
     return f"LEFT JOIN score {alias} ON ({place}) = (t.conversation, t.repeat, t.turn, {scoring})"
 
 
-JOIN_SCORE = join_score("(SELECT scoring FROM run)")  # the scores that count
+def aimed(scoring: str) -> str:
+    """SQL for whether a scoring has, or would have, a score of a turn ``t``."""
+    return f"(t.has_target OR coalesce((SELECT scores_all FROM scoring WHERE id = {scoring}), 0))"  # noqa: S608 - SQL of our own
+
+
+COUNTING = "(SELECT scoring FROM run)"
+JOIN_SCORE = join_score(COUNTING)  # the scores that count
+AIMED = aimed(COUNTING)
 
 _ENDED = """
     SELECT t.conversation, c.turns,

@@ -29,6 +29,7 @@ __all__ = [
     "register",
     "score",
     "scorer_of",
+    "scores_all",
     "text_target",
     "turn_checker",
     "validate",
@@ -102,6 +103,11 @@ def scorer_of(turn: Turn, default: ScorerSpec | None = None) -> ScorerSpec | Non
     if spec is None or turn.target is not None:
         return spec
     return spec if all(map(_does_without_target, spec.parts or (spec,))) else None
+
+
+def scores_all(default: ScorerSpec | None) -> bool:
+    """Whether a run's scorer scores turns without a target too."""
+    return scorer_of(Turn(""), default) is not None
 
 
 def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None = None) -> Score | None:

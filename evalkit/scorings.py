@@ -1,62 +1,69 @@
-"""Scorings of a run file: scores made of a run's answers after it, beside those the run made itself."""
+"""The scorings of a run file: all that writes them.
+
+Scoring 0 is the run's own. A later one is a row of the table ``scoring`` with scores of its own, made by a scorer or by
+a judge. It counts as soon as it is complete; one that was cut off on the way is never used, and is cleared away by the
+next.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.errors import RunFileError
+from evalkit import __version__, schema, scorers
+from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Score
+from evalkit.settings import Settings
 from evalkit.store import RunFile
 
-Scored = tuple[str, int, int, Score]  # conversation id, repeat, turn, score
+Scored = tuple[int, int, int, Score]  # position of the conversation, repeat, turn, score
 
-_INSERT_SCORING = "INSERT INTO scoring (started_wall_ns, ended_wall_ns, scorer, versions, judge) VALUES (?, ?, ?, ?, ?)"
-_INSERT_SCORE = """
-    INSERT INTO score (conversation, repeat, turn, scoring, scorer, value, reason, extracted)
-    SELECT position, ?, ?, ?, ?, ?, ?, ? FROM conversation WHERE id = ?"""
-_JUDGINGS = "SELECT id, scorer, judge FROM scoring WHERE judge IS NOT NULL ORDER BY id"
+_HALF_MADE = "SELECT id FROM scoring WHERE id > 0 AND ended_wall_ns IS NULL"
+_BEGIN = "INSERT INTO scoring (id, started_wall_ns, scorer, versions, judge, scores_all) VALUES (?, ?, ?, '{}', ?, ?)"
+_COUNTS = "UPDATE run SET scoring = ?"
+_JUDGINGS = "SELECT id, judge FROM scoring WHERE judge IS NOT NULL AND ended_wall_ns NOT NULL ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedScoring:
-    """A scoring that a judge made: its number, its scorer, and what ``add`` was told of the judge."""
+    """A scoring that a judge made: its number, and what ``add`` was told of the judge."""
 
     id: int
-    scorer: str
     judge: Mapping[str, Any]
 
 
 def add(
     runfile: RunFile,
-    scorer: str,
-    scores: Iterable[Scored],
+    scorer: Any,
+    groups: Iterable[Iterable[Scored]],
     *,
-    started_wall_ns: int,
-    versions: Mapping[str, str],
+    versions: Callable[[set[str]], Mapping[str, str]],
+    scores_all: bool,
     judge: Mapping[str, Any] | None = None,
     counts: bool = True,
 ) -> int:
-    """Add a scoring with its scores, in one transaction; its number.
+    """Add a scoring with its scores; its number.
 
     Parameters
     ----------
     runfile : RunFile
-    scorer : str
-    scores : iterable of (str, int, int, Score)
-        Conversation id, repeat and turn of each.
-    started_wall_ns : int
-        When the making of the scores began.
-    versions : mapping of str to str
-        What made them, and in which version.
+    scorer : any JSON value
+        What makes the scores; None: each turn's own scorer.
+    groups : iterable of iterables
+        Scores that are committed together.
+    versions : callable
+        The names of the scorers that made the scores, to what is noted beside them.
+    scores_all : bool
+        It scores turns without a target too: a failed one of these then counts as one that is not right.
     judge : mapping, optional
         What is kept of the judge, if one made them.
     counts : bool
-        Whether they are the run's scores from now on.
+        Whether they are the run's scores once they are complete.
 
     Raises
     ------
@@ -64,30 +71,74 @@ def add(
         The file cannot be written.
     """
     connection = runfile.connection
-    told = [json.dumps(value, ensure_ascii=False) for value in (scorer, dict(versions))]
-    of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False)
-    try:
-        with connection:
-            cursor = connection.execute(_INSERT_SCORING, (started_wall_ns, time.time_ns(), *told, of_judge))
-            number = cursor.lastrowid or 0
-            connection.executemany(_INSERT_SCORE, (_row(number, *scored) for scored in scores))
-            if counts:
-                connection.execute("UPDATE run SET scoring = ?", (number,))
-    except sqlite3.Error as error:
-        raise RunFileError(f"{runfile.path} cannot be written: {error}. What is in it is whole") from error
+    number = _begin(runfile, scorer, judge, scores_all)
+    used: set[str] = set()
+    for group in groups:
+        scores = list(group)
+        used.update(score.scorer for *_, score in scores)
+        with _writing(runfile):
+            connection.executemany(schema.INSERT_SCORE, (schema.score_row(*scored, number) for scored in scores))
+    with _writing(runfile):
+        ended = (time.time_ns(), json.dumps(dict(versions(used))), number)
+        connection.execute("UPDATE scoring SET ended_wall_ns = ?, versions = ? WHERE id = ?", ended)
+        if counts:
+            connection.execute(_COUNTS, (number,))
     return number
 
 
 def count(runfile: RunFile, number: int) -> None:
-    """Let the scores of this scoring be the run's from now on."""
-    with runfile.connection:
-        runfile.connection.execute("UPDATE run SET scoring = ?", (number,))
+    """Let the scores of a scoring be the run's from now on.
+
+    Raises
+    ------
+    RunFileError
+        There is no such scoring that is complete, or the file cannot be written.
+    """
+    known = complete(runfile.connection)
+    if number not in known:
+        there = ", ".join(map(str, known))
+        raise RunFileError(
+            f"{runfile.path} has no scoring {number}, but {there}: see 'evalkit score {runfile.path} --list'"
+        )
+    with _writing(runfile):
+        runfile.connection.execute(_COUNTS, (number,))
+
+
+def complete(connection: sqlite3.Connection) -> list[int]:
+    """The numbers of the scorings that can count, in order."""
+    later = connection.execute("SELECT id FROM scoring WHERE id > 0 AND ended_wall_ns NOT NULL ORDER BY id")
+    return [0, *(number for (number,) in later)]
+
+
+def note_own(runfile: RunFile, used: Iterable[str]) -> None:
+    """Note the versions of the scorers of the run's own scores.
+
+    A run that is gone on with later may be scored by a newer version: then both stand there, with a comma.
+    """
+    default = Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
+    with _writing(runfile):
+        begun = (0, time.time_ns(), "null", None, scorers.scores_all(default))
+        runfile.connection.execute(f"{_BEGIN} ON CONFLICT DO NOTHING", begun)
+        (text,) = runfile.connection.execute("SELECT versions FROM scoring WHERE id = 0").fetchone()
+        noted = json.loads(text)
+        for name, version in versions_of(used).items():
+            known = noted[name].split(", ") if name in noted else []
+            noted[name] = ", ".join(dict.fromkeys([*known, version]))
+        runfile.connection.execute("UPDATE scoring SET versions = ? WHERE id = 0", (json.dumps(noted),))
+
+
+def versions_of(used: Iterable[str]) -> dict[str, str]:
+    """What is noted beside scores: the versions of their scorers and of evalkit."""
+    noted = {}
+    for part in sorted({part for name in used for part in name.split("+")}):
+        with suppress(SettingsError):  # "none" is what a score without a scorer says
+            noted[part] = scorers.find(part).version
+    return {**noted, "evalkit": __version__}
 
 
 def judgings(connection: sqlite3.Connection) -> list[JudgedScoring]:
-    """The scorings that judges made, oldest first."""
-    rows = connection.execute(_JUDGINGS).fetchall()
-    return [JudgedScoring(number, json.loads(scorer), json.loads(judge)) for number, scorer, judge in rows]
+    """The complete scorings that judges made, oldest first."""
+    return [JudgedScoring(number, json.loads(judge)) for number, judge in connection.execute(_JUDGINGS)]
 
 
 def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, int], float | None]:
@@ -96,6 +147,26 @@ def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, 
     return {(position, repeat, turn): value for position, repeat, turn, value in rows}
 
 
-def _row(number: int, conversation: str, repeat: int, turn: int, score: Score) -> tuple[Any, ...]:
-    extracted = None if score.extracted is None else json.dumps(score.extracted, ensure_ascii=False)
-    return repeat, turn, number, score.scorer, score.value, score.reason, extracted, conversation
+def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None, scores_all: bool) -> int:
+    """A new scoring, which does not count yet; what was cut off before is cleared away."""
+    connection = runfile.connection
+    of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False)
+    with _writing(runfile):
+        for half_made in connection.execute(_HALF_MADE).fetchall():
+            connection.execute("DELETE FROM score WHERE scoring = ?", half_made)
+            connection.execute("DELETE FROM scoring WHERE id = ?", half_made)
+        (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM scoring").fetchone()
+        connection.execute(_BEGIN, (last + 1, time.time_ns(), json.dumps(scorer), of_judge, scores_all))
+    return int(last) + 1
+
+
+@contextmanager
+def _writing(runfile: RunFile) -> Iterator[None]:
+    try:
+        with runfile.connection:
+            yield
+    except sqlite3.Error as error:
+        raise RunFileError(
+            f"{runfile.path} cannot be written: {error}. The scores that counted before still do; "
+            "make room or mend the disk, then give the same command again"
+        ) from error

@@ -14,7 +14,7 @@ from typing import Any
 from evalkit.record import Answer
 from evalkit.scorer import Problem, Verdict, register, shown
 from evalkit.scripts import UNSPACED
-from evalkit.text_scorers import folded, text_target
+from evalkit.text_scorers import folded, text_target, texts_of
 
 MOST_PAIRS = 10**9  # answer length × target length: comparing them in full takes about a tenth of a second
 MOST_CHARACTERS = 100_000  # of an answer or a target that chrf counts all pieces of
@@ -39,7 +39,7 @@ def _check(target: Any, *, least: float) -> Problem | None:
 
 def _word_check(target: Any, *, least: float) -> Problem | None:
     problem = _check(target, least=least)
-    if problem is None and not all(_WORD.search(text) for text in _texts(target)):
+    if problem is None and not all(_WORD.search(text) for text in texts_of(target)):
         return Problem("target", f"the target is {shown(target)}: this scorer compares words, and there is none")
     return problem
 
@@ -84,17 +84,13 @@ def edit(answer: Answer, target: Any, *, least: float = 0.0) -> Verdict:
 
 def _verdict(name: str, answer: Answer, target: Any, least: float, likeness: Likeness) -> Verdict:
     try:
-        value = min(1.0, max(0.0, likeness(answer.text, _texts(target))))
+        value = min(1.0, max(0.0, likeness(answer.text, texts_of(target))))
     except _TooLong as error:
         return Verdict(None, str(error))
     told = round(value, 4)
     if least:
         return Verdict(value >= least, None if value >= least else f"{name} {told:g} is less than {least:g}", told)
     return Verdict(value, None if value == 1 else f"{name} {told:g}", told)
-
-
-def _texts(target: Any) -> list[str]:
-    return [str(part) for part in (target if isinstance(target, list) else [target])]
 
 
 def _token_f1(said: str, wanted: list[str]) -> float:

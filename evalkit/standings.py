@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import Any
 import orjson
 
 from evalkit import schema, verdicts
+from evalkit.rubric import BUILT_IN
 from evalkit.verdicts import Accuracy
 
 _SCORINGS = """
     SELECT id, scorer, versions, started_wall_ns, id = (SELECT scoring FROM run)
-    FROM (SELECT * FROM scoring UNION ALL SELECT 0, NULL, NULL, 'null', '{}', NULL
-      WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
+    FROM (SELECT id, scorer, versions, started_wall_ns, ended_wall_ns FROM scoring
+      UNION ALL SELECT 0, 'null', '{}', NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
     WHERE id = 0 OR ended_wall_ns NOT NULL ORDER BY id"""
 _MISSING = f"""
     SELECT count(*) FROM turn t {schema.join_score("?")}
-    WHERE t.status = 'answered' AND t.has_target AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
+    WHERE t.status = 'answered' AND {schema.aimed("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
 _CHANGED = f"""
     SELECT sum(old.value >= 1 AND new.value < 1), sum(old.value < 1 AND new.value >= 1),
       sum(old.value NOT NULL AND new.value IS NULL), sum(old.value IS NULL AND new.value NOT NULL),
@@ -104,13 +106,28 @@ def counting(connection: sqlite3.Connection) -> int:
 
 
 def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
-    """The command of ``evalkit`` that makes such a scoring, not the run's own, of this run file."""
+    """The command that makes such a scoring, not the run's own; whatever the file holds, it does nothing else."""
     scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
     if judge is not None:
-        return f"judge {path}"
+        return shlex.join(["evalkit", "judge", str(path), *_flags_of_judge(orjson.loads(judge))])
     named = orjson.loads(scorer)
-    flags = (f" --scorer {name}" for name in (named if isinstance(named, list) else [named]) if isinstance(name, str))
-    return f"score {path}{''.join(flags)}"
+    flags = [_flag_of(part) for part in (named if isinstance(named, list) else [named] if named else [])]
+    if None in flags:  # options are given in Python alone
+        return f"evalkit.Run({str(path)!r}).score(scorer=…), in Python"
+    return shlex.join(["evalkit", "score", str(path), *(word for flag in flags for word in ("--scorer", str(flag)))])
+
+
+def _flags_of_judge(judge: dict[str, Any]) -> list[str]:
+    rubric = judge["rubric"] if judge["rubric"] in BUILT_IN else "FILE.toml"
+    where = ["--base-url", judge["base_url"], "--model", judge["model"]] if judge["base_url"] else []
+    return ["--rubric", rubric, *where]
+
+
+def _flag_of(scorer: Any) -> str | None:
+    """A scorer as ``--scorer`` takes it; None: it cannot be told so."""
+    if isinstance(scorer, str):
+        return scorer
+    return f"{scorer['name']}={scorer['weight']:g}" if scorer.keys() == {"name", "weight"} else None
 
 
 def scorings(connection: sqlite3.Connection) -> list[Scoring]:
@@ -135,6 +152,6 @@ def _scoring(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Scoring:
         versions=orjson.loads(versions),
         begun_ns=begun_ns,
         counts=bool(counts),
-        missing=connection.execute(_MISSING, (number,)).fetchone()[0],
+        missing=connection.execute(_MISSING, (number, number)).fetchone()[0],
         accuracy=verdicts.accuracy(connection, number),
     )

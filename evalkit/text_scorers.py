@@ -32,6 +32,7 @@ from evalkit.units import has_unit, read_quantity, unit_said
 NUMBER_CHOICES = ("final", "first", "last", "any")
 _QUOTES = str.maketrans("‘’‚“”„", "'''\"\"\"")
 _DECIMAL = re.compile(r"\d[.,]\d")
+_FOLLOWS = 60  # characters behind a box that may be its unit
 _SHORT = 200  # characters of a target that is worth remembering
 _ENDS = " .,;:!?\"'`*_()[]"
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -59,7 +60,7 @@ def text_target(target: Any, **_options: Any) -> Problem | None:
 def exact(answer: Answer, target: Any, *, case_sensitive: bool = False, punctuation: bool = False) -> Verdict:
     """The whole answer is the target, or one of a list; case and marks at the ends do not count unless asked for."""
     said = _bare(answer.text, case_sensitive, punctuation)
-    if any(said == _bare(text, case_sensitive, punctuation) for text in _texts(target)):
+    if any(said == _bare(text, case_sensitive, punctuation) for text in texts_of(target)):
         return Verdict(1, extracted=cut(answer.text.strip()))
     return Verdict(0, f"the answer is not {_choice_of(target)}", cut(answer.text.strip()))
 
@@ -82,7 +83,7 @@ def includes(
 ) -> Verdict:
     """The answer holds the target as whole words; of a list any one, with ``all`` every one, with ``none`` not one."""
     text = folded(answer.text, case_sensitive)
-    wanted = _texts(target)
+    wanted = texts_of(target)
     found = [part for part in wanted if _occurs(folded(part, case_sensitive), text, whole_words)]
     extracted = found if isinstance(target, list) else next(iter(found), None)
     if none:
@@ -120,7 +121,7 @@ def regex(answer: Answer, target: Any, *, pattern: str = "") -> Verdict:
     found = search(pattern or target, answer.text)
     if found is None:
         return Verdict(0, "the pattern does not match the answer")
-    if not pattern or any(_bare(found) == _bare(text) for text in _texts(target)):
+    if not pattern or any(_bare(found) == _bare(text) for text in texts_of(target)):
         return Verdict(1, extracted=cut(found))
     return Verdict(0, f"the pattern took {cut(found)!r}, not {_choice_of(target)}", cut(found))
 
@@ -183,7 +184,7 @@ def _quantity(
     target, said, where = f"{wanted.to_json()} {unit}", None, plain(text)
     if which == "final":
         final = final_place(text, decimal)
-        candidates, where = ([], where) if final is None else ([final[0]], final[1])
+        candidates, where = ([], where) if final is None else ([final[0]], _with_what_follows(final[1], where))
     else:
         candidates = list(_candidates(where, which, decimal))
         where = where if which != "last" else where[-LONGEST_TEXT:]
@@ -194,6 +195,12 @@ def _quantity(
     if said is None:
         return Verdict(0, "no number in the answer")
     return Verdict(0, f"the {which} number is {said if ' ' in said else f'{said} without a unit'}, not {target}", said)
+
+
+def _with_what_follows(piece: str, text: str) -> str:
+    """The content of a box and what stands behind the box, where its unit may be."""
+    at = text.rfind(f"{{{piece}}}")
+    return piece if at < 0 else text[at + 1 : at + 1 + len(piece) + _FOLLOWS]
 
 
 def _choice_check(target: Any, *, letters: str) -> Problem | None:
@@ -216,12 +223,13 @@ def choice(answer: Answer, target: Any, *, letters: str = ALPHABET) -> Verdict:
     return Verdict(right, None if right else f"the answer chooses {chosen[0]}, not {target.upper()}", chosen[0])
 
 
-def _texts(target: Any) -> list[str]:
+def texts_of(target: Any) -> list[str]:
+    """The texts that a target is: one, or those of a list."""
     return [str(part) for part in (target if isinstance(target, list) else [target])]
 
 
 def _choice_of(target: Any) -> str:
-    return " or ".join(repr(text) for text in _texts(target))
+    return " or ".join(repr(text) for text in texts_of(target))
 
 
 def _bare(text: str, case_sensitive: bool = False, punctuation: bool = False) -> str:
@@ -232,12 +240,23 @@ def _bare(text: str, case_sensitive: bool = False, punctuation: bool = False) ->
 def _occurs(part: str, text: str, whole_words: bool) -> bool:
     """Whether a text holds a part; as whole words, "5" is neither in "25" nor in "5.5"."""
     at = text.find(part)
-    while at >= 0:
-        end = at + len(part)
-        if not whole_words or not (_splits(text, at) or _splits(text, end)):
-            return True
-        at = text.find(part, at + 1)
-    return False
+    if at < 0 or not whole_words:
+        return at >= 0
+    begins = None
+    while _splits(text, at) or _splits(text, at + len(part)):
+        begins = begins or _beginning(part)
+        found = begins.search(text, at + 1)
+        if found is None:
+            return False
+        at = found.start()
+    return True
+
+
+@lru_cache(maxsize=256)
+def _beginning(part: str) -> re.Pattern[str]:
+    """A part where no word goes on: what could be it in the middle of long words need not be looked at one by one."""
+    boundary = rf"(?<![^\W_{UNSPACED}])" if part[0].isalnum() and not _UNSPACED.match(part) else ""
+    return re.compile(boundary + re.escape(part))
 
 
 def _splits(text: str, at: int) -> bool:

@@ -12,7 +12,7 @@ _UNIT = re.compile(r"(?:[^\W\d_]|°)(?:[\w°/^·'-]|\ (?=[^\W\d_]|°)){0,30}")
 # what may stand between a number and its unit: blanks, emphasis, the dress of LaTeX, the hyphen of "a 12-kg bag"
 _BETWEEN = r"(?:[\s*_`~$)\]}]|\\[,;:!\ ]|\\(?:text|mathrm|mathbf|textbf|operatorname)\s*\{)*+-?"
 _SAID = re.compile(rf"{_BETWEEN}(?P<unit>(?:[^\W\d_]|°)[\w°/^·]{{0,30}})")
-_END = r"(?![\w°²³^·%]|-\w|\s*(?:/|per\b))"
+_END = r"(?![\w°²³^·⋅×%]|-\w|\*[^\W_]|\s*(?:/|per\b))"
 _IRREGULAR = {"feet": "foot"}
 
 

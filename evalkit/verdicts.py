@@ -17,7 +17,7 @@ from evalkit.stats import Estimate, Flags
 from evalkit.tagged import TagTally
 
 _JUDGED = """
-    SELECT {cluster}, t.error_kind NOT NULL, t.has_target, s.value{columns}
+    SELECT {cluster}, t.error_kind NOT NULL, {aimed}, s.value{columns}
     FROM turn t {more}
       {score}
     ORDER BY {order}"""
@@ -107,14 +107,16 @@ def judged(connection: sqlite3.Connection, conversations: Tally, tags: TagTally)
 def accuracy(connection: sqlite3.Connection, scoring: int) -> Accuracy:
     """Over answered and scored turns, by the scores of a scoring that need not be the one that counts."""
     tally = _Tally()
-    for group in columns.groups(_rows(connection, "", schema.join_score(str(int(scoring)))), _TYPES):
+    for group in columns.groups(_rows(connection, "", str(int(scoring))), _TYPES):
         tally.add(*group)
     return tally.verdicts(Counter()).accuracy
 
 
-def _rows(connection: sqlite3.Connection, more: str, score: str = schema.JOIN_SCORE) -> Iterator[tuple[Any, ...]]:
+def _rows(connection: sqlite3.Connection, more: str, scoring: str = schema.COUNTING) -> Iterator[tuple[Any, ...]]:
     grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
-    rows = connection.execute(_JUDGED.format(columns=more, score=score, **(_BY_GROUP if grouped else _BY_CONVERSATION)))
+    score, aimed = schema.join_score(scoring), schema.aimed(scoring)
+    order = _BY_GROUP if grouped else _BY_CONVERSATION
+    rows = connection.execute(_JUDGED.format(columns=more, score=score, aimed=aimed, **order))
     return _numbered(rows) if grouped else rows
 
 

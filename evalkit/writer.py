@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from evalkit import datasets, rescoring, schema
+from evalkit import datasets, schema, scorings
 from evalkit.record import Score
 from evalkit.store import Done, RunFile
 from evalkit.until import Until
@@ -114,7 +114,7 @@ class Writer:
         group = list(group)
         scores, self._scores = self._scores, []
         if used := {score.scorer for *_, score in scores} - self._noted:
-            rescoring.note_own(self._runfile, used)
+            scorings.note_own(self._runfile, used)
             self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)

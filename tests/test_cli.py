@@ -405,3 +405,14 @@ def test_a_schedule_of_arrivals_shows_the_times_from_it(server, sums, tmp_path):
     assert "from schedule" in done.stdout
     result = json.loads(evalkit("show", out, "--json").stdout)
     assert result["schedule_latency_ms"]["p50"] >= result["latency_ms"]["p50"]
+
+
+def test_a_fault_in_evalkit_is_told_without_what_could_drive_the_terminal(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("\x1b]0;pwn\x07")
+
+    monkeypatch.setattr(cli, "show", broken)
+    assert cli.main(["show", str(tmp_path)]) == 70
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "ValueError: \ufffd]0;pwn\ufffd" in err

@@ -106,6 +106,7 @@ def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_go_on(run, caps
         (["judge", "RUN", "--rubric", "better"], "is about two answers"),
         (["judge", "RUN", "--against", "missing.evalkit"], "there is no run file missing.evalkit"),
         (["judge", "RUN", "--limit", "0"], "limit is 0"),
+        (["judge", "RUN", "--concurrency", "0"], "concurrency is 0"),
         (["judge-check", "missing.jsonl"], "missing.jsonl: there is no such file"),
     ],
 )

@@ -202,7 +202,7 @@ def noted(path, version, scorers):
         connection.execute("UPDATE session SET about = ?", (json.dumps({"versions": {"evalkit": version}}),))
         if scorers is not None:
             row = (json.dumps(scorers),)
-            connection.execute("INSERT OR REPLACE INTO scoring VALUES (0, 0, 0, 'null', ?, NULL)", row)
+            connection.execute("INSERT OR REPLACE INTO scoring VALUES (0, 0, 0, 'null', ?, NULL, 0)", row)
 
 
 def test_a_client_bound_run_is_marked(tmp_path):

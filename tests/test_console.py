@@ -147,7 +147,7 @@ def hostile_run(path, text):
         connection.execute(
             "UPDATE run SET endpoint = ?, dataset = ?", (json.dumps(endpoint), '{"path": "sums.jsonl", "turns": null}')
         )
-        connection.execute("UPDATE turn SET error_message = ? WHERE error_kind NOT NULL", (text,))
+        connection.execute("UPDATE turn SET error_kind = ?, error_message = ? WHERE error_kind NOT NULL", (text, text))
     connection.close()
     return path
 

@@ -11,7 +11,7 @@ import pytest
 from comparing import said
 from runfiles import S, T, talk, write
 
-from evalkit import columns, conversations, stats, store, tables
+from evalkit import columns, conversations, scorings, stats, store, tables
 from evalkit.conversation import Conversation, ScorerSpec, Turn
 from evalkit.measures import measure
 from evalkit.run import Run
@@ -129,9 +129,10 @@ def test_a_turn_still_to_be_asked_is_missed_also_where_its_scorer_wants_no_targe
     asked = Conversation("a", tuple(Turn(f"question {n}", None, own) for n in (1, 2, 3)))
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0), T("a", 2, score=1.0)])], [asked])
     if named == "by the run":
-        said(path, settings={"scorer": "length"})
+        said(path, settings={"scorer": {"name": "length", "max": 9}})
         with RunFile.open(path) as file, file.connection as connection:
             connection.execute("UPDATE turn SET has_target = 1")  # as the store has it of such a run
+            scorings.note_own(file, {"length"})
     scores = measure(path).conversations
     assert (scores.n, scores.incomplete) == (0, 1)
 

@@ -89,6 +89,7 @@ JSON = [
     ("key order", {"a": 1, "b": 2}, '{"b": 2, "a": 1}', 1),
     ("code fence", {"a": 1}, 'Sure:\n```json\n{"a": 1}\n```', 0),
     ("only a code fence", {"a": 1}, '```json\n{"a": 1}\n```', 1),
+    ("code fence of a PC", {"a": 1}, '```json\r\n{"a": 1}\r\n```\r\n', 1),
     ("code fence without a name", [1], "\n```\n[1]\n```\n", 1),
     ("other value", {"a": 1}, '{"a": 2}', 0),
     ("one key more", {"a": 1}, '{"a": 1, "b": 2}', 0),

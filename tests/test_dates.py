@@ -13,6 +13,8 @@ FINAL = [
     ("ordinal", "the 3rd of May, 2024", ["2024-05-03"]),
     ("month first", "May 3rd, 2024", ["2024-05-03"]),
     ("no comma", "May 3 2024", ["2024-05-03"]),
+    ("blanks that do not break", "May\u00a03,\u00a02024", ["2024-05-03"]),
+    ("two blanks", "3  May 2024", ["2024-05-03"]),
     ("short month", "Sept. 3, 2024", ["2024-09-03"]),
     ("hyphens", "3-MAY-2024", ["2024-05-03"]),
     ("weekday and emphasis", "**Friday, 3 May 2024**", ["2024-05-03"]),

@@ -19,9 +19,11 @@ def test_scorers_with_their_weights(texts, scorer):
     assert flags.scorer(texts) == scorer
 
 
-def test_a_weight_that_is_no_number_is_told():
-    with pytest.raises(SettingsError, match=r"^--scorer number=much: 'much' is no weight; write it as NAME=2$"):
-        flags.scorer(["number=much", "exact"])
+@pytest.mark.parametrize("weight", ["much", "0", "nan", "-1", ""])
+def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
+    with pytest.raises(SettingsError) as caught:
+        flags.scorer([f"number={weight}"])
+    assert str(caught.value) == f"--scorer number={weight}: {weight!r} is no weight above 0; write it as NAME=2"
 
 
 def test_a_function_that_is_not_there_is_told():

@@ -182,7 +182,6 @@ def test_the_version_is_the_beginning_of_a_hash_of_the_source(module):
         ("own_scorers:NUMBER", "--scorer own_scorers:NUMBER: it is no function but int"),
         ("own_needy:f", "--scorer own_needy:f: the module own_needy needs 'own_missing', which is not installed"),
         ("own_broken:f", "--scorer own_broken:f: importing own_broken failed: ZeroDivisionError: division by zero"),
-        ("own_scorers:", "--scorer own_scorers:: own_scorers has no ''"),
     ],
 )
 def test_what_cannot_be_imported_is_told(module, name, message):
@@ -192,6 +191,15 @@ def test_what_cannot_be_imported_is_told(module, name, message):
     with pytest.raises(SettingsError) as caught:
         functions.load(name)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["own_scorers:", ":hello", "./own_scorers.py:hello", "own_scorers:hello:x", "..own:f"])
+def test_a_name_of_another_form_is_told(name):
+    with pytest.raises(SettingsError) as caught:
+        functions.load(name)
+    assert str(caught.value) == (
+        f"--scorer {name}: write it as module:function; my_scorers:polite is the function polite of my_scorers.py"
+    )
 
 
 def test_the_working_folder_does_not_stand_before_installed_packages(module, tmp_path):

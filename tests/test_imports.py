@@ -67,12 +67,11 @@ LAYERS = [
         }
         | CHARTED,
         {"steps"},
-        {"writer", "rescoring"},
+        {"writer", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},
         {"source"},
         {"spool"},
-        {"scorings"},
     ],
     [
         {"dialogue"},

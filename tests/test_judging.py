@@ -4,13 +4,14 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 from judges import Bench, failing, fair, locked, read, refusing, verdict
 from runfiles import S, T, talk, write
 
 import evalkit as ek
-from evalkit import hearing, tables
+from evalkit import hearing, scorings, tables
 from evalkit.conversation import Conversation, ToolCall, Turn
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.judging import answers, cases, judge, place
@@ -234,6 +235,7 @@ class TestWhatIsShown:
         ({"rubric": "better"}, SettingsError, "is about two answers: name the other run with --against"),
         ({"rubric": "corect"}, SettingsError, "did you mean 'correct'?"),
         ({"limit": 0}, SettingsError, "limit is 0"),
+        ({"concurrency": 0}, SettingsError, "concurrency is 0"),
         ({"run": "missing.evalkit"}, RunFileError, "there is no run file missing.evalkit"),
     ],
 )
@@ -242,6 +244,21 @@ def test_bad_input_is_told_before_anything_is_asked(tmp_path, given, error, mess
         with pytest.raises(error, match=re.escape(message)):
             judge(**{"run": run_of(tmp_path), "endpoint": bench.endpoint(), **given})
         assert bench.asked == []
+    assert [made.name for made in tmp_path.iterdir() if "judge" in made.name] == []
+
+
+def test_scores_that_were_cut_off_while_they_were_written_are_made_again_without_a_call(tmp_path, monkeypatch):
+    path = run_of(tmp_path)
+    with Bench(fair) as bench:
+        with monkeypatch.context() as patch:
+            stamps = iter([1, 0])  # of the begin, and of an end that does not come
+            patch.setattr(scorings, "time", SimpleNamespace(time_ns=lambda: 1 // next(stamps)))
+            with pytest.raises(ZeroDivisionError):
+                judge(path, bench.endpoint())
+        assert rows(path, "SELECT scoring, (SELECT count(*) FROM score WHERE scoring = 1) FROM run") == [(0, 3)]
+        asked = len(bench.asked)
+        done = judge(path, bench.endpoint())
+        assert (len(bench.asked), done.scoring, done.counts, done.mean.n) == (asked, 1, True, 3)
 
 
 def test_a_run_without_anything_to_judge_says_so(tmp_path):

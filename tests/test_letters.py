@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit import letters
 from evalkit.letters import chosen_letters
 
 CHOSEN = [
@@ -48,13 +49,21 @@ CHOSEN = [
     ("or", "The answer is A or B", "AB"),
     ("and in brackets", "Answer: (A) and (C)", "AC"),
     ("the choices said again", "A) Paris\nB) London\nC) Rome", "ABC"),
-    ("only what it is not", "The answer is not B but C", "BC"),
+    ("what it is not, then what it is", "The answer is not B but C", "C"),
+    ("only what it is not", "It is not **B**.", ""),
+    ("nor this one", "It isn't option B", ""),
+    ("one that is not to be chosen", "I would not choose B", ""),
+    ("one called wrong", "B is wrong", ""),
+    ("one called not correct", "Option B is not correct; it must be D", "D"),
+    ("one that is not wrong", "B is not wrong", "B"),
+    ("none of two", "It is neither A nor B", ""),
+    ("a word that only ends in not", "A knot: B", "B"),
 ]
 
 
-@pytest.mark.parametrize(("trap", "text", "letters"), CHOSEN, ids=[row[0] for row in CHOSEN])
-def test_the_letter_chosen(trap, text, letters):
-    assert "".join(chosen_letters(text)) == letters
+@pytest.mark.parametrize(("trap", "text", "wanted"), CHOSEN, ids=[row[0] for row in CHOSEN])
+def test_the_letter_chosen(trap, text, wanted):
+    assert "".join(chosen_letters(text)) == wanted
 
 
 def test_only_letters_there_are_to_choose_from_count():
@@ -66,3 +75,10 @@ def test_only_letters_there_are_to_choose_from_count():
 @given(st.text(max_size=60) | st.text("ABI ab().:*answer is or,\n", max_size=60))
 def test_no_text_breaks_the_reading(text):
     assert set(chosen_letters(text, "ABI")) <= set("ABI")
+
+
+def test_boxes_without_end_are_soon_looked_through(monkeypatch):
+    counted = []
+    monkeypatch.setattr(letters, "marked", lambda text: counted.append(len(text)) or [])
+    assert chosen_letters("B\n" + "\\boxed{" * 100_000) == ["B"]
+    assert counted == [20_000]

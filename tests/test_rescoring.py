@@ -12,9 +12,11 @@ import pytest
 from runfiles import S, T, talk, write
 
 from evalkit import __version__, disk, rescoring, scorer, store
+from evalkit import scorings as scorings_of_file
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
+from evalkit.run import Run
 from evalkit.scorer import Verdict
 from evalkit.standings import counting, scorings
 from evalkit.store import Done, RunFile
@@ -198,11 +200,11 @@ def test_functions_and_several_scorers_can_score_anew(path):
 
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
     with RunFile.open(path) as file:
-        rescoring.note_own(file, {"exact", "none"})
+        scorings_of_file.note_own(file, {"exact", "none"})
         newer = {name: replace(scorer.find(name), version="2") for name in ("exact", "number")}
         monkeypatch.setattr(scorer, "_SCORERS", {**scorer._SCORERS, **newer})
-        rescoring.note_own(file, {"exact", "number"})
-        rescoring.note_own(file, {"number"})
+        scorings_of_file.note_own(file, {"exact", "number"})
+        scorings_of_file.note_own(file, {"number"})
     with contextlib.closing(store.open_to_read(path)) as connection:
         (own,) = scorings(connection)
     assert own.versions == {"exact": "1, 2", "number": "2", "evalkit": __version__}
@@ -220,3 +222,41 @@ def test_answers_that_are_added_let_the_runs_own_scores_count_again(path):
         file.add([Done(2, talk("c"), good)])
         assert counting(file.connection) == 0
         assert [one.missing for one in scorings(file.connection)] == [1, 1]
+
+
+# -- scorers that want no target, over turns that have none
+
+
+def without_targets(tmp_path: Path, asked: Turn) -> Path:
+    """Two conversations of two such turns; the last turn of the second failed, and one of a third was never asked."""
+    turns = [T("a", 1), T("a", 2), T("b", 1), T("b", 2, error="server"), T("c", 1)]
+    return write(tmp_path / "r.evalkit", [S(turns)], [Conversation(name, (asked, asked)) for name in "abc"])
+
+
+def test_a_call_that_failed_counts_where_every_answer_is_scored(tmp_path):
+    path = without_targets(tmp_path, Turn("?"))
+    rescoring.rescore(path, {"name": "length", "max": 5})
+    found = Run(path).measures()
+    assert (found.all.accuracy.mean.value, found.all.accuracy.mean.n) == (1.0, 4)
+    assert (found.all.accuracy_all.mean.value, found.all.accuracy_all.mean.n) == (0.8, 5)
+    assert (found.conversations.n, found.conversations.incomplete) == (1, 2)
+    rescoring.use(path, 0)
+    found = Run(path).measures()
+    assert (found.all.accuracy_all.mean.n, found.conversations.incomplete) == (0, 0)
+
+
+def test_a_turn_that_was_never_asked_leaves_a_conversation_without_targets_incomplete(tmp_path):
+    path = without_targets(tmp_path, Turn("?", scorer=ScorerSpec("length", {"max": 5.0})))
+    rescoring.rescore(path)
+    found = Run(path).measures()
+    assert (found.conversations.n, found.conversations.incomplete) == (1, 2)
+
+
+def test_a_turn_for_which_the_new_scorer_lacks_a_target_has_no_score_and_is_not_taken_for_a_later_one(tmp_path):
+    path = without_targets(tmp_path, Turn("?", scorer=ScorerSpec("length", {"max": 5.0})))
+    number = rescoring.rescore(path, "number")
+    assert rows(path, "SELECT DISTINCT value, reason FROM score WHERE scoring = 1") == [
+        (None, "there is no target, and the scorer number needs one")
+    ]
+    with contextlib.closing(store.open_to_read(path)) as connection:
+        assert scorings(connection)[number].missing == 0

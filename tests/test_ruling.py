@@ -42,6 +42,8 @@ def test_the_choice_is_read(text, choice):
         "not CORRECT",
         "CHOICE: not CORRECT",
         "CHOICE: CORRECT or INCORRECT",
+        "[x] INCORRECT\n[ ] CORRECT",
+        "- [x] INCORRECT\n[] CORRECT",
         "CHOICE: CORRECTLY",
         "CHOICE: INCORRECT, no: CORRECT",
         "CHOICE:",

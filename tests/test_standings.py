@@ -1,15 +1,18 @@
 """The scorings of a run side by side: which one counts, how right each finds it, what changed between two."""
 
 import contextlib
+import json
 import sqlite3
+from pathlib import Path
 
 import pandas as pd
+import pytest
 from runfiles import S, T, talk, write
 from test_rescoring import path
 
 from evalkit import rescoring, store, tables
 from evalkit.run import Run
-from evalkit.standings import Changed, between, scorings
+from evalkit.standings import Changed, between, command_of, scorings
 
 __all__ = ["path"]
 
@@ -27,12 +30,36 @@ def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
     assert found.changed == Changed(0, 2, 0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("scorer", "judge", "command"),
+    [
+        (None, None, "evalkit score 'a b'"),
+        ("number", None, "evalkit score 'a b' --scorer number"),
+        (["exact", {"name": "number", "weight": 3}], None, "evalkit score 'a b' --scorer exact --scorer number=3"),
+        ({"name": "f1", "least": 0.5}, None, "evalkit.Run('a b').score(scorer=…), in Python"),
+        ("x; rm -rf ~", None, "evalkit score 'a b' --scorer 'x; rm -rf ~'"),
+        ("judge:better", {"rubric": "helpful", "base_url": None}, "evalkit judge 'a b' --rubric helpful"),
+        (
+            "judge:mine", {"rubric": "mine", "base_url": "http://h/$(x)", "model": "m"},
+            "evalkit judge 'a b' --rubric FILE.toml --base-url 'http://h/$(x)' --model m",
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_that_makes_a_scoring_anew_is_safe_in_a_shell(path, scorer, judge, command):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        row = (json.dumps(scorer), judge and json.dumps(judge))
+        connection.execute(
+            "INSERT INTO scoring (id, started_wall_ns, scorer, versions, judge) VALUES (1, 0, ?, '{}', ?)", row
+        )
+        assert command_of(connection, 1, Path("a b")) == command
+
+
 def test_changes_of_every_kind_are_counted_apart(tmp_path):
     told = [(1.0, 0.4), (1.0, 1.0), (0.3, 1.0), (0.3, 0.5), (0.0, 0.0), (1.0, None), (None, 0.0), (None, None)]
     turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(told)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", [1] * 9)])
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL)")
+        connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL, 0)")
         connection.executemany(
             "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) VALUES (0, 1, ?, 1, 'x', ?)",
             [(n + 1, new) for n, (_, new) in enumerate(told)],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit import scorers
+from evalkit import scorers, text_scorers
 from evalkit.conversation import ScorerSpec, Turn
 from evalkit.record import Answer, Score
 
@@ -48,6 +48,8 @@ VERDICTS = [
     ("all of a list there", "includes", {"all": True}, ["red", "blue"], "red or blue", 1),
     ("nothing at all", "includes", {}, "Paris", "", 0),
     ("none of a list", "includes", {"none": True}, ["red", "blue"], "Green it is", 1),
+    ("begins inside of a false one", "includes", {}, "a a", "ba a a", 1),
+    ("a word after a longer one", "includes", {}, "a", "aaa a", 1),
     ("one of those that must not be", "includes", {"none": True}, ["red", "blue"], "Blue it is", 0),
     ("a part of a word is not what must not be", "includes", {"none": True}, "red", "a hundred", 1),
     ("nothing at all holds nothing", "includes", {"none": True}, "red", "", 1),
@@ -106,6 +108,10 @@ VERDICTS = [
     ("a degree", "number", {}, "-5 °C", "It is −5°C outside.", 1),
     ("emphasis between", "number", {}, "12 kg", "It is **12** kg", 1),
     ("LaTeX between", "number", {}, "12 kg", r"\boxed{12\,\text{kg}}", 1),
+    ("unit behind the box", "number", {}, "12 kg", r"\boxed{12}\text{ kg}", 1),
+    ("unit behind the box, in plain words", "number", {}, "12 kg", r"The answer is $\boxed{12}$ kg.", 1),
+    ("another unit behind the box", "number", {}, "12 kg", r"7 kg and 5 kg: \boxed{12} g", 0),
+    ("no unit in the box or behind it", "number", {}, "12 kg", r"\boxed{12}. It is 12 kg", 0),
     ("marked with unit", "number", {}, "12 kg", "The answer is 12 kg, from 7 kg and 5 kg.", 1),
     ("unit of a number in words", "number", {}, "12 kg", "Twelve kg.", 1),
     ("unit of another number", "number", {}, "12 kg", "7 kg and 5 give 12", 0),
@@ -258,3 +264,10 @@ def test_what_a_scorer_cannot_use(name, options, target, field, problem):
     scorer = scorers.find(name)
     found = scorer.check(target, **{**scorer.options, **options})
     assert found == (field, problem)
+
+
+def test_a_long_word_is_not_looked_through_letter_by_letter(monkeypatch):
+    looked, splits = [], text_scorers._splits
+    monkeypatch.setattr(text_scorers, "_splits", lambda text, at: looked.append(at) or splits(text, at))
+    assert scorers.score(Turn("?", "a", ScorerSpec("includes")), Answer("a" * 10_000 + " a")).value == 1
+    assert len(looked) < 10

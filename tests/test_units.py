@@ -46,7 +46,16 @@ def test_singular_and_plural_are_the_same_unit(after, unit):
 
 @pytest.mark.parametrize(
     ("after", "unit"),
-    [(" boxers", "box"), (" kgf", "kg"), (" m-s", "m"), (" N·m", "N"), (", kg", "kg"), (" k g", "kg")],
+    [
+        (" boxers", "box"),
+        (" kgf", "kg"),
+        (" m-s", "m"),
+        (" N·m", "N"),
+        (" N⋅m", "N"),
+        (" N*m", "N"),
+        (", kg", "kg"),
+        (" k g", "kg"),
+    ],
 )
 def test_what_only_begins_alike_is_another_unit(after, unit):
     assert not has_unit(f"12{after}", 2, unit)
