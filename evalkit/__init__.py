@@ -34,9 +34,9 @@ _HOMES = {
     "judge": "judging",
     "Run": "run",
     "browse": "widgets",
-    "converse": "run",
-    "evaluate": "run",
-    "resume": "run",
+    "converse": "evaluation",
+    "evaluate": "evaluation",
+    "resume": "evaluation",
     "plan": "planning",
     "Sweep": "sweep",
     "load": "sweep",
@@ -57,10 +57,11 @@ if TYPE_CHECKING:
         RunFileError,
         SettingsError,
     )
+    from evalkit.evaluation import converse, evaluate, resume
     from evalkit.gates import check
     from evalkit.judging import judge
     from evalkit.planning import plan
-    from evalkit.run import Run, converse, evaluate, resume
+    from evalkit.run import Run
     from evalkit.sweep import Sweep, load
     from evalkit.widgets import browse, playground
 

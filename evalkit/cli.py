@@ -296,8 +296,8 @@ def run(parsed: argparse.Namespace) -> int:
 def resume(parsed: argparse.Namespace) -> int:
     """``evalkit resume``."""
     from evalkit.console import watching
-    from evalkit.run import resume as resume_run
-    from evalkit.run import stored_endpoint
+    from evalkit.evaluation import resume as resume_run
+    from evalkit.evaluation import stored_endpoint
 
     scorer = flags.scorer(parsed.scorer)
     cli_gates.check(parsed, parsed.file)
@@ -338,7 +338,7 @@ def export(parsed: argparse.Namespace) -> int:
 
 def _evaluate(parsed: argparse.Namespace, data: Path, endpoint: Endpoint, *, out: Path | None, **settings: Any) -> int:
     from evalkit.console import watching
-    from evalkit.run import default_path, evaluate
+    from evalkit.evaluation import default_path, evaluate
 
     path = out or default_path(data, endpoint)
     with _telling_how_to_resume(path, parsed), watching() as watch:

@@ -29,7 +29,7 @@ def ask(parsed: argparse.Namespace) -> int:
     """``evalkit ask``."""
     from evalkit.console import output, say, tell
     from evalkit.conversation import Conversation, Turn
-    from evalkit.run import converse
+    from evalkit.evaluation import converse
     from evalkit.surrender import LASTING
 
     conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)

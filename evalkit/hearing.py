@@ -22,9 +22,10 @@ from evalkit import store
 from evalkit.conversation import Conversation, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
+from evalkit.evaluation import Watcher, converse, evaluate, resume
 from evalkit.rubric import Rubric
 from evalkit.ruling import read_ruling
-from evalkit.run import Run, Watcher, converse, evaluate, resume
+from evalkit.run import Run
 from evalkit.settings import Settings
 from evalkit.store import SUFFIX
 from evalkit.surrender import LASTING

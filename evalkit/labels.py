@@ -14,12 +14,12 @@ import orjson
 from evalkit import agreement, hearing
 from evalkit.endpoint import Endpoint
 from evalkit.errors import DatasetError
+from evalkit.evaluation import RUNS_FOLDER, Watcher
 from evalkit.hearing import Case
 from evalkit.judging import NOTHING_BEFORE, judge_json, rubric_for
 from evalkit.lines import open_dataset, read_lines, why_not_text
 from evalkit.rows import kind, near
 from evalkit.rubric import Rubric
-from evalkit.run import RUNS_FOLDER, Watcher
 from evalkit.stats import Estimate, proportion
 
 UNPARSED, FAILED = "unparsed", "failed"  # beside the rubric's choices, in a confusion table

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import datasets
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
-from evalkit.run import Watcher, default_path, evaluate
+from evalkit.evaluation import Watcher, default_path, evaluate
 from evalkit.slo import Slo
 from evalkit.steps import Step, read_step
 from evalkit.store import SUFFIX

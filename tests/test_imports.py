@@ -86,7 +86,7 @@ LAYERS = [
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
-    [{"run"}],
+    [{"run", "evaluation"}],
     [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
     [COMMANDS],
     [{"__init__"}],

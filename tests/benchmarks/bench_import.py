@@ -21,7 +21,7 @@ def main() -> None:
     cases = {
         "python alone": ["-c", "pass"],
         "import evalkit": ["-c", "import evalkit"],
-        "import evalkit.run": ["-c", "import evalkit.run"],
+        "import evalkit.evaluation": ["-c", "import evalkit.evaluation"],
         "evalkit --help": ["-m", "evalkit.cli", "--help"],
     }
     times: dict[str, list[float]] = {name: [] for name in cases}
