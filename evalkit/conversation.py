@@ -108,6 +108,11 @@ class Turn(NamedTuple):
         return row
 
 
+def canonical(row: Mapping[str, Any]) -> bytes:
+    """A row as JSON in one form: equal content, equal bytes."""
+    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+
+
 class Conversation(NamedTuple):
     """One row of a dataset.
 
@@ -172,7 +177,7 @@ class Conversation(NamedTuple):
     @property
     def canonical(self) -> bytes:
         """The row as JSON in one form: equal content, equal bytes, whatever the file's layout."""
-        return orjson.dumps(self.to_json(), option=orjson.OPT_SORT_KEYS)
+        return canonical(self.to_json())
 
     @property
     def content_hash(self) -> str:

@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from evalkit import datasets, schema
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
@@ -19,40 +17,48 @@ _NOTHING_MORE = (None,) * (len(schema.SAID) - 1)
 
 
 class Talk:
-    """A conversation, as it is or as the row that came of it; the one is made of the other when it is asked for."""
+    """A conversation, as it is or as the JSON value it came as; the one is made of the other when it is asked for."""
 
-    __slots__ = ("_conversation", "_read_row", "_row", "position")
+    __slots__ = ("_conversation", "_row", "_value", "position")
 
-    def __init__(self, position: int, conversation: Conversation | None = None, row: Row | None = None) -> None:
+    def __init__(
+        self, position: int, conversation: Conversation | None = None, value: dict[str, Any] | None = None
+    ) -> None:
         self.position = position
-        self._conversation, self._row = conversation, row
-        self._read_row: dict[str, Any] | None = None
+        self._conversation, self._value = conversation, value
+        self._row: Row | None = None
 
     @property
     def row(self) -> Row:
         """What the table of conversations takes of it."""
         if self._row is None:
-            self._row = schema.conversation_row(self.position, self.conversation)
+            self._row = schema.conversation_row(self.position, self._json)
         return self._row
 
     @property
     def conversation(self) -> Conversation:
         """What was asked."""
         if self._conversation is None:
-            self._conversation = datasets.parse_row(self._read())
+            self._conversation = datasets.parse_row(self._json)
         return self._conversation
 
     def turn(self, number: int) -> Turn:
         """One turn of it, counted from 1."""
         if self._conversation is None:
-            return read_turn(self._read()["turns"][number - 1])
+            return read_turn(self._json["turns"][number - 1])
         return self._conversation.turns[number - 1]
 
-    def _read(self) -> dict[str, Any]:
-        if self._read_row is None:
-            assert self._row is not None
-            self._read_row = orjson.loads(schema.value("conversation", self._row, "row"))
-        return self._read_row
+    @property
+    def name(self) -> str:
+        """Its id."""
+        name: str = self._json["id"]
+        return name
+
+    @property
+    def _json(self) -> dict[str, Any]:
+        if self._value is None:
+            self._value = self.conversation.to_json()
+        return self._value
 
 
 class Done:
@@ -125,7 +131,7 @@ class Done:
             groups, values = row = self.turn_row
             text = schema.value("turn", row, "answer")
             said = [schema.value("turn", row, name) for name in schema.SAID[1:]] if "more" in groups else _NOTHING_MORE
-            record = stored_record(self._talk.row[1][1], values[1], values[2], text, *said)
+            record = stored_record(self._talk.name, values[1], values[2], text, *said)
             if kind := self.error_kind:
                 record = record._replace(failure=Failure(kind, schema.value("turn", row, "error_message")))
             self._record = record

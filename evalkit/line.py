@@ -147,7 +147,7 @@ class Line(asyncio.Protocol):
     def _rows(
         self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
     ) -> tuple[Any, ...]:
-        new = schema.conversation_row(position, conversation) if first else None
+        new = conversation.to_json() if first else None
         turn = schema.turn_row(position, conversation.turns[record.turn - 1], record, scored=self._scores_all)
         return new, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
 

@@ -25,7 +25,7 @@ from evalkit.writer import Progress, Writer
 
 _READ = 2**20
 _GROUP = 500  # turns committed together, at the most
-_LULL_MS = 1  # nothing came for so long: time to score
+_LULL_MS = 12  # nothing came for so long: time to score; turns that come fast come every 10 ms
 _SCORES_WAIT_MS = 20  # for turns, to be committed with
 
 
@@ -128,8 +128,9 @@ class Runner:
         frames = messages.FrameReader()
         poll = select.poll()
         poll.register(line, select.POLLIN)
+        lull_ms = _LULL_MS if self._writer.until is None else 1  # what decides when to stop must not wait
         while True:
-            if self._writer.unscored and not poll.poll(_LULL_MS):
+            if self._writer.unscored and not poll.poll(lull_ms):
                 self._writer.catch_up()
                 if self._writer.until is not None:
                     self._end_when_enough(self._writer.until)
@@ -173,10 +174,10 @@ class Runner:
             self._committed += len(group)
             self._send(messages.COMMITTED, self._committed)
 
-    def _done(self, new: Row | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
+    def _done(self, new: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
         key = tuple(turn[1][:2])
         if new is not None:
-            self._talks[key] = Talk(key[0], row=new)
+            self._talks[key] = Talk(key[0], value=new)
         talk = self._talks.pop(key) if last else self._talks[key]
         return Done.of_rows(talk, turn, attempts)
 

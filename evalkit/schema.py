@@ -7,11 +7,11 @@ import json
 import sqlite3
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from evalkit.conversation import Conversation, Turn
+from evalkit.conversation import Turn, canonical
 from evalkit.record import Attempt, Score, TurnRecord
 
 APPLICATION_ID = 0x65766B74  # "evkt"
@@ -205,20 +205,15 @@ INSERT_SCORE = (
 )
 
 
-def conversation_row(position: int, conversation: Conversation) -> Row:
-    """What the table of conversations takes of one."""
-    row = conversation.canonical
+def conversation_row(position: int, row: Mapping[str, Any]) -> Row:
+    """What the table of conversations takes of one, given as ``Conversation.to_json`` has it."""
+    text = canonical(row)
     groups = "key"
-    values: list[Any] = [
-        position,
-        conversation.id,
-        hashlib.sha256(row).hexdigest(),
-        row.decode(),
-        len(conversation.turns),
-    ]
-    if conversation.group is not None or conversation.tags:
+    values: list[Any] = [position, row["id"], hashlib.sha256(text).hexdigest(), text.decode(), len(row["turns"])]
+    group, tags = row.get("group"), row.get("tags")
+    if group is not None or tags:
         groups += " labels"
-        values += conversation.group, _json_or_none(list(conversation.tags) or None)
+        values += group, _json_or_none(tags or None)
     return groups, values
 
 

@@ -21,8 +21,7 @@ import orjson
 
 from evalkit import datasets, messages, schema
 from evalkit.done import Done, Talk
-from evalkit.errors import RunFileError
-from evalkit.schema import Row
+from evalkit.errors import DatasetError, RunFileError
 from evalkit.store import RunFile, spool_files
 
 SEGMENT = 8 * 2**20  # bytes
@@ -114,10 +113,10 @@ def recover(runfile: RunFile) -> int:
             held.enter_context(_locked(path, runfile.path))
         try:
             # either file may hold the beginning of a conversation that goes on in the other
-            talks = {row[1][0]: Talk(row[1][0], row=row) for path in paths for row in _conversations(path)}
+            talks = {talk.position: talk for path in paths for talk in _conversations(path)}
             for path in paths:
                 taken += _take_over(runfile, _messages(path), talks)
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, sqlite3.IntegrityError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, DatasetError, sqlite3.IntegrityError) as error:
             raise RunFileError(
                 f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): "
                 "remove it to go on without"
@@ -172,12 +171,12 @@ def _messages(path: Path) -> Iterator[list[Any]]:
             yield message
 
 
-def _conversations(path: Path) -> Iterator[Row]:
+def _conversations(path: Path) -> Iterator[Talk]:
     for name, *values in _messages(path):
-        for new, *_ in values[0] if name == messages.TURNS else ():
+        for new, _, turn, _ in values[0] if name == messages.TURNS else ():
             if new is not None:
-                schema.check("conversation", new)
-                yield new
+                schema.check("turn", turn)
+                yield Talk(turn[1][0], datasets.parse_row(new))
 
 
 def _take_over(runfile: RunFile, lines: Iterator[list[Any]], talks: dict[int, Talk]) -> int:

@@ -43,10 +43,10 @@ def stored(path, done):
 @pytest.mark.parametrize("asked", [conversation(), FULL])
 def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
     made = Done(5, asked, record)
-    talk, turn, attempts = orjson.loads(orjson.dumps([made.conversation_row, made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, row=talk), turn, attempts)
+    talk, turn, attempts = orjson.loads(orjson.dumps([asked.to_json(), made.turn_row, made.attempt_rows]))
+    come = Done.of_rows(Talk(5, value=talk), turn, attempts)
     assert stored(tmp_path / "come.evalkit", come) == stored(tmp_path / "made.evalkit", made)
-    for table, row in (("conversation", talk), ("turn", turn), *(("attempt", row) for row in attempts)):
+    for table, row in (("turn", turn), *(("attempt", row) for row in attempts)):
         schema.check(table, row)
 
 
@@ -54,7 +54,7 @@ def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
 def test_what_scoring_needs_is_made_of_rows_again(record):
     made = Done(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, row=made.conversation_row), turn, attempts)
+    come = Done.of_rows(Talk(5, value=orjson.loads(FULL.canonical)), turn, attempts)
     assert come.turn == made.turn == FULL.turns[record.turn - 1]
     assert come.conversation == FULL
     assert come.turn == made.turn

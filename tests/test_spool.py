@@ -27,7 +27,7 @@ def line(*turns):
     for position, talk, record in turns:
         asked = talk or conversation(record.conversation, turns=3)
         done = Done(position, asked, record)
-        rows.append((done.conversation_row if talk else None, False, done.turn_row, done.attempt_rows))
+        rows.append((talk.to_json() if talk else None, False, done.turn_row, done.attempt_rows))
     return messages.frame(messages.TURNS, rows)
 
 
