@@ -41,7 +41,9 @@ check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
-	@$(VENV)-lowest/bin/python -m pytest $(TWO_AT_ONCE) -q -W default --ignore tests/test_modelfile.py --ignore tests/test_local.py
+	@$(VENV)-lowest/bin/python -m pytest $(TWO_AT_ONCE) -q -W default \
+	  --ignore tests/test_modelfile.py --ignore tests/test_local.py \
+	  --ignore tests/test_jupyterlab.py --ignore tests/test_report_browser.py
 
 # What tests pages for those who cannot see them; without npm those tests are skipped.
 browser-tools: $(VENV)/.ready-dev

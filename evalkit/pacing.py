@@ -207,7 +207,7 @@ class Pacer:
       last of them was permitted, took above their reservations. To make up for these, six times their likely error is
       kept free: that of each by chance, and that of the mean they all were reserved by. Over 50 simulated endpoints
       with exponentially distributed answers no window was above ``tpm``, and at least 95 % of it was used where
-      answers took up to 10 s; the longer they take, the more has to be kept free (of one minute: 78 % was used);
+      answers took up to 8 s; the longer they take, the more has to be kept free (of one minute: 78 % was used);
     - a request that exceeds ``tpm`` alone goes when nothing else is in the window, and nothing else goes with it.
 
     Parameters

@@ -113,7 +113,7 @@ def test_every_gate_that_can_be_written_is_read_as_it_was_meant(
     gate = parse(f"{before}{left}{before}{operator}{after}{number:f}{before}{unit}{after}")
     scale = {"": 1, "%": 0.01, "us": 0.001, "ms": 1, "s": 1000, "min": 60_000}[unit]
     assert (gate.metric, gate.turn, gate.bound, gate.operator, gate.left) == (name, turn, bound, operator, left)
-    assert gate.limit == pytest.approx(float(number) * scale, abs=1e-12)
+    assert gate.limit == pytest.approx(float(number) * scale, rel=1e-12, abs=1e-12)
     assert parse(gate.text) == gate
 
 
