@@ -152,7 +152,7 @@ class Comparison:
                 for effect in group:
                     told = effect.to_json()
                     rates = {f"{name}_rate": told.pop(name) for name in ("first", "second")}
-                    dropped = ("mcnemar", "reason", "clusters")
+                    dropped = ("mcnemar", "reason", "clusters", "differing")
                     kept = {name: value for name, value in told.items() if name not in dropped}
                     labels = {"first": contrast.first.label, "second": contrast.second.label}
                     rows.append(
@@ -322,6 +322,7 @@ def _worded(
         corrected_p=corrected_p,
         family=family,
         smallest=effect.smallest_decidable,
+        differing=effect.differing if effect.p is None and effect.differing < effect.clusters else None,
         equal=effect.equal,
     )
     if alone and history and words.startswith("golden history is better"):

@@ -77,14 +77,12 @@ def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
 
 
 def _headline(effect: Effect, first: str, second: str, runs: int) -> str:
-    if effect.p is None:
-        return effect.words
-    told = [f"p {probability(effect.p)}"]
-    if runs > 1:
+    told = [] if effect.p is None else [f"p {probability(effect.p)}"]
+    if told and runs > 1:
         told.append(f"corrected {probability(effect.corrected_p)}")
     if not effect.shown and effect.difference.low is not None:
         told.insert(0, f"{second} − {first} {_difference(effect.difference)} points")
-    return f"{effect.words}; {', '.join(told)}"
+    return "; ".join([effect.words, ", ".join(told)]) if told else effect.words
 
 
 def _differs(contrast: Contrast) -> Text:

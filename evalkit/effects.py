@@ -33,6 +33,8 @@ class Effect:
         The turn index or the tag; None: all pairs.
     pairs, clusters : int
         Pairs, and the conversations, or groups, that they are of.
+    differing : int
+        Clusters in which the two are not equally good.
     noun : str
         What a cluster is: ``conversation`` or ``group``.
     first, second : float or None
@@ -59,6 +61,7 @@ class Effect:
     label: int | str | None
     pairs: int
     clusters: int
+    differing: int
     noun: str
     first: float | None
     second: float | None
@@ -84,6 +87,7 @@ class Effect:
         return {
             "pairs": self.pairs,
             "clusters": self.clusters,
+            "differing": self.differing,
             "first": self.first,
             "second": self.second,
             "difference": difference.value,
@@ -213,7 +217,7 @@ def _effect(label: int | str | None, scored: _Scored, single: _Scored) -> Effect
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     if not len(first):
         nothing = Estimate(None, None, None, 0, _NOTHING)
-        return Effect(label, 0, 0, noun, None, None, nothing, None, None, only_first, only_second, None, equal=False)
+        return Effect(label, 0, 0, 0, noun, None, None, nothing, None, None, only_first, only_second, None, equal=False)
     labels = scored.labels
     difference = statistics.difference(first, second, labels, CONFIDENCE)
     equal = bool((first == second).all())
@@ -221,6 +225,7 @@ def _effect(label: int | str | None, scored: _Scored, single: _Scored) -> Effect
         label=label,
         pairs=len(first),
         clusters=difference.clusters,
+        differing=difference.differing,
         noun=noun,
         first=float(first.mean()),
         second=float(second.mean()),
@@ -241,7 +246,8 @@ def _possible(difference: Difference, noun: str) -> Estimate:
         return replace(told, reason=f"all pairs are of one {noun}")
     if told.low is None or told.high is None:
         return told
-    return replace(told, low=max(told.low, -1.0), high=min(told.high, 1.0))
+    reason = told.reason and told.reason.replace("clusters", f"{noun}s", 1)
+    return replace(told, low=max(told.low, -1.0), high=min(told.high, 1.0), reason=reason)
 
 
 def _mcnemar(

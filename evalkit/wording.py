@@ -20,6 +20,7 @@ def effect(
     corrected_p: float | None = None,
     family: int = 1,
     smallest: float | None = None,
+    differing: int | None = None,
     equal: bool = False,
 ) -> str:
     """Which of two is better, by how much and how sure that is; or that it cannot be told, and what could be.
@@ -36,6 +37,8 @@ def effect(
         p after correction for the ``family`` of comparisons that this is one of.
     smallest : float, optional
         The smallest difference that so many clusters would show; None: as much as the interval leaves possible.
+    differing : int, optional
+        How many of the clusters differ, where these are too few for a test.
     equal : bool
         The scores of every pair are equal.
     """
@@ -55,6 +58,9 @@ def effect(
     undecided = max(high, -low) if smallest is None else smallest
     alike = f"all {difference.n:,} pairs have equal scores, and " if equal else ""
     what = "any difference" if undecided >= 1 else f"a difference under {ceiling(undecided)} points"
+    if differing:
+        only = f"only {differing} of {clusters} {'differs' if differing == 1 else 'differ'}"
+        return f"no difference shown: {only}, too few to decide {what}"
     return f"no difference shown: {alike}{clusters} cannot decide {what}"
 
 

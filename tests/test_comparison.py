@@ -15,7 +15,19 @@ from evalkit.comparison import compare
 from evalkit.errors import RunFileError
 
 KEYS = [
-    *("pairs", "clusters", "first", "second", "difference", "low", "high", "p", "corrected_p", "smallest_decidable"),
+    *(
+        "pairs",
+        "clusters",
+        "differing",
+        "first",
+        "second",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "corrected_p",
+        "smallest_decidable",
+    ),
     *("only_first", "only_second", "mcnemar", "reason", "words"),
 ]
 
@@ -290,11 +302,22 @@ def test_a_history_that_evalkit_does_not_know_is_no_name_in_a_sentence(tmp_path)
     assert compare(first, second).contrasts[0].all.words.startswith("B is better by 100.0 points")
 
 
+def test_too_few_that_differ_are_no_test_and_are_not_counted_among_the_tests(tmp_path):
+    first, second = two(tmp_path, [1.0, 0.0] * 20, [1.0, 1.0] * 20, turns=2)
+    contrast = compare(first, second).contrasts[0]
+    alike, other = contrast.by_turn
+    assert (alike.p, alike.corrected_p, alike.differing) == (None, None, 0)
+    assert alike.difference.reason == (
+        "0 of 20 conversations differ, too few for a test: the limits are what so many leave possible"
+    )
+    assert (other.differing, other.corrected_p) == (20, other.p)
+
+
 def test_a_doubtful_interval_is_warned_of(tmp_path):
     few, many = (tmp_path / name for name in ("few", "many"))
     few.mkdir()
     many.mkdir()
-    contrast = compare(*two(few, [0.0] * 30, [1.0] * 4 + [0.0] * 26)).contrasts[0]
+    contrast = compare(*two(few, [0.0] * 30, [1.0] * 5 + [0.0] * 25)).contrasts[0]
     (warning,) = contrast.warnings
-    assert warning.startswith("only 4 of 30 conversations differ, nearly all one way")
+    assert warning.startswith("only 5 of 30 conversations differ, nearly all one way")
     assert compare(*two(many, [0.0] * 30, [1.0] * 14 + [0.0] * 16)).contrasts[0].warnings == ()

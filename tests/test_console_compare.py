@@ -22,26 +22,36 @@ def scores(seed, count, share):
 
 
 def test_two_runs_as_their_user_reads_them(tmp_path):
-    first, second = two(tmp_path, [1.0, 0.0] * 10, [1.0, 1.0] * 10, turns=2, endpoint=ENDPOINT)
+    first, second = two(tmp_path, [1.0, 0.0, 0.0, 0.0] * 5, [1.0, 1.0] * 10, turns=2, endpoint=ENDPOINT)
     said(second, settings={"history": "golden"})
     lines = shown(first, second).splitlines()
     assert lines[0] == f"A  {first}: m (http://127.0.0.1:9/v1, temperature 0), own history"
     assert lines[3] == "A and B differ in history (A own, B golden)"
-    assert lines[4].startswith("golden history is better by 50.0 points, 95 % ")
+    assert lines[4].startswith("golden history is better by 75.0 points, 95 % ")
     assert ": what the model's own earlier answers cost it; p " in lines[4]
     assert "over 20 turns that both answered and scored" in lines[5]
     rows = {line.split()[0]: line.split() for line in lines[7:10]}
-    assert rows["1"][1:5] == ["10", "100.0%", "100.0%", "+0.0"]
+    assert rows["1"][1:5] == ["10", "50.0%", "100.0%", "+50.0"]
     assert rows["2"][1:5] == ["10", "0.0%", "100.0%", "+100.0"]
-    assert rows["all"][-1] == "0/10"
+    assert rows["all"][-1] == "0/15"
     text = "\n".join(lines)
     assert "Holm: p corrected by Holm's method, over the 2 turn indices tested" in text
     assert "failed as not right" not in text
     assert "left out" not in text
-    assert "10 turns right in one run only, 0 in A and 10 in B; the first 5:" in text
-    assert f"    evalkit show {second} --conversation c004" in text
+    assert "15 turns right in one run only, 0 in A and 15 in B; the first 5:" in text
+    assert f"    evalkit show {second} --conversation c003" in text
     assert text.count("right in B only") == 5
     assert "evalkit.compare(…).flips()" in text
+
+
+def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
+    first, second = two(tmp_path, [0.0] * 30, [1.0] * 3 + [0.0] * 27, endpoint=ENDPOINT)
+    lines = shown(first, second).splitlines()
+    assert lines[4] == (
+        "no difference shown: only 3 of 30 conversations differ, too few to decide a difference under 27 points; "
+        "B − A +10.0 (−11.6 to +26.5) points"
+    )
+    assert lines[7].split()[-4:] == ["–", "–", "–", "0/3"]
 
 
 def test_what_is_left_out_is_said(tmp_path):

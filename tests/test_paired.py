@@ -58,9 +58,12 @@ def test_sleep_of_ten_patients() -> None:
 
 
 def test_p_is_below_a_level_just_where_its_interval_leaves_zero_out() -> None:
-    for seed, level in itertools.product(range(12), (0.8, 0.95)):
+    shown = []
+    for seed, level in itertools.product(range(24), (0.8, 0.95)):
         told = difference(*two_models(seed, 12, 3), confidence=level)
-        assert (told.p < 1 - level) == (told.estimate.low > 0 or told.estimate.high < 0)
+        shown.append(told.estimate.low > 0 or told.estimate.high < 0)
+        assert (told.p is not None and told.p < 1 - level) == shown[-1]
+    assert 4 < sum(shown) < 40
 
 
 def test_copies_of_a_turn_decide_nothing() -> None:
@@ -90,17 +93,48 @@ def test_no_difference_at_all_is_bounded_by_clusters_and_not_by_turns() -> None:
     # the exact limit of a share of which none of 30 was seen
     bound = scipy_stats.binomtest(0, 30).proportion_ci(method="exact").high
     assert (told.estimate.value, told.estimate.low, told.estimate.high) == pytest.approx((0.0, -bound, bound))
-    assert (told.p, told.se, told.clusters) == (1.0, None, 30)
-    assert (
-        told.estimate.reason == "all 30 clusters have the same difference: the limits are what so many leave possible"
+    assert (told.p, told.se, told.clusters, told.differing) == (None, None, 30, 0)
+    assert told.estimate.reason == (
+        "0 of 30 clusters differ, too few for a test: the limits are what so many leave possible"
     )
     assert smallest_decidable(told) is None
 
 
+@pytest.mark.parametrize(("up", "down"), [(4, 0), (0, 4), (3, 1), (1, 0)])
+def test_too_few_that_differ_have_no_p_and_the_limits_of_their_counts(up: int, down: int) -> None:
+    # the trap: the t-test of four that all go one way finds a difference, which one time in eight is chance
+    second = np.repeat([1.0, 0.0, 0.5], [up, down, 40 - up - down])
+    told = difference(np.full(160, 0.5), np.repeat(second, 4), np.repeat(np.arange(40), 4))
+    assert scipy_stats.ttest_1samp(second - 0.5, 0).pvalue < (0.05 if up * down == 0 and up + down == 4 else 1)
+    limit = {count: scipy_stats.binomtest(count, 40).proportion_ci(method="exact").high for count in (up, down)}
+    assert (told.estimate.low, told.estimate.high) == pytest.approx((-limit[down], limit[up]))
+    assert told.estimate.value == pytest.approx((up - down) / 80)
+    assert (told.p, told.se, told.differing) == (None, None, up + down)
+    assert told.estimate.reason.startswith(f"{up + down} of 40 clusters differ, too few for a test")
+
+
+@pytest.mark.parametrize(("confidence", "least"), [(0.9, 4), (0.95, 5), (0.96875, 5), (0.99, 7)])
+def test_a_p_needs_as_many_as_would_decide_if_all_went_one_way(confidence: float, least: int) -> None:
+    assert mcnemar(0, least).mid_p <= 1 - confidence < mcnemar(0, least - 1).mid_p
+    for differing in (least - 1, least):
+        second = np.repeat([1.0, 0.0], [differing, 50 - differing])
+        told = difference(np.zeros(50), second, confidence=confidence)
+        assert (told.p is not None) == (differing == least)
+
+
+def test_times_need_no_number_that_differ() -> None:
+    # nearly all times differ, and nothing bounds them
+    first, second = [100.0, 120.0, 130.0], [110.0, 125.0, 133.0]
+    assert difference(first, second).p == pytest.approx(scipy_stats.ttest_rel(second, first).pvalue)
+
+
 def test_all_better_is_the_sign_test_of_the_clusters() -> None:
-    for conversations in (3, 5, 6, 20):
+    for conversations in (5, 6, 20):
         told = difference(np.zeros(2 * conversations), np.ones(2 * conversations), np.repeat(range(conversations), 2))
-        assert told.p == pytest.approx(scipy_stats.binomtest(0, conversations).pvalue)
+        assert (told.differing, told.p) == (
+            conversations,
+            pytest.approx(scipy_stats.binomtest(0, conversations).pvalue),
+        )
         assert (told.p < 0.05) == (told.estimate.low > 0)
         assert told.estimate.high == 1.0
 
@@ -112,10 +146,10 @@ def test_clusters_that_all_cancel_out_have_no_zero_width_interval() -> None:
 
 
 def test_difference_is_missing_where_it_cannot_be_told() -> None:
-    assert difference([], []) == Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0)
+    assert difference([], []) == Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0, 0)
     one = difference([0, 1], [1, 1], ["a", "a"])
     assert one == Difference(
-        Estimate(0.5, None, None, 2, "all 2 samples are of one cluster: no interval can be told"), None, None, 1
+        Estimate(0.5, None, None, 2, "all 2 samples are of one cluster: no interval can be told"), None, None, 1, 1
     )
     # of times nothing bounds what was not seen
     times = difference([100.0, 200.0], [105.0, 205.0])
@@ -131,7 +165,7 @@ def test_difference_is_missing_where_it_cannot_be_told() -> None:
 @pytest.mark.parametrize(("clusters", "power", "confidence"), [(12, 0.8, 0.95), (30, 0.9, 0.95), (500, 0.8, 0.99)])
 def test_smallest_decidable_is_that_of_statsmodels(clusters: int, power: float, confidence: float) -> None:
     # one value a cluster of standard deviation 2: statsmodels gives the effect in standard deviations
-    told = Difference(Estimate(0.1, None, None, clusters), None, 2 / math.sqrt(clusters), clusters)
+    told = Difference(Estimate(0.1, None, None, clusters), None, 2 / math.sqrt(clusters), clusters, clusters)
     effect = TTestPower().solve_power(nobs=clusters, alpha=1 - confidence, power=power)
     assert smallest_decidable(told, confidence, power) == pytest.approx(2 * effect, rel=1e-3)
 
@@ -139,7 +173,7 @@ def test_smallest_decidable_is_that_of_statsmodels(clusters: int, power: float, 
 def test_that_difference_is_decided_as_often_as_promised() -> None:
     rng = np.random.default_rng(8)
     noise = rng.normal(size=(1500, 15))
-    smallest = smallest_decidable(Difference(Estimate(0, None, None, 15), None, 1 / math.sqrt(15), 15))
+    smallest = smallest_decidable(Difference(Estimate(0, None, None, 15), None, 1 / math.sqrt(15), 15, 15))
     decided = [difference(np.zeros(15), row + smallest).p <= 0.05 for row in noise]
     assert np.mean(decided) == pytest.approx(0.8, abs=0.03)
 
@@ -254,7 +288,8 @@ def test_quantile_difference_is_missing_where_it_cannot_be_told() -> None:
 @pytest.mark.parametrize(
     ("up", "down", "clusters", "doubted"),
     [
-        (4, 0, 30, True),
+        (4, 0, 30, False),
+        (5, 0, 30, True),
         (6, 2, 1000, True),
         (5, 3, 1000, False),
         (12, 0, 30, False),

@@ -36,6 +36,18 @@ def test_equal_scores_do_not_show_that_runs_are_equal():
     )
 
 
+def test_too_few_that_differ_are_counted():
+    told = effect("AB", Estimate(0.02, -0.12, 0.17, 120), clusters="30 conversations", differing=1)
+    assert (
+        told
+        == "no difference shown: only 1 of 30 conversations differs, too few to decide a difference under 17 points"
+    )
+    told = effect("AB", Estimate(0.02, -0.1, 0.21, 120), clusters="30 conversations", differing=3)
+    assert (
+        told == "no difference shown: only 3 of 30 conversations differ, too few to decide a difference under 21 points"
+    )
+
+
 def test_what_cannot_be_told_has_its_reason():
     assert effect(["A", "B"], Estimate(None, None, None, 0, "nothing there"), clusters="") == (
         "nothing to compare: nothing there"
