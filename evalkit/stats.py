@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from evalkit.clusters import ClusterSums, Floats
-from evalkit.samples import check_level, check_q, finite, needed
+from evalkit.clusters import ClusterSums, Floats, Whole
+from evalkit.samples import check_level, check_q, finite, needed, numbered, totals
 
 Flags = NDArray[np.bool_]
+Below = Callable[[float], ClusterSums]  # of a limit: which values are at or below it, added up by clusters
 
+LEAST_BEYOND = 2.0  # clusters' worth of values beyond a quantile: fewer do not tell how alike they are
 CLIENT_BOUND_LAG_MS = 5.0
 CLIENT_BOUND_SHARE = 0.1
 
@@ -133,7 +135,13 @@ def score_limits(p: float, n: float, confidence: float = 0.95) -> tuple[float, f
     return (0.0 if p == 0 else max(low, 0.0)), (1.0 if p == 1 else min(high, 1.0))
 
 
-def quantile(values: ArrayLike, q: float, censored: ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
+def quantile(
+    values: ArrayLike,
+    q: float,
+    censored: ArrayLike | None = None,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
+) -> Estimate:
     """Quantile of a sample, with an interval by order statistics.
 
     Nothing censored: linear interpolation, definition 7 of Hyndman and Fan (1996). With right-censored values, such as
@@ -143,8 +151,13 @@ def quantile(values: ArrayLike, q: float, censored: ArrayLike | None = None, con
     The interval needs no assumption on the distribution: the number of values below the quantile is binomial (n, q),
     so the r-th and the s-th smallest value bound it, where r is the largest rank with ``P(B < r) ≤ α/2`` and s the
     smallest with ``P(B ≥ s) ≤ α/2``. A censored value stands at its bound for the lower limit and above all others for
-    the upper one. A rank that the sample does not hold leaves that limit missing. The values count as independent:
-    where those of a conversation go together, the interval is too short (STATISTICS.md has figures).
+    the upper one. A rank that the sample does not hold leaves that limit missing.
+
+    Values of one cluster resemble each other. As Woodruff (1952) does, the interval is then taken of the share of
+    values at or below the quantile, with its effective sample size n* of ``proportion``, rounded down, in place of n.
+    A rank of n* stands for the n / n* values of that part of the sample, the outermost of which is the limit. Where
+    fewer than two clusters' worth of values lie beyond the quantile (of p95: fewer than 40 clusters), chance alone says
+    how alike they are, and every cluster counts as one sample.
 
     Parameters
     ----------
@@ -157,28 +170,35 @@ def quantile(values: ArrayLike, q: float, censored: ArrayLike | None = None, con
         True: the value is a lower bound.
     confidence : float
         Two-sided level of the interval.
+    clusters : array_like, shape (n,), optional
+        Label of each value's cluster, such as its conversation. None: the values are independent.
 
     Returns
     -------
     Estimate
-        In the unit of ``values``.
+        In the unit of ``values``. No limits when all values are of one cluster.
 
     Raises
     ------
     ValueError
-        NaN or infinity among the values, flags of another length, or q outside (0, 1).
+        NaN or infinity among the values, flags or labels of another length, or q outside (0, 1).
 
     References
     ----------
     R. J. Hyndman, Y. Fan, Am. Stat. 50 (1996) 361–365.
     E. L. Kaplan, P. Meier, J. Am. Stat. Assoc. 53 (1958) 457–481.
     W. J. Conover, Practical Nonparametric Statistics, 3rd ed. (1999), section 3.2.
+    R. S. Woodruff, J. Am. Stat. Assoc. 47 (1952) 635–646.
     """
-    return quantiles(values, (q,), censored, confidence)[0]
+    return quantiles(values, (q,), censored, confidence, clusters)[0]
 
 
 def quantiles(
-    values: ArrayLike, qs: Sequence[float], censored: ArrayLike | None = None, confidence: float = 0.95
+    values: ArrayLike,
+    qs: Sequence[float],
+    censored: ArrayLike | None = None,
+    confidence: float = 0.95,
+    clusters: ArrayLike | None = None,
 ) -> list[Estimate]:
     """Several quantiles of one sample, which is sorted once; see ``quantile``."""
     x = finite(values)
@@ -188,32 +208,73 @@ def quantiles(
     bound = np.zeros(len(x), dtype=bool) if censored is None else np.asarray(censored, dtype=bool)
     if bound.shape != x.shape:
         raise ValueError(f"{bound.size} censoring flags were given for {len(x)} values")
-    return ordered_quantiles(np.sort(x[~bound]), np.sort(x[bound]), qs, confidence)
+    below = None if clusters is None else by_clusters(x, *numbered(clusters, len(x)))
+    return ordered_quantiles(np.sort(x[~bound]), np.sort(x[bound]), qs, confidence, below)
 
 
-def ordered_quantiles(known: Floats, lost: Floats, qs: Sequence[float], confidence: float = 0.95) -> list[Estimate]:
-    """``quantiles`` of known values and of lower bounds, both finite and in ascending order; nothing is copied."""
-    return [_quantile(known, lost, q, confidence) for q in qs]
+def by_clusters(values: Floats, numbers: Whole, count: int) -> Below:
+    """How the values at or below a limit lie in clusters, numbered from 0 to ``count`` − 1; some may be empty."""
+
+    def below(limit: float) -> ClusterSums:
+        there, sizes = totals((values <= limit).astype(np.float64), numbers, count)
+        sums = ClusterSums()
+        sums.add_whole(there[sizes > 0], sizes[sizes > 0].astype(np.int64))
+        return sums
+
+    return below
 
 
-def _quantile(known: Floats, lost: Floats, q: float, confidence: float) -> Estimate:
+def ordered_quantiles(
+    known: Floats, lost: Floats, qs: Sequence[float], confidence: float = 0.95, below: Below | None = None
+) -> list[Estimate]:
+    """``quantiles`` of known values and of lower bounds, both finite and in ascending order; nothing is copied.
+
+    ``below`` tells of the clusters; None: the values are independent.
+    """
+    return [_quantile(known, lost, q, confidence, below) for q in qs]
+
+
+def _quantile(known: Floats, lost: Floats, q: float, confidence: float, below: Below | None) -> Estimate:
     name, n, least = f"p{100 * q:g}", len(known) + len(lost), needed(q)
     if n < least:
         return Estimate(None, None, None, n, f"{name} needs {least:,} samples, there are {n:,}" if n else "no samples")
-    tail = (1 - confidence) / 2
-    low = _order_statistic(known, lost, _binomial_quantile(tail, n, q))
+    middle = _order_statistic(known, lost, math.ceil(n * q))
+    effective = n if below is None or middle is None else _effective_below(below(middle), q, confidence)
+    first, last = _ranks(n, effective, q, confidence)
+    low = _order_statistic(known, lost, first)
     # what was lost stands above all others: a rank among it is no limit
-    high = _order_statistic(known, lost[:0], _binomial_quantile(1 - tail, n, q) + 1)
+    high = _order_statistic(known, lost[:0], last)
     reason = None if low is not None and high is not None else f"{n:,} samples do not bound {name} on both sides"
     if not len(lost):
-        below = int((n - 1) * q)
-        value = float(np.quantile(known[below : below + 2], (n - 1) * q - below))
+        at = int((n - 1) * q)
+        value = float(np.quantile(known[at : at + 2], (n - 1) * q - at))
         return Estimate(value, low, high, n, reason)
     value_or_none = _kaplan_meier(known, lost, q)
     if value_or_none is None:
         largest = _order_statistic(known, lost, n)
         reason = f"{name} is more than {largest:,.6g}: {len(lost):,} of {n:,} values are lower bounds"
     return Estimate(value_or_none, low, high, n, reason)
+
+
+def _effective_below(sums: ClusterSums, q: float, confidence: float) -> int:
+    """How many independent values tell as much of the quantile; 0: they are of one cluster, which tells nothing."""
+    if sums.clusters == sums.n:
+        return sums.n
+    if sums.clusters == 1:
+        return 0
+    if sums.clusters * min(q, 1 - q) < LEAST_BEYOND - 1e-9:
+        return sums.clusters
+    return max(int(_effective_n(sums, sums.right / sums.n, confidence)), 1)
+
+
+def _ranks(n: int, effective: int, q: float, confidence: float) -> tuple[int, int]:
+    """Ranks of the limits, from 1 to n; others, where the sample does not bound the quantile."""
+    tail = (1 - confidence) / 2
+    if not effective:
+        return 0, n + 1
+    first, last = _binomial_quantile(tail, effective, q), _binomial_quantile(1 - tail, effective, q) + 1
+    # part k of n* parts holds the values after (k − 1) n / n*, up to k n / n*
+    return (first - 1) * n // effective + 1 if first else 0, -(-last * n // effective)
 
 
 def _order_statistic(first: Floats, second: Floats, rank: int) -> float | None:

@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from evalkit import stats, store
+from evalkit.clusters import Whole
 from evalkit.schema import JOIN_SCORE
 from evalkit.slo import Slo
 from evalkit.stats import Estimate
@@ -183,8 +184,10 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     tokens_told = bool(answered.any()) and not np.isnan(rows["tokens"][answered & (inside > 0)]).any()
     scored = good & ~np.isnan(rows["score"])
     bound = np.where(answered, np.nan, rows["censored"] / _NS_PER_MS)
+    # the load is these conversations, asked over and over: what hangs together is the turns of one asking
+    asked = talks.of_turn[kept]
     # without streaming TTFT does not exist, so that nothing bounds it
-    ttft = _bounded(times["ttft"][kept], bound[kept] if streamed else np.full(int(kept.sum()), np.nan))
+    ttft = _bounded(times["ttft"][kept], bound[kept] if streamed else np.full(int(kept.sum()), np.nan), asked)
     return Step(
         load=load,
         path=path,
@@ -199,9 +202,9 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
         within_slo=float(met[kept].mean()) if slo and kept.any() else None,
         unknown=slo.missing(good, times),
         ttft_ms=ttft,
-        tpot_ms=_quantiles(times["tpot"][kept]),
-        latency_ms=_bounded(times["latency"][kept], bound[kept]),
-        schedule_latency_ms=_quantiles(times["schedule_latency"][kept]),
+        tpot_ms=_quantiles(times["tpot"][kept], asked),
+        latency_ms=_bounded(times["latency"][kept], bound[kept], asked),
+        schedule_latency_ms=_quantiles(times["schedule_latency"][kept], asked),
         accuracy=stats.proportion(rows["score"][scored], clusters[scored]),
         loop_lag_p99_ms=lag,
         client_bound=stats.client_bound(lag, ttft["p50"].value),
@@ -249,20 +252,20 @@ def _share_inside(due: Floats, end: Floats, window: tuple[float, float]) -> Floa
     return share
 
 
-def _quantiles(values: Floats) -> dict[str, Estimate]:
-    there = values[~np.isnan(values)]
-    return {name: stats.quantile(there, q) for name, q in _QUANTILES.items()}
+def _quantiles(values: Floats, clusters: Whole) -> dict[str, Estimate]:
+    return _bounded(values, np.full(len(values), np.nan), clusters)
 
 
-def _bounded(values: Floats, at_least: Floats) -> dict[str, Estimate]:
+def _bounded(values: Floats, at_least: Floats, clusters: Whole) -> dict[str, Estimate]:
     """Quantiles in which a time-out, known by its lower bound, stands for a missing value."""
     timed_out = np.isnan(values) & ~np.isnan(at_least)
     times = np.where(timed_out, at_least, values)
     there = ~np.isnan(times)
-    return {name: stats.quantile(times[there], q, timed_out[there]) for name, q in _QUANTILES.items()}
+    told = stats.quantiles(times[there], tuple(_QUANTILES.values()), timed_out[there], clusters=clusters[there])
+    return dict(zip(_QUANTILES, told, strict=True))
 
 
-def _clusters(connection: sqlite3.Connection, positions: NDArray[np.int64]) -> NDArray[np.intp]:
+def _clusters(connection: sqlite3.Connection, positions: NDArray[np.int64]) -> Whole:
     """A number for each turn, the same for turns of one conversation or one group of conversations."""
     groups: Mapping[int, str | None] = dict(connection.execute("SELECT position, cluster FROM conversation"))
     names = [

@@ -1,19 +1,20 @@
 """The times of a run's turns, by turn index: quantiles with their intervals, and samples for charts.
 
-One metric at a time is read into one array, which is sorted where it is: eight bytes a turn.
+One metric at a time is read into arrays of 20 bytes a turn: the values as they came, sorted, and their clusters.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
 from evalkit import columns, stats, survival
-from evalkit.clusters import Floats
+from evalkit.clusters import Floats, Whole
 from evalkit.stats import Estimate, Flags
 from evalkit.survival import Curve
 
@@ -23,19 +24,20 @@ METRICS = ("ttft", "latency", "tpot", "schedule_latency")
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 _TIMED_OUT = "error_kind NOT NULL AND censored_ns NOT NULL"
+_TIME = "SELECT conversation, turn, {0}_ns AS ns FROM turn WHERE {0}_ns NOT NULL"
 _KNOWN = {
-    "tpot": "SELECT turn, tpot_ns AS ns FROM turn WHERE tpot_ns NOT NULL",
-    "ttft": "SELECT turn, ttft_ns AS ns FROM turn WHERE ttft_ns NOT NULL",
-    "latency": f"SELECT turn, latency_ns AS ns FROM turn WHERE latency_ns NOT NULL AND NOT ({_TIMED_OUT})",  # noqa: S608
-    "schedule_latency": "SELECT turn, schedule_latency_ns AS ns FROM turn WHERE schedule_latency_ns NOT NULL",
+    "tpot": _TIME.format("tpot"),
+    "ttft": _TIME.format("ttft"),
+    "latency": f"{_TIME.format('latency')} AND NOT ({_TIMED_OUT})",
+    "schedule_latency": _TIME.format("schedule_latency"),
 }
 # what stands for the time of a turn that timed out: a lower bound
 _LOST = {
-    "ttft": f"SELECT turn, censored_ns AS ns FROM turn WHERE ttft_ns IS NULL AND {_TIMED_OUT}",  # noqa: S608
-    "latency": f"SELECT turn, censored_ns AS ns FROM turn WHERE {_TIMED_OUT}",  # noqa: S608
+    "ttft": f"SELECT conversation, turn, censored_ns AS ns FROM turn WHERE ttft_ns IS NULL AND {_TIMED_OUT}",  # noqa: S608
+    "latency": f"SELECT conversation, turn, censored_ns AS ns FROM turn WHERE {_TIMED_OUT}",  # noqa: S608
     # it does not tell that it had a schedule: others of its index do
     "schedule_latency": """
-    SELECT t.turn, t.end_ns - min(a.due_ns) AS ns
+    SELECT t.conversation, t.turn, t.end_ns - min(a.due_ns) AS ns
     FROM attempt a CROSS JOIN turn t USING (conversation, repeat, turn, session)
     WHERE t.error_kind NOT NULL AND t.censored_ns NOT NULL
       AND t.turn IN (SELECT DISTINCT turn FROM turn WHERE schedule_latency_ns NOT NULL)
@@ -95,29 +97,65 @@ def timed(
         Whether the run was streamed, and whether it was in open loop.
     """
     told = {}
+    clusters = _Clusters.of(connection)
     for metric in METRICS:
-        column = _Column(turns)
+        column = _Column(turns, clusters.count)
         if scheduled or metric != "schedule_latency":
-            for index, values in _read(connection, _KNOWN[metric], turns):
-                column.add(index, values)
+            for turn, values in clusters.read(connection, _KNOWN[metric]):
+                column.add(turn, values)
             # without streaming TTFT does not exist, so that nothing bounds it
             if metric in _LOST and (streamed or metric != "ttft"):
-                for index, values in _read(connection, _LOST[metric], turns):
-                    column.add_lost(index, values)
+                for turn, values in clusters.read(connection, _LOST[metric]):
+                    column.add_lost(turn, values)
         told[metric] = column.times()
         del column  # before the next one is made
     return told
 
 
-def _read(connection: sqlite3.Connection, query: str, turns: Mapping[int, int]) -> Iterator[tuple[int, Floats]]:
-    """Turn index and times in ms, some at a time."""
-    if len(turns) == 1:
-        for (values,) in columns.groups(connection.execute(f"SELECT ns FROM ({query})"), ("f8",)):  # noqa: S608
-            yield next(iter(turns)), values / NS_PER_MS
-        return
-    for values, turn in columns.groups(connection.execute(f"SELECT ns, turn FROM ({query})"), ("f8", "i8")):  # noqa: S608
-        for index in turns.keys() & np.unique(turn).tolist():
-            yield index, values[turn == index] / NS_PER_MS
+class _Timed(NamedTuple):
+    """Times in ms, and the number of each one's cluster; none of these: every turn is a cluster of its own."""
+
+    values: Floats
+    clusters: Whole
+
+    def at(self, rows: Flags | slice) -> _Timed:
+        return _Timed(self.values[rows], self.clusters[rows] if len(self.clusters) else self.clusters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clusters:
+    """What the intervals take for one sample each: conversations with all their repeats, or groups of them.
+
+    Parameters
+    ----------
+    numbers : ndarray of int, optional
+        Of each conversation, by its position; None: the positions themselves.
+    count : int
+        One more than the greatest number; 0: every turn is a cluster of its own.
+    """
+
+    numbers: Whole | None
+    count: int
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection) -> _Clusters:
+        count = 1 + connection.execute("SELECT coalesce(max(position), -1) FROM conversation").fetchone()[0]
+        groups: dict[str, int] = {}
+        rows = connection.execute("SELECT position, cluster FROM conversation WHERE cluster NOT NULL")
+        if grouped := [(place, groups.setdefault(name, count + len(groups))) for place, name in rows]:
+            numbers = np.arange(count, dtype=np.int32)
+            places, names = np.array(grouped).T
+            numbers[places] = names
+            return cls(numbers, count + len(groups))
+        several = connection.execute("SELECT 1 FROM turn WHERE turn > 1 OR repeat > 1 LIMIT 1").fetchone()
+        return cls(None, count if several else 0)
+
+    def read(self, connection: sqlite3.Connection, query: str) -> Iterator[tuple[Whole, _Timed]]:
+        """Turn indices and times, some at a time."""
+        rows = connection.execute(query)
+        for conversation, turn, ns in columns.groups(rows, ("i4", "i4", "f8")):
+            numbers = conversation if self.numbers is None else self.numbers[conversation]
+            yield turn, _Timed(ns / NS_PER_MS, numbers if self.count else numbers[:0])
 
 
 class _Column:
@@ -126,53 +164,63 @@ class _Column:
     Memory that nothing is written to takes no room. Lower bounds, of which there are few as a rule, stand apart.
     """
 
-    def __init__(self, turns: Mapping[int, int]) -> None:
+    def __init__(self, turns: Mapping[int, int], clusters: int) -> None:
         ends = list(accumulate(turns.values()))
-        self._values = np.empty(ends[-1] if ends else 0)
+        total = ends[-1] if ends else 0
+        self._count = clusters
+        self._all = _Timed(np.empty(total), np.empty(total if clusters else 0, dtype=np.int32))
         self._parts = {
-            index: self._values[end - count : end] for (index, count), end in zip(turns.items(), ends, strict=True)
+            index: self._all.at(slice(end - count, end))
+            for (index, count), end in zip(turns.items(), ends, strict=True)
         }
         self._filled = dict.fromkeys(turns, 0)
-        self._lost: dict[int, list[Floats]] = {index: [] for index in turns}
+        self._lost: dict[int, list[_Timed]] = {index: [] for index in turns}
 
-    def add(self, index: int, values: Floats) -> None:
-        """Add known times of one turn index, in ms; those of turns that came after the counting are left out."""
-        part, begin = self._parts[index], self._filled[index]
-        values = values[: len(part) - begin]
-        part[begin : begin + len(values)] = values
-        self._filled[index] += len(values)
+    def add(self, turn: Whole, times: _Timed) -> None:
+        """Add known times by turn index; those of turns that came after the counting are left out."""
+        for index, some in self._split(turn, times):
+            begin = self._filled[index]
+            for kept, new in zip(self._parts[index], some, strict=True):
+                kept[begin : begin + len(new)] = new[: len(kept) - begin]
+            self._filled[index] = min(begin + len(some.values), len(self._parts[index].values))
 
-    def add_lost(self, index: int, values: Floats) -> None:
+    def add_lost(self, turn: Whole, times: _Timed) -> None:
         """Add lower bounds."""
-        self._lost[index].append(values)
+        for index, some in self._split(turn, times):
+            self._lost[index].append(some)
 
     def times(self) -> dict[int | None, Times]:
-        """All turns under None, and those of every turn index; what was added is then in another order."""
-        told: dict[int | None, Times] = {}
-        for index, part in self._parts.items():
-            told[index] = _times(_sorted(part[: self._filled[index]]), _joined(self._lost[index]))
-        if len(told) == 1:
-            return {None: next(iter(told.values()))} | told
-        if filled := sum(self._filled.values()):
-            for index, part in self._parts.items():
-                part[self._filled[index] :] = np.inf
-            self._values.sort()
-        told[None] = _times(self._values[:filled], _joined(part for parts in self._lost.values() for part in parts))
-        return told
+        """All turns under None, and those of every turn index."""
+        told: dict[int | None, Times] = {index: self._of([index]) for index in self._parts}
+        return {None: next(iter(told.values())) if len(told) == 1 else self._of(list(self._parts))} | told
+
+    def _split(self, turn: Whole, times: _Timed) -> Iterator[tuple[int, _Timed]]:
+        for index in self._parts.keys() & np.unique(turn).tolist():
+            yield index, times.at(turn == index)
+
+    def _of(self, indices: Sequence[int]) -> Times:
+        known = _joined([self._parts[index].at(slice(self._filled[index])) for index in indices])
+        return _told(known, _joined([some for index in indices for some in self._lost[index]]), self._count)
 
 
-def _sorted(values: Floats) -> Floats:
-    values.sort()
-    return values
+def _joined(parts: Sequence[_Timed]) -> _Timed:
+    if len(parts) == 1:
+        return parts[0]
+    none = _Timed(np.empty(0), np.empty(0, dtype=np.int32))
+    return _Timed(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
 
 
-def _joined(parts: Iterable[Floats]) -> Floats:
-    return _sorted(np.concatenate([np.empty(0), *parts]))
+def _ordered(known: _Timed, lost: _Timed, clusters: int) -> tuple[Floats, Floats, dict[str, Estimate]]:
+    """Known times and lower bounds in ascending order, and their quantiles."""
+    both = _joined([known, lost]) if len(lost.values) else known
+    below = stats.by_clusters(*both, clusters) if clusters else None
+    values, bounds = np.sort(known.values), np.sort(lost.values)
+    quantiles = stats.ordered_quantiles(values, bounds, tuple(_QUANTILES.values()), below=below)
+    return values, bounds, dict(zip(_QUANTILES, quantiles, strict=True))
 
 
-def _times(known: Floats, lost: Floats) -> Times:
-    """Of known times and lower bounds, both in ascending order."""
-    quantiles = stats.ordered_quantiles(known, lost, tuple(_QUANTILES.values()))
+def _told(known_times: _Timed, lost_times: _Timed, clusters: int) -> Times:
+    known, lost, quantiles = _ordered(known_times, lost_times, clusters)
     count = len(known) + len(lost)
     drawn = np.arange(min(count, SAMPLED))
     if count > SAMPLED:
@@ -180,7 +228,7 @@ def _times(known: Floats, lost: Floats) -> Times:
     at_least = drawn >= len(known)
     positive = [part[np.searchsorted(part, 0.0, side="right") :] for part in (known, lost)]
     return Times(
-        dict(zip(_QUANTILES, quantiles, strict=True)),
+        quantiles,
         Sample(
             np.concatenate([known[drawn[~at_least]], lost[drawn[at_least] - len(known)]]),
             np.sort(at_least),
@@ -226,15 +274,16 @@ def distributions(connection: sqlite3.Connection, metric: str, *, streamed: bool
     queries = {"known": _KNOWN[metric]}
     if streamed or metric != "ttft":
         queries["lost"] = _LOST[metric]
-    parts: dict[tuple[str, bool], list[Floats]] = {}
+    clusters = _Clusters.of(connection)
+    parts: dict[tuple[str, bool], list[_Timed]] = {}
     for kind, query in queries.items():
-        for turn, values in columns.groups(connection.execute(query), ("i8", "f8")):
+        for turn, values in clusters.read(connection, query):
             for is_first in (True, False):
-                parts.setdefault((kind, is_first), []).append(values[(turn == 1) == is_first] / NS_PER_MS)
+                parts.setdefault((kind, is_first), []).append(values.at((turn == 1) == is_first))
     told = {}
     for name, is_first in (("first", True), ("later", False)):
-        known, lost = (_joined(parts.get((kind, is_first), ())) for kind in ("known", "lost"))
+        times, bounds = (_joined(parts.get((kind, is_first), ())) for kind in ("known", "lost"))
+        known, lost, quantiles = _ordered(times, bounds, clusters.count)
         if len(known) + len(lost):
-            quantiles = stats.ordered_quantiles(known, lost, tuple(_QUANTILES.values()))
-            told[name] = Distribution(survival.curve(known, lost), dict(zip(_QUANTILES, quantiles, strict=True)))
+            told[name] = Distribution(survival.curve(known, lost), quantiles)
     return told

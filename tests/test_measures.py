@@ -176,6 +176,44 @@ def test_groups_that_alternate_are_clusters_with_a_single_turn_each(tmp_path: Pa
     assert (mean.value, mean.low, mean.high) == pytest.approx((expected.value, expected.low, expected.high), rel=1e-12)
 
 
+def some_times() -> tuple[list[T], list[float], list[int], list[int]]:
+    """Turns of 60 conversations; their latencies, positions and turn indices."""
+    rng = np.random.default_rng(6)
+    turns, times, places, indices = [], [], [], []
+    for place in range(60):
+        own = rng.gamma(2, 100)
+        for index in (1, 2, 3):
+            times.append(own + rng.gamma(2, 20))
+            places.append(place)
+            indices.append(index)
+            turns.append(T(f"c{place}", index, latency_ms=times[-1]))
+    return turns, times, places, indices
+
+
+def test_times_know_of_clusters(tmp_path: Path) -> None:
+    turns, times_ms, places, indices = some_times()
+    measured = measure(write(tmp_path / "r.evalkit", [S(turns)]))
+    for name, q in (("p50", 0.5), ("p95", 0.95)):
+        told, expected = measured.all.latency_ms[name], stats.quantile(times_ms, q, clusters=places)
+        assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
+        assert told.low < stats.quantile(times_ms, q).low
+    first = [ms for ms, index in zip(times_ms, indices, strict=True) if index == 1]
+    assert measured.by_turn[0].latency_ms["p50"].low == pytest.approx(stats.quantile(first, 0.5).low)
+
+
+def test_times_know_of_groups_and_of_repeats(tmp_path: Path) -> None:
+    turns, times_ms, places, _ = some_times()
+    talks = [talk(f"c{n}", group=f"g{n % 12}" if n >= 6 else None) for n in range(60)]
+    grouped = measure(write(tmp_path / "g.evalkit", [S(turns)], talks)).all.latency_ms["p50"]
+    labels = [f"g{place % 12}" if place >= 6 else str(place) for place in places]
+    expected = stats.quantile(times_ms, 0.5, clusters=labels)
+    assert (grouped.low, grouped.high) == pytest.approx((expected.low, expected.high))
+    again = [T(turn.conversation, 1, latency_ms=turn.latency_ms, repeat=turn.turn) for turn in turns]
+    repeated = measure(write(tmp_path / "r.evalkit", [S(again)])).all.latency_ms["p50"]
+    expected = stats.quantile(times_ms, 0.5, clusters=places)
+    assert (repeated.low, repeated.high) == pytest.approx((expected.low, expected.high))
+
+
 def test_turns_that_come_after_the_counting_are_left_out(run: Path) -> None:
     with measures.opened(run) as connection:
         timed = times.timed(connection, {1: 10, 2: 5}, streamed=False, scheduled=False)

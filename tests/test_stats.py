@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize as scipy_optimize
 from scipy import stats as scipy_stats
 
 from evalkit.stats import Estimate, client_bound, difference, proportion, quantile, quantiles
@@ -201,6 +202,86 @@ def test_q_outside_its_range_is_an_error(q: float) -> None:
 def test_flags_must_be_as_many_as_values() -> None:
     with pytest.raises(ValueError, match="1 censoring flags were given for 2 values"):
         quantile([1.0, 2.0], 0.5, censored=[True])
+
+
+# --- quantile, by clusters
+
+
+def conversations_of_times(seed: int, conversations: int, turns: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=(conversations, 1)) + rng.normal(size=(conversations, turns))
+    return np.exp(own).ravel(), np.repeat(np.arange(conversations), turns)
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95, 0.99])
+def test_a_cluster_for_each_value_is_none(q: float) -> None:
+    values, _ = conversations_of_times(1, 250, 2)
+    flags = np.random.default_rng(2).random(500) < 0.05
+    assert quantile(values, q, flags, clusters=np.arange(500)) == quantile(values, q, flags)
+
+
+def test_copies_of_a_time_bound_its_quantile_no_closer() -> None:
+    # the trap: four copies of each of 101 times taken for 404 that are independent
+    alone = np.random.default_rng(3).permutation(np.arange(1.0, 102.0))
+    copied, clusters = np.repeat(alone, 4), np.repeat(np.arange(101), 4)
+    told, of_one_each, taken_apart = (
+        quantile(copied, 0.5, clusters=clusters),
+        quantile(alone, 0.5),
+        quantile(copied, 0.5),
+    )
+    assert told.low <= of_one_each.low < taken_apart.low
+    assert told.high >= of_one_each.high > taken_apart.high
+    assert (told.value, told.n) == (51, 404)
+    assert told.low >= of_one_each.low - 2
+    assert told.high <= of_one_each.high + 2
+
+
+def test_the_interval_of_a_clustered_quantile_is_that_of_its_effective_sample_size() -> None:
+    values, clusters = conversations_of_times(4, 60, 5)
+    told = quantile(values, 0.5, clusters=clusters)
+    # Woodruff 1952: the share at or below the quantile, by the score interval solved for its n
+    share = proportion(values <= np.sort(values)[149], clusters)
+    effective = int(_n_of_score_interval(share))
+    assert 60 < effective < 200
+    low, high = (scipy_stats.binom.ppf(tail, effective, 0.5) for tail in (0.025, 0.975))
+    ranks = (low - 1) * 300 // effective + 1, -(-(high + 1) * 300 // effective)
+    assert (told.low, told.high) == tuple(np.sort(values)[int(rank) - 1] for rank in ranks)
+
+
+def _n_of_score_interval(share: Estimate) -> float:
+    z = scipy_stats.norm.ppf(0.975)
+    # from the middle of the interval, (p + z²/2n) / (1 + z²/n), but p = 1/2 leaves its width alone
+    half, p = (share.high - share.low) / 2, share.value
+    return scipy_optimize.brentq(
+        lambda n: z * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2) / (1 + z**2 / n) - half, 1, 1e6, xtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(("conversations", "bounded"), [(30, False), (39, False), (40, True)])
+def test_few_clusters_beyond_a_quantile_count_as_one_sample_each(conversations: int, bounded: bool) -> None:
+    values = np.random.default_rng(5).random(conversations * 10)
+    told = quantile(values, 0.95, clusters=np.repeat(np.arange(conversations), 10))
+    assert (told.high is not None) == bounded
+    assert told.value is not None
+    if not bounded:
+        assert told.reason == f"{10 * conversations} samples do not bound p95 on both sides"
+
+
+def test_times_of_one_cluster_have_no_interval() -> None:
+    told = quantile(np.arange(50.0), 0.5, clusters=["a"] * 50)
+    assert (told.value, told.low, told.high) == (24.5, None, None)
+    with pytest.raises(ValueError, match="2 cluster labels were given for 3 values"):
+        quantile([1.0, 2.0, 3.0], 0.5, clusters=[1, 2])
+
+
+def test_interval_of_a_clustered_median_holds_the_truth() -> None:
+    held = [0, 0]
+    for seed in range(400):
+        values, clusters = conversations_of_times(seed, 60, 4)
+        for way, told in enumerate((quantile(values, 0.5, clusters=clusters), quantile(values, 0.5))):
+            held[way] += told.low <= 1 <= told.high
+    assert held[0] >= 372  # 93 %
+    assert held[1] < 360
 
 
 # --- quantile, censored
