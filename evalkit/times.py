@@ -6,14 +6,14 @@ One metric at a time is read into arrays of 20 bytes a turn: the values as they 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
-from evalkit import columns, stats, survival
+from evalkit import columns, stats, store, survival
 from evalkit.clusters import Floats, Whole
 from evalkit.stats import Estimate, Flags
 from evalkit.survival import Curve
@@ -97,7 +97,7 @@ def timed(
         Whether the run was streamed, and whether it was in open loop.
     """
     told = {}
-    clusters = _Clusters.of(connection)
+    clusters = _Clusters.of(connection, turns)
     for metric in METRICS:
         column = _Column(turns, clusters.count)
         if scheduled or metric != "schedule_latency":
@@ -138,7 +138,8 @@ class _Clusters:
     count: int
 
     @classmethod
-    def of(cls, connection: sqlite3.Connection) -> _Clusters:
+    def of(cls, connection: sqlite3.Connection, turns: Iterable[int]) -> _Clusters:
+        """Those of a run whose turns have these indices."""
         count = 1 + connection.execute("SELECT coalesce(max(position), -1) FROM conversation").fetchone()[0]
         groups: dict[str, int] = {}
         rows = connection.execute("SELECT position, cluster FROM conversation WHERE cluster NOT NULL")
@@ -147,15 +148,18 @@ class _Clusters:
             places, names = np.array(grouped).T
             numbers[places] = names
             return cls(numbers, count + len(groups))
-        several = connection.execute("SELECT 1 FROM turn WHERE turn > 1 OR repeat > 1 LIMIT 1").fetchone()
+        several = set(turns) > {1} or store.run_info(connection)["settings"].get("repeats", 1) > 1
         return cls(None, count if several else 0)
 
     def read(self, connection: sqlite3.Connection, query: str) -> Iterator[tuple[Whole, _Timed]]:
         """Turn indices and times, some at a time."""
-        rows = connection.execute(query)
-        for conversation, turn, ns in columns.groups(rows, ("i4", "i4", "f8")):
+        if not self.count:  # then there is no turn but the first, and nothing of it but its time to read
+            for (ns,) in columns.groups(connection.execute(f"SELECT ns FROM ({query})"), ("f8",)):  # noqa: S608
+                yield np.ones(len(ns), dtype=np.int32), _Timed(ns / NS_PER_MS, np.empty(0, dtype=np.int32))
+            return
+        for conversation, turn, ns in columns.groups(connection.execute(query), ("i4", "i4", "f8")):
             numbers = conversation if self.numbers is None else self.numbers[conversation]
-            yield turn, _Timed(ns / NS_PER_MS, numbers if self.count else numbers[:0])
+            yield turn, _Timed(ns / NS_PER_MS, numbers)
 
 
 class _Column:
@@ -274,7 +278,7 @@ def distributions(connection: sqlite3.Connection, metric: str, *, streamed: bool
     queries = {"known": _KNOWN[metric]}
     if streamed or metric != "ttft":
         queries["lost"] = _LOST[metric]
-    clusters = _Clusters.of(connection)
+    clusters = _Clusters.of(connection, (turn for (turn,) in connection.execute("SELECT DISTINCT turn FROM turn")))
     parts: dict[tuple[str, bool], list[_Timed]] = {}
     for kind, query in queries.items():
         for turn, values in clusters.read(connection, query):

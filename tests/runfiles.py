@@ -63,7 +63,9 @@ def write(
     """A run file that holds these sessions; a conversation that is not given has three turns with targets."""
     known = {conversation.id: conversation for conversation in conversations}
     places: dict[str, int] = {name: place for place, name in enumerate(known)}
-    settings = {"history": "own", "repeats": 1, "concurrency": 4, "stream": stream}
+    sessions = list(sessions)
+    repeats = max((turn.repeat for session in sessions for turn in session.turns), default=1)
+    settings = {"history": "own", "repeats": repeats, "concurrency": 4, "stream": stream}
     with RunFile.create(path, name="primary", settings=settings, dataset={}, endpoint={}) as file:
         for session in sessions:
             file.begin_session(round(session.start_ms * MS), {})
