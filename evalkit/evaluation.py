@@ -28,14 +28,13 @@ from evalkit.functions import setting_of
 from evalkit.launch import Launched
 from evalkit.record import TurnRecord
 from evalkit.run import Run
-from evalkit.runner import Runner
 from evalkit.settings import Settings
 from evalkit.store import SUFFIX, RunFile
 from evalkit.transport import Transport
 from evalkit.writer import Progress
 
 if TYPE_CHECKING:
-    pass
+    from evalkit.runner import Runner
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
@@ -101,6 +100,8 @@ def evaluate(
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
     with Launched() as launched:
+        from evalkit.runner import Runner  # takes as long as the asking process to start: side by side
+
         dataset, total = source.of(Path(data), asked, check=check)
         named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
         path = Path(out) if out else named
@@ -153,6 +154,8 @@ def resume(
     """
     display = _display(watch)
     with Launched() as launched:
+        from evalkit.runner import Runner
+
         runfile = RunFile.open(Path(path))
         try:
             info = runfile.info()

@@ -6,13 +6,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import orjson
 
 from evalkit import datasets, schema, scorings
 from evalkit.record import Score
 from evalkit.store import Done, RunFile
-from evalkit.until import Until
+
+if TYPE_CHECKING:
+    from evalkit.until import Until
 
 SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
 BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
