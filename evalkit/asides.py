@@ -22,13 +22,19 @@ def _mirrored(words: str) -> str:
 # so there is one place where a match can begin, and not one for every character.
 _SYMBOL = r"[+×÷·]|\\(?:times|cdot|div)\b|\b(?:plus|times|(?:multiplied|divided)\ by)\b"
 _LOBMYS = rf"[+×÷·]|\b(?:{_mirrored('times|cdot|div')})\\|\b(?:{_mirrored('plus|times|multiplied by|divided by')})\b"
+_DENIAL = (
+    rf"[{CURRENCY}(*_]* [ ]+ (?:(?:{_mirrored('be|equal|equal to|exactly')})[ ]+)?"
+    rf"(?:(?:{_mirrored('not|cannot')})\b | t['’]n)"
+)
+_DENIED = re.compile(_DENIAL, re.VERBOSE)
 _BEFORE = re.compile(
     rf"""\n? (?: [-_]? [a-z]+ \b(?!\\) | \{{? [_^] (?=[\w)}}])                                    # GPT-4, log_2
       | [({CURRENCY}]* [ \t]* (?:{_LOBMYS})                                                  # 12 + …
       | [({CURRENCY}]* [ \t]* (?:[-−–/^x]|\*\*?|\b(?:{_mirrored("minus|over|of")})\b) [ \t]* [\d)}}%]   # 20 % of …
       | [{CURRENCY}]* [ ] fo [ ] (?:{_mirrored("percent|half|third|quarter")})\b
       | \#? [ ]? (?:{_mirrored("step|question|exercise|example|problem|part|figure|equation|chapter")})\b
-      | [{CURRENCY}]* [ ]+ (?:{_mirrored("than|instead of|not|by|from")})\b
+      | [{CURRENCY}]* [ ]+ (?:{_mirrored("than|instead of|by|from")})\b
+      | {_DENIAL}
       | [{CURRENCY}]* [ ]+ (?:{_mirrored("e|s|y|ed|es|ied|ies|ing|ying")})?
             (?:{_mirrored("add|subtract|multipl|divid")})\b )""",
     re.VERBOSE,
@@ -77,6 +83,23 @@ def stands_for_itself(text: str, start: int, end: int) -> bool:
     if _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]) or _AFTER.match(text, end):
         return False
     return text.find("?", end, end + _ASKED + 1) < 0 or not _QUESTION.match(text, end)
+
+
+def denied(text: str, start: int) -> bool:
+    """Whether the number that begins here is said not to be it: "it is not 35", "that can't be 35".
+
+    Parameters
+    ----------
+    text : str
+        In lower case.
+    start : int
+        Where the number begins.
+
+    Returns
+    -------
+    bool
+    """
+    return _DENIED.match(text[max(0, start - _LOOK) : start][::-1]) is not None
 
 
 class Asides:

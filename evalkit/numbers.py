@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from evalkit.asides import CURRENCY, Asides, stands_for_itself
+from evalkit.asides import CURRENCY, Asides, denied, stands_for_itself
 from evalkit.markers import lowered, marked
 
 DECIMAL_MARKS = (".", ",")
@@ -180,8 +180,8 @@ def final_number(text: str, decimal: str = ".") -> Number | None:
 
     First what is marked (``markers.marked``), then the last number that stands for itself. Numbers that are said about
     the way and not as its end are passed over while there is any other: operands (``12 + 23``, "the sum of 12 and 23"),
-    what follows "than", ordinals, parts of names (``GPT-4``), step and list numbers, and those in a question. A text
-    without any digit is read for English number words.
+    what follows "than", ordinals, parts of names (``GPT-4``), step and list numbers, and those in a question. One that
+    is denied ("it is not 35") never counts. A text without any digit is read for English number words.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def final_number(text: str, decimal: str = ".") -> Number | None:
     Returns
     -------
     Number or None
-        None: there is no number in the text.
+        None: there is no number in the text, or each is denied.
     """
     placed = final_place(text, decimal)
     return None if placed is None else placed[0]
@@ -249,17 +249,17 @@ def number_in_words(text: str) -> Number | None:
 
 
 def _first_that_stands(text: str, decimal: str) -> Number | None:
-    """The first number of a text that stands for itself, else the first."""
+    """The first number of a text that stands for itself, else the first that is not denied."""
     first = None
     for number in _numbers(text, decimal):
         if stands_for_itself(text, number.start, number.end):
             return number
-        first = first or number
+        first = first or (None if denied(text, number.start) else number)
     return first
 
 
 def _last_that_stands(text: str, decimal: str) -> Number | None:
-    """The last number of a text that stands for itself and is not said by the way, else the last."""
+    """The last number of a text that stands for itself and is not said by the way, else the last that is not denied."""
     last, asides = None, Asides(text)
     for match in reversed(list(_matches(text))):
         start, end = match.span("simple") if match.lastgroup == "simple" else _place(match)
@@ -268,7 +268,7 @@ def _last_that_stands(text: str, decimal: str) -> Number | None:
             number = _value(match, decimal)
             if stands and number is not None:
                 return number
-            last = last or number
+            last = last or (None if denied(text, start) else number)
     return last
 
 
