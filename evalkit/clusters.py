@@ -79,6 +79,10 @@ class ClusterSums:
             self._products[side] += float((part * many).sum())
         self._sizes += float((many * many).sum())
 
+    def equal(self) -> float:
+        """How many clusters of one size would tell as much as these sizes do: (Σ size)² / Σ size² (Kish 1965)."""
+        return self.n**2 / self._sizes
+
     def spread(self) -> float:
         """Sum over clusters of (sum in cluster of (y − mean))²."""
         side, total = (0, self.right) if self.right <= self.lacking else (1, self.lacking)

@@ -244,9 +244,9 @@ def _possible(difference: Difference, noun: str) -> Estimate:
     told = difference.estimate
     if difference.clusters == 1:
         return replace(told, reason=f"all pairs are of one {noun}")
-    if told.low is None or told.high is None:
-        return told
     reason = told.reason and told.reason.replace("clusters", f"{noun}s", 1)
+    if told.low is None or told.high is None:
+        return replace(told, reason=reason)
     return replace(told, low=max(told.low, -1.0), high=min(told.high, 1.0), reason=reason)
 
 

@@ -11,6 +11,7 @@ from scipy import special
 from evalkit import columns, stats
 from evalkit.clusters import Floats, Whole
 from evalkit.stats import Estimate
+from evalkit.times import clusters
 
 NS_PER_MS = 1e6
 MOST_POINTS = 400
@@ -68,17 +69,20 @@ def lengths(connection: sqlite3.Connection) -> dict[str, Lengths]:
     conversation, repeat, turn, tokens, *times = (
         np.concatenate(column) for column in zip(*(parts or empty), strict=True)
     )
+    numbers = clusters(connection)
     (answered,) = connection.execute("SELECT count(*) FROM turn WHERE error_kind IS NULL").fetchone()
     told = {}
     for name, ns in zip(("ttft", "latency"), times, strict=True):
         there = ~np.isnan(ns)
         asked = np.stack([conversation[there], repeat[there]])
         cluster = np.cumsum(np.any(np.diff(asked, axis=1, prepend=-1), axis=0))
-        told[name] = _lengths(cluster, turn[there].astype(int), tokens[there], ns[there] / NS_PER_MS, answered)
+        talk = numbers[conversation[there].astype(int)]
+        told[name] = _lengths(cluster, talk, turn[there].astype(int), tokens[there], ns[there] / NS_PER_MS, answered)
     return told
 
 
-def _lengths(cluster: Whole, turn: Whole, tokens: Floats, times: Floats, answered: int) -> Lengths:
+def _lengths(cluster: Whole, talk: Whole, turn: Whole, tokens: Floats, times: Floats, answered: int) -> Lengths:
+    """``cluster`` numbers the askings of a conversation; ``talk`` is what medians take for one sample each."""
     rng = np.random.default_rng(0)
     drawn = np.sort(rng.choice(len(times), min(len(times), MOST_POINTS), replace=False))
     later = turn > 1
@@ -91,32 +95,33 @@ def _lengths(cluster: Whole, turn: Whole, tokens: Floats, times: Floats, answere
         times=times[drawn],
         turn=turn[drawn],
         lines=tuple((tokens[one], times[one]) for one in own),
-        bins=_bins(tokens[later], times[later]),
-        by_turn=_by_turn(turn, tokens, times),
+        bins=_bins(tokens[later], times[later], talk[later]),
+        by_turn=_by_turn(turn, tokens, times, talk),
         growth=slope_within(tokens[later] / 100, times[later], cluster[later]),
         n=len(times),
         untold=answered - len(times),
     )
 
 
-def _by_turn(turn: Whole, tokens: Floats, times: Floats) -> dict[int, Binned]:
+def _by_turn(turn: Whole, tokens: Floats, times: Floats, talk: Whole) -> dict[int, Binned]:
     order = np.argsort(turn, kind="stable")
     indices, begins = np.unique(turn[order], return_index=True)
-    parts = (np.split(column[order], begins[1:]) for column in (tokens, times))
+    parts = (np.split(column[order], begins[1:]) for column in (tokens, times, talk))
     return {index: _binned(*part) for index, *part in zip(indices.tolist(), *parts, strict=False)}
 
 
-def _bins(tokens: Floats, times: Floats) -> tuple[Binned, ...]:
+def _bins(tokens: Floats, times: Floats, talk: Whole) -> tuple[Binned, ...]:
     count = min(BINS, len(times) // LEAST_IN_BIN)
     if count < 2:
         return ()
     edges = np.quantile(tokens, np.linspace(0, 1, count + 1)[1:-1])
     place = np.searchsorted(edges, tokens, side="right")
-    return tuple(_binned(tokens[place == each], times[place == each]) for each in np.unique(place).tolist())
+    bins = (place == each for each in np.unique(place).tolist())
+    return tuple(_binned(tokens[own], times[own], talk[own]) for own in bins)
 
 
-def _binned(tokens: Floats, times: Floats) -> Binned:
-    return Binned(float(np.median(tokens)), stats.quantile(times, 0.5))
+def _binned(tokens: Floats, times: Floats, talk: Whole) -> Binned:
+    return Binned(float(np.median(tokens)), stats.quantile(times, 0.5, clusters=talk))
 
 
 def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95) -> Estimate:

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from evalkit.clusters import Floats
-from evalkit.intervals import clopper_pearson, mean_and_error
+from evalkit.intervals import mean_and_error
 from evalkit.redrawn import LEAST_CLUSTERS, check_resamples, no_interval, quantile_differences, too_few
 from evalkit.samples import check_level, check_q, needed, numbered, pairs, totals
-from evalkit.stats import Estimate
+from evalkit.stats import Estimate, Flags
 
 _LEVEL, _FEW_DIFFER, _ONE_WAY = 0.95, 10, 0.75  # see ``doubt``
 
@@ -76,8 +76,9 @@ def difference(
     If all values lie between 0 and 1, a cluster that does not differ tells nothing of which is better. That m which do
     all go one way has a mid-p of 2^−m, as in ``mcnemar``: with fewer than ``log2(1 / α)`` of them, 5 at 95 %, no
     outcome would decide, so there is no p. The limits are then what so few leave possible: as no difference exceeds 1,
-    the mean lies between −1 times the share of clusters that go down and the share of those that go up, each at most
-    its upper limit of Clopper and Pearson. Clusters that differ must not be larger than the others for this.
+    the mean lies between −1 times the share of pairs in clusters that go down and the share in those that go up, each
+    at most its upper limit of Clopper and Pearson, for the number of clusters of one size that would tell as much
+    (``ClusterSums.equal``, as Korn and Graubard 1998).
 
     When all clusters have the same mean difference c other than 0, no variance can be told, and ``se`` is missing. Had
     a share π of all clusters another difference, K drawn ones would all have had c with probability (1 − π)^K. So π is
@@ -117,11 +118,11 @@ def difference(
     if not k:
         return Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0, 0)
     n, sums, sizes = len(x), *totals(y - x, numbers, k)
-    up, down = _ways(sums, sizes)
+    up, down = (int(way.sum()) for way in _ways(sums, sizes))
     middle, error, reason = mean_and_error(y - x, sums, sizes)
     bounded = k > 1 and _is_share(x) and _is_share(y)
     if bounded and not _enough(up + down, confidence):
-        low, high = (clopper_pearson(count, k, confidence).high or 0.0 for count in (down, up))
+        high, low = (_at_most(way, sizes, confidence) for way in _ways(sums, sizes))
         return Difference(Estimate(middle, -low, high, n, _too_few_differ(up + down, k)), None, None, k, up + down)
     if error is not None:
         half = float(special.stdtrit(k - 1, (1 + confidence) / 2)) * error
@@ -157,7 +158,7 @@ def doubt(first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None
     """
     x, y = pairs(first, second)
     numbers, k = numbered(clusters, len(x))
-    up, down = _ways(*totals(y - x, numbers, k))
+    up, down = (int(way.sum()) for way in _ways(*totals(y - x, numbers, k)))
     n = up + down
     if not _enough(n, _LEVEL) or n >= min(_FEW_DIFFER, k) or max(up, down) < _ONE_WAY * n:
         return None
@@ -314,10 +315,17 @@ def quantile_difference(
     return Estimate(value, float(low), float(high), n)
 
 
-def _ways(sums: Floats, sizes: Floats) -> tuple[int, int]:
-    """How many clusters differ upwards, and how many downwards, by the sums of their differences."""
+def _ways(sums: Floats, sizes: Floats) -> tuple[Flags, Flags]:
+    """Which clusters differ upwards, and which downwards, by the sums of their differences."""
     least = 1e-9 * sizes
-    return int((sums > least).sum()), int((sums < -least).sum())
+    return sums > least, sums < -least
+
+
+def _at_most(there: Flags, sizes: Floats, confidence: float) -> float:
+    """Upper limit of the share of pairs in clusters like these."""
+    share = float(sizes[there].sum() / sizes.sum())
+    n = float(sizes.sum() ** 2 / (sizes**2).sum())
+    return 1.0 if there.all() else float(special.betaincinv(share * n + 1, n - share * n, (1 + confidence) / 2))
 
 
 def _enough(differing: int, confidence: float) -> bool:
@@ -326,8 +334,9 @@ def _enough(differing: int, confidence: float) -> bool:
 
 
 def _too_few_differ(differing: int, clusters: int) -> str:
+    differ = "differs" if differing == 1 else "differ"
     return (
-        f"{differing} of {clusters:,} clusters differ, too few for a test: the limits are what so many leave possible"
+        f"{differing} of {clusters:,} clusters {differ}, too few for a test: the limits are what so many leave possible"
     )
 
 

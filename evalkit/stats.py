@@ -156,8 +156,8 @@ def quantile(
     Values of one cluster resemble each other. As Woodruff (1952) does, the interval is then taken of the share of
     values at or below the quantile, with its effective sample size n* of ``proportion``, rounded down, in place of n.
     A rank of n* stands for the n / n* values of that part of the sample, the outermost of which is the limit. Where
-    fewer than two clusters' worth of values lie beyond the quantile (of p95: fewer than 40 clusters), chance alone says
-    how alike they are, and every cluster counts as one sample.
+    fewer than two clusters' worth of values lie beyond the quantile (of p95: fewer than 40 clusters of one size), it is
+    chance how alike they seem, and n* is the number of clusters of one size that would tell as much.
 
     Parameters
     ----------
@@ -239,12 +239,13 @@ def _quantile(known: Floats, lost: Floats, q: float, confidence: float, below: B
     if n < least:
         return Estimate(None, None, None, n, f"{name} needs {least:,} samples, there are {n:,}" if n else "no samples")
     middle = _order_statistic(known, lost, math.ceil(n * q))
-    effective = n if below is None or middle is None else _effective_below(below(middle), q, confidence)
+    sums = None if below is None or middle is None else below(middle)
+    effective = n if sums is None else int(effective_n(sums, q, confidence))
     first, last = _ranks(n, effective, q, confidence)
     low = _order_statistic(known, lost, first)
     # what was lost stands above all others: a rank among it is no limit
     high = _order_statistic(known, lost[:0], last)
-    reason = None if low is not None and high is not None else f"{n:,} samples do not bound {name} on both sides"
+    reason = None if low is not None and high is not None else _unbounded(name, n, sums)
     if not len(lost):
         at = int((n - 1) * q)
         value = float(np.quantile(known[at : at + 2], (n - 1) * q - at))
@@ -256,15 +257,39 @@ def _quantile(known: Floats, lost: Floats, q: float, confidence: float, below: B
     return Estimate(value_or_none, low, high, n, reason)
 
 
-def _effective_below(sums: ClusterSums, q: float, confidence: float) -> int:
-    """How many independent values tell as much of the quantile; 0: they are of one cluster, which tells nothing."""
+def effective_n(sums: ClusterSums, share: float, confidence: float = 0.95) -> float:
+    """How many independent values tell as much of where a share of them lies as these do, which lie in clusters.
+
+    Parameters
+    ----------
+    sums : ClusterSums
+        Of values that are 1 where they lie at or below, else 0.
+    share : float
+        That share, as wanted and not as found, 0 to 1.
+    confidence : float
+        Two-sided level of the interval that it is for.
+
+    Returns
+    -------
+    float
+        n* of ``proportion``; where fewer than two clusters' worth lie on one side, ``ClusterSums.equal``. 0: the values
+        are of one cluster, which tells nothing.
+    """
     if sums.clusters == sums.n:
         return sums.n
     if sums.clusters == 1:
-        return 0
-    if sums.clusters * min(q, 1 - q) < LEAST_BEYOND - 1e-9:
-        return sums.clusters
-    return max(int(_effective_n(sums, sums.right / sums.n, confidence)), 1)
+        return 0.0
+    if sums.equal() * min(share, 1 - share) < LEAST_BEYOND - 1e-9:
+        return sums.equal() + 1e-9
+    return max(_effective_n(sums, sums.right / sums.n, confidence), 1.0)
+
+
+def _unbounded(name: str, n: int, sums: ClusterSums | None) -> str:
+    if sums is None or sums.clusters == sums.n:
+        return f"{n:,} samples do not bound {name} on both sides"
+    if sums.clusters == 1:
+        return f"all {n:,} samples are of one cluster: no interval can be told"
+    return f"{n:,} samples in {sums.clusters:,} clusters do not bound {name} on both sides"
 
 
 def _ranks(n: int, effective: int, q: float, confidence: float) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The times of a run's turns, by turn index: quantiles with their intervals, and samples for charts.
 
-One metric at a time is read into arrays of 20 bytes a turn: the values as they came, sorted, and their clusters.
+One metric at a time is read into arrays: of a turn 8 bytes for its time as it came, 8 for it sorted, and 4 for its
+cluster where turns hang together; as much again while the quantiles of all turns are made.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from evalkit import columns, stats, store, survival
 from evalkit.clusters import Floats, Whole
-from evalkit.stats import Estimate, Flags
+from evalkit.stats import Below, Estimate, Flags
 from evalkit.survival import Curve
 
 NS_PER_MS = 1e6
@@ -97,15 +98,15 @@ def timed(
         Whether the run was streamed, and whether it was in open loop.
     """
     told = {}
-    clusters = _Clusters.of(connection, turns)
+    hanging = _Clusters.of(connection, turns)
     for metric in METRICS:
-        column = _Column(turns, clusters.count)
+        column = _Column(turns, hanging.count)
         if scheduled or metric != "schedule_latency":
-            for turn, values in clusters.read(connection, _KNOWN[metric]):
+            for turn, values in hanging.read(connection, _KNOWN[metric]):
                 column.add(turn, values)
             # without streaming TTFT does not exist, so that nothing bounds it
             if metric in _LOST and (streamed or metric != "ttft"):
-                for turn, values in clusters.read(connection, _LOST[metric]):
+                for turn, values in hanging.read(connection, _LOST[metric]):
                     column.add_lost(turn, values)
         told[metric] = column.times()
         del column  # before the next one is made
@@ -120,6 +121,19 @@ class _Timed(NamedTuple):
 
     def at(self, rows: Flags | slice) -> _Timed:
         return _Timed(self.values[rows], self.clusters[rows] if len(self.clusters) else self.clusters)
+
+
+def clusters(connection: sqlite3.Connection) -> Whole:
+    """What the intervals take for one sample: a number for each conversation, by its position.
+
+    That of a group, which comes after all positions, or the position itself.
+    """
+    count = 1 + connection.execute("SELECT coalesce(max(position), -1) FROM conversation").fetchone()[0]
+    numbers = np.arange(count, dtype=np.int32)
+    groups: dict[str, int] = {}
+    for place, name in connection.execute("SELECT position, cluster FROM conversation WHERE cluster NOT NULL"):
+        numbers[place] = groups.setdefault(name, count + len(groups))
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +154,11 @@ class _Clusters:
     @classmethod
     def of(cls, connection: sqlite3.Connection, turns: Iterable[int]) -> _Clusters:
         """Those of a run whose turns have these indices."""
-        count = 1 + connection.execute("SELECT coalesce(max(position), -1) FROM conversation").fetchone()[0]
-        groups: dict[str, int] = {}
-        rows = connection.execute("SELECT position, cluster FROM conversation WHERE cluster NOT NULL")
-        if grouped := [(place, groups.setdefault(name, count + len(groups))) for place, name in rows]:
-            numbers = np.arange(count, dtype=np.int32)
-            places, names = np.array(grouped).T
-            numbers[places] = names
-            return cls(numbers, count + len(groups))
-        several = set(turns) > {1} or store.run_info(connection)["settings"].get("repeats", 1) > 1
+        numbers = clusters(connection)
+        count = len(numbers)
+        if count and numbers.max() >= count:
+            return cls(numbers, int(numbers.max()) + 1)
+        several = set(turns) - {1} or store.run_info(connection)["settings"].get("repeats", 1) > 1
         return cls(None, count if several else 0)
 
     def read(self, connection: sqlite3.Connection, query: str) -> Iterator[tuple[Whole, _Timed]]:
@@ -214,17 +224,20 @@ def _joined(parts: Sequence[_Timed]) -> _Timed:
     return _Timed(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
 
 
-def _ordered(known: _Timed, lost: _Timed, clusters: int) -> tuple[Floats, Floats, dict[str, Estimate]]:
-    """Known times and lower bounds in ascending order, and their quantiles."""
+def _below(known: _Timed, lost: _Timed, clusters: int) -> Below | None:
     both = _joined([known, lost]) if len(lost.values) else known
-    below = stats.by_clusters(*both, clusters) if clusters else None
+    return stats.by_clusters(*both, clusters) if clusters else None
+
+
+def _ordered(known: _Timed, lost: _Timed, below: Below | None) -> tuple[Floats, Floats, dict[str, Estimate]]:
+    """Known times and lower bounds in ascending order, and their quantiles."""
     values, bounds = np.sort(known.values), np.sort(lost.values)
     quantiles = stats.ordered_quantiles(values, bounds, tuple(_QUANTILES.values()), below=below)
     return values, bounds, dict(zip(_QUANTILES, quantiles, strict=True))
 
 
 def _told(known_times: _Timed, lost_times: _Timed, clusters: int) -> Times:
-    known, lost, quantiles = _ordered(known_times, lost_times, clusters)
+    known, lost, quantiles = _ordered(known_times, lost_times, _below(known_times, lost_times, clusters))
     count = len(known) + len(lost)
     drawn = np.arange(min(count, SAMPLED))
     if count > SAMPLED:
@@ -278,16 +291,17 @@ def distributions(connection: sqlite3.Connection, metric: str, *, streamed: bool
     queries = {"known": _KNOWN[metric]}
     if streamed or metric != "ttft":
         queries["lost"] = _LOST[metric]
-    clusters = _Clusters.of(connection, (turn for (turn,) in connection.execute("SELECT DISTINCT turn FROM turn")))
+    hanging = _Clusters.of(connection, (turn for (turn,) in connection.execute("SELECT DISTINCT turn FROM turn")))
     parts: dict[tuple[str, bool], list[_Timed]] = {}
     for kind, query in queries.items():
-        for turn, values in clusters.read(connection, query):
+        for turn, values in hanging.read(connection, query):
             for is_first in (True, False):
                 parts.setdefault((kind, is_first), []).append(values.at((turn == 1) == is_first))
     told = {}
     for name, is_first in (("first", True), ("later", False)):
         times, bounds = (_joined(parts.get((kind, is_first), ())) for kind in ("known", "lost"))
-        known, lost, quantiles = _ordered(times, bounds, clusters.count)
+        below = _below(times, bounds, hanging.count)
+        known, lost, quantiles = _ordered(times, bounds, below)
         if len(known) + len(lost):
-            told[name] = Distribution(survival.curve(known, lost), quantiles)
+            told[name] = Distribution(survival.curve(known, lost, below=below), quantiles)
     return told

@@ -151,7 +151,12 @@ def test_whatever_is_written_is_read_or_refused_in_words(text):
         ("latency_p50[1]<0.4s", 409.5, False, None),
         ("turns_per_s>=20", 20.0, True, "turns_per_s is 20"),
         ("ttft_p99<=1s", None, None, "ttft_p99 is missing: p99 needs 100 samples, there are 39"),
-        ("ttft_p95.high<=1s", None, None, "ttft_p95.high is missing: 39 samples do not bound p95 on both sides"),
+        (
+            "ttft_p95.high<=1s",
+            None,
+            None,
+            "ttft_p95.high is missing: 39 samples in 20 clusters do not bound p95 on both sides",
+        ),
         ("schedule_latency_p50<1s", None, None, "schedule_latency_p50 is missing: no samples"),
         ("accuracy[3]>=0", None, None, "accuracy[3] is missing: no turn 3 is finished"),
         ("cost<=1", None, None, "cost is missing: the price of the model is not known"),

@@ -110,7 +110,23 @@ def test_too_few_that_differ_have_no_p_and_the_limits_of_their_counts(up: int, d
     assert (told.estimate.low, told.estimate.high) == pytest.approx((-limit[down], limit[up]))
     assert told.estimate.value == pytest.approx((up - down) / 80)
     assert (told.p, told.se, told.differing) == (None, None, up + down)
-    assert told.estimate.reason.startswith(f"{up + down} of 40 clusters differ, too few for a test")
+    assert f"{up + down} of 40 clusters differ" in told.estimate.reason
+
+
+def test_a_large_cluster_that_differs_widens_the_limits_up_to_it() -> None:
+    # the trap: one group of a hundred pairs counted as one of five
+    labels = np.repeat(np.arange(5), [100, 1, 1, 1, 1])
+    told = difference(np.zeros(104), labels == 0, labels)
+    assert told.estimate.value == pytest.approx(100 / 104)
+    assert told.estimate.low < -0.9
+    assert told.estimate.high > 0.99
+    assert told.estimate.reason.startswith("1 of 5 clusters differs, too few for a test")
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        sizes = rng.integers(1, 30, 20)
+        second = np.repeat(rng.choice([0.0, 0.25, 0.5, 1.0], 20, p=[0.05, 0.05, 0.85, 0.05]), sizes)
+        told = difference(np.full(sizes.sum(), 0.5), second, np.repeat(np.arange(20), sizes)).estimate
+        assert told.low <= told.value <= told.high
 
 
 @pytest.mark.parametrize(("confidence", "least"), [(0.9, 4), (0.95, 5), (0.96875, 5), (0.99, 7)])

@@ -263,15 +263,37 @@ def test_few_clusters_beyond_a_quantile_count_as_one_sample_each(conversations: 
     told = quantile(values, 0.95, clusters=np.repeat(np.arange(conversations), 10))
     assert (told.high is not None) == bounded
     assert told.value is not None
+    assert told.low is not None
     if not bounded:
-        assert told.reason == f"{10 * conversations} samples do not bound p95 on both sides"
+        assert told.reason == f"{10 * conversations} samples in {conversations} clusters do not bound p95 on both sides"
 
 
 def test_times_of_one_cluster_have_no_interval() -> None:
     told = quantile(np.arange(50.0), 0.5, clusters=["a"] * 50)
     assert (told.value, told.low, told.high) == (24.5, None, None)
+    assert told.reason == "all 50 samples are of one cluster: no interval can be told"
     with pytest.raises(ValueError, match="2 cluster labels were given for 3 values"):
         quantile([1.0, 2.0, 3.0], 0.5, clusters=[1, 2])
+
+
+def test_one_large_cluster_counts_no_more_than_its_part_of_the_sample() -> None:
+    # the trap: 45 clusters, of which one holds nearly all values, taken for 45 samples
+    rng = np.random.default_rng(6)
+    sizes = [970] + [1] * 44
+    values = np.repeat(rng.normal(size=45) * 10, sizes) + rng.normal(size=sum(sizes))
+    told = quantile(values, 0.95, clusters=np.repeat(np.arange(45), sizes))
+    assert (told.low, told.high) == (None, None)
+
+
+def test_time_outs_of_clusters_bound_the_quantile_from_below_alone() -> None:
+    values, clusters = conversations_of_times(7, 100, 4)
+    lost = values > np.quantile(values, 0.9)
+    told = quantile(np.minimum(values, np.quantile(values, 0.9)), 0.5, lost, clusters=clusters)
+    whole = quantile(values, 0.5, clusters=clusters)
+    assert (told.low, told.high) == (whole.low, whole.high)
+    tail = quantile(np.minimum(values, np.quantile(values, 0.9)), 0.95, lost, clusters=clusters)
+    assert (tail.value, tail.high) == (None, None)
+    assert tail.low is not None
 
 
 def test_interval_of_a_clustered_median_holds_the_truth() -> None:
