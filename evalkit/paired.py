@@ -118,11 +118,12 @@ def difference(
     if not k:
         return Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0, 0)
     n, sums, sizes = len(x), *totals(y - x, numbers, k)
-    up, down = (int(way.sum()) for way in _ways(sums, sizes))
+    ways = _ways(sums, sizes)
+    up, down = (int(way.sum()) for way in ways)
     middle, error, reason = mean_and_error(y - x, sums, sizes)
     bounded = k > 1 and _is_share(x) and _is_share(y)
     if bounded and not _enough(up + down, confidence):
-        high, low = (_at_most(way, sizes, confidence) for way in _ways(sums, sizes))
+        high, low = (_at_most(way, sizes, confidence) for way in ways)
         return Difference(Estimate(middle, -low, high, n, _too_few_differ(up + down, k)), None, None, k, up + down)
     if error is not None:
         half = float(special.stdtrit(k - 1, (1 + confidence) / 2)) * error
