@@ -1,8 +1,8 @@
 """The asking process: drives the dialogues of a session on a loop that does nothing else.
 
 Scoring, SQLite, a notebook's heap and the display live in the parent, so that none of them can hold up a read. A turn
-that ends goes into the spool and to the parent before its conversation goes on: what is received is stored before it
-is used, and a run that is killed has lost no more than it had in flight. When the parent is gone, this process ends.
+that ends goes into the spool before any further request goes out: what is received is stored before it is used, and a
+run that is killed has lost no more than it had in flight. When the parent is gone, this process ends.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Session:
     async def run(self) -> None:
         """Ask all, then tell the parent how it ended."""
         watch = Watch()
-        transport = Transport(self._task.endpoint)
+        transport = Transport(self._task.endpoint, before_sending=self.line.keep)
         try:
             self._items = self._schedule()
             self.line.begin(self._task.runfile)
@@ -266,7 +266,7 @@ class Session:
                 characters += len(record.answer.text) if record.answer else 0
             if self._knee is not None:
                 self._fill(asker)
-            await self.line.put(position, conversation, first, left == 0, record)
+            self.line.put(position, conversation, first, left == 0, record)
             if self.line.behind:
                 await self.line.room()
             return not self._ended

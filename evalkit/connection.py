@@ -23,30 +23,44 @@ _TIMER_NS = 2_000_000  # a timer may come so much early
 _TRUSTED_IDLE_NS = 10**9  # idle for longer: ask the socket itself whether the endpoint has closed it
 
 
-class Decoding:
-    """Decodes the reads of all connections of a loop, in slices, with a look at the sockets after each.
+class Slices:
+    """One kind of work on all connections of a loop, in slices, with a look at the sockets after each.
 
-    Decoding in ``data_received`` would stamp the last of many sockets that are ready together late, by the
-    decoding of all the others. Here they are stamped first.
+    Decoding in ``data_received`` would stamp the last of many sockets that are ready together late, by the decoding of
+    all the others. Here they are stamped first. Requests made in one round of the loop go out together.
+
+    Parameters
+    ----------
+    work : callable
+        Called with one connection.
+    before : callable or None
+        Called before a slice. When it raises, the exchanges of all that wait end with its error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Callable[[Connection], None], before: Callable[[], None] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._work, self._before = work, before
         self._waiting: deque[Connection] = deque()
         self._scheduled = False
 
     def add(self, connection: Connection) -> None:
-        """Decode this connection's reads soon."""
+        """Do it for this connection soon."""
         self._waiting.append(connection)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        until = perf_counter_ns() + _SLICE_NS
         waiting = self._waiting
+        if self._before is not None:
+            try:
+                self._before()
+            except Exception as error:
+                while waiting:
+                    waiting.popleft().fail(error)
+        until = perf_counter_ns() + _SLICE_NS
         while waiting:
-            waiting.popleft().decode()
+            self._work(waiting.popleft())
             if perf_counter_ns() > until:
                 break
         self._scheduled = bool(waiting)
@@ -59,19 +73,20 @@ class Connection(asyncio.Protocol):
 
     Parameters
     ----------
-    decoding : Decoding
-        Shared by the connections of one loop.
+    decoding, sending : Slices
+        Of ``decode`` and of ``write``, shared by the connections of one loop.
     gone : callable
         Called once with this connection when it is closed.
     """
 
-    def __init__(self, decoding: Decoding, gone: Callable[[Connection], None]) -> None:
+    def __init__(self, decoding: Slices, sending: Slices, gone: Callable[[Connection], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._decoding = decoding
+        self._decoding, self._sending = decoding, sending
         self._gone = gone
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
+        self._make: Callable[[], bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._reads: list[tuple[int, bytes]] = []
@@ -131,11 +146,23 @@ class Connection(asyncio.Protocol):
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
 
-    def begin(self, exchange: Exchange, request: bytes) -> None:
-        """Write a request and read its answer into ``exchange``."""
-        assert self._transport is not None
-        self._exchange = exchange
+    def begin(self, exchange: Exchange, make: Callable[[], bytes]) -> None:
+        """Make a request and write it soon, and read its answer into ``exchange``.
+
+        It is made when it is written, and held nowhere: the key is in it.
+        """
+        self._exchange, self._make = exchange, make
         self._complete = self._keep = False
+        exchange.sent = perf_counter_ns()  # in case it ends before it is written
+        self._sending.add(self)
+
+    def write(self) -> None:
+        """Write the request that was begun with; its stamp comes right before."""
+        assert self._transport is not None
+        exchange, make, self._make = self._exchange, self._make, None
+        if exchange is None or make is None:  # it has ended meanwhile
+            return
+        request = make()
         exchange.sent = perf_counter_ns()
         if self.closed:
             self._finish(exchange, "closed", exchange.sent)
@@ -163,9 +190,16 @@ class Connection(asyncio.Protocol):
                 try:
                     self._decode(exchange, at, data)
                 except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
-                    self._raise_in(exchange, error)
+                    self.fail(error)
             elif data:  # bytes nobody asked for: what comes next on it could not be told apart
                 self.abort()
+
+    def fail(self, error: Exception) -> None:
+        """Raise this where the answer is waited for: it is a mistake of ours, or the answer could not be kept."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not exchange.finished.done():
+            exchange.finished.set_exception(error)
+        self.abort()
 
     # -- one exchange
 
@@ -210,7 +244,6 @@ class Connection(asyncio.Protocol):
             self._watch(exchange)
 
     def _finish(self, exchange: Exchange, outcome: str, at: int, detail: str = "") -> None:
-        self._exchange = None
         self._idle_since = at
         exchange.end = exchange.end or at
         exchange.outcome, exchange.detail = outcome, detail
@@ -218,17 +251,13 @@ class Connection(asyncio.Protocol):
             if exchange.reader is not None:
                 exchange.reader.finish(complete=outcome in ("complete", "done"))
         except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
-            self._raise_in(exchange, error)
+            self.fail(error)
+            return
+        self._exchange = None
         if not exchange.finished.done():
             exchange.finished.set_result(None)
         if outcome != "complete":
             self.abort()
-
-    def _raise_in(self, exchange: Exchange, error: Exception) -> None:
-        if not exchange.finished.done():
-            exchange.finished.set_exception(error)
-        self._exchange = None
-        self.abort()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -41,7 +41,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._spool: Spool | None = None
         self._new: list[tuple[int, Conversation, bool, bool, TurnRecord]] = []
-        self._kept: asyncio.Future[None] = self._loop.create_future()
+        self._unkept: RunFileError | None = None
         self._unsent: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
         self._results: dict[int, asyncio.Future[str]] = {}
@@ -83,19 +83,36 @@ class Line(asyncio.Protocol):
         self._spool = Spool(runfile, begun)
         self.send(messages.BEGUN, *begun)
 
-    def put(
-        self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
-    ) -> asyncio.Future[None]:
-        """Keep a finished turn, with its conversation if it is the first of it and word if it is the last.
+    def put(self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord) -> None:
+        """Take a finished turn, with its conversation if it is the first of it and word if it is the last.
 
-        The future is done when the turn is in the spool, with all that ended in this round of the loop: what is done
-        for many at once is done in half the time, and the requests that follow go out together.
+        It is kept with all that end in this round of the loop: what is done for many at once takes half the time.
         """
         if not self._new:
-            self._kept = self._loop.create_future()
-            self._loop.call_soon(self._keep)
+            self._loop.call_soon(self._keep_soon)
         self._new.append((position, conversation, first, last, record))
-        return self._kept
+
+    def keep(self) -> None:
+        """Put the turns taken into the spool, and on their way to the parent.
+
+        Raises
+        ------
+        RunFileError
+            The spool cannot be written, now or before. They are on their way nevertheless.
+        """
+        if self._new:
+            new, self._new = self._new, []
+            message = messages.frame(messages.TURNS, [self._rows(*turn) for turn in new])
+            if not self._unsent:
+                self._loop.call_later(GROUP_S, self._flush)
+            self._unsent.append(message)
+            assert self._spool is not None
+            try:
+                self._spool.write(message, len(new))
+            except RunFileError as error:
+                self._unkept = error
+        if self._unkept is not None:
+            raise self._unkept
 
     @property
     def behind(self) -> bool:
@@ -130,19 +147,11 @@ class Line(asyncio.Protocol):
         self._ended = self._loop.create_future()
         await self._ended
 
-    def _keep(self) -> None:
-        new, self._new = self._new, []
-        message = messages.frame(messages.TURNS, [self._rows(*turn) for turn in new])
-        assert self._spool is not None
+    def _keep_soon(self) -> None:
         try:
-            self._spool.write(message, len(new))
+            self.keep()
         except RunFileError as error:
             self._on_error(error)
-        if not self._unsent:
-            self._loop.call_later(GROUP_S, self._flush)
-        self._unsent.append(message)
-        if not self._kept.done():  # it was cancelled
-            self._kept.set_result(None)
 
     def _rows(
         self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
@@ -152,8 +161,7 @@ class Line(asyncio.Protocol):
         return new, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
 
     def _flush(self) -> None:
-        if self._new:
-            self._keep()
+        self._keep_soon()
         if self._unsent:
             assert self._transport is not None
             self._transport.write(b"".join(self._unsent))

@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from types import TracebackType
 
 from evalkit import __version__
-from evalkit.connection import Connection, Decoding
+from evalkit.connection import Connection, Slices
 from evalkit.dialling import dial
 from evalkit.endpoint import Endpoint
 from evalkit.exchange import MAX_REDIRECTS, Exchange
@@ -29,6 +29,9 @@ class Transport:
         Its key is read when a request is made and kept nowhere.
     max_connections : int
         Most connections in use at a time; 0: no limit.
+    before_sending : callable or None
+        Called before requests go out, once for all that were made in one round of the loop. What it raises, ``send``
+        raises, and nothing goes out.
 
     Attributes
     ----------
@@ -44,12 +47,15 @@ class Transport:
         On entry: the environment names a proxy that cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint, *, max_connections: int = 0) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, max_connections: int = 0, before_sending: Callable[[], None] | None = None
+    ) -> None:
         self.connections_opened = 0
         self.reads = 0
         self.reads_with_several_events = 0
         self.on_exchange: Callable[[Exchange], None] | None = None
         self._endpoint = endpoint
+        self._before_sending = before_sending
         self._url = endpoint.url
         self._origin = Origin.of(endpoint.url)
         self._public = f"{endpoint.model} {endpoint.base_url}"
@@ -75,7 +81,8 @@ class Transport:
 
     async def __aenter__(self) -> Transport:
         origin = self._origin
-        self._decoding = Decoding()
+        self._decoding = Slices(Connection.decode)
+        self._sending = Slices(Connection.write, self._before_sending)
         self._emptied = asyncio.Event()
         self._proxy = proxy_for(origin.scheme, origin.host, origin.port)
         if origin.scheme == "https" or (self._proxy is not None and self._proxy.scheme == "https"):
@@ -178,7 +185,7 @@ class Transport:
             connection = self._kept_connection() or await self._new_connection(exchange)
             if connection is None:
                 return exchange
-            connection.begin(exchange, self._request(url, body, key))
+            connection.begin(exchange, lambda: self._request(url, body, key))
             try:
                 await exchange.finished
             finally:
@@ -202,7 +209,7 @@ class Transport:
 
     async def _new_connection(self, exchange: Exchange) -> Connection | None:
         exchange.sent = perf_counter_ns()
-        connection = Connection(self._decoding, self._forget)
+        connection = Connection(self._decoding, self._sending, self._forget)
         limit_s = self._endpoint.connect_timeout_s
         exchange.failure = await dial(connection, self._origin, self._proxy, self._context, limit_s)
         if exchange.failure is not None:

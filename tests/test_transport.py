@@ -34,7 +34,7 @@ from raw_server import (
 from evalkit import __version__
 from evalkit import connection as connection_module
 from evalkit import transport as transport_module
-from evalkit.connection import Connection, Decoding
+from evalkit.connection import Connection, Slices
 from evalkit.endpoint import Endpoint
 from evalkit.exchange import Exchange
 from evalkit.record import Usage
@@ -197,7 +197,12 @@ def test_an_answer_that_ends_with_its_connection(run):
 class Mute(asyncio.Transport):
     """Nobody at the other end."""
 
+    written = 0
+
     def write(self, data):
+        self.written += 1
+
+    def abort(self):
         pass
 
 
@@ -211,10 +216,10 @@ def test_however_the_bytes_are_cut_the_answer_is_the_same(cuts, stream):
         raw = interim + answer("200 OK", completion("zwölf ☃"))
 
     async def go():
-        connection = Connection(Decoding(), lambda connection: None)
+        connection = Connection(Slices(Connection.decode), Slices(Connection.write), lambda connection: None)
         connection.connection_made(Mute())
         exchange = Exchange("http://x/", stream, 5, None)
-        connection.begin(exchange, b"")
+        connection.begin(exchange, bytes)
         bounds = [0, *sorted({cut for cut in cuts if cut < len(raw)}), len(raw)]
         for start, end in pairwise(bounds):
             connection.data_received(raw[start:end])
@@ -610,6 +615,55 @@ def test_a_mistake_of_our_own_is_raised_where_it_belongs(run, monkeypatch):
             return await send(transport)
 
     assert run(go()).failure is None
+
+
+# -- what goes out, and when
+
+
+def test_the_requests_of_one_round_go_out_together(run):
+    before, servers = [], []
+
+    async def go():
+        note = {"before_sending": lambda: before.append(len(servers[0].requests))}
+        async with serving(answers, transport=note) as (server, transport):
+            servers.append(server)
+            for _ in range(2):
+                await asyncio.gather(*(send(transport, stream=False) for _ in range(8)))
+            return len(server.requests)
+
+    assert run(go()) == 16
+    assert before[-1] == 8  # once for the eight of the second round, before any of them
+
+
+def test_when_what_comes_before_fails_nothing_goes_out(run):
+    def full():
+        raise OSError("no room")
+
+    async def go():
+        async with serving(answers, transport={"before_sending": full}) as (server, transport):
+            found = await asyncio.gather(*(send(transport, stream=False) for _ in range(3)), return_exceptions=True)
+            return [str(error) for error in found], len(server.requests)
+
+    assert run(go()) == (["no room"] * 3, 0)
+
+
+@pytest.mark.parametrize(("end", "outcome"), [("abort", "cancelled"), ("connection_lost", "closed")])
+def test_a_request_whose_exchange_ends_before_it_goes_out_never_does(run, end, outcome):
+    async def go():
+        connection = Connection(Slices(Connection.decode), Slices(Connection.write), lambda connection: None)
+        mute = Mute()
+        connection.connection_made(mute)
+        exchange = Exchange("http://x/", False, 5, None)
+        began = time.perf_counter_ns()
+        connection.begin(exchange, lambda: b"POST")
+        getattr(connection, end)(*([None] if end == "connection_lost" else []))
+        await exchange.finished
+        await asyncio.sleep(0)
+        return exchange, began, mute.written
+
+    exchange, began, written = run(go())
+    assert (exchange.outcome, written) == (outcome, 0)
+    assert began <= exchange.sent <= exchange.end
 
 
 # -- redirects
