@@ -36,7 +36,7 @@ from evalkit.transport import Transport
 from evalkit.trust import Watch
 
 GRACE_S = 5.0
-AHEAD_S = 0.0001  # longest reading between two looks at the sockets
+AHEAD_S = 0.0005  # longest reading between two looks at the sockets
 TASK_LENGTH = 4  # bytes that tell the length of the task
 _NO_MORE: Any = object()
 

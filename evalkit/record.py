@@ -266,10 +266,9 @@ class TurnRecord(NamedTuple):
     @property
     def turn_time_ns(self) -> int | None:
         """First attempt's due to the good attempt's end, back-off and tool rounds included; None: it failed."""
-        good = self.good
-        if good is None or good.timing.end is None:
-            return None
-        return good.timing.end - self.attempts[0].timing.due
+        attempts = self.attempts
+        end = attempts[-1].timing.end if attempts and self.failure is None else None
+        return None if end is None else end - attempts[0].timing.due
 
     @property
     def schedule_latency_ns(self) -> int | None:

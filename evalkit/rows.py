@@ -43,6 +43,13 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
     DatasetError
         An unknown key, a wrong type, a missing turn; ``field`` says where.
     """
+    if type(row) is dict and len(row) == 2:  # most are this; there may be millions
+        name, turns = row.get("id"), row.get("turns")
+        if type(name) is str and type(turns) is list and name and not name.isspace():
+            try:
+                return Conversation(name, _turns(turns))
+            except DatasetError as error:
+                raise within("turns", error) from None
     fields = _read(object_in(row), ROW_FIELDS)
     if "turns" not in fields:
         raise DatasetError("is missing: a row needs at least one turn with a user message", field="turns")
@@ -72,11 +79,10 @@ def _read(row: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, An
     return _refuse(key, readers)
 
 
-def read_each(values: Iterable[Any], reader: Reader, field: str = "") -> list[Any]:
+def read_each(values: list[Any], reader: Reader, field: str = "") -> list[Any]:
     """Read each value of a list; an error names its place."""
-    values = list(values)
     try:
-        return [reader(value) for value in values]
+        return list(map(reader, values))
     except DatasetError:
         return _read_one_by_one(values, reader, field)
 
