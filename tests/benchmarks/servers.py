@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -29,19 +30,42 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(base_url: str | None = None) -> Iterator[Server]:
-    """A server of our own, ended with the block; or, if an address is given, the one there."""
+def serving(base_url: str | None = None, *, apart: bool = False) -> Iterator[Server]:
+    """A server of our own, ended with the block; or, if an address is given, the one there.
+
+    With ``apart`` it has a processor to itself, which this process and those it starts leave to it, where the operating
+    system can tell processes where to run.
+    """
     if base_url is not None:
         yield Server(base_url.rstrip("/").removesuffix("/v1") + "/v1", known=False)
         return
     command = [sys.executable, Path(__file__).with_name("known_schedule.py")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    before = part(process.pid) if apart else None
     try:
         yield Server(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", known=True)
     finally:
+        if before:
+            os.sched_setaffinity(0, before)
         process.stdin.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def can_part() -> bool:
+    """Whether a server can have a processor to itself here."""
+    return hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
+
+
+def part(pid: int) -> set[int] | None:
+    """Give a process a processor to itself, and this one the others; which it had before. None: that cannot be done."""
+    if not can_part():
+        return None
+    all_of_them = os.sched_getaffinity(0)
+    its = max(all_of_them)
+    os.sched_setaffinity(pid, {its})
+    os.sched_setaffinity(0, all_of_them - {its})
+    return all_of_them
