@@ -1,7 +1,7 @@
 """The asking process: drives the dialogues of a session on a loop that does nothing else.
 
 Scoring, SQLite, a notebook's heap and the display live in the parent, so that none of them can hold up a read. A turn
-that ends goes into the spool before any further request goes out: what is received is stored before it is used, and a
+that has ended is in the spool before any further request goes out: what is received is stored before it is used, and a
 run that is killed has lost no more than it had in flight. When the parent is gone, this process ends.
 """
 

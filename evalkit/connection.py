@@ -162,13 +162,16 @@ class Connection(asyncio.Protocol):
         exchange, make, self._make = self._exchange, self._make, None
         if exchange is None or make is None:  # it has ended meanwhile
             return
-        request = make()
-        exchange.sent = perf_counter_ns()
-        if self.closed:
-            self._finish(exchange, "closed", exchange.sent)
-            return
-        self._transport.write(request)
-        self._watch(exchange)
+        try:
+            request = make()
+            exchange.sent = perf_counter_ns()
+            if self.closed:
+                self._finish(exchange, "closed", exchange.sent)
+                return
+            self._transport.write(request)
+            self._watch(exchange)
+        except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
+            self.fail(error)
 
     def abort(self) -> None:
         """Close at once; an exchange under way ends as ``cancelled``."""
@@ -186,7 +189,9 @@ class Connection(asyncio.Protocol):
         reads, self._reads, self._backlog = self._reads, [], 0
         for at, data in reads:
             exchange = self._exchange
-            if exchange is not None:
+            if exchange is not None and data and self._premature(exchange, at):
+                self._finish(exchange, "closed", at)  # a kept connection that is of no more use
+            elif exchange is not None:
                 try:
                     self._decode(exchange, at, data)
                 except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
@@ -196,12 +201,16 @@ class Connection(asyncio.Protocol):
 
     def fail(self, error: Exception) -> None:
         """Raise this where the answer is waited for: it is a mistake of ours, or the answer could not be kept."""
-        exchange, self._exchange = self._exchange, None
+        exchange, self._exchange, self._make = self._exchange, None, None
         if exchange is not None and not exchange.finished.done():
             exchange.finished.set_exception(error)
         self.abort()
 
     # -- one exchange
+
+    def _premature(self, exchange: Exchange, at: int) -> bool:
+        """Whether a read came before the request went out, and so is no answer to it."""
+        return not exchange.opened and (at < exchange.sent or self._make is not None)
 
     def _decode(self, exchange: Exchange, at: int, data: bytes) -> None:
         if not data:

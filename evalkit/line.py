@@ -11,12 +11,13 @@ from typing import Any
 
 from evalkit import messages, schema
 from evalkit.conversation import Conversation
-from evalkit.errors import RunFileError
 from evalkit.record import TurnRecord
 from evalkit.spool import Spool
 
 BACKLOG = 2_000  # turns that the parent may be behind
 GROUP_S = 0.01  # turns that end within so long are handed over, and committed, together; the spool has them meanwhile
+
+_Ended = tuple[int, Conversation, bool, bool, TurnRecord]  # a turn as ``put`` takes it
 
 
 class Line(asyncio.Protocol):
@@ -27,21 +28,21 @@ class Line(asyncio.Protocol):
     on_stop : callable
         Called with the outcome when the parent asks for an end.
     on_error : callable
-        Called with the error when the spool cannot be written.
+        Called with the error when turns cannot be kept.
     scores_all : bool
         Turns without a target are scored too.
     """
 
     def __init__(
-        self, on_stop: Callable[[str], None], on_error: Callable[[RunFileError], None], *, scores_all: bool = False
+        self, on_stop: Callable[[str], None], on_error: Callable[[Exception], None], *, scores_all: bool = False
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_stop, self._on_error, self._scores_all = on_stop, on_error, scores_all
         self._frames = messages.FrameReader()
         self._transport: asyncio.Transport | None = None
         self._spool: Spool | None = None
-        self._new: list[tuple[int, Conversation, bool, bool, TurnRecord]] = []
-        self._unkept: RunFileError | None = None
+        self._new: list[_Ended] = []
+        self._unkept: Exception | None = None
         self._unsent: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
         self._results: dict[int, asyncio.Future[str]] = {}
@@ -98,19 +99,14 @@ class Line(asyncio.Protocol):
         Raises
         ------
         RunFileError
-            The spool cannot be written, now or before. They are on their way nevertheless.
+            The spool cannot be written, now or before. What can go to the parent is on its way nevertheless.
         """
         if self._new:
             new, self._new = self._new, []
-            message = messages.frame(messages.TURNS, [self._rows(*turn) for turn in new])
-            if not self._unsent:
-                self._loop.call_later(GROUP_S, self._flush)
-            self._unsent.append(message)
-            assert self._spool is not None
             try:
-                self._spool.write(message, len(new))
-            except RunFileError as error:
-                self._unkept = error
+                self._store(new)
+            except Exception as error:
+                self._unkept = self._unkept or error
         if self._unkept is not None:
             raise self._unkept
 
@@ -147,10 +143,18 @@ class Line(asyncio.Protocol):
         self._ended = self._loop.create_future()
         await self._ended
 
+    def _store(self, turns: list[_Ended]) -> None:
+        message = messages.frame(messages.TURNS, [self._rows(*turn) for turn in turns])
+        if not self._unsent:
+            self._loop.call_later(GROUP_S, self._flush)
+        self._unsent.append(message)
+        assert self._spool is not None
+        self._spool.write(message, len(turns))
+
     def _keep_soon(self) -> None:
         try:
             self.keep()
-        except RunFileError as error:
+        except Exception as error:
             self._on_error(error)
 
     def _rows(

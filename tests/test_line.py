@@ -77,6 +77,20 @@ def test_a_turn_after_which_nothing_is_sent_is_kept_too(run, tmp_path):
     assert "the last answer" in run(go())
 
 
+def test_a_turn_that_cannot_be_written_down_is_told_of(run, tmp_path):
+    told = []
+
+    async def go():
+        async with connected(tmp_path / "r.evalkit", told.append) as line:
+            put(line, "half a pair: \ud83d")
+            await asyncio.sleep(0.001)
+            with pytest.raises(TypeError, match="surrogates"):
+                line.keep()
+
+    run(go())
+    assert told
+
+
 def test_when_nothing_can_be_kept_nothing_more_is_asked(run, tmp_path):
     told = []
 

@@ -220,6 +220,7 @@ def test_however_the_bytes_are_cut_the_answer_is_the_same(cuts, stream):
         connection.connection_made(Mute())
         exchange = Exchange("http://x/", stream, 5, None)
         connection.begin(exchange, bytes)
+        await asyncio.sleep(0)
         bounds = [0, *sorted({cut for cut in cuts if cut < len(raw)}), len(raw)]
         for start, end in pairwise(bounds):
             connection.data_received(raw[start:end])
@@ -645,6 +646,43 @@ def test_when_what_comes_before_fails_nothing_goes_out(run):
             return [str(error) for error in found], len(server.requests)
 
     assert run(go()) == (["no room"] * 3, 0)
+
+
+def test_what_comes_before_the_request_goes_out_is_no_answer_to_it(run):
+    """A server that says 408 on an idle connection, and closes it: the request goes out on another one."""
+
+    async def go():
+        connection = Connection(Slices(Connection.decode), Slices(Connection.write), lambda connection: None)
+        connection.connection_made(Mute())
+        exchange = Exchange("http://x/", False, 5, None)
+        connection.begin(exchange, lambda: b"POST")
+        connection.data_received(answer("408 Request Timeout", b"{}"))
+        await exchange.finished
+        return exchange
+
+    exchange = run(go())
+    assert (exchange.outcome, exchange.status, exchange.lost_on_reuse) == ("closed", None, True)
+
+
+def test_a_request_that_cannot_be_made_ends_alone(run):
+    def fails():
+        raise RuntimeError("a mistake")
+
+    async def go():
+        sending = Slices(Connection.write)
+        exchanges = []
+        for make in (fails, bytes):
+            connection = Connection(Slices(Connection.decode), sending, lambda connection: None)
+            connection.connection_made(mute := Mute())
+            exchange = Exchange("http://x/", False, 5, None)
+            connection.begin(exchange, make)
+            exchanges.append(exchange)
+        with pytest.raises(RuntimeError, match="a mistake"):
+            await exchanges[0].finished
+        connection.abort()
+        return mute.written
+
+    assert run(go()) == 1
 
 
 @pytest.mark.parametrize(("end", "outcome"), [("abort", "cancelled"), ("connection_lost", "closed")])

@@ -41,8 +41,9 @@ def serving(base_url: str | None = None, *, apart: bool = False) -> Iterator[Ser
         return
     command = [sys.executable, Path(__file__).with_name("known_schedule.py")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    before = part(process.pid) if apart else None
+    before = None
     try:
+        before = part(process.pid) if apart else None
         yield Server(f"http://127.0.0.1:{process.stdout.readline().strip()}/v1", known=True)
     finally:
         if before:
