@@ -258,6 +258,8 @@ class TurnRecord(NamedTuple):
     def seen_later(self) -> list[Message]:
         """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
         answer = self.answer or Answer()
+        if not (self.exchange or answer.tool_calls):
+            return [Message("assistant", answer.text or answer.refusal or "")]
         calls = named(answer.tool_calls, len(self.exchange))
         text = answer.text or answer.refusal or (None if calls else "")
         unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
