@@ -90,7 +90,7 @@ class Line(asyncio.Protocol):
         It is kept with all that end in this round of the loop: what is done for many at once takes half the time.
         """
         if not self._new:
-            self._loop.call_soon(self._keep_soon)
+            self._loop.call_soon(self._keep_or_tell)
         self._new.append((position, conversation, first, last, record))
 
     def keep(self) -> None:
@@ -99,7 +99,9 @@ class Line(asyncio.Protocol):
         Raises
         ------
         RunFileError
-            The spool cannot be written, now or before. What can go to the parent is on its way nevertheless.
+            The spool cannot be written, now or before. The turns are on their way to the parent nevertheless.
+        Exception
+            A mistake of ours, now or before: turns could not be written down.
         """
         if self._new:
             new, self._new = self._new, []
@@ -151,7 +153,7 @@ class Line(asyncio.Protocol):
         assert self._spool is not None
         self._spool.write(message, len(turns))
 
-    def _keep_soon(self) -> None:
+    def _keep_or_tell(self) -> None:
         try:
             self.keep()
         except Exception as error:
@@ -165,7 +167,7 @@ class Line(asyncio.Protocol):
         return new, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
 
     def _flush(self) -> None:
-        self._keep_soon()
+        self._keep_or_tell()
         if self._unsent:
             assert self._transport is not None
             self._transport.write(b"".join(self._unsent))

@@ -258,8 +258,6 @@ class TurnRecord(NamedTuple):
     def seen_later(self) -> list[Message]:
         """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
         answer = self.answer or Answer()
-        if not (self.exchange or answer.tool_calls):
-            return [Message("assistant", answer.text or answer.refusal or "")]
         calls = named(answer.tool_calls, len(self.exchange))
         text = answer.text or answer.refusal or (None if calls else "")
         unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
@@ -268,9 +266,10 @@ class TurnRecord(NamedTuple):
     @property
     def turn_time_ns(self) -> int | None:
         """First attempt's due to the good attempt's end, back-off and tool rounds included; None: it failed."""
-        attempts = self.attempts
-        end = attempts[-1].timing.end if attempts and self.failure is None else None
-        return None if end is None else end - attempts[0].timing.due
+        good = self.good
+        if good is None or good.timing.end is None:
+            return None
+        return good.timing.end - self.attempts[0].timing.due
 
     @property
     def schedule_latency_ns(self) -> int | None:

@@ -222,11 +222,11 @@ def conversation_row(position: int, row: Mapping[str, Any]) -> Row:
 
 def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = False) -> Row:
     """What the table of turns takes of one; ``scored``: the run's scorer wants no target."""
-    # taken apart at once, which costs a third of naming part after part
     _, repeat, number, attempts, exchange, failure, scheduled = record
     last = attempts[-1] if attempts else None
-    text, reasoning, refusal, tool_calls, finish_reason = (last and last.answer) or _NOTHING_SAID
-    prompt_tokens, output_tokens, reasoning_tokens = usage = (last and last.usage) or _NOTHING_COUNTED
+    answer, usage = (last.answer, last.usage) if last else (None, None)
+    text, reasoning, refusal, tool_calls, finish_reason = answer or _NOTHING_SAID
+    prompt_tokens, output_tokens, reasoning_tokens = usage or _NOTHING_COUNTED
     source = "none" if output_tokens is None else "usage"
     to_come = scored or turn.target is not None or turn.scorer is not None  # has_target: whether a score is to come
     groups = "key"
@@ -245,7 +245,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
             last.latency_ns,
             record.turn_time_ns,
         )
-    if usage is not _NOTHING_COUNTED:
+    if usage:
         groups += " usage"
         values += prompt_tokens, output_tokens
     if last and last.timing.arrivals:
@@ -271,21 +271,35 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
 
 def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
     """What the table of attempts takes of one; arrivals as numbers, see ``storable``."""
-    timing, number, round, streamed, http_status, answer, usage, failure, flags, opened, _ = attempt
-    due, slot, sent, headers, arrivals, events, first_visible, end = timing
+    timing, failure, usage = attempt.timing, attempt.failure, attempt.usage
+    sent = timing.sent
     groups = "key"
-    asked = (position, record.repeat, record.turn, number, round, due, slot, sent, headers, end)
-    values: list[Any] = [*asked, http_status, " ".join(flags), int(streamed), int(opened)]
+    values: list[Any] = [
+        position,
+        record.repeat,
+        record.turn,
+        attempt.number,
+        attempt.round,
+        timing.due,
+        timing.slot,
+        sent,
+        timing.headers,
+        timing.end,
+        attempt.http_status,
+        " ".join(attempt.flags),
+        int(attempt.streamed),
+        int(attempt.connection_opened),
+    ]
     if usage:
         groups += " usage"
         values += usage.prompt_tokens, usage.output_tokens
     if failure:
         groups += " error"
-        partial = answer.text if answer else None
+        partial = attempt.answer.text if attempt.answer else None
         values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
-    if arrivals:
+    if timing.arrivals:
         groups += " tokens"
-        values += first_visible, [stamp - sent for stamp in arrivals], events
+        values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
     return groups, values
 
 

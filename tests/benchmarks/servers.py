@@ -33,8 +33,7 @@ class Server:
 def serving(base_url: str | None = None, *, apart: bool = False) -> Iterator[Server]:
     """A server of our own, ended with the block; or, if an address is given, the one there.
 
-    With ``apart`` it has a processor to itself, which this process and those it starts leave to it, where the operating
-    system can tell processes where to run.
+    With ``apart`` it has a processor to itself, which this process and those it starts leave to it; see ``can_part``.
     """
     if base_url is not None:
         yield Server(base_url.rstrip("/").removesuffix("/v1") + "/v1", known=False)
@@ -61,10 +60,8 @@ def can_part() -> bool:
     return hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
 
 
-def part(pid: int) -> set[int] | None:
-    """Give a process a processor to itself, and this one the others; which it had before. None: that cannot be done."""
-    if not can_part():
-        return None
+def part(pid: int) -> set[int]:
+    """Give a process a processor to itself, and this one the others; tell which it had before."""
     all_of_them = os.sched_getaffinity(0)
     its = max(all_of_them)
     os.sched_setaffinity(pid, {its})
