@@ -8,12 +8,11 @@ from typing import Any
 
 from evalkit import datasets, schema
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
+from evalkit.record import Answer, Attempt, Timing, TurnRecord
 from evalkit.rows import read_turn
 from evalkit.schema import Row
 
 _NO_TIMING = Timing(0, 0, 0)
-_NOTHING_MORE = (None,) * (len(schema.SAID) - 1)
 
 
 class Talk:
@@ -49,10 +48,9 @@ class Talk:
         return self._conversation.turns[number - 1]
 
     @property
-    def name(self) -> str:
-        """Its id."""
-        name: str = self._json["id"]
-        return name
+    def turns(self) -> int:
+        """How many it has."""
+        return len(self._json["turns"] if self._conversation is None else self._conversation.turns)
 
     @property
     def _json(self) -> dict[str, Any]:
@@ -75,27 +73,30 @@ class Done:
     ----------
     turn_row : Row
     attempt_rows : list of Row
+    error_kind : str or None
+        Why it failed; None: it is answered.
     """
 
-    __slots__ = ("_record", "_talk", "attempt_rows", "position", "turn_row")
+    __slots__ = ("_talk", "attempt_rows", "error_kind", "position", "turn_row")
 
     def __init__(self, position: int, conversation: Conversation, record: TurnRecord) -> None:
-        self.position = position
-        self._talk = Talk(position, conversation)
-        self._record: TurnRecord | None = record
-        self.turn_row = schema.turn_row(position, conversation.turns[record.turn - 1], record)
-        self.attempt_rows = [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+        turn = schema.turn_row(position, conversation.turns[record.turn - 1], record)
+        attempts = [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+        self._hold(Talk(position, conversation), turn, attempts)
 
     @classmethod
     def of_rows(cls, talk: Talk, turn: Row, attempts: list[Row]) -> Done:
         """The same of rows that were made where it was asked."""
         done = cls.__new__(cls)
-        done.position = talk.position
-        done._talk = talk
-        done._record = None
-        done.turn_row = turn
-        done.attempt_rows = attempts
+        done._hold(talk, turn, attempts)
         return done
+
+    def _hold(self, talk: Talk, turn: Row, attempts: list[Row]) -> None:
+        self.position = talk.position
+        self._talk = talk
+        self.turn_row = turn
+        self.attempt_rows = attempts
+        self.error_kind: str | None = schema.value("turn", turn, "error_kind")
 
     @property
     def conversation_row(self) -> Row:
@@ -113,29 +114,26 @@ class Done:
         return self._talk.turn(self.turn_row[1][2])
 
     @property
+    def turns(self) -> int:
+        """How many turns its conversation has."""
+        return self._talk.turns
+
+    @property
     def key(self) -> tuple[int, int, int]:
         """Position, repeat and turn."""
         position, repeat, turn = self.turn_row[1][:3]
         return position, repeat, turn
 
     @property
-    def error_kind(self) -> str | None:
-        """Why it failed; None: it is answered."""
-        kind: str | None = schema.value("turn", self.turn_row, "error_kind")
-        return kind
+    def answer(self) -> Answer:
+        """What is scored of it."""
+        row = self.turn_row
+        return stored_answer(*(schema.value("turn", row, name) for name in ("answer", "refusal", "tool_calls")))
 
-    @property
-    def record(self) -> TurnRecord:
-        """What came of it; of rows, what scoring needs: answer, calls, tool rounds and failure."""
-        if self._record is None:
-            groups, values = row = self.turn_row
-            text = schema.value("turn", row, "answer")
-            said = [schema.value("turn", row, name) for name in schema.SAID[1:]] if "more" in groups else _NOTHING_MORE
-            record = stored_record(self._talk.name, values[1], values[2], text, *said)
-            if kind := self.error_kind:
-                record = record._replace(failure=Failure(kind, schema.value("turn", row, "error_message")))
-            self._record = record
-        return self._record
+
+def stored_answer(text: str | None, refusal: str | None, calls: str | None) -> Answer:
+    """The answer of a turn as the run file keeps it, as scorers take it: with the calls of all its tool rounds."""
+    return Answer(text or "", "", refusal, _calls(json.loads(calls)) if calls else ())
 
 
 def stored_record(

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from evalkit import datasets, functions, scorers, scorings
-from evalkit.conversation import ScorerSpec, ToolCall, Turn
+from evalkit.conversation import ScorerSpec, Turn
+from evalkit.done import stored_answer
 from evalkit.errors import EvalkitError, RunFileError
 from evalkit.heap import resting
-from evalkit.record import Answer, Score
+from evalkit.record import Score
 from evalkit.scorings import Scored
 from evalkit.settings import Settings
 from evalkit.store import RunFile
@@ -98,8 +99,7 @@ def _scored(
             last = position, repeat, turn
             if position != at:
                 at, turns = position, _turns(row, given)
-            answer = Answer(text or "", refusal=refusal, tool_calls=_calls(calls) if calls else ())
-            score = scorers.score(turns[turn - 1], answer, default=default)
+            score = scorers.score(turns[turn - 1], stored_answer(text, refusal, calls), default=default)
             if score is None and aimed and given:
                 score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:
@@ -114,10 +114,3 @@ def _turns(row: str, given: ScorerSpec | None) -> Sequence[Turn]:
     """What the turns of a dataset row ask for."""
     turns = datasets.parse_row(orjson.loads(row)).turns
     return turns if given is None else [turn._replace(scorer=given) for turn in turns]
-
-
-def _calls(text: str) -> tuple[ToolCall, ...]:
-    """The calls of all tool rounds of a turn."""
-    return tuple(
-        ToolCall(call["function"]["name"], call["function"]["arguments"], call["id"]) for call in orjson.loads(text)
-    )

@@ -12,12 +12,13 @@ from typing import Any
 
 from evalkit import errors, messages, schema, scorers, spool
 from evalkit.asking import Task
+from evalkit.conversation import Turn
 from evalkit.dialogue import call_function
 from evalkit.done import Done, Talk
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.heap import resting
 from evalkit.launch import Launched
-from evalkit.record import Score
+from evalkit.record import Answer, Score
 from evalkit.schema import Row
 from evalkit.store import RunFile
 from evalkit.until import Until
@@ -181,8 +182,8 @@ class Runner:
         talk = self._talks.pop(key) if last else self._talks[key]
         return Done.of_rows(talk, turn, attempts)
 
-    def _score(self, done: Done) -> Score | None:
-        return scorers.score(done.turn, done.record, default=self._default_scorer)
+    def _score(self, turn: Turn, answer: Answer) -> Score | None:
+        return scorers.score(turn, answer, default=self._default_scorer)
 
     def _call(self, number: int, name: str, arguments: str) -> None:
         """Call a function for the model, on another thread: it may take its time."""

@@ -140,9 +140,7 @@ _CONFLICTS = {
 }
 
 
-# columns of a turn that hold what was said
-SAID = ("answer", "refusal", "tool_calls", "exchange")
-
+_TO_JSON = json.JSONEncoder(ensure_ascii=False).encode  # made once: dumps would make one a call
 _NOTHING_SAID = (None, None, None, (), None)
 _NOTHING_COUNTED = (None, None, None)
 
@@ -326,4 +324,4 @@ def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
 
 
 def _json_or_none(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
+    return None if value is None else _TO_JSON(value)

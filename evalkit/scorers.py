@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _NO_DEFAULT = "true and false have no scorer of their own: name one, such as json"
+_NUMBER, _INCLUDES, _TOOL_CALL, _JSON = map(ScorerSpec, ("number", "includes", "tool_call", "json"))
 
 
 def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], None]:
@@ -85,10 +86,10 @@ def default_for(target: Any) -> ScorerSpec | None:
     if isinstance(target, bool) or target is None:
         return None
     if is_number(target):
-        return ScorerSpec("number")
+        return _NUMBER
     if isinstance(target, str) or (isinstance(target, list) and target and all(isinstance(t, str) for t in target)):
-        return ScorerSpec("includes")
-    return ScorerSpec("tool_call" if expected_calls(target) else "json")
+        return _INCLUDES
+    return _TOOL_CALL if expected_calls(target) else _JSON
 
 
 def scorer_of(turn: Turn, default: ScorerSpec | None = None) -> ScorerSpec | None:

@@ -19,9 +19,9 @@ from typing import IO, Any, NoReturn, Self
 from evalkit import disk, schema
 from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
-from evalkit.done import Done, stored_record
+from evalkit.done import Done, stored_answer, stored_record
 from evalkit.errors import RunFileError
-from evalkit.record import Score, TurnRecord
+from evalkit.record import Answer, Score, TurnRecord
 from evalkit.schema import Row
 
 __all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "run_info", "spool_files"]
@@ -31,7 +31,7 @@ SUFFIX = ".evalkit"
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 _UNSCORED = """
-    SELECT t.conversation, t.repeat, t.turn, c.id, c.row, t.answer, t.refusal, t.tool_calls, t.exchange
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
     WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND t.has_target AND s.scorer IS NULL
@@ -171,14 +171,14 @@ class RunFile:
         found = self.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()
         return None if found is None else str(found[0])
 
-    def unscored(self) -> Iterator[list[tuple[int, str, TurnRecord]]]:
-        """Position, dataset row and record of answered turns that are to be scored and are not, in groups.
+    def unscored(self) -> Iterator[list[tuple[tuple[int, int, int], str, Answer]]]:
+        """Key, dataset row and answer of answered turns that are to be scored and are not, by position, in groups.
 
         They may be scored, and more may be added, between two groups.
         """
         after = (-1, 0, 0)
         while rows := self.connection.execute(_UNSCORED, after).fetchall():
-            yield [(key[0], row, stored_record(name, *key[1:], *said)) for *key, name, row, said in map(_split, rows)]
+            yield [(found[:3], found[3], stored_answer(*found[4:])) for found in rows]
             after = rows[-1][:3]
 
     def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
@@ -344,10 +344,6 @@ def answered_turns(
         (position, repeat),
     )
     return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
-
-
-def _split(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*row[:5], row[5:])
 
 
 def _check_header(path: Path) -> None:

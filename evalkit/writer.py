@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
 
-from evalkit import datasets, schema, scorings
-from evalkit.record import Score
+from evalkit import datasets, scorings
+from evalkit.conversation import Turn
+from evalkit.record import Answer, Score
 from evalkit.store import Done, RunFile
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Writer:
     ----------
     runfile : RunFile
     score : callable
-        ``Done`` to ``Score``, or None when there is nothing to score.
+        ``Turn`` and ``Answer`` to ``Score``, or None when there is nothing to score.
     progress : Progress
         Brought up to date after every commit.
 
@@ -92,7 +93,7 @@ class Writer:
         what comes waits when scoring cannot keep up.
     """
 
-    def __init__(self, runfile: RunFile, score: Callable[[Done], Score | None], progress: Progress) -> None:
+    def __init__(self, runfile: RunFile, score: Callable[[Turn, Answer], Score | None], progress: Progress) -> None:
         self._runfile = runfile
         self._score = score
         self._progress = progress
@@ -135,7 +136,7 @@ class Writer:
         """Score for a moment."""
         until = time.perf_counter() + SLICE_S
         while self._unscored:
-            self._add_score(self._unscored.popleft())
+            self._score_next()
             if time.perf_counter() > until:
                 return
 
@@ -154,26 +155,33 @@ class Writer:
 
     def _score_all(self) -> None:
         while self._unscored:
-            self._add_score(self._unscored.popleft())
+            self._score_next()
 
     def _score_stored(self) -> None:
+        at = -1
+        turns: Sequence[Turn] = ()
         for group in self._runfile.unscored():
-            for position, row, record in group:
-                self._add_score(Done(position, datasets.parse_row(orjson.loads(row)), record))
+            for key, row, answer in group:
+                if key[0] != at:
+                    at, turns = key[0], datasets.parse_row(orjson.loads(row)).turns
+                self._note(key, self._score(turns[key[2] - 1], answer), len(turns))
             self.add(())
 
-    def _add_score(self, done: Done) -> None:
-        score = self._score(done)
+    def _score_next(self) -> None:
+        done = self._unscored.popleft()
+        self._note(done.key, self._score(done.turn, done.answer), done.turns)
+
+    def _note(self, key: tuple[int, int, int], score: Score | None, turns: int) -> None:
         if score is not None:
-            self._scores.append((*done.key, score))
+            self._scores.append((*key, score))
         if self.until is not None:
             value = None if score is None else score.value
-            self.until.note(done.position, _turns_of(done), 1, value or 0.0, int(value is not None))
+            self.until.note(key[0], turns, 1, value or 0.0, int(value is not None))
 
     def _note_failed(self, until: Until, group: list[Done]) -> None:
         for done in group:
             if done.error_kind is not None:
-                until.note(done.position, _turns_of(done), 1, 0.0, 0)
+                until.note(done.position, done.turns, 1, 0.0, 0)
 
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
@@ -188,8 +196,3 @@ class Writer:
             if score.value is not None:
                 progress.scored += 1
                 progress.right += score.value
-
-
-def _turns_of(done: Done) -> int:
-    turns: int = schema.value("conversation", done.conversation_row, "turns")
-    return turns

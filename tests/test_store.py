@@ -80,9 +80,8 @@ def test_only_answered_turns_without_a_score_row_are_unscored(path):
         runfile.add([Done(0, conversation(), answered(1)), Done(0, conversation(), answered(2))])
         runfile.add([Done(1, conversation("c2"), failed(1, identity="c2"))])
         runfile.add((), [(0, 1, 1, Score("number", None, "cannot tell"))])
-        ((position, row, record),) = [turn for group in runfile.unscored() for turn in group]
-        assert (position, record.repeat, record.turn) == (0, 1, 2)
-        assert json.loads(row)["id"] == record.conversation == "c1"
+        ((key, row, answer),) = [turn for group in runfile.unscored() for turn in group]
+    assert (key, json.loads(row)["id"], answer) == ((0, 1, 2), "c1", Answer("The answer is 2."))
 
 
 def test_it_can_be_read_while_it_is_written(path):

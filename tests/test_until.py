@@ -95,7 +95,7 @@ def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score
     monkeypatch.setattr("evalkit.writer.HELD", 4)
     noted = []
     with create(tmp_path / "r.evalkit") as runfile:
-        writer = Writer(runfile, lambda done: Score("number", 1.0), Progress())
+        writer = Writer(runfile, lambda turn, answer: Score("number", 1.0), Progress())
         writer.until = Until(0.01, 1)
         monkeypatch.setattr(writer.until, "note", lambda *told: noted.append(told))
         for begin in range(0, 12, 3):

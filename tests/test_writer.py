@@ -8,7 +8,7 @@ from evalkit.store import Done
 from evalkit.writer import BACKLOG, Progress, Writer
 
 
-def right(done):
+def right(turn, answer):
     return Score("number", 1.0)
 
 
@@ -34,7 +34,7 @@ def test_an_answer_is_committed_and_counted_before_it_is_scored(tmp_path):
     progress = Progress()
     with create(tmp_path / "r.evalkit") as runfile:
 
-        def score(done):
+        def score(turn, answer):
             count = runfile.connection.execute("SELECT count(*) FROM turn").fetchone()[0]
             seen.append((runfile.connection.in_transaction, count, progress.done))
 
@@ -58,20 +58,21 @@ def test_scores_go_with_the_turns_that_come_next(tmp_path):
 def test_what_scoring_cannot_keep_up_with_is_scored_at_the_end(tmp_path):
     progress = Progress()
     with create(tmp_path / "r.evalkit") as runfile:
-        writer = Writer(runfile, lambda done: Score("number", 1.0, done.record.answer.text), progress)
-        for begin in range(0, BACKLOG + 2500, 500):
-            numbers = range(begin, begin + 500)
-            writer.add([Done(n, conversation(f"c{n}"), answered(1, f"It is {n}.", identity=f"c{n}")) for n in numbers])
+        writer = Writer(runfile, lambda turn, answer: Score("number", 1.0, f"{turn.target}: {answer.text}"), progress)
+        for n in range((BACKLOG + 2500) // 2):
+            asked, identity = conversation(f"c{n}"), f"c{n}"
+            writer.add([Done(n, asked, answered(turn, f"It is {n}.", identity=identity)) for turn in (1, 2)])
         assert len(writer._unscored) == BACKLOG
         writer.finish()
-        scored = runfile.connection.execute("SELECT conversation, reason FROM score").fetchall()
-    assert scored == [(n, f"It is {n}.") for n in range(BACKLOG + 2500)]
+        scored = runfile.connection.execute("SELECT conversation, turn, reason FROM score").fetchall()
+    turns = [(n, turn) for n in range((BACKLOG + 2500) // 2) for turn in (1, 2)]
+    assert scored == [(n, turn, f"{2 * turn}: It is {n}.") for n, turn in turns]
     assert progress.scored == BACKLOG + 2500
 
 
 def test_turns_without_a_target_or_an_answer_get_no_score(tmp_path):
     with create(tmp_path / "r.evalkit") as runfile:
-        writer = Writer(runfile, lambda done: None, Progress())
+        writer = Writer(runfile, lambda turn, answer: None, Progress())
         writer.add([Done(0, conversation(), answered()), Done(0, conversation(), failed(2))])
         writer.finish()
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
