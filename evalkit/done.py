@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from evalkit import datasets, schema
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
@@ -131,9 +133,15 @@ class Done:
         return stored_answer(*(schema.value("turn", row, name) for name in ("answer", "refusal", "tool_calls")))
 
 
+@lru_cache(maxsize=1)
+def stored_turns(row: str) -> tuple[Turn, ...]:
+    """What the turns of a conversation ask for, by its row in the run file; read in order, each is parsed once."""
+    return datasets.parse_row(orjson.loads(row)).turns
+
+
 def stored_answer(text: str | None, refusal: str | None, calls: str | None) -> Answer:
     """The answer of a turn as the run file keeps it, as scorers take it: with the calls of all its tool rounds."""
-    return Answer(text or "", "", refusal, _calls(json.loads(calls)) if calls else ())
+    return Answer(text or "", "", refusal, _calls(orjson.loads(calls)) if calls else ())
 
 
 def stored_record(
@@ -143,10 +151,10 @@ def stored_record(
     messages: tuple[Message, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     if exchange:
-        messages = tuple(_message(row) for row in json.loads(exchange))
+        messages = tuple(_message(row) for row in orjson.loads(exchange))
     if calls:
         earlier = sum(len(message.tool_calls) for message in messages)
-        tool_calls = _calls(json.loads(calls)[earlier:])
+        tool_calls = _calls(orjson.loads(calls)[earlier:])
     attempt = Attempt(_NO_TIMING, answer=Answer(text or "", "", refusal, tool_calls))
     return TurnRecord(name, repeat, turn, (attempt,), messages)
 

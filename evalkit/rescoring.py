@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from evalkit import datasets, functions, scorers, scorings
-from evalkit.conversation import ScorerSpec, Turn
-from evalkit.done import stored_answer
+from evalkit import functions, scorers, scorings
+from evalkit.conversation import ScorerSpec
+from evalkit.done import stored_answer, stored_turns
 from evalkit.errors import EvalkitError, RunFileError
 from evalkit.heap import resting
 from evalkit.record import Score
@@ -90,16 +88,15 @@ def _scored(
     Turns are read one at a time, so that only their scores are held, and a conversation is parsed once.
     """
     scores: list[Scored] = []
-    turns: Sequence[Turn] = ()
-    at, last = -1, None
+    last = None
     try:
         for position, repeat, turn, row, aimed, text, refusal, calls in runfile.connection.execute(
             _ANSWERED, (*after, given is not None, GROUP)
         ):
             last = position, repeat, turn
-            if position != at:
-                at, turns = position, _turns(row, given)
-            score = scorers.score(turns[turn - 1], stored_answer(text, refusal, calls), default=default)
+            asked = stored_turns(row)[turn - 1]
+            asked = asked._replace(scorer=given) if given else asked
+            score = scorers.score(asked, stored_answer(text, refusal, calls), default=default)
             if score is None and aimed and given:
                 score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:
@@ -108,9 +105,3 @@ def _scored(
         where = f"near conversation number {(last or after)[0] + 1}"
         raise RunFileError(f"{runfile.path} is damaged {where} ({error}): take it from a backup or run again") from None
     return scores, last
-
-
-def _turns(row: str, given: ScorerSpec | None) -> Sequence[Turn]:
-    """What the turns of a dataset row ask for."""
-    turns = datasets.parse_row(orjson.loads(row)).turns
-    return turns if given is None else [turn._replace(scorer=given) for turn in turns]

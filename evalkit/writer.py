@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import orjson
-
-from evalkit import datasets, scorings
+from evalkit import scorings
 from evalkit.conversation import Turn
+from evalkit.done import stored_turns
 from evalkit.record import Answer, Score
 from evalkit.store import Done, RunFile
 
@@ -158,12 +157,9 @@ class Writer:
             self._score_next()
 
     def _score_stored(self) -> None:
-        at = -1
-        turns: Sequence[Turn] = ()
         for group in self._runfile.unscored():
             for key, row, answer in group:
-                if key[0] != at:
-                    at, turns = key[0], datasets.parse_row(orjson.loads(row)).turns
+                turns = stored_turns(row)
                 self._note(key, self._score(turns[key[2] - 1], answer), len(turns))
             self.add(())
 
