@@ -106,18 +106,13 @@ class Done:
         return self._talk.row
 
     @property
-    def conversation(self) -> Conversation:
-        """What was asked."""
-        return self._talk.conversation
-
-    @property
     def turn(self) -> Turn:
-        """The turn of it that this is."""
+        """The turn of its conversation that this is."""
         return self._talk.turn(self.turn_row[1][2])
 
     @property
     def turns(self) -> int:
-        """How many turns its conversation has."""
+        """How many turns that has."""
         return self._talk.turns
 
     @property

@@ -70,7 +70,8 @@ class Spool:
         other = 1 - self._active
         if self._size > SEGMENT and self._last[other] <= self._committed:
             self._active, self._size = other, 0
-            os.ftruncate(self._files[other], 0)
+            with self._told():
+                os.ftruncate(self._files[other], 0)
             self._append(self._header)
         self._append(line)
         self._written += turns
@@ -87,15 +88,20 @@ class Spool:
 
     def _append(self, line: bytes) -> None:
         rest = memoryview(line)
-        try:
+        with self._told():
             while rest:
                 rest = rest[os.write(self._files[self._active], rest) :]
+        self._size += len(line)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RunFileError(
                 f"{self._runfile} cannot be written: {error.strerror}. What is in it is whole; "
                 f"make room or mend the disk, then 'evalkit resume {self._runfile}'"
             ) from None
-        self._size += len(line)
 
 
 def recover(runfile: RunFile) -> int:

@@ -116,6 +116,18 @@ def test_nothing_is_written_over_that_is_not_committed(path):
     assert positions >= set(range(3, 30))
 
 
+def test_a_file_that_cannot_be_begun_anew_is_told_as_a_disk_that_takes_no_more(path, monkeypatch):
+    monkeypatch.setattr(spool, "SEGMENT", 10)
+    create(path).close()
+    written = Spool(path, BEGUN)
+    mine = written._files[1]
+    written._files[1] = os.open(spool_files(path)[1], os.O_RDONLY)  # one that no ftruncate is allowed on
+    with pytest.raises(RunFileError, match=r"run\.evalkit cannot be written: .*make room or mend the disk"):
+        written.write(line((0, conversation("c0"), answered(1, identity="c0"))), 1)
+    written.close()
+    os.close(mine)
+
+
 def test_a_conversation_may_go_on_in_the_file_that_is_read_first(path, monkeypatch):
     """The files take turns, so what is behind in time may lie in the first of them."""
     monkeypatch.setattr(spool, "SEGMENT", 10)
