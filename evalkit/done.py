@@ -18,47 +18,34 @@ _NO_TIMING = Timing(0, 0, 0)
 
 
 class Talk:
-    """A conversation, as it is or as the JSON value it came as; the one is made of the other when it is asked for."""
+    """A conversation, as it is or as the JSON value it came as, of which a turn alone is read when it is needed."""
 
-    __slots__ = ("_conversation", "_row", "_value", "position")
+    __slots__ = ("_asked", "_row", "position")
 
-    def __init__(
-        self, position: int, conversation: Conversation | None = None, value: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, position: int, asked: Conversation | dict[str, Any]) -> None:
         self.position = position
-        self._conversation, self._value = conversation, value
+        self._asked = asked
         self._row: Row | None = None
 
     @property
     def row(self) -> Row:
         """What the table of conversations takes of it."""
         if self._row is None:
-            self._row = schema.conversation_row(self.position, self._json)
+            asked = self._asked
+            value = asked if isinstance(asked, dict) else asked.to_json()
+            self._row = schema.conversation_row(self.position, value)
         return self._row
-
-    @property
-    def conversation(self) -> Conversation:
-        """What was asked."""
-        if self._conversation is None:
-            self._conversation = datasets.parse_row(self._json)
-        return self._conversation
 
     def turn(self, number: int) -> Turn:
         """One turn of it, counted from 1."""
-        if self._conversation is None:
-            return read_turn(self._json["turns"][number - 1])
-        return self._conversation.turns[number - 1]
+        asked = self._asked
+        return read_turn(asked["turns"][number - 1]) if isinstance(asked, dict) else asked.turns[number - 1]
 
     @property
     def turns(self) -> int:
         """How many it has."""
-        return len(self._json["turns"] if self._conversation is None else self._conversation.turns)
-
-    @property
-    def _json(self) -> dict[str, Any]:
-        if self._value is None:
-            self._value = self.conversation.to_json()
-        return self._value
+        asked = self._asked
+        return len(asked["turns"] if isinstance(asked, dict) else asked.turns)
 
 
 class Done:

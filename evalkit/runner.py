@@ -178,7 +178,7 @@ class Runner:
     def _done(self, new: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
         key = tuple(turn[1][:2])
         if new is not None:
-            self._talks[key] = Talk(key[0], value=new)
+            self._talks[key] = Talk(key[0], new)
         talk = self._talks.pop(key) if last else self._talks[key]
         return Done.of_rows(talk, turn, attempts)
 

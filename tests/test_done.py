@@ -44,7 +44,7 @@ def stored(path, done):
 def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
     made = Done(5, asked, record)
     talk, turn, attempts = orjson.loads(orjson.dumps([asked.to_json(), made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, value=talk), turn, attempts)
+    come = Done.of_rows(Talk(5, talk), turn, attempts)
     assert stored(tmp_path / "come.evalkit", come) == stored(tmp_path / "made.evalkit", made)
     for table, row in (("turn", turn), *(("attempt", row) for row in attempts)):
         schema.check(table, row)
@@ -54,9 +54,8 @@ def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
 def test_what_scoring_needs_is_made_of_rows_again(record):
     made = Done(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, value=orjson.loads(FULL.canonical)), turn, attempts)
+    come = Done.of_rows(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
     assert come.turn == made.turn == FULL.turns[record.turn - 1]
-    assert come.turns == made.turns == len(FULL.turns)
     assert come.key == made.key == (5, record.repeat, record.turn)
     assert come.error_kind == (record.failure and record.failure.kind)
     assert come.turns == made.turns == 2
