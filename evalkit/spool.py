@@ -22,7 +22,7 @@ import orjson
 from evalkit import datasets, messages, schema
 from evalkit.done import Done, Talk
 from evalkit.errors import DatasetError, RunFileError
-from evalkit.store import RunFile, spool_files
+from evalkit.store import RunFile, spool_files, unwritable
 
 SEGMENT = 8 * 2**20  # bytes
 _GROUP = 1_000  # turns taken over in one transaction
@@ -98,10 +98,7 @@ class Spool:
         try:
             yield
         except OSError as error:
-            raise RunFileError(
-                f"{self._runfile} cannot be written: {error.strerror}. What is in it is whole; "
-                f"make room or mend the disk, then 'evalkit resume {self._runfile}'"
-            ) from None
+            raise unwritable(self._runfile, str(error.strerror)) from None
 
 
 def recover(runfile: RunFile) -> int:

@@ -241,10 +241,7 @@ class RunFile:
             self._refuse_second_ids(conversations)
             raise
         except sqlite3.Error as error:
-            raise RunFileError(
-                f"{self.path} cannot be written: {error}. What is in it is whole; "
-                f"make room or mend the disk, then 'evalkit resume {self.path}'"
-            ) from error
+            raise unwritable(self.path, str(error)) from error
 
     def _rescue(self) -> NoReturn:
         """The file has lost its name, but is open still: copy all that is in it to another one, and say so."""
@@ -319,6 +316,14 @@ def open_to_read(path: Path | str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def unwritable(path: Path, why: str) -> RunFileError:
+    """What to raise when the disk takes no more of a run that goes."""
+    return RunFileError(
+        f"{path} cannot be written: {why}. What is in it is whole; "
+        f"make room or mend the disk, then 'evalkit resume {path}'"
+    )
 
 
 def run_info(connection: sqlite3.Connection) -> dict[str, Any]:
