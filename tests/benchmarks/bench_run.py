@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2,000 turns, one round")
     parser.add_argument("--turns", type=int, help="default: 20,000")
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--rounds", type=int, help="default: 5")
+    parser.add_argument("--rounds", type=int, help="default: 15")
     parser.add_argument("--base-url", help="another server in place of known_schedule.py")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)
@@ -177,7 +177,7 @@ def main() -> None:
         print(uvloop.run(bare_loop(options.base_url, turns, options.concurrency, options.stream)))
         return
     found: dict[str, list[Round]] = {case.name: [] for case in CASES}
-    rounds = options.rounds or (1 if options.quick else 5)
+    rounds = options.rounds or (1 if options.quick else 15)
     print(f"{turns:,} turns, {options.concurrency} at once, {rounds} rounds; {report.machine()}\n")
     with serving(options.base_url) as server, tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder:
         for number, case in itertools.product(range(rounds), CASES):
