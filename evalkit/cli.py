@@ -27,6 +27,7 @@ from evalkit import (
     flags,
 )
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
+from evalkit.standard_streams import enduring
 from evalkit.usage import Parser
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    with enduring():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parsed = _parser().understand(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminate)
     # a shell starts background jobs with SIGINT ignored; one that is sent all the same is meant
@@ -60,10 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 143
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # the reader has gone (evalkit show … | head): nothing to say, and nobody to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:
         _say(traceback.format_exc().rstrip())  # what it says may be a stranger's text
         _say("this is a fault in evalkit; what was answered is in the run file, and 'evalkit resume' goes on")

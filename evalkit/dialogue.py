@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,26 +15,7 @@ from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
 from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage, named
-
-Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
-
-
-def call_function(function: Callable[..., Any], arguments: str) -> str:
-    """Call a Python function as a model asked for; what goes wrong is the result, as an API would tell it."""
-    try:
-        return as_text(function(**json.loads(arguments or "{}")))
-    except Exception as error:  # the model called it wrongly, or it failed
-        return as_text({"error": f"{type(error).__name__}: {error}"})
-
-
-def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Function]:
-    """Python functions for a dialogue, each called in a thread."""
-
-    def awaitable(function: Callable[..., Any]) -> Function:
-        return lambda arguments: asyncio.to_thread(call_function, function, arguments)
-
-    return {name: awaitable(function) for name, function in functions.items()}
-
+from evalkit.tool_functions import Function, as_text
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
 
@@ -278,9 +258,3 @@ class Dialogue:
         if self.history == "golden":
             return [user, Message("assistant", turn.assistant)]
         return [user, *record.seen_later]
-
-
-def as_text(result: Any) -> str:
-    """A function's result as the model reads it: text as it is, anything else as JSON."""
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent

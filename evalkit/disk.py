@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
+from evalkit import forks
 from evalkit.errors import RunFileError
 
 FLUSH_S = 0.05
@@ -103,6 +104,7 @@ def lock(path: Path) -> IO[str]:
         # who held it before may have removed the file between our opening and our locking it
         with contextlib.suppress(FileNotFoundError):
             if name.stat().st_ino == os.fstat(held.fileno()).st_ino:
+                forks.keep_to_ourselves(held.fileno())
                 return held
         held.close()
 
@@ -111,4 +113,7 @@ def unlock(held: IO[str]) -> None:
     """Let others write."""
     with contextlib.suppress(OSError):
         Path(held.name).unlink()
+    forks.give_up(held.fileno())
+    with contextlib.suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_UN)  # whoever else holds a copy
     held.close()

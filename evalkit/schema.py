@@ -312,8 +312,13 @@ def storable(attempt: Row) -> Row:
 
 def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
     """The values of INSERT_SCORE; scoring 0 is the run's own."""
-    extracted, parts = _json_or_none(score.extracted), _json_or_none(score.parts)
-    return position, repeat, turn, scoring, score.scorer, score.value, score.reason, extracted, parts
+    extracted, parts = (_storable_text(_json_or_none(value)) for value in (score.extracted, score.parts))
+    return position, repeat, turn, scoring, score.scorer, score.value, _storable_text(score.reason), extracted, parts
+
+
+def _storable_text(text: str | None) -> str | None:
+    """A text without half surrogate pairs, which a scorer of the user's own may give."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:

@@ -61,6 +61,8 @@ class Settings:
     until_ci : float or None
         Ask nothing new once the accuracy is known to within so much, 0 to 0.5, at 95 %, by an interval that may be
         looked at at any time (``sequential.ConfidenceSequence``). Holds for conversations in random order.
+    functions : mapping or None
+        Name to version of the Python functions that the model may call.
     """
 
     history: str = "own"
@@ -81,6 +83,7 @@ class Settings:
     max_cost: float | None = None
     price: tuple[float, float] | None = None
     until_ci: float | None = None
+    functions: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency is None:

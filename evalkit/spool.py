@@ -46,7 +46,7 @@ class Spool:
 
     def __init__(self, runfile: Path, begun: tuple[int, int]) -> None:
         self._runfile = runfile
-        self._header = messages.frame(messages.BEGUN, *begun)
+        self._header = messages.frame(messages.Begun(*begun))
         self._files = [_open(path) for path in spool_files(runfile)]
         self._last = [0, 0]  # number of the last turn in each
         self._active = 0
@@ -176,7 +176,7 @@ def _messages(path: Path) -> Iterator[list[Any]]:
 
 def _conversations(path: Path) -> Iterator[Talk]:
     for name, *values in _messages(path):
-        for new, _, turn, _ in values[0] if name == messages.TURNS else ():
+        for new, _, turn, _ in values[0] if name == "turns" else ():
             if new is not None:
                 schema.check("turn", turn)
                 yield Talk(turn[1][0], datasets.parse_row(new))
@@ -186,7 +186,7 @@ def _take_over(runfile: RunFile, lines: Iterator[list[Any]], talks: dict[int, Ta
     taken = 0
     group: list[Done] = []
     for name, *values in lines:
-        if name == messages.BEGUN:
+        if name == "begun":
             runfile.continue_session(*values)
             continue
         for _, _, turn, attempts in values[0]:

@@ -30,6 +30,9 @@ SUFFIX = ".evalkit"
 
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
+_TO_SCORE = """
+    SELECT c.row, t.answer, t.refusal, t.tool_calls FROM turn t JOIN conversation c ON c.position = t.conversation
+    WHERE (t.conversation, t.repeat, t.turn) = (?, ?, ?)"""
 _UNSCORED = """
     SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls
     FROM turn t JOIN conversation c ON c.position = t.conversation
@@ -156,10 +159,6 @@ class RunFile:
         """How many turns are answered already."""
         return int(self.connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
-    def hashes(self) -> Iterator[tuple[int, str, str]]:
-        """Position, id and content hash of the conversations begun so far, by position."""
-        yield from self.connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
-
     def holds(self, position: int, repeat: int, turn: int, sent_ns: int | None) -> bool:
         """Whether a turn is in the file as it was asked then."""
         key = (position, repeat, turn)
@@ -170,6 +169,12 @@ class RunFile:
         """The dataset row of a conversation; None: it was not begun."""
         found = self.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()
         return None if found is None else str(found[0])
+
+    def to_score(self, keys: Iterable[tuple[int, int, int]]) -> list[tuple[tuple[int, int, int], str, Answer]]:
+        """Key, dataset row and answer of these turns."""
+        query = self.connection.execute
+        found = [(key, *query(_TO_SCORE, key).fetchone()) for key in keys]
+        return [(key, row, stored_answer(*said)) for key, row, *said in found]
 
     def unscored(self) -> Iterator[list[tuple[tuple[int, int, int], str, Answer]]]:
         """Key, dataset row and answer of answered turns that are to be scored and are not, by position, in groups.
@@ -337,6 +342,11 @@ def run_info(connection: sqlite3.Connection) -> dict[str, Any]:
         "created_ns": row[1],
         **{name: json.loads(text) for name, text in zip(names, row[2:], strict=True)},
     }
+
+
+def hashes(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
+    """Position, id and content hash of the conversations begun so far, by position."""
+    yield from connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
 
 
 def answered_turns(

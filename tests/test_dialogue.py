@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.dialogue import Asker, Dialogue, in_threads
+from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
 from evalkit.pacing import Retry
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.scripted import Calling, Fault, Script, serve
+from evalkit.tool_functions import in_threads
 from evalkit.transport import Transport
 
 TOOL = {

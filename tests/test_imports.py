@@ -29,7 +29,8 @@ COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith((
 }
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
-    [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
+    [{"errors"}, {"conversation"}, {"heap"}, {"words"}, {"outcome"}],
+    [{"forks"}, {"interrupts"}, {"code_version"}, {"standard_streams"}],
     [
         {"record"},
         STATISTICS,
@@ -43,6 +44,7 @@ LAYERS = [
     [
         {"wire", "parts", "sse", "failures"},
         {"messages"},
+        {"tool_functions"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
         {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
         | {"data_scorers", "calls", "schemas", "functions"},
@@ -67,10 +69,9 @@ LAYERS = [
         }
         | CHARTED,
         {"steps"},
-        {"writer", "rescoring", "scorings"},
+        {"writer", "scoring_thread", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
-        {"schedule"},
-        {"source"},
+        {"schedule", "source"},
         {"spool"},
     ],
     [
@@ -86,6 +87,7 @@ LAYERS = [
     [{"asking", "line", "spending", "surrender"}],
     [{"launch"}],
     [{"runner"}],
+    [{"session"}],
     [{"run", "evaluation"}],
     [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
     [COMMANDS],

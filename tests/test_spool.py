@@ -28,7 +28,7 @@ def line(*turns):
         asked = talk or conversation(record.conversation, turns=3)
         done = Done(position, asked, record)
         rows.append((talk.to_json() if talk else None, False, done.turn_row, done.attempt_rows))
-    return messages.frame(messages.TURNS, rows)
+    return messages.frame(messages.Turns(rows))
 
 
 def spooled(path, *turns):
