@@ -166,7 +166,9 @@ def test_a_stop_keeps_what_was_answered_and_says_how_to_go_on(sums, tmp_path, nu
             stdout, stderr = child.communicate(timeout=30)
         assert child.returncode == code, stderr
         assert stdout == ""
-        assert stderr == f"stopped. What was answered is in {out}; go on with: evalkit resume {out}\n"
+        *before, last = stderr.splitlines()
+        assert last == f"stopped. What was answered is in {out}; go on with: evalkit resume {out}"
+        assert all(line.startswith("stopping: ") for line in before)
         assert evalkit("show", out).returncode == 0
         seen = server.stats()["requests"]
         assert 6 <= seen < 150
