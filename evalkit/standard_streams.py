@@ -18,13 +18,15 @@ def enduring() -> Iterator[None]:
     """
     _open_all()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
+    sys.stdout, sys.stderr = ours = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
         sys.stdout, sys.stderr = before
+        for stream, was in zip(ours, before, strict=True):
+            stream.flush()
+            if stream is not was:
+                stream.detach()  # it would close what others write to
 
 
 def _open_all() -> None:
@@ -37,26 +39,36 @@ def _open_all() -> None:
             os.set_inheritable(descriptor, True)
 
 
-class _Pipe(io.FileIO):
-    """A descriptor that takes everything, also when nobody reads it any more."""
+class _Text(io.TextIOWrapper):
+    """A text stream that takes everything, also when nobody reads it any more."""
 
-    def write(self, data: Any) -> int:
+    def write(self, text: str) -> int:
         try:
-            return super().write(data) or 0
+            return super().write(text)
         except BrokenPipeError:
-            return memoryview(data).nbytes
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, self.fileno())
+        os.close(nobody)
 
 
 def _enduring(stream: Any, descriptor: int) -> Any:
     if stream is None:  # it was closed
-        return io.TextIOWrapper(io.BufferedWriter(_Pipe(descriptor, "wb", closefd=False)), "utf-8")
+        return _Text(io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)), "utf-8")
+    try:
+        stream.fileno()
+    except (OSError, ValueError):  # it is none of the system's
+        return stream
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    try:
-        raw = _Pipe(stream.fileno(), "wb", closefd=False)
-    except (OSError, ValueError):  # it is closed, or a test's
-        return stream
     stream.flush()
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), stream.encoding, stream.errors, "", stream.line_buffering, stream.write_through
-    )
+    return _Text(stream.buffer, stream.encoding, stream.errors, "\n", stream.line_buffering, stream.write_through)
