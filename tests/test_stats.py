@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import optimize as scipy_optimize
 from scipy import stats as scipy_stats
 
-from evalkit.stats import Estimate, client_bound, difference, proportion, quantile, quantiles
+from evalkit.stats import Estimate, client_bound, difference, expected_level, proportion, quantile, quantiles
 
 
 def ones(right: int, n: int) -> np.ndarray:
@@ -263,6 +263,30 @@ def test_q_outside_its_range_is_an_error(q: float) -> None:
 def test_flags_must_be_as_many_as_values() -> None:
     with pytest.raises(ValueError, match="1 censoring flags were given for 2 values"):
         quantile([1.0, 2.0], 0.5, censored=[True])
+
+
+@pytest.mark.parametrize(("n", "q"), [(20, 0.95), (100, 0.95), (100, 0.99), (30, 0.5)])
+def test_a_quantile_of_few_values_is_too_low_on_average(n: int, q: float) -> None:
+    place = (n - 1) * q
+    below, above = (scipy_stats.beta(k, n + 1 - k).mean() for k in (int(place) + 1, int(place) + 2))
+    level = below + (above - below) * (place - int(place))
+    assert expected_level(n, q) == pytest.approx(level)
+    drawn = np.quantile(np.random.default_rng(n).random((20_000, n)), q, axis=1)
+    assert drawn.mean() == pytest.approx(level, abs=0.002)
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95])
+@pytest.mark.parametrize("clusters", [None, np.repeat(np.arange(50), 4)])
+def test_equal_values_have_a_quantile_and_no_interval_without_width(q: float, clusters: np.ndarray | None) -> None:
+    told = quantile(np.full(200, 900.0), q, clusters=clusters)
+    assert (told.value, told.high, told.n) == (900.0, None, 200)
+    assert told.low is None or "do not bound p95" in told.reason  # few clusters have no upper limit anyway
+    # the trap: a clock of 10 ms, by which half of the times are one
+    coarse = quantile(np.repeat([10.0, 20.0, 30.0], [40, 120, 40]), 0.5)
+    assert (coarse.value, coarse.low, coarse.high) == (20.0, None, None)
+    assert coarse.reason == "both limits of p50 are 20: values as coarse as these tell no interval"
+    lost = quantile([*[900.0] * 150, *[1000.0] * 50], 0.5, [False] * 150 + [True] * 50)
+    assert (lost.value, lost.low, lost.high) == (900.0, None, None)
 
 
 # --- quantile, by clusters
