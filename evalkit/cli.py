@@ -224,6 +224,10 @@ def _add_show(commands: Any) -> None:
     flags.add_run_file(parser)
     flags.add_gates(parser)
     cli_compare.add_conversation(parser)
+    parser.add_argument(
+        "--over-repeats", type=int, metavar="K",
+        help="how often turns are right over K repeats, of those that the run has (default: all)",
+    )  # fmt: skip
     flags.add_json(parser)
 
 
@@ -381,7 +385,7 @@ def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     from evalkit.console_summary import summary
     from evalkit.tables import summary_json
 
-    measures = finished.measures()
+    measures = finished.measures(getattr(parsed, "over_repeats", None))
     gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
     result = {**summary_json(measures), "gates": gates}
     if parsed.json:

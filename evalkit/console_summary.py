@@ -17,6 +17,7 @@ from evalkit.console_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.run import Run
 from evalkit.sketch import PARTS, sketch
 from evalkit.sparklines import Glyphs, glyphs
+from evalkit.stats import expected_level
 from evalkit.words import number
 
 
@@ -45,6 +46,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
+    if (low := low_p95(result)) is not None:
+        console.print(low, style="dim")
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
@@ -82,6 +85,17 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
         told = printable(f"{gate['gate']}: {gate['words']}")
         console.print(Text(f"gate {verdict}: ", style=style) + told, soft_wrap=True)
+
+
+def low_p95(result: Mapping[str, Any]) -> str | None:
+    """How low the p95 of the fewest turns is on average, where it is a point too low or more; of ``--json``."""
+    shown = [row for row in (*result["by_turn"], result) if row["latency_ms"]["p95"] is not None]
+    # a time-out is a bound of its time, and counts
+    few = min((row["answered"] + row["errors"].get("timeout", 0) for row in shown), default=0)
+    level = expected_level(few, 0.95) if few else 1.0
+    if level > 0.94:
+        return None
+    return f"p95 of {few} times is that of percentile {100 * level:.0f} on average: so few hold too few of the slowest"
 
 
 def _what_was_asked(info: Mapping[str, Any]) -> Text:

@@ -12,7 +12,7 @@ from typing import Any
 from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
-from evalkit.errors import RunFileError
+from evalkit.errors import RunFileError, SettingsError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
@@ -76,7 +76,7 @@ class RunMeasures:
     conversations : ConversationScores
         Of whole conversations.
     repeats : RepeatScores or None
-        Of turns over all repeats; None: each was asked once.
+        Of turns over all repeats, or over the k asked for; None: each was asked once.
     scoring : int
         Whose scores these are: 0 is the run's own, another number a later scoring.
     open_loop : bool
@@ -112,7 +112,7 @@ class RunMeasures:
     until: Told | None
 
 
-def measure(source: Source, price: Price | None = None) -> RunMeasures:
+def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
     """Measure a run, read once for several summaries and charts.
 
     Accuracy is the mean score: with scores of 0 and 1 the share of right answers. Its interval takes the turns of one
@@ -123,14 +123,19 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
     source : path-like or sqlite3.Connection
     price : Price, optional
         For the cost of a run that keeps none.
+    k : int, optional
+        Repeats that ``repeats`` is over, from 2 to those of the run. None: all of them.
 
     Raises
     ------
     RunFileError
         The file cannot be read as a run file.
+    SettingsError
+        The run has fewer than k repeats, or k is below 2.
     """
     with opened(source) as connection:
         info = store.run_info(connection)
+        over = _repeats(info, k)
         scheduled, prompt_tokens, output_tokens = connection.execute(
             "SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
         ).fetchone()
@@ -148,7 +153,7 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
-        repeats = conversations.repeated(connection, info["settings"].get("repeats", 1))
+        repeats = conversations.repeated(connection, over)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -167,6 +172,14 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         cost=cost,
         until=until,
     )
+
+
+def _repeats(info: Mapping[str, Any], k: int | None) -> int:
+    repeats: int = info["settings"].get("repeats", 1)
+    if k is not None and not 2 <= k <= repeats:
+        asked = "once" if repeats == 1 else f"{repeats} times"
+        raise SettingsError(f"k is {k}: the run asks each conversation {asked}, and k is from 2 to that number")
+    return repeats if k is None else k
 
 
 def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:

@@ -56,17 +56,20 @@ class Run:
 
         return tables.summary(self.path)
 
-    def summary_json(self) -> dict[str, Any]:
-        """The object that ``--json`` prints; missing values are None."""
+    def summary_json(self, k: int | None = None) -> dict[str, Any]:
+        """The object that ``--json`` prints; missing values are None. ``k`` as for ``measures``."""
         from evalkit import tables
 
-        return tables.summary_json(self.measures())
+        return tables.summary_json(self.measures(k))
 
-    def measures(self) -> RunMeasures:
-        """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now."""
+    def measures(self, k: int | None = None) -> RunMeasures:
+        """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now.
+
+        ``k`` repeats are those over which turns are right at least once and each time; None: all.
+        """
         from evalkit import costs, measures
 
-        return measures.measure(self.path, costs.price(self.info))
+        return measures.measure(self.path, costs.price(self.info), k)
 
     def costs(self) -> pd.DataFrame:
         """What each finished turn has cost (``conversation, repeat, turn, cost``); NaN where it cannot be told."""

@@ -49,9 +49,9 @@ def turns(source: Source) -> pd.DataFrame:
     DataFrame
         Columns ``conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message,
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
-        extracted, tags``. Times in ms, missing ones NaN; counts are nullable ``Int64``; missing texts are None or NaN.
-        ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list,
-        which turns of equal tags may share.
+        extracted, tags, group``. Times in ms, missing ones NaN; counts are nullable ``Int64``; missing texts are None
+        or NaN. ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list, which
+        turns of equal tags may share, ``group`` the dataset's own label of conversations that belong together.
 
     Raises
     ------

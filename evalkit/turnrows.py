@@ -36,6 +36,7 @@ _COLUMNS = {
     "scorer": ("text", "s.scorer"),
     "extracted": ("json", "s.extracted"),
     "tags": ("tags", "coalesce(c.tags, '[]')"),
+    "group": ("text", "c.cluster"),
 }
 KINDS = {name: kind for name, (kind, _) in _COLUMNS.items()}
 TURNS = f"""
