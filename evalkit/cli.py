@@ -233,6 +233,7 @@ def _add_export(commands: Any) -> None:
     flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    flags.add_overwrite(parser)
     flags.add_json(parser)
 
 
@@ -326,7 +327,7 @@ def export(parsed: argparse.Namespace) -> int:
     """``evalkit export``."""
     from evalkit import tables
 
-    rows = tables.export(parsed.file, parsed.format, parsed.output)
+    rows = tables.export(parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite)
     if parsed.json:
         from evalkit.console import tell
 

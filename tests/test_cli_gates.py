@@ -119,7 +119,7 @@ def test_show_writes_a_junit_file_that_the_schema_accepts(evalkit, run, tmp_path
     ("name", "message"),
     [
         ("gone/out.xml", "there is no folder {folder}/gone. Choose another place\n"),
-        ("r.evalkit", "error: {folder}/r.evalkit cannot be the JUnit file too: give that another name\n"),
+        ("r.evalkit", "error: {folder}/r.evalkit is a run file itself: give the JUnit file another name\n"),
     ],
 )
 @pytest.mark.parametrize("command", ["resume", "show"])

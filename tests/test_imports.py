@@ -34,6 +34,7 @@ LAYERS = [
         {"record"},
         STATISTICS,
         {"slo"},
+        {"outputs"},
         {"snippets"},
         {"numbers", "markers", "asides", "units", "dates"},
         {"patterns"},

@@ -182,9 +182,9 @@ def test_a_file_that_cannot_be_is_named_before_anything_is_asked(tmp_path):
         junit.check_path(tmp_path / "gone" / "out.xml")
     with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.check_path(tmp_path)
-    with pytest.raises(SettingsError, match=r"r.evalkit cannot be the JUnit file too: give that another name"):
+    with pytest.raises(SettingsError, match=r"r.evalkit is the name of a run file: give the JUnit file another name"):
         junit.check_path(tmp_path / "x" / ".." / "r.evalkit", [tmp_path / "r.evalkit"])
     junit.check_path(tmp_path / "out.xml", [tmp_path / "r.evalkit"])
     path = write(tmp_path / "r.evalkit", [S([T("a", 1)])])
-    with pytest.raises(SettingsError, match="cannot be written: Is a directory"):
+    with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.write(path, tmp_path, measure(path))

@@ -551,7 +551,7 @@ def test_export_to_an_impossible_place_or_format_is_named(odd: Path, tmp_path: P
 
 
 def test_export_never_writes_over_the_run_file(odd: Path) -> None:
-    with pytest.raises(SettingsError, match="is the run file itself: give the export another name"):
+    with pytest.raises(SettingsError, match="is a run file itself: give the export another name"):
         tables.export(odd, "jsonl", odd)
     assert len(tables.turns(odd)) == 2
 
