@@ -315,6 +315,7 @@ def resume(parsed: argparse.Namespace) -> int:
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
     if parsed.conversation is not None or parsed.repeat is not None:
+        cli_gates.refuse_with_conversation(parsed)
         return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
@@ -388,6 +389,7 @@ def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     else:
         summary(output(), finished, result)
     cli_gates.write_junit(parsed, finished, measures)
+    cli_gates.warn(parsed, measures)
     return result
 
 

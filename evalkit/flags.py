@@ -94,7 +94,7 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fail-under", nargs="+", action="extend", type=_gate, default=[], metavar="GATE",
         help="exit code 1 unless each is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' 'errors<=1%%'; "
-        "a gate on errors says how many turns may fail",
+        "a gate on errors says how many turns may fail, 'complete>=100%%' that all are to have ended",
     )  # fmt: skip
     group.add_argument(
         "--junit", type=Path, metavar="OUT.xml",

@@ -120,6 +120,8 @@ def _properties(
     yield "dataset", dataset.get("path")
     yield "dataset_sha256", dataset.get("hash")
     yield "dataset_turns", None if dataset.get("turns") is None else dataset["turns"] * info["settings"]["repeats"]
+    if measures.planned:
+        yield "complete", measures.all.turns / measures.planned
     yield from (("accuracy", accuracy.value), ("accuracy_low", accuracy.low), ("accuracy_high", accuracy.high))
     yield "accuracy_n", accuracy.n
     yield "client_bound", measures.trust.client_bound

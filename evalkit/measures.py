@@ -87,11 +87,14 @@ class RunMeasures:
     wall_s : float or None
         Sum over sessions of end − start; a session without an end counts up to its last turn. None: nothing ended.
     turns_per_s : float or None
-        Finished turns / ``wall_s``.
+        Answered turns / ``wall_s``; failed ones are no throughput.
     cost : Cost or None
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    planned : int or None
+        Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
+        ``until`` is reached. None: not known, since the dataset was not read to its end.
     """
 
     name: str
@@ -110,6 +113,7 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    planned: int | None = None
 
 
 def measure(source: Source, price: Price | None = None) -> RunMeasures:
@@ -148,6 +152,7 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
+        planned = _planned(connection, info, everything.turns, until)
         repeats = conversations.repeated(connection, info["settings"].get("repeats", 1))
     return RunMeasures(
         name=info["name"],
@@ -163,10 +168,20 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         output_tokens=output_tokens,
         trust=trust,
         wall_s=wall_s,
-        turns_per_s=everything.turns / wall_s if wall_s else None,
+        turns_per_s=everything.answered / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        planned=planned,
     )
+
+
+def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: Told | None) -> int | None:
+    """See ``RunMeasures``; a session that came to its end has asked all, also of a dataset that nobody had counted."""
+    outcome = connection.execute("SELECT outcome FROM session ORDER BY id DESC LIMIT 1").fetchone()
+    turns = info["dataset"].get("turns")
+    if (until is not None and until.reached) or (turns is None and outcome == ("done",)):
+        return ended
+    return None if turns is None else max(int(turns) * int(info["settings"].get("repeats", 1)), ended)
 
 
 def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:

@@ -110,7 +110,8 @@ def test_the_properties_say_what_the_numbers_stand_on(tmp_path):
     mean = measure(path).all.accuracy.mean
     assert properties == {
         "model": "a<b", "base_url": "http://127.0.0.1:9/v1", "params": '{"temperature":0}', "dataset": "d.jsonl",
-        "dataset_sha256": "f00", "accuracy": "0.75", "accuracy_low": str(mean.low), "accuracy_high": str(mean.high),
+        "dataset_sha256": "f00", "complete": "1.0",
+            "accuracy": "0.75", "accuracy_low": str(mean.low), "accuracy_high": str(mean.high),
         "accuracy_n": "4", "client_bound": "False", "version_evalkit": "0.1.0", "scorer": "null",
         "scorer_versions": '{"number": 1}',
     }  # fmt: skip
