@@ -379,16 +379,18 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     from evalkit.console import output, tell
     from evalkit.console_summary import summary
+    from evalkit.measures import one_moment
     from evalkit.tables import summary_json
 
-    measures = finished.measures()
-    gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
-    result = {**summary_json(measures), "gates": gates}
-    if parsed.json:
-        tell(result)
-    else:
-        summary(output(), finished, result)
-    cli_gates.write_junit(parsed, finished, measures)
+    with one_moment(finished.path):  # it may be growing, and all that is shown of it is of one state
+        measures = finished.measures()
+        gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
+        result = {**summary_json(measures), "gates": gates}
+        if parsed.json:
+            tell(result)
+        else:
+            summary(output(), finished, result)
+        cli_gates.write_junit(parsed, finished, measures)
     cli_gates.warn(parsed, measures)
     return result
 

@@ -34,6 +34,13 @@ def add_plot(commands: Any) -> None:
 
 def plot(parsed: argparse.Namespace) -> int:
     """``evalkit plot``."""
+    from evalkit.measures import one_moment
+
+    with one_moment(*parsed.files):
+        return _plot(parsed)
+
+
+def _plot(parsed: argparse.Namespace) -> int:
     drawn, missing = [], []
     if not parsed.overwrite:
         _check_folders(parsed)

@@ -10,7 +10,6 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -19,9 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalkit import store
 from evalkit.errors import SettingsError
-from evalkit.measures import Measures, RunMeasures
+from evalkit.measures import Measures, RunMeasures, one_moment, opened
 from evalkit.stats import Estimate
 from evalkit.transcripts import Transcript, plain, transcripts
 
@@ -344,10 +342,17 @@ def check(run: HasMeasures, *gates: str) -> None:
     __tracebackhide__ = True
     if not gates:
         raise SettingsError(f"check holds a run against gates, and none is given, such as {EXAMPLES}")
-    parsed, measures = [parse(gate) for gate in gates], run.measures()
+    parsed = [parse(gate) for gate in gates]
+    with one_moment(run.path):
+        _check(run, parsed)
+
+
+def _check(run: HasMeasures, parsed: Sequence[Gate]) -> None:
+    __tracebackhide__ = True
+    measures = run.measures()
     results = evaluate(parsed, measures)
     if (warning := warning_of(parsed, measures)) is not None:
-        warnings.warn(f"{run.path}: {warning}", stacklevel=2)
+        warnings.warn(f"{run.path}: {warning}", stacklevel=3)
     missed = [result for result in results if not result.met]
     if missed:
         raise AssertionError(_what_is_missed(run.path, missed, len(results)))
@@ -356,7 +361,7 @@ def check(run: HasMeasures, *gates: str) -> None:
 def _what_is_missed(path: Path, missed: Sequence[GateResult], gates: int) -> str:
     lines = [f"{len(missed)} of {gates} gates missed by {path}:"]
     lines += [f"  {result.text}: {result.words}" for result in missed]
-    with closing(store.open_to_read(path)) as connection:
+    with opened(path) as connection:
         first = list(islice(filter(_fault, transcripts(connection)), SHOWN))
     for transcript in first:
         turn = _fault(transcript)

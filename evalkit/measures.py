@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
@@ -21,6 +23,7 @@ from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
 Source = Path | str | sqlite3.Connection
+_held: ContextVar[Mapping[Path, sqlite3.Connection]] = ContextVar("held", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +195,40 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | No
 
 
 @contextmanager
+def one_moment(*paths: Path | str) -> Iterator[None]:
+    """Within the block every reading of these run files sees them as they are at its beginning, however they grow.
+
+    Raises
+    ------
+    RunFileError
+        A file cannot be read as a run file.
+    """
+    with ExitStack() as stack:
+        held = dict(_held.get())
+        for path in map(Path, paths):
+            if path.resolve() not in held:
+                connection = stack.enter_context(opened(path))
+                store.run_info(connection)  # a transaction stands at a moment from its first reading on
+                held[path.resolve()] = connection
+        token = _held.set(held)
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+
+@contextmanager
 def opened(source: Source) -> Iterator[sqlite3.Connection]:
-    """A run file open to read, in one state although it may be growing; an open connection is taken as it is."""
+    """A run file open to read, in one state although it may be growing; an open connection is taken as it is.
+
+    See ``one_moment`` for several readings of one state.
+    """
     try:
         if isinstance(source, sqlite3.Connection):
             yield source
+            return
+        if (held := _held.get().get(Path(source).resolve())) is not None:
+            yield held
             return
         with closing(store.open_to_read(source)) as connection:
             connection.execute("BEGIN")

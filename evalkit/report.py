@@ -19,6 +19,7 @@ from evalkit.definitions import DEFINITIONS
 from evalkit.elements import add, plain
 from evalkit.errors import SettingsError
 from evalkit.markdown import markdown
+from evalkit.measures import one_moment
 from evalkit.reportcharts import add_charts
 from evalkit.reportcomparison import comparison
 from evalkit.reportparts import MOST_REASONS, Part, command, compared_runs, read, warnings
@@ -64,8 +65,9 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
     outputs.check(path, outputs.REPORT, runs, overwrite=overwrite)
     most = reportturns.MOST_TURNS // len(runs)
     in_words = path.suffix == ".md"
-    parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
-    compared = compared_runs(parts)
+    with one_moment(*runs):
+        parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
+        compared = compared_runs(parts)
     text = f"{markdown(parts, compared)}{outputs.MARKDOWN_MARK}\n" if in_words else html(parts, compared)
     taken = outputs.read_for(runs, [part.info for part in parts])
     with outputs.writing(path, outputs.REPORT, taken, overwrite=overwrite) as draft:
