@@ -239,6 +239,7 @@ def _add_export(commands: Any) -> None:
     flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    flags.add_overwrite(parser)
     flags.add_json(parser)
 
 
@@ -320,6 +321,7 @@ def resume(parsed: argparse.Namespace) -> int:
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
     if parsed.conversation is not None or parsed.repeat is not None:
+        cli_gates.refuse_with_conversation(parsed)
         return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
@@ -332,7 +334,7 @@ def export(parsed: argparse.Namespace) -> int:
     """``evalkit export``."""
     from evalkit import tables
 
-    rows = tables.export(parsed.file, parsed.format, parsed.output)
+    rows = tables.export(parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite)
     if parsed.json:
         from evalkit.console import tell
 
@@ -383,16 +385,19 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     from evalkit.console import output, tell
     from evalkit.console_summary import summary
+    from evalkit.measures import one_moment
     from evalkit.tables import summary_json
 
-    measures = finished.measures(getattr(parsed, "over_repeats", None))
-    gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
-    result = {**summary_json(measures), "gates": gates}
-    if parsed.json:
-        tell(result)
-    else:
-        summary(output(), finished, result)
-    cli_gates.write_junit(parsed, finished, measures)
+    with one_moment(finished.path):  # it may be growing, and all that is shown of it is of one state
+        measures = finished.measures(getattr(parsed, "over_repeats", None))
+        gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
+        result = {**summary_json(measures), "gates": gates}
+        if parsed.json:
+            tell(result)
+        else:
+            summary(output(), finished, result)
+        cli_gates.write_junit(parsed, finished, measures)
+    cli_gates.warn(parsed, measures)
     return result
 
 

@@ -70,7 +70,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     for kind, message, count in run.failures():
         console.print(failure(kind, message, count), soft_wrap=True)
     wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
-    console.print(f"{result['turns']} turns in {wall}: {pace} turns/s")
+    answered = "" if result["answered"] == result["turns"] else "answered "
+    console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
     if result["cost"] is not None:
         console.print(words.cost(result["cost"]))
     if cut := run.cut_off():

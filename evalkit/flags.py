@@ -80,15 +80,26 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Whether an earlier output gives way."""
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="write over an earlier output of evalkit; a run file, a dataset or another program's file never is",
+    )  # fmt: skip
+
+
 def add_gates(parser: argparse.ArgumentParser) -> None:
     """What a run is held against, and where a build server reads of it."""
     group = parser.add_argument_group("for a build server")
     group.add_argument(
         "--fail-under", nargs="+", action="extend", type=_gate, default=[], metavar="GATE",
         help="exit code 1 unless each is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' 'errors<=1%%'; "
-        "a gate on errors says how many turns may fail",
+        "a gate on errors says how many turns may fail, 'complete>=100%%' that all are to have ended",
     )  # fmt: skip
-    group.add_argument("--junit", type=Path, metavar="OUT.xml", help="write a JUnit file: a test case for every turn")
+    group.add_argument(
+        "--junit", type=Path, metavar="OUT.xml",
+        help="write a JUnit file: a test case for every turn; replaces an earlier JUnit file of evalkit, no other file",
+    )  # fmt: skip
 
 
 def _gate(text: str) -> Gate:

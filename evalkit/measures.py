@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
@@ -21,6 +23,7 @@ from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
 Source = Path | str | sqlite3.Connection
+_held: ContextVar[Mapping[Path, sqlite3.Connection]] = ContextVar("held", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,14 @@ class RunMeasures:
     wall_s : float or None
         Sum over sessions of end − start; a session without an end counts up to its last turn. None: nothing ended.
     turns_per_s : float or None
-        Finished turns / ``wall_s``.
+        Answered turns / ``wall_s``; failed ones are no throughput.
     cost : Cost or None
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    planned : int or None
+        Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
+        ``until`` is reached. None: not known, since the dataset was not read to its end.
     """
 
     name: str
@@ -110,6 +116,7 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    planned: int | None = None
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -154,6 +161,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
         repeats = conversations.repeated(connection, over)
+        planned = _planned(connection, info, everything.turns, until)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -168,9 +176,10 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         output_tokens=output_tokens,
         trust=trust,
         wall_s=wall_s,
-        turns_per_s=everything.turns / wall_s if wall_s else None,
+        turns_per_s=everything.answered / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        planned=planned,
     )
 
 
@@ -182,6 +191,15 @@ def _repeats(info: Mapping[str, Any], k: int | None) -> int:
     return repeats if k is None else k
 
 
+def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: Told | None) -> int | None:
+    """See ``RunMeasures``; a session that came to its end has asked all, also of a dataset that nobody had counted."""
+    outcome = connection.execute("SELECT outcome FROM session ORDER BY id DESC LIMIT 1").fetchone()
+    turns = info["dataset"].get("turns")
+    if (until is not None and until.reached) or (turns is None and outcome == ("done",)):
+        return ended
+    return None if turns is None else max(int(turns) * int(info["settings"].get("repeats", 1)), ended)
+
+
 def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
     ci = info["settings"].get("until_ci")
     if ci is None:
@@ -190,11 +208,40 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | No
 
 
 @contextmanager
+def one_moment(*paths: Path | str) -> Iterator[None]:
+    """Within the block every reading of these run files sees them as they are at its beginning, however they grow.
+
+    Raises
+    ------
+    RunFileError
+        A file cannot be read as a run file.
+    """
+    with ExitStack() as stack:
+        held = dict(_held.get())
+        for path in map(Path, paths):
+            if path.resolve() not in held:
+                connection = stack.enter_context(opened(path))
+                store.run_info(connection)  # a transaction stands at a moment from its first reading on
+                held[path.resolve()] = connection
+        token = _held.set(held)
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+
+@contextmanager
 def opened(source: Source) -> Iterator[sqlite3.Connection]:
-    """A run file open to read, in one state although it may be growing; an open connection is taken as it is."""
+    """A run file open to read, in one state although it may be growing; an open connection is taken as it is.
+
+    See ``one_moment`` for several readings of one state.
+    """
     try:
         if isinstance(source, sqlite3.Connection):
             yield source
+            return
+        if (held := _held.get().get(Path(source).resolve())) is not None:
+            yield held
             return
         with closing(store.open_to_read(source)) as connection:
             connection.execute("BEGIN")

@@ -17,6 +17,13 @@ from evalkit.errors import DatasetError
 Reader = Callable[[Any], Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SET_BY_RUN = ("model", "messages", "stream", "stream_options", "tools")
+# request parameters that rows of other shapes may hold beside what is asked
+REQUEST_KEYS = (
+    "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "stop", "seed", "response_format",
+    "tool_choice", "parallel_tool_calls", "functions", "function_call", "frequency_penalty", "presence_penalty",
+    "repetition_penalty", "logit_bias", "reasoning_effort", "verbosity", "modalities", "service_tier", "guided_json",
+    "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs",
+)  # fmt: skip
 _HEAVIEST = 1_000_000
 _SHORT = 60  # characters of a wrong key or value that a message shows
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -110,9 +117,9 @@ def _refuse(key: str, known: Iterable[str]) -> NoReturn:
     raise DatasetError(f"unknown key{hint}", field=_short(key))
 
 
-def near(key: str, known: Iterable[str]) -> str | None:
+def near(key: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
     """The known key that this one was most likely meant to be; None: it is like none of them."""
-    return next(iter(get_close_matches(key[:_SHORT], list(known), n=1, cutoff=0.75)), None)
+    return next(iter(get_close_matches(key[:_SHORT], list(known), n=1, cutoff=cutoff)), None)
 
 
 def _short(text: str) -> str:

@@ -36,9 +36,10 @@ class Run:
     def __init__(self, path: Path | str, outcome: str | None = None) -> None:
         self.path = Path(path)
         self.outcome = outcome
-        connection = store.open_to_read(self.path)
-        self.info: dict[str, Any] = store.run_info(connection)
-        connection.close()
+        from evalkit import measures
+
+        with measures.opened(self.path) as connection:
+            self.info: dict[str, Any] = store.run_info(connection)
 
     def __repr__(self) -> str:
         endpoint = self.info["endpoint"]
@@ -159,11 +160,10 @@ class Run:
         return widgets.browse(self, *others)
 
     def _select(self, query: str, *values: Any) -> list[Any]:
-        connection = store.open_to_read(self.path)
-        try:
+        from evalkit import measures
+
+        with measures.opened(self.path) as connection:
             return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
 
     def plot_latency(self, ax: Axes | None = None) -> Axes:
         """TTFT and end-to-end latency by turn, on a matplotlib Axes."""

@@ -34,7 +34,7 @@ _TO_SCORE = """
     SELECT c.row, t.answer, t.refusal, t.tool_calls FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE (t.conversation, t.repeat, t.turn) = (?, ?, ?)"""
 _UNSCORED = """
-    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
     WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND t.has_target AND s.scorer IS NULL

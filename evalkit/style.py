@@ -166,7 +166,13 @@ class Chart(ABC):
             self.draw(page.subplots())
             # the same chart makes the same file
             with rc_context(settings):
-                page.savefig(place, dpi=dpi, format=form, metadata={"Date": None} if form == "svg" else None)
+                page.savefig(place, dpi=dpi, format=form, metadata=_MADE_BY[form])
+
+
+# what tells a chart from other files, so that it may be written over
+_MADE_BY: dict[str, dict[str, str | None]] = {
+    "png": {"Software": "evalkit"}, "svg": {"Creator": "evalkit", "Date": None},
+}  # fmt: skip
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from evalkit import conversations as talks
-from evalkit import exports, standings, turnrows
+from evalkit import exports, outputs, standings, store, turnrows
 from evalkit.clusters import Floats
 from evalkit.costs import Cost
 from evalkit.errors import RunFileError, SettingsError
@@ -211,7 +211,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
-        None for a run that was to ask all.
+        None for a run that was to ask all. ``planned`` counts the turns that are to end in all; None: not known.
 
     Raises
     ------
@@ -235,6 +235,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "turns_per_s": run.turns_per_s,
         "cost": None if run.cost is None else _cost_json(run.cost),
         "until": None if run.until is None else _until_json(run.until),
+        "planned": run.planned,
     }
 
 
@@ -286,7 +287,7 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     ]
 
 
-def export(source: Source, form: str, path: Path | str) -> int:
+def export(source: Source, form: str, path: Path | str, *, overwrite: bool = True) -> int:
     """Write every finished turn of a run to a file, with the columns of ``turns``.
 
     Parameters
@@ -296,7 +297,8 @@ def export(source: Source, form: str, path: Path | str) -> int:
         ``jsonl``, ``csv`` or ``parquet``. Missing values are null, in CSV empty. Tool calls, what a scorer extracted
         and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are a list.
     path : path-like
-        Written over if it exists.
+    overwrite : bool
+        An earlier output of evalkit is written over. Any other file that is there is refused.
 
     Returns
     -------
@@ -308,17 +310,16 @@ def export(source: Source, form: str, path: Path | str) -> int:
     RunFileError
         The file cannot be read as a run file.
     SettingsError
-        No such format, the file cannot be written, or it is the run file itself.
+        No such format, or the file cannot be written: see ``outputs.check``.
     """
     if form not in FORMATS:
         raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
-    if not isinstance(source, sqlite3.Connection) and Path(path).resolve() == Path(source).resolve():
-        raise SettingsError(f"{path} is the run file itself: give the export another name")
     with opened(source) as connection:
-        try:
-            return exports.WRITERS[form](connection, Path(path))
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
+        taken = outputs.read_for(
+            () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
+        )
+        with outputs.writing(Path(path), outputs.EXPORT, taken, overwrite=overwrite) as draft:
+            return exports.WRITERS[form](connection, draft)
 
 
 def _measures_json(row: Measures) -> dict[str, Any]:

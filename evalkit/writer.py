@@ -60,15 +60,19 @@ class Progress:
 
     @property
     def turns_per_s(self) -> float:
-        """Of this session."""
-        return self.done / max((time.perf_counter_ns() - self.began_ns) / 1e9, 1e-9)
+        """Answered turns of this session."""
+        return self.answered / self._elapsed_s
+
+    @property
+    def _elapsed_s(self) -> float:
+        return max((time.perf_counter_ns() - self.began_ns) / 1e9, 1e-9)
 
     @property
     def left_s(self) -> float | None:
         """Seconds to go at the rate so far; None: unknown."""
         if self.total is None or not self.done:
             return None
-        return max(self.total - self.kept - self.done, 0) / self.turns_per_s
+        return max(self.total - self.kept - self.done, 0) * self._elapsed_s / self.done
 
 
 class Writer:

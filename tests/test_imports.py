@@ -35,6 +35,7 @@ LAYERS = [
         {"record"},
         STATISTICS,
         {"slo"},
+        {"outputs"},
         {"snippets"},
         {"numbers", "markers", "asides", "units", "dates"},
         {"patterns"},

@@ -312,6 +312,12 @@ def test_wall_time_is_that_of_the_sessions_without_the_pause_between(path: Path)
     assert result["turns_per_s"] == pytest.approx(3 / result["wall_s"])
 
 
+def test_failed_turns_are_no_throughput(path: Path) -> None:
+    turns = [T(f"c{n}", 1, error="server" if n < 3 else None) for n in range(8)]
+    result = tables.summary_json(write(path, [S(turns, end_ms=2000)]))
+    assert (result["turns"], result["answered"], result["turns_per_s"]) == (8, 5, pytest.approx(2.5))
+
+
 def test_a_resumed_run_keeps_the_old_timing(path: Path) -> None:
     write(path, [S([T("a", 1, ttft_ms=123.0, latency_ms=456.0)], end_ms=None)])
     before = tables.turns(path)
@@ -386,6 +392,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "turns_per_s",
         "cost",
         "until",
+        "planned",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}
@@ -555,7 +562,7 @@ def test_export_to_an_impossible_place_or_format_is_named(odd: Path, tmp_path: P
 
 
 def test_export_never_writes_over_the_run_file(odd: Path) -> None:
-    with pytest.raises(SettingsError, match="is the run file itself: give the export another name"):
+    with pytest.raises(SettingsError, match="is a run file itself: give the export another name"):
         tables.export(odd, "jsonl", odd)
     assert len(tables.turns(odd)) == 2
 
