@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -321,7 +320,7 @@ def check(run: HasMeasures, *gates: str) -> None:
 def _what_is_missed(path: Path, missed: Sequence[GateResult], gates: int) -> str:
     lines = [f"{len(missed)} of {gates} gates missed by {path}:"]
     lines += [f"  {result.text}: {result.words}" for result in missed]
-    with closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         first = list(islice(filter(_fault, transcripts(connection)), SHOWN))
     for transcript in first:
         turn = _fault(transcript)

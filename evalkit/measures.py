@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
-from evalkit.errors import RunFileError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
@@ -179,16 +178,11 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | No
 @contextmanager
 def opened(source: Source) -> Iterator[sqlite3.Connection]:
     """A run file open to read, in one state although it may be growing; an open connection is taken as it is."""
-    try:
-        if isinstance(source, sqlite3.Connection):
-            yield source
-            return
-        with closing(store.open_to_read(source)) as connection:
-            connection.execute("BEGIN")
-            yield connection
-    except sqlite3.DatabaseError as error:
-        where = "the run file" if isinstance(source, sqlite3.Connection) else source
-        raise RunFileError(f"{where} is damaged or cut short ({error}): take it from a backup or run again") from None
+    if isinstance(source, sqlite3.Connection):
+        yield source
+        return
+    with store.reading(source) as connection:
+        yield connection
 
 
 def _measures(

@@ -7,7 +7,6 @@ import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,8 +77,7 @@ def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS, drawn: bool = 
     """Read what a report tells of a run; charts if it is to have any."""
     from evalkit import plots
 
-    with closing(store.open_to_read(path)) as connection:
-        connection.execute("BEGIN")
+    with store.reading(path) as connection:
         info = store.run_info(connection)
         measures = measure(connection, costs.price(info))
         about = connection.execute("SELECT about FROM session ORDER BY id DESC LIMIT 1").fetchone()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import store
+from evalkit.reader import unsound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,10 +120,12 @@ class Run:
         return tables.scorings(self.path)
 
     def _rescored(self, make: Callable[[], int]) -> Rescored:
-        from evalkit import measures, standings
+        from evalkit import measures, scorings, standings
 
         with measures.opened(self.path) as connection:
             old = standings.counting(connection)
+            if old not in scorings.complete(connection):
+                raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
         new = make()
         with measures.opened(self.path) as connection:
             return standings.between(connection, old, new)
@@ -156,11 +159,8 @@ class Run:
         return widgets.browse(self, *others)
 
     def _select(self, query: str, *values: Any) -> list[Any]:
-        connection = store.open_to_read(self.path)
-        try:
+        with store.reading(self.path) as connection:
             return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
 
     def plot_latency(self, ax: Axes | None = None) -> Axes:
         """TTFT and end-to-end latency by turn, on a matplotlib Axes."""

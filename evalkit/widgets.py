@@ -103,7 +103,7 @@ def browse(*runs: Path | str | _Run) -> Any:
 
 def _transcripts_in_words(path: Path) -> str:
     """How many transcripts a run has, and how to read them elsewhere."""
-    with closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         result = tables.summary_json(measure(connection))
     failed = sum(result["errors"].values())
     return (
