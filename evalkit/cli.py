@@ -67,9 +67,21 @@ def _main(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception:
+        if (unreadable := _unreadable(parsed)) is not None:
+            _say(f"error: {unreadable}")
+            return unreadable.exit_code
         _say(traceback.format_exc().rstrip())  # what it says may be a stranger's text
         _say("this is a fault in evalkit; what was answered is in the run file, and 'evalkit resume' goes on")
         return 70
+
+
+def _unreadable(parsed: argparse.Namespace) -> EvalkitError | None:
+    """What is wrong with a run file of the command, when a value of it could not be used far from where it was read."""
+    from evalkit.reader import why_unreadable
+
+    given = [value for named in vars(parsed).values() for value in (named if isinstance(named, list) else [named])]
+    files = [path for path in given if isinstance(path, Path) and path.is_file()]
+    return next((wrong for path in files if (wrong := why_unreadable(path)) is not None), None)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

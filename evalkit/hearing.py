@@ -83,12 +83,12 @@ class Hearing:
 
     def answered(self) -> int:
         """How many cases the judge has answered."""
-        with contextlib.closing(store.open_to_read(self.path)) as connection:
+        with store.reading(self.path) as connection:
             return int(connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
     def heard(self, rubric: Rubric) -> Iterator[Heard]:
         """What the judge said of every case, in their order."""
-        with contextlib.closing(store.open_to_read(self.path)) as connection:
+        with store.reading(self.path) as connection:
             for case, status, answer, refusal, finish, kind, message in connection.execute(_HEARD):
                 if status == "answered":
                     yield Heard(case, *read_ruling(answer or refusal or "", rubric.choices, finish))

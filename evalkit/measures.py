@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
-from evalkit.errors import RunFileError, SettingsError
+from evalkit.errors import SettingsError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
@@ -236,19 +236,13 @@ def opened(source: Source) -> Iterator[sqlite3.Connection]:
 
     See ``one_moment`` for several readings of one state.
     """
-    try:
-        if isinstance(source, sqlite3.Connection):
-            yield source
-            return
-        if (held := _held.get().get(Path(source).resolve())) is not None:
-            yield held
-            return
-        with closing(store.open_to_read(source)) as connection:
-            connection.execute("BEGIN")
+    if isinstance(source, sqlite3.Connection):
+        yield source
+    elif (held := _held.get().get(Path(source).resolve())) is not None:
+        yield held
+    else:
+        with store.reading(source) as connection:
             yield connection
-    except sqlite3.DatabaseError as error:
-        where = "the run file" if isinstance(source, sqlite3.Connection) else source
-        raise RunFileError(f"{where} is damaged or cut short ({error}): take it from a backup or run again") from None
 
 
 def _measures(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import store
+from evalkit.reader import unsound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,10 +124,12 @@ class Run:
         return tables.scorings(self.path)
 
     def _rescored(self, make: Callable[[], int]) -> Rescored:
-        from evalkit import measures, standings
+        from evalkit import measures, scorings, standings
 
         with measures.opened(self.path) as connection:
             old = standings.counting(connection)
+            if old not in scorings.complete(connection):
+                raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
         new = make()
         with measures.opened(self.path) as connection:
             return standings.between(connection, old, new)

@@ -97,9 +97,9 @@ ENDED_OWN = _ENDED.format(failed=1, scoring=0)
 ANSWERED_OWN = _ENDED.format(failed=0, scoring=0)
 
 
-def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a file of this version up to the newest."""
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+def migrate(connection: sqlite3.Connection, version: int, to: int | None = None) -> None:
+    """Bring a file of this version up to a newer one; None: the newest."""
+    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 

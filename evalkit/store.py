@@ -16,17 +16,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from evalkit import disk, schema
+from evalkit import disk, integrity, schema
 from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
 from evalkit.errors import RunFileError
+from evalkit.reader import SUFFIX, open_to_read, reading, run_info, unsound
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.schema import Row
 
-__all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "run_info", "spool_files"]
-
-SUFFIX = ".evalkit"
+__all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "reading", "run_info", "spool_files"]
 
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
@@ -105,7 +104,8 @@ class RunFile:
     @classmethod
     def open(cls, path: Path) -> RunFile:
         """Open an existing run file to go on with it."""
-        open_to_read(path).close()
+        with reading(path):  # which refuses what is none of ours
+            pass
         try:
             lock = disk.lock(path)
         except OSError as error:
@@ -115,15 +115,20 @@ class RunFile:
             with contextlib.ExitStack() as half_opened:
                 half_opened.callback(connection.close)
                 schema.migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
+                if (fault := integrity.schema_fault(connection, schema.VERSION)) is not None:
+                    raise unsound(path, fault)  # it was replaced meanwhile
                 half_opened.pop_all()
         except sqlite3.Error as error:
             disk.unlock(lock)
             raise RunFileError(f"{path} cannot be written: {error}") from None
+        except RunFileError:
+            disk.unlock(lock)
+            raise
         return cls(path, connection, lock)
 
     def info(self) -> dict[str, Any]:
         """What ``run_info`` tells."""
-        return run_info(self.connection)
+        return run_info(self.connection, self.path)
 
     def begin_session(self, mono_ns: int, about: Mapping[str, Any], wall_ns: int | None = None) -> None:
         """Note a start or a resumption: the one pair of clocks that its stamps stand on, versions and machine."""
@@ -286,62 +291,12 @@ def spool_files(path: Path) -> tuple[Path, Path]:
     return Path(f"{path}-spool-0"), Path(f"{path}-spool-1")
 
 
-def open_to_read(path: Path | str) -> sqlite3.Connection:
-    """Open a run file to read, also while it is written.
-
-    Raises
-    ------
-    RunFileError
-        No such file, no run file, of a newer version, or cut short.
-    """
-    path = Path(path)
-    _check_header(path)
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-    try:
-        try:
-            version = _version(path, connection)
-        except sqlite3.OperationalError:
-            # a folder that cannot be written: no log can be there either, so the file alone is the truth
-            connection.close()
-            uri = f"{path.resolve().as_uri()}?immutable=1"
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            version = _version(path, connection)
-        if version > schema.VERSION:
-            raise RunFileError(
-                f"{path} was written by a newer evalkit (file version {version}, this one reads up to "
-                f"{schema.VERSION}): update with pip install -U chat-evalkit"
-            )
-        if version < schema.VERSION:
-            connection = _brought_up(connection, version)
-        run_info(connection)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise RunFileError(f"{path} is damaged or cut short ({error}): take it from a backup or run again") from None
-    except RunFileError:
-        connection.close()
-        raise
-    return connection
-
-
 def unwritable(path: Path, why: str) -> RunFileError:
     """What to raise when the disk takes no more of a run that goes."""
     return RunFileError(
         f"{path} cannot be written: {why}. What is in it is whole; "
         f"make room or mend the disk, then 'evalkit resume {path}'"
     )
-
-
-def run_info(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Name, creation time (wall, ns), settings, dataset and endpoint of a run."""
-    row = connection.execute("SELECT name, created_ns, settings, dataset, endpoint FROM run").fetchone()
-    if row is None:
-        raise RunFileError("the run file holds no run: it was cut off while it was made. Delete it and run again")
-    names = ("settings", "dataset", "endpoint")
-    return {
-        "name": row[0],
-        "created_ns": row[1],
-        **{name: json.loads(text) for name, text in zip(names, row[2:], strict=True)},
-    }
 
 
 def hashes(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
@@ -361,45 +316,10 @@ def answered_turns(
     return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
 
 
-def _check_header(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except FileNotFoundError:
-        raise RunFileError(f"there is no run file {path}: 'evalkit run DATA --out {path}' makes one") from None
-    except IsADirectoryError:
-        inside = min(path.glob(f"*{SUFFIX}"), default=None)
-        such = "" if inside is None else f", such as {inside}"
-        raise RunFileError(f"{path} is a folder: name a run file in it{such}") from None
-    except OSError as error:
-        raise RunFileError(f"{path} cannot be read: {error.strerror}") from None
-    if not header.startswith(b"SQLite format 3\0"):
-        what = "is empty" if not header else "is not a run file"
-        raise RunFileError(f"{path} {what}: run files are made by 'evalkit run' and end in {SUFFIX}")
-    page_size = int.from_bytes(header[16:18]) if len(header) == 100 else 0
-    expected = int.from_bytes(header[28:32]) * (65536 if page_size == 1 else page_size)
-    size = path.stat().st_size
-    log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size:
-        return  # the pages that seem to be missing may be in the log, from where SQLite takes them
-    if len(header) < 100 or size < expected:
-        raise RunFileError(
-            f"{path} is cut short: it has {size:,} bytes of {max(expected, 100):,}. Copy it again, or run again"
-        )
-
-
-def _version(path: Path, connection: sqlite3.Connection) -> int:
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    if application != schema.APPLICATION_ID:
-        raise RunFileError(f"{path} is a database, but not a run file of evalkit")
-    return int(version)
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
+        integrity.guard(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # the flusher sees to the rest
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
@@ -407,12 +327,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _brought_up(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    """An older file as this version would have it, in memory: reading changes no file."""
-    memory = sqlite3.connect(":memory:", check_same_thread=False)
-    with contextlib.closing(old):
-        old.backup(memory)
-    schema.migrate(memory, version)
-    return memory
