@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from evalkit import effects, flips, pairing, sides, wording
 from evalkit.corrections import holm
-from evalkit.effects import Effect, Times
+from evalkit.effects import Effect, Measured, Times
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.flips import Flips
 from evalkit.measures import opened
@@ -248,13 +246,13 @@ def _contrast(
     paired = pairing.paired(connection, other, shared, averaged=first.repeats != second.repeats)
     measured = effects.measured(connection, paired)
     differs = sides.differing(first, second)
-    medians = [_median(times) for times in paired.times["ttft"]]
-    bound = first.client_bound(medians[0]), second.client_bound(medians[1])
+    median = measured.times[0].quantiles["ttft"]["p50"]
+    bound = first.client_bound(median.first), second.client_bound(median.second)
     return Contrast(
         first=first,
         second=second,
         differs=tuple(differs),
-        warnings=tuple(_warnings(first, second, differs, bound, measured.doubt)),
+        warnings=tuple(_warnings(first, second, differs, bound, measured)),
         averaged=paired.averaged,
         left_out=paired.left_out,
         all=measured.all,
@@ -268,17 +266,12 @@ def _contrast(
     )
 
 
-def _median(times: Any) -> float | None:
-    known = times[~np.isnan(times)]
-    return float(np.median(known)) if len(known) else None
-
-
 def _warnings(
     first: Side,
     second: Side,
     differs: list[Differing],
     bound: tuple[bool | None, bool | None],
-    doubt: str | None,
+    measured: Measured,
 ) -> Iterable[str]:
     if sides.scored_differently(differs):
         yield "the runs were not scored alike: a difference may be the scorers', and not the answers'"
@@ -287,8 +280,10 @@ def _warnings(
     for side, is_bound in zip((first, second), bound, strict=True):
         if is_bound:
             yield f"{side.label} is client-bound: its times are partly the client's"
-    if doubt is not None:
-        yield doubt
+    if open_ended := wording.unknown_times(measured.times[0], first.label, second.label):
+        yield open_ended
+    if measured.doubt is not None:
+        yield measured.doubt
 
 
 def _corrected(found: Sequence[Contrast]) -> tuple[Contrast, ...]:
