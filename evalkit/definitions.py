@@ -17,5 +17,6 @@ DEFINITIONS = {
     "p50": "Half of the values are at most this.",
     "p95": "95 of 100 values are at most this; missing below 20 values. Time-outs count as lower bounds.",
     "trust": "How far the times are the endpoint's: a client too busy to read in time reports its own slowness. "
-    "Client-bound: its event loop was late by more than 5 ms, or a tenth of the median TTFT, in one of 100 looks.",
+    "Client-bound: a metric of which more than a twentieth may be the client's, by the 99th percentile of how late its "
+    "event loop was, beside the metric's median. An accuracy never is.",
 }

@@ -143,7 +143,8 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
         scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
-        trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
+        medians = everything.ttft_ms["p50"].value, everything.latency_ms["p50"].value
+        trust = sessions.trust(connection, *medians)
         price = costs.kept_price(info) or price
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)

@@ -126,6 +126,10 @@ class OneAnswer(Chart):
         return self.run.trust
 
     @property
+    def _timed(self) -> tuple[str, ...]:
+        return ("ttft", "latency")
+
+    @property
     def _one(self) -> Anatomy:
         assert self.anatomy is not None
         return self.anatomy

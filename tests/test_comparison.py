@@ -292,7 +292,13 @@ def test_a_client_bound_run_is_marked(tmp_path):
     second = write(tmp_path / "b.evalkit", [S(answers([1.0, 1.0]), trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, second).contrasts[0]
     assert contrast.client_bound == (False, True)
-    assert contrast.warnings == ("B is client-bound: its times are partly the client's",)
+    assert contrast.warnings == ("B is client-bound: of its times, up to 9 ms of 50 ms (TTFT) may be the client's",)
+    slow = [T(f"c00{n}", 1, score=1.0, ttft_ms=697.0, latency_ms=900.0) for n in range(2)]
+    third = write(tmp_path / "c.evalkit", [S(slow, trust={"loop_lag_p99_ms": 9.0})])
+    contrast = compare(first, third).contrasts[0]
+    assert (contrast.client_bound, contrast.warnings) == ((False, False), ())
+    killed = write(tmp_path / "d.evalkit", [S(answers([1.0, 1.0]), end_ms=None)])
+    assert compare(first, killed).contrasts[0].client_bound == (False, None)
 
 
 # --- as its user holds it
