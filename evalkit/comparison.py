@@ -286,6 +286,8 @@ def _warnings(
         if bound := lateness.metrics(shown):
             added = words.client_added(lateness.lag_ms, shown, bound)
             yield f"{side.label} is client-bound: of its times, {added} may be the client's"
+    for side in (first, second):
+        yield from (f"{side.label}: {note}" for note in words.streams(*side.streams))
     if open_ended := wording.unknown_times(measured.times[0], first.label, second.label):
         yield open_ended
     if measured.doubt is not None:

@@ -9,7 +9,7 @@ DEFINITIONS = {
     "answers. The 95 % interval is Wilson's score interval on the effective sample size: turns of one conversation "
     "resemble each other.",
     "TTFT": "Time to first token: from just before the request is written to the read that brought the first token. "
-    "Missing where nothing is streamed.",
+    "Missing where nothing is streamed. Of a stream that came nearly at once it is the time of the whole answer.",
     "TPOT": "Time per output token: from the first arrival to the last, by the tokens after the first, as the server "
     "counts them.",
     "latency": "From just before the request is written to the last token; not streamed: to the end of the body. "

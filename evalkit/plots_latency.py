@@ -88,7 +88,7 @@ class LatencyByTurn(Chart):
             notes.append(f"no p95 below 20 turns: turn {', '.join(few)}")
         if late:
             notes.append(f"p95 beyond the time-outs: turn {', '.join(late)}")
-        return notes
+        return notes + findings.first_tokens(run)
 
     def _draw(self, ax: Axes) -> None:
         rows = self.run.by_turn
@@ -182,6 +182,7 @@ class Ecdf(Chart):
         return [
             "bands: 95 % interval of the share at each time; markers: median and p95",
             *self._lost(),
+            *(findings.first_tokens(self.run) if self.metric == "ttft" else ()),
         ]
 
     def _draw(self, ax: Axes) -> None:

@@ -56,7 +56,8 @@ class _AgainstPrompt(Chart):
         if "ttft" not in self._told:
             return ["TTFT is missing: no answer was streamed"]
         untold = self.lengths["latency"].untold
-        return [f"answered turns without prompt tokens: {untold:,}"] if untold else []
+        lacking = [f"answered turns without prompt tokens: {untold:,}"] if untold else []
+        return lacking + findings.first_tokens(self.run)
 
     def _scale(self, ax: Axes, low: float, high: float, *, room: float) -> None:
         style.time_scale(ax, low, high, room=room if not self._client_bound else 3.0)

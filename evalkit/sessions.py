@@ -12,8 +12,12 @@ import orjson
 
 from evalkit import columns, stats
 
+# of all turns: streams with an answer, those that came nearly at once, those whose first read may have been late
+STREAMS = """
+    count(iif(error_kind IS NULL, ttft_ns, NULL)), total(error_kind IS NULL AND instr(flags, 'buffered')),
+    total(error_kind IS NULL AND instr(flags, 'first_read_late'))"""
 METRICS = ("ttft", "latency", "tpot")
-_STALLABLE = "SELECT sent_ns, end_ns FROM turn WHERE session = ? AND sent_ns NOT NULL AND end_ns NOT NULL"
+_STALLABLE = "SELECT session, sent_ns, end_ns FROM turn WHERE sent_ns NOT NULL AND end_ns NOT NULL"
 # such as of a killed one; one whose turns were all asked again has nothing to say
 _NOT_KNOWN = """
     SELECT count(*) FROM session
@@ -55,6 +59,9 @@ class Trust:
         Share of turns that were under way while it stood still for 20 ms or more.
     sessions_not_known : int
         Sessions with turns and without a record of all this: they were killed, or are still running.
+    streams, streams_at_once, streams_first_read_late : int
+        Answers that were streamed; those that came nearly at once, so that their first-token time is that of the whole
+        answer; and those whose first read held several tokens, so that it may be late: ``buffering.held_back``.
     """
 
     loop_lag_p99_ms: float | None
@@ -72,10 +79,13 @@ class Trust:
     loop_stall_max_ms: float | None
     stalled_share: float | None
     sessions_not_known: int
+    streams: int
+    streams_at_once: int
+    streams_first_read_late: int
 
 
-def trust(connection: sqlite3.Connection, ttft_p50_ms: float | None, latency_p50_ms: float | None = None) -> Trust:
-    """Judge a run by what its sessions noted, beside its medians in ms."""
+def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dict[str, float | None]) -> Trust:
+    """Judge a run by what its sessions noted, what its ``STREAMS`` are, and its ``medians_ms``."""
     noted = connection.execute("SELECT id, trust FROM session WHERE trust IS NOT NULL").fetchall()
     by_session = {session: orjson.loads(text) for session, text in noted}
     told = list(by_session.values())
@@ -90,7 +100,6 @@ def trust(connection: sqlite3.Connection, ttft_p50_ms: float | None, latency_p50
         return sum(known(name)) if known(name) else None
 
     late = lateness(connection)
-    medians = medians_ms(ttft_p50_ms, latency_p50_ms)
     attempts, opened = connection.execute(
         "SELECT count(*), coalesce(sum(connection_opened), 0) FROM attempt"
     ).fetchone()
@@ -110,6 +119,7 @@ def trust(connection: sqlite3.Connection, ttft_p50_ms: float | None, latency_p50
         loop_stall_max_ms=worst("loop_stall_max_ms"),
         stalled_share=_stalled_share(connection, by_session),
         sessions_not_known=late.not_known,
+        **dict(zip(("streams", "streams_at_once", "streams_first_read_late"), map(int, streams), strict=True)),
     )
 
 
@@ -146,20 +156,29 @@ def lateness(connection: sqlite3.Connection) -> Lateness:
     return Lateness(lag, connection.execute(_NOT_KNOWN).fetchone()[0])
 
 
-def medians_ms(ttft: float | None, latency: float | None) -> dict[str, float | None]:
-    """What the lag is compared with, by metric: see ``Trust.medians_ms``."""
-    streaming = None if ttft is None or latency is None else max(latency - ttft, 0.0)
-    return dict(zip(METRICS, (ttft, latency, streaming), strict=True))
+def streams(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """``Trust.streams``, ``streams_at_once`` and ``streams_first_read_late``."""
+    count, at_once, late = map(int, connection.execute(f"SELECT {STREAMS} FROM turn").fetchone())  # noqa: S608 - our own
+    return count, at_once, late
+
+
+def medians_ms(ttft: float | None, latency: float | None, tpot: float | None = None) -> dict[str, float | None]:
+    """What the lag is compared with, by metric, from the medians: see ``Trust.medians_ms``."""
+    streaming = None if ttft is None or latency is None or tpot is None else latency - ttft
+    return dict(zip(METRICS, (ttft, latency, streaming or None), strict=True))
 
 
 def _stalled_share(connection: sqlite3.Connection, by_session: Mapping[int, Mapping[str, Any]]) -> float | None:
     """Share of the turns of sessions that tell of stalls, those that a stall touched; None: no session tells."""
+    stalls = {session: told["stalls"] for session, told in by_session.items() if told.get("stalls") is not None}
+    if not any(stalls.values()):
+        return 0.0 if stalls else None
     touched = asked = 0
-    for session, told in by_session.items():
-        if told.get("stalls") is not None:
-            for sent, end in columns.groups(connection.execute(_STALLABLE, (session,)), ("i8", "i8")):
-                touched += _touched(sent, end, told["stalls"])
-                asked += len(sent)
+    for session, sent, end in columns.groups(connection.execute(_STALLABLE), ("i8", "i8", "i8")):
+        for number in stalls.keys() & np.unique(session).tolist():
+            own = session == number
+            touched += _touched(sent[own], end[own], stalls[number])
+            asked += int(own.sum())
     return touched / asked if asked else None
 
 

@@ -37,6 +37,8 @@ class Side:
         What it was asked and scored with: name to JSON value; None: not so, or not known.
     lateness : Lateness
         What its client may have added to its times.
+    streams : (int, int, int)
+        See ``sessions.streams``.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Side:
     about: Mapping[str, Any]
     facts: Mapping[str, Any]
     lateness: Lateness
+    streams: tuple[int, int, int]
 
     @property
     def repeats(self) -> int:
@@ -64,7 +67,8 @@ class Differing:
 def side(label: str, path: Path, connection: sqlite3.Connection) -> Side:
     """Read what a run was asked with."""
     about = store.run_info(connection)
-    return Side(label, path, about["name"], about, _facts(connection, about), sessions.lateness(connection))
+    late, streams = sessions.lateness(connection), sessions.streams(connection)
+    return Side(label, path, about["name"], about, _facts(connection, about), late, streams)
 
 
 def differing(first: Side, second: Side) -> list[Differing]:

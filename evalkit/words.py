@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
@@ -116,17 +116,44 @@ def trust(told: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
         parts = ["not known for one session, which was killed or is still running"]
     elif unknown:
         parts = [f"not known for {unknown} sessions, which were killed or are still running"]
-    doubtful = bool(stalled) and told["stalled_share"] > STANDS_OUT
+    held_back = streams(told["streams"], told["streams_at_once"], told["streams_first_read_late"])
+    doubtful = ["TTFT"] * bool(held_back) + ["stalls"] * (bool(stalled) and told["stalled_share"] > STANDS_OUT)
     lag, medians, bound = told["loop_lag_p99_ms"], told["medians_ms"], told["client_bound_metrics"]
     if lag is not None and any(medians.values()):
-        good = "" if unknown else "good but for stalls, " if doubtful else "good, "
+        good = "" if unknown else f"good{' but for ' * bool(doubtful)}{' and '.join(doubtful)}, "
         how = f"{' and '.join(NAMES[name] for name in bound)} CLIENT-BOUND, " if bound else good
         shown = bound or ["ttft" if medians["ttft"] is not None else "latency"]
         added = client_added(lag, medians, shown)
         parts.append(f"{how}event-loop lag p99 {number(lag, ' ms')}: the client may have added {added}")
     elif not unknown:
         parts.append("not measured: the run is too short")
-    return f"trust: {'; '.join([*parts, *stalled, *_what_stands_out(told, slots)])}", bool(bound) or doubtful
+    return f"trust: {'; '.join([*parts, *held_back, *stalled, *_what_stands_out(told, slots)])}", bool(
+        bound or doubtful
+    )
+
+
+def streams(count: int, at_once: int, late: int) -> list[str]:
+    """How many of these streams have a first-token time that is another, where that is more than a few."""
+    said = []
+    if at_once > STANDS_OUT * count:
+        said.append(
+            f"{at_once:,} of {count:,} streams came nearly at once: their first-token time is that of the whole answer"
+        )
+    if late > STANDS_OUT * count:
+        said.append(
+            f"in {late:,} of {count:,} streams the first read held several tokens: their first-token time may be late "
+            "by what these took"
+        )
+    return said
+
+
+def stream(flags: Collection[str]) -> str | None:
+    """Why the first-token time of one stream is another, by the flags of its attempt; None: it is none."""
+    if "buffered" in flags:
+        return "it came nearly at once: its first-token time is that of the whole answer"
+    if "first_read_late" in flags:
+        return "its first read held several tokens: its first-token time may be late by what these took"
+    return None
 
 
 def marked(heading: str, told: Mapping[str, Any], mark: str) -> str:

@@ -41,7 +41,7 @@ LAYERS = [
         {"values"},
     ],
     [
-        {"wire", "parts", "sse", "failures"},
+        {"wire", "parts", "sse", "failures", "buffering"},
         {"messages"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
         {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}

@@ -17,7 +17,7 @@ def said(told):
 
 @pytest.mark.parametrize("lag", [5.5, 9.1, 9.7])
 def test_a_lag_is_compared_with_the_times_that_are_shown(tmp_path, lag):
-    told = trusted(tmp_path, S([T("a", 1, **TIMES)], trust={"loop_lag_p99_ms": lag}))
+    told = trusted(tmp_path, S([T("a", 1, tokens=9, **TIMES)], trust={"loop_lag_p99_ms": lag}))
     assert (told["client_bound"], told["client_bound_metrics"]) == (False, [])
     assert told["medians_ms"] == {"ttft": 697.0, "latency": 1200.0, "tpot": 503.0}
     text = f"trust: good, event-loop lag p99 {lag} ms: the client may have added up to {lag} ms of 697 ms (TTFT)"
@@ -33,7 +33,7 @@ def test_a_lag_is_compared_with_the_times_that_are_shown(tmp_path, lag):
     ],
 )
 def test_only_the_metrics_that_it_touches_are_marked(tmp_path, times, bound, metrics):
-    told = trusted(tmp_path, S([T("a", 1, **times)], trust={"loop_lag_p99_ms": 9.0}))
+    told = trusted(tmp_path, S([T("a", 1, tokens=9, **times)], trust={"loop_lag_p99_ms": 9.0}))
     assert (told["client_bound"], told["client_bound_metrics"]) == (bound, metrics)
     text, warning = said(told)
     assert warning

@@ -28,6 +28,7 @@ TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
     *("attempts", "attempts_on_new_connections", "reads", "reads_with_several_events"),
     *("client_bound_metrics", "medians_ms", "loop_stall_max_ms", "stalled_share", "sessions_not_known"),
+    *("streams", "streams_at_once", "streams_first_read_late"),
 ]
 
 
@@ -361,7 +362,8 @@ def test_tokens_are_summed_over_the_turns_that_tell_them(path: Path) -> None:
 def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
     write(path, [S([], end_ms=None)])
     result = tables.summary_json(path)
-    nothing = {"attempts": 0, "attempts_on_new_connections": 0, "sessions_not_known": 0}
+    counts = ("attempts", "attempts_on_new_connections", "sessions_not_known", *TRUST[-3:])
+    nothing = dict.fromkeys(counts, 0)
     assert result["trust"] == dict.fromkeys(TRUST) | nothing | {
         "medians_ms": dict.fromkeys(("ttft", "latency", "tpot"))
     }
