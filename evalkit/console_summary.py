@@ -41,11 +41,12 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         "answered", "errors", "TTFT p50", "p95", "TPOT p50", "latency p50", "p95",
         *(("from schedule p50", "p95") if open_loop else ()),
     ):  # fmt: skip
-        table.add_column(heading, justify="right")
+        table.add_column(words.marked(heading, result["trust"], "*"), justify="right")
     for row in rows:
         table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
-    console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
+    bound = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
+    console.print(f"times in ms; – means missing: too little data, or nothing to measure{bound}", style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")
     parts = NARROW_PARTS if console.width < NARROW else PARTS

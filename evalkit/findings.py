@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from evalkit import stats
+from evalkit import stats, words
 from evalkit.measures import RunMeasures
 from evalkit.stats import Estimate
 
@@ -16,6 +16,12 @@ def all_failed(run: RunMeasures) -> str:
     """Why no turn of a run was answered."""
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in run.all.errors.items())
     return f"No turn was answered: {run.all.turns:,} failed ({kinds})"
+
+
+def first_tokens(run: RunMeasures) -> list[str]:
+    """Why first-token times are not what they seem."""
+    trust = run.trust
+    return words.streams(trust.streams, trust.streams_at_once, trust.streams_first_read_late)
 
 
 def change(what: str, estimates: Sequence[tuple[int | None, Estimate]], form: Callable[[float], str]) -> str:

@@ -143,8 +143,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
     with opened(source) as connection:
         info = store.run_info(connection)
         over = _repeats(info, k)
-        scheduled, prompt_tokens, output_tokens = connection.execute(
-            "SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
+        scheduled, prompt_tokens, output_tokens, *streams = connection.execute(
+            f"SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens), {sessions.STREAMS} FROM turn"  # noqa: S608 - SQL of our own
         ).fetchone()
         talks, tags = conversations.Tally(connection), TagTally(connection)
         judged = verdicts.judged(connection, talks, tags)
@@ -155,7 +155,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
         scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
-        trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
+        medians = (getattr(everything, f"{metric}_ms")["p50"].value for metric in sessions.METRICS)
+        trust = sessions.trust(connection, streams, sessions.medians_ms(*medians))
         price = costs.kept_price(info) or price
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)

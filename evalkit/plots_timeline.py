@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit import findings, lettering, style
+from evalkit import findings, lettering, style, words
 from evalkit.anatomy import Anatomy
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
@@ -127,6 +127,10 @@ class OneAnswer(Chart):
         return self.run.trust
 
     @property
+    def _timed(self) -> tuple[str, ...]:
+        return ("ttft", "latency")
+
+    @property
     def _one(self) -> Anatomy:
         assert self.anatomy is not None
         return self.anatomy
@@ -165,7 +169,11 @@ class OneAnswer(Chart):
             if told is None
             else f"the endpoint told {style.counted(told, 'output token')}"
         )
-        return [f"{self._which}; each dot is a read that brought tokens; {tokens}; one answer: no interval"]
+        note = words.stream(self._one.flags)
+        return [
+            f"{self._which}; each dot is a read that brought tokens; {tokens}; one answer: no interval",
+            *([note] if note else []),
+        ]
 
     def _draw(self, ax: Axes) -> None:
         one = self._one

@@ -132,8 +132,8 @@ class Attempt(NamedTuple):
     failure : Failure or None
         None: a good attempt.
     flags : tuple of str
-        Oddities, sorted: ``buffered`` (all tokens in one read though several events), ``json_for_stream``,
-        ``no_done``, ``no_finish_reason``.
+        Oddities, sorted: ``buffered`` (most tokens came nearly at once), ``first_read_late`` (several in the first
+        read, see ``buffering.held_back``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
     connection_opened : bool
         A new connection was opened for it.
     connection_lost_on_reuse : bool

@@ -173,7 +173,7 @@ def _table(section: Element, part: Part) -> None:
     )
     head = SubElement(SubElement(table, "thead"), "tr")
     for heading in headings:
-        _term(add(head, "th", scope="col"), heading)
+        _term(add(head, "th", scope="col"), words.marked(heading, part.result["trust"], " (client-bound)"))
     body = SubElement(table, "tbody")
     for row in [*part.result["by_turn"], {**part.result, "turn": "all"}]:
         line = SubElement(body, "tr")

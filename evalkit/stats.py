@@ -18,8 +18,7 @@ Below = Callable[[float], ClusterSums]  # of a limit: which values are at or bel
 
 _PSEUDO_CLUSTERS = 0.25  # weight of p(1 − p) in the variance of graded scores; tests/benchmarks/bench_coverage.py
 LEAST_BEYOND = 2.0  # clusters' worth of values beyond a quantile: fewer do not tell how alike they are
-CLIENT_BOUND_LAG_MS = 5.0
-CLIENT_BOUND_SHARE = 0.1
+CLIENT_BOUND_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,23 +415,21 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, value - down, value + up, n)
 
 
-def client_bound(loop_lag_p99_ms: float | None, ttft_p50_ms: float | None) -> bool | None:
-    """Whether the client, not the endpoint, may have set the times.
+def client_bound(lag_ms: float | None, time_ms: float | None) -> bool | None:
+    """Whether more than a twentieth of a time may be the client's, and not the endpoint's.
 
     Parameters
     ----------
-    loop_lag_p99_ms : float or None
-        99th percentile of the event loop's lag, in ms; None: not measured.
-    ttft_p50_ms : float or None
-        Median TTFT, in ms; None: only the fixed limit holds.
+    lag_ms : float or None
+        What the client may have added: the 99th percentile of its event loop's lag. None: not measured.
+    time_ms : float or None
+        The time it is compared with, such as the median TTFT.
 
     Returns
     -------
     bool or None
-        True: the lag exceeds 5 ms, or a tenth of the median TTFT. None: the lag is not known.
+        None: one of them is not known.
     """
-    if loop_lag_p99_ms is None:
+    if lag_ms is None or time_ms is None:
         return None
-    if ttft_p50_ms is None:
-        return loop_lag_p99_ms > CLIENT_BOUND_LAG_MS
-    return loop_lag_p99_ms > min(CLIENT_BOUND_LAG_MS, CLIENT_BOUND_SHARE * ttft_p50_ms)
+    return lag_ms > CLIENT_BOUND_SHARE * time_ms

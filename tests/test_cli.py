@@ -218,6 +218,15 @@ def test_ask_json_is_one_object_also_when_a_turn_failed(server):
     assert nobody.stderr.startswith("connection: ")
 
 
+def test_ask_says_when_a_stream_came_at_once():
+    fault = Fault("buffered")
+    with serve(Script(faults=[fault], law=Law(ttft_ms=5, itl_ms=10, tokens=8))) as server:
+        shown = evalkit("ask", "hello", *flags(server))
+        told = evalkit("ask", "hello", *flags(server), "--json")
+    assert "; it came nearly at once: its first-token time is that of the whole answer]" in shown.stdout
+    assert "buffered" in json.loads(told.stdout)["turns"][0]["flags"]
+
+
 def test_export_json_tells_the_rows(server, sums, tmp_path):
     out, exported = tmp_path / "r.evalkit", tmp_path / "x.csv"
     evalkit("run", sums(), *flags(server), "--out", out)

@@ -43,7 +43,7 @@ LAYERS = [
         {"values"},
     ],
     [
-        {"wire", "parts", "sse", "failures"},
+        {"wire", "parts", "sse", "failures", "buffering"},
         {"messages"},
         {"tool_functions"},
         {"datasets", "lines", "rows", "shapes", "sheets"},

@@ -27,6 +27,8 @@ COLUMNS = [
 TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
     *("attempts", "attempts_on_new_connections", "reads", "reads_with_several_events"),
+    *("client_bound_metrics", "medians_ms", "loop_stall_max_ms", "stalled_share", "sessions_not_known"),
+    *("streams", "streams_at_once", "streams_first_read_late"),
 ]
 
 
@@ -330,7 +332,7 @@ def test_a_resumed_run_keeps_the_old_timing(path: Path) -> None:
 
 def test_trust_is_that_of_the_worst_session(path: Path) -> None:
     sessions = [
-        S([T("a", 1, ttft_ms=400.0)], trust={"loop_lag_p99_ms": lag}, start_ms=n * 5000, end_ms=n * 5000 + 1000)
+        S([T("a", 1, ttft_ms=100.0)], trust={"loop_lag_p99_ms": lag}, start_ms=n * 5000, end_ms=n * 5000 + 1000)
         for n, lag in enumerate([1.0, 7.5, 2.0])
     ]
     write(path, sessions)
@@ -367,7 +369,11 @@ def test_tokens_are_summed_over_the_turns_that_tell_them(path: Path) -> None:
 def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
     write(path, [S([], end_ms=None)])
     result = tables.summary_json(path)
-    assert result["trust"] == dict.fromkeys(TRUST) | {"attempts": 0, "attempts_on_new_connections": 0}
+    counts = ("attempts", "attempts_on_new_connections", "sessions_not_known", *TRUST[-3:])
+    nothing = dict.fromkeys(counts, 0)
+    assert result["trust"] == dict.fromkeys(TRUST) | nothing | {
+        "medians_ms": dict.fromkeys(("ttft", "latency", "tpot"))
+    }
     assert result["tokens"] == {"prompt": None, "output": None}
     assert (result["wall_s"], result["turns_per_s"], result["turns"], result["by_turn"]) == (None, None, 0, [])
     assert tables.summary(path).index.tolist() == ["all"]
