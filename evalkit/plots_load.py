@@ -314,10 +314,7 @@ PANELS: tuple[type[_OverLoad], ...] = (LoadThroughput, LoadFirstToken, LoadGoodp
 
 def figure(sweep: Swept) -> Figure:
     """The four panels on one figure."""
-    with style.styled():
-        from matplotlib import pyplot
-
-        drawing, axes = pyplot.subplots(2, 2, figsize=(12, 8.6), layout="constrained")
+    drawing, axes = style.subplots(12, 8.6, 2, 2)
     for panel, ax in zip(PANELS, axes.flat, strict=True):
         panel(sweep).draw(ax)
     return drawing
