@@ -163,11 +163,11 @@ def resume(
             total = source.same(runfile, info["dataset"], settings)
             endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
             spool.recover(runfile)
-            kept = runfile.answered()
+            kept, (scored, right) = runfile.answered(), runfile.scored()
         except BaseException:
             runfile.close()
             raise
-        progress = Progress(total=total, kept=kept)
+        progress = Progress(total=total, kept=kept, scored=scored, right=right)
         data, out = Path(info["dataset"]["path"]), Path(path).resolve()
         names, every = tuple(functions or ()), scorers.scores_all(settings.default_scorer)
         task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=names, scores_all=every)

@@ -156,6 +156,13 @@ class RunFile:
         """How many turns are answered already."""
         return int(self.connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
+    def scored(self) -> tuple[int, float]:
+        """How many answers have a score of the run's own, and the sum of these scores."""
+        number, total = self.connection.execute(
+            "SELECT count(value), total(value) FROM score WHERE scoring = 0"
+        ).fetchone()
+        return int(number), float(total)
+
     def hashes(self) -> Iterator[tuple[int, str, str]]:
         """Position, id and content hash of the conversations begun so far, by position."""
         yield from self.connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
