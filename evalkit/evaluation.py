@@ -175,12 +175,12 @@ def resume(
             runfile = RunFile.open(Path(path).absolute())
             try:
                 spool.recover(runfile)
-                kept = runfile.answered()
+                kept, scored = runfile.answered(), runfile.scored()
             except BaseException:
                 runfile.close()
                 raise
             going = _Going(launched, interrupts, runfile, endpoint, settings, known, tools, display)
-            return _run(going, path, dataset, resumed=True, kept=kept)
+            return _run(going, path, dataset, resumed=True, kept=kept, scored=scored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,15 @@ class _Going:
     display: Display
 
 
-def _run(going: _Going, path: Path | str, dataset: source.Known, *, resumed: bool = False, kept: int = 0) -> Run:
+def _run(
+    going: _Going,
+    path: Path | str,
+    dataset: source.Known,
+    *,
+    resumed: bool = False,
+    kept: int = 0,
+    scored: tuple[int, float] = (0, 0.0),
+) -> Run:
     """Hold the session, and close its run file on every way out."""
     from evalkit.runner import Runner
 
@@ -209,7 +217,8 @@ def _run(going: _Going, path: Path | str, dataset: source.Known, *, resumed: boo
             going.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
             resumed=resumed, kept=kept > 0, functions=tuple(going.tools), scores_all=every,
         )  # fmt: skip
-        progress = Progress(total=source.turns_to_ask(dataset, settings), kept=kept)
+        total, (number, right) = source.turns_to_ask(dataset, settings), scored
+        progress = Progress(total=total, kept=kept, scored=number, right=right)
         default = settings.default_scorer
         runner = Runner(
             runfile, task, going.launched, progress, lambda turn, answer: scorers.score(turn, answer, default=default),

@@ -164,6 +164,13 @@ class RunFile:
         """How many turns are answered already."""
         return int(self.connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
+    def scored(self) -> tuple[int, float]:
+        """How many answers have a score of the run's own, and the sum of these scores."""
+        number, total = self.connection.execute(
+            "SELECT count(value), total(value) FROM score WHERE scoring = 0"
+        ).fetchone()
+        return int(number), float(total)
+
     def holds(self, position: int, repeat: int, turn: int, sent_ns: int | None) -> bool:
         """Whether a turn is in the file as it was asked then."""
         key = (position, repeat, turn)

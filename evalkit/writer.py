@@ -35,9 +35,9 @@ class Progress:
     answered, errors : int
         Turns of this session.
     right : float
-        Sum of the scores.
+        Sum of the run's own scores, of earlier sessions too.
     scored : int
-        Answered turns with a score.
+        Answered turns with such a score, of earlier sessions too.
     errors_by_kind : Counter
     stopping : bool
         Nothing new is asked; what is in flight has a few seconds to end.
