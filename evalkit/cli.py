@@ -6,10 +6,9 @@ import argparse
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -238,13 +237,14 @@ def _add_export(commands: Any) -> None:
 
 def demo(parsed: argparse.Namespace) -> int:
     """``evalkit demo``."""
+    from evalkit import filenames
     from evalkit.endpoint import local_endpoint
 
-    out = parsed.out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}.evalkit"
     _say("the embedded model answers: SmolLM2-135M-Instruct, on this machine, no key, no network")
     params = {"temperature": 0, "max_tokens": DEMO_MAX_TOKENS}
     with local_endpoint(params=params) as endpoint:
-        return _evaluate(parsed, _demo_data(), endpoint, out=out, limit=DEMO_ROWS, concurrency=4)
+        path = nullcontext(parsed.out) if parsed.out else filenames.free("demo")
+        return _evaluate(parsed, _demo_data(), endpoint, path, limit=DEMO_ROWS, concurrency=4)
 
 
 def serve(parsed: argparse.Namespace) -> int:
@@ -273,7 +273,7 @@ def _print_exports(server: LocalServer, key: str) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """``evalkit run``."""
-    from evalkit import datasets
+    from evalkit import datasets, filenames
     from evalkit.settings import Settings
 
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
@@ -290,7 +290,8 @@ def run(parsed: argparse.Namespace) -> int:
             from evalkit.prices import price_of
 
             settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
-        return _evaluate(parsed, parsed.data, endpoint, out=parsed.out, check=not parsed.no_check, **settings)
+        path = filenames.run_file(parsed.data, endpoint.model, out=parsed.out)
+        return _evaluate(parsed, parsed.data, endpoint, path, check=not parsed.no_check, **settings)
 
 
 def resume(parsed: argparse.Namespace) -> int:
@@ -336,12 +337,13 @@ def export(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(parsed: argparse.Namespace, data: Path, endpoint: Endpoint, *, out: Path | None, **settings: Any) -> int:
+def _evaluate(
+    parsed: argparse.Namespace, data: Path, endpoint: Endpoint, named: AbstractContextManager[Path], **settings: Any
+) -> int:
     from evalkit.console import watching
-    from evalkit.evaluation import default_path, evaluate
+    from evalkit.evaluation import evaluate
 
-    path = out or default_path(data, endpoint)
-    with _telling_how_to_resume(path, parsed), watching() as watch:
+    with named as path, _telling_how_to_resume(path, parsed), watching() as watch:
         finished = evaluate(data, endpoint, out=path, watch=watch, **settings)
     return _result(finished, parsed)
 

@@ -8,17 +8,15 @@ import json
 import os
 import platform
 import queue
-import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalkit import __version__, prices, scorers, source, spool, wire
+from evalkit import __version__, filenames, prices, scorers, source, spool, wire
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
 from evalkit.dialogue import Asker, Dialogue, in_threads
@@ -29,14 +27,13 @@ from evalkit.launch import Launched
 from evalkit.record import TurnRecord
 from evalkit.run import Run
 from evalkit.settings import Settings
-from evalkit.store import SUFFIX, RunFile
+from evalkit.store import RunFile
 from evalkit.transport import Transport
 from evalkit.writer import Progress
 
 if TYPE_CHECKING:
     from evalkit.runner import Runner
 
-RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
 Watcher = Callable[[Progress], bool | None]  # true: stop the run
 Display = Callable[[Path, Progress], AbstractContextManager[Watcher | None]]
@@ -99,12 +96,10 @@ def evaluate(
     display = _display(watch)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    with Launched() as launched:
+    with Launched() as launched, filenames.run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit.runner import Runner  # takes as long as the asking process to start: side by side
 
         dataset, total = source.of(Path(data), asked, check=check)
-        named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
-        path = Path(out) if out else named
         runfile = RunFile.create(
             path,
             name=name or path.stem,
@@ -239,12 +234,6 @@ def converse(
         left.set()
 
 
-def default_path(data: Path | str, endpoint: Endpoint) -> Path:
-    """The run file of an unnamed run: dataset, model and time."""
-    name = f"{_file_name(Path(data).stem)}-{_file_name(endpoint.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return RUNS_FOLDER / f"{name}{SUFFIX}"
-
-
 def _settings(settings: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**{**settings, "scorer": setting_of(settings.get("scorer"))})
@@ -359,10 +348,6 @@ def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> 
             "one run has one set of them. Start a new run"
         )
     return given
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run"
 
 
 def _about() -> dict[str, Any]:

@@ -21,12 +21,11 @@ from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
 from evalkit.errors import RunFileError
+from evalkit.filenames import SUFFIX, cut
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.schema import Row
 
 __all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "run_info", "spool_files"]
-
-SUFFIX = ".evalkit"
 
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
@@ -245,7 +244,7 @@ class RunFile:
 
     def _rescue(self) -> NoReturn:
         """The file has lost its name, but is open still: copy all that is in it to another one, and say so."""
-        saved = self.path.with_name(f"{self.path.stem}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
+        saved = self.path.with_name(f"{cut(self.path.stem)}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
         lost = f"{self.path} was deleted, moved or replaced while it was written"
         try:
             saved.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,15 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk", "done"}, {"trust"}, {"until"}],
+    [
+        {"endpoint"},
+        {"rubric"},
+        {"settings"},
+        {"prices"},
+        {"store", "schema", "disk", "done", "filenames"},
+        {"trust"},
+        {"until"},
+    ],
     [
         TRANSPORT,
         {
