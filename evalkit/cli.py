@@ -232,6 +232,9 @@ def _add_export(commands: Any) -> None:
     flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    parser.add_argument(
+        "--excel", action="store_true", help="CSV for a spreadsheet: text that begins a formula stays text"
+    )
     flags.add_json(parser)
 
 
@@ -327,13 +330,16 @@ def export(parsed: argparse.Namespace) -> int:
     """``evalkit export``."""
     from evalkit import tables
 
-    rows = tables.export(parsed.file, parsed.format, parsed.output)
+    rows, formulas = tables.written(parsed.file, parsed.format, parsed.output, excel=parsed.excel)
     if parsed.json:
         from evalkit.console import tell
 
         tell({"file": str(parsed.output), "format": parsed.format, "rows": rows})
     else:
         _say(f"{rows} turns written to {parsed.output}")
+    if formulas and not parsed.excel:
+        cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
+        _say(f"{cells} like a formula, which a spreadsheet would compute: for a spreadsheet write it with --excel")
     return 0
 
 

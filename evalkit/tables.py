@@ -286,7 +286,7 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     ]
 
 
-def export(source: Source, form: str, path: Path | str) -> int:
+def export(source: Source, form: str, path: Path | str, *, excel: bool = False) -> int:
     """Write every finished turn of a run to a file, with the columns of ``turns``.
 
     Parameters
@@ -297,6 +297,9 @@ def export(source: Source, form: str, path: Path | str) -> int:
         and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are a list.
     path : path-like
         Written over if it exists.
+    excel : bool
+        For ``csv``: written for a spreadsheet, with a byte-order mark and an apostrophe before text that begins a
+        formula. Else every cell holds what the run file holds.
 
     Returns
     -------
@@ -308,15 +311,23 @@ def export(source: Source, form: str, path: Path | str) -> int:
     RunFileError
         The file cannot be read as a run file.
     SettingsError
-        No such format, the file cannot be written, or it is the run file itself.
+        No such format, ``excel`` with another than CSV, the file cannot be written, or it is the run file itself.
     """
+    return written(source, form, path, excel=excel).rows
+
+
+def written(source: Source, form: str, path: Path | str, *, excel: bool = False) -> exports.Written:
+    """``export``, which also tells how many cells of a CSV file a spreadsheet would take for formulas."""
     if form not in FORMATS:
         raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
+    if excel and form != "csv":
+        raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
     if not isinstance(source, sqlite3.Connection) and Path(path).resolve() == Path(source).resolve():
         raise SettingsError(f"{path} is the run file itself: give the export another name")
     with opened(source) as connection:
         try:
-            return exports.WRITERS[form](connection, Path(path))
+            options = {"excel": True} if excel else {}
+            return exports.WRITERS[form](connection, Path(path), **options)
         except OSError as error:
             raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
 
