@@ -34,6 +34,7 @@ LAYERS = [
         {"record"},
         STATISTICS,
         {"slo"},
+        {"keys"},
         {"snippets"},
         {"numbers", "markers", "asides", "units", "dates"},
         {"patterns"},
