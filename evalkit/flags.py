@@ -157,6 +157,8 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
             raise SettingsError(f"--param {text!r}: write it as KEY=JSON, for example --param seed=7")
         try:
             given[key] = json.loads(value)
+        except RecursionError:
+            raise SettingsError(f"--param {key}: its value is nested too deep to be sent") from None
         except ValueError:
             raise SettingsError(
                 f"--param {key}: {value!r} is not JSON; a text needs quotes: --param '{key}=\"{value}\"'"

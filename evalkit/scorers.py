@@ -17,6 +17,7 @@ from evalkit.markers import without_scratch
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.scorer import Problem, Scorer, Verdict, find, is_number, names, register, usable, validate, version_of
 from evalkit.text_scorers import folded, text_target
+from evalkit.values import is_deeper
 
 __all__ = [
     "Problem",
@@ -148,6 +149,8 @@ def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
         value, reason, extracted = scorer.judge(_answer(said), target, **options)
         if value is not None:
             value = float(value)
+        if is_deeper(extracted):  # nothing could write it down, nor read it again
+            extracted = None
     except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing
         return Score(name, None, str(error))
     except Exception as error:  # one odd answer must not end a run of thousands

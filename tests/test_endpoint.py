@@ -183,10 +183,10 @@ def test_blanks_in_a_host_are_refused(monkeypatch, host):
     monkeypatch.setenv("SERVICE_HOST", host)
     monkeypatch.setenv("TASKINGAI_API_KEY", KEY)
     monkeypatch.setenv("ASSISTANT_ID", "X5lM")
-    with pytest.raises(SettingsError, match="^SERVICE_HOST (ends with|holds) a (blank|line break): copy it again"):
+    with pytest.raises(SettingsError, match=r"^SERVICE_HOST (ends with|holds) a (blank|line break): copy it again"):
         Endpoint.from_env()
     with pytest.raises(
-        SettingsError, match="^(--base-url|the base URL) (ends with|holds) a (blank|line break): copy it again"
+        SettingsError, match=r"^(--base-url|the base URL) (ends with|holds) a (blank|line break): copy it again"
     ):
         Endpoint.from_env(base_url=host, model="m")
 

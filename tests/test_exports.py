@@ -11,6 +11,7 @@ from runfiles import S, T, write
 
 from evalkit import SettingsError, tables
 from evalkit.cli import main
+from evalkit.store import RunFile
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 numbers = st.floats(0, 1) | st.sampled_from([1e-7, 1 / 3, 1e16])
@@ -40,8 +41,8 @@ def test_csv_and_json_lines_are_those_that_pandas_writes_of_the_turns(rows: list
 
 
 FORMULAS = [
-    "=1+1", "+1", "-5", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\rtext", "\ttext", "\0=1", "＝1+1", "＋1", "－1", "＠SUM(A1)",
-    "﹦1", " =1+1", "   -5", "\xa0=1", "\u3000=1", "\u200b=1", "\ufeff=1", "\u202e=1", "\x1b=1", '=HYPERLINK("http://a")',
+    "=1+1", "+1", "-5", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\rtext", "\ttext", "\0=1", "＝1+1", "＋1", "－1",
+    "＠SUM(A1)", "﹦1", " =1+1", "   -5", "\xa0=1", "\u3000=1", "\u200b=1", "\ufeff=1", "\u202e=1", "\x1b=1", '=HYPERLINK("http://a")',
 ]  # fmt: skip
 NO_FORMULAS = ["5", "1+1", "'=1+1", '"=1"', "a=1", "", "  a", "语=1", "−5", "—", "*1", "a\n=1", "a,=1"]
 
@@ -82,6 +83,16 @@ def test_every_column_of_text_counts_and_numbers_stay_numbers(tmp_path):
 def test_where_nothing_begins_a_formula_nothing_is_said(tmp_path, capsys):
     exported(tmp_path, NO_FORMULAS)
     assert "formula" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("levels", [300, 1000, 5000])
+def test_what_an_older_run_has_nested_deep_is_written_as_its_text(tmp_path, form, levels):
+    path = write(tmp_path / "r.evalkit", [S([T("c", 1, score=1.0)])])
+    with RunFile.open(path) as run, run.connection as connection:
+        connection.execute("UPDATE score SET extracted = ?", ("[" * levels + "]" * levels,))
+    assert tables.export(path, form, tmp_path / "out") == 1
+    assert b"[" * levels in (tmp_path / "out").read_bytes() or form == "parquet"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -117,8 +117,11 @@ def test_what_a_process_needs_and_no_secret():
         "TMPDIR": "/t",
     }
     secrets = dict.fromkeys(
-        ("OPENAI_API_KEY", "TASKINGAI_API_KEY", "HF_TOKEN", "MY_OWN", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "PGPASSWORD")
-        + ("LLAMA_API_KEY", "PYTHON_KEYRING_PASS", "GGML_TOKEN", "cuda_credentials", "HTTPS_PROXY", "EVALKIT_LOCAL_KEY"),
+        (
+            "OPENAI_API_KEY", "TASKINGAI_API_KEY", "HF_TOKEN", "MY_OWN", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL",
+            "PGPASSWORD", "LLAMA_API_KEY", "PYTHON_KEYRING_PASS", "GGML_TOKEN", "cuda_credentials", "HTTPS_PROXY",
+            "EVALKIT_LOCAL_KEY",
+        ),
         SECRET,
     )  # fmt: skip
     assert without_keys(needed | secrets) == needed
