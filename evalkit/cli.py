@@ -25,7 +25,7 @@ from evalkit import (
     cli_score,
     flags,
 )
-from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
+from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, WrongPlatform, check_platform
 from evalkit.usage import Parser
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    try:
+        check_platform()
+    except WrongPlatform as error:
+        print(f"error: {error}", file=sys.stderr)  # the console is not there either
+        return error.exit_code
     parsed = _parser().understand(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminate)
     # a shell starts background jobs with SIGINT ignored; one that is sent all the same is meant

@@ -29,7 +29,10 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> st
     key_env : str, optional
         NAME of the environment variable that holds the key; the command names it too.
     """
-    lines = [f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}", "-H 'Content-Type: application/json'"]
+    lines = [
+        f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}",
+        "-H 'Content-Type: application/json'",
+    ]
     if key_env is not None:
         # in double quotes a shell puts the variable's value in; a name that no shell takes is asked of printenv
         named = f"${key_env}" if _SHELL_NAME.fullmatch(key_env) else f"$(printenv {shlex.quote(key_env)})"

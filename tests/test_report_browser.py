@@ -189,7 +189,9 @@ def curl(page, turn):
     return article.locator("pre").inner_text()
 
 
-UNSEEN = "\u202e\u202d\u2066\x7f\x80\x85\x9b\u200b\u200d\u2060\ufeff\xad\xa0\u2028\u3000\u061c\U000e0041\U000f0000\x00\x1b"
+UNSEEN = (
+    "\u202e\u202d\u2066\x7f\x80\x85\x9b\u200b\u200d\u2060\ufeff\xad\xa0\u2028\u3000\u061c\U000e0041\U000f0000\x00\x1b"
+)
 
 
 def test_what_cannot_be_seen_is_escaped_in_the_curl_command(visit, tmp_path):
