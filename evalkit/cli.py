@@ -22,6 +22,7 @@ from evalkit import (
     cli_plan,
     cli_plot,
     cli_report,
+    cli_resume,
     cli_score,
     flags,
 )
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception:
         _say(traceback.format_exc().rstrip())  # what it says may be a stranger's text
-        _say("this is a fault in evalkit; what was answered is in the run file, and 'evalkit resume' goes on")
+        _say("this is a fault in evalkit")
         return 70
 
 
@@ -354,34 +355,41 @@ def _evaluate(
     from evalkit.console import watching
     from evalkit.evaluation import evaluate
 
-    with named as path, _telling_how_to_resume(path, parsed), watching() as watch:
+    # of a file that is there already, the run that was meant to be made says what is wrong
+    with named as path, _telling_how_to_resume(path, parsed, ours=not os.path.lexists(path)), watching() as watch:
         finished = evaluate(data, endpoint, out=path, watch=watch, **settings)
     return _result(finished, parsed)
 
 
 @contextmanager
-def _telling_how_to_resume(path: Path, parsed: argparse.Namespace) -> Iterator[None]:
+def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool = True) -> Iterator[None]:
     from evalkit.run import Run
 
     try:
         yield
     except KeyboardInterrupt:
-        if path.exists():
-            _say(f"stopped. What was answered is in {path}; go on with: evalkit resume {path}")
+        if ours and path.exists():
+            _say(cli_resume.after_stop(path))
         raise
     except EndpointError as error:
         if parsed.json:
             _print_result(Run(path), parsed)
         else:
             cli_gates.write_junit(parsed, Run(path))
-        raise EndpointError(f"{error}\nWhen that is mended, go on with: evalkit resume {path}") from None
+        raise EndpointError(f"{error}{cli_resume.after_endpoint_error(path)}") from None
+    except (EvalkitError, BrokenPipeError):
+        raise
+    except Exception:  # a fault in evalkit, which is shown at the end
+        if ours and cli_resume.can_resume(path):
+            _say(f"What was answered is in {path}; go on with: evalkit resume {path}")
+        raise
 
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
         flag = outcome.removesuffix("_s").replace("_", "-")
-        _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
+        _say(f"--{flag} is used up.{cli_resume.after_budget(finished)}")
     if outcome == "until_ci":
         _say("--until is reached: nothing more is asked")
     return cli_gates.exit_code(parsed, result)

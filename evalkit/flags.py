@@ -25,7 +25,7 @@ exit codes:
   2  wrong usage or bad input
   3  the endpoint cannot be used
   70 a fault in evalkit itself
-  130, 143  stopped by Ctrl-C, by SIGTERM: what was answered is kept, 'evalkit resume' goes on
+  130, 143  stopped by Ctrl-C, by SIGTERM: what a run has answered is kept, 'evalkit resume' goes on
 
 environment:
   SERVICE_HOST, TASKINGAI_API_KEY, ASSISTANT_ID      or

@@ -76,9 +76,8 @@ class RunFile:
             disk.unlock(lock)
             if path.is_dir():
                 raise RunFileError(f"{path} is a folder: name a file in it with --out")
-            raise RunFileError(
-                f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
-            )
+            how = f"go on with it by 'evalkit resume {path}', or " if _is_database(path) else ""
+            raise RunFileError(f"{path} exists already: {how}name another file with --out")
         for spool in spool_files(path):
             spool.unlink(missing_ok=True)  # of a run file that was deleted
         parts = [json.dumps(dict(part), ensure_ascii=False) for part in (settings, dataset, endpoint)]
@@ -348,6 +347,14 @@ def answered_turns(
         (position, repeat),
     )
     return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
 
 
 def _check_header(path: Path) -> None:
