@@ -148,7 +148,9 @@ class Endpoint:
             key_name: key_env or key_name if _variable(key_env or key_name) else None,
         }
         host, model = found[host_name], found[model_name]
-        _refuse_blanks("--base-url" if base_url else host_name, host or "")
+        where = "--base-url" if base_url else host_name
+        _refuse_blanks(where, host or "", inside=False)
+        _refuse_blanks_in_address(where, host or "")
         _refuse_blanks("--model" if model_given else model_name, model or "")
         missing = " and ".join(name for name in names if not found[name])
         if guide and missing and base_url is None:
@@ -200,7 +202,7 @@ def normalise_base_url(text: str) -> str:
         Not an http(s) address, or one with a user name, a password, a query or a fragment.
     """
     text = text.strip()
-    _refuse_blanks("the base URL", text)
+    _refuse_blanks_in_address("the base URL", text)
     if "://" not in text:
         loopback = is_loopback(urlsplit(f"//{text}").hostname or "")
         text = f"{'http' if loopback else 'https'}://{text}"
@@ -226,15 +228,23 @@ def _variable(name: str) -> str | None:
     return os.environ.get(name)
 
 
-def _refuse_blanks(what: str, text: str) -> None:
-    """An endpoint takes a blank for a part of an id, and refuses it as unknown."""
-    at = next((at for at, character in enumerate(text) if character.isspace() or not character.isprintable()), None)
+def _refuse_blanks(what: str, text: str, *, inside: bool = True) -> None:
+    """An endpoint takes a blank for a part of an id, and refuses it as unknown; without ``inside``: at the ends."""
+    wrong = [at for at, character in enumerate(text) if character.isspace() or not character.isprintable()]
+    last = len(text) - 1
+    at = next((at for at in wrong if inside or at in (0, last)), None)
     if at is None:
         return
     names = {" ": "a blank", "\n": "a line break", "\r": "a line break", "\t": "a tab"}
     name = names.get(text[at], f"the character {text[at]!r}")
     where = "begins with" if at == 0 else "holds" if text[at:].strip() else "ends with"
     raise SettingsError(f"{what} {where} {name}: copy it again without")
+
+
+def _refuse_blanks_in_address(what: str, text: str) -> None:
+    _refuse_blanks(what, text.rpartition("://")[2].partition("/")[0])  # a path may hold blanks
+    if re.search(r"[\n\r\t]", text):  # which Python would drop without a word
+        _refuse_blanks(what, text)
 
 
 def _same_host(given: str | None, own: str | None) -> bool:

@@ -165,7 +165,7 @@ def test_blanks_in_an_id_or_an_address_are_refused_and_the_variable_is_named(mon
     monkeypatch.setenv("TASKINGAI_API_KEY", KEY)
     monkeypatch.setenv("ASSISTANT_ID", id)
     monkeypatch.setenv("OPENAI_MODEL", id)
-    monkeypatch.setenv("OPENAI_BASE_URL", f"https://host/{id}")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://host")
     makers = {
         "ASSISTANT_ID": Endpoint.from_env,
         "OPENAI_MODEL": lambda: Endpoint.from_env(base_url="http://127.0.0.1:1"),
