@@ -6,10 +6,9 @@ import argparse
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,10 +22,11 @@ from evalkit import (
     cli_plan,
     cli_plot,
     cli_report,
+    cli_resume,
     cli_score,
     flags,
 )
-from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
+from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, WrongPlatform, check_platform
 from evalkit.standard_streams import enduring
 from evalkit.usage import Parser
 
@@ -47,6 +47,11 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    try:
+        check_platform()
+    except WrongPlatform as error:
+        print(f"error: {error}", file=sys.stderr)  # the console is not there either
+        return error.exit_code
     with enduring():
         return _main(arguments)
 
@@ -71,7 +76,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             _say(f"error: {unreadable}")
             return unreadable.exit_code
         _say(traceback.format_exc().rstrip())  # what it says may be a stranger's text
-        _say("this is a fault in evalkit; what was answered is in the run file, and 'evalkit resume' goes on")
+        _say("this is a fault in evalkit")
         return 70
 
 
@@ -252,18 +257,22 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
     flags.add_overwrite(parser)
+    parser.add_argument(
+        "--excel", action="store_true", help="CSV for a spreadsheet: text that begins a formula stays text"
+    )
     flags.add_json(parser)
 
 
 def demo(parsed: argparse.Namespace) -> int:
     """``evalkit demo``."""
+    from evalkit import filenames
     from evalkit.endpoint import local_endpoint
 
-    out = parsed.out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}.evalkit"
     _say("the embedded model answers: SmolLM2-135M-Instruct, on this machine, no key, no network")
     params = {"temperature": 0, "max_tokens": DEMO_MAX_TOKENS}
     with local_endpoint(params=params) as endpoint:
-        return _evaluate(parsed, _demo_data(), endpoint, out=out, limit=DEMO_ROWS, concurrency=4)
+        path = nullcontext(parsed.out) if parsed.out else filenames.free("demo")
+        return _evaluate(parsed, _demo_data(), endpoint, path, limit=DEMO_ROWS, concurrency=4)
 
 
 def serve(parsed: argparse.Namespace) -> int:
@@ -292,7 +301,7 @@ def _print_exports(server: LocalServer, key: str) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """``evalkit run``."""
-    from evalkit import datasets
+    from evalkit import datasets, filenames
     from evalkit.settings import Settings
 
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
@@ -309,7 +318,8 @@ def run(parsed: argparse.Namespace) -> int:
             from evalkit.prices import price_of
 
             settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
-        return _evaluate(parsed, parsed.data, endpoint, out=parsed.out, check=not parsed.no_check, **settings)
+        path = filenames.run_file(parsed.data, endpoint.model, out=parsed.out)
+        return _evaluate(parsed, parsed.data, endpoint, path, check=not parsed.no_check, **settings)
 
 
 def resume(parsed: argparse.Namespace) -> int:
@@ -346,49 +356,62 @@ def export(parsed: argparse.Namespace) -> int:
     """``evalkit export``."""
     from evalkit import tables
 
-    rows = tables.export(parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite)
+    rows, formulas = tables.written(
+        parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite, excel=parsed.excel
+    )
     if parsed.json:
         from evalkit.console import tell
 
         tell({"file": str(parsed.output), "format": parsed.format, "rows": rows})
     else:
         _say(f"{rows} turns written to {parsed.output}")
+    if formulas and not parsed.excel:
+        cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
+        _say(f"{cells} like a formula, which a spreadsheet would compute: for a spreadsheet write it with --excel")
     return 0
 
 
-def _evaluate(parsed: argparse.Namespace, data: Path, endpoint: Endpoint, *, out: Path | None, **settings: Any) -> int:
+def _evaluate(
+    parsed: argparse.Namespace, data: Path, endpoint: Endpoint, named: AbstractContextManager[Path], **settings: Any
+) -> int:
     from evalkit.console import watching
-    from evalkit.evaluation import default_path, evaluate
+    from evalkit.evaluation import evaluate
 
-    path = out or default_path(data, endpoint)
-    with _telling_how_to_resume(path, parsed), watching() as watch:
+    # of a file that is there already, the run that was meant to be made says what is wrong
+    with named as path, _telling_how_to_resume(path, parsed, ours=not os.path.lexists(path)), watching() as watch:
         finished = evaluate(data, endpoint, out=path, watch=watch, **settings)
     return _result(finished, parsed)
 
 
 @contextmanager
-def _telling_how_to_resume(path: Path, parsed: argparse.Namespace) -> Iterator[None]:
+def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool = True) -> Iterator[None]:
     from evalkit.run import Run
 
     try:
         yield
     except KeyboardInterrupt:
-        if path.exists():
-            _say(f"stopped. What was answered is in {path}; go on with: evalkit resume {path}")
+        if ours and path.exists():
+            _say(cli_resume.after_stop(path))
         raise
     except EndpointError as error:
         if parsed.json:
             _print_result(Run(path), parsed)
         else:
             cli_gates.write_junit(parsed, Run(path))
-        raise EndpointError(f"{error}\nWhen that is mended, go on with: evalkit resume {path}") from None
+        raise EndpointError(f"{error}{cli_resume.after_endpoint_error(path)}") from None
+    except (EvalkitError, BrokenPipeError):
+        raise
+    except Exception:  # a fault in evalkit, which is shown at the end
+        if ours and cli_resume.can_resume(path):
+            _say(f"What was answered is in {path}; go on with: evalkit resume {path}")
+        raise
 
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
         flag = outcome.removesuffix("_s").replace("_", "-")
-        _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
+        _say(f"--{flag} is used up.{cli_resume.after_budget(finished)}")
     if outcome == "until_ci":
         _say("--until is reached: nothing more is asked")
     return cli_gates.exit_code(parsed, result)

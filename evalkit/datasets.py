@@ -20,9 +20,10 @@ import orjson
 from evalkit.conversation import HISTORY_POLICIES, Conversation, Turn
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.lines import begins_list, open_dataset, read_all, read_lines, why_not_text
-from evalkit.rows import kind, parse_row
+from evalkit.rows import TOO_DEEP, kind, parse_row, refuse_deep
 from evalkit.shapes import parse, place, shape_of
 from evalkit.sheets import SheetRow, read_sheet
+from evalkit.values import MOST_LEVELS, is_deep_text
 
 __all__ = ["DatasetSummary", "check", "parse_row", "read"]
 
@@ -267,6 +268,7 @@ class _Row:
     line: int | None = None
     number: int | None = None  # of a list, whose rows have no lines
     passed: int = 0  # rows before it that were not parsed
+    nested: bool = True  # perhaps too deep
 
     @property
     def where(self) -> str:
@@ -285,6 +287,8 @@ def _conversations(
             continue
         position += 1 + row.passed
         try:
+            if row.nested:
+                refuse_deep(value.row if isinstance(value, SheetRow) else value)
             if isinstance(value, SheetRow):
                 shape = "csv"
                 conversation = parse_row(value.row, position=position)
@@ -335,7 +339,9 @@ def _line_rows(file: BinaryIO, start: int) -> Iterator[_Row]:
             passed += bool(line.raw.strip())
             continue
         try:
-            yield _Row(orjson.loads(line.raw), line.number, passed=passed - 1 if passed == start > 1 else 0)
+            value = orjson.loads(line.raw)
+            nested = line.raw.count(b"[") + line.raw.count(b"{") > MOST_LEVELS  # in a few ns, which most are
+            yield _Row(value, line.number, passed=passed - 1 if passed == start > 1 else 0, nested=nested)
             passed = passed + 1 if passed < start else start + 1
         except orjson.JSONDecodeError as error:
             if not line.raw.strip():
@@ -375,6 +381,8 @@ def _kept_rows(rows: Sequence[bytes], start: int) -> Iterator[_Row]:
 
 def _why_not_json(text: str, at: int) -> str:
     """What is wrong at a place in a text, in words of our own: those of parsers change."""
+    if is_deep_text(text[:at]):
+        return TOO_DEEP
     text = text.rstrip()
     at = min(at, len(text))
     column = at - text.rfind("\n", 0, at)

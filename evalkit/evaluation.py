@@ -8,10 +8,8 @@ import json
 import os
 import platform
 import queue
-import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +17,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit import __version__, prices, scorers, scorings, session, source, spool, store, tool_functions, wire
+from evalkit import (
+    __version__,
+    filenames,
+    prices,
+    scorers,
+    scorings,
+    session,
+    source,
+    spool,
+    store,
+    tool_functions,
+    wire,
+)
 from evalkit import functions as own_functions
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
@@ -35,11 +45,10 @@ from evalkit.scorer import Scorer
 from evalkit.session import Display
 from evalkit.session import Watcher as Watcher
 from evalkit.settings import Settings
-from evalkit.store import SUFFIX, RunFile
+from evalkit.store import RunFile
 from evalkit.transport import Transport
 from evalkit.writer import Progress
 
-RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
 
 
@@ -104,17 +113,15 @@ def evaluate(
     display = _display(watch)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    with Launched() as launched:
+    with Launched() as launched, filenames.run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit import runner  # noqa: F401 - takes as long as the asking process to start: side by side
 
         with scorers.found_once(known):
             checker = scorers.turn_checker(asked.default_scorer)
             dataset, _ = source.of(Path(data), asked, check=check, check_turn=checker)
-        named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
-        path = Path(out) if out else named
         with Interrupts() as interrupts:
             runfile = RunFile.create(
-                Path(path).absolute(),  # a scorer may change the working folder
+                path.absolute(),  # a scorer may change the working folder
                 name=name or path.stem,
                 settings=asked.to_json(),
                 dataset=dataset,
@@ -298,12 +305,6 @@ def converse(
         left.set()
 
 
-def default_path(data: Path | str, endpoint: Endpoint) -> Path:
-    """The run file of an unnamed run: dataset, model and time."""
-    name = f"{_file_name(Path(data).stem)}-{_file_name(endpoint.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return RUNS_FOLDER / f"{name}{SUFFIX}"
-
-
 def _settings(settings: Mapping[str, Any]) -> tuple[Settings, Mapping[str, Scorer]]:
     """Settings, and the scorers that their names, and those of rows, mean from now on."""
     scorer = settings.get("scorer")
@@ -395,10 +396,6 @@ def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> 
             "one run has one set of them. Start a new run"
         )
     return given
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run"
 
 
 def _about() -> dict[str, Any]:

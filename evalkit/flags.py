@@ -25,7 +25,7 @@ exit codes:
   2  wrong usage or bad input
   3  the endpoint cannot be used
   70 a fault in evalkit itself
-  130, 143  stopped by Ctrl-C, by SIGTERM: what was answered is kept, 'evalkit resume' goes on
+  130, 143  stopped by Ctrl-C, by SIGTERM: what a run has answered is kept, 'evalkit resume' goes on
 
 environment:
   SERVICE_HOST, TASKINGAI_API_KEY, ASSISTANT_ID      or
@@ -168,6 +168,8 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
             raise SettingsError(f"--param {text!r}: write it as KEY=JSON, for example --param seed=7")
         try:
             given[key] = json.loads(value)
+        except RecursionError:
+            raise SettingsError(f"--param {key}: its value is nested too deep to be sent") from None
         except ValueError:
             raise SettingsError(
                 f"--param {key}: {value!r} is not JSON; a text needs quotes: --param '{key}=\"{value}\"'"

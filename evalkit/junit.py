@@ -20,7 +20,6 @@ from typing import Any, TextIO
 import orjson
 
 from evalkit import outputs, store
-from evalkit.errors import SettingsError
 from evalkit.gates import GateResult, parse
 from evalkit.measures import RunMeasures, Source, opened
 from evalkit.schema import JOIN_SCORE

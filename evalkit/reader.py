@@ -15,8 +15,8 @@ from typing import Any
 
 from evalkit import contents, integrity, schema
 from evalkit.errors import DatasetError, RunFileError
+from evalkit.filenames import SUFFIX
 
-SUFFIX = ".evalkit"
 _STEPS = 100_000  # of SQLite's machine between two looks whether to stop, about a millisecond
 _PATIENCE_S = 3.0  # with a check or a migration of a file,
 _BYTES_PER_S = 2_000_000  # and a second more for so many bytes

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import DatasetError
+from evalkit.values import MOST_LEVELS, is_deeper
 
 Reader = Callable[[Any], Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -24,6 +25,8 @@ REQUEST_KEYS = (
     "repetition_penalty", "logit_bias", "reasoning_effort", "verbosity", "modalities", "service_tier", "guided_json",
     "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs",
 )  # fmt: skip
+TOO_DEEP = f"is nested in more than {MOST_LEVELS} levels: a row may have no more"
+_NAMED_LEVELS = 3  # of a field's name
 _HEAVIEST = 1_000_000
 _SHORT = 60  # characters of a wrong key or value that a message shows
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -66,6 +69,18 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
     if conversation.tool_results:
         _check_results(conversation)
     return conversation
+
+
+def refuse_deep(row: Any) -> None:
+    """Raise when a row is nested too deep to be hashed, compared and sent; ``field`` says where."""
+    if not is_deeper(row, MOST_LEVELS):
+        return
+    value, field = row, ""
+    for room in range(MOST_LEVELS - 1, MOST_LEVELS - 1 - _NAMED_LEVELS, -1):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        name, value = next((name, part) for name, part in parts if is_deeper(part, room))
+        field += f"[{name}]" if isinstance(name, int) else f".{_short(name)}"
+    raise DatasetError(TOO_DEEP, field=field.removeprefix("."))
 
 
 def _read(row: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ import orjson
 
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import MissingExtra, SettingsError
+from evalkit.values import DEEP_VALUE, is_deeper
 
 _SHOWN = 200  # characters of a value or an answer that are kept or shown
 
@@ -252,4 +253,4 @@ def cut(text: str) -> str:
 
 def shown(value: Any) -> str:
     """A JSON value as a message shows it."""
-    return cut(orjson.dumps(value, default=repr).decode())
+    return DEEP_VALUE if is_deeper(value) else cut(orjson.dumps(value, default=repr).decode())

@@ -30,6 +30,7 @@ from evalkit.scorer import (
     version_of,
 )
 from evalkit.text_scorers import folded, text_target
+from evalkit.values import is_deeper
 
 __all__ = [
     "Problem",
@@ -163,6 +164,8 @@ def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
         value, reason, extracted = scorer.judge(_answer(said), target, **options)
         if value is not None:
             value = float(value)
+        if is_deeper(extracted):  # nothing could write it down, nor read it again
+            extracted = None
     except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing
         return Score(name, None, str(error))
     except KeyboardInterrupt:

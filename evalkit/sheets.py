@@ -19,7 +19,8 @@ import orjson
 
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.lines import Line, why_not_text
-from evalkit.rows import REQUEST_KEYS, near
+from evalkit.rows import REQUEST_KEYS, TOO_DEEP, near
+from evalkit.values import is_deep_text
 
 FIELDS = ("id", "user", "target", "system", "assistant", "scorer", "tags", "group")
 _OF_TURN = ("user", "target", "assistant", "scorer")
@@ -157,6 +158,9 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
                 text = f"differs from line {first_line}, where the conversation begins"
                 return DatasetError(text, line=line, field=columns[name])
         turn: dict[str, Any] = {name: record[name] for name in _OF_TURN if name in record}
+        for name in ("target", "scorer"):
+            if name in turn and is_deep_text(turn[name]):  # some of it no parser reads
+                return DatasetError(TOO_DEEP, line=line, field=columns[name])
         if "target" in turn:
             turn["target"] = _target(turn["target"])
         if turn.get("scorer", "").lstrip().startswith(("{", "[")):

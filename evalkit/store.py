@@ -21,7 +21,8 @@ from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
 from evalkit.errors import RunFileError
-from evalkit.reader import SUFFIX, open_to_read, reading, run_info, unsound
+from evalkit.filenames import SUFFIX, cut
+from evalkit.reader import open_to_read, reading, run_info, unsound
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.schema import Row
 
@@ -79,9 +80,8 @@ class RunFile:
             disk.unlock(lock)
             if path.is_dir():
                 raise RunFileError(f"{path} is a folder: name a file in it with --out")
-            raise RunFileError(
-                f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
-            )
+            how = f"go on with it by 'evalkit resume {path}', or " if _is_database(path) else ""
+            raise RunFileError(f"{path} exists already: {how}name another file with --out")
         for spool in spool_files(path):
             spool.unlink(missing_ok=True)  # of a run file that was deleted
         parts = [json.dumps(dict(part), ensure_ascii=False) for part in (settings, dataset, endpoint)]
@@ -262,7 +262,7 @@ class RunFile:
 
     def _rescue(self) -> NoReturn:
         """The file has lost its name, but is open still: copy all that is in it to another one, and say so."""
-        saved = self.path.with_name(f"{self.path.stem}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
+        saved = self.path.with_name(f"{cut(self.path.stem)}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
         lost = f"{self.path} was deleted, moved or replaced while it was written"
         try:
             saved.parent.mkdir(parents=True, exist_ok=True)
@@ -321,6 +321,14 @@ def answered_turns(
         (position, repeat),
     )
     return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
 
 
 def _connect(path: Path) -> sqlite3.Connection:

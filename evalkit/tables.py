@@ -287,7 +287,7 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     ]
 
 
-def export(source: Source, form: str, path: Path | str, *, overwrite: bool = True) -> int:
+def export(source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False) -> int:
     """Write every finished turn of a run to a file, with the columns of ``turns``.
 
     Parameters
@@ -299,6 +299,9 @@ def export(source: Source, form: str, path: Path | str, *, overwrite: bool = Tru
     path : path-like
     overwrite : bool
         An earlier output of evalkit is written over. Any other file that is there is refused.
+    excel : bool
+        For ``csv``: written for a spreadsheet, with a byte-order mark and an apostrophe before text that begins a
+        formula. Else every cell holds what the run file holds.
 
     Returns
     -------
@@ -310,16 +313,26 @@ def export(source: Source, form: str, path: Path | str, *, overwrite: bool = Tru
     RunFileError
         The file cannot be read as a run file.
     SettingsError
-        No such format, or the file cannot be written: see ``outputs.check``.
+        No such format, ``excel`` with another than CSV, or the file cannot be written: see ``outputs.check``.
     """
+    return written(source, form, path, overwrite=overwrite, excel=excel).rows
+
+
+def written(
+    source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False
+) -> exports.Written:
+    """``export``, which also tells how many cells of a CSV file a spreadsheet would take for formulas."""
     if form not in FORMATS:
         raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
+    if excel and form != "csv":
+        raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
+    options = {"excel": True} if excel else {}
     with opened(source) as connection:
         taken = outputs.read_for(
             () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
         )
         with outputs.writing(Path(path), outputs.EXPORT, taken, overwrite=overwrite) as draft:
-            return exports.WRITERS[form](connection, draft)
+            return exports.WRITERS[form](connection, draft, **options)
 
 
 def _measures_json(row: Measures) -> dict[str, Any]:
