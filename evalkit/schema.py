@@ -240,7 +240,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
             last.queue_delay_ns,
             last.timing.sent,
             last.timing.end,
-            last.latency_ns,
+            None if failure else last.latency_ns,  # an answer between two tool rounds may be the last that came
             record.turn_time_ns,
         )
     if usage:

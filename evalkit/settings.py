@@ -51,11 +51,12 @@ class Settings:
     columns : mapping or None
         For a CSV file: field to the heading of its column; None: they are called as the fields are.
     max_tokens_total : int or None
-        Ask nothing new once so many tokens, prompts and answers, were used by this session.
+        Send no further request once so many tokens, prompts and answers, were used by this session. Where the endpoint
+        reports no counts they are estimated at four bytes a token.
     max_time_s : float or None
         Ask nothing new after so many seconds of this session; what is in flight then has a few more.
     max_cost : float or None
-        Ask nothing new once this session has cost so much, in the currency of ``price``.
+        Send no further request once this session has cost so much, in the currency of ``price``.
     price : (float, float) or None
         What a million tokens of prompts and of output cost.
     until_ci : float or None

@@ -72,6 +72,7 @@ LAYERS = [
         {"schedule"},
         {"source"},
         {"spool"},
+        {"spending"},
     ],
     [
         {"dialogue"},
@@ -83,7 +84,7 @@ LAYERS = [
     ],
     [{"report", "reportparts", "reportcomparison", "reportcharts", "markdown", "definitions", "elements"}, {"chat"}],
     [{"widgets", "livewidget", "browsewidget", "playgroundwidget", "livestate", "sidedoor", "widgetparts"}],
-    [{"asking", "line", "spending", "surrender"}],
+    [{"asking", "line", "surrender"}],
     [{"launch"}],
     [{"runner"}],
     [{"run", "evaluation"}],
