@@ -40,6 +40,7 @@ def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Functio
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
 
+DEMANDS = frozenset({"tool_choice", "function_call"})  # parameters, today's and the one before, that ask for a call
 NOT_AGAIN = "Not tried again: {budget} is used up."
 NOT_FINISHED = "Not finished: {budget} is used up, and the model was still calling functions."
 
@@ -99,6 +100,8 @@ class Asker:
         """
         attempts: list[Attempt] = []
         params = {**self.endpoint.params, **params} if params else self.endpoint.params
+        if round:  # a call that was demanded has been made: demanding it again would never let the answer come
+            params = {name: value for name, value in params.items() if name not in DEMANDS}
         tries = 1
         if self.retry.budget is not None:
             self.retry.budget.note_first_try()
@@ -125,8 +128,7 @@ class Asker:
                     body, stream=self.stream, due=due, slot=slot, number=number, round=round
                 )
             finally:
-                if self.gate is not None:
-                    self.gate.leave()
+                self.leave()
             attempts.append(attempt)
             failure = attempt.failure
             if permit is not None:
@@ -158,25 +160,37 @@ class Asker:
         return self.gate is None and self.spending is None and not self.pause.on and self.pacer.unlimited
 
     async def _admitted(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
-        """Wait until the request may go: it has its place in the gate then."""
-        gate = self.gate
-        if gate is not None and not gate.try_enter():
-            await gate.enter()
-        try:
-            if self.pause.on:
-                await self.pause.wait()
-            if self.spending is not None:
-                self.spending.check()
-            return None if self.pacer.unlimited else await self._permit(body, params)
-        except BaseException:
-            if gate is not None:
-                gate.leave()
-            raise
-
-    async def _permit(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
+        """Wait until the request may go: it has its permit and its place in the gate then."""
         limits = (params.get(name) for name in ("max_completion_tokens", "max_tokens"))
         most = next((limit for limit in limits if type(limit) is int and limit > 0), None)
-        return await self.pacer.permit(len(body) / CHARACTERS_A_TOKEN, most)
+        return await self.pacer.permit(len(body) / CHARACTERS_A_TOKEN, most, door=self)
+
+    def look(self) -> None:
+        """A request that waits is told when a budget is used up."""
+        if self.spending is not None:
+            self.spending.check()
+
+    async def enter(self) -> None:
+        """Wait for the end of a pause and for a place in the gate, which no request holds while it waits."""
+        gate, pause = self.gate, self.pause
+        while True:
+            if pause.on:
+                await pause.wait()
+            if gate is not None and not gate.try_enter():
+                await gate.enter()
+            try:
+                self.look()
+            except UsedUp:
+                self.leave()
+                raise
+            if not pause.on:
+                return
+            self.leave()
+
+    def leave(self) -> None:
+        """Give the place in the gate to the next."""
+        if self.gate is not None:
+            self.gate.leave()
 
     def _settle(self, permit: Permit, attempt: Attempt) -> None:
         usage, answer = attempt.usage or Usage(), attempt.answer or Answer()
@@ -265,7 +279,6 @@ class Dialogue:
         unfinished: Failure | None = None
         attempts: list[Attempt] = []
         exchange: list[Message] = []
-        params = self.conversation.params
         scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
@@ -273,7 +286,7 @@ class Dialogue:
                 attempts += await self.asker.ask(
                     [*messages, *exchange] if exchange else messages,
                     tools=self.conversation.tools,
-                    params=params,
+                    params=self.conversation.params,
                     round=round,
                     due=due,
                 )
@@ -287,14 +300,12 @@ class Dialogue:
                 break
             if not answer.tool_calls:
                 break
-            calls = named(answer.tool_calls, round)
+            calls = named(answer.tool_calls, number, round)
             results = await self._results(calls)
             if results is None:
                 break
             exchange += [Message("assistant", answer.text or None, calls), *results]
             due = time.perf_counter_ns()
-            # a call that was demanded has been made: demanding it again would never let the answer come
-            params = {name: value for name, value in params.items() if name != "tool_choice"}
         failure = unfinished or attempts[-1].failure
         return TurnRecord(
             self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), failure, scheduled

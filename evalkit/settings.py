@@ -41,7 +41,7 @@ class Settings:
     arrivals : str
         With ``rate``: ``constant`` or ``poisson`` gaps between them.
     rpm, tpm : float or None
-        Requests and tokens a minute, at most.
+        Requests and tokens in any 60 seconds, at most: ten seconds' worth of them at one moment, the rest evenly.
     retries : int
         Tries after the first, for failures worth one.
     max_tool_rounds : int
