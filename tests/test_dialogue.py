@@ -147,8 +147,14 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
 
 @pytest.mark.parametrize(
     ("result", "told"),
-    [({("a", 1): 2}, "TypeError"), ("half \ud800", "half ?"), ({"at": object}, "object")],
-    ids=["no JSON key", "half a character", "no JSON value"],
+    [
+        ({("a", 1): 2}, "TypeError"),
+        ("half \ud800", "half ?"),
+        ({"at": object}, "object"),
+        ({"at": float("nan")}, "ValueError"),
+        ([float("inf")], "ValueError"),
+    ],
+    ids=["no JSON key", "half a character", "no JSON value", "not a number", "infinity"],
 )
 def test_results_that_cannot_be_sent_as_they_are_do_not_end_a_run(result, told):
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))

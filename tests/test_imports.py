@@ -32,6 +32,7 @@ LAYERS = [
     [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
     [
         {"record"},
+        {"bounds"},
         STATISTICS,
         {"slo"},
         {"snippets"},
