@@ -93,7 +93,8 @@ class Session:
         self._requests = Gate(1) if settings.concurrency == "auto" else None
         self._knee = Knee(self._requests) if self._requests else None
         self._conversations = Gate(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
-        self._spending = Spending(settings)
+        limited = settings.max_tokens_total is not None or settings.max_cost is not None
+        self._spending = Spending(settings) if limited else None
         self._surrender = Surrender(kept=task.kept)
         self._ended = False  # nothing new is asked
         self._hurry = asyncio.Event()  # what is in flight has a few seconds
@@ -151,6 +152,7 @@ class Session:
             retry=Retry(settings.retries, budget=RetryBudget()),
             gate=self._requests,
             knee=self._knee,
+            spending=self._spending,
         )
 
     # -- how it ends
@@ -259,22 +261,16 @@ class Session:
         position, conversation, repeat, answered = item
         new = True
         left = len(conversation.turns) - len(answered or ())
-        characters = 0
 
         async def keep(record: TurnRecord) -> bool:
-            nonlocal new, left, characters
+            nonlocal new, left
             left -= 1
             first, new = new, False
             if self._surrender.note(record, len(self._tasks)):
                 self._end_soon(Outcome.UNUSABLE)
                 self._hurry.set()
-            if self._spending.limited:
-                if not characters:
-                    characters = sum(len(message.content or "") for message in conversation.opening())
-                characters += len(conversation.turns[record.turn - 1].user)
-                if used_up := self._spending.add(record, characters):
-                    self._end_soon(Outcome(used_up))
-                characters += len(record.answer.text) if record.answer else 0
+            if self._spending is not None and self._spending.used_up is not None:
+                self._end_soon(Outcome(self._spending.used_up))
             if self._knee is not None:
                 self._fill(asker)
             self.line.put(position, conversation, first, left == 0, record)

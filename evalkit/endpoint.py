@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from evalkit.bounds import LONGEST_S, check_above_0, check_json
 from evalkit.errors import MissingExtra, SettingsError
 from evalkit.keys import Key, key_in
 
@@ -73,9 +74,8 @@ class Endpoint:
             raise SettingsError("no model is named: give --model, or set OPENAI_MODEL or ASSISTANT_ID")
         _refuse_blanks("the model's name", self.model)
         for name in ("timeout_s", "ttft_timeout_s", "connect_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingsError(f"{name} is {value!r}: it must be a number of seconds above 0")
+            check_above_0(name, getattr(self, name), LONGEST_S, "seconds")
+        check_json("the parameter", self.params)
 
     @property
     def url(self) -> str:
@@ -284,6 +284,7 @@ def local_endpoint(**settings: Any) -> Iterator[Endpoint]:
     """
     from evalkit import local
 
+    Endpoint("http://127.0.0.1", "embedded", **settings)  # settings that cannot be are told before a model is loaded
     with local.serve() as server:
         yield Endpoint(server.base_url, server.model, server.key_env, source="embedded", **settings)
 

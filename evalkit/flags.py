@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.bounds import check_json
 from evalkit.errors import SettingsError
 
 _WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
@@ -177,4 +178,5 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
     for key in ("temperature", "max_tokens"):
         if getattr(parsed, key) is not None:
             given[key] = getattr(parsed, key)
+    check_json("the parameter", given)
     return given

@@ -29,6 +29,7 @@ from typing import Any
 
 import orjson
 
+from evalkit.bounds import not_json
 from evalkit.code_version import code_version
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import SettingsError
@@ -211,7 +212,9 @@ def _verdict(said: Any) -> Verdict:
 
 
 def _kept(extracted: Any) -> Any:
-    """What a function extracted, as a JSON value."""
+    """What a function extracted, as a JSON value; in words where it is none."""
+    if not_json(extracted):
+        return cut(repr(extracted))
     try:
         packed = orjson.dumps(extracted, default=repr, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:

@@ -227,9 +227,14 @@ class Attempt(NamedTuple):
         return self.timing.slot - self.timing.due
 
 
-def named(calls: Sequence[ToolCall], round: int) -> tuple[ToolCall, ...]:
-    """The calls, each with an id: a legacy function call has none, and a result must name its call."""
-    return tuple(call if call.id else call._replace(id=f"call_{round}_{number}") for number, call in enumerate(calls))
+def named(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
+    """The calls, each with an id: a legacy function call has none, and a result must name its call.
+
+    No two calls of a conversation get one id, and each gets the same in every session.
+    """
+    return tuple(
+        call if call.id else call._replace(id=f"call_{turn}_{round}_{number}") for number, call in enumerate(calls)
+    )
 
 
 class TurnRecord(NamedTuple):
@@ -284,7 +289,8 @@ class TurnRecord(NamedTuple):
     def seen_later(self) -> list[Message]:
         """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
         answer = self.answer or Answer()
-        calls = named(answer.tool_calls, len(self.exchange))
+        rounds = sum(message.role == "assistant" for message in self.exchange)
+        calls = named(answer.tool_calls, self.turn, rounds)
         text = answer.text or answer.refusal or (None if calls else "")
         unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
         return [*self.exchange, Message("assistant", text, calls), *unanswered]

@@ -140,7 +140,7 @@ _CONFLICTS = {
 }
 
 
-_TO_JSON = json.JSONEncoder(ensure_ascii=False).encode  # made once: dumps would make one a call
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # made once: dumps would make one a call
 _NOTHING_SAID = (None, None, None, (), None)
 _NOTHING_COUNTED = (None, None, None)
 
@@ -240,7 +240,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
             last.queue_delay_ns,
             last.timing.sent,
             last.timing.end,
-            last.latency_ns,
+            None if failure else last.latency_ns,  # an answer between two tool rounds may be the last that came
             record.turn_time_ns,
         )
     if usage:
@@ -329,4 +329,9 @@ def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
 
 
 def _json_or_none(value: Any) -> str | None:
-    return None if value is None else _TO_JSON(value)
+    if value is None:
+        return None
+    try:
+        return _TO_JSON(value)
+    except ValueError:  # a number that JSON has no word for
+        return _TO_JSON(repr(value))

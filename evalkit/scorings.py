@@ -160,13 +160,15 @@ def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, 
 def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None, scores_all: bool) -> int:
     """A new scoring, which does not count yet; what was cut off before is cleared away."""
     connection = runfile.connection
-    of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False)
+    of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False, allow_nan=False)
     with _writing(runfile):
         for half_made in connection.execute(_HALF_MADE).fetchall():
             connection.execute("DELETE FROM score WHERE scoring = ?", half_made)
             connection.execute("DELETE FROM scoring WHERE id = ?", half_made)
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM scoring").fetchone()
-        connection.execute(_BEGIN, (last + 1, time.time_ns(), json.dumps(scorer), of_judge, scores_all))
+        connection.execute(
+            _BEGIN, (last + 1, time.time_ns(), json.dumps(scorer, allow_nan=False), of_judge, scores_all)
+        )
     return int(last) + 1
 
 

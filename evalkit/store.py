@@ -84,7 +84,7 @@ class RunFile:
             raise RunFileError(f"{path} exists already: {how}name another file with --out")
         for spool in spool_files(path):
             spool.unlink(missing_ok=True)  # of a run file that was deleted
-        parts = [json.dumps(dict(part), ensure_ascii=False) for part in (settings, dataset, endpoint)]
+        parts = [json.dumps(dict(part), ensure_ascii=False, allow_nan=False) for part in (settings, dataset, endpoint)]
         try:
             connection = _connect(path)
             with contextlib.ExitStack() as half_made:
@@ -135,7 +135,7 @@ class RunFile:
         with self._writing():
             cursor = self.connection.execute(
                 "INSERT INTO session (started_wall_ns, started_mono_ns, about) VALUES (?, ?, ?)",
-                (wall_ns or time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False)),
+                (wall_ns or time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False, allow_nan=False)),
             )
         self.session = cursor.lastrowid or 0
         if self._flusher is None:
@@ -155,7 +155,7 @@ class RunFile:
         with self._writing():
             self.connection.execute(
                 "UPDATE session SET ended_mono_ns = ?, outcome = ?, trust = ? WHERE id = ?",
-                (mono_ns, outcome, json.dumps(dict(trust)), self.session),
+                (mono_ns, outcome, json.dumps(dict(trust), allow_nan=False), self.session),
             )
         if self._whereabouts.lost:
             self._rescue()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import datasets, filenames
+from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.evaluation import Watcher, evaluate
@@ -74,8 +75,7 @@ class Plan:
                 raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
         if self.by == "concurrency" and self.arrivals != "constant":
             raise SettingsError(f"arrivals {self.arrivals!r} are those of a rate: give the steps as rates")
-        if self.step_time_s is not None and not self.step_time_s > 0:
-            raise SettingsError(f"step_time_s is {self.step_time_s!r}: it must be above 0")
+        check_above_0("step_time_s", self.step_time_s, LONGEST_S)
         if self.per_step is not None and self.step_time_s is not None:
             raise SettingsError("per_step and step_time_s exclude each other: give a step one of them")
 

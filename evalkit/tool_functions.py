@@ -59,7 +59,7 @@ async def _awaited(result: Awaitable[Any]) -> Any:
 
 def as_text(result: Any) -> str:
     """A function's result as the model reads it: text as it is, anything else as JSON."""
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str, allow_nan=False)
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
 
 

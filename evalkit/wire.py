@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from evalkit.bounds import check_json
 from evalkit.conversation import Message
 from evalkit.errors import SettingsError
 from evalkit.failures import failure_of, failure_of_error, plain, refuses_stream_options, retry_after_s, words_of
@@ -81,9 +82,12 @@ def request_body(
     if tools:
         body["tools"] = list(tools)
     try:
-        return orjson.dumps(body, default=_plain_mapping)
+        packed = orjson.dumps(body, default=_plain_mapping)
     except orjson.JSONEncodeError as error:
         raise SettingsError(f"the request cannot be written as JSON: {error}") from None
+    if b"null" in packed:  # what orjson makes of a number that JSON has no word for
+        check_json("of the request,", body)
+    return packed
 
 
 class AnswerReader:

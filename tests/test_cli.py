@@ -145,11 +145,30 @@ def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
         ("seed", "error: --param 'seed': write it as KEY=JSON, for example --param seed=7\n"),
         ("stop=END", "error: --param stop: 'END' is not JSON; a text needs quotes: --param 'stop=\"END\"'\n"),
         ("model=1", "error: the parameter 'model' cannot be set: evalkit writes it itself\n"),
+        ("top_p=NaN", "error: the parameter top_p is nan: JSON has no such number\n"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_explained(server, sums, tmp_path, given, message):
     done = evalkit("run", sums(), *flags(server), "--param", given, "--out", tmp_path / "r.evalkit")
     assert (done.returncode, done.stderr) == (2, message)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--temperature", "nan", "the parameter temperature is nan: JSON has no such number"),
+        ("--timeout", "inf", "timeout_s is inf: it must be 31,622,400 seconds at most"),
+        ("--ttft-timeout", "nan", "ttft_timeout_s is nan: it must be a number of seconds above 0"),
+        ("--max-time", "1e10", "max_time_s is 10000000000.0: it must be 31,622,400 at most"),
+        ("--tpm", "inf", "tpm is inf: it must be 1,000,000,000,000 at most"),
+    ],
+)
+def test_a_number_that_cannot_be_a_limit_is_refused_before_anything_is_asked(
+    server, sums, tmp_path, flag, value, message
+):
+    done = evalkit("run", sums(), *flags(server), flag, value, "--out", tmp_path / "r.evalkit")
+    assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+    assert not (tmp_path / "r.evalkit").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,3 +1,4 @@
+import math
 import os
 import pickle
 
@@ -195,6 +196,30 @@ def test_blanks_in_a_host_are_refused(monkeypatch, host):
 def test_limits_must_be_positive(limit):
     with pytest.raises(SettingsError, match=f"{limit} is 0: it must be a number of seconds above 0"):
         Endpoint("http://127.0.0.1:1", "m", **{limit: 0})
+
+
+@pytest.mark.parametrize("limit", ["timeout_s", "ttft_timeout_s", "connect_timeout_s"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -math.inf, 1e10, "5", True])
+def test_limits_that_no_clock_holds_are_refused(limit, value):
+    with pytest.raises(SettingsError, match=f"^{limit} is "):
+        Endpoint("http://127.0.0.1:1", "m", **{limit: value})
+    assert Endpoint("http://127.0.0.1:1", "m", **{limit: 86_400}).to_json()[limit] == 86_400
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, -math.inf])
+@pytest.mark.parametrize(
+    ("params", "place"),
+    [
+        (lambda value: {"temperature": value}, "temperature"),
+        (lambda value: {"logit_bias": {"50256": value}}, "logit_bias.50256"),
+        (lambda value: {"seed": 7, "stop": ["a", [value]]}, "stop.1.0"),
+    ],
+)
+def test_parameters_that_json_has_no_word_for_are_refused_by_name(params, place, value):
+    with pytest.raises(SettingsError, match=f"^the parameter {place} is {value}: JSON has no such number"):
+        Endpoint("http://127.0.0.1:1", "m", params=params(value))
+    with pytest.raises(SettingsError, match=place):
+        Endpoint("http://127.0.0.1:1", "m").with_params(**params(value))
 
 
 def test_official_clients_are_set_up_for_the_endpoint_and_never_retry(monkeypatch):

@@ -246,7 +246,7 @@ def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_i
     assert body["messages"] == [
         *(message.to_json() for message in context),
         {"role": "user", "content": "question 1"},
-        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 0)]},
+        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 1, 0)]},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a"},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_0_1"},
         {"role": "user", "content": "question 2"},
