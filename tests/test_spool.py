@@ -179,7 +179,7 @@ def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_convers
 
 def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left_out(path, caplog):
     create(path).close()
-    parts = [messages.frame(messages.BEGUN, *BEGUN)]
+    parts = [messages.frame(messages.Begun(*BEGUN))]
     parts += [line((n, conversation(f"c{n}"), answered(1, identity=f"c{n}"))) for n in range(4)]
     parts[2] = parts[2][:-30]  # the next line was glued to it
     spool_files(path)[0].write_bytes(b"".join(parts))
