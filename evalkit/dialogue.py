@@ -15,7 +15,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
-from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage, named
+from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
 
 Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
 
@@ -82,9 +82,14 @@ class Asker:
         params: Mapping[str, Any] | None = None,
         round: int = 0,
         due: int,
+        kept: list[Attempt] | None = None,
     ) -> list[Attempt]:
-        """Ask until there is a good attempt or no more try is worth it; the last attempt decides."""
-        attempts: list[Attempt] = []
+        """Ask until there is a good attempt or no more try is worth it; the last attempt decides.
+
+        Each attempt goes into ``kept`` as it ends, that of a caller who is cancelled too.
+        """
+        attempts: list[Attempt] = [] if kept is None else kept
+        earlier = len(attempts)
         params = {**self.endpoint.params, **params} if params else self.endpoint.params
         tries = 1
         if self.retry.budget is not None:
@@ -101,11 +106,14 @@ class Asker:
             )
             permit = None if self._unhindered else await self._admitted(body, params)
             slot = time.perf_counter_ns()
-            number = len(attempts) + 1
+            number = len(attempts) - earlier + 1
             try:
                 attempt = await self.sender.send(
                     body, stream=self.stream, due=due, slot=slot, number=number, round=round
                 )
+            except Interrupted as interrupted:
+                attempts.append(interrupted.attempt)
+                raise
             finally:
                 if self.gate is not None:
                     self.gate.leave()
@@ -116,18 +124,18 @@ class Asker:
             if self.knee is not None:
                 self._tell(self.knee, attempt)
             if failure is None:
-                return attempts
+                return attempts[earlier:]
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
                 self.pause.hold(failure.retry_after_s)  # nobody waits longer; such a request just fails
             if include_usage and self.stream and wire.refuses_stream_options(failure):
                 self.include_usage = False
-            elif not (attempt.connection_lost_on_reuse and not attempts[:-1]):
+            elif not (attempt.connection_lost_on_reuse and number == 1):
                 wait, note = self.retry.ruling(failure, tries)
                 if wait is None:
                     if note:
                         noted = replace(failure, message=f"{failure.message} {note}")
                         attempts[-1] = attempt._replace(failure=noted)
-                    return attempts
+                    return attempts[earlier:]
                 tries += 1
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
@@ -214,7 +222,7 @@ class Dialogue:
                 if broken is not None:
                     record = self._never_asked(number, broken)
                 else:
-                    record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
+                    record = await self._ask_turn(number, [*messages, Message("user", turn.user)], keep)
                 if not await keep(record):
                     return
                 if record.failure is not None and self.history == "own":
@@ -228,19 +236,48 @@ class Dialogue:
         failure = Failure("cancelled", message)
         return TurnRecord(self.conversation.id, self.repeat, number, failure=failure, scheduled=self.due is not None)
 
-    async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
+    async def _ask_turn(self, number: int, messages: list[Message], keep: Keep) -> TurnRecord:
         attempts: list[Attempt] = []
         exchange: list[Message] = []
+        try:
+            await self._ask_rounds(number, messages, attempts, exchange)
+        except asyncio.CancelledError:
+            if attempts:
+                await keep(self._interrupted(number, attempts, exchange))
+            raise
+        return self._record(number, attempts, exchange, attempts[-1].failure)
+
+    def _interrupted(self, number: int, attempts: list[Attempt], exchange: list[Message]) -> TurnRecord:
+        """A turn of which the session ended before it: a slow answer that left no trace would flatter the times."""
+        last = attempts[-1]
+        if last.failure is None and last.answer is not None and not last.answer.tool_calls:
+            return self._record(number, attempts, exchange, None)  # its answer came in that very moment
+        under_way = last.failure is not None and last.failure.kind == "cancelled"
+        what = "an answer was under way" if under_way else "it waited to be asked again or for a tool's result"
+        failure = Failure("cancelled", f"The session ended while {what}: 'evalkit resume' asks this turn again.")
+        return self._record(number, attempts, exchange, failure)
+
+    def _record(
+        self, number: int, attempts: list[Attempt], exchange: list[Message], failure: Failure | None
+    ) -> TurnRecord:
+        return TurnRecord(
+            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), failure, self.due is not None
+        )
+
+    async def _ask_rounds(
+        self, number: int, messages: list[Message], attempts: list[Attempt], exchange: list[Message]
+    ) -> None:
+        """Ask, and ask again with the results of the functions called; what comes goes into the lists."""
         params = self.conversation.params
-        scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
-            attempts += await self.asker.ask(
+            await self.asker.ask(
                 [*messages, *exchange] if exchange else messages,
                 tools=self.conversation.tools,
                 params=params,
                 round=round,
                 due=due,
+                kept=attempts,
             )
             answer = attempts[-1].answer
             if attempts[-1].failure is not None or answer is None or round == self.max_tool_rounds:
@@ -255,9 +292,6 @@ class Dialogue:
             due = time.perf_counter_ns()
             # a call that was demanded has been made: demanding it again would never let the answer come
             params = {name: value for name, value in params.items() if name != "tool_choice"}
-        return TurnRecord(
-            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure, scheduled
-        )
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[Message] | None:
         """One result a call; None: one has no result to give."""

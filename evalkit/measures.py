@@ -38,12 +38,16 @@ class Measures:
     accuracy : Accuracy
         Over answered and scored turns.
     accuracy_all : Accuracy
-        Failed turns with a target count as 0 here. Turns without a target are in neither denominator.
+        Failed turns with a target count as 0 here, interrupted ones do not count. Turns without a target are in
+        neither denominator.
     ttft_ms, latency_ms, tpot_ms, schedule_latency_ms : dict
-        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out is a lower bound of its latencies and, when no token
-        came, of its TTFT. There is a schedule latency in open loop only.
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out, or a turn that was interrupted, is a lower bound of
+        its latencies and, when no token came, of its TTFT. There is a schedule latency in open loop only.
     samples : dict
         ``ttft`` and ``latency`` to Sample.
+    interrupted : int
+        Turns that were being asked when their session ended. They are among ``turns`` and ``errors``, as ``cancelled``,
+        but the endpoint did not fail: they are not in the denominator of ``accuracy_all``, and ``resume`` asks them.
     """
 
     turn: int | None
@@ -57,6 +61,7 @@ class Measures:
     tpot_ms: dict[str, Estimate]
     schedule_latency_ms: dict[str, Estimate]
     samples: dict[str, Sample]
+    interrupted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,4 +212,5 @@ def _measures(
         tpot_ms=timed["tpot"][index].quantiles,
         schedule_latency_ms=timed["schedule_latency"][index].quantiles,
         samples={metric: timed[metric][index].sample for metric in ("ttft", "latency")},
+        interrupted=counts.interrupted,
     )

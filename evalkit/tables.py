@@ -205,7 +205,9 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``run`` is the run's name. ``wrong`` counts answered turns whose score is below 1, in ``accuracy`` and in
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in closed
-        loop. ``by_tag`` has the 50 tags with the most turns, and ``tags_left_out`` counts the others. ``conversations``
+        loop. ``interrupted`` counts turns that were being asked when their session ended; they are among ``errors``, as
+        ``cancelled``, and ``unscored`` in ``accuracy_all``. ``by_tag`` has the 50 tags with the most turns, and
+        ``tags_left_out`` counts the others. ``conversations``
         has the fields of ``conversations.ConversationScores``, ``repeats`` those of ``conversations.RepeatScores``, or
         is None without repeats; ``doubt`` says why the interval of ``accuracy`` may be too short, or is None;
         ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
@@ -335,6 +337,7 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "latency_ms": values(row.latency_ms),
         "tpot_ms": values(row.tpot_ms),
         "schedule_latency_ms": values(row.schedule_latency_ms),
+        "interrupted": row.interrupted,
     }
 
 

@@ -60,6 +60,15 @@ def accuracy_all(result: Mapping[str, Any]) -> str:
     return f"accuracy over answered turns {rate(answered)}; over all turns {rate(every)}{note}"
 
 
+def interrupted(count: int) -> str:
+    """What became of the turns that were being asked when their session ended."""
+    turns, them = ("turn was", "it") if count == 1 else ("turns were", "them")
+    return (
+        f"{count:,} {turns} cancelled when the session ended: a lower bound in the times, in no accuracy; "
+        f"'evalkit resume' asks {them} again"
+    )
+
+
 def verdict(result: Mapping[str, Any], model: str) -> str:
     """What came of a run, in two sentences.
 
