@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
-Watcher = Callable[[Progress], bool | None]  # true: stop the run
+Watcher = Callable[[Progress], bool | None]  # True itself, and nothing that counts as true: stop the run
 Display = Callable[[Path, Progress], AbstractContextManager[Watcher | None]]
 
 
@@ -73,14 +73,15 @@ def evaluate(
     functions : mapping, optional
         Function name to Python function, called when the model calls a tool.
     watch : callable or "widget", optional
-        Called with the ``Progress`` about ten times a second; when it returns true the run stops, as for an interrupt,
-        and is returned. ``widget``: shown in JupyterLab with a button that stops it, elsewhere now and then a line.
+        Called with the ``Progress`` about ten times a second; when it returns ``True`` the run stops, as for an
+        interrupt, and is returned. Nothing else stops it: a progress bar's ``update`` returns what counts as true.
+        ``widget``: shown in JupyterLab with a button that stops it, elsewhere now and then a line.
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
-        ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a ``ScorerSpec``, a Python
-        function of the answer's text and the target (``functions``), or a list of such. Without a ``price`` it is
-        that of the user's price file, if that is there and has the model.
+        ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
+        ``max_tokens_total``, ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a
+        ``ScorerSpec``, a Python function of the answer's text and the target (``functions``), or a list of such.
+        Without a ``price`` it is that of the user's price file, if that is there and has the model.
 
     Returns
     -------
@@ -309,7 +310,7 @@ def _session(runner: Runner, runfile: RunFile, progress: Progress, display: Disp
             while not session.ended.is_set():
                 try:
                     session.ended.wait(0.1)
-                    if watch is not None and watch(progress) and not progress.stopping:
+                    if watch is not None and watch(progress) is True and not progress.stopping:
                         runner.stop()
                 except KeyboardInterrupt as error:
                     interrupted = type(error)

@@ -97,6 +97,8 @@ class RunMeasures:
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    arrivals : mapping or None
+        In open loop: ``kind``, ``rate`` as wanted, ``seed``, and ``realised_rate``. None: closed loop.
     """
 
     name: str
@@ -115,6 +117,7 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    arrivals: Mapping[str, Any] | None = None
 
 
 def measure(source: Source, price: Price | None = None) -> RunMeasures:
@@ -153,6 +156,7 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
+        arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, info["settings"].get("repeats", 1))
     return RunMeasures(
         name=info["name"],
@@ -171,7 +175,15 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         turns_per_s=everything.turns / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        arrivals=arrivals,
     )
+
+
+def _arrivals(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    if settings.get("rate") is None:
+        return None
+    told = {"kind": settings.get("arrivals"), "rate": settings["rate"], "seed": settings.get("arrivals_seed")}
+    return {**told, "realised_rate": sessions.realised_rate(connection)}
 
 
 def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:

@@ -213,7 +213,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
-        None for a run that was to ask all.
+        None for a run that was to ask all, and ``arrivals`` for one in closed loop.
 
     Raises
     ------
@@ -237,6 +237,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "turns_per_s": run.turns_per_s,
         "cost": None if run.cost is None else _cost_json(run.cost),
         "until": None if run.until is None else _until_json(run.until),
+        "arrivals": None if run.arrivals is None else dict(run.arrivals),
     }
 
 

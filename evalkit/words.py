@@ -154,6 +154,12 @@ def money(value: float | None) -> str:
     return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
 
 
+def arrivals(told: Mapping[str, Any]) -> str:
+    """When conversations were due, by ``arrivals`` of ``--json``."""
+    seed = "" if told["seed"] is None else f" (seed {told['seed']})"
+    return f"{told['kind']} arrivals{seed}: {told['rate']:g}/s wanted, {number(told['realised_rate'])}/s realised"
+
+
 def until(told: Mapping[str, Any]) -> tuple[str, bool]:
     """How well the accuracy is known, of a run that was to end when it is, and whether that is a warning.
 

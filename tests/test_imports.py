@@ -66,7 +66,7 @@ LAYERS = [
             "costs",
         }
         | CHARTED,
-        {"steps"},
+        {"steps", "loadaccuracy"},
         {"writer", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule"},

@@ -501,3 +501,12 @@ def test_a_time_limit_leaves_no_slow_answer_out_and_blames_the_endpoint_for_none
         assert rows(out, "SELECT count(*) FROM attempt WHERE error_kind = 'cancelled'") == [(4,)]
         after = ek.resume(out).summary_json()
     assert (after["answered"], after["errors"], after["interrupted"]) == (20, {}, 0)
+
+
+@pytest.mark.parametrize("value", [1, "go on", 0.5, [0]])
+def test_a_watch_stops_a_run_by_true_itself_and_nothing_that_counts_as_true(sums, tmp_path, value):
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20))) as server:
+        run = ek.evaluate(
+            sums(30, 1), endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=2, watch=lambda progress: value
+        )
+    assert (run.outcome, run.summary_json()["answered"]) == ("done", 30)
