@@ -174,6 +174,10 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
     console.print("times in ms, what this client says minus what the server says; – means missing", style="dim")
     for level in calibration.levels:
         console.print(level.sentence())
+    if calibration.stopped:
+        console.print("stopped by hand: more streams were not measured", style="yellow")
+        if not calibration.levels:
+            return
     trusted = calibration.trusted_streams
     rule = "event-loop lag p99 within 5 ms and within a tenth of TTFT"
     if trusted is None:

@@ -86,10 +86,9 @@ class Asker:
     ) -> list[Attempt]:
         """Ask until there is a good attempt or no more try is worth it; the last attempt decides.
 
-        Each attempt goes into ``kept`` as it ends, that of a caller who is cancelled too.
+        Each attempt goes into ``kept``, which is empty, as it ends: there they are when the caller is cancelled.
         """
         attempts: list[Attempt] = [] if kept is None else kept
-        earlier = len(attempts)
         params = {**self.endpoint.params, **params} if params else self.endpoint.params
         tries = 1
         if self.retry.budget is not None:
@@ -106,7 +105,7 @@ class Asker:
             )
             permit = None if self._unhindered else await self._admitted(body, params)
             slot = time.perf_counter_ns()
-            number = len(attempts) - earlier + 1
+            number = len(attempts) + 1
             try:
                 attempt = await self.sender.send(
                     body, stream=self.stream, due=due, slot=slot, number=number, round=round
@@ -124,18 +123,18 @@ class Asker:
             if self.knee is not None:
                 self._tell(self.knee, attempt)
             if failure is None:
-                return attempts[earlier:]
+                return attempts
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
                 self.pause.hold(failure.retry_after_s)  # nobody waits longer; such a request just fails
             if include_usage and self.stream and wire.refuses_stream_options(failure):
                 self.include_usage = False
-            elif not (attempt.connection_lost_on_reuse and number == 1):
+            elif not (attempt.connection_lost_on_reuse and not attempts[:-1]):
                 wait, note = self.retry.ruling(failure, tries)
                 if wait is None:
                     if note:
                         noted = replace(failure, message=f"{failure.message} {note}")
                         attempts[-1] = attempt._replace(failure=noted)
-                    return attempts[earlier:]
+                    return attempts
                 tries += 1
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
@@ -202,6 +201,10 @@ class Dialogue:
     functions: Mapping[str, Function] = field(default_factory=dict)
     max_tool_rounds: int = 4
     due: int | None = None
+    # of the turn under way, in case it is cancelled: attempts of its finished requests and of the one under way, calls
+    _attempts: list[Attempt] = field(default_factory=list, init=False)
+    _asked: list[Attempt] = field(default_factory=list, init=False)
+    _exchange: list[Message] = field(default_factory=list, init=False)
 
     async def ask(self, keep: Keep, answered: Mapping[int, TurnRecord] | None = None) -> None:
         """Ask the turns that are not answered yet.
@@ -222,7 +225,12 @@ class Dialogue:
                 if broken is not None:
                     record = self._never_asked(number, broken)
                 else:
-                    record = await self._ask_turn(number, [*messages, Message("user", turn.user)], keep)
+                    try:
+                        record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
+                    except asyncio.CancelledError:
+                        if (cut := self._interrupted(number)) is not None:
+                            await keep(cut)
+                        raise
                 if not await keep(record):
                     return
                 if record.failure is not None and self.history == "own":
@@ -236,49 +244,40 @@ class Dialogue:
         failure = Failure("cancelled", message)
         return TurnRecord(self.conversation.id, self.repeat, number, failure=failure, scheduled=self.due is not None)
 
-    async def _ask_turn(self, number: int, messages: list[Message], keep: Keep) -> TurnRecord:
+    def _interrupted(self, number: int) -> TurnRecord | None:
+        """A turn that its session did not outlast; None: nothing was sent.
+
+        It is kept, as a slow answer that left no trace would flatter the times.
+        """
+        attempts, exchange = (*self._attempts, *self._asked), tuple(self._exchange)
+        if not attempts:
+            return None
+        failure, answer = attempts[-1].failure, attempts[-1].answer
+        record = TurnRecord(self.conversation.id, self.repeat, number, attempts, exchange, None, self.due is not None)
+        if failure is None and answer is not None and not answer.tool_calls:
+            return record  # its answer came in that very moment
+        under_way = failure is not None and failure.kind == "cancelled"
+        what = "an answer was under way" if under_way else "it waited to be asked again or for a tool's result"
+        why = f"The session ended while {what}: 'evalkit resume' asks this turn again."
+        return record._replace(failure=Failure("cancelled", why))
+
+    async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
         attempts: list[Attempt] = []
         exchange: list[Message] = []
-        try:
-            await self._ask_rounds(number, messages, attempts, exchange)
-        except asyncio.CancelledError:
-            if attempts:
-                await keep(self._interrupted(number, attempts, exchange))
-            raise
-        return self._record(number, attempts, exchange, attempts[-1].failure)
-
-    def _interrupted(self, number: int, attempts: list[Attempt], exchange: list[Message]) -> TurnRecord:
-        """A turn of which the session ended before it: a slow answer that left no trace would flatter the times."""
-        last = attempts[-1]
-        if last.failure is None and last.answer is not None and not last.answer.tool_calls:
-            return self._record(number, attempts, exchange, None)  # its answer came in that very moment
-        under_way = last.failure is not None and last.failure.kind == "cancelled"
-        what = "an answer was under way" if under_way else "it waited to be asked again or for a tool's result"
-        failure = Failure("cancelled", f"The session ended while {what}: 'evalkit resume' asks this turn again.")
-        return self._record(number, attempts, exchange, failure)
-
-    def _record(
-        self, number: int, attempts: list[Attempt], exchange: list[Message], failure: Failure | None
-    ) -> TurnRecord:
-        return TurnRecord(
-            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), failure, self.due is not None
-        )
-
-    async def _ask_rounds(
-        self, number: int, messages: list[Message], attempts: list[Attempt], exchange: list[Message]
-    ) -> None:
-        """Ask, and ask again with the results of the functions called; what comes goes into the lists."""
+        self._attempts, self._asked, self._exchange = attempts, [], exchange
         params = self.conversation.params
+        scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
-            await self.asker.ask(
+            attempts += await self.asker.ask(
                 [*messages, *exchange] if exchange else messages,
                 tools=self.conversation.tools,
                 params=params,
                 round=round,
                 due=due,
-                kept=attempts,
+                kept=self._asked,
             )
+            self._asked = []
             answer = attempts[-1].answer
             if attempts[-1].failure is not None or answer is None or round == self.max_tool_rounds:
                 break
@@ -292,6 +291,9 @@ class Dialogue:
             due = time.perf_counter_ns()
             # a call that was demanded has been made: demanding it again would never let the answer come
             params = {name: value for name, value in params.items() if name != "tool_choice"}
+        return TurnRecord(
+            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure, scheduled
+        )
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[Message] | None:
         """One result a call; None: one has no result to give."""
