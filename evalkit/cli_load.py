@@ -62,7 +62,7 @@ def add_calibrate(commands: Any) -> None:
 
 def load(parsed: argparse.Namespace) -> int:
     """``evalkit load``."""
-    from evalkit import datasets, sweep
+    from evalkit import datasets, filenames, sweep
     from evalkit.console import output, say, tell, watching
     from evalkit.console_load import show_sweep
     from evalkit.slo import Slo
@@ -88,8 +88,10 @@ def load(parsed: argparse.Namespace) -> int:
         else:
             show_sweep(output(), done)
 
-    with flags.endpoint(parsed) as endpoint:
-        folder = parsed.out or sweep.default_folder(parsed.data, endpoint)
+    with (
+        flags.endpoint(parsed) as endpoint,
+        filenames.load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
+    ):
         try:
             with watching() as watch:
                 done = sweep.load(
@@ -97,7 +99,7 @@ def load(parsed: argparse.Namespace) -> int:
                     interrupted=cut_short.append, **how,
                 )  # fmt: skip
         except KeyboardInterrupt:
-            if folder.exists():
+            if any(folder.glob(f"*{filenames.SUFFIX}")):
                 say(f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…")
             for done in cut_short:
                 if done.measured:

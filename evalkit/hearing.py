@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,6 +24,7 @@ from evalkit.conversation import Conversation, Turn, canonical
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
 from evalkit.evaluation import Watcher, converse, evaluate, resume
+from evalkit.filenames import cut
 from evalkit.rubric import Rubric
 from evalkit.ruling import read_ruling
 from evalkit.run import Run
@@ -94,9 +96,7 @@ class Hearing:
     path: Path
     form: str
     stopped: bool
-    _prompts: Callable[[], Iterator[tuple[str, bytes]]] = field(
-        repr=False
-    )  # of every case: its id and its prompt's key
+    _prompts: Callable[[], Iterator[tuple[str, bytes]]] = field(repr=False)  # of each case: its id, its prompt's key
     _places: Mapping[bytes, _Place] = field(repr=False)
 
     def answered(self) -> int:
@@ -107,7 +107,7 @@ class Hearing:
         """What the judge said of every case that was put to it, in their order."""
         with contextlib.ExitStack() as stack:
             opened = {
-                path: stack.enter_context(contextlib.closing(store.open_to_read(path)))
+                path: stack.enter_context(store.reading(path))
                 for path in {place.path for place in self._places.values()}
             }
             for case, prompt in self._prompts():
@@ -172,6 +172,7 @@ def hold(
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:
         raise SettingsError(nothing)
+    stem = stem.with_name(cut(stem.name))
     files = _files(stem, endpoint)
     places = _places(files)
     form = _form_before(cases, rubric, places) or _form(rubric, endpoint, stream=stream)
@@ -209,7 +210,7 @@ def _places(files: Sequence[Path]) -> dict[bytes, _Place]:
     """Key of every prompt that was asked to its place: the first that has an answer, else the last."""
     places: dict[bytes, _Place] = {}
     for path in files:
-        with contextlib.closing(store.open_to_read(path)) as connection:
+        with store.reading(path) as connection:
             for row, position, answered in connection.execute(_ASKED):
                 prompt = _key(orjson.loads(row))
                 if prompt not in places or not places[prompt].answered:
@@ -255,7 +256,7 @@ def _dataset(stem: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, fo
 @contextlib.contextmanager
 def _draft(stem: Path) -> Iterator[Path]:
     """Where a dataset may be written that is not yet known to be new."""
-    draft = stem.with_name(f"{stem.name}.judge-draft-{os.getpid()}.jsonl")
+    draft = stem.with_name(f".judge-draft-{os.getpid()}-{threading.get_ident()}.jsonl")
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         yield draft

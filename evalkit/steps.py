@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,7 +181,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     RunFileError
         The file cannot be read as a run file.
     """
-    with closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         rows = np.fromiter(connection.execute(_TURNS), dtype=_COLUMNS)
         names = _cluster_names(connection, rows["position"])
         lag = _loop_lag_p99_ms(connection)
@@ -220,6 +219,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     # the load is these conversations, asked over and over: what hangs together is the turns of one asking
     asked = talks.of_turn[kept]
     ttft = _bounded(times["ttft"][kept], no_token[kept], asked)
+    latency = _bounded(times["latency"][kept], bound[kept], asked)
     return Step(
         load=load,
         path=path,
@@ -235,13 +235,13 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
         unknown=slo.missing(good, limited),
         ttft_ms=ttft,
         tpot_ms=_quantiles(times["tpot"][kept], asked),
-        latency_ms=_bounded(times["latency"][kept], bound[kept], asked),
+        latency_ms=latency,
         schedule_latency_ms=_bounded(
             times["schedule_latency"][kept], late[kept] if open_loop else np.full(int(kept.sum()), np.nan), asked
         ),
         accuracy=stats.proportion(rows["score"][scored], _numbered(names)[scored]),
         loop_lag_p99_ms=lag,
-        client_bound=stats.client_bound(lag, ttft["p50"].value),
+        client_bound=stats.client_bound(lag, (ttft if streamed else latency)["p50"].value),
         interrupted=int((rows["interrupted"] & kept).sum()),
         realised_rate=talks.rate(warm) if open_loop else None,
         arrivals_seed=settings.get("arrivals_seed"),
