@@ -41,12 +41,16 @@ class Measures:
     accuracy : Accuracy
         Over answered and scored turns.
     accuracy_all : Accuracy
-        Failed turns with a target count as 0 here. Turns without a target are in neither denominator.
+        Failed turns with a target count as 0 here, interrupted ones do not count. Turns without a target are in
+        neither denominator.
     ttft_ms, latency_ms, tpot_ms, schedule_latency_ms : dict
-        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out is a lower bound of its latencies and, when no token
-        came, of its TTFT. There is a schedule latency in open loop only.
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out, or a turn that was interrupted, is a lower bound of
+        its latencies and, when no token came, of its TTFT. There is a schedule latency in open loop only.
     samples : dict
         ``ttft`` and ``latency`` to Sample.
+    interrupted : int
+        Turns that were being asked when their session ended. They are among ``turns`` and ``errors``, as ``cancelled``,
+        but the endpoint did not fail: they are not in the denominator of ``accuracy_all``, and ``resume`` asks them.
     """
 
     turn: int | None
@@ -60,6 +64,7 @@ class Measures:
     tpot_ms: dict[str, Estimate]
     schedule_latency_ms: dict[str, Estimate]
     samples: dict[str, Sample]
+    interrupted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ class RunMeasures:
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    arrivals : mapping or None
+        In open loop: ``kind``, ``rate`` as wanted, ``seed``, and ``realised_rate``. None: closed loop.
     planned : int or None
         Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
         ``until`` is reached. None: not known, since the dataset was not read to its end.
@@ -116,6 +123,7 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
 
 
@@ -161,6 +169,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
+        arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, over)
         planned = _planned(connection, info, everything.turns, until)
     return RunMeasures(
@@ -180,8 +189,16 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         turns_per_s=everything.answered / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        arrivals=arrivals,
         planned=planned,
     )
+
+
+def _arrivals(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    if settings.get("rate") is None:
+        return None
+    told = {"kind": settings.get("arrivals"), "rate": settings["rate"], "seed": settings.get("arrivals_seed")}
+    return {**told, "realised_rate": sessions.realised_rate(connection)}
 
 
 def _repeats(info: Mapping[str, Any], k: int | None) -> int:
@@ -262,4 +279,5 @@ def _measures(
         tpot_ms=timed["tpot"][index].quantiles,
         schedule_latency_ms=timed["schedule_latency"][index].quantiles,
         samples={metric: timed[metric][index].sample for metric in ("ttft", "latency")},
+        interrupted=counts.interrupted,
     )
