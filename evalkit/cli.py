@@ -221,6 +221,10 @@ def _add_resume(commands: Any) -> None:
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_address(
+        parser, "endpoint: that of the run, named again unless the environment names it or it is on this machine, "
+        "without a key",
+    )  # fmt: skip
     flags.add_scorer(parser, "again, if the run was begun with a function of your own")
     flags.add_gates(parser)
     flags.add_json(parser)
@@ -314,7 +318,7 @@ def resume(parsed: argparse.Namespace) -> int:
     scorer = flags.scorer(parsed.scorer)
     cli_gates.check(parsed, parsed.file)
     with (
-        stored_endpoint(parsed.file) as endpoint,
+        stored_endpoint(parsed.file, base_url=parsed.base_url, key_env=parsed.api_key_env) as endpoint,
         cli_score.telling_of_scores(parsed.file),
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
@@ -360,27 +364,30 @@ def _evaluate(parsed: argparse.Namespace, data: Path, endpoint: Endpoint, *, out
 
 @contextmanager
 def _telling_how_to_resume(path: Path, parsed: argparse.Namespace) -> Iterator[None]:
+    from evalkit import resumption
     from evalkit.run import Run
 
     try:
         yield
     except KeyboardInterrupt:
         if path.exists():
-            _say(f"stopped. What was answered is in {path}; go on with: evalkit resume {path}")
+            _say(f"stopped. What was answered is in {path}; go on with: {resumption.command(path)}")
         raise
     except EndpointError as error:
         if parsed.json:
             _print_result(Run(path), parsed)
         else:
             cli_gates.write_junit(parsed, Run(path))
-        raise EndpointError(f"{error}\nWhen that is mended, go on with: evalkit resume {path}") from None
+        raise EndpointError(f"{error}\nWhen that is mended, go on with: {resumption.command(path)}") from None
 
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
+        from evalkit import resumption
+
         flag = outcome.removesuffix("_s").replace("_", "-")
-        _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
+        _say(f"--{flag} is used up. What is missing is asked by: {resumption.command(finished.path)}")
     if outcome == "until_ci":
         _say("--until is reached: nothing more is asked")
     return cli_gates.exit_code(parsed, result)

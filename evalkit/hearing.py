@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import orjson
 
-from evalkit import store
+from evalkit import resumption, store
 from evalkit.conversation import Conversation, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
@@ -215,7 +215,7 @@ def _held_before(
 def _same_judge(path: Path, endpoint: Endpoint) -> bool:
     if not path.exists():  # it was stopped before anything was asked
         return False
-    kept = Endpoint.from_json(Run(path).info["endpoint"])
+    kept = resumption.kept_endpoint(path, Run(path).info["endpoint"])
     same_place = kept.base_url == endpoint.base_url or kept.source == endpoint.source == "embedded"
     return same_place and kept.model == endpoint.model and kept.params == endpoint.params
 

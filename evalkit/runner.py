@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from evalkit import errors, messages, schema, scorers, spool
+from evalkit import errors, messages, resumption, schema, scorers, spool
 from evalkit.asking import Task
 from evalkit.conversation import Turn
 from evalkit.dialogue import call_function
@@ -108,7 +108,7 @@ class Runner:
             spool.recover(self._runfile)
             raise EvalkitError(
                 f"the process that asks has ended unexpectedly (exit code {launched.code}). What was answered is in "
-                f"{self._runfile.path}; go on with: evalkit resume {self._runfile.path}"
+                f"{self._runfile.path}; go on with: {resumption.command(self._runfile.path)}"
             )
         return self._conclude(*end)
 

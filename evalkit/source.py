@@ -48,7 +48,7 @@ def _state(path: Path) -> dict[str, Any]:
 def same(runfile: RunFile, known: Mapping[str, Any], settings: Settings) -> int | None:
     """See that a run's dataset is what it was; the number of turns to ask, None: unknown."""
     path = Path(known["path"])
-    if not path.exists():
+    if not path.is_file():  # what a stranger names may be a device that never ends
         raise RunFileError(f"{runfile.path} was made from {path}, which is not there any more: put it back to go on")
     total = None if known["turns"] is None else known["turns"] * settings.repeats
     state = _state(path)
