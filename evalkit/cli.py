@@ -229,6 +229,10 @@ def _add_resume(commands: Any) -> None:
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_address(
+        parser, "endpoint: that of the run, named again unless the environment names it or it is on this machine, "
+        "without a key",
+    )  # fmt: skip
     flags.add_scorer(parser, "again, if the run was begun with a function of your own")
     flags.add_gates(parser)
     flags.add_json(parser)
@@ -332,7 +336,7 @@ def resume(parsed: argparse.Namespace) -> int:
     scorer = flags.scorer(parsed.scorer)
     cli_gates.check(parsed, parsed.file)
     with (
-        stored_endpoint(parsed.file) as endpoint,
+        stored_endpoint(parsed.file, base_url=parsed.base_url, key_env=parsed.api_key_env) as endpoint,
         cli_score.telling_of_scores(parsed.file),
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
@@ -404,13 +408,14 @@ def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool
         raise
     except Exception:  # a fault in evalkit, which is shown at the end
         if ours and cli_resume.can_resume(path):
-            _say(f"What was answered is in {path}; go on with: evalkit resume {path}")
+            _say(f"What was answered is in {path}; go on with: {cli_resume.command(path)}")
         raise
 
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
+
         flag = outcome.removesuffix("_s").replace("_", "-")
         _say(f"--{flag} is used up.{cli_resume.after_budget(finished)}")
     if outcome == "until_ci":

@@ -50,14 +50,20 @@ def command(commands: Any, name: str, function: Any, text: str, example: str) ->
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
     """Which endpoint is asked, and its time limits."""
-    group = parser.add_argument_group("endpoint (flags win over the environment)")
-    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
+    group = add_address(parser, "endpoint (flags win over the environment)")
     group.add_argument("--model", metavar="M", help="model name or assistant id")
-    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
     group.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)"
     )
     group.add_argument("--ttft-timeout", type=float, metavar="S", help="seconds to the first token of a stream")
+
+
+def add_address(parser: argparse.ArgumentParser, title: str) -> Any:
+    """Where requests go, and which key goes with them."""
+    group = parser.add_argument_group(title)
+    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
+    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
+    return group
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
