@@ -46,6 +46,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     console.print(table)
     bound = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
     console.print(f"times in ms; – means missing: too little data, or nothing to measure{bound}", style="dim")
+    if result["answered"]:
+        console.print(words.turn_time(result), soft_wrap=True)
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)

@@ -85,7 +85,7 @@ def _lines(part: Part) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
     trust, _ = words.trust(result["trust"], part.info["settings"]["concurrency"])
-    yield f"Times in ms. {words.accuracy_all(result)}. {trust}."
+    yield f"Times in ms. {words.turn_time(result)}. {words.accuracy_all(result)}. {trust}."
     yield ""
     yield from _reasons(part)
     yield "<details><summary>How to repeat it</summary>"
