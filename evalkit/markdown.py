@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit import words
 from evalkit.reportparts import Part, command, warnings
-from evalkit.wording import left_out
+from evalkit.wording import left_out, time_rows
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -56,6 +56,12 @@ def _compared(compared: Comparison | str) -> Iterator[str]:
         yield ""
         for warning in contrast.warnings:
             yield f"> **{warning}**"
+            yield ""
+        if any(contrast.times[0].pairs.values()):
+            yield f"| time in ms | pairs | {first.label} | {second.label} | {second.label} − {first.label} (95 %) |"
+            yield "|---|---:|---:|---:|---:|"
+            for name, cells in time_rows(contrast.times[0]):
+                yield f"| {name} | {' | '.join(cells)} |"
             yield ""
         if line := left_out(contrast.left_out, first.label, second.label):
             failed = (
