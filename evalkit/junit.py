@@ -1,5 +1,8 @@
 """A run as JUnit XML, which build servers read: a test case for every turn, and one for every gate.
 
+A build fails by its gates alone, so a wrong answer is a case that passed, with the conversation in its output. Failed
+calls are errors, unless a gate says how many may fail and is met: the file is red where ``run`` exits with 1.
+
 Turns are written as they are read, so that their number does not matter. What models and datasets say is escaped; what
 XML 1.0 cannot hold at all, control characters and lone surrogates, becomes U+FFFD.
 """
@@ -16,9 +19,8 @@ from typing import Any, TextIO
 
 import orjson
 
-from evalkit import store
-from evalkit.errors import SettingsError
-from evalkit.gates import GateResult
+from evalkit import outputs, store
+from evalkit.gates import GateResult, parse
 from evalkit.measures import RunMeasures, Source, opened
 from evalkit.schema import JOIN_SCORE
 from evalkit.transcripts import Said, Transcript, clipped, transcripts
@@ -29,7 +31,7 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
 _ATTRIBUTE_ESCAPES = _ESCAPES | str.maketrans({"\n": "&#10;", "\t": "&#9;"})
 # what a case is, by the outcome of its turn
-_ELEMENTS = {"error": "errors", "wrong": "failures", "unscored": "skipped", "right": None}
+_ELEMENTS = {"error": "errors", "missed": "failures", "unscored": "skipped", "allowed": "skipped"}
 _COUNTS = f"""
     SELECT CASE WHEN t.error_kind NOT NULL THEN 'error' WHEN s.value IS NULL THEN 'unscored'
       WHEN s.value < 1 THEN 'wrong' ELSE 'right' END, count(*),
@@ -38,33 +40,27 @@ _COUNTS = f"""
 
 
 def check_path(path: Path, taken: Iterable[Path] = ()) -> None:
-    """See, before anything is asked, that the file can be written.
+    """See, before anything is asked, that the file can be written: ``outputs.check``.
 
-    Raises
-    ------
-    SettingsError
-        Its folder is not there, it is a folder itself, or it is one of the files that are ``taken``.
+    An earlier JUnit file of evalkit is written over, since a build makes one each time; any other file is refused.
     """
-    if path.resolve() in {other.resolve() for other in taken}:
-        raise SettingsError(f"{path} cannot be the JUnit file too: give that another name")
-    if path.is_dir() or not path.parent.is_dir():
-        what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise SettingsError(f"the JUnit file {path} cannot be written: {what}. Choose another place")
+    outputs.check(path, outputs.JUNIT, taken)
 
 
 def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[GateResult] = ()) -> int:
     """Write a run as JUnit XML.
 
-    A turn that is wrong (its score is below 1) is a ``failure``, with the conversation up to it; a failed call is an
-    ``error``, a turn without a score is ``skipped``. The time of a case is the latency of its turn in s; of a failed
-    one, how long its last attempt took; 0 when it was never asked. Long texts are cut, and say so.
+    A missed gate is a ``failure``. A turn that is wrong (its score is below 1) has the conversation up to it in its
+    ``system-out``; a failed call is an ``error``, or ``skipped`` where a gate limits errors and is met; a turn without
+    a score is ``skipped``. The time of a case is the latency of its turn in s; of a failed one, how long its last
+    attempt took; 0 when it was never asked. Long texts are cut, and say so.
 
     Parameters
     ----------
     source : path-like or sqlite3.Connection
         The run file.
     path : Path
-        Written over if it exists.
+        An earlier JUnit file of evalkit is written over; any other file that is there is refused.
     measures : RunMeasures
         Of the same run.
     gates : sequence of GateResult
@@ -83,11 +79,14 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
         The file cannot be written.
     """
     with opened(source) as connection:
-        try:
-            with path.open("w", encoding="utf-8", newline="\n") as file:
-                return _write(connection, file, measures, gates)
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
+        taken = outputs.read_for(
+            () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
+        )
+        with (
+            outputs.writing(path, outputs.JUNIT, taken) as draft,
+            draft.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            return _write(connection, file, measures, gates)
 
 
 def _write(
@@ -100,13 +99,16 @@ def _write(
         counts[outcome] += number
         seconds += took_s
     turns = counts.total()
+    allowed = any(result.met and parse(result.text).limits_errors for result in gates)
+    if allowed:
+        counts["allowed"] = counts.pop("error", 0)
     file.write('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n')
     _begin_suite(file, 0, info["name"], begun, counts, seconds, _properties(connection, info, measures))
     for transcript in transcripts(connection):
-        file.writelines(_turn_case(transcript, said) for said in transcript.turns)
+        file.writelines(_turn_case(transcript, said, allowed=allowed) for said in transcript.turns)
     _end_suite(file)
     if gates:
-        outcomes = Counter("right" if result.met else "wrong" for result in gates)
+        outcomes = Counter("met" if result.met else "missed" for result in gates)
         _begin_suite(file, 1, f"{info['name']} gates", begun, outcomes, 0.0, ())
         file.writelines(map(_gate_case, gates))
         _end_suite(file)
@@ -125,6 +127,8 @@ def _properties(
     yield "dataset", dataset.get("path")
     yield "dataset_sha256", dataset.get("hash")
     yield "dataset_turns", None if dataset.get("turns") is None else dataset["turns"] * info["settings"]["repeats"]
+    if measures.planned:
+        yield "complete", measures.all.turns / measures.planned
     yield from (("accuracy", accuracy.value), ("accuracy_low", accuracy.low), ("accuracy_high", accuracy.high))
     yield "accuracy_n", accuracy.n
     yield "client_bound", measures.trust.client_bound
@@ -141,7 +145,9 @@ def _begin_suite(
     file: TextIO, number: int, name: str, begun: str, outcomes: Counter[str], seconds: float,
     properties: Iterable[tuple[str, Any]],
 ) -> None:  # fmt: skip
-    counts = {element: outcomes[outcome] for outcome, element in _ELEMENTS.items() if element}
+    counts = {"failures": 0, "errors": 0, "skipped": 0}
+    for outcome, element in _ELEMENTS.items():
+        counts[element] += outcomes[outcome]
     attributes = {
         "id": number, "name": name, "package": "evalkit", "hostname": "localhost", "timestamp": begun,
         "tests": outcomes.total(), **counts, "time": f"{seconds:.6f}",
@@ -157,9 +163,10 @@ def _end_suite(file: TextIO) -> None:
     file.write("<system-out/>\n<system-err/>\n</testsuite>\n")
 
 
-def _turn_case(transcript: Transcript, said: Said) -> str:
+def _turn_case(transcript: Transcript, said: Said, *, allowed: bool) -> str:
     name = f"turn {said.turn}" if transcript.repeat == 1 else f"turn {said.turn}, repeat {transcript.repeat}"
     begin = _case(transcript.conversation, name, said.took_s or 0.0)
+    talk = text(transcript.up_to(said.turn))
     match said.outcome:
         case "right":
             return f"{begin}/>\n"
@@ -167,13 +174,15 @@ def _turn_case(transcript: Transcript, said: Said) -> str:
             reason = "it has no target" if said.target is None else "it has not been scored"
             return f"{begin}>{_tag('skipped', {'message': _heading(said.reason or reason)})}/></testcase>\n"
         case "error":
-            element, kind = "error", said.error_kind
-            message = f"{said.error_kind}: {said.error_message}"
+            message = _heading(f"{said.error_kind}: {said.error_message}")
+            if not allowed:
+                tag = _tag("error", {"message": message, "type": said.error_kind})
+                return f"{begin}>{tag}>{talk}</error></testcase>\n"
+            skipped = f"{_tag('skipped', {'message': message})}/>"
+            return f"{begin}>{skipped}<system-out>{talk}</system-out></testcase>\n"
         case _:
-            element, kind = "failure", "wrong"
-            message = said.reason or f"the score is {said.score:g}"
-    tag = _tag(element, {"message": _heading(message), "type": kind})
-    return f"{begin}>{tag}>{text(transcript.up_to(said.turn))}</{element}></testcase>\n"
+            heading = text(_heading(said.reason or f"the score is {said.score:g}"))
+            return f"{begin}><system-out>wrong: {heading}\n\n{talk}</system-out></testcase>\n"
 
 
 def _gate_case(result: GateResult) -> str:

@@ -128,8 +128,9 @@ def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95)
     """How y changes with x inside clusters: what clusters have of their own falls out.
 
     The within estimator of a fixed-effects regression, ``Σ x̃ y / Σ x̃²`` with x̃ the distance from the mean of its
-    cluster. Its variance is that of Arellano (1987), ``K/(K − 1) · Σ over clusters (Σ x̃ e)² / (Σ x̃²)²``, with a
-    Student quantile of K − 1 degrees of freedom for K clusters in which x varies.
+    cluster. Its variance is the jackknife's, ``(K − 1)/K · Σ over clusters (slope without the cluster − slope)²`` for K
+    clusters in which x varies. A cluster in which x varies more weighs more, so that few of them may decide: the
+    Student quantile has ``(Σ w)²/Σ w² − 1`` degrees of freedom, with w = Σ x̃² of a cluster; K − 1 where all are alike.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95)
 
     References
     ----------
-    M. Arellano, Oxford Bull. Econ. Stat. 49 (1987) 431–434.
+    R. M. Bell, D. F. McCaffrey, Survey Methodology 28 (2002) 169–181.
     """
     numbers, of_value, size = np.unique(cluster, return_inverse=True, return_counts=True)
     inside_x = x - (np.bincount(of_value, x, len(numbers)) / size)[of_value]
@@ -161,6 +162,8 @@ def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95)
     if k < 2:
         return Estimate(value, None, None, n, "one conversation: no interval can be told")
     scores = np.bincount(of_value, inside_x * (inside_y - value * inside_x), len(numbers))
-    error = float(np.sqrt(k / (k - 1) * (scores**2).sum()) / squares.sum())
-    half = float(special.stdtrit(k - 1, (1 + confidence) / 2)) * error
+    moved = scores[varies] / (squares.sum() - squares[varies])  # the slope, when the cluster is left out
+    error = float(np.sqrt((k - 1) / k * (moved**2).sum()))
+    freedom = squares.sum() ** 2 / (squares**2).sum() - 1
+    half = float(special.stdtrit(freedom, (1 + confidence) / 2)) * error
     return Estimate(value, value - half, value + half, n)

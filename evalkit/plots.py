@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit import anatomy, chunks, lengths, lettering, plots_load, store, style, timeline, times
+from evalkit.comparison import Comparison, compare
+from evalkit.errors import EvalkitError
 from evalkit.measures import RunMeasures, Source, measure, opened
 from evalkit.plots_accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
 from evalkit.plots_comparison import Contrast, Differences, FlippedTurns
@@ -77,8 +80,9 @@ def plot_tags(data: Source | RunMeasures, ax: Axes | None = None) -> Axes:
 def plot_models(runs: Sequence[Source | RunMeasures], ax: Axes | None = None) -> Axes:
     """Draw accuracy against the median latency, one point a run, with both 95 % intervals.
 
-    Points are named by their models; runs of one model, and RunMeasures, by the run. A run that lacks one of the two
-    is named, not drawn.
+    The title says which run is more accurate where ``evalkit.compare`` shows it: of run files of one dataset, each
+    compared with the first. Of others it describes. Points are named by their models; runs of one model, and
+    RunMeasures, by the run. A run that lacks one of the two is named, not drawn.
     """
     return models_chart(runs).draw(ax)
 
@@ -233,7 +237,18 @@ def charts(run: Source, measured: RunMeasures | None = None) -> dict[str, style.
 def models_chart(runs: Sequence[Source | RunMeasures]) -> style.Chart:
     """What ``plot_models`` draws."""
     measured = [_measured(run) for run in runs]
-    return AccuracyAgainstLatency(measured, _names(runs, measured))
+    return AccuracyAgainstLatency(measured, _names(runs, measured), _comparison(runs))
+
+
+def _comparison(runs: Sequence[Source | RunMeasures]) -> Comparison | None:
+    """The runs compared with the first; None: they cannot be."""
+    files = [run for run in runs if isinstance(run, Path | str)]
+    if len(files) < max(len(runs), 2):
+        return None
+    try:
+        return compare(*files)
+    except EvalkitError:
+        return None
 
 
 def contrast_charts(contrast: Contrast) -> dict[str, style.Chart]:

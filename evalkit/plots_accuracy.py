@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit import findings, lettering, stats, style
+from evalkit import findings, lettering, style
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.style import BLUE, FAINT, INK, PAPER, SERIES, Chart, percent
 from evalkit.tagged import TagVerdicts
+from evalkit.wording import LEVEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from evalkit.comparison import Comparison
+    from evalkit.effects import Effect
 
 VALUES_WRITTEN = 8
 MOST_TAGS = 20
@@ -190,6 +194,7 @@ class AccuracyAgainstLatency(Chart):
 
     runs: Sequence[RunMeasures]
     names: Sequence[str]
+    comparison: Comparison | None = None  # of the same runs; without one, no difference is claimed
     _bar_axis = "both"
 
     @property
@@ -220,24 +225,36 @@ class AccuracyAgainstLatency(Chart):
         if len(told) == 1:
             name, latency, accuracy = told[0]
             return f"{name}: {percent(accuracy.value or 0)} right at a median latency of {style.ms(latency.value or 0)}"
-        best = max(told, key=lambda run: run[2].value or 0)
-        others = [run for run in told if run is not best]
-        behind = [name for name, _, accuracy in others if _above(stats.difference(accuracy, best[2]))]
-        if len(behind) == len(others):
-            lead = (
-                f"{best[0]} is the most accurate" if len(others) > 1 else f"{best[0]} is more accurate than {behind[0]}"
-            )
-        elif behind:
-            lead = f"{best[0]} is more accurate than {findings.listed(behind)}"
-        else:
-            lead = "No clear difference in accuracy"
-        fastest = min(told, key=lambda run: run[1].value or 0)
-        slower = [name for name, latency, _ in told if _above(stats.difference(fastest[1], latency))]
-        if len(slower) == len(told) - 1:
-            return f"{lead}; {fastest[0]} is the fastest" if len(slower) > 1 else f"{lead}; {slower[0]} is slower"
-        return (
-            f"{lead}; {fastest[0]} is faster than {findings.listed(slower)}" if slower else f"{lead}; none in latency"
-        )
+        accuracies = [accuracy.value or 0 for _, _, accuracy in told]
+        medians = [latency.value or 0 for _, latency, _ in told]
+        lead = self._compared() or f"Accuracy {percent(min(accuracies))} to {percent(max(accuracies))}"
+        return f"{lead}; median latency {style.ms(min(medians))} to {style.ms(max(medians))}"
+
+    def _compared(self) -> str | None:
+        """What the comparison of the runs shows; None: they are not compared."""
+        if self.comparison is None:
+            return None
+        first, *others = self.names
+        sides = [self._side(contrast.all) for contrast in self.comparison.contrasts]
+        better = [name for name, side in zip(others, sides, strict=True) if side > 0]
+        worse = [name for name, side in zip(others, sides, strict=True) if side < 0]
+        if len(others) == 1:
+            pair = (others[0], first) if better else (first, others[0])
+            return " is more accurate than ".join(pair) if better or worse else "No difference in accuracy shown"
+        parts = [
+            f"{findings.listed(names[:3], len(names) - 3)} {'is' if len(names) == 1 else 'are'} {how} accurate"
+            for names, how in ((better, "more"), (worse, "less"))
+            if names
+        ]
+        return f"Compared with {first}, {', '.join(parts) or 'no difference in accuracy is shown'}"
+
+    def _side(self, effect: Effect) -> int:
+        """Whether a comparison shows the later run to be better, 1, or worse, -1, among all that are compared."""
+        assert self.comparison is not None
+        alone = len(self.comparison.contrasts) == 1
+        if not alone and (effect.corrected_p is None or effect.corrected_p >= LEVEL):
+            return 0
+        return {"better": 1, "worse": -1, None: 0}[findings.direction(effect.difference, "worse", "better")]
 
     @property
     def _numbers(self) -> str:
@@ -254,7 +271,8 @@ class AccuracyAgainstLatency(Chart):
 
     @property
     def _notes(self) -> list[str]:
-        return ["bars: 95 % intervals, each by itself; n: scored answers", *self._gone()]
+        tested = [] if self.comparison or len(self._told) < 2 else ["differences are not tested: see evalkit compare"]
+        return ["bars: 95 % intervals, each by itself; n: scored answers", *tested, *self._gone()]
 
     def _draw(self, ax: Axes) -> None:
         reach = []
@@ -270,7 +288,3 @@ class AccuracyAgainstLatency(Chart):
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
         ax.set_xlabel("median latency of a whole answer (ms)")
-
-
-def _above(change: Estimate) -> bool:
-    return change.low is not None and change.low > 0

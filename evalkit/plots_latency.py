@@ -52,7 +52,10 @@ class LatencyByTurn(Chart):
             return findings.all_failed(self.run)
         lines = [
             findings.change(
-                f"Median {name}", [(row.turn, getattr(row, f"{metric}_ms")["p50"]) for row in self.run.by_turn], ms
+                f"Median {name}",
+                [(row.turn, getattr(row, f"{metric}_ms")["p50"]) for row in self.run.by_turn],
+                ms,
+                among=len(_WHAT),
             )
             for metric, name in _WHAT.items()
         ]

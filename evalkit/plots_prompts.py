@@ -77,7 +77,9 @@ class AgainstPrompt(_AgainstPrompt):
             if len(lengths.bins) < 2:
                 continue
             first, last = lengths.bins[0], lengths.bins[-1]
-            said = findings.direction(stats.difference(first.median, last.median), "falls", "rises")
+            said = findings.direction(
+                stats.difference(first.median, last.median), "falls", "rises", among=len(self._told)
+            )
             values = [ms(part.median.value or 0) for part in (first, last)]
             at = [f"{part.tokens:,.0f}" for part in (first, last)]
             if said is None:
@@ -151,7 +153,7 @@ class ContextGrowth(_AgainstPrompt):
             growth, what = lengths.growth, _LOOKS[name][1]
             if growth.value is None:
                 continue
-            said = findings.direction(growth, "less", "more")
+            said = findings.direction(growth, "less", "more", among=len(self._told))
             if said is None:
                 lines.append(f"{what.capitalize()}: no clear change as the context of a conversation grows")
             else:

@@ -40,7 +40,8 @@ class OverTime(Chart):
         failed = run.all.turns - run.all.answered
         if not run.all.answered:
             return findings.all_failed(run)
-        pace = "" if run.turns_per_s is None else f", {number(run.turns_per_s)} a second on average"
+        answered = " answered" if failed else ""
+        pace = "" if run.turns_per_s is None else f", {number(run.turns_per_s)}{answered} a second on average"
         how = "none failed" if not failed else f"{failed:,} failed ({self._kinds()})"
         return f"{style.counted(run.all.turns, 'turn')} in {duration(self._seconds)}{pace}; {how}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +158,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     RunFileError
         The file cannot be read as a run file.
     """
-    with closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         rows = np.fromiter(connection.execute(_TURNS), dtype=_COLUMNS)
         clusters = _clusters(connection, rows["position"])
         lag = _loop_lag_p99_ms(connection)

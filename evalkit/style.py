@@ -22,6 +22,7 @@ from evalkit.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # M. Okabe, K. Ito: colours that stay apart for every kind of colour vision
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -139,8 +140,10 @@ class Chart(ABC):
         MissingExtra
             matplotlib is not installed.
         """
+        if ax is None:
+            ax = subplots(WIDTH, self._height)[1]
         with styled():
-            ax = _axes(ax, self._height)
+            _whiten(ax)
             if self._missing is not None:
                 return _nothing(ax, self._missing)
             self._draw(ax)
@@ -180,7 +183,13 @@ class Chart(ABC):
             self.draw(page.subplots())
             # the same chart makes the same file
             with rc_context(settings):
-                page.savefig(place, dpi=dpi, format=form, metadata={"Date": None} if form == "svg" else None)
+                page.savefig(place, dpi=dpi, format=form, metadata=_MADE_BY[form])
+
+
+# what tells a chart from other files, so that it may be written over
+_MADE_BY: dict[str, dict[str, str | None]] = {
+    "png": {"Software": "evalkit"}, "svg": {"Creator": "evalkit", "Date": None},
+}  # fmt: skip
 
 
 @contextmanager
@@ -196,17 +205,29 @@ def styled() -> Iterator[None]:
         yield
 
 
-def _axes(ax: Axes | None, height: float) -> Axes:
-    from matplotlib import pyplot
+def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure of pyplot's, in inches, and its Axes, as ``pyplot.subplots`` returns them.
+
+    The figure is made outside of the style: the first one of a process loads the user's backend, which may turn
+    interactive mode on and set more, and the end of the style would undo that.
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise MissingExtra("drawing a chart", "notebooks") from None
+    page = pyplot.figure(figsize=(width, height), facecolor=PAPER, edgecolor=PAPER, frameon=True)
+    with styled():
+        page.set_layout_engine("constrained")
+        return page, page.subplots(rows, columns)
+
+
+def _whiten(ax: Axes) -> None:
     from matplotlib.colors import to_rgb
 
-    if ax is None:
-        return pyplot.subplots(figsize=(WIDTH, height), layout="constrained")[1]
     if sum(to_rgb(ax.figure.get_facecolor())) < 1.5:
         ax.figure.set_facecolor(PAPER)
     ax.set_facecolor(PAPER)
     ax.spines[:].set_color(INK)
-    return ax
 
 
 def _nothing(ax: Axes, sentence: str) -> Axes:

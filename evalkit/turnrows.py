@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from evalkit.schema import JOIN_SCORE
+from evalkit.values import is_deep_text
 
 AT_ONCE = 1024  # rows; they stay in the processor's cache until they are in their columns
 
@@ -36,6 +37,7 @@ _COLUMNS = {
     "scorer": ("text", "s.scorer"),
     "extracted": ("json", "s.extracted"),
     "tags": ("tags", "coalesce(c.tags, '[]')"),
+    "group": ("text", "c.cluster"),
 }
 KINDS = {name: kind for name, (kind, _) in _COLUMNS.items()}
 TURNS = f"""
@@ -59,9 +61,9 @@ def columns(connection: sqlite3.Connection) -> Iterator[dict[str, tuple[Any, ...
 
 
 def json_value(text: str | None) -> Any:
-    """What a JSON text of the run file says; None: there is none."""
-    if text is None:
-        return None
+    """What a JSON text of the run file says; None: there is none. One nested too deep to be written again: the text."""
+    if text is None or is_deep_text(text):
+        return text
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -51,8 +51,11 @@ def conversations(scores: Mapping[str, Any]) -> str:
 def repeats(told: Mapping[str, Any]) -> str:
     """How often turns were right over all repeats, by ``repeats`` of ``--json``."""
     if told["once"]["value"] is None:
-        return f"over {told['k']} repeats: {MISSING}, not every turn has {told['k']} scores"
-    return f"over {told['k']} repeats: right at least once {_share(told['once'])}, each time {_share(told['always'])}"
+        return f"over {told['k']} repeats: {MISSING}, no turn has {told['k']} scores"
+    rights = f"right at least once {_share(told['once'])}, each time {_share(told['always'])}"
+    lack = "1 turn lacks" if told["left_out"] == 1 else f"{told['left_out']:,} turns lack"
+    left_out = f", of {told['n']:,} turns; {lack} {told['k']} scores" if told["left_out"] else ""
+    return f"over {told['k']} repeats: {rights}{left_out}"
 
 
 def accuracy_all(result: Mapping[str, Any]) -> str:

@@ -1,8 +1,20 @@
+import re
+from functools import partial
+from types import SimpleNamespace as N
+
+import numpy as np
 import pytest
 
-from evalkit import findings
+from evalkit import findings, paired, stats
+from evalkit.clusters import ClusterSums
+from evalkit.corrections import holm
+from evalkit.lengths import slope_within
+from evalkit.plots_accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
+from evalkit.plots_latency import Ecdf, LatencyByTurn
+from evalkit.plots_load import LoadAccuracy, LoadFirstToken
+from evalkit.plots_prompts import AgainstPrompt, ContextGrowth
 from evalkit.stats import Estimate
-from evalkit.style import percent
+from evalkit.style import Chart, percent
 
 
 def between(low: float | None, value: float, high: float | None, n: int = 50) -> Estimate:
@@ -37,3 +49,113 @@ def test_lists_read_as_sentences_and_long_ones_are_cut() -> None:
     ]  # fmt: skip
     assert findings.listed(["a", "b"], 3) == "a, b and 3 more"
     assert findings.some([str(n) for n in range(14)]).endswith("; 11; and 2 more")
+
+
+def test_of_several_claims_of_one_title_each_needs_more() -> None:
+    almost = between(0.005, 0.1, 0.195)
+    assert findings.direction(almost, "down", "up") == "up"
+    assert findings.direction(almost, "down", "up", among=2) is None
+    assert findings.direction(between(-0.15, -0.1, -0.05), "down", "up", among=10) == "down"
+
+
+# --- of equal things, one title in twenty claims a difference at the most
+
+
+CLAIM = re.compile(r"(more|less) accurate|fast|slow|falls|rises|below it|above it| (more|less) for")
+
+
+def median(rng: np.random.Generator, n: int) -> Estimate:
+    return stats.quantile(rng.lognormal(6, 0.4, n), 0.5)
+
+
+def accuracy(rng: np.random.Generator, n: int = 100) -> Estimate:
+    return stats.proportion((rng.random(n) < 0.5).astype(float))
+
+
+def models(rng: np.random.Generator, count: int, *, compared: bool) -> Chart:
+    """Equal models; each turn has a difficulty that all of them share."""
+    easy = rng.beta(2, 2, 100)
+    scores = [(rng.random(100) < easy).astype(float) for _ in range(count)]
+    alls = [N(latency_ms={"p50": median(rng, 100)}, accuracy=N(mean=stats.proportion(score))) for score in scores]
+    runs = [N(all=each, trust=N(client_bound=False)) for each in alls]
+    names = [f"m{n}" for n in range(count)]
+    if not compared:
+        return AccuracyAgainstLatency(runs, names)
+    found = [paired.difference(scores[0], score) for score in scores[1:]]
+    corrected = holm([each.p for each in found])
+    effects = [N(difference=each.estimate, corrected_p=p) for each, p in zip(found, corrected, strict=True)]
+    return AccuracyAgainstLatency(runs, names, N(contrasts=[N(all=effect) for effect in effects]))
+
+
+def swept(rng: np.random.Generator, steps: int) -> N:
+    """A load test that ends, as tests do, where times seem to have risen."""
+    measured = []
+    for n in range(steps):
+        measured.append(N(load=2**n, accuracy=accuracy(rng), ttft_ms={"p50": median(rng, 60)}, client_bound=False))
+        if n and measured[-1].ttft_ms["p50"].value > 1.05 * measured[-2].ttft_ms["p50"].value:
+            break
+    return N(plan=N(by="concurrency"), measured=tuple(measured), knee=None, slo=None)
+
+
+def by_turn(rng: np.random.Generator) -> N:
+    """Three turns of 100 conversations, some of which are easier than others."""
+    easy = rng.beta(2, 2, 100)
+    rows = [
+        N(
+            turn=turn, ttft_ms={"p50": median(rng, 60)}, latency_ms={"p50": median(rng, 60)},
+            accuracy=N(mean=stats.proportion((rng.random(100) < easy).astype(float))),
+        )
+        for turn in (1, 2, 3)
+    ]  # fmt: skip
+    return N(all=N(answered=180), by_turn=rows)
+
+
+def tags(rng: np.random.Generator, count: int = 8) -> Chart:
+    scores = [(rng.random(30) < 0.7).astype(float) for _ in range(count)]
+    told = []
+    for n, score in enumerate(scores):
+        sums = ClusterSums()
+        sums.add_whole(score, np.ones(len(score), dtype=np.int64))
+        wide = stats.clustered_proportion(sums, 1 - 0.05 / count)
+        told.append(N(tag=f"t{n}", mean=stats.clustered_proportion(sums), among_all=wide))
+    return AccuracyByTag(N(by_tag=told, tags_left_out=0, all=N(accuracy=N(mean=N(value=np.mean(scores))))))
+
+
+def distribution(rng: np.random.Generator) -> Chart:
+    parts = {name: N(quantiles={"p50": median(rng, n)}) for name, n in (("first", 40), ("later", 80))}
+    return Ecdf("latency", parts, N(by_turn=[1]))
+
+
+def prompts(rng: np.random.Generator) -> Chart:
+    told = [N(n=60, bins=[N(tokens=10 * bin, median=median(rng, 15)) for bin in range(5)]) for _ in range(2)]
+    return AgainstPrompt(dict(zip(("ttft", "latency"), told, strict=True)), N())
+
+
+def growth(rng: np.random.Generator) -> Chart:
+    talks, tokens = np.repeat(np.arange(20), 3), np.tile([1.0, 2.0, 3.0], 20) + rng.normal(0, 0.2, 60)
+    first = rng.lognormal(6, 0.4, 60)
+    told = [N(n=60, growth=slope_within(tokens, times, talks)) for times in (first, first + rng.lognormal(6, 0.4, 60))]
+    return ContextGrowth(dict(zip(("ttft", "latency"), told, strict=True)), N())
+
+
+EQUAL = {
+    **{f"{n} models": partial(models, count=n, compared=False) for n in (2, 4, 8)},
+    **{f"{n} models compared": partial(models, count=n, compared=True) for n in (2, 4, 8)},
+    **{f"accuracy of {n} load steps": lambda rng, n=n: LoadAccuracy(swept(rng, n)) for n in (2, 5, 10)},
+    **{f"first tokens of {n} load steps": lambda rng, n=n: LoadFirstToken(swept(rng, n)) for n in (2, 5, 10)},
+    "accuracy by turn": lambda rng: AccuracyByTurn(by_turn(rng)),
+    "times by turn": lambda rng: LatencyByTurn(by_turn(rng)),
+    "tags": tags,
+    "distribution": distribution,
+    "prompts": prompts,
+    "growth": growth,
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_a_title_of_equal_things_claims_a_difference_once_in_twenty_at_the_most(name: str) -> None:
+    rng = np.random.default_rng(0)
+    titles = [EQUAL[name](rng)._finding for _ in range(300)]
+    claims = sum(CLAIM.search(title) is not None for title in titles)
+    # 5 % of 300, and two standard deviations for the draw
+    assert claims <= 15 + 7, next(title for title in titles if CLAIM.search(title))

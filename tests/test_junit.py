@@ -61,10 +61,9 @@ def test_every_turn_is_a_case_and_every_outcome_an_element_of_its_own(tmp_path):
     ]  # fmt: skip
     right, wrong, unscored, again, late, _, free = found.values()
     assert (right.is_passed, right.time, again.is_passed) == (True, 0.4125, True)
-    (failure,) = wrong.result
-    assert (type(failure), failure.message, failure.type) == (junitparser.Failure, "half of it", "wrong")
-    assert failure.text == (
-        "turn 1\n  user: sums, question 1\n  answer: 35\n  target: 35\n  score: 1\n\n"
+    assert wrong.is_passed
+    assert wrong.system_out == (
+        "wrong: half of it\n\nturn 1\n  user: sums, question 1\n  answer: 35\n  target: 35\n  score: 1\n\n"
         "turn 2\n  user: sums, question 2\n  answer: about 7\n  target: 276\n  extracted: 7\n  score: 0.5\n"
         "  reason: half of it"
     )
@@ -76,7 +75,7 @@ def test_every_turn_is_a_case_and_every_outcome_an_element_of_its_own(tmp_path):
     assert late.time == 0.9
     assert "user: late, question 1\n  error: timeout: the timeout message" in error.text
     (suite,) = junitparser.JUnitXml.fromfile(str(out))
-    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (7, 1, 2, 2)
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (7, 0, 2, 2)
     assert suite.time == pytest.approx(sum(case.time for case in found.values()))
 
 
@@ -99,6 +98,31 @@ def test_gates_are_cases_of_a_suite_of_their_own(tmp_path):
     assert missing[0].text == "latency_p95 is missing: p95 needs 20 samples, there are 2"
 
 
+@pytest.mark.parametrize(
+    ("gates", "failures", "errors"),
+    [
+        ((), 0, 1),
+        (("accuracy>=0.3",), 0, 1),  # as the exit code of run: no gate says how many calls may fail
+        (("accuracy>=0.3", "errors<=25%"), 0, 0),
+        (("accuracy>=0.3", "errors<25%"), 1, 1),
+        (("accuracy>=0.9", "errors<=25%"), 1, 0),
+        (("accuracy[1]>=0.3", "errors[1]<=25%"), 0, 1),
+    ],
+)
+def test_a_file_is_red_by_missed_gates_and_failed_calls_that_no_gate_allows(tmp_path, gates, failures, errors):
+    turns = [T("a", 1, score=1.0), T("b", 1, score=0.0), T("c", 1, score=0.25), T("d", 1, error="timeout")]
+    out = written(write(tmp_path / "r.evalkit", [S(turns)]), tmp_path, gates)
+    suites = list(junitparser.JUnitXml.fromfile(str(out)))
+    assert sum(suite.failures for suite in suites) == failures
+    assert sum(suite.errors for suite in suites) == errors
+    assert sum(len(case.result) for case in suites[0]) == suites[0].errors + suites[0].skipped == 1
+    found = cases(out)
+    assert found["a", "turn 1"].system_out is None
+    assert "score: 0.25" in found["c", "turn 1"].system_out
+    (failed,) = found["d", "turn 1"].result
+    assert failed.message == "timeout: the timeout message"
+
+
 def test_the_properties_say_what_the_numbers_stand_on(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n}", 1, score=float(n < 3)) for n in range(4)])])
     endpoint = {"model": "a<b", "base_url": "http://127.0.0.1:9/v1", "params": {"temperature": 0}}
@@ -110,7 +134,8 @@ def test_the_properties_say_what_the_numbers_stand_on(tmp_path):
     mean = measure(path).all.accuracy.mean
     assert properties == {
         "model": "a<b", "base_url": "http://127.0.0.1:9/v1", "params": '{"temperature":0}', "dataset": "d.jsonl",
-        "dataset_sha256": "f00", "accuracy": "0.75", "accuracy_low": str(mean.low), "accuracy_high": str(mean.high),
+        "dataset_sha256": "f00", "complete": "1.0",
+            "accuracy": "0.75", "accuracy_low": str(mean.low), "accuracy_high": str(mean.high),
         "accuracy_n": "4", "client_bound": "False", "version_evalkit": "0.1.0", "scorer": "null",
         "scorer_versions": '{"number": 1}',
     }  # fmt: skip
@@ -130,7 +155,8 @@ def test_hostile_answers_are_text_and_what_xml_cannot_hold_is_replaced(tmp_path)
     suite = ET.parse(out).getroot()[0]
     wrong, failed = suite.iter("testcase")
     assert wrong.get("classname") == shown
-    assert wrong[0].get("message") == shown
+    assert wrong[0].tag == "system-out"
+    assert wrong[0].text.startswith(f"wrong: {shown}\n\n")
     for line in (f"answer: {shown}", f"target: {shown}", f"call: rm<x>({shown})", f"reason: {shown}"):
         assert line in wrong[0].text
     assert "user: half \ufffd\n" in failed[0].text
@@ -161,11 +187,12 @@ def test_long_answers_and_long_conversations_are_cut_and_say_so(tmp_path):
     turns = [T("a", n, score=0.0, text=long, reason=long) for n in range(1, count + 1)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", targets=[1] * count)])
     found = cases(written(path, tmp_path))
-    first, last = found["a", "turn 1"].result[0], found["a", f"turn {count}"].result[0]
-    assert f"answer: {'x' * transcripts.MOST}… (cut: 5,000 characters in all)\n" in first.text
-    assert first.message == f"{'x' * junit.MOST_MESSAGE}… (cut: 5,000 characters in all)"
-    assert last.text.startswith("(5 earlier turns are left out)\n\nturn 6\n")
-    assert len(last.text) < transcripts.MOST_TURNS * 2 * (transcripts.MOST + 200)
+    first, last = found["a", "turn 1"].system_out, found["a", f"turn {count}"].system_out
+    assert f"answer: {'x' * transcripts.MOST}… (cut: 5,000 characters in all)\n" in first
+    heading = f"wrong: {'x' * junit.MOST_MESSAGE}… (cut: 5,000 characters in all)\n\n"
+    assert first.startswith(heading)
+    assert last.removeprefix(heading).startswith("(5 earlier turns are left out)\n\nturn 6\n")
+    assert len(last) < transcripts.MOST_TURNS * 2 * (transcripts.MOST + 200)
 
 
 def test_conversations_are_read_one_at_a_time(tmp_path):
@@ -182,9 +209,9 @@ def test_a_file_that_cannot_be_is_named_before_anything_is_asked(tmp_path):
         junit.check_path(tmp_path / "gone" / "out.xml")
     with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.check_path(tmp_path)
-    with pytest.raises(SettingsError, match=r"r.evalkit cannot be the JUnit file too: give that another name"):
+    with pytest.raises(SettingsError, match=r"r.evalkit is the name of a run file: give the JUnit file another name"):
         junit.check_path(tmp_path / "x" / ".." / "r.evalkit", [tmp_path / "r.evalkit"])
     junit.check_path(tmp_path / "out.xml", [tmp_path / "r.evalkit"])
     path = write(tmp_path / "r.evalkit", [S([T("a", 1)])])
-    with pytest.raises(SettingsError, match="cannot be written: Is a directory"):
+    with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.write(path, tmp_path, measure(path))

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import lab
 import pytest
+from runfiles import S, T, write
 
 CELLS = (
     "import evalkit as ek\nendpoint = ek.connect(params={'temperature': 0, 'max_tokens': 16})",
@@ -50,8 +51,7 @@ def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
         page.on("request", lambda request: strangers.add(urlsplit(request.url).hostname))
         page.goto(address.format("live.ipynb"))
         lab.ready(page)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_all(page)
         stop_the_run(page, folder)
         page.locator(".ek-state[data-state=done]").wait_for(timeout=40_000)
         assert committed(folder) == (TALKS * TURNS, ["stopped", "done"])
@@ -61,6 +61,33 @@ def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
         type_a_message(page)
         assert problems == []
         assert strangers <= {"127.0.0.1", "", None}
+
+
+@pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
+def test_every_chart_appears_whoever_draws_it(tmp_path):
+    write(tmp_path / "run.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
+    lab.notebook(
+        tmp_path / "charts.ipynb",
+        "from evalkit import plots\n_ = plots.plot_accuracy('run.evalkit')",
+        "_ = plots.plot_latency('run.evalkit')",
+        "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
+        "from matplotlib import pyplot\n_ = pyplot.plot([2, 1])",
+        "_ = plots.plot_ecdf('run.evalkit')",
+        "print('all cells ran')",
+    )
+    with lab.jupyterlab(tmp_path) as address, lab.browser() as browser:
+        page = browser.new_page(viewport={"width": 1300, "height": 3000})
+        page.goto(address.format("charts.ipynb"))
+        lab.ready(page)
+        run_all(page)
+        page.get_by_text("all cells ran", exact=True).wait_for(timeout=40_000)
+        lab.shot(page, "jupyterlab-charts")
+        assert page.locator(".jp-Notebook .jp-OutputArea-output img").count() == 5
+
+
+def run_all(page):
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
 def stop_the_run(page, folder):

@@ -41,21 +41,36 @@ def test_growth_is_told_within_conversations_and_without_the_cold_turn(path: Pat
     assert all(len(tokens) == 3 for tokens, _ in told["ttft"].lines)
 
 
-def test_slope_and_its_limits_are_those_of_a_regression_with_a_dummy_for_each_cluster() -> None:
+def test_slope_and_its_limits_are_those_of_regressions_that_leave_out_each_cluster() -> None:
     rng = np.random.default_rng(4)
     cluster = np.repeat(np.arange(12), 5)
     x = rng.normal(size=60) + cluster
     y = 2 * x + 5 * cluster + rng.normal(size=60) * (1 + cluster % 3)
     told = lengths.slope_within(x, y, cluster)
-    dummies = (cluster[:, None] == np.arange(12)).astype(float)
-    fit = sm.OLS(y, np.column_stack([x, dummies]))
-    # statsmodels multiplies by (n − 1)/(n − parameters) too, which is left to the user here
-    robust = fit.fit(cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False})
-    error = robust.bse[0] * np.sqrt(12 / 11)
-    assert told.value == pytest.approx(robust.params[0])
+
+    def slope(kept: np.ndarray) -> float:
+        dummies = (cluster[kept, None] == np.unique(cluster[kept])).astype(float)
+        return sm.OLS(y[kept], np.column_stack([x[kept], dummies])).fit().params[0]
+
+    assert told.value == pytest.approx(slope(cluster >= 0))
+    error = np.sqrt(11 / 12 * sum((slope(cluster != left_out) - told.value) ** 2 for left_out in range(12)))
+    weight = [5 * x[cluster == each].var() for each in range(12)]
     from scipy.stats import t
 
-    assert told.high - told.value == pytest.approx(t.ppf(0.975, 11) * error)
+    freedom = sum(weight) ** 2 / sum(each**2 for each in weight) - 1
+    assert told.high - told.value == pytest.approx(t.ppf(0.975, freedom) * error)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.7], ids=["prompts grow alike", "some grow much more"])
+@pytest.mark.parametrize("clusters", [6, 20])
+def test_no_slope_is_told_once_in_twenty_however_prompts_grow(spread: float, clusters: int) -> None:
+    rng = np.random.default_rng(2)
+    cluster, claims = np.repeat(np.arange(clusters), 3), 0
+    for _ in range(400):
+        x = np.tile([1.0, 2.0, 3.0], clusters) * np.repeat(rng.lognormal(0, spread, clusters), 3)
+        told = lengths.slope_within(x, rng.lognormal(6, 0.4, 3 * clusters), cluster)
+        claims += told.low > 0 or told.high < 0
+    assert claims <= 20
 
 
 @pytest.mark.parametrize(

@@ -55,17 +55,52 @@ def test_tags_are_told_apart_only_where_all_compared_at_once_allow_it(path: Path
     assert title(ax) == "Against the overall 90 %: hard below it, easy above it"
 
 
+def model_run(path: Path, right: int, *, data: str = "d", questions: int = 40, latency_ms: float = 400) -> Path:
+    """A run of 40 conversations, of which the last so many are right."""
+    made = [
+        T(f"c{n}", 1, latency_ms=latency_ms + n, score=float(n >= questions - right), text=str(n))
+        for n in range(questions)
+    ]
+    return run(path, made, endpoint={"model": path.stem}, dataset={"hash": data})
+
+
 @pytest.mark.parametrize(
-    ("right", "said"), [(16, "No clear difference in accuracy"), (40, "b is more accurate than a")]
+    ("rights", "said"),
+    [
+        ((12, 16), "No difference in accuracy shown"),
+        ((12, 38), "b is more accurate than a"),
+        ((38, 12), "a is more accurate than b"),
+        ((12, 14, 12), "Compared with a, no difference in accuracy is shown"),
+        ((12, 38, 12), "Compared with a, b is more accurate"),
+        ((20, 39, 1, 38), "Compared with a, b and d are more accurate, c is less accurate"),
+    ],
 )
-def test_models_are_ranked_only_where_their_intervals_allow_it(tmp_path: Path, right: int, said: str) -> None:
-    turns = {"a": [T(f"c{n}", 1, latency_ms=400 + n, score=float(n < 12)) for n in range(40)]}
-    turns["b"] = [T(f"c{n}", 1, latency_ms=900 + n, score=float(n < right)) for n in range(40)]
-    runs = [run(tmp_path / f"{name}.evalkit", made, endpoint={"model": name}) for name, made in turns.items()]
+def test_a_model_is_more_accurate_only_where_the_comparison_shows_it(
+    tmp_path: Path, rights: tuple[int, ...], said: str
+) -> None:
+    names = "abcd"[: len(rights)]
+    runs = [
+        model_run(tmp_path / f"{name}.evalkit", right, latency_ms=400 + 500 * (name == "b"))
+        for name, right in zip(names, rights, strict=True)
+    ]
     ax = plots.plot_models(runs)
-    assert title(ax) == f"{said}; b is slower"
+    assert title(ax) == f"{said}; median latency 420 ms to 920 ms"
     middles = [tuple(container.lines[0].get_xydata()[0]) for container in ax.containers]
-    assert middles[::2] == [(419.5, 0.3), (919.5, right / 40)]
+    assert middles[:4:2] == [(419.5, rights[0] / 40), (919.5, rights[1] / 40)]
+    shown = any("is better" in contrast.all.words for contrast in compare(*runs).contrasts)
+    assert shown == ("difference" not in said)
+
+
+def test_models_that_cannot_be_compared_are_described(tmp_path: Path) -> None:
+    a = model_run(tmp_path / "a.evalkit", 2)
+    other = model_run(tmp_path / "b.evalkit", 38, data="another")
+    described = "Accuracy 5 % to 95 %; median latency 420 ms to 420 ms"
+    for runs in ([a, other], [measure(a), measure(other)], [a, measure(other)]):
+        ax = plots.plot_models(runs)
+        assert title(ax) == described
+        assert "differences are not tested: see evalkit compare" in notes(ax)
+    same = title(plots.plot_models([a, a]))  # one file twice
+    assert same.startswith("Accuracy 5 % to 5 %")
 
 
 def test_a_run_without_scores_is_named_beside_the_points_and_not_drawn(tmp_path: Path) -> None:
@@ -147,7 +182,7 @@ def test_bars_over_time_add_up_to_the_turns_and_gaps_are_marked(path: Path) -> N
         float(((part.values - part.baseline) * np.diff(part.edges)).sum()) for part in map(StepPatch.get_data, bars)
     ]
     np.testing.assert_allclose(areas, [8, 1, 1, 0])
-    assert title(ax) == "10 turns in 12 s, 0.833 a second on average; 1 failed (server 1)"
+    assert title(ax) == "10 turns in 12 s, 0.75 answered a second on average; 1 failed (server 1)"
     assert "resumed after" in notes(ax)
     assert "2 sessions, the time between them taken out" in notes(ax)
 
@@ -179,7 +214,7 @@ def test_a_load_test_is_four_panels_with_its_knee() -> None:
         "Highest throughput: 19.5 turns a second at concurrency 16",
         "Median first token rises from 50 ms at concurrency 1 to 300 ms at 16",
         "Best goodput: 15.2 turns a second at concurrency 8",
-        "Accuracy: 80 % at concurrency 1, no clear fall under more load",
+        "Accuracy: 80 % at concurrency 1 and 72 % at concurrency 16",
     ]
     for ax in figure.axes:
         assert any(line.get_xdata()[0] == 8 and line.get_linestyle() == "--" for line in ax.lines)

@@ -1,5 +1,6 @@
 """Whole runs against the scripted server in its own process: stored, scored, resumed, ended early, stopped."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -146,6 +147,28 @@ def test_kill_9_in_the_middle_then_resume_every_turn_once_and_none_asked_again(s
     assert asked <= 1000 - stored  # what was received and not committed is not asked again either
     assert before + asked <= 1000 + 8  # those in flight
     assert (turns["score"] == 1).all()
+
+
+def test_a_resume_that_fails_before_its_own_session_ends_nobody_else_s(sums, tmp_path):
+    data, out = sums(12, 2), tmp_path / "r.evalkit"
+    with data.open("a") as file:
+        file.write("this is no row\n")
+    code = textwrap.dedent("""
+        import sys, evalkit as ek
+        data, url, out = sys.argv[1:]
+        ek.evaluate(data, ek.Endpoint(url, "scripted"), out=out, concurrency=12, check=False)
+    """)
+    script = Script(answer=Arithmetic(), law=Law(ttft_ms=500), faults=[Fault("silence", numbers=range(13, 99))])
+    with serve(script) as server:
+        with subprocess.Popen([sys.executable, "-c", code, str(data), server.base_url, str(out)]) as child:
+            until = time.monotonic() + 60
+            while time.monotonic() < until and server.stats()["requests"] < 24:
+                time.sleep(0.02)
+            child.kill()
+        with pytest.raises(ek.DatasetError, match="line 13"):
+            ek.resume(out)
+    assert rows(out, "SELECT id, ended_mono_ns, outcome FROM session") == [(1, None, None)]
+    assert rows(out, "SELECT count(*) FROM turn") == [(12,)]
 
 
 def test_a_changed_dataset_is_refused(sums, tmp_path):
@@ -469,6 +492,46 @@ def test_progress_counts_what_is_committed(sums, tmp_path):
         ek.evaluate(sums(40, 1), endpoint_of(server), out=out, concurrency=2, watch=watch)
     assert seen
     assert all(shown <= stored for shown, stored in seen)
+
+
+@pytest.mark.parametrize("lost_scores", [False, True], ids=["scored before", "killed before it scored"])
+def test_progress_of_a_resumed_run_has_the_accuracy_of_all_its_sessions(tmp_path, lost_scores):
+    """Of ten turns the first session answers six, one of them right and one in part; four fail."""
+    targets = ["1", "zebra", "the result", "zebra", "zebra", "zebra", "7", "8", "9", "10"]
+    rows_of = [
+        {"id": f"c{n}", "turns": [{"user": f"What is the sum of {n} + 1?", "target": target, "scorer": "includes"}]}
+        for n, target in enumerate(targets)
+    ]
+    rows_of[2]["turns"][0]["scorer"] = "f1"
+    data, out, seen = tmp_path / "d.jsonl", tmp_path / "r.evalkit", []
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows_of))
+
+    def watch(progress):
+        seen.append((progress.scored, round(progress.right, 6)))
+
+    settings = {"concurrency": 1, "retries": 0, "watch": watch}
+    with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={7, 8, 9, 10})])) as server:
+        first = ek.evaluate(data, endpoint_of(server), out=out, **settings)
+        before = first.summary_json()["accuracy"]
+        assert seen[-1] <= (before["n"], round(before["n"] * before["value"], 6))
+        if lost_scores:
+            with contextlib.closing(sqlite3.connect(out)) as connection, connection:
+                connection.execute("DELETE FROM score WHERE conversation < 3")
+        seen.clear()
+        resumed = ek.resume(out, watch=watch)
+    after = resumed.summary_json()["accuracy"]
+    assert (before["n"], after["n"]) == (6, 10)
+    least = 3 if lost_scores else 6
+    assert all(scored >= least for scored, _ in seen)
+    assert seen[0][0] < 10
+    assert resumed_progress(out) == (10, round(10 * after["value"], 6))
+
+
+def resumed_progress(path):
+    """What a session begins with that has nothing left to ask."""
+    seen = []
+    ek.resume(path, watch=lambda progress: seen.append((progress.scored, round(progress.right, 6))))
+    return seen[-1]
 
 
 def test_no_thread_is_left_behind(sums, tmp_path):

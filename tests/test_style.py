@@ -1,6 +1,10 @@
 """What all charts have in common, and every chart of runs that are empty, tiny, broken or named by an enemy."""
 
+import os
 import sqlite3
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +15,10 @@ import pytest
 mpl.use("agg")
 
 import charted
+import comparing
+import lab
+import nbclient
+import nbformat
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -181,6 +189,96 @@ def test_settings_of_the_user_neither_show_nor_change(path: Path) -> None:
         assert dict(mpl.rcParams) == before
         assert not any(text.get_usetex() for text in ax.findobj(Text))
         assert ax.yaxis.label.get_fontsize() == 10
+
+
+# What the user's process has of its own, before and after.
+STATE = """
+import gc, locale, logging, os, random, signal, sys, warnings
+import matplotlib, numpy, pandas, scipy.stats
+from matplotlib import font_manager, pyplot
+if BACKEND:
+    pyplot.figure()
+    pyplot.close("all")
+
+def state():
+    return {
+        "rcParams": {name: repr(matplotlib.rcParams._get(name)) for name in matplotlib.rcParams},
+        "interactive": matplotlib.is_interactive(),
+        "fonts": [font.name for font in font_manager.fontManager.ttflist],
+        "figures": pyplot.get_fignums(),
+        "warnings": list(warnings.filters), "locale": locale.setlocale(locale.LC_ALL), "numpy": numpy.geterr(),
+        "print": numpy.get_printoptions(), "numpy random": repr(numpy.random.get_state()), "random": random.getstate(),
+        "pandas": pandas.get_option("display.max_rows"), "gc": (gc.get_threshold(), gc.isenabled()),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
+        "hooks": (sys.excepthook, sys.displayhook), "logging": (logging.root.level, logging.root.handlers[:]),
+        "environ": dict(os.environ), "cwd": os.getcwd(), "recursion": sys.getrecursionlimit(),
+    }
+
+before = state()
+from evalkit import plots
+from evalkit.report import report
+for drawing in plots.all_charts("run.evalkit"):
+    drawing.draw(None)
+plots.charts("run.evalkit")["latency"].save(__import__("pathlib").Path("chart.svg"))
+report(["run.evalkit"], "report.html")
+import evalkit.widgets, evalkit.judging, evalkit.sweep, evalkit.cli
+assert len(pyplot.get_fignums()) == len(plots.all_charts("run.evalkit")), pyplot.get_fignums()
+pyplot.close("all")
+after = state()
+changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+assert not changed, {name: values if name != "rcParams" else {
+    key: (values[0][key], values[1][key]) for key in values[0] if values[0][key] != values[1][key]
+} for name, values in changed.items()}
+"""
+
+
+def in_a_kernel(folder: Path, *cells: str) -> list[int]:
+    """How many images each cell shows, run in a kernel of its own."""
+    told = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(told, timeout=60, resources={"metadata": {"path": str(folder)}})
+    environment = {**lab.environment(folder), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client.execute(env=environment)
+    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in told.cells]
+
+
+def test_every_figure_of_a_kernel_is_shown_whoever_draws_the_first(path: Path, tmp_path: Path) -> None:
+    write(path, [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
+    assert in_a_kernel(
+        tmp_path,
+        f"from evalkit import plots\nrun = {path.name!r}\nplots.charts(run)['latency'].svg()",
+        "_ = plots.plot_accuracy(run)",
+        "_ = plots.plot_latency(run)",
+        "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
+        "from matplotlib import pyplot\n_ = pyplot.plot([1, 2])",
+        "_ = plots.plot_models([run, run])",
+        "axes = pyplot.subplots(1, 2)[1]\n_ = plots.plot_accuracy(run, axes[0])",
+        "assert pyplot.isinteractive()\npyplot.ioff()\n_ = plots.plot_ecdf(run)",
+        "assert not pyplot.isinteractive()",
+    ) == [0, 1, 1, 1, 1, 1, 1, 0, 0]  # fmt: skip
+
+
+def test_what_the_user_configures_for_the_inline_backend_outlives_the_first_chart(path: Path, tmp_path: Path) -> None:
+    write(path, [S([T("a", 1, score=1.0)])])
+    assert in_a_kernel(
+        tmp_path,
+        "%config InlineBackend.rc = {'figure.figsize': (3.0, 2.0), 'axes.grid': True}",
+        f"from evalkit import plots\n_ = plots.plot_accuracy({path.name!r})",
+        "import matplotlib\nassert matplotlib.rcParams['figure.figsize'] == [3.0, 2.0]\n"
+        "assert matplotlib.rcParams['axes.grid']",
+    ) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("backend", [True, False], ids=["a figure before", "no figure before"])
+def test_drawing_leaves_the_process_of_the_user_as_it_was(path: Path, tmp_path: Path, backend: bool) -> None:
+    turns = [T(f"c{n}", turn, score=float(n % 2), tokens=3, between_ms=(60.0,)) for n in range(9) for turn in (1, 2)]
+    write(path, [S(turns)], [talk(f"c{n}", tags=("t",)) for n in range(9)])
+    comparing.said(path, endpoint={"model": "m", "base_url": "http://x/v1", "params": {}}, dataset={"path": "d.jsonl"})
+    script = f"BACKEND = {backend}\n{STATE}"
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_saved_chart_is_the_same_file_each_time_and_leaves_no_figure(path: Path, tmp_path: Path) -> None:
