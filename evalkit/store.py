@@ -31,7 +31,8 @@ __all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "readi
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 _TO_SCORE = """
-    SELECT c.row, t.answer, t.refusal, t.tool_calls FROM turn t JOIN conversation c ON c.position = t.conversation
+    SELECT c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
+    FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE (t.conversation, t.repeat, t.turn) = (?, ?, ?)"""
 _UNSCORED = """
     SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
