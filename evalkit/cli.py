@@ -415,7 +415,6 @@ def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
-
         flag = outcome.removesuffix("_s").replace("_", "-")
         _say(f"--{flag} is used up.{cli_resume.after_budget(finished)}")
     if outcome == "until_ci":

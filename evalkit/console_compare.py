@@ -16,8 +16,8 @@ from evalkit.console_transcript import command
 from evalkit.effects import Effect
 from evalkit.sides import Differing, Side
 from evalkit.stats import Estimate
-from evalkit.wording import LEVEL, TIMES, ceiling, counted, left_out, lower_bounds, probability, time_difference
-from evalkit.words import MISSING, number
+from evalkit.wording import LEVEL, ceiling, counted, left_out, lower_bounds, probability, time_rows
+from evalkit.words import MISSING
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 _LONGEST = 60  # characters of a value or a label in a table
@@ -175,15 +175,8 @@ def _times(console: Console, contrast: Contrast) -> None:
     table.add_column("time in ms")
     for name in ("pairs", first, second, f"difference {second} − {first} (95 % interval)"):
         table.add_column(name, justify="right")
-    for metric, title in TIMES.items():
-        for name, effect in times.quantiles[metric].items():
-            table.add_row(
-                f"{title} {name}",
-                f"{times.pairs[metric]:,}",
-                number(effect.first),
-                number(effect.second),
-                time_difference(effect.difference),
-            )
+    for name, cells in time_rows(times):
+        table.add_row(name, *cells)
     console.print(table)
     if line := lower_bounds(times, first, second):
         console.print(line, style="dim", soft_wrap=True)

@@ -49,6 +49,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     console.print(f"times in ms; – means missing: too little data, or nothing to measure{bound}", style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")
+    if result["answered"]:
+        console.print(words.turn_time(result), soft_wrap=True)
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)

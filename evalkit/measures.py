@@ -18,7 +18,7 @@ from evalkit.errors import SettingsError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
-from evalkit.times import Sample, Times
+from evalkit.times import Retries, Sample, Times
 from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
@@ -43,9 +43,10 @@ class Measures:
     accuracy_all : Accuracy
         Failed turns with a target count as 0 here, interrupted ones do not count. Turns without a target are in
         neither denominator.
-    ttft_ms, latency_ms, tpot_ms, schedule_latency_ms : dict
+    ttft_ms, latency_ms, tpot_ms, schedule_latency_ms, turn_time_ms : dict
         ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out, or a turn that was interrupted, is a lower bound of
         its latencies and, when no token came, of its TTFT. There is a schedule latency in open loop only.
+    retries : Retries
     samples : dict
         ``ttft`` and ``latency`` to Sample.
     interrupted : int
@@ -63,6 +64,8 @@ class Measures:
     latency_ms: dict[str, Estimate]
     tpot_ms: dict[str, Estimate]
     schedule_latency_ms: dict[str, Estimate]
+    turn_time_ms: dict[str, Estimate]
+    retries: Retries
     samples: dict[str, Sample]
     interrupted: int = 0
 
@@ -161,7 +164,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         counts = {index: judged[index].turns for index in judged if index is not None}
         streamed = info["settings"].get("stream", True)
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
-        everything, *by_turn = (_measures(index, judged, timed) for index in judged)
+        again = times.retries(connection)
+        everything, *by_turn = (_measures(index, judged, timed, again.get(index, Retries())) for index in judged)
         scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
         medians = (getattr(everything, f"{metric}_ms")["p50"].value for metric in sessions.METRICS)
         trust = sessions.trust(connection, streams, sessions.medians_ms(*medians))
@@ -264,7 +268,10 @@ def opened(source: Source) -> Iterator[sqlite3.Connection]:
 
 
 def _measures(
-    index: int | None, judged: Mapping[int | None, Verdicts], timed: Mapping[str, Mapping[int | None, Times]]
+    index: int | None,
+    judged: Mapping[int | None, Verdicts],
+    timed: Mapping[str, Mapping[int | None, Times]],
+    retries: Retries,
 ) -> Measures:
     counts = judged[index]
     return Measures(
@@ -278,6 +285,8 @@ def _measures(
         latency_ms=timed["latency"][index].quantiles,
         tpot_ms=timed["tpot"][index].quantiles,
         schedule_latency_ms=timed["schedule_latency"][index].quantiles,
+        turn_time_ms=timed["turn_time"][index].quantiles,
+        retries=retries,
         samples={metric: timed[metric][index].sample for metric in ("ttft", "latency")},
         interrupted=counts.interrupted,
     )

@@ -186,6 +186,10 @@ def _table(section: Element, part: Part) -> None:
         )  # fmt: skip
         for cell in cells:
             add(line, "td", cell)
+    if part.result["answered"]:
+        line = SubElement(section, "p")
+        _term(line, "turn time")
+        line[-1].tail = words.turn_time(part.result).removeprefix("turn time")
     add(section, "p", words.accuracy_all(part.result))
     if part.result["arrivals"] is not None:
         add(section, "p", words.arrivals(part.result["arrivals"]))

@@ -81,7 +81,9 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     DataFrame
         Index ``turn``: 1, 2, …, "all". Columns: ``turns``, ``answered``, ``errors``; ``accuracy`` over answered and
         scored turns with its 95 % limits ``low``, ``high`` and denominator ``n``; ``ttft_p50_ms``, ``ttft_p95_ms``,
-        ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``. Missing: NaN.
+        ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``; ``turn_time_p50_ms``,
+        ``turn_time_p95_ms``; ``retries``, requests that were made again, and ``retries_lost_s``, the time that took.
+        Missing: NaN.
 
     Raises
     ------
@@ -105,6 +107,10 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     for metric, name in times:
         columns[f"{metric}_{name}_ms"] = _floats([getattr(row, f"{metric}_ms")[name].value for row in rows])
     columns["client_bound"] = pd.array([run.trust.client_bound] * len(rows), dtype="boolean")
+    for name in ("p50", "p95"):
+        columns[f"turn_time_{name}_ms"] = _floats([row.turn_time_ms[name].value for row in rows])
+    columns["retries"] = [row.retries.requests for row in rows]
+    columns["retries_lost_s"] = [row.retries.lost_s for row in rows]
     labels = [*(row.turn for row in run.by_turn), "all"]
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
 
@@ -214,7 +220,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
         None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
-        are to end in all; None: not known.
+        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``.
 
     Raises
     ------
@@ -354,6 +360,8 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "tpot_ms": values(row.tpot_ms),
         "schedule_latency_ms": values(row.schedule_latency_ms),
         "interrupted": row.interrupted,
+        "turn_time_ms": values(row.turn_time_ms),
+        "retries": row.retries._asdict(),
     }
 
 

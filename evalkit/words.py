@@ -193,6 +193,19 @@ def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]
         yield f"{opened} of {attempts} requests needed a new connection"
 
 
+def turn_time(result: Mapping[str, Any]) -> str:
+    """How long turns took, all waits included, and what retries had in it."""
+    times, again = result["turn_time_ms"], result["retries"]
+    told = (
+        f"turn time, waits and retries included: p50 {number(times['p50'], ' ms')}, p95 {number(times['p95'], ' ms')}"
+    )
+    if not again["requests"]:
+        return f"{told}; no request was made again"
+    which = "one turn" if again["turns"] == 1 else f"{again['turns']:,} turns"
+    requests = "one request again" if again["requests"] == 1 else f"{again['requests']:,} requests again"
+    return f"{told}; {which} made {requests} and lost {duration(again['lost_s'])} by that"
+
+
 def cost(told: Mapping[str, Any]) -> str:
     """What a run cost, by ``cost`` of ``--json``."""
     least = "" if told["complete"] else "at least "
