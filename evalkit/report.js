@@ -143,9 +143,15 @@ function brief(text) {
   return text.length > 160 ? text.slice(0, 160) + "…" : text;
 }
 
+// rounding makes neither 0 nor 1 of what is not
+function part(score) {
+  const digits = [2, 3, 4, 5].find((digits) => ![0, 1].includes(Number(score.toFixed(digits))));
+  return digits ? score.toFixed(digits) : String(score);
+}
+
 function verdict(turns, i) {
   const [sign, word] = STATUS[turns.status[i]];
-  return turns.status[i] === "p" ? `${sign} ${turns.score[i].toFixed(2)}` : `${sign} ${word}`;
+  return turns.status[i] === "p" ? `${sign} ${part(turns.score[i])}` : `${sign} ${word}`;
 }
 
 function time(ms) {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from evalkit import lettering
+from evalkit import lettering, words
 from evalkit.clusters import Floats
 from evalkit.errors import MissingExtra
 from evalkit.sessions import Trust
@@ -353,7 +353,7 @@ def height(rows: int) -> float:
 
 def percent(share: float) -> str:
     """A share in whole percent."""
-    return f"{100 * share:.0f} %"
+    return words.percent(share, 0, " %")
 
 
 def figure(value: float) -> str:
