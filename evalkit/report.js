@@ -93,13 +93,10 @@ function hasFlipped(data, other, i) {
 }
 
 function sorted(shown) {
-  if (state.sort !== "order") {
-    const values = state.data.turns[state.sort];
-    const place = (i) => (values[i] === null ? -Infinity : values[i]); // missing ones last when falling
-    shown.sort((a, b) => place(a) - place(b) || a - b);
-  }
-  if (state.down) shown.reverse();
-  return shown;
+  if (state.sort === "order") return state.down ? shown.reverse() : shown;
+  const values = state.data.turns[state.sort], way = state.down ? -1 : 1;
+  const missing = (i) => values[i] === null || values[i] === undefined; // last, whichever way
+  return shown.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : way * (values[a] - values[b])) || a - b);
 }
 
 function sortBy(name) {
