@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit import flags
+from evalkit import cli, flags
 from evalkit.errors import SettingsError
 
 
@@ -29,3 +29,70 @@ def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
 def test_a_function_that_is_not_there_is_told():
     with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere is not there$"):
         flags.scorer(["own_nowhere:f=2"])
+
+
+def parsed(*arguments):
+    return cli._parser().parse_args([*arguments])
+
+
+URL = ("--base-url", "http://127.0.0.1:9", "--model", "m")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--temperature", "0", "--param", "temperature=1"], "--temperature and --param temperature= both set"),
+        (["--temperature", "0", "--param", "temperature=0"], "--temperature and --param temperature= both set"),
+        (["--max-tokens", "5", "--param", "max_tokens=6"], "--max-tokens and --param max_tokens= both set"),
+        (["--param", "seed=1", "--param", "seed=2"], "--param names seed twice"),
+        (["--ttft-timeout", "5", "--no-stream"], "--ttft-timeout and --no-stream exclude each other"),
+        (["--ttft-timeout", "400"], "--ttft-timeout 400 is longer than --timeout 300"),
+        (["--ttft-timeout", "9", "--timeout", "8"], "--ttft-timeout 9 is longer than --timeout 8"),
+    ],
+)
+@pytest.mark.parametrize("command", [["ask", "hi"], ["run", "D"], ["load", "D"], ["judge", "R"], ["judge-check", "L"]])
+def test_flags_of_requests_that_cannot_act_together_are_refused_by_every_command(command, arguments, problem):
+    given = parsed(*command, *URL, *arguments)
+    with pytest.raises(SettingsError) as caught, flags.endpoint(given):
+        pass
+    assert str(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["run", "D", "--arrivals", "poisson"], "--arrivals says how conversations are begun at a rate: add --rate"),
+        (["run", "D", "--arrivals", "constant"], "--arrivals says how"),
+        (["load", "D", "--arrivals", "constant"], "--arrivals says how"),
+        (["load", "D", "--arrivals", "poisson", "--concurrency", "1,2"], "--arrivals says how"),
+        (["load", "D", "--slo", "ttft=1s", "--no-stream"], "--slo ttft and --no-stream exclude each other"),
+        (["load", "D", "--slo", "latency=1s,tpot=1ms", "--no-stream"], "--slo tpot and --no-stream exclude"),
+        (["run", "D", "--column", "user=A", "--column", "user=B"], "--column names user twice"),
+        (["run", "D", *URL, "--prices", "missing.toml"], "there is no price file missing.toml"),
+    ],
+)
+def test_flags_that_cannot_act_together_are_refused(arguments, problem, sums, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    given = parsed(*(str(sums()) if each == "D" else each for each in arguments))
+    with pytest.raises(SettingsError) as caught:
+        given.command(given)
+    assert str(caught.value).startswith(problem)
+    assert not list(tmp_path.rglob("*.evalkit"))
+
+
+def test_a_price_file_that_the_environment_misspells_is_refused_before_anything_is_asked(sums, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVALKIT_PRICES", "missing.toml")
+    given = parsed("run", str(sums()), *URL)
+    with pytest.raises(SettingsError, match=r"there is no price file missing\.toml, which EVALKIT_PRICES names"):
+        given.command(given)
+    assert not list(tmp_path.rglob("*.evalkit"))
+
+
+def test_flags_that_can_act_together_do():
+    given = parsed("run", "D", *URL, "--temperature", "0", "--param", "seed=7", "--ttft-timeout", "5", "--rate", "2")
+    with flags.endpoint(given) as endpoint:
+        assert endpoint.params == {"seed": 7, "temperature": 0}
+    assert (flags.arrivals(given), flags.arrivals(parsed("run", "D", "--rate", "2", "--arrivals", "poisson"))) == (
+        "constant", "poisson"
+    )  # fmt: skip
