@@ -171,7 +171,7 @@ def _add_run(commands: Any) -> None:
     )  # fmt: skip
     how.add_argument("--rate", type=float, metavar="R", help="begin R conversations a second, whatever has ended")
     how.add_argument(
-        "--arrivals", choices=("constant", "poisson"), default="constant",
+        "--arrivals", choices=("constant", "poisson"),
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
     flags.add_seed(how)
@@ -310,7 +310,7 @@ def run(parsed: argparse.Namespace) -> int:
     from evalkit.settings import Settings
 
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "arrivals_seed", "rpm", "tpm", "retries")
-    settings = {name: getattr(parsed, name) for name in names}
+    settings = {name: getattr(parsed, name) for name in names} | {"arrivals": flags.arrivals(parsed)}
     settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
     settings["scorer"] = flags.scorer(parsed.scorer)
