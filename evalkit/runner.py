@@ -189,7 +189,7 @@ class Runner:
         if new is not None:
             self._talks[key] = Talk(key[0], new)
         talk = self._talks.pop(key) if last else self._talks[key]
-        return Done.of_rows(talk, turn, attempts)
+        return Done(talk, turn, attempts)
 
     def _call(self, call: Call) -> None:
         """Call a function for the model, on another thread: it may take its time."""

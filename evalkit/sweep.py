@@ -15,8 +15,9 @@ from evalkit import datasets, filenames, words
 from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
-from evalkit.evaluation import Watcher, evaluate
+from evalkit.evaluation import evaluate
 from evalkit.loadaccuracy import accuracy_changes
+from evalkit.session import Watcher
 from evalkit.slo import Slo
 from evalkit.steps import Step, read_step
 from evalkit.store import SUFFIX

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from records import finished
+
 from evalkit.conversation import Conversation, ToolCall
 from evalkit.conversation import Turn as AskedTurn
 from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
-from evalkit.store import Done, RunFile
+from evalkit.store import RunFile
 
 MS = 1_000_000
 
@@ -73,7 +75,7 @@ def write(
             for turn in session.turns:
                 conversation = known.setdefault(turn.conversation, talk(turn.conversation))
                 place = places.setdefault(turn.conversation, len(places))
-                done.append(Done(place, conversation, record(turn, stream)))
+                done.append(finished(place, conversation, record(turn, stream)))
                 if turn.score is not None or turn.reason is not None:
                     score = Score(turn.scorer, turn.score, turn.reason, turn.extracted)
                     scores.append((place, turn.repeat, turn.turn, score))

@@ -2,7 +2,7 @@ import sqlite3
 
 import orjson
 import pytest
-from records import answered, conversation, failed
+from records import answered, conversation, failed, finished
 from test_store import create
 
 from evalkit import schema
@@ -42,9 +42,9 @@ def stored(path, done):
 @pytest.mark.parametrize("record", RECORDS)
 @pytest.mark.parametrize("asked", [conversation(), FULL])
 def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
-    made = Done(5, asked, record)
+    made = finished(5, asked, record)
     talk, turn, attempts = orjson.loads(orjson.dumps([asked.to_json(), made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, talk), turn, attempts)
+    come = Done(Talk(5, talk), turn, attempts)
     assert stored(tmp_path / "come.evalkit", come) == stored(tmp_path / "made.evalkit", made)
     for table, row in (("turn", turn), *(("attempt", row) for row in attempts)):
         schema.check(table, row)
@@ -52,9 +52,9 @@ def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_what_scoring_needs_is_made_of_rows_again(record):
-    made = Done(5, FULL, record)
+    made = finished(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
+    come = Done(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
     assert come.turn == made.turn == FULL.turns[record.turn - 1]
     assert come.key == made.key == (5, record.repeat, record.turn)
     assert come.error_kind == (record.failure and record.failure.kind)
@@ -71,7 +71,7 @@ def test_no_row_leaves_out_what_its_record_says(tmp_path):
             answer=Answer("text", "think", "no", (CALL,), "stop"))),
         EXCHANGE, scheduled=True,
     )  # fmt: skip
-    _, (turn,), attempts = stored(tmp_path / "full.evalkit", Done(0, FULL, full))
+    _, (turn,), attempts = stored(tmp_path / "full.evalkit", finished(0, FULL, full))
     assert {name for name, value in turn.items() if value is None} == {"error_kind", "error_message", "censored_ns"}
     assert {name for name, value in attempts[1].items() if value is None} == {
         "error_kind", "error_message", "error_code", "retry_after_s", "partial",
