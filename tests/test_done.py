@@ -7,7 +7,7 @@ from test_store import create
 
 from evalkit import schema
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
-from evalkit.done import Done, Talk
+from evalkit.done import Done, Talk, stored_turns
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 
 CALL = ToolCall("add", '{"a": 1}', "id1")
@@ -51,16 +51,19 @@ def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_what_scoring_needs_is_made_of_rows_again(record):
+def test_what_scoring_needs_is_read_from_the_run_file(record, tmp_path):
     made = finished(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
     come = Done(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
-    assert come.turn == made.turn == FULL.turns[record.turn - 1]
     assert come.key == made.key == (5, record.repeat, record.turn)
     assert come.error_kind == (record.failure and record.failure.kind)
     assert come.turns == made.turns == 2
     said = record.answer or Answer()
-    assert come.answer == made.answer == Answer(said.text, "", said.refusal, record.tool_calls, said.finish_reason)
+    with create(tmp_path / "r.evalkit") as runfile:
+        runfile.add([come])
+        ((key, row, answer),) = runfile.to_score([come.key])
+    assert (key, stored_turns(row)) == (come.key, FULL.turns)
+    assert answer == Answer(said.text, "", said.refusal, record.tool_calls, said.finish_reason)
 
 
 def test_no_row_leaves_out_what_its_record_says(tmp_path):
