@@ -99,6 +99,7 @@ SETTINGS: Shape = {
     **dict.fromkeys(("rate", "rpm", "tpm", "max_time_s", "max_cost"), _ABOVE_0),
     "until_ci": (_or_none(lambda value: _is_number(value) and 0 < value < 0.5), "a number between 0 and 0.5, or null"),
     "price": (_or_none(_is_price), "two finite numbers of 0 or more, or null"),
+    "arrivals_seed": _COUNT,
     "columns": (_or_none(_is_columns), "an object of headings, or null"),
 }
 DATASET: Shape = {
@@ -120,6 +121,7 @@ ENDPOINT: Shape = {
 }
 _RUN = {"settings": SETTINGS, "dataset": DATASET, "endpoint": ENDPOINT}
 _LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost", "price", "until_ci", "most_turns"} | {
+    "arrivals_seed",
     "size",
     "changed_ns",
 }  # of settings that came with later versions
