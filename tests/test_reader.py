@@ -1,5 +1,6 @@
 """Run files from strangers: whatever is in them, a command says what is wrong or gives the right answer, and ends."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -133,6 +134,21 @@ def test_an_interrupt_ends_a_query_as_what_it_is(error, good):
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(error), reader.reading(good) as connection:
             connection.execute(f"{hostile.ENDLESS} SELECT max(x) FROM c").fetchone()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupt_is_not_lost_to_who_reads_in_another_way(good):
+    """A live view leaves out a look that fails, and an interrupt is no such failure."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with contextlib.closing(reader.open_to_read(good)) as connection:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                connection.execute(
+                    f"{hostile.ENDLESS.replace('FROM c)', 'FROM c LIMIT 3000000)')} SELECT max(x) FROM c"
+                )
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
