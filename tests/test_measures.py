@@ -243,3 +243,22 @@ def test_no_interval_is_doubted_where_there_is_none(tmp_path):
     turns = [T("a", 1, score=1.0), T("a", 2, score=0.0)]
     accuracy = measure(write(tmp_path / "r.evalkit", [S(turns)])).all.accuracy
     assert (accuracy.mean.value, accuracy.mean.low, accuracy.doubt) == (0.5, None, None)
+
+
+@pytest.mark.parametrize(
+    ("conversations", "wrong", "graded", "doubted"),
+    [(8, 1, False, False), (30, 2, False, True), (30, 0, False, False), (30, 2, True, False)],
+)
+def test_an_interval_is_doubted_where_it_is_known_to_be_too_short(tmp_path, conversations, wrong, graded, doubted):
+    names = [f"c{number}" for number in range(conversations)]
+    # graded ones are never wrong: all lie between 0.93 and 0.99
+    scores = [
+        [0.93 + 0.03 * ((place + turn) % 3) if graded else 1.0 for turn in range(4)] for place in range(len(names))
+    ]
+    if not graded:
+        for place in range(wrong):
+            scores[place][:2] = 0.0, 0.0
+    turns = [T(name, turn, score=scores[at][turn - 1]) for at, name in enumerate(names) for turn in range(1, 5)]
+    talks = [talk(name, (5,) * 4) for name in names]
+    told = measure(write(tmp_path / "r.evalkit", [S(turns)], talks)).all.accuracy
+    assert (told.doubt is not None) == doubted
