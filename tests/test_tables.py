@@ -23,6 +23,7 @@ COLUMNS = [
     *("conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason"),
     *("error_kind", "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms"),
     *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags"),
+    *("outcome", "refusal", "reasoning"),
 ]
 TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
@@ -483,6 +484,7 @@ def test_transcript_tells_one_conversation(path: Path) -> None:
     assert first == {
         "turn": 1, "user": "a, question 1", "answer": "35", "tool_calls": None, "target": 35, "score": 1.0,
         "reason": "35 is 35", "extracted": 35, "error": None, "ttft_ms": 50.0, "latency_ms": 400.0,
+        "outcome": "answered", "refusal": None, "reasoning": None,
     }  # fmt: skip
     assert (second["answer"], second["error"]) == ("The prod", "truncated: the truncated message")
     assert (second["score"], second["latency_ms"]) == (None, None)
