@@ -9,6 +9,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from evalkit import errors
+
 __version__ = "0.1.0"
 
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
@@ -100,6 +102,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
+    if _HOMES[name] != "errors":
+        errors.check_platform()
     value = getattr(import_module(f"evalkit.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -12,7 +12,7 @@ from evalkit.errors import RunFileError
 
 NS_PER_MS = 1e6
 _ATTEMPT = """
-    SELECT a.sent_ns, a.headers_ns, a.end_ns, a.arrivals, a.arrival_events, a.error_kind, t.output_tokens
+    SELECT a.sent_ns, a.headers_ns, a.end_ns, a.arrivals, a.arrival_events, a.error_kind, t.output_tokens, a.flags
     FROM conversation c JOIN turn t ON t.conversation = c.position
       JOIN attempt a ON (a.conversation, a.repeat, a.turn, a.session) = (t.conversation, t.repeat, t.turn, t.session)
     WHERE c.id = ? AND t.repeat = ? AND t.turn = ? ORDER BY a.id DESC LIMIT 1"""
@@ -41,6 +41,8 @@ class Anatomy:
     error_kind : str or None
     output_tokens : int or None
         As the endpoint told.
+    flags : tuple of str
+        See ``record.Attempt``.
     """
 
     conversation: str
@@ -52,6 +54,7 @@ class Anatomy:
     events: Whole
     error_kind: str | None
     output_tokens: int | None
+    flags: tuple[str, ...] = ()
 
 
 def typical(
@@ -79,7 +82,7 @@ def anatomy(connection: sqlite3.Connection, conversation: str, turn: int, repeat
             f"the run file holds no attempt of turn {turn} of conversation {conversation!r} in repeat {repeat}: "
             "turns() lists what it holds"
         )
-    sent, headers, end, arrivals, events, error_kind, output_tokens = row
+    sent, headers, end, arrivals, events, error_kind, output_tokens, flags = row
     return Anatomy(
         conversation,
         repeat,
@@ -90,4 +93,5 @@ def anatomy(connection: sqlite3.Connection, conversation: str, turn: int, repeat
         np.frombuffer(events or b"", dtype="<i4").astype(np.int64),
         error_kind,
         output_tokens,
+        tuple((flags or "").split()),
     )

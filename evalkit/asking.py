@@ -8,7 +8,6 @@ run that is killed has lost no more than it had in flight. When the parent is go
 from __future__ import annotations
 
 import asyncio
-import pickle
 import socket
 import sys
 import time
@@ -20,24 +19,27 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.arrivals import Arrivals, wait_until
-from evalkit.dialogue import Asker, Dialogue, Function
+from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
 from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.line import Line
+from evalkit.messages import End
+from evalkit.outcome import Outcome
 from evalkit.pacing import Pacer, Retry, RetryBudget
 from evalkit.record import TurnRecord
 from evalkit.schedule import Item, Schedule
 from evalkit.settings import Settings
+from evalkit.source import Known
 from evalkit.spending import Spending
 from evalkit.surrender import Surrender
+from evalkit.tool_functions import Function
 from evalkit.transport import Transport
 from evalkit.trust import Watch
 
 GRACE_S = 5.0
 AHEAD_S = 0.0005  # longest reading between two looks at the sockets
-TASK_LENGTH = 4  # bytes that tell the length of the task
 _NO_MORE: Any = object()
 
 
@@ -49,7 +51,10 @@ class Task:
     ----------
     endpoint : Endpoint
     settings : Settings
-    data, runfile : Path
+    data : Path
+    known : Known
+        The dataset as it was when it was checked: nothing else is asked.
+    runfile : Path
     resumed : bool
         Ask only what the run file lacks.
     kept : bool
@@ -63,6 +68,7 @@ class Task:
     endpoint: Endpoint
     settings: Settings
     data: Path
+    known: Known
     runfile: Path
     resumed: bool = False
     kept: bool = False
@@ -76,30 +82,30 @@ class Session:
     Parameters
     ----------
     task : Task
-
-    Attributes
-    ----------
     line : Line
-        To be connected with the parent before ``run``.
+        Connected with the parent.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, line: Line) -> None:
         settings = task.settings
         self._task, self._settings = task, settings
-        self._gate = Gate(1) if settings.concurrency == "auto" else None
-        self._knee = Knee(self._gate) if self._gate else None
-        self._slots = self._gate or Gate(int(settings.concurrency or 1))
-        self._spending = Spending(settings)
+        # requests under way are limited where that is adapted; conversations under way, where it is given
+        self._requests = Gate(1) if settings.concurrency == "auto" else None
+        self._knee = Knee(self._requests) if self._requests else None
+        self._conversations = Gate(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
+        limited = settings.max_tokens_total is not None or settings.max_cost is not None
+        self._spending = Spending(settings) if limited else None
         self._surrender = Surrender(kept=task.kept)
         self._ended = False  # nothing new is asked
         self._hurry = asyncio.Event()  # what is in flight has a few seconds
-        self._outcome = "done"
+        self._outcome = Outcome.DONE
         self._error: BaseException | None = None
         self._items: Iterator[Item | None] = iter(())
         self._functions = {name: self._function(name) for name in task.functions}
         self._arriving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.line = Line(self._stop, self._fail, scores_all=task.scores_all)
+        self.line = line
+        line.scores_all, line.on_error, line.on_stop = task.scores_all, self._fail, self._stop
 
     async def run(self) -> None:
         """Ask all, then tell the parent how it ended."""
@@ -109,8 +115,10 @@ class Session:
             self._items = self._schedule()
             self.line.begin(self._task.runfile)
             watch.start()
+            asker = self._asker(transport)
+            self.line.on_parent_stopped = asker.pause.hold
             async with transport:
-                await self._ask_all(self._asker(transport))
+                await self._ask_all(asker)
         except BaseException as error:
             self._error = self._error or error
         trust = {
@@ -122,13 +130,13 @@ class Session:
         if self._knee is not None:
             trust["concurrency"] = self._knee.history
         unusable = self._surrender.cause
-        outcome = "unusable" if unusable is not None else self._outcome
-        await self.line.end(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error))
+        outcome = Outcome.UNUSABLE if unusable is not None else self._outcome
+        await self.line.end(End(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error)))
 
     def _schedule(self) -> Iterator[Item | None]:
         """What to ask, its first conversation read: what is wrong with it is told before anything is asked."""
         task = self._task
-        items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None))
+        items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None, task.known))
         return chain(list(islice(items, 1)), _ahead(items))
 
     def _function(self, name: str) -> Function:
@@ -142,29 +150,30 @@ class Session:
             stream=settings.stream,
             pacer=Pacer(settings.rpm, settings.tpm),
             retry=Retry(settings.retries, budget=RetryBudget()),
-            gate=self._gate,
+            gate=self._requests,
             knee=self._knee,
+            spending=self._spending,
         )
 
     # -- how it ends
 
     def _stop(self, outcome: str) -> None:
-        self._end_soon(outcome)
-        if outcome == "stopped":
+        self._end_soon(Outcome(outcome))
+        if outcome == Outcome.STOPPED:
             self._hurry.set()
 
     def _time_up(self) -> None:
-        self._end_soon("max_time_s")
+        self._end_soon(Outcome.MAX_TIME)
         self._hurry.set()
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
-        self._end_soon("failed")
+        self._end_soon(Outcome.FAILED)
         self._hurry.set()
 
-    def _end_soon(self, outcome: str) -> None:
+    def _end_soon(self, outcome: Outcome) -> None:
         """Ask nothing new; of several reasons a stop is told, else the first."""
-        if outcome == "stopped" or not self._ended:
+        if outcome == Outcome.STOPPED or not self._ended:
             self._outcome = outcome
         self._ended = True
         if self._arriving is not None:
@@ -214,11 +223,15 @@ class Session:
 
     def _fill(self, asker: Asker) -> None:
         """Closed loop: as many workers as there are slots, each with one conversation after another."""
-        while len(self._tasks) < self._slots.limit and not self._ended:
+        while len(self._tasks) < self._workers and not self._ended:
             self._spawn(self._work(asker))
 
+    @property
+    def _workers(self) -> int:
+        return (self._requests or self._conversations).limit
+
     async def _work(self, asker: Asker) -> None:
-        while not self._ended and len(self._tasks) <= self._slots.limit:
+        while not self._ended and len(self._tasks) <= self._workers:
             item = next(self._items, _NO_MORE)
             if item is _NO_MORE:
                 return
@@ -233,37 +246,31 @@ class Session:
         wanted = filter(None, self._items)
         for after, item in zip(arrivals, wanted, strict=False):
             await wait_until(start + after)
-            if not self._slots.try_enter():
-                await self._slots.enter()
+            if not self._conversations.try_enter():
+                await self._conversations.enter()
             self._spawn(self._converse_in_slot(asker, item, start + after))
 
     async def _converse_in_slot(self, asker: Asker, item: Item, due: int) -> None:
         try:
             await self._converse(asker, item, due)
         finally:
-            self._slots.leave()
+            self._conversations.leave()
 
     async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, answered = item
         new = True
         left = len(conversation.turns) - len(answered or ())
-        characters = 0
 
         async def keep(record: TurnRecord) -> bool:
-            nonlocal new, left, characters
+            nonlocal new, left
             left -= 1
             first, new = new, False
             if self._surrender.note(record, len(self._tasks)):
-                self._end_soon("unusable")
+                self._end_soon(Outcome.UNUSABLE)
                 self._hurry.set()
-            if self._spending.limited:
-                if not characters:
-                    characters = sum(len(message.content or "") for message in conversation.opening())
-                characters += len(conversation.turns[record.turn - 1].user)
-                if used_up := self._spending.add(record, characters):
-                    self._end_soon(used_up)
-                characters += len(record.answer.text) if record.answer else 0
+            if self._spending is not None and self._spending.used_up is not None:
+                self._end_soon(Outcome(self._spending.used_up))
             if self._knee is not None:
                 self._fill(asker)
             self.line.put(position, conversation, first, left == 0, record)
@@ -299,35 +306,23 @@ def _ahead(items: Iterator[Item | None]) -> Iterator[Item | None]:
 
 
 def main() -> None:
-    """Do the task that comes over the socket, which the first argument names by its number."""
+    """Do the task that comes over the line; the arguments are its descriptor and the parent's process id."""
     factory = None
     if sys.platform != "win32":
         import uvloop
 
         factory = uvloop.new_event_loop
-    line = socket.socket(fileno=int(sys.argv[1]))
-    packed = _receive(line, int.from_bytes(_receive(line, TASK_LENGTH)))
-    if packed:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(_run(pickle.loads(packed), line))  # noqa: S301 - our own parent wrote it
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
 
 
-def _receive(line: socket.socket, size: int) -> bytes:
-    """So many bytes and not one more; none, when the parent has ended or found something to be wrong."""
-    received = bytearray()
-    while len(received) < size:
-        data = line.recv(size - len(received))
-        if not data:
-            return b""
-        received += data
-    return bytes(received)
-
-
-async def _run(task: Task, line: socket.socket) -> None:
-    session = Session(task)
-    line.setblocking(False)
-    await asyncio.get_running_loop().create_unix_connection(lambda: session.line, sock=line)
-    await session.run()
+async def _run(connection: socket.socket, parent: int) -> None:
+    line = Line()
+    connection.setblocking(False)
+    await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=connection)
+    watch = asyncio.create_task(line.watch_parent(parent))
+    await Session(await line.task(), line).run()
+    watch.cancel()
 
 
 def _told(error: BaseException | None) -> tuple[str | None, str]:

@@ -1,4 +1,4 @@
-"""At most so much of something in any 60 seconds."""
+"""At most so much of something in any 60 seconds, spread over them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ WINDOW_S = 60.0
 SLACK_S = 0.5  # requests take unequal time to the endpoint: two that leave 60 s apart may arrive less than that apart
 HELD_S = WINDOW_S + SLACK_S
 SLICE_S = 0.1  # what is spent within it leaves the window together
+BURST_S = 10.0  # so many seconds' worth of a budget may go at one moment
 
 
 @dataclass(slots=True)
@@ -33,6 +34,47 @@ class Spent:
     open: bool = True
 
 
+class Spread:
+    """Lets a minute's budget go evenly: ten seconds' worth of it at one moment at most, the rest as it comes in.
+
+    A bucket: it holds a sixth of ``limit``, and gets ``limit`` a minute. Something may go as long as there is at least
+    one of it; what it takes above that has to come in before the next.
+
+    Parameters
+    ----------
+    limit : float
+        Requests or tokens a minute.
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._each_s = limit / WINDOW_S
+        self._most = max(1.0, limit * BURST_S / WINDOW_S)
+        self._least = self._most - limit  # a minute makes up for whatever was taken
+        self._held = self._most
+        self._at = clock()
+
+    def wait_s(self) -> float:
+        """Seconds until something may go; 0: now."""
+        return max(0.0, (1.0 - self._now()) / self._each_s)
+
+    def spend(self, amount: float) -> None:
+        """Note ``amount`` as gone now."""
+        self._held = max(self._now() - amount, self._least)
+
+    def give_back(self, amount: float) -> None:
+        """Less has gone than was noted."""
+        self._held = min(self._now() + amount, self._most)
+
+    def _now(self) -> float:
+        now = self._clock()
+        self._held = min(self._held + (now - self._at) * self._each_s, self._most)
+        self._at = now
+        return self._held
+
+
 class Budget:
     """At most ``limit`` of something in any 60 seconds, by the amounts known when each was let go.
 
@@ -50,11 +92,14 @@ class Budget:
     ----------
     open : int
         How many of the amounts in the window have not been settled.
+    spread : Spread
+        When something may go so that not all of the limit goes at one moment; ``wait_s`` knows the window alone.
     """
 
     def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self.open = 0
+        self.spread = Spread(limit, clock)
         self._clock = clock
         self._slices: deque[Slice] = deque()  # oldest first
         self._sum = 0.0
@@ -77,6 +122,10 @@ class Budget:
 
     def spend(self, amount: float) -> Spent:
         """Note ``amount`` as spent now; the entry can be corrected with ``settle``."""
+        self.spread.spend(amount)
+        return self._enter(amount)
+
+    def _enter(self, amount: float) -> Spent:
         now = self._clock()
         self._forget(now)
         piece = self._slices[-1] if self._slices else None
@@ -100,13 +149,15 @@ class Budget:
         spent.open = False
         self._forget(self._clock())
         piece, more = spent.slice, amount - spent.amount
+        if more < 0:
+            self.spread.give_back(-more)
         if not piece.gone:
             piece.open -= 1
             self.open -= 1
             piece.amount += more
             self._sum += more
         elif more > 0:
-            spent = self.spend(more)
+            spent = self._enter(more)
             spent.open = False
             spent.slice.open -= 1
             self.open -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -154,7 +154,7 @@ def _level(folder: Path, streams: int, watch: Watcher | None) -> Level:
         endpoint = Endpoint(server.base_url, server.model)
         evaluate(_dataset(folder, turns), endpoint, out=path, watch=watch, concurrency=streams, retries=0)
         truth = {entry.number: entry for entry in server.log()}
-    with closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         rows = connection.execute(_TURNS).fetchall()
         trust = orjson.loads(connection.execute("SELECT trust FROM session").fetchone()[0])
     ttft, latency, late = [], [], []

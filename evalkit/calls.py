@@ -12,7 +12,7 @@ from evalkit.conversation import ScorerSpec
 from evalkit.errors import SettingsError
 from evalkit.record import Answer
 from evalkit.scorer import find, shown, usable
-from evalkit.values import same
+from evalkit.values import DEEP_VALUE, is_deeper, same
 
 RULE = "$scorer"
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -137,6 +137,8 @@ def _value_difference(value: Any, wanted: Any) -> str | None:
 
 
 def _judged(value: Any, rule: Mapping[str, Any]) -> str | None:
+    if is_deeper(value):
+        return f": it is {DEEP_VALUE}"
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     spec, target = _spec_of(rule)
     verdict = find(spec.name).judge(Answer(text), target, **spec.options)

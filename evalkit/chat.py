@@ -44,6 +44,8 @@ class Said:
         Reads that brought tokens: ms after the request was sent, and token-bearing events in it.
     ttft_ms, latency_ms : float or None
     prompt_tokens, output_tokens : int or None
+    flags : tuple of str
+        Of the attempt, once it has ended.
     """
 
     user: str
@@ -57,6 +59,7 @@ class Said:
     latency_ms: float | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Chat:
@@ -213,6 +216,7 @@ class _Asking(threading.Thread):
         self._take(said, attempt.answer, timing.sent, timing.arrivals, timing.arrival_events, whole=True)
         said.state = "answered" if attempt.failure is None else "failed"
         said.problem = None if attempt.failure is None else f"{attempt.failure.kind}: {attempt.failure.message}"
+        said.flags = attempt.flags
         said.latency_ms = None if attempt.latency_ns is None else attempt.latency_ns / 1e6
         if attempt.usage is not None:
             said.prompt_tokens, said.output_tokens = attempt.usage.prompt_tokens, attempt.usage.output_tokens

@@ -6,10 +6,9 @@ import argparse
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,10 +22,12 @@ from evalkit import (
     cli_plan,
     cli_plot,
     cli_report,
+    cli_resume,
     cli_score,
     flags,
 )
-from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError
+from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, WrongPlatform, check_platform
+from evalkit.standard_streams import enduring
 from evalkit.usage import Parser
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ class Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    try:
+        check_platform()
+    except WrongPlatform as error:
+        print(f"error: {error}", file=sys.stderr)  # the console is not there either
+        return error.exit_code
+    with enduring():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parsed = _parser().understand(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminate)
     # a shell starts background jobs with SIGINT ignored; one that is sent all the same is meant
@@ -60,14 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 143
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # the reader has gone (evalkit show … | head): nothing to say, and nobody to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:
+        if (unreadable := _unreadable(parsed)) is not None:
+            _say(f"error: {unreadable}")
+            return unreadable.exit_code
         _say(traceback.format_exc().rstrip())  # what it says may be a stranger's text
-        _say("this is a fault in evalkit; what was answered is in the run file, and 'evalkit resume' goes on")
+        _say("this is a fault in evalkit")
         return 70
+
+
+def _unreadable(parsed: argparse.Namespace) -> EvalkitError | None:
+    """What is wrong with a run file of the command, when a value of it could not be used far from where it was read."""
+    from evalkit.reader import why_unreadable
+
+    given = [value for named in vars(parsed).values() for value in (named if isinstance(named, list) else [named])]
+    files = [path for path in given if isinstance(path, Path) and path.is_file()]
+    return next((wrong for path in files if (wrong := why_unreadable(path)) is not None), None)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
@@ -222,6 +241,10 @@ def _add_show(commands: Any) -> None:
     flags.add_run_file(parser)
     flags.add_gates(parser)
     cli_compare.add_conversation(parser)
+    parser.add_argument(
+        "--over-repeats", type=int, metavar="K",
+        help="how often turns are right over K repeats, of those that the run has (default: all)",
+    )  # fmt: skip
     flags.add_json(parser)
 
 
@@ -233,18 +256,23 @@ def _add_export(commands: Any) -> None:
     flags.add_run_file(parser)
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    flags.add_overwrite(parser)
+    parser.add_argument(
+        "--excel", action="store_true", help="CSV for a spreadsheet: text that begins a formula stays text"
+    )
     flags.add_json(parser)
 
 
 def demo(parsed: argparse.Namespace) -> int:
     """``evalkit demo``."""
+    from evalkit import filenames
     from evalkit.endpoint import local_endpoint
 
-    out = parsed.out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}.evalkit"
     _say("the embedded model answers: SmolLM2-135M-Instruct, on this machine, no key, no network")
     params = {"temperature": 0, "max_tokens": DEMO_MAX_TOKENS}
     with local_endpoint(params=params) as endpoint:
-        return _evaluate(parsed, _demo_data(), endpoint, out=out, limit=DEMO_ROWS, concurrency=4)
+        path = nullcontext(parsed.out) if parsed.out else filenames.free("demo")
+        return _evaluate(parsed, _demo_data(), endpoint, path, limit=DEMO_ROWS, concurrency=4)
 
 
 def serve(parsed: argparse.Namespace) -> int:
@@ -273,7 +301,7 @@ def _print_exports(server: LocalServer, key: str) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """``evalkit run``."""
-    from evalkit import datasets
+    from evalkit import datasets, filenames
     from evalkit.settings import Settings
 
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
@@ -290,7 +318,8 @@ def run(parsed: argparse.Namespace) -> int:
             from evalkit.prices import price_of
 
             settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
-        return _evaluate(parsed, parsed.data, endpoint, out=parsed.out, check=not parsed.no_check, **settings)
+        path = filenames.run_file(parsed.data, endpoint.model, out=parsed.out)
+        return _evaluate(parsed, parsed.data, endpoint, path, check=not parsed.no_check, **settings)
 
 
 def resume(parsed: argparse.Namespace) -> int:
@@ -314,6 +343,7 @@ def resume(parsed: argparse.Namespace) -> int:
 def show(parsed: argparse.Namespace) -> int:
     """``evalkit show``."""
     if parsed.conversation is not None or parsed.repeat is not None:
+        cli_gates.refuse_with_conversation(parsed)
         return cli_compare.show_conversation(parsed)
     from evalkit.run import Run
 
@@ -326,49 +356,62 @@ def export(parsed: argparse.Namespace) -> int:
     """``evalkit export``."""
     from evalkit import tables
 
-    rows = tables.export(parsed.file, parsed.format, parsed.output)
+    rows, formulas = tables.written(
+        parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite, excel=parsed.excel
+    )
     if parsed.json:
         from evalkit.console import tell
 
         tell({"file": str(parsed.output), "format": parsed.format, "rows": rows})
     else:
         _say(f"{rows} turns written to {parsed.output}")
+    if formulas and not parsed.excel:
+        cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
+        _say(f"{cells} like a formula, which a spreadsheet would compute: for a spreadsheet write it with --excel")
     return 0
 
 
-def _evaluate(parsed: argparse.Namespace, data: Path, endpoint: Endpoint, *, out: Path | None, **settings: Any) -> int:
+def _evaluate(
+    parsed: argparse.Namespace, data: Path, endpoint: Endpoint, named: AbstractContextManager[Path], **settings: Any
+) -> int:
     from evalkit.console import watching
-    from evalkit.evaluation import default_path, evaluate
+    from evalkit.evaluation import evaluate
 
-    path = out or default_path(data, endpoint)
-    with _telling_how_to_resume(path, parsed), watching() as watch:
+    # of a file that is there already, the run that was meant to be made says what is wrong
+    with named as path, _telling_how_to_resume(path, parsed, ours=not os.path.lexists(path)), watching() as watch:
         finished = evaluate(data, endpoint, out=path, watch=watch, **settings)
     return _result(finished, parsed)
 
 
 @contextmanager
-def _telling_how_to_resume(path: Path, parsed: argparse.Namespace) -> Iterator[None]:
+def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool = True) -> Iterator[None]:
     from evalkit.run import Run
 
     try:
         yield
     except KeyboardInterrupt:
-        if path.exists():
-            _say(f"stopped. What was answered is in {path}; go on with: evalkit resume {path}")
+        if ours and path.exists():
+            _say(cli_resume.after_stop(path))
         raise
     except EndpointError as error:
         if parsed.json:
             _print_result(Run(path), parsed)
         else:
             cli_gates.write_junit(parsed, Run(path))
-        raise EndpointError(f"{error}\nWhen that is mended, go on with: evalkit resume {path}") from None
+        raise EndpointError(f"{error}{cli_resume.after_endpoint_error(path)}") from None
+    except (EvalkitError, BrokenPipeError):
+        raise
+    except Exception:  # a fault in evalkit, which is shown at the end
+        if ours and cli_resume.can_resume(path):
+            _say(f"What was answered is in {path}; go on with: evalkit resume {path}")
+        raise
 
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
     if (outcome := finished.outcome or "").startswith("max_"):
         flag = outcome.removesuffix("_s").replace("_", "-")
-        _say(f"--{flag} is used up. What is missing is asked by: evalkit resume {finished.path}")
+        _say(f"--{flag} is used up.{cli_resume.after_budget(finished)}")
     if outcome == "until_ci":
         _say("--until is reached: nothing more is asked")
     return cli_gates.exit_code(parsed, result)
@@ -377,16 +420,19 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     from evalkit.console import output, tell
     from evalkit.console_summary import summary
+    from evalkit.measures import one_moment
     from evalkit.tables import summary_json
 
-    measures = finished.measures()
-    gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
-    result = {**summary_json(measures), "gates": gates}
-    if parsed.json:
-        tell(result)
-    else:
-        summary(output(), finished, result)
-    cli_gates.write_junit(parsed, finished, measures)
+    with one_moment(finished.path):  # it may be growing, and all that is shown of it is of one state
+        measures = finished.measures(getattr(parsed, "over_repeats", None))
+        gates = [gate.to_json() for gate in cli_gates.results(parsed, measures)]
+        result = {**summary_json(measures), "gates": gates}
+        if parsed.json:
+            tell(result)
+        else:
+            summary(output(), finished, result)
+        cli_gates.write_junit(parsed, finished, measures)
+    cli_gates.warn(parsed, measures)
     return result
 
 

@@ -77,12 +77,16 @@ def _row(message: str, record: TurnRecord) -> dict[str, Any]:
         "latency_ms": None if good is None or good.latency_ns is None else good.latency_ns / 1e6,
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
+        "flags": list(good.flags) if good else [],
     }
 
 
 def _timing(attempt: Attempt) -> str:
+    from evalkit import words
+
     ttft = "" if attempt.ttft_ns is None else f"first token after {attempt.ttft_ns / 1e6:.0f} ms, "
     whole = "" if attempt.latency_ns is None else f"all after {attempt.latency_ns / 1e6:.0f} ms"
     tokens = attempt.usage.output_tokens if attempt.usage else None
     counted = "" if tokens is None else f", {tokens} tokens"
-    return f"[{ttft}{whole}{counted}]"
+    note = words.stream(attempt.flags)
+    return f"[{ttft}{whole}{counted}{f'; {note}' if note else ''}]"

@@ -37,12 +37,14 @@ def compare(parsed: argparse.Namespace) -> int:
     from evalkit import comparison
     from evalkit.console import output, tell
     from evalkit.console_compare import show_comparison
+    from evalkit.measures import one_moment
 
-    done = comparison.compare(parsed.first, *parsed.others, common=parsed.common)
-    if parsed.json:
-        tell(done.to_json())
-    else:
-        show_comparison(output(), done)
+    with one_moment(parsed.first, *parsed.others):
+        done = comparison.compare(parsed.first, *parsed.others, common=parsed.common)
+        if parsed.json:
+            tell(done.to_json())
+        else:
+            show_comparison(output(), done)
     return 0
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.errors import SettingsError
+
 if TYPE_CHECKING:
     from evalkit.gates import Gate, GateResult
     from evalkit.measures import RunMeasures
@@ -29,6 +31,24 @@ def results(parsed: argparse.Namespace, measures: RunMeasures) -> list[GateResul
     from evalkit.gates import evaluate
 
     return evaluate(gates, measures)
+
+
+def warn(parsed: argparse.Namespace, measures: RunMeasures) -> None:
+    """Say it when gates were checked on a run that has not ended."""
+    if not _given(parsed):
+        return
+    from evalkit.console import say
+    from evalkit.gates import warning_of
+
+    if (warning := warning_of(_given(parsed), measures)) is not None:
+        say(f"warning: {warning}")
+
+
+def refuse_with_conversation(parsed: argparse.Namespace) -> None:
+    """Refuse gates and a JUnit file, which are of a whole run, where one conversation is printed."""
+    for flag, given in (("--fail-under", parsed.fail_under), ("--junit", parsed.junit)):
+        if given:
+            raise SettingsError(f"{flag} is of the whole run: leave --conversation out, or {flag}")
 
 
 def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | None = None) -> None:

@@ -61,7 +61,7 @@ def add_calibrate(commands: Any) -> None:
 
 def load(parsed: argparse.Namespace) -> int:
     """``evalkit load``."""
-    from evalkit import datasets, sweep
+    from evalkit import datasets, filenames, sweep
     from evalkit.console import output, say, tell, watching
     from evalkit.console_load import show_sweep
     from evalkit.slo import Slo
@@ -78,15 +78,17 @@ def load(parsed: argparse.Namespace) -> int:
     sweep.Plan.of(**how)
     slo = Slo.of(parsed.slo)
     next(iter(datasets.read(parsed.data, limit=1)), None)
-    with flags.endpoint(parsed) as endpoint:
-        folder = parsed.out or sweep.default_folder(parsed.data, endpoint)
+    with (
+        flags.endpoint(parsed) as endpoint,
+        filenames.load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
+    ):
         try:
             with watching() as watch:
                 done = sweep.load(
                     parsed.data, endpoint, slo=slo, out=folder, watch=watch, stream=not parsed.no_stream, **how
                 )
         except KeyboardInterrupt:
-            if folder.exists():
+            if any(folder.glob(f"*{filenames.SUFFIX}")):
                 say(f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…")
             raise
     if parsed.json:

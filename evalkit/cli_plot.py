@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import flags
+from evalkit import flags, outputs
 from evalkit.errors import RunFileError, SettingsError
 
 if TYPE_CHECKING:
@@ -25,14 +26,24 @@ def add_plot(commands: Any) -> None:
         "evalkit plot runs/demo.evalkit -o charts",
     )  # fmt: skip
     parser.add_argument("files", nargs="+", type=Path, metavar="RUN.evalkit", help="run files")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="written over")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="made if it is not there")
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the files (default: png)")
+    flags.add_overwrite(parser)
     flags.add_json(parser)
 
 
 def plot(parsed: argparse.Namespace) -> int:
     """``evalkit plot``."""
+    from evalkit.measures import one_moment
+
+    with one_moment(*parsed.files):
+        return _plot(parsed)
+
+
+def _plot(parsed: argparse.Namespace) -> int:
     drawn, missing = [], []
+    if not parsed.overwrite:
+        _check_folders(parsed)
     for folder, run, name, chart in _charts(parsed.files):
         if isinstance(chart, str) or chart.missing is not None:
             reason = chart if isinstance(chart, str) else chart.missing
@@ -41,9 +52,10 @@ def plot(parsed: argparse.Namespace) -> int:
         file = parsed.output / folder / f"{name}.{parsed.format}"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            chart.save(file)
         except OSError as error:
             raise SettingsError(f"{file} cannot be written: {error.strerror or error}. Choose another folder") from None
+        with outputs.writing(file, outputs.CHART, overwrite=parsed.overwrite) as draft:
+            chart.save(draft)
         drawn.append({"run": run, "chart": name, "file": str(file), "finding": chart.finding, "alt": chart.alt})
     if parsed.json:
         from evalkit.console import tell
@@ -52,6 +64,14 @@ def plot(parsed: argparse.Namespace) -> int:
     else:
         _show(drawn, missing)
     return 0
+
+
+def _check_folders(parsed: argparse.Namespace) -> None:
+    """Refuse earlier charts before anything is drawn, so that none of a folder is new and none old."""
+    for folder in dict.fromkeys(("", *_folders(parsed.files))):
+        for file in sorted((parsed.output / folder).glob(f"*.{parsed.format}")):
+            if outputs.is_earlier(file, outputs.CHART):
+                raise SettingsError(f"{file} is there already, a chart: add --overwrite, or choose another folder")
 
 
 def _charts(files: Sequence[Path]) -> Iterator[tuple[str, str | None, str, Chart | str]]:
@@ -78,11 +98,21 @@ def _charts(files: Sequence[Path]) -> Iterator[tuple[str, str | None, str, Chart
 
 
 def _folders(files: Sequence[Path]) -> list[str]:
-    """A folder for each run, none where there is one run: its name, numbered where two have one name."""
+    """A folder for each run, none where there is one run: its name, with a number where another has that name."""
     if len(files) == 1:
         return [""]
-    taken = Counter(file.stem for file in files)
-    return [file.stem if taken[file.stem] == 1 else f"{file.stem}-{place}" for place, file in enumerate(files, start=1)]
+    names = [file.stem.strip(".") or "run" for file in files]
+    several = {name for name, times in Counter(map(str.casefold, names)).items() if times > 1}
+    taken = {name.casefold() for name in names} - several
+    folders = []
+    for place, name in enumerate(names, start=1):
+        folder = name
+        if name.casefold() in several:
+            numbered = (f"{name}-{number}" for number in count(place))
+            folder = next(each for each in numbered if each.casefold() not in taken)
+            taken.add(folder.casefold())
+        folders.append(folder)
+    return folders
 
 
 def _show(drawn: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]]) -> None:

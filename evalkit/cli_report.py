@@ -20,6 +20,7 @@ def add_report(commands: Any) -> None:
         "-o", "--output", type=Path, metavar="OUT", default=Path("report.html"),
         help="file to write; a name that ends in .md makes Markdown for a pull request (default: report.html)",
     )  # fmt: skip
+    flags.add_overwrite(parser)
     flags.add_json(parser)
 
 
@@ -28,7 +29,7 @@ def report(parsed: argparse.Namespace) -> int:
     from evalkit.console import say, tell
     from evalkit.report import report as write
 
-    size = write(parsed.files, parsed.output)
+    size = write(parsed.files, parsed.output, overwrite=parsed.overwrite)
     if parsed.json:
         tell({"file": str(parsed.output), "bytes": size})
         return 0

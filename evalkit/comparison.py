@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from evalkit import effects, flips, pairing, sides, wording
+from evalkit import effects, flips, pairing, sessions, sides, wording, words
 from evalkit.corrections import holm
-from evalkit.effects import Effect, Times
+from evalkit.effects import Effect, Measured, Times
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.flips import Flips
 from evalkit.measures import opened
 from evalkit.pairing import LeftOut
+from evalkit.sessions import Lateness
 from evalkit.sides import Differing, Side
 
 if TYPE_CHECKING:
@@ -249,13 +248,16 @@ def _contrast(
     paired = pairing.paired(connection, other, shared, averaged=first.repeats != second.repeats)
     measured = effects.measured(connection, paired)
     differs = sides.differing(first, second)
-    medians = [_median(times) for times in paired.times["ttft"]]
-    bound = first.client_bound(medians[0]), second.client_bound(medians[1])
+    medians = [measured.times[0].quantiles[metric]["p50"] for metric in ("ttft", "latency")]
+    late = (
+        (first.lateness, sessions.medians_ms(*(median.first for median in medians))),
+        (second.lateness, sessions.medians_ms(*(median.second for median in medians))),
+    )
     return Contrast(
         first=first,
         second=second,
         differs=tuple(differs),
-        warnings=tuple(_warnings(first, second, differs, bound, measured.doubt)),
+        warnings=tuple(_warnings(first, second, differs, late, measured)),
         averaged=paired.averaged,
         left_out=paired.left_out,
         all=measured.all,
@@ -264,32 +266,33 @@ def _contrast(
         by_tag=measured.by_tag,
         tags_left_out=measured.tags_left_out,
         times=measured.times,
-        client_bound=bound,
+        client_bound=(late[0][0].bound(late[0][1]), late[1][0].bound(late[1][1])),
         flips=flips.found(paired),
     )
-
-
-def _median(times: Any) -> float | None:
-    known = times[~np.isnan(times)]
-    return float(np.median(known)) if len(known) else None
 
 
 def _warnings(
     first: Side,
     second: Side,
     differs: list[Differing],
-    bound: tuple[bool | None, bool | None],
-    doubt: str | None,
+    late: Iterable[tuple[Lateness, Mapping[str, float | None]]],
+    measured: Measured,
 ) -> Iterable[str]:
     if sides.scored_differently(differs):
         yield "the runs were not scored alike: a difference may be the scorers', and not the answers'"
     elif sides.scored_by_unknown(first, second):
         yield "other versions of evalkit made the runs: their scorers may not judge alike"
-    for side, is_bound in zip((first, second), bound, strict=True):
-        if is_bound:
-            yield f"{side.label} is client-bound: its times are partly the client's"
-    if doubt is not None:
-        yield doubt
+    for side, (lateness, medians) in zip((first, second), late, strict=True):
+        shown = {metric: medians[metric] for metric in ("ttft", "latency")}
+        if bound := lateness.metrics(shown):
+            added = words.client_added(lateness.lag_ms, shown, bound)
+            yield f"{side.label} is client-bound: of its times, {added} may be the client's"
+    for side in (first, second):
+        yield from (f"{side.label}: {note}" for note in words.streams(*side.streams))
+    if open_ended := wording.unknown_times(measured.times[0], first.label, second.label):
+        yield open_ended
+    if measured.doubt is not None:
+        yield measured.doubt
 
 
 def _corrected(found: Sequence[Contrast]) -> tuple[Contrast, ...]:

@@ -69,11 +69,11 @@ def output() -> Console:
 
 def tell(result: Mapping[str, Any]) -> None:
     """Print the one object of ``--json``."""
-    text = json.dumps(result, ensure_ascii=False)
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        text = json.dumps(result)
+        text = json.dumps(result, allow_nan=False)
     print(text, flush=True)
 
 

@@ -13,10 +13,10 @@ from rich.text import Text
 from evalkit.comparison import Comparison, Contrast
 from evalkit.console import printable
 from evalkit.console_transcript import command
-from evalkit.effects import Effect, QuantileEffect
+from evalkit.effects import Effect
 from evalkit.sides import Differing, Side
 from evalkit.stats import Estimate
-from evalkit.wording import LEVEL, ceiling, counted, left_out, probability
+from evalkit.wording import LEVEL, TIMES, ceiling, counted, left_out, lower_bounds, probability, time_difference
 from evalkit.words import MISSING, number
 
 MOST_TAGS, MOST_FLIPS = 10, 5
@@ -175,30 +175,18 @@ def _times(console: Console, contrast: Contrast) -> None:
     table.add_column("time in ms")
     for name in ("pairs", first, second, f"difference {second} − {first} (95 % interval)"):
         table.add_column(name, justify="right")
-    for metric, title in (("ttft", "TTFT"), ("latency", "latency")):
+    for metric, title in TIMES.items():
         for name, effect in times.quantiles[metric].items():
             table.add_row(
                 f"{title} {name}",
                 f"{times.pairs[metric]:,}",
                 number(effect.first),
                 number(effect.second),
-                _slower(effect),
+                time_difference(effect.difference),
             )
     console.print(table)
-
-
-def _slower(effect: QuantileEffect) -> str:
-    difference = effect.difference
-    if difference.value is None:
-        return MISSING
-    shown = _signed(difference.value)
-    if difference.low is None or difference.high is None:
-        return shown
-    return f"{shown} ({_signed(difference.low)} to {_signed(difference.high)})"
-
-
-def _signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
+    if line := lower_bounds(times, first, second):
+        console.print(line, style="dim", soft_wrap=True)
 
 
 def _flips(console: Console, contrast: Contrast) -> None:

@@ -163,7 +163,7 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
     for level in calibration.levels:
         console.print(level.sentence())
     trusted = calibration.trusted_streams
-    rule = "event-loop lag p99 within 5 ms and within a tenth of TTFT"
+    rule = "event-loop lag p99 within a twentieth of TTFT"
     if trusted is None:
         console.print(f"this machine is not to be trusted even at {calibration.levels[0].streams}: not {rule}")
     else:

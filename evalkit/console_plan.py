@@ -17,7 +17,7 @@ def show_plan(console: Console, plan: Plan) -> None:
     console.print(printable(_pilot(plan)), soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("wanted")
-    for heading in ("repeats", "conversations", "turns", "tokens", "time"):
+    for heading in ("repeats", "conversations", "turns", "tokens", "time", "range"):
         table.add_column(heading, justify="right")
     for need in plan.needs:
         table.add_row(
@@ -27,6 +27,7 @@ def show_plan(console: Console, plan: Plan) -> None:
             _whole(need.turns),
             _whole(need.tokens),
             duration(need.wall_s),
+            MISSING if need.fewest is None else f"{need.fewest:,} to {need.most:,}",
         )
     console.print(table)
     for reason in dict.fromkeys(need.reason for need in plan.needs if need.reason is not None):

@@ -17,6 +17,7 @@ from evalkit.console_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.run import Run
 from evalkit.sketch import PARTS, sketch
 from evalkit.sparklines import Glyphs, glyphs
+from evalkit.stats import expected_level
 from evalkit.words import number
 
 
@@ -40,11 +41,14 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         "answered", "errors", "TTFT p50", "p95", "TPOT p50", "latency p50", "p95",
         *(("from schedule p50", "p95") if open_loop else ()),
     ):  # fmt: skip
-        table.add_column(heading, justify="right")
+        table.add_column(words.marked(heading, result["trust"], "*"), justify="right")
     for row in rows:
         table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
-    console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
+    bound = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
+    console.print(f"times in ms; – means missing: too little data, or nothing to measure{bound}", style="dim")
+    if (low := low_p95(result)) is not None:
+        console.print(low, style="dim")
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
@@ -67,7 +71,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     for kind, message, count in run.failures():
         console.print(failure(kind, message, count), soft_wrap=True)
     wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
-    console.print(f"{result['turns']} turns in {wall}: {pace} turns/s")
+    answered = "" if result["answered"] == result["turns"] else "answered "
+    console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
     if result["cost"] is not None:
         console.print(words.cost(result["cost"]))
     if cut := run.cut_off():
@@ -82,6 +87,17 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
         told = printable(f"{gate['gate']}: {gate['words']}")
         console.print(Text(f"gate {verdict}: ", style=style) + told, soft_wrap=True)
+
+
+def low_p95(result: Mapping[str, Any]) -> str | None:
+    """How low the p95 of the fewest turns is on average, where it is a point too low or more; of ``--json``."""
+    shown = [row for row in (*result["by_turn"], result) if row["latency_ms"]["p95"] is not None]
+    # a time-out is a bound of its time, and counts
+    few = min((row["answered"] + row["errors"].get("timeout", 0) for row in shown), default=0)
+    level = expected_level(few, 0.95) if few else 1.0
+    if level > 0.94:
+        return None
+    return f"p95 of {few} times is that of percentile {100 * level:.0f} on average: so few hold too few of the slowest"
 
 
 def _what_was_asked(info: Mapping[str, Any]) -> Text:

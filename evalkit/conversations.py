@@ -34,6 +34,10 @@ _REPEATS = f"""
       {schema.JOIN_SCORE}
     WHERE t.error_kind IS NULL AND s.value NOT NULL GROUP BY t.conversation, t.turn"""  # noqa: S608 - SQL of our own
 
+_NEVER_SCORED = f"""
+    SELECT count(*) FROM (SELECT 1 FROM turn t {schema.JOIN_SCORE}
+      GROUP BY t.conversation, t.turn HAVING max({schema.AIMED}) AND count(s.value) = 0)"""  # noqa: S608 - SQL of our own
+
 
 @dataclass(frozen=True, slots=True)
 class ConversationScores:
@@ -201,40 +205,43 @@ def each(connection: sqlite3.Connection) -> Iterator[Ended]:
 
 @dataclass(frozen=True, slots=True)
 class RepeatScores:
-    """How often turns were right over the repeats of a run.
+    """How often turns were right over k repeats.
 
     Parameters
     ----------
     k : int
-        Repeats of the run.
+        Repeats of the run, or fewer of them.
     once : Estimate
         Share of turns that are right at least once in k (pass@k).
     always : Estimate
         Share of turns that are right each time (pass^k).
-
-    Notes
-    -----
-    Missing when a scored turn has fewer than k scores.
+    left_out : int
+        Turns with a target that have fewer than k scores, since calls failed or are still to be made. They are in
+        neither share, which are of the ``n`` other turns, and missing without any.
     """
 
     k: int
     once: Estimate
     always: Estimate
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         shares = {"once": self.once, "always": self.always}
         limits = {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in shares.items()}
-        return {"k": self.k, "n": self.once.n, **limits}
+        return {"k": self.k, "n": self.once.n, **limits, "left_out": self.left_out}
 
 
 def repeated(connection: sqlite3.Connection, k: int) -> RepeatScores | None:
-    """Scores over the k repeats of a run; None: it has one."""
+    """Scores over k repeats of a run; None: k is 1. Turns with more than k scores count by all choices of k of them."""
     if k < 2:
         return None
     found = repeats(connection)
-    right, n = found.right.tolist(), found.n.tolist()
-    return RepeatScores(k, pass_at_k(right, n, k, found.cluster), pass_hat_k(right, n, k, found.cluster))
+    enough = found.n >= k
+    left_out = int((~enough).sum()) + int(connection.execute(_NEVER_SCORED).fetchone()[0])
+    cluster, right, n = found.cluster[enough], found.right[enough].tolist(), found.n[enough].tolist()
+    once, always = (share(right, n, k, cluster) for share in (pass_at_k, pass_hat_k))
+    return RepeatScores(k, once, always, left_out)
 
 
 class Repeats(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,10 @@ import orjson
 from evalkit.conversation import HISTORY_POLICIES, Conversation, Turn
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.lines import begins_list, open_dataset, read_all, read_lines, why_not_text
-from evalkit.rows import kind, parse_row
+from evalkit.rows import TOO_DEEP, kind, parse_row, refuse_deep
 from evalkit.shapes import parse, place, shape_of
 from evalkit.sheets import SheetRow, read_sheet
+from evalkit.values import MOST_LEVELS, is_deep_text
 
 __all__ = ["DatasetSummary", "check", "parse_row", "read"]
 
@@ -79,6 +80,7 @@ def read(
     check_turn: CheckTurn | None = None,
     start: int = 0,
     unique: bool = True,
+    rows: Sequence[bytes] | None = None,
 ) -> Iterator[Conversation]:
     """Read a dataset, one row at a time (a ``.json`` list is read whole).
 
@@ -97,6 +99,8 @@ def read(
         Pass over this many conversations; in JSON Lines their rows are not even parsed. They count for ``limit``.
     unique : bool
         See to it that no id comes twice, with some 20 bytes held a conversation; without it memory is constant.
+    rows : sequence of bytes, optional
+        What ``rows_of_list`` gave for it: the file is not read again.
 
     Yields
     ------
@@ -110,7 +114,7 @@ def read(
         ``columns`` or ``history`` cannot be used.
     """
     ids = _Ids() if unique else None
-    for position, _, found in _checked(Path(path), columns, history, check_turn, ids, start):
+    for position, _, found in _checked(Path(path), columns, history, check_turn, ids, start, rows):
         if isinstance(found, DatasetError):
             raise _in_file(found, path)
         if limit is not None and position > limit:
@@ -168,6 +172,26 @@ def check(
     return DatasetSummary(str(path), shape, conversations, turns, digest.hexdigest(), most_turns, grouped)
 
 
+def rows_of_list(path: Path, limit: int | None = None) -> list[bytes] | None:
+    """The rows of a ``.json`` list, each as JSON, to be read again and again; None: it is no such file.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be read.
+    """
+    file, form = open_dataset(path)
+    with file:
+        if form != "list" or not begins_list(file, path):
+            return None
+        kept = []
+        for row in islice(_list_rows(file), limit):
+            if isinstance(row.value, DatasetError):
+                raise _in_file(row.value, path)
+            kept.append(orjson.dumps(row.value))
+        return kept
+
+
 def _in_file(error: DatasetError, path: Path | str) -> DatasetError:
     return DatasetError(error.problem, path=path, line=error.line, field=error.field)
 
@@ -190,12 +214,13 @@ def _checked(
     check_turn: CheckTurn | None,
     ids: _Ids | None,
     start: int = 0,
+    rows: Sequence[bytes] | None = None,
 ) -> Iterator[tuple[int, str, Conversation | DatasetError]]:
     """Conversations that may be asked, each with its place, from 1, and the dataset's shape."""
     if history not in HISTORY_POLICIES:
         raise SettingsError(f"no history policy is called {history!r}: there are {' and '.join(HISTORY_POLICIES)}")
     shape = None
-    for position, shape, row, found in _conversations(path, columns, start):
+    for position, shape, row, found in _conversations(path, columns, start, rows):
         if isinstance(found, Conversation):
             try:
                 if check_turn is not None:
@@ -243,6 +268,7 @@ class _Row:
     line: int | None = None
     number: int | None = None  # of a list, whose rows have no lines
     passed: int = 0  # rows before it that were not parsed
+    nested: bool = True  # perhaps too deep
 
     @property
     def where(self) -> str:
@@ -250,17 +276,19 @@ class _Row:
 
 
 def _conversations(
-    path: Path, columns: Mapping[str, str] | None, start: int = 0
+    path: Path, columns: Mapping[str, str] | None, start: int = 0, rows: Sequence[bytes] | None = None
 ) -> Iterator[tuple[int, str, _Row, Conversation | DatasetError]]:
     shape = ""
     position = 0
-    for row in _rows(path, columns, start):
+    for row in _rows(path, columns, start) if rows is None else _kept_rows(rows, start):
         value = row.value
         if isinstance(value, DatasetError):
             yield position, shape, row, value
             continue
         position += 1 + row.passed
         try:
+            if row.nested:
+                refuse_deep(value.row if isinstance(value, SheetRow) else value)
             if isinstance(value, SheetRow):
                 shape = "csv"
                 conversation = parse_row(value.row, position=position)
@@ -311,7 +339,9 @@ def _line_rows(file: BinaryIO, start: int) -> Iterator[_Row]:
             passed += bool(line.raw.strip())
             continue
         try:
-            yield _Row(orjson.loads(line.raw), line.number, passed=passed - 1 if passed == start > 1 else 0)
+            value = orjson.loads(line.raw)
+            nested = line.raw.count(b"[") + line.raw.count(b"{") > MOST_LEVELS  # in a few ns, which most are
+            yield _Row(value, line.number, passed=passed - 1 if passed == start > 1 else 0, nested=nested)
             passed = passed + 1 if passed < start else start + 1
         except orjson.JSONDecodeError as error:
             if not line.raw.strip():
@@ -340,8 +370,19 @@ def _list_rows(file: BinaryIO) -> Iterator[_Row]:
         yield _Row(row, number=number)
 
 
+def _kept_rows(rows: Sequence[bytes], start: int) -> Iterator[_Row]:
+    """Rows of a list that was read before; the first is never passed over: it tells the shape of all."""
+    for number, raw in enumerate(islice(rows, 1), 1):
+        yield _Row(orjson.loads(raw), number=number)
+    begin = max(start, 1)
+    for number, raw in enumerate(islice(rows, begin, None), begin + 1):
+        yield _Row(orjson.loads(raw), number=number, passed=begin - 1 if number == begin + 1 else 0)
+
+
 def _why_not_json(text: str, at: int) -> str:
     """What is wrong at a place in a text, in words of our own: those of parsers change."""
+    if is_deep_text(text[:at]):
+        return TOO_DEEP
     text = text.rstrip()
     at = min(at, len(text))
     column = at - text.rfind("\n", 0, at)

@@ -9,13 +9,15 @@ DEFINITIONS = {
     "answers. The 95 % interval is Wilson's score interval on the effective sample size: turns of one conversation "
     "resemble each other.",
     "TTFT": "Time to first token: from just before the request is written to the read that brought the first token. "
-    "Missing where nothing is streamed.",
+    "Missing where nothing is streamed. Of a stream that came nearly at once it is the time of the whole answer.",
     "TPOT": "Time per output token: from the first arrival to the last, by the tokens after the first, as the server "
     "counts them.",
     "latency": "From just before the request is written to the last token; not streamed: to the end of the body. "
     "Retries and pauses are not in it.",
     "p50": "Half of the values are at most this.",
-    "p95": "95 of 100 values are at most this; missing below 20 values. Time-outs count as lower bounds.",
+    "p95": "95 of 100 values are at most this; missing below 20 values. Of few values it is too low: of 20 "
+    "it is that of percentile 91 on average, of 100 that of 94. Time-outs count as lower bounds.",
     "trust": "How far the times are the endpoint's: a client too busy to read in time reports its own slowness. "
-    "Client-bound: its event loop was late by more than 5 ms, or a tenth of the median TTFT, in one of 100 looks.",
+    "Client-bound: a metric of which more than a twentieth may be the client's, by the 99th percentile of how late its "
+    "event loop was, beside the metric's median. An accuracy never is.",
 }

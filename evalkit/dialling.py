@@ -16,9 +16,10 @@ from typing import Any
 import httptools
 
 from evalkit.connection import HEAD_LIMIT, Connection, reason_of
+from evalkit.failures import plain
 from evalkit.origin import Origin
 from evalkit.proxy import Proxy
-from evalkit.record import Failure
+from evalkit.record import Failure, sent
 
 _HEAD_START_S = 0.25  # RFC 8305: before the next address is tried beside one that does not answer
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # notices a peer that has vanished
@@ -58,8 +59,8 @@ async def dial(
             connection.connection_made(await way.open(connection))
     except (OSError, _Refused, UnicodeError, httptools.HttpParserError) as error:
         if limit.expired():
-            return Failure("timeout", way.too_slow(timeout_s))
-        return Failure("connection", way.explain(error))
+            return Failure("timeout", way.too_slow(timeout_s), sent=())
+        return Failure("connection", way.explain(error), sent=())
     return None
 
 
@@ -220,7 +221,7 @@ class _Way:
                 advice = (
                     f"It wants a user and password: put them into {self._setting} as http://user:password@host:port."
                 )
-            return f"No way to {self._origin} through {self._peer}, which answered {error}. {advice}"
+            return f"No way to {self._origin} through {self._peer}, which answered {sent(plain(str(error)))}. {advice}"
         return (
             f"No way to {self._origin} through {self._peer} ({reason_of(error)}): is it an HTTP proxy? Else {without}."
         )

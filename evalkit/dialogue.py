@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,28 +15,14 @@ from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
 from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage, named
-
-Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
-
-
-def call_function(function: Callable[..., Any], arguments: str) -> str:
-    """Call a Python function as a model asked for; what goes wrong is the result, as an API would tell it."""
-    try:
-        return as_text(function(**json.loads(arguments or "{}")))
-    except Exception as error:  # the model called it wrongly, or it failed
-        return as_text({"error": f"{type(error).__name__}: {error}"})
-
-
-def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Function]:
-    """Python functions for a dialogue, each called in a thread."""
-
-    def awaitable(function: Callable[..., Any]) -> Function:
-        return lambda arguments: asyncio.to_thread(call_function, function, arguments)
-
-    return {name: awaitable(function) for name, function in functions.items()}
-
+from evalkit.spending import Spending, UsedUp, length
+from evalkit.tool_functions import Function, as_text
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
+
+DEMANDS = frozenset({"tool_choice", "function_call"})  # parameters, today's and the one before, that ask for a call
+NOT_AGAIN = "Not tried again: {budget} is used up."
+NOT_FINISHED = "Not finished: {budget} is used up, and the model was still calling functions."
 
 
 class Sender(Protocol):
@@ -60,6 +45,8 @@ class Asker:
         Holds all requests back while the endpoint asks to wait.
     gate, knee : Gate and Knee, or None
         How many requests may be under way, and what adapts that; None: nothing here limits them.
+    spending : Spending or None
+        Budgets of the session: once one is used up, no request goes any more. None: there are none.
     include_usage : bool
         Ask for token counts in streams; turned off for good when the endpoint refuses ``stream_options``.
     """
@@ -72,6 +59,7 @@ class Asker:
     pause: Pause = field(default_factory=Pause)
     gate: Gate | None = None
     knee: Knee | None = None
+    spending: Spending | None = None
     include_usage: bool = True
 
     async def ask(
@@ -83,9 +71,17 @@ class Asker:
         round: int = 0,
         due: int,
     ) -> list[Attempt]:
-        """Ask until there is a good attempt or no more try is worth it; the last attempt decides."""
+        """Ask until there is a good attempt or no more try is worth it; the last attempt decides.
+
+        Raises
+        ------
+        UsedUp
+            A budget was used up before the first attempt.
+        """
         attempts: list[Attempt] = []
         params = {**self.endpoint.params, **params} if params else self.endpoint.params
+        if round:  # a call that was demanded has been made: demanding it again would never let the answer come
+            params = {name: value for name, value in params.items() if name not in DEMANDS}
         tries = 1
         if self.retry.budget is not None:
             self.retry.budget.note_first_try()
@@ -99,7 +95,12 @@ class Asker:
                 tools=tools,
                 include_usage=include_usage,
             )
-            permit = None if self._unhindered else await self._admitted(body, params)
+            try:
+                permit = None if self._unhindered else await self._admitted(body, params)
+            except UsedUp as over:
+                if not attempts:
+                    raise
+                return [*attempts[:-1], _noted(attempts[-1], NOT_AGAIN.format(budget=over))]
             slot = time.perf_counter_ns()
             number = len(attempts) + 1
             try:
@@ -107,12 +108,13 @@ class Asker:
                     body, stream=self.stream, due=due, slot=slot, number=number, round=round
                 )
             finally:
-                if self.gate is not None:
-                    self.gate.leave()
+                self.leave()
             attempts.append(attempt)
             failure = attempt.failure
             if permit is not None:
                 self._settle(permit, attempt)
+            if self.spending is not None:
+                self.spending.add(attempt, len(body))
             if self.knee is not None:
                 self._tell(self.knee, attempt)
             if failure is None:
@@ -125,39 +127,54 @@ class Asker:
                 wait, note = self.retry.ruling(failure, tries)
                 if wait is None:
                     if note:
-                        noted = replace(failure, message=f"{failure.message} {note}")
-                        attempts[-1] = attempt._replace(failure=noted)
+                        attempts[-1] = _noted(attempt, note)
                     return attempts
+                if self.spending is not None and self.spending.used_up is not None:
+                    return [*attempts[:-1], _noted(attempt, NOT_AGAIN.format(budget=self.spending.used_up))]
                 tries += 1
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
 
     @property
     def _unhindered(self) -> bool:
-        return self.gate is None and not self.pause.on and self.pacer.unlimited
+        return self.gate is None and self.spending is None and not self.pause.on and self.pacer.unlimited
 
     async def _admitted(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
-        """Wait until the request may go: it has its place in the gate then."""
-        gate = self.gate
-        if gate is not None and not gate.try_enter():
-            await gate.enter()
-        try:
-            if self.pause.on:
-                await self.pause.wait()
-            return None if self.pacer.unlimited else await self._permit(body, params)
-        except BaseException:
-            if gate is not None:
-                gate.leave()
-            raise
-
-    async def _permit(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
+        """Wait until the request may go: it has its permit and its place in the gate then."""
         limits = (params.get(name) for name in ("max_completion_tokens", "max_tokens"))
         most = next((limit for limit in limits if type(limit) is int and limit > 0), None)
-        return await self.pacer.permit(len(body) / CHARACTERS_A_TOKEN, most)
+        return await self.pacer.permit(len(body) / CHARACTERS_A_TOKEN, most, door=self)
+
+    def look(self) -> None:
+        """A request that waits is told when a budget is used up."""
+        if self.spending is not None:
+            self.spending.check()
+
+    async def enter(self) -> None:
+        """Wait for the end of a pause and for a place in the gate, which no request holds while it waits."""
+        gate, pause = self.gate, self.pause
+        while True:
+            if pause.on:
+                await pause.wait()
+            if gate is not None and not gate.try_enter():
+                await gate.enter()
+            try:
+                self.look()
+            except UsedUp:
+                self.leave()
+                raise
+            if not pause.on:
+                return
+            self.leave()
+
+    def leave(self) -> None:
+        """Give the place in the gate to the next."""
+        if self.gate is not None:
+            self.gate.leave()
 
     def _settle(self, permit: Permit, attempt: Attempt) -> None:
         usage, answer = attempt.usage or Usage(), attempt.answer or Answer()
-        characters = None if attempt.failure else len(answer.text) + len(answer.reasoning)
+        characters = None if attempt.failure or usage.output_tokens is not None else length(answer)
         self.pacer.settle(permit, usage.prompt_tokens, usage.output_tokens, characters)
 
     def _tell(self, knee: Knee, attempt: Attempt) -> None:
@@ -168,6 +185,13 @@ class Asker:
             latency_ns=None if timing.end is None else timing.end - timing.sent,
             output_tokens=None if attempt.usage is None else attempt.usage.output_tokens,
         )
+
+
+def _noted(attempt: Attempt, note: str) -> Attempt:
+    """A failed attempt whose message says why it is not tried again."""
+    failure = attempt.failure
+    assert failure is not None
+    return attempt._replace(failure=replace(failure, message=f"{failure.message} {note}"))
 
 
 @dataclass(slots=True)
@@ -196,7 +220,7 @@ class Dialogue:
     due: int | None = None
 
     async def ask(self, keep: Keep, answered: Mapping[int, TurnRecord] | None = None) -> None:
-        """Ask the turns that are not answered yet.
+        """Ask the turns that are not answered yet, as long as no budget is used up.
 
         Parameters
         ----------
@@ -214,7 +238,10 @@ class Dialogue:
                 if broken is not None:
                     record = self._never_asked(number, broken)
                 else:
-                    record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
+                    try:
+                        record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
+                    except UsedUp:
+                        return
                 if not await keep(record):
                     return
                 if record.failure is not None and self.history == "own":
@@ -229,34 +256,39 @@ class Dialogue:
         return TurnRecord(self.conversation.id, self.repeat, number, failure=failure, scheduled=self.due is not None)
 
     async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
+        unfinished: Failure | None = None
         attempts: list[Attempt] = []
         exchange: list[Message] = []
-        params = self.conversation.params
         scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
-            attempts += await self.asker.ask(
-                [*messages, *exchange] if exchange else messages,
-                tools=self.conversation.tools,
-                params=params,
-                round=round,
-                due=due,
-            )
+            try:
+                attempts += await self.asker.ask(
+                    [*messages, *exchange] if exchange else messages,
+                    tools=self.conversation.tools,
+                    params=self.conversation.params,
+                    round=round,
+                    due=due,
+                )
+            except UsedUp as over:
+                if not attempts:
+                    raise
+                unfinished = Failure("cancelled", NOT_FINISHED.format(budget=over))
+                break
             answer = attempts[-1].answer
             if attempts[-1].failure is not None or answer is None or round == self.max_tool_rounds:
                 break
             if not answer.tool_calls:
                 break
-            calls = named(answer.tool_calls, round)
+            calls = named(answer.tool_calls, number, round)
             results = await self._results(calls)
             if results is None:
                 break
             exchange += [Message("assistant", answer.text or None, calls), *results]
             due = time.perf_counter_ns()
-            # a call that was demanded has been made: demanding it again would never let the answer come
-            params = {name: value for name, value in params.items() if name != "tool_choice"}
+        failure = unfinished or attempts[-1].failure
         return TurnRecord(
-            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), attempts[-1].failure, scheduled
+            self.conversation.id, self.repeat, number, tuple(attempts), tuple(exchange), failure, scheduled
         )
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[Message] | None:
@@ -278,9 +310,3 @@ class Dialogue:
         if self.history == "golden":
             return [user, Message("assistant", turn.assistant)]
         return [user, *record.seen_later]
-
-
-def as_text(result: Any) -> str:
-    """A function's result as the model reads it: text as it is, anything else as JSON."""
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent

@@ -13,9 +13,11 @@ import threading
 from pathlib import Path
 from typing import IO
 
+from evalkit import forks
 from evalkit.errors import RunFileError
 
 FLUSH_S = 0.05
+_reserved: dict[Path, IO[str]] = {}  # locks of run files that this process is about to make
 
 
 class Flusher(threading.Thread):
@@ -89,6 +91,10 @@ def lock(path: Path) -> IO[str]:
     OSError
         Its place cannot be written.
     """
+    return _reserved.pop(path.absolute(), None) or _taken(path)
+
+
+def _taken(path: Path) -> IO[str]:
     name = Path(f"{path}-lock")
     while True:
         held = name.open("a")
@@ -103,6 +109,7 @@ def lock(path: Path) -> IO[str]:
         # who held it before may have removed the file between our opening and our locking it
         with contextlib.suppress(FileNotFoundError):
             if name.stat().st_ino == os.fstat(held.fileno()).st_ino:
+                forks.keep_to_ourselves(held.fileno())
                 return held
         held.close()
 
@@ -111,4 +118,18 @@ def unlock(held: IO[str]) -> None:
     """Let others write."""
     with contextlib.suppress(OSError):
         Path(held.name).unlink()
+    forks.give_up(held.fileno())
+    with contextlib.suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_UN)  # whoever else holds a copy
     held.close()
+
+
+def reserve(path: Path) -> None:
+    """Take the lock of a run file that is not there yet, for the next ``lock`` of this process; raises as that does."""
+    _reserved[path.absolute()] = _taken(path)
+
+
+def release(path: Path) -> None:
+    """Let others have a name that was reserved, unless its run file was made."""
+    if (held := _reserved.pop(path.absolute(), None)) is not None:
+        unlock(held)

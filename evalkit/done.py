@@ -112,7 +112,8 @@ class Done:
     def answer(self) -> Answer:
         """What is scored of it."""
         row = self.turn_row
-        return stored_answer(*(schema.value("turn", row, name) for name in ("answer", "refusal", "tool_calls")))
+        columns = ("answer", "refusal", "tool_calls", "finish_reason")
+        return stored_answer(*(schema.value("turn", row, name) for name in columns))
 
 
 @lru_cache(maxsize=1)
@@ -121,9 +122,9 @@ def stored_turns(row: str) -> tuple[Turn, ...]:
     return datasets.parse_row(orjson.loads(row)).turns
 
 
-def stored_answer(text: str | None, refusal: str | None, calls: str | None) -> Answer:
+def stored_answer(text: str | None, refusal: str | None, calls: str | None, finish_reason: str | None) -> Answer:
     """The answer of a turn as the run file keeps it, as scorers take it: with the calls of all its tool rounds."""
-    return Answer(text or "", "", refusal, _calls(orjson.loads(calls)) if calls else ())
+    return Answer(text or "", "", refusal, _calls(orjson.loads(calls)) if calls else (), finish_reason)
 
 
 def stored_record(

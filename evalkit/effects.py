@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evalkit import paired as statistics
-from evalkit import stats, strata
+from evalkit import stats, strata, survival
 from evalkit.clusters import Floats
 from evalkit.paired import Difference, McNemar
 from evalkit.pairing import Paired, Pairs, Places
@@ -106,7 +106,11 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class QuantileEffect:
-    """One quantile of a time in both runs, in ms, and the difference second − first."""
+    """One quantile of a time in both runs, in ms, and the difference second − first.
+
+    None: it is not known. Where time-outs leave it open, ``difference.low`` may still say that it is at least so much,
+    ``difference.high`` that it is at most so much, and ``difference.reason`` says of which run the quantile is open.
+    """
 
     first: float | None
     second: float | None
@@ -115,7 +119,7 @@ class QuantileEffect:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The times of turns that both runs answered.
+    """The times of turns that both runs have: as known, or as a lower bound where the turn timed out.
 
     Parameters
     ----------
@@ -123,12 +127,15 @@ class Times:
         The turn index they share; None: all.
     pairs : mapping
         ``ttft`` and ``latency`` to the number of pairs that have it.
+    lost : mapping
+        The same to how many of these are lower bounds, in the first run and in the second.
     quantiles : mapping
         The same to ``p50`` and ``p95`` to QuantileEffect.
     """
 
     turn: int | None
     pairs: dict[str, int]
+    lost: dict[str, tuple[int, int]]
     quantiles: dict[str, dict[str, QuantileEffect]]
 
     def to_json(self) -> dict[str, Any]:
@@ -143,9 +150,11 @@ class Times:
                         "difference": effect.difference.value,
                         "low": effect.difference.low,
                         "high": effect.difference.high,
+                        "reason": effect.difference.reason,
                     }
                     for name, effect in quantiles.items()
                 },
+                "lower_bounds": dict(zip(("first", "second"), self.lost[metric], strict=True)),
             }
             for metric, quantiles in self.quantiles.items()
         }
@@ -280,30 +289,28 @@ def _times(paired: Paired, clusters: Clusters) -> tuple[Times, ...]:
     turns = np.unique(paired.single.turn).tolist()
     everything = _times_of(None, paired, clusters, np.ones(len(paired.single.turn), dtype=bool))
     if len(turns) == 1:
-        by_turn = [Times(turns[0], everything.pairs, everything.quantiles)]
+        by_turn = [replace(everything, turn=turns[0])]
     else:
         by_turn = [_times_of(turn, paired, clusters, paired.single.turn == turn) for turn in turns]
     return (everything, *by_turn)
 
 
 def _times_of(turn: int | None, paired: Paired, clusters: Clusters, rows: Flags) -> Times:
-    pairs, told = {}, {}
+    pairs, lost, told = {}, {}, {}
     for metric, (first, second) in paired.times.items():
         kept = rows & ~(np.isnan(first) | np.isnan(second))
         labels = clusters.labels[paired.single.conversation[kept]]
-        pairs[metric] = int(kept.sum())
-        told[metric] = _quantiles(first[kept], second[kept], labels)
-    return Times(turn, pairs, told)
+        bounds = [flags[kept] for flags in paired.lost[metric]]
+        pairs[metric], lost[metric] = int(kept.sum()), (int(bounds[0].sum()), int(bounds[1].sum()))
+        told[metric] = _quantiles((first[kept], second[kept]), (bounds[0], bounds[1]), labels)
+    return Times(turn, pairs, lost, told)
 
 
-def _quantiles(first: Floats, second: Floats, labels: Places) -> dict[str, QuantileEffect]:
-    values = [stats.quantiles(side, tuple(QUANTILES.values())) for side in (first, second)]
-    resamples = _RESAMPLES if len(first) < _MANY else _RESAMPLES_OF_MANY
+def _quantiles(times: tuple[Floats, Floats], lost: tuple[Flags, Flags], labels: Places) -> dict[str, QuantileEffect]:
+    values = [stats.quantiles(side, tuple(QUANTILES.values()), flags) for side, flags in zip(times, lost, strict=True)]
+    resamples = _RESAMPLES if len(labels) < _MANY else _RESAMPLES_OF_MANY
     told = {}
     for name, q, one, other in zip(QUANTILES, QUANTILES.values(), *values, strict=True):
-        if one.value is None or other.value is None:
-            difference = Estimate(None, None, None, one.n, one.reason)
-        else:
-            difference = statistics.quantile_difference(first, second, q, labels, resamples=resamples)
+        difference = survival.quantile_difference(*times, q, labels, lost=lost, resamples=resamples)
         told[name] = QuantileEffect(one.value, other.value, difference)
     return told

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from evalkit.bounds import LONGEST_S, check_above_0, check_json
 from evalkit.errors import MissingExtra, SettingsError
+from evalkit.keys import Key, key_in
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -70,32 +72,25 @@ class Endpoint:
         object.__setattr__(self, "base_url", normalise_base_url(self.base_url))
         if not self.model:
             raise SettingsError("no model is named: give --model, or set OPENAI_MODEL or ASSISTANT_ID")
+        _refuse_blanks("the model's name", self.model)
         for name in ("timeout_s", "ttft_timeout_s", "connect_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingsError(f"{name} is {value!r}: it must be a number of seconds above 0")
+            check_above_0(name, getattr(self, name), LONGEST_S, "seconds")
+        check_json("the parameter", self.params)
 
     @property
     def url(self) -> str:
         """Address of the chat-completion route."""
         return self.base_url + _ROUTE
 
-    def key(self) -> str | None:
+    def key(self) -> Key | None:
         """The API key, read from the environment now; None when there is none.
 
         Raises
         ------
         SettingsError
-            The key holds blanks or characters no HTTP header can carry; the message does not show it.
+            The key holds blanks or characters no HTTP header can carry; the error does not show it.
         """
-        key = os.environ.get(self.key_env) if self.key_env else None
-        if not key:
-            return None
-        if not re.fullmatch(r"[\x21-\x7e]+", key):
-            raise SettingsError(
-                f"the key in {self.key_env} holds a blank, a line break or a non-ASCII character: copy it again"
-            )
-        return key
+        return key_in(self.key_env) if self.key_env else None
 
     def with_params(self, **params: Any) -> Endpoint:
         """The same endpoint with these request parameters over its own."""
@@ -138,21 +133,25 @@ class Endpoint:
         SettingsError
             Nothing is set, or only a part: the message names what is missing.
         """
-        env = os.environ
-        if key_env is not None and not env.get(key_env):
+        if key_env is not None and not _variable(key_env):
             raise SettingsError(f"{key_env} is named as the variable of the API key, but it is not set")
         # the guide's key is for its own host alone
-        guide = bool(env.get("SERVICE_HOST") or env.get("ASSISTANT_ID")) and _same_host(
-            base_url, env.get("SERVICE_HOST")
+        guide = bool(_variable("SERVICE_HOST") or _variable("ASSISTANT_ID")) and _same_host(
+            base_url, _variable("SERVICE_HOST")
         )
         names = _GUIDE_NAMES if guide else _OPENAI_NAMES
+        model_given = bool(model)
         host_name, model_name, key_name = names
         found = {
-            host_name: base_url or env.get(host_name),
-            model_name: model or env.get(model_name),
-            key_name: key_env or key_name if env.get(key_env or key_name) else None,
+            host_name: base_url or _variable(host_name),
+            model_name: model or _variable(model_name),
+            key_name: key_env or key_name if _variable(key_env or key_name) else None,
         }
         host, model = found[host_name], found[model_name]
+        where = "--base-url" if base_url else host_name
+        _refuse_blanks(where, host or "", inside=False)
+        _refuse_blanks_in_address(where, host or "")
+        _refuse_blanks("--model" if model_given else model_name, model or "")
         missing = " and ".join(name for name in names if not found[name])
         if guide and missing and base_url is None:
             there = next(name for name in names if found[name])
@@ -203,6 +202,7 @@ def normalise_base_url(text: str) -> str:
         Not an http(s) address, or one with a user name, a password, a query or a fragment.
     """
     text = text.strip()
+    _refuse_blanks_in_address("the base URL", text)
     if "://" not in text:
         loopback = is_loopback(urlsplit(f"//{text}").hostname or "")
         text = f"{'http' if loopback else 'https'}://{text}"
@@ -221,6 +221,30 @@ def normalise_base_url(text: str) -> str:
     if not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         path += "/v1"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def _variable(name: str) -> str | None:
+    """A variable; no local one may hold all of the environment, which a traceback would show with its keys."""
+    return os.environ.get(name)
+
+
+def _refuse_blanks(what: str, text: str, *, inside: bool = True) -> None:
+    """An endpoint takes a blank for a part of an id, and refuses it as unknown; without ``inside``: at the ends."""
+    wrong = [at for at, character in enumerate(text) if character.isspace() or not character.isprintable()]
+    last = len(text) - 1
+    at = next((at for at in wrong if inside or at in (0, last)), None)
+    if at is None:
+        return
+    names = {" ": "a blank", "\n": "a line break", "\r": "a line break", "\t": "a tab"}
+    name = names.get(text[at], f"the character {text[at]!r}")
+    where = "begins with" if at == 0 else "holds" if text[at:].strip() else "ends with"
+    raise SettingsError(f"{what} {where} {name}: copy it again without")
+
+
+def _refuse_blanks_in_address(what: str, text: str) -> None:
+    _refuse_blanks(what, text.rpartition("://")[2].partition("/")[0])  # a path may hold blanks
+    if re.search(r"[\n\r\t]", text):  # which Python would drop without a word
+        _refuse_blanks(what, text)
 
 
 def _same_host(given: str | None, own: str | None) -> bool:
@@ -260,6 +284,7 @@ def local_endpoint(**settings: Any) -> Iterator[Endpoint]:
     """
     from evalkit import local
 
+    Endpoint("http://127.0.0.1", "embedded", **settings)  # settings that cannot be are told before a model is loaded
     with local.serve() as server:
         yield Endpoint(server.base_url, server.model, server.key_env, source="embedded", **settings)
 

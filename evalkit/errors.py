@@ -5,7 +5,8 @@
     │   ├── DatasetError      a dataset: file, line, field, what to do
     │   ├── SettingsError     a flag, a parameter or an environment variable
     │   ├── RunFileError      a run file: not one, newer, cut short, in use, another run's
-    │   └── MissingExtra      an optional dependency is not installed
+    │   ├── MissingExtra      an optional dependency is not installed
+    │   └── WrongPlatform     evalkit does not run on this operating system
     └── EndpointError         the endpoint cannot be used                exit code 3
         └── LocalError        the embedded endpoint: model file or server
 
@@ -15,6 +16,7 @@ happened, where, what was expected and what to do.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 
@@ -79,6 +81,20 @@ class MissingExtra(InputError):
             f"{what} needs an optional part of evalkit. Install it with: pip install 'chat-evalkit[{extra}]', "
             f"or in a working copy: pip install -e '.[{extra}]'"
         )
+
+
+class WrongPlatform(InputError):
+    """Evalkit does not run on this operating system."""
+
+
+def check_platform() -> None:
+    """Raise where Python cannot lock files as a run file is locked."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise WrongPlatform(
+            f"evalkit runs on Linux, macOS and WSL, and this is {sys.platform}: on Windows install and start it in WSL"
+        ) from None
 
 
 class EndpointError(EvalkitError):

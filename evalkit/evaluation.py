@@ -8,38 +8,48 @@ import json
 import os
 import platform
 import queue
-import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from evalkit import __version__, prices, scorers, source, spool, wire
+from evalkit import (
+    __version__,
+    filenames,
+    prices,
+    scorers,
+    scorings,
+    session,
+    source,
+    spool,
+    store,
+    tool_functions,
+    wire,
+)
+from evalkit import functions as own_functions
 from evalkit.asking import Task
 from evalkit.conversation import Conversation
-from evalkit.dialogue import Asker, Dialogue, in_threads
+from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.functions import setting_of
+from evalkit.interrupts import Interrupts
 from evalkit.launch import Launched
 from evalkit.record import TurnRecord
 from evalkit.run import Run
+from evalkit.scorer import Scorer
+from evalkit.session import Display
+from evalkit.session import Watcher as Watcher
 from evalkit.settings import Settings
-from evalkit.store import SUFFIX, RunFile
+from evalkit.store import RunFile
 from evalkit.transport import Transport
 from evalkit.writer import Progress
 
-if TYPE_CHECKING:
-    from evalkit.runner import Runner
-
-RUNS_FOLDER = Path("runs")
 T = TypeVar("T")
-Watcher = Callable[[Progress], bool | None]  # true: stop the run
-Display = Callable[[Path, Progress], AbstractContextManager[Watcher | None]]
 
 
 def evaluate(
@@ -56,8 +66,8 @@ def evaluate(
     """Ask a dataset of an endpoint, score and time every turn, keep all in a run file.
 
     The work goes on in a thread of its own, so that this can be called in a script and in a notebook alike. An
-    interrupt lets what is in flight end for a few seconds, commits it, and raises ``KeyboardInterrupt``; ``resume``
-    goes on.
+    interrupt lets what is in flight end for a few seconds, commits it, and raises ``KeyboardInterrupt``; a second one
+    ends the asking process at once, a third leaves at once. ``resume`` goes on, and scores what was not scored yet.
 
     Parameters
     ----------
@@ -71,10 +81,12 @@ def evaluate(
     check : bool
         Read the whole dataset before the first request.
     functions : mapping, optional
-        Function name to Python function, called when the model calls a tool.
+        Function name to Python function, called when the model calls a tool: each call on a thread of its own, 128 at
+        a time. Their names and versions belong to the run.
     watch : callable or "widget", optional
-        Called with the ``Progress`` about ten times a second; when it returns true the run stops, as for an interrupt,
-        and is returned. ``widget``: shown in JupyterLab with a button that stops it, elsewhere now and then a line.
+        Called with the ``Progress`` about ten times a second; when it returns ``True`` itself the run stops, as for an
+        interrupt, and is returned. ``widget``: shown in JupyterLab with a button that stops it, elsewhere now and then
+        a line.
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
         ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
@@ -95,28 +107,28 @@ def evaluate(
     """
     if settings.get("price") is None:
         settings["price"] = prices.price_if_known(endpoint.model)
-    asked = _settings(settings)
+    tools = dict(functions or {})
+    tool_functions.check(tools)
+    asked, known = _settings({**settings, "functions": tool_functions.versions(tools) or None})
     display = _display(watch)
     Transport.check(endpoint)
     wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    with Launched() as launched:
-        from evalkit.runner import Runner  # takes as long as the asking process to start: side by side
+    with Launched() as launched, filenames.run_file(data, endpoint.model, name=name, out=out) as path:
+        from evalkit import runner  # noqa: F401 - takes as long as the asking process to start: side by side
 
-        dataset, total = source.of(Path(data), asked, check=check)
-        named = RUNS_FOLDER / f"{_file_name(name)}{SUFFIX}" if name else default_path(data, endpoint)
-        path = Path(out) if out else named
-        runfile = RunFile.create(
-            path,
-            name=name or path.stem,
-            settings=asked.to_json(),
-            dataset=dataset,
-            endpoint=endpoint.to_json(),
-        )
-        progress = Progress(total=total)
-        names, every = tuple(functions or ()), scorers.scores_all(asked.default_scorer)
-        task = Task(endpoint, asked, Path(data).resolve(), path.resolve(), functions=names, scores_all=every)
-        runner = Runner(runfile, task, launched, progress, functions, about=_about())
-        return _session(runner, runfile, progress, display)
+        with scorers.found_once(known):
+            checker = scorers.turn_checker(asked.default_scorer)
+            dataset, _ = source.of(Path(data), asked, check=check, check_turn=checker)
+        with Interrupts() as interrupts:
+            runfile = RunFile.create(
+                path.absolute(),  # a scorer may change the working folder
+                name=name or path.stem,
+                settings=asked.to_json(),
+                dataset=dataset,
+                endpoint=endpoint.to_json(),
+            )
+            going = _Going(launched, interrupts, runfile, endpoint, asked, known, tools, display)
+            return _run(going, path, dataset)
 
 
 def resume(
@@ -140,39 +152,91 @@ def resume(
         The same endpoint, with other time limits or, if it is the embedded one, at another port.
     scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
         The same scorer. Needed when it is a Python function: nothing in a run file makes code run.
+    functions : mapping, optional
+        The same functions. Needed when the run was begun with some.
     watch : callable or "widget", optional
         As for ``evaluate``.
 
     Raises
     ------
     RunFileError
-        The file cannot be used, is being written, or its dataset, endpoint or scorer is not what it was.
+        The file cannot be used, is being written, or its dataset, endpoint, scorer or functions are not what they were.
     SettingsError
         The run's scorer is a Python function, and it was not given again.
     DatasetError, EndpointError
         As for ``evaluate``.
     """
     display = _display(watch)
+    tools = dict(functions or {})
+    tool_functions.check(tools)
     with Launched() as launched:
-        from evalkit.runner import Runner
+        from evalkit import runner  # noqa: F401
 
-        runfile = RunFile.open(Path(path))
-        try:
-            info = runfile.info()
-            settings = _same_scorer(path, info["settings"], scorer)
-            total = source.same(runfile, info["dataset"], settings)
+        with closing(store.open_to_read(path)) as reader:
+            info, versions = store.run_info(reader), scorings.own_versions(reader)
+            settings, known = _same_scorer(path, info["settings"], scorer, versions)
+            _same_functions(path, settings.functions or {}, tool_functions.versions(tools))
+            dataset = source.same(path, reader, info["dataset"], settings)
             endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
-            spool.recover(runfile)
-            kept, (scored, right) = runfile.answered(), runfile.scored()
-        except BaseException:
-            runfile.close()
-            raise
-        progress = Progress(total=total, kept=kept, scored=scored, right=right)
-        data, out = Path(info["dataset"]["path"]), Path(path).resolve()
-        names, every = tuple(functions or ()), scorers.scores_all(settings.default_scorer)
-        task = Task(endpoint, settings, data, out, resumed=True, kept=kept > 0, functions=names, scores_all=every)
-        runner = Runner(runfile, task, launched, progress, functions, about=_about())
-        return _session(runner, runfile, progress, display)
+        with Interrupts() as interrupts:
+            runfile = RunFile.open(Path(path).absolute())
+            try:
+                spool.recover(runfile)
+                kept, scored = runfile.answered(), runfile.scored()
+            except BaseException:
+                runfile.close()
+                raise
+            going = _Going(launched, interrupts, runfile, endpoint, settings, known, tools, display)
+            return _run(going, path, dataset, resumed=True, kept=kept, scored=scored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """What a session needs; its run file is closed by the session."""
+
+    launched: Launched
+    interrupts: Interrupts
+    runfile: RunFile
+    endpoint: Endpoint
+    settings: Settings
+    known: Mapping[str, Scorer]
+    tools: Mapping[str, Callable[..., Any]]
+    display: Display
+
+
+def _run(
+    going: _Going,
+    path: Path | str,
+    dataset: source.Known,
+    *,
+    resumed: bool = False,
+    kept: int = 0,
+    scored: tuple[int, float] = (0, 0.0),
+) -> Run:
+    """Hold the session, and close its run file on every way out."""
+    from evalkit.runner import Runner
+
+    settings, runfile = going.settings, going.runfile
+    try:
+        with scorers.found_once(going.known):
+            every = scorers.scores_all(settings.default_scorer)
+        task = Task(
+            going.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
+            resumed=resumed, kept=kept > 0, functions=tuple(going.tools), scores_all=every,
+        )  # fmt: skip
+        total, (number, right) = source.turns_to_ask(dataset, settings), scored
+        progress = Progress(total=total, kept=kept, scored=number, right=right)
+        default = settings.default_scorer
+        runner = Runner(
+            runfile, task, going.launched, progress, lambda turn, answer: scorers.score(turn, answer, default=default),
+            going.known, going.tools, about=_about(),
+        )  # fmt: skip
+    except BaseException:
+        runfile.close()
+        raise
+    outcome = session.hold(runner, runfile, progress, going.display, going.interrupts)
+    moved = Path(path).absolute() != runfile.path  # the working folder is another now
+    return Run(runfile.path if moved else path, outcome)
 
 
 @contextmanager
@@ -217,7 +281,9 @@ def converse(
     async def ask() -> None:
         async with Transport(endpoint) as transport:
             dialogue = Dialogue(
-                Asker(transport, endpoint, stream=stream), conversation, functions=in_threads(functions or {})
+                Asker(transport, endpoint, stream=stream),
+                conversation,
+                functions=tool_functions.in_threads(functions or {}),
             )
             await dialogue.ask(keep)
 
@@ -239,53 +305,56 @@ def converse(
         left.set()
 
 
-def default_path(data: Path | str, endpoint: Endpoint) -> Path:
-    """The run file of an unnamed run: dataset, model and time."""
-    name = f"{_file_name(Path(data).stem)}-{_file_name(endpoint.model)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return RUNS_FOLDER / f"{name}{SUFFIX}"
-
-
-def _settings(settings: Mapping[str, Any]) -> Settings:
+def _settings(settings: Mapping[str, Any]) -> tuple[Settings, Mapping[str, Scorer]]:
+    """Settings, and the scorers that their names, and those of rows, mean from now on."""
+    scorer = settings.get("scorer")
     try:
-        return Settings(**{**settings, "scorer": setting_of(settings.get("scorer"))})
+        asked = Settings(**{**settings, "scorer": setting_of(scorer)})
     except TypeError as error:
-        known = ", ".join(Settings.__dataclass_fields__)
+        known = ", ".join(name for name in Settings.__dataclass_fields__ if name != "functions")
         raise SettingsError(f"{error}. The settings are: {known}") from None
+    return asked, scorers.registered(own_functions.own(scorer))
 
 
-def _same_scorer(path: Path | str, kept: Mapping[str, Any], given: Any) -> Settings:
-    """The settings of a run, once the scorer that is given again is seen to be its own."""
+def _same_scorer(
+    path: Path | str, kept: Mapping[str, Any], given: Any, versions: Mapping[str, str]
+) -> tuple[Settings, Mapping[str, Scorer]]:
+    """The settings of a run and its scorers, once the one that is given again is seen to be its own."""
     again = setting_of(given)
-    settings = _settings(kept)
-    if again is not None and _settings({"scorer": again}).default_scorer != settings.default_scorer:
+    settings, _ = _settings(kept)
+    if again is not None and _settings({"scorer": again})[0].default_scorer != settings.default_scorer:
         begun = "the scorers of its targets" if settings.scorer is None else f"the scorer {json.dumps(settings.scorer)}"
         raise RunFileError(
             f"{path} was begun with {begun}, and now {json.dumps(again)} is named: go on with what it was begun with"
         )
-    return settings
+    known = scorers.registered(own_functions.own(given))
+    for name, version in versions.items():
+        now = known[name].version if name in known else version
+        if ":" in name and now not in (version, "unknown"):
+            raise RunFileError(
+                f"{path} was scored by {name}, which is another function now: one run has one scorer. Go on with the "
+                f"old one, then score all by the new one, without a call: evalkit score {path} --scorer {name}"
+            )
+    return settings, known
 
 
-class _Session(threading.Thread):
-    """One session of a run, on a thread of its own.
-
-    Wait for ``ended``, not with ``join``: a join that a signal interrupts takes the thread for dead
-    (CPython 3.11 and 3.12), and an interpreter that ends under a running event loop crashes.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__(name="evalkit-run", daemon=True)
-        self._runner = runner
-        self.ended = threading.Event()
-        self.outcome: str | None = None
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self.outcome = self._runner.run()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.ended.set()
+def _same_functions(path: Path | str, kept: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """See that a run's functions are given again: what a model is given belongs to what is measured."""
+    missing, more = sorted(set(kept) - set(given)), sorted(set(given) - set(kept))
+    if missing:
+        raise RunFileError(
+            f"{path} was begun with the functions {', '.join(sorted(kept))}, and {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not given: go on in Python, "
+            "with evalkit.resume(…, functions={…})"
+        )
+    if more:
+        raise RunFileError(f"{path} was begun without the functions {', '.join(more)}: start a new run with them")
+    changed = [name for name in sorted(kept) if given[name] != kept[name]]
+    if changed:
+        raise RunFileError(
+            f"{path} was begun with another version of the functions {', '.join(changed)}: "
+            "go on with the old ones, or start a new run"
+        )
 
 
 def _display(watch: Watcher | str | None) -> Display:
@@ -297,38 +366,6 @@ def _display(watch: Watcher | str | None) -> Display:
     from evalkit import widgets
 
     return widgets.watching
-
-
-def _session(runner: Runner, runfile: RunFile, progress: Progress, display: Display) -> Run:
-    """Run the session while this thread shows progress and hears interrupts."""
-    session = _Session(runner)
-    interrupted: type[KeyboardInterrupt] | None = None
-    with contextlib.closing(runfile), display(runfile.path, progress) as watch:
-        session.start()
-        try:
-            while not session.ended.is_set():
-                try:
-                    session.ended.wait(0.1)
-                    if watch is not None and watch(progress) and not progress.stopping:
-                        runner.stop()
-                except KeyboardInterrupt as error:
-                    interrupted = type(error)
-                    runner.stop()
-        finally:
-            _end(session, runner)
-        if session.error is not None:
-            raise session.error
-        if interrupted is not None:
-            raise interrupted
-    return Run(runfile.path, session.outcome)
-
-
-def _end(session: _Session, runner: Runner) -> None:
-    """Wait for the session also when ``watch`` raised: nothing may write into a closed run file."""
-    while not session.ended.is_set():
-        with contextlib.suppress(KeyboardInterrupt):
-            runner.stop()
-            session.ended.wait()
 
 
 def _run_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -359,10 +396,6 @@ def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> 
             "one run has one set of them. Start a new run"
         )
     return given
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run"
 
 
 def _about() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from evalkit.record import Failure
+from evalkit.record import Failure, sent
 from evalkit.sse import EventDecoder
 
 QUOTE_LIMIT = 300  # characters of the endpoint's own words in a message
@@ -183,12 +183,13 @@ def _failure(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, 
         http_status=status,
         code=told.code or told.type,
         retry_after_s=wait,
+        sent=(),
     )
 
 
 def _message(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, str], wait: float | None) -> str:
-    marks = [f"HTTP {status}", told.code or told.type or ""]
-    request = plain(headers.get("x-request-id", ""), 80)
+    marks = [f"HTTP {status}", sent(told.code or told.type or "")]
+    request = sent(plain(headers.get("x-request-id", ""), 80))
     marks.append(f"request {request}" if request else "")
     what = f"{verdict.who} {verdict.did} ({', '.join(mark for mark in marks if mark)})"
     quote = plain(_KEYLIKE.sub("…", told.text) if verdict.kind == "auth" else told.text)
@@ -197,7 +198,7 @@ def _message(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, 
         return f"{what}. {advice}"
     if not quote:
         return f"{what} and gave no reason. {advice}"
-    return f'{what}: "{quote.rstrip(".")}". {advice}'
+    return f'{what}: "{sent(quote.rstrip("."))}". {advice}'
 
 
 def _shown(seconds: float) -> str:

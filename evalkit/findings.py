@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from scipy import special
 
-from evalkit import stats
+from evalkit import stats, words
 from evalkit.measures import RunMeasures
 from evalkit.stats import Estimate
 
@@ -22,6 +22,12 @@ def all_failed(run: RunMeasures) -> str:
     """Why no turn of a run was answered."""
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in run.all.errors.items())
     return f"No turn was answered: {run.all.turns:,} failed ({kinds})"
+
+
+def first_tokens(run: RunMeasures) -> list[str]:
+    """Why first-token times are not what they seem."""
+    trust = run.trust
+    return words.streams(trust.streams, trust.streams_at_once, trust.streams_first_read_late)
 
 
 def change(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.bounds import check_json
 from evalkit.errors import SettingsError
 
 _WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
@@ -25,7 +26,7 @@ exit codes:
   2  wrong usage or bad input
   3  the endpoint cannot be used
   70 a fault in evalkit itself
-  130, 143  stopped by Ctrl-C, by SIGTERM: what was answered is kept, 'evalkit resume' goes on
+  130, 143  stopped by Ctrl-C, by SIGTERM: what a run has answered is kept, 'evalkit resume' goes on
 
 environment:
   SERVICE_HOST, TASKINGAI_API_KEY, ASSISTANT_ID      or
@@ -80,15 +81,26 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Whether an earlier output gives way."""
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="write over an earlier output of evalkit; a run file, a dataset or another program's file never is",
+    )  # fmt: skip
+
+
 def add_gates(parser: argparse.ArgumentParser) -> None:
     """What a run is held against, and where a build server reads of it."""
     group = parser.add_argument_group("for a build server")
     group.add_argument(
         "--fail-under", nargs="+", action="extend", type=_gate, default=[], metavar="GATE",
         help="exit code 1 unless each is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' 'errors<=1%%'; "
-        "a gate on errors says how many turns may fail",
+        "a gate on errors says how many turns may fail, 'complete>=100%%' that all are to have ended",
     )  # fmt: skip
-    group.add_argument("--junit", type=Path, metavar="OUT.xml", help="write a JUnit file: a test case for every turn")
+    group.add_argument(
+        "--junit", type=Path, metavar="OUT.xml",
+        help="write a JUnit file: a test case for every turn; replaces an earlier JUnit file of evalkit, no other file",
+    )  # fmt: skip
 
 
 def _gate(text: str) -> Gate:
@@ -157,6 +169,8 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
             raise SettingsError(f"--param {text!r}: write it as KEY=JSON, for example --param seed=7")
         try:
             given[key] = json.loads(value)
+        except RecursionError:
+            raise SettingsError(f"--param {key}: its value is nested too deep to be sent") from None
         except ValueError:
             raise SettingsError(
                 f"--param {key}: {value!r} is not JSON; a text needs quotes: --param '{key}=\"{value}\"'"
@@ -164,4 +178,5 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
     for key in ("temperature", "max_tokens"):
         if getattr(parsed, key) is not None:
             given[key] = getattr(parsed, key)
+    check_json("the parameter", given)
     return given

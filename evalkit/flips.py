@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from evalkit import store
 from evalkit.clusters import Floats
+from evalkit.measures import opened
 from evalkit.pairing import Paired, Places
 from evalkit.turnrows import OUTCOME
 
@@ -64,7 +63,7 @@ class Flips:
 
     def read(self, first: Path, second: Path, most: int | None = None) -> Iterator[Flip]:
         """Them, or the first so many, with their answers from the two run files."""
-        with closing(store.open_to_read(first)) as one, closing(store.open_to_read(second)) as other:
+        with opened(first) as one, opened(second) as other:
             for row in range(len(self) if most is None else min(most, len(self))):
                 repeat, turn = int(self.repeat[row]), int(self.turn[row])
                 places = int(self.first_place[row]), int(self.second_place[row])

@@ -16,7 +16,6 @@ Only code and command line may name one. Datasets and run files hold the name al
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import math
@@ -30,13 +29,14 @@ from typing import Any
 
 import orjson
 
+from evalkit.bounds import not_json
+from evalkit.code_version import code_version
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import SettingsError
 from evalkit.record import Answer
 from evalkit.scorer import Problem, Scorer, Verdict, add_scorer, cut
 
 _MOST_KEPT = 10_000  # characters of what a function extracted
-_VERSION = 12  # hex digits
 _NAMED = re.compile(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*")
 
 
@@ -66,6 +66,15 @@ def setting_of(scorer: Any) -> Any:
         name = scorer.get("name")
         return {**scorer, "name": adopt(name)} if callable(name) else dict(scorer)
     return adopt(scorer) if callable(scorer) else scorer
+
+
+def own(scorer: Any) -> dict[str, Scorer]:
+    """The scorers that are functions among those of ``setting_of``, by their names, without registering them."""
+    if isinstance(scorer, Sequence) and not isinstance(scorer, str):
+        return {name: found for part in scorer for name, found in own(part).items()}
+    if isinstance(scorer, Mapping):
+        return own(scorer.get("name"))
+    return {_name_of(scorer): _scorer_of(scorer, _name_of(scorer))} if callable(scorer) else {}
 
 
 def _refuse_namesakes(scorers: list[Any]) -> None:
@@ -118,10 +127,14 @@ def adopt(function: Callable[..., Any], name: str | None = None) -> str:
         It cannot be called with an answer and a target.
     """
     name = name or _name_of(function)
+    add_scorer(_scorer_of(function, name))
+    return name
+
+
+def _scorer_of(function: Callable[..., Any], name: str) -> Scorer:
     whole, targetless = _signature(function, name)
     judge = _judge_of(function, whole)
-    add_scorer(Scorer(name, judge, _check_of(name, targetless), {}, _version_of(function), targetless=targetless))
-    return name
+    return Scorer(name, judge, _check_of(name, targetless), {}, code_version(function), targetless=targetless)
 
 
 def _imported(module: str, name: str) -> Any:
@@ -199,19 +212,11 @@ def _verdict(said: Any) -> Verdict:
 
 
 def _kept(extracted: Any) -> Any:
-    """What a function extracted, as a JSON value."""
+    """What a function extracted, as a JSON value; in words where it is none."""
+    if not_json(extracted):
+        return cut(repr(extracted))
     try:
         packed = orjson.dumps(extracted, default=repr, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         return cut(repr(extracted))
     return orjson.loads(packed) if len(packed) <= _MOST_KEPT else cut(packed.decode())
-
-
-def _version_of(function: Any) -> str:
-    """The beginning of a SHA-256 of a function's source; ``unknown``: it has none that can be read."""
-    named = inspect.unwrap(getattr(function, "func", function))
-    try:
-        source = inspect.getsource(named if hasattr(named, "__qualname__") else type(named))
-    except (OSError, TypeError):
-        return "unknown"
-    return hashlib.sha256(source.encode()).hexdigest()[:_VERSION]

@@ -49,11 +49,6 @@ class Gate:
         self._limit = limit
         self._let_in()
 
-    @property
-    def waiting(self) -> int:
-        """How many wait to enter."""
-        return len(self._waiters)
-
     def try_enter(self) -> bool:
         """Enter if there is room and nobody waits; whether it did."""
         if self.inside < self._limit and not self._waiters:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -18,9 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalkit import store
 from evalkit.errors import SettingsError
-from evalkit.measures import Measures, RunMeasures
+from evalkit.measures import Measures, RunMeasures, one_moment, opened
 from evalkit.stats import Estimate
 from evalkit.transcripts import Transcript, plain, transcripts
 
@@ -69,6 +68,21 @@ def _errors(_: RunMeasures, part: Measures) -> Estimate:
     return Estimate(share, None, None, part.turns, None if part.turns else "no turn is finished")
 
 
+def _complete(run: RunMeasures, part: Measures) -> Estimate:
+    if run.planned is None:
+        return Estimate(None, None, None, 0, "the dataset was not read to its end, so how much is planned is not known")
+    share = part.turns / run.planned if run.planned else None
+    return Estimate(share, None, None, run.planned, None if run.planned else "no turn is planned")
+
+
+def unfinished(run: RunMeasures) -> str | None:
+    """What to know before believing a gate of a run that has not ended; None: every planned turn has."""
+    if run.planned is None:
+        return "the run may be unfinished: its dataset was not read to its end"
+    missing = run.planned - run.all.turns
+    return f"the run is unfinished: {missing:,} of {run.planned:,} turns are not asked" if missing else None
+
+
 def _quantile(metric: str, name: str, _: RunMeasures, part: Measures) -> Estimate:
     estimate: Estimate = getattr(part, f"{metric}_ms")[name]
     return estimate
@@ -91,6 +105,7 @@ METRICS: dict[str, Metric] = {
     "accuracy": Metric("share", lambda _, part: part.accuracy.mean),
     "accuracy_all": Metric("share", lambda _, part: part.accuracy_all.mean),
     "errors": Metric("share", _errors, interval=False),
+    "complete": Metric("share", _complete, interval=False, by_turn=False),
     **{
         f"{metric}_{name}": Metric("time", partial(_quantile, metric, name))
         for metric in ("ttft", "latency", "tpot", "schedule_latency")
@@ -132,6 +147,11 @@ class Gate:
     def limits_errors(self) -> bool:
         """It says how many of all turns may fail."""
         return self.metric == "errors" and self.turn is None and self.operator in ("<=", "<")
+
+    @property
+    def limits_missing(self) -> bool:
+        """It says how much of the run must have ended."""
+        return self.metric == "complete" and self.operator in (">=", ">")
 
     @property
     def left(self) -> str:
@@ -251,6 +271,14 @@ def evaluate(gates: Sequence[Gate], run: RunMeasures) -> list[GateResult]:
     return [_evaluate(gate, run) for gate in gates]
 
 
+def warning_of(gates: Sequence[Gate], run: RunMeasures) -> str | None:
+    """What to warn of beside the gates; None: nothing, or one of them says how much must have ended."""
+    known = unfinished(run)
+    if known is None or not gates or any(gate.limits_missing for gate in gates):
+        return None
+    return f"gates were checked although {known}. Add the gate 'complete>=100%', or go on with 'evalkit resume'"
+
+
 def _evaluate(gate: Gate, run: RunMeasures) -> GateResult:
     metric = METRICS[gate.metric]
     part = run.all if gate.turn is None else next((part for part in run.by_turn if part.turn == gate.turn), None)
@@ -275,7 +303,7 @@ def _in_words(metric: Metric, gate: Gate, estimate: Estimate, value: float) -> s
 
     words = shown(value) + {"share": " of", "time": " over"}.get(metric.kind, "")
     if metric.kind != "number":
-        words += f" {estimate.n:,} turns"
+        words += f" {estimate.n:,} {'planned ' if gate.metric == 'complete' else ''}turns"
     if gate.bound is None and (estimate.low is not None or estimate.high is not None):
         words += f" (95 % interval {shown(estimate.low)} to {shown(estimate.high)})"
     return words
@@ -289,6 +317,8 @@ def _rounds_truly(number: float, limit: float, digits: int) -> bool:
 
 def check(run: HasMeasures, *gates: str) -> None:
     """Hold a run against gates, for those who test in pytest.
+
+    Of an unfinished run it warns, unless a gate says how much must have ended: ``complete>=100%``.
 
     Parameters
     ----------
@@ -312,7 +342,17 @@ def check(run: HasMeasures, *gates: str) -> None:
     __tracebackhide__ = True
     if not gates:
         raise SettingsError(f"check holds a run against gates, and none is given, such as {EXAMPLES}")
-    results = evaluate([parse(gate) for gate in gates], run.measures())
+    parsed = [parse(gate) for gate in gates]
+    with one_moment(run.path):
+        _check(run, parsed)
+
+
+def _check(run: HasMeasures, parsed: Sequence[Gate]) -> None:
+    __tracebackhide__ = True
+    measures = run.measures()
+    results = evaluate(parsed, measures)
+    if (warning := warning_of(parsed, measures)) is not None:
+        warnings.warn(f"{run.path}: {warning}", stacklevel=3)
     missed = [result for result in results if not result.met]
     if missed:
         raise AssertionError(_what_is_missed(run.path, missed, len(results)))
@@ -321,7 +361,7 @@ def check(run: HasMeasures, *gates: str) -> None:
 def _what_is_missed(path: Path, missed: Sequence[GateResult], gates: int) -> str:
     lines = [f"{len(missed)} of {gates} gates missed by {path}:"]
     lines += [f"  {result.text}: {result.words}" for result in missed]
-    with closing(store.open_to_read(path)) as connection:
+    with opened(path) as connection:
         first = list(islice(filter(_fault, transcripts(connection)), SHOWN))
     for transcript in first:
         turn = _fault(transcript)

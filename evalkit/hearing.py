@@ -10,6 +10,7 @@ import contextlib
 import filecmp
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -23,6 +24,7 @@ from evalkit.conversation import Conversation, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
 from evalkit.evaluation import Watcher, converse, evaluate, resume
+from evalkit.filenames import cut
 from evalkit.rubric import Rubric
 from evalkit.ruling import read_ruling
 from evalkit.run import Run
@@ -83,12 +85,12 @@ class Hearing:
 
     def answered(self) -> int:
         """How many cases the judge has answered."""
-        with contextlib.closing(store.open_to_read(self.path)) as connection:
+        with store.reading(self.path) as connection:
             return int(connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
     def heard(self, rubric: Rubric) -> Iterator[Heard]:
         """What the judge said of every case, in their order."""
-        with contextlib.closing(store.open_to_read(self.path)) as connection:
+        with store.reading(self.path) as connection:
             for case, status, answer, refusal, finish, kind, message in connection.execute(_HEARD):
                 if status == "answered":
                     yield Heard(case, *read_ruling(answer or refusal or "", rubric.choices, finish))
@@ -141,6 +143,7 @@ def hold(
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:
         raise SettingsError(nothing)
+    stem = stem.with_name(cut(stem.name))
     with _draft(stem) as draft:
         before = _held_before(stem, draft, cases, rubric, endpoint)
         if before is None:
@@ -160,7 +163,7 @@ def hold(
 @contextlib.contextmanager
 def _draft(stem: Path) -> Iterator[Path]:
     """Where a dataset may be written that is not yet known to be new."""
-    draft = stem.with_name(f"{stem.name}.judge-draft-{os.getpid()}.jsonl")
+    draft = stem.with_name(f".judge-draft-{os.getpid()}-{threading.get_ident()}.jsonl")
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         yield draft

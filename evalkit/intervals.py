@@ -12,7 +12,8 @@ from evalkit.clusters import Floats
 from evalkit.samples import check_level, finite, numbered, totals
 from evalkit.stats import Estimate, score_limits
 
-DOUBTFUL_BELOW = 4  # clusters' worth of the rarer outcome; tests/benchmarks/bench_coverage.py
+DOUBTFUL_BELOW = 4  # clusters' worth of the rarer outcome, and
+DOUBTFUL_SHARE = 0.1  # of all clusters; tests/benchmarks/bench_coverage.py
 
 
 def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -151,9 +152,9 @@ def doubt(n_clusters: int, value: float) -> str | None:
 
     With few clusters that hold the rarer outcome, chance tells how much the turns of a cluster resemble each other. In
     simulation (tests/benchmarks/bench_coverage.py) the 95 % interval held the truth in 93 to 97 % of runs or more,
-    except where the rarer outcome was worth fewer than about four clusters: there, down to 90 % for clusters of 4
-    turns, and to 84 % for 20. Not where it never came: then each cluster counts as one sample. Clusters of one turn
-    are no cause for it.
+    except where the rarer outcome was worth fewer than about four clusters and less than a tenth of them: there, and
+    only where the turns of a cluster went alike, down to 90 % for clusters of 4 turns, and to 84 % for 20. Not where it
+    never came: then each cluster counts as one sample. Clusters of one turn are no cause for it.
 
     Parameters
     ----------
@@ -169,13 +170,13 @@ def doubt(n_clusters: int, value: float) -> str | None:
     """
     worth = n_clusters * min(value, 1 - value)
     # 1 - 0.95 is a little more than 0.05 in binary
-    if worth <= 1e-9 * n_clusters or worth >= DOUBTFUL_BELOW - 1e-9 * n_clusters:
+    if worth <= 1e-9 * n_clusters or worth >= min(DOUBTFUL_BELOW, DOUBTFUL_SHARE * n_clusters) - 1e-9 * n_clusters:
         return None
     rarer = "wrong" if value > 0.5 else "right"
     return (
-        f"The {rarer} answers are worth {worth:.2g} of {n_clusters:,} conversations. With fewer than {DOUBTFUL_BELOW}, "
-        "an interval of 95 % may be too short: where the turns of a conversation went alike, it held the truth in as "
-        "few as 84 % of simulated runs. Ask more conversations."
+        f"The {rarer} answers are worth {worth:.2g} of {n_clusters:,} conversations. So few do not show whether the "
+        "turns of a conversation go alike. Where they do, an interval of 95 % held the truth in as few as 84 % of "
+        "simulated runs; where they do not, it holds what it says. Ask more conversations."
     )
 
 

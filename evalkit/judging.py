@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import sqlite3
@@ -251,7 +250,7 @@ class Said(NamedTuple):
 
 def answers(path: Path) -> Iterator[Said]:
     """Every answered turn of a run, with what stood before it."""
-    with contextlib.closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         golden = store.run_info(connection)["settings"]["history"] == "golden"
         for (name, row, _, repeat), turns in itertools.groupby(connection.execute(_TURNS), lambda row: row[:4]):
             conversation = parse_row(orjson.loads(row))

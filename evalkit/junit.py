@@ -19,8 +19,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from evalkit import store
-from evalkit.errors import SettingsError
+from evalkit import outputs, store
 from evalkit.gates import GateResult, parse
 from evalkit.measures import RunMeasures, Source, opened
 from evalkit.schema import JOIN_SCORE
@@ -41,18 +40,11 @@ _COUNTS = f"""
 
 
 def check_path(path: Path, taken: Iterable[Path] = ()) -> None:
-    """See, before anything is asked, that the file can be written.
+    """See, before anything is asked, that the file can be written: ``outputs.check``.
 
-    Raises
-    ------
-    SettingsError
-        Its folder is not there, it is a folder itself, or it is one of the files that are ``taken``.
+    An earlier JUnit file of evalkit is written over, since a build makes one each time; any other file is refused.
     """
-    if path.resolve() in {other.resolve() for other in taken}:
-        raise SettingsError(f"{path} cannot be the JUnit file too: give that another name")
-    if path.is_dir() or not path.parent.is_dir():
-        what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise SettingsError(f"the JUnit file {path} cannot be written: {what}. Choose another place")
+    outputs.check(path, outputs.JUNIT, taken)
 
 
 def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[GateResult] = ()) -> int:
@@ -68,7 +60,7 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
     source : path-like or sqlite3.Connection
         The run file.
     path : Path
-        Written over if it exists.
+        An earlier JUnit file of evalkit is written over; any other file that is there is refused.
     measures : RunMeasures
         Of the same run.
     gates : sequence of GateResult
@@ -87,11 +79,14 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
         The file cannot be written.
     """
     with opened(source) as connection:
-        try:
-            with path.open("w", encoding="utf-8", newline="\n") as file:
-                return _write(connection, file, measures, gates)
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
+        taken = outputs.read_for(
+            () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
+        )
+        with (
+            outputs.writing(path, outputs.JUNIT, taken) as draft,
+            draft.open("w", encoding="utf-8", newline="\n") as file,
+        ):
+            return _write(connection, file, measures, gates)
 
 
 def _write(
@@ -132,6 +127,8 @@ def _properties(
     yield "dataset", dataset.get("path")
     yield "dataset_sha256", dataset.get("hash")
     yield "dataset_turns", None if dataset.get("turns") is None else dataset["turns"] * info["settings"]["repeats"]
+    if measures.planned:
+        yield "complete", measures.all.turns / measures.planned
     yield from (("accuracy", accuracy.value), ("accuracy_low", accuracy.low), ("accuracy_high", accuracy.high))
     yield "accuracy_n", accuracy.n
     yield "client_bound", measures.trust.client_bound

@@ -14,7 +14,8 @@ import orjson
 from evalkit import agreement, hearing
 from evalkit.endpoint import Endpoint
 from evalkit.errors import DatasetError
-from evalkit.evaluation import RUNS_FOLDER, Watcher
+from evalkit.evaluation import Watcher
+from evalkit.filenames import RUNS_FOLDER
 from evalkit.hearing import Case
 from evalkit.judging import NOTHING_BEFORE, judge_json, rubric_for
 from evalkit.lines import open_dataset, read_lines, why_not_text

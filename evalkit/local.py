@@ -29,6 +29,7 @@ from typing import IO, Any, NoReturn
 
 from evalkit import modelfile
 from evalkit.errors import LocalError, MissingExtra, SettingsError
+from evalkit.keys import key_in, without_keys
 
 KEY_ENV = "EVALKIT_LOCAL_KEY"
 SLOTS = 4
@@ -102,29 +103,25 @@ def serve(*, port: int = 0, key_env: str | None = None) -> Iterator[LocalServer]
         settings = {
             "parent": os.getpid(),
             "port": port,
-            "key": os.environ[key_env],
             "path": str(model.path),
             "model": model.name,
             "bundled": model.bundled,
         }
-        answer = _start(child, settings)
+        answer = _start(child, settings, key_env)
         if "port" not in answer:
             raise LocalError(_why_not(answer, child, log, model))
         yield LocalServer(f"http://127.0.0.1:{answer['port']}/v1", model.name, key_env, child.pid, child.wait)
 
 
 def _check_key(key_env: str) -> None:
-    key = os.environ.get(key_env)
-    if not key:
+    if key_in(key_env) is None:
         raise SettingsError(f"{key_env} is named as the variable of the API key, but it is not set")
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise SettingsError(f"the key in {key_env} holds a blank or a character outside ASCII: choose another")
 
 
 @contextmanager
 def _child(log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     # the child finds the same modules as this process; an empty entry is the folder this one runs in
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    env = without_keys(os.environ) | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "evalkit.local"],
         stdin=subprocess.PIPE,
@@ -148,14 +145,15 @@ def _child(log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         child.stdout.close()
 
 
-def _start(child: subprocess.Popen[bytes], settings: dict[str, Any]) -> dict[str, Any]:
-    """Give the child its settings and wait for its answer; empty: it ended without one."""
+def _start(child: subprocess.Popen[bytes], settings: dict[str, Any], key_env: str) -> dict[str, Any]:
+    """Give the child its settings and the key, and wait for its answer; empty: it ended without one."""
     assert child.stdin
     assert child.stdout
     overdue = threading.Timer(_START_S, child.kill)
     overdue.start()
     try:
-        child.stdin.write(json.dumps(settings).encode() + b"\n")
+        # no variable holds the key, which a traceback might show
+        child.stdin.write(json.dumps(settings | {"key": os.environ[key_env]}).encode() + b"\n")
         child.stdin.flush()
         line = child.stdout.readline()
     except BrokenPipeError:

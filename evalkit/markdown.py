@@ -74,7 +74,8 @@ def _lines(part: Part) -> Iterator[str]:
     for warning in warnings(part):
         yield f"> **{warning}**"
         yield ""
-    yield f"| {' | '.join(_HEADINGS)} |"
+    headings = (words.marked(heading, result["trust"], " (client-bound)") for heading in _HEADINGS)
+    yield f"| {' | '.join(headings)} |"
     yield "|---|" + "---:|" * (len(_HEADINGS) - 1)
     for row in [*result["by_turn"], {**result, "turn": "all"}]:
         ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
-from evalkit.errors import RunFileError
+from evalkit.errors import SettingsError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
@@ -21,6 +23,7 @@ from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
 Source = Path | str | sqlite3.Connection
+_held: ContextVar[Mapping[Path, sqlite3.Connection]] = ContextVar("held", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class RunMeasures:
     conversations : ConversationScores
         Of whole conversations.
     repeats : RepeatScores or None
-        Of turns over all repeats; None: each was asked once.
+        Of turns over all repeats, or over the k asked for; None: each was asked once.
     scoring : int
         Whose scores these are: 0 is the run's own, another number a later scoring.
     open_loop : bool
@@ -87,11 +90,14 @@ class RunMeasures:
     wall_s : float or None
         Sum over sessions of end − start; a session without an end counts up to its last turn. None: nothing ended.
     turns_per_s : float or None
-        Finished turns / ``wall_s``.
+        Answered turns / ``wall_s``; failed ones are no throughput.
     cost : Cost or None
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    planned : int or None
+        Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
+        ``until`` is reached. None: not known, since the dataset was not read to its end.
     """
 
     name: str
@@ -110,9 +116,10 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    planned: int | None = None
 
 
-def measure(source: Source, price: Price | None = None) -> RunMeasures:
+def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
     """Measure a run, read once for several summaries and charts.
 
     Accuracy is the mean score: with scores of 0 and 1 the share of right answers. Its interval takes the turns of one
@@ -123,16 +130,21 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
     source : path-like or sqlite3.Connection
     price : Price, optional
         For the cost of a run that keeps none.
+    k : int, optional
+        Repeats that ``repeats`` is over, from 2 to those of the run. None: all of them.
 
     Raises
     ------
     RunFileError
         The file cannot be read as a run file.
+    SettingsError
+        The run has fewer than k repeats, or k is below 2.
     """
     with opened(source) as connection:
         info = store.run_info(connection)
-        scheduled, prompt_tokens, output_tokens = connection.execute(
-            "SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens) FROM turn"
+        over = _repeats(info, k)
+        scheduled, prompt_tokens, output_tokens, *streams = connection.execute(
+            f"SELECT count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens), {sessions.STREAMS} FROM turn"  # noqa: S608 - SQL of our own
         ).fetchone()
         talks, tags = conversations.Tally(connection), TagTally(connection)
         judged = verdicts.judged(connection, talks, tags)
@@ -143,12 +155,14 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
         everything, *by_turn = (_measures(index, judged, timed) for index in judged)
         scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
-        trust = sessions.trust(connection, everything.ttft_ms["p50"].value)
+        medians = (getattr(everything, f"{metric}_ms")["p50"].value for metric in sessions.METRICS)
+        trust = sessions.trust(connection, streams, sessions.medians_ms(*medians))
         price = costs.kept_price(info) or price
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
-        repeats = conversations.repeated(connection, info["settings"].get("repeats", 1))
+        repeats = conversations.repeated(connection, over)
+        planned = _planned(connection, info, everything.turns, until)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -163,10 +177,28 @@ def measure(source: Source, price: Price | None = None) -> RunMeasures:
         output_tokens=output_tokens,
         trust=trust,
         wall_s=wall_s,
-        turns_per_s=everything.turns / wall_s if wall_s else None,
+        turns_per_s=everything.answered / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        planned=planned,
     )
+
+
+def _repeats(info: Mapping[str, Any], k: int | None) -> int:
+    repeats: int = info["settings"].get("repeats", 1)
+    if k is not None and not 2 <= k <= repeats:
+        asked = "once" if repeats == 1 else f"{repeats} times"
+        raise SettingsError(f"k is {k}: the run asks each conversation {asked}, and k is from 2 to that number")
+    return repeats if k is None else k
+
+
+def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: Told | None) -> int | None:
+    """See ``RunMeasures``; a session that came to its end has asked all, also of a dataset that nobody had counted."""
+    outcome = connection.execute("SELECT outcome FROM session ORDER BY id DESC LIMIT 1").fetchone()
+    turns = info["dataset"].get("turns")
+    if (until is not None and until.reached) or (turns is None and outcome == ("done",)):
+        return ended
+    return None if turns is None else max(int(turns) * int(info["settings"].get("repeats", 1)), ended)
 
 
 def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
@@ -177,18 +209,41 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | No
 
 
 @contextmanager
+def one_moment(*paths: Path | str) -> Iterator[None]:
+    """Within the block every reading of these run files sees them as they are at its beginning, however they grow.
+
+    Raises
+    ------
+    RunFileError
+        A file cannot be read as a run file.
+    """
+    with ExitStack() as stack:
+        held = dict(_held.get())
+        for path in map(Path, paths):
+            if path.resolve() not in held:
+                connection = stack.enter_context(opened(path))
+                store.run_info(connection)  # a transaction stands at a moment from its first reading on
+                held[path.resolve()] = connection
+        token = _held.set(held)
+        try:
+            yield
+        finally:
+            _held.reset(token)
+
+
+@contextmanager
 def opened(source: Source) -> Iterator[sqlite3.Connection]:
-    """A run file open to read, in one state although it may be growing; an open connection is taken as it is."""
-    try:
-        if isinstance(source, sqlite3.Connection):
-            yield source
-            return
-        with closing(store.open_to_read(source)) as connection:
-            connection.execute("BEGIN")
+    """A run file open to read, in one state although it may be growing; an open connection is taken as it is.
+
+    See ``one_moment`` for several readings of one state.
+    """
+    if isinstance(source, sqlite3.Connection):
+        yield source
+    elif (held := _held.get().get(Path(source).resolve())) is not None:
+        yield held
+    else:
+        with store.reading(source) as connection:
             yield connection
-    except sqlite3.DatabaseError as error:
-        where = "the run file" if isinstance(source, sqlite3.Connection) else source
-        raise RunFileError(f"{where} is damaged or cut short ({error}): take it from a backup or run again") from None
 
 
 def _measures(

@@ -1,23 +1,103 @@
-"""What the asking process and its parent tell each other: messages, each a line of JSON.
+"""What the asking process and its parent send each other: messages, each a named tuple and a line of JSON.
 
-A message is a list whose first item is its name. The same lines are the spool, which may outlive both.
+The first message to the asking process is its task. A line is a list whose first item is the name of the message. The
+same lines are the spool, which may outlive both.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import pickle
+from base64 import b64decode, b64encode
+from typing import Any, NamedTuple
 
 import orjson
 
-# from the asking process
-BEGUN = "begun"  # (stamp, wall clock): the first request is about to go
-TURNS = "turns"  # ([(row of the conversation if it is its first, whether it is its last, row, rows of attempts), …])
-CALL = "call"  # (number, function, arguments)
-END = "end"  # (outcome, trust, error name or None, error text, failures)
-# to it
-COMMITTED = "committed"  # (turns committed so far)
-STOP = "stop"  # (outcome): ask nothing new; "stopped": be quick about it
-RESULT = "result"  # (number, text)
+# -- to the asking process
+
+
+class Start(NamedTuple):
+    """The task, as ``pack`` has it; before it the asking process does nothing."""
+
+    task: str
+
+
+class Committed(NamedTuple):
+    """So many turns of this session are in the run file."""
+
+    turns: int
+
+
+class Stop(NamedTuple):
+    """Ask nothing new, for this reason: an ``Outcome``; ``stopped``: what is in flight has a few seconds."""
+
+    outcome: str
+
+
+class Result(NamedTuple):
+    """What a function gave that was called for the model."""
+
+    number: int
+    text: str
+
+
+# -- from it
+
+
+class Begun(NamedTuple):
+    """The first request is about to go: the stamp, and the wall clock (ns)."""
+
+    mono_ns: int
+    wall_ns: int
+
+
+class Turns(NamedTuple):
+    """Turns that have ended.
+
+    Each has the row of its conversation if it is the first of it, whether it is the last, its row, and those of its
+    attempts.
+    """
+
+    turns: list[Any]
+
+
+class Call(NamedTuple):
+    """A function is to be called for the model, with arguments as the model wrote them."""
+
+    number: int
+    function: str
+    arguments: str
+
+
+class End(NamedTuple):
+    """The last message: all is asked that will be.
+
+    Parameters
+    ----------
+    mono_ns : int
+    outcome : str
+        An ``Outcome``.
+    trust : dict
+    unusable : (int, str, str) or None
+        Why the endpoint was given up: number of failures, kind and message of the first.
+    error : str or None
+        Class in ``errors`` of what went wrong; empty: a fault in evalkit; None: nothing did.
+    error_text : str
+    """
+
+    mono_ns: int
+    outcome: str
+    trust: dict[str, Any]
+    unusable: tuple[int, str, str] | None = None
+    error: str | None = None
+    error_text: str = ""
+
+
+Message = Start | Committed | Stop | Result | Begun | Turns | Call | End
+_KINDS: dict[str, Any] = {
+    "start": Start, "committed": Committed, "stop": Stop, "result": Result,
+    "begun": Begun, "turns": Turns, "call": Call, "end": End,
+}  # fmt: skip
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 class FrameReader:
@@ -26,12 +106,35 @@ class FrameReader:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[list[Any]]:
+    def feed(self, data: bytes) -> list[Message]:
         """The messages that end in these bytes."""
         *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
-        return [orjson.loads(line) for line in lines]
+        return [parse(line) for line in lines]
 
 
-def frame(*message: Any) -> bytes:
+def frame(message: Message) -> bytes:
     """One message as bytes."""
-    return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps((_NAMES[type(message)], *message), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def parse(line: bytes) -> Message:
+    """The message of a line.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError
+        It is none.
+    """
+    name, *values = orjson.loads(line)
+    message: Message = _KINDS[name](*values)
+    return message
+
+
+def pack(task: Any) -> str:
+    """An object for the other process, which is of the same version."""
+    return b64encode(pickle.dumps(task)).decode("ascii")
+
+
+def unpack(packed: str) -> Any:
+    """What the parent packed: nothing else comes over this line."""
+    return pickle.loads(b64decode(packed))  # noqa: S301

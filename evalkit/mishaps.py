@@ -8,7 +8,7 @@ from evalkit.connection import HEAD_LIMIT
 from evalkit.exchange import FOLLOWED, MAX_REDIRECTS, REDIRECTS, Exchange
 from evalkit.origin import Origin, path_of, redirect_target
 from evalkit.proxy import Proxy
-from evalkit.record import Failure
+from evalkit.record import Failure, sent
 from evalkit.wire import KEPT_LIMIT
 
 _TLS_ALERT = b"\x15\x03"
@@ -31,7 +31,7 @@ def mishap(exchange: Exchange, origin: Origin, proxy: Proxy | None) -> Failure |
     if proxy is None or origin.scheme == "https" or failure is None:
         return failure
     if exchange.status == 407:
-        return Failure(
+        return _own(
             "connection",
             f"No way to {origin} through {proxy}, which answered 407: it wants a user and password. "
             f"Put them into {proxy.source} as http://user:password@host:port.",
@@ -46,17 +46,15 @@ def _mishap(exchange: Exchange, origin: Origin) -> Failure | None:
     outcome, status = exchange.outcome, exchange.status
     if outcome == "ttft":
         limit = f"No first token within {exchange.ttft_timeout_s:g} s (ttft_timeout_s)"
-        return Failure(
-            "timeout", f"{limit}: {_what_came(exchange, origin)}. Raise the limit or lower the load.", status
-        )
+        return _own("timeout", f"{limit}: {_what_came(exchange, origin)}. Raise the limit or lower the load.", status)
     if outcome == "total":
         limit = f"No whole answer within {exchange.timeout_s:g} s (timeout_s)"
         advice = "Raise the limit, lower the load or set max_tokens."
-        return Failure("timeout", f"{limit}: {_what_came(exchange, origin)}. {advice}", status)
+        return _own("timeout", f"{limit}: {_what_came(exchange, origin)}. {advice}", status)
     if outcome == "cancelled":
-        return Failure("cancelled", f"The connection to {origin} was closed here before the answer was whole.", status)
+        return _own("cancelled", f"The connection to {origin} was closed here before the answer was whole.", status)
     if outcome == "oversized":
-        return Failure("protocol", f"More than {HEAD_LIMIT // 1024} KiB of headers came from {origin}. {_CHECK_PORT}")
+        return _own("protocol", f"More than {HEAD_LIMIT // 1024} KiB of headers came from {origin}. {_CHECK_PORT}")
     if status in REDIRECTS:
         return _redirected(exchange, origin)
     if outcome == "malformed":
@@ -64,6 +62,11 @@ def _mishap(exchange: Exchange, origin: Origin) -> Failure | None:
     if exchange.reader is None:
         return _unanswered(exchange, origin)
     return exchange.reader.failure
+
+
+def _own(kind: str, message: str, status: int | None = None) -> Failure:
+    """A failure in words of evalkit's own, but for those that are marked as sent."""
+    return Failure(kind, message, status, sent=())
 
 
 def _what_came(exchange: Exchange, origin: Origin) -> str:
@@ -90,10 +93,10 @@ def _redirected(exchange: Exchange, origin: Origin) -> Failure:
     what = f"The endpoint {origin} answered with a redirect (HTTP {status})"
     target = redirect_target(exchange.url, exchange.headers.get("location", ""))
     if target is None:
-        return Failure("protocol", f"{what} that names no address. Check the base URL.", status)
+        return _own("protocol", f"{what} that names no address. Check the base URL.", status)
     other = Origin.of(target)
     path = path_of(target).partition("?")[0].removesuffix(_ROUTE)
-    shown = f"{other.scheme}://{other.authority}{path}"
+    shown = sent(f"{other.scheme}://{other.authority}{path}")
     if other != origin:
         message = (
             f"{what} to {shown}, another host or port: the key is not sent there. "
@@ -103,32 +106,30 @@ def _redirected(exchange: Exchange, origin: Origin) -> Failure:
         message = f"{what} to {shown}, the last of more than {MAX_REDIRECTS} in a row. Check the base URL."
     else:
         message = f"{what} to {shown}, which would turn the request into a GET. Set that address as base URL."
-    return Failure("protocol", message, status)
+    return _own("protocol", message, status)
 
 
 def _malformed(exchange: Exchange, origin: Origin) -> Failure:
     began = exchange.first_bytes
     if began.startswith(_TLS_ALERT):
-        return Failure("connection", f"TLS is spoken on {origin}: use https:// in the base URL.")
+        return _own("connection", f"TLS is spoken on {origin}: use https:// in the base URL.")
     if began and not began.startswith(b"HTTP/"):
-        shown = ascii(began.decode("latin-1"))
+        shown = sent(ascii(began.decode("latin-1")))
         message = f"No HTTP/1.1 is spoken on {origin}: its answer began with {shown}. {_CHECK_PORT}"
     else:
         kept = "" if exchange.reader is None or exchange.reader.answer is None else " The part that came is kept."
-        message = f"The answer of {origin} breaks the rules of HTTP ({exchange.detail}).{kept}"
-    return Failure("protocol", message, exchange.status)
+        message = f"The answer of {origin} breaks the rules of HTTP ({sent(exchange.detail)}).{kept}"
+    return _own("protocol", message, exchange.status)
 
 
 def _unanswered(exchange: Exchange, origin: Origin) -> Failure:
     reason = f" ({exchange.detail})" if exchange.detail else ""
     if exchange.received:
-        return Failure(
-            "connection", f"The connection was closed by {origin} in the middle of its headers{reason}. {_LOG}"
-        )
+        return _own("connection", f"The connection was closed by {origin} in the middle of its headers{reason}. {_LOG}")
     if exchange.lost_on_reuse:
         message = f"A kept connection was closed by {origin} just as it was used again{reason}. Ask again."
-        return Failure("connection", message)
+        return _own("connection", message)
     advice = _LOG
     if origin.scheme == "http":
         advice += " If it speaks TLS, use https:// in the base URL."
-    return Failure("connection", f"The connection was closed by {origin} before it answered{reason}. {advice}")
+    return _own("connection", f"The connection was closed by {origin} before it answered{reason}. {advice}")

@@ -57,6 +57,7 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_AFTER_CUT = re.compile(r"[ \t]*[,/^=+×·−–-]?[ \t]*\Z")
 _ANY_DIGIT = re.compile(rf"[\d{_VULGAR}]")
 # LaTeX that only sets the number: \frac{3}{4}, 1{,}234, 1\,234, 35\%, \$5
 _LATEX = [
@@ -198,18 +199,49 @@ def final_number(text: str, decimal: str = ".") -> Number | None:
     return None if placed is None else placed[0]
 
 
-def final_place(text: str, decimal: str = ".") -> tuple[Number, str] | None:
-    """``final_number``, and the piece of plain text that its ``start`` and ``end`` count in."""
+def final_place(text: str, decimal: str = ".", *, strict: bool = False) -> tuple[Number, str] | None:
+    """``final_number``, and the piece of plain text that its ``start`` and ``end`` count in.
+
+    ``strict``: only a number that stands for itself, for a text whose own last number is lost.
+    """
     text = plain(text[-LONGEST_TEXT:])
     if not _ANY_DIGIT.search(text):
         number = number_in_words(text)
         return None if number is None else (number, text)
     for piece in marked(text):
-        number = _first_that_stands(lowered(piece), decimal)
+        number = _first_that_stands(lowered(piece), decimal, strict)
         if number is not None:
             return number, piece
-    number = _last_that_stands(lowered(text), decimal) or number_in_words(text)
+    number = _last_that_stands(lowered(text), decimal, strict) or number_in_words(text)
     return None if number is None else (number, text)
+
+
+def number_at_end(text: str, decimal: str = ".") -> Number | None:
+    """The number with which a text stops short: nothing follows it but blanks, a comma or a sign.
+
+    It may go on, or belong to a step. A number before a full stop, a closing mark or a line break has ended.
+
+    Parameters
+    ----------
+    text : str
+        As ``plain`` gives it; ``start`` and ``end`` of the number count in it.
+    decimal : str
+        How a mark that could be either is read: ``.`` or ``,``.
+
+    Returns
+    -------
+    Number or None
+    """
+    begin = max(0, len(text) - LONGEST_TEXT)
+    tail = _AFTER_CUT.sub("", text[begin:])
+    if tail[-1:].isalpha():
+        number = number_in_words(tail)
+    else:
+        found = (_value(match, decimal) for match in reversed(list(_matches(lowered(tail)))))
+        number = next((number for number in found if number is not None), None)
+    if number is None or number.end < len(tail):
+        return None
+    return Number(number.value, number.percent, begin + number.start, begin + number.end)
 
 
 def number_in_words(text: str) -> Number | None:
@@ -248,18 +280,18 @@ def number_in_words(text: str) -> Number | None:
     return Number(Fraction(-value if last["minus"] else value), False, last.start(), last.end())
 
 
-def _first_that_stands(text: str, decimal: str) -> Number | None:
-    """The first number of a text that stands for itself, else the first that is not denied."""
+def _first_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
+    """The first number of a text that stands for itself, else, unless ``strict``, the first that is not denied."""
     first = None
     for number in _numbers(text, decimal):
         if stands_for_itself(text, number.start, number.end):
             return number
-        first = first or (None if denied(text, number.start) else number)
+        first = first or (None if strict or denied(text, number.start) else number)
     return first
 
 
-def _last_that_stands(text: str, decimal: str) -> Number | None:
-    """The last number of a text that stands for itself and is not said by the way, else the last that is not denied."""
+def _last_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
+    """The last number that stands for itself and is no aside, else, unless ``strict``, the last that is not denied."""
     last, asides = None, Asides(text)
     for match in reversed(list(_matches(text))):
         start, end = match.span("simple") if match.lastgroup == "simple" else _place(match)
@@ -268,7 +300,7 @@ def _last_that_stands(text: str, decimal: str) -> Number | None:
             number = _value(match, decimal)
             if stands and number is not None:
                 return number
-            last = last or (None if denied(text, start) else number)
+            last = last or (None if strict or denied(text, start) else number)
     return last
 
 

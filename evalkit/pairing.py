@@ -21,11 +21,13 @@ Places = NDArray[np.int64]
 NS_PER_MS = 1e6
 _BY_ID = "SELECT id, hash, position FROM conversation ORDER BY id"
 _TURNS = f"""
-    SELECT t.conversation, t.repeat, t.turn, t.error_kind NOT NULL, {schema.AIMED}, s.value, t.ttft_ns, t.latency_ns
+    SELECT t.conversation, t.repeat, t.turn, t.error_kind NOT NULL, {schema.AIMED}, s.value, t.ttft_ns, t.latency_ns,
+      t.censored_ns
     FROM turn t
       {schema.JOIN_SCORE}
     ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
-_TYPES = ("i8", "i8", "i8", "?", "?", "f8", "f8", "f8")
+_TYPES = ("i8", "i8", "i8", "?", "?", "f8", "f8", "f8", "f8")
+_STREAMED = "SELECT coalesce(json_extract(settings, '$.stream'), 1) FROM run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,10 @@ class Paired:
     single : Pairs
         By conversation, repeat and turn: single answers.
     times : mapping
-        ``ttft`` and ``latency`` to two arrays beside ``single``, in ms; NaN: missing, or the turn failed.
+        ``ttft`` and ``latency`` to two arrays beside ``single``, in ms; NaN: missing, or the turn failed, and not by a
+        time-out.
+    lost : mapping
+        The same to two arrays of flags: the turn timed out, and the time is a lower bound.
     averaged : bool
         The runs have not the same number of repeats, so that scores are means over the repeats of a turn.
     left_out : LeftOut
@@ -131,13 +136,17 @@ class Paired:
     pairs: Pairs
     single: Pairs
     times: Mapping[str, tuple[Floats, Floats]]
+    lost: Mapping[str, tuple[Flags, Flags]]
     averaged: bool
     left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """The finished turns of one run, one a key, keys in ascending order; with means over repeats there is no time."""
+    """The finished turns of one run, one a key, keys in ascending order; with means over repeats there is no time.
+
+    ``ttft_lost``, ``latency_lost``: the time is a lower bound.
+    """
 
     key: Places
     score: Floats
@@ -146,6 +155,8 @@ class _Turns:
     has_target: Flags
     ttft: Floats
     latency: Floats
+    ttft_lost: Flags
+    latency_lost: Flags
 
     def at(self, rows: Any) -> _Turns:
         return _Turns(*(getattr(self, name)[rows] for name in self.__slots__))
@@ -228,8 +239,11 @@ def paired(first: sqlite3.Connection, second: sqlite3.Connection, found: Shared,
     if averaged:
         compared, only_first, only_second = _matched(*(_averaged(side, keys) for side in turns))
         pairs = _pairs(_Keys(1, keys.turns), *compared)
-    times = {name: (getattr(singles[0], name), getattr(singles[1], name)) for name in ("ttft", "latency")}
-    return Paired(found, pairs, single, times, averaged, _left_out(found, *compared, only_first, only_second))
+    times, lost = (
+        {name: (getattr(singles[0], name + kind), getattr(singles[1], name + kind)) for name in ("ttft", "latency")}
+        for kind in ("", "_lost")
+    )
+    return Paired(found, pairs, single, times, lost, averaged, _left_out(found, *compared, only_first, only_second))
 
 
 def _by_position(first: sqlite3.Connection, second: sqlite3.Connection) -> Shared:
@@ -321,7 +335,7 @@ def _differing(found: Shared, example: str | None) -> str:
 def _read(connection: sqlite3.Connection, places: Places, keys: _Keys) -> _Turns:
     """The finished turns of these conversations."""
     (count,) = connection.execute("SELECT count(*) FROM turn").fetchone()
-    key, known = np.empty(count, dtype=np.int64), np.empty((3, count))
+    key, known = np.empty(count, dtype=np.int64), np.empty((4, count))
     flags = np.empty((2, count), dtype=np.bool_)
     order = np.argsort(places)
     in_order = places[order]
@@ -336,9 +350,14 @@ def _read(connection: sqlite3.Connection, places: Places, keys: _Keys) -> _Turns
         for column, values in zip((*flags, *known), some[3:], strict=True):
             column[part] = values[kept][: end - begin]
     failed, has_target = flags[:, :end]
-    score, ttft, latency = known[:, :end]
-    for column in (score, ttft, latency):
+    score, ttft, latency, bound = known[:, :end]
+    lost = failed & ~np.isnan(bound)  # a time-out bounds its times; its first token may have come
+    for column in (score, latency):
         column[failed] = np.nan
+    ttft[failed & ~lost] = np.nan
+    # without streaming TTFT does not exist, so that nothing bounds it
+    ttft_lost = lost & np.isnan(ttft) & bool(connection.execute(_STREAMED).fetchone()[0])
+    ttft[ttft_lost], latency[lost] = bound[ttft_lost], bound[lost]
     turns = _Turns(
         key[:end],
         score,
@@ -347,6 +366,8 @@ def _read(connection: sqlite3.Connection, places: Places, keys: _Keys) -> _Turns
         has_target,
         ttft / NS_PER_MS,
         latency / NS_PER_MS,
+        ttft_lost,
+        lost,
     )
     return turns if (np.diff(turns.key) > 0).all() else turns.at(np.argsort(turns.key))
 
@@ -377,6 +398,8 @@ def _averaged(turns: _Turns, keys: _Keys) -> _Turns:
         np.logical_or.reduceat(turns.has_target[order], begins),
         missing,
         missing,
+        np.zeros(len(begins), dtype=bool),
+        np.zeros(len(begins), dtype=bool),
     )
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from evalkit import measures, schema, sessions, store
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.power import (
+    Spread,
     VarianceSplit,
-    clusters_for_difference,
-    clusters_for_precision,
+    assured_for_difference,
+    assured_for_precision,
     half_width,
     smallest_difference,
     split_variance,
+    spread_of,
 )
+from evalkit.samples import totals
 
 PRECISION, DIFFERENCE = 0.03, 0.05
+ASSURANCE, RANGE = 0.8, (0.1, 0.9)  # in which share of the cases a number of conversations is enough
 REPEATS = (1, 2, 5)
 _FEW = 10  # clusters: with fewer a pilot is too small
 _SAME = 1e-9  # a standard deviation below it is rounding
@@ -35,6 +41,10 @@ _BY_TURN = f"""
     FROM turn t JOIN conversation c ON c.position = t.conversation
       {schema.JOIN_SCORE}
     WHERE t.status = 'answered' AND s.value NOT NULL"""  # noqa: S608 - SQL of our own
+_PARTIAL = f"""
+    SELECT total(s.value * (1 - s.value)) FROM turn t
+      {schema.JOIN_SCORE}
+    WHERE t.status = 'answered'"""  # noqa: S608 - SQL of our own
 _ASKED = """
     SELECT count(DISTINCT conversation), (SELECT count(*) FROM (SELECT DISTINCT conversation, repeat FROM turn)),
       count(*), avg(prompt_tokens + output_tokens) FROM turn"""
@@ -61,10 +71,13 @@ class Need:
         The half-width of the 95 % interval, or the true difference that is to be found; 0 to 1.
     repeats : int
     conversations : int or None
-        None: it cannot be told, ``reason`` says why.
+        Enough in 80 % of the cases, in which pilots and runs like these differ by chance. None: it cannot be told,
+        ``reason`` says why.
     turns, tokens, wall_s : float or None
         Of all runs that are to be made: one for a precision of one accuracy, else two. None: the pilot does not tell.
     reason : str or None
+    fewest, most : int or None
+        Conversations that are enough in 10 % and in 90 % of the cases.
     """
 
     goal: str
@@ -75,6 +88,8 @@ class Need:
     tokens: float | None = None
     wall_s: float | None = None
     reason: str | None = None
+    fewest: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,8 @@ class Plan:
     needs : tuple of Need
     assumes, warnings : tuple of str
         What must hold for all this; what speaks against relying on it.
+    assurance : float
+        Share of the cases in which the conversations of ``needs`` are enough.
     """
 
     pilots: tuple[str, ...]
@@ -116,6 +133,7 @@ class Plan:
     needs: tuple[Need, ...]
     assumes: tuple[str, ...]
     warnings: tuple[str, ...]
+    assurance: float = ASSURANCE
 
     @property
     def too_small(self) -> bool:
@@ -140,8 +158,9 @@ def plan(
 
     A conversation's share in the accuracy p is ``(s − p n) / (mean of n)``, with the sum s of its n scores. The
     variance of the shares, split between conversations and repeats when the pilot has repeats, gives the number of
-    conversations by Student's t; see ``power``. With two pilots the shares are differences, conversation by
-    conversation, over the turns that both have answered and scored.
+    conversations; see ``power``. As the variance is known from the pilot alone, and a run shows another one again, the
+    number is one that is enough in 80 % of the cases, with the range of 10 to 90 % beside it. With two pilots the
+    shares are differences, conversation by conversation, over the turns that both have answered and scored.
 
     Parameters
     ----------
@@ -177,7 +196,7 @@ def plan(
     asked = max(repeat for _, repeat in shares)
     sd = None if split is None else split.sd(asked)
     known = sd is not None and sd > _SAME
-    work = _Work(pilots, split, power)
+    work = _Work(pilots, value, tuple(shares.values()), tuple(_numbered(shares)), split, power)
     needs = tuple(work.need(*goal, times) for goal in goals for times in ((repeats,) if repeats else REPEATS))
     return Plan(
         pilots=tuple(str(each.path) for each in pilots),
@@ -190,7 +209,7 @@ def plan(
         half_width=half_width(len(clusters), sd) if sd and known else None,
         smallest_difference=smallest_difference(len(clusters), sd * work.spread, power) if sd and known else None,
         needs=needs,
-        assumes=tuple(_assumes(len(pilots), power)),
+        assumes=tuple(_assumes(len(pilots), power, needs)),
         warnings=tuple(_warnings(needs, len(clusters), pilots[0].dataset, known=known)),
     )
 
@@ -199,6 +218,7 @@ def plan(
 class _Pilot:
     path: Path
     scored: Scored
+    partial: float  # sum of y (1 − y) of the scores: 0 when all are right or wrong
     hashes: dict[str, str]
     conversations: int
     asked: int  # conversations, each as often as it was asked
@@ -218,10 +238,11 @@ class _Pilot:
                 raise RunFileError(
                     f"{path} holds no scored turn: a pilot needs turns with targets, and answers to them"
                 )
+            (partial,) = connection.execute(_PARTIAL).fetchone()
             hashes = dict(connection.execute("SELECT id, hash FROM conversation"))
             conversations, asked, turns, tokens = connection.execute(_ASKED).fetchone()
             wall_s, dataset = sessions.wall_s(connection), store.run_info(connection)["dataset"].get("conversations")
-        return cls(path, scored, hashes, conversations, asked, turns, tokens, wall_s, dataset)
+        return cls(path, scored, partial, hashes, conversations, asked, turns, tokens, wall_s, dataset)
 
 
 def _shares(scored: Scored) -> tuple[float, dict[Key, float]]:
@@ -268,6 +289,9 @@ class _Work:
     """What a goal takes, from the figures of the pilots."""
 
     pilots: Sequence[_Pilot]
+    value: float
+    shares: Sequence[float]
+    clusters: Sequence[int]  # of each share
     split: VarianceSplit | None
     power: float
 
@@ -285,11 +309,10 @@ class _Work:
             return Need(goal, wanted, repeats, None, reason=why)
         if sd <= _SAME:
             return Need(goal, wanted, repeats, None, reason="all conversations of the pilot went alike")
-        if goal == "precision":
-            clusters = clusters_for_precision(wanted, sd)
-        else:
-            clusters = clusters_for_difference(wanted, sd * self.spread, self.power)
-        conversations = math.ceil(clusters * self.pilots[0].conversations / self._clusters_of_first)
+        spread = self._spread_of(sd, repeats)
+        conversations, fewest, most = (
+            self._conversations(goal, wanted, spread, level) for level in (ASSURANCE, *RANGE)
+        )
         # a difference to a run that is not there yet is taken to cost as much again
         runs = [*self.pilots, *(self.pilots if goal == "difference" and len(self.pilots) == 1 else ())]
         times = conversations * repeats
@@ -301,7 +324,28 @@ class _Work:
             turns=sum(times * run.turns / run.asked for run in runs),
             tokens=_sum(None if run.tokens is None else times * run.tokens * run.turns / run.asked for run in runs),
             wall_s=_sum(None if run.wall_s is None else times * run.wall_s / run.asked for run in runs),
+            fewest=fewest,
+            most=most,
         )
+
+    def _conversations(self, goal: str, wanted: float, spread: Spread, level: float) -> int:
+        if goal == "precision":
+            value = self.value if len(self.pilots) == 1 else None
+            clusters = assured_for_precision(wanted, spread, value, level)
+        else:
+            clusters = assured_for_difference(wanted, replace(spread, sd=spread.sd * self.spread), self.power, level)
+        return math.ceil(clusters * self.pilots[0].conversations / self._clusters_of_first)
+
+    def _spread_of(self, sd: float, repeats: int) -> Spread:
+        """How the clusters vary when each is asked so often; an accuracy never less than with independent turns."""
+        sums, counts = totals(np.array(self.shares), np.array(self.clusters), max(self.clusters) + 1)
+        values, least = sums / counts, 0.0
+        if len(self.pilots) == 1:
+            (pilot,) = self.pilots
+            turns = sum(n for _, n in pilot.scored.values())
+            alone = max(self.value * (1 - self.value) - pilot.partial / turns, 0.0)
+            least = math.sqrt(alone / (turns / len(pilot.scored) * repeats))
+        return spread_of(values, sd, least) if values.std() > _SAME else Spread(sd, len(values), least=least)
 
     @property
     def _clusters_of_first(self) -> int:
@@ -346,8 +390,13 @@ def _goals(
     return goals
 
 
-def _assumes(pilots: int, power: float) -> Iterator[str]:
+def _assumes(pilots: int, power: float, needs: Sequence[Need]) -> Iterator[str]:
     yield "The conversations to come are as those of the pilot: drawn at random from the same kind."
+    if any(need.conversations is not None for need in needs):
+        yield (
+            f"So many conversations are enough in {ASSURANCE:.0%} of cases: how conversations vary is known from the "
+            f"pilot alone, and a run varies too. The range is what is enough in {RANGE[0]:.0%} and in {RANGE[1]:.0%}."
+        )
     yield "Intervals are of 95 %, by Student's t over conversations, whose turns may resemble each other."
     yield f"A difference is found with a probability of {power:.0%}, by a paired two-sided test at 5 %."
     if pilots == 1:

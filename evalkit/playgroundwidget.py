@@ -7,7 +7,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from evalkit import sidedoor, snippets
+from evalkit import sidedoor, snippets, words
 from evalkit.chat import Chat, Said
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
@@ -87,6 +87,7 @@ class Playground(anywidget.AnyWidget):
             "latency": said.latency_ms,
             "tokens": [said.prompt_tokens, said.output_tokens],
             "reads": len(said.arrivals),
+            "note": words.stream(said.flags),
             "arrivals": [round(at, 2) for at, _ in said.arrivals[:: len(said.arrivals) // MOST_ARRIVALS + 1]],
         }
         if whole:

@@ -37,10 +37,6 @@ class AccuracyByTurn(Chart):
         return None if self.run.by_turn else findings.NO_TURN
 
     @property
-    def _trust(self) -> Trust:
-        return self.run.trust
-
-    @property
     def _finding(self) -> str:
         if not self.run.all.answered:
             return findings.all_failed(self.run)
@@ -80,7 +76,7 @@ class AccuracyByTurn(Chart):
                 overall, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=1, label=f"overall {percent(overall)}"
             )
         style.turn_axis(ax, rows, [mean.n for mean in means])
-        ax.set_ylim(-0.02, 1.16 if self.run.trust.client_bound else 1.04)
+        ax.set_ylim(-0.02, 1.04)
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
 
@@ -217,7 +213,11 @@ class AccuracyAgainstLatency(Chart):
 
     @property
     def _trust(self) -> Trust | None:
-        return next((run.trust for run in self.runs if run.trust.client_bound), None)
+        return next((run.trust for run in self.runs if "latency" in (run.trust.client_bound_metrics or ())), None)
+
+    @property
+    def _timed(self) -> tuple[str, ...]:
+        return ("latency",)
 
     @property
     def _finding(self) -> str:
@@ -284,7 +284,7 @@ class AccuracyAgainstLatency(Chart):
             style.errorbars(ax, np.array([y]), [latency], across=True, **look)
             reach += [limit for limit in (latency.low, x, latency.high) if limit]
         style.time_scale(ax, min(reach, default=1.0), max(reach, default=0.0), axis="x", room=1.3)
-        ax.set_ylim(-0.02, 1.16 if self._trust else 1.04)
+        ax.set_ylim(-0.02, 1.16 if self._client_bound else 1.04)
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
         ax.set_xlabel("median latency of a whole answer (ms)")

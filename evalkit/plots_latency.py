@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit import findings, stats, style
+from evalkit import findings, stats, style, words
 from evalkit.chunks import Gaps
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
@@ -41,6 +41,10 @@ class LatencyByTurn(Chart):
     @property
     def _trust(self) -> Trust:
         return self.run.trust
+
+    @property
+    def _timed(self) -> tuple[str, ...]:
+        return ("ttft", "latency")
 
     @property
     def _finding(self) -> str:
@@ -87,7 +91,7 @@ class LatencyByTurn(Chart):
             notes.append(f"no p95 below 20 turns: turn {', '.join(few)}")
         if late:
             notes.append(f"p95 beyond the time-outs: turn {', '.join(late)}")
-        return notes
+        return notes + findings.first_tokens(run)
 
     def _draw(self, ax: Axes) -> None:
         rows = self.run.by_turn
@@ -101,7 +105,7 @@ class LatencyByTurn(Chart):
                 _median(ax, place + shift, getattr(row, f"{metric}_ms"), written=written, color=colour, marker=marker)
         samples = self.run.all.samples.values()
         low, high = min(sample.low for sample in samples), max(sample.high for sample in samples)
-        style.time_scale(ax, low, high, room=3.0 if self.run.trust.client_bound else 1.8)
+        style.time_scale(ax, low, high, room=3.0 if self._client_bound else 1.8)
         if any(row.latency_ms["p95"].value is not None or row.ttft_ms["p95"].value is not None for row in rows):
             ax.plot([], [], color=INK, linewidth=2, label="p95")
         if self.run.all.samples["latency"].timed_out:
@@ -136,6 +140,10 @@ class Ecdf(Chart):
     @property
     def _trust(self) -> Trust:
         return self.run.trust
+
+    @property
+    def _timed(self) -> tuple[str, ...]:
+        return (self.metric,)
 
     @property
     def _what(self) -> str:
@@ -177,6 +185,7 @@ class Ecdf(Chart):
         return [
             "bands: 95 % interval of the share at each time; markers: median and p95",
             *self._lost(),
+            *(findings.first_tokens(self.run) if self.metric == "ttft" else ()),
         ]
 
     def _draw(self, ax: Axes) -> None:
@@ -214,7 +223,7 @@ class Ecdf(Chart):
             reach += [float(curve.at[0]), end]
         positive = [value for value in reach if value > 0]
         style.time_scale(ax, min(positive, default=1.0), max(reach, default=0.0), axis="x", room=1.3)
-        ax.set_ylim(0, 1.16 if self.run.trust.client_bound else 1.03)
+        ax.set_ylim(0, 1.16 if self._client_bound else 1.03)
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("share of turns that are done" if self.metric == "latency" else "share of turns with a token")
         ax.set_xlabel("latency of a whole answer (ms)" if self.metric == "latency" else "time to first token (ms)")
@@ -240,6 +249,13 @@ class GapsBetweenReads(Chart):
     @property
     def _trust(self) -> Trust:
         return self.run.trust
+
+    @property
+    def _client_bound(self) -> str | None:
+        lag, median = self.run.trust.loop_lag_p99_ms, self.gaps.quantiles.get("p50")
+        if not stats.client_bound(lag, median):
+            return None
+        return f"client-bound: {words.client_added(lag, {'icl': median}, ['icl'])}"
 
     @property
     def _finding(self) -> str:
@@ -287,7 +303,7 @@ class GapsBetweenReads(Chart):
             style.write(ax, value, q, f"{name} {ms(value)}", (8, -9), "left")
         positive = gaps.at[gaps.at > 0]
         style.time_scale(ax, float(min(positive, default=1.0)), float(gaps.at[-1]), axis="x", room=1.6)
-        ax.set_ylim(0, 1.16 if self.run.trust.client_bound else 1.03)
+        ax.set_ylim(0, 1.16 if self._client_bound else 1.03)
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("share of gaps")
         ax.set_xlabel("gap between reads that brought tokens (ms)")

@@ -35,6 +35,10 @@ class _AgainstPrompt(Chart):
         return self.run.trust
 
     @property
+    def _timed(self) -> tuple[str, ...]:
+        return tuple(self._told)
+
+    @property
     def _told(self) -> dict[str, Lengths]:
         return {name: lengths for name, lengths in self.lengths.items() if lengths.n}
 
@@ -52,10 +56,11 @@ class _AgainstPrompt(Chart):
         if "ttft" not in self._told:
             return ["TTFT is missing: no answer was streamed"]
         untold = self.lengths["latency"].untold
-        return [f"answered turns without prompt tokens: {untold:,}"] if untold else []
+        lacking = [f"answered turns without prompt tokens: {untold:,}"] if untold else []
+        return lacking + findings.first_tokens(self.run)
 
     def _scale(self, ax: Axes, low: float, high: float, *, room: float) -> None:
-        style.time_scale(ax, low, high, room=room if not self.run.trust.client_bound else 3.0)
+        style.time_scale(ax, low, high, room=room if not self._client_bound else 3.0)
         ax.set_ylabel("time (ms)")
         ax.set_xlabel("prompt tokens of the turn")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit import findings, lettering, style
+from evalkit import findings, lettering, style, words
 from evalkit.anatomy import Anatomy
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
@@ -40,7 +40,8 @@ class OverTime(Chart):
         failed = run.all.turns - run.all.answered
         if not run.all.answered:
             return findings.all_failed(run)
-        pace = "" if run.turns_per_s is None else f", {number(run.turns_per_s)} a second on average"
+        answered = " answered" if failed else ""
+        pace = "" if run.turns_per_s is None else f", {number(run.turns_per_s)}{answered} a second on average"
         how = "none failed" if not failed else f"{failed:,} failed ({self._kinds()})"
         return f"{style.counted(run.all.turns, 'turn')} in {duration(self._seconds)}{pace}; {how}"
 
@@ -126,6 +127,10 @@ class OneAnswer(Chart):
         return self.run.trust
 
     @property
+    def _timed(self) -> tuple[str, ...]:
+        return ("ttft", "latency")
+
+    @property
     def _one(self) -> Anatomy:
         assert self.anatomy is not None
         return self.anatomy
@@ -164,7 +169,11 @@ class OneAnswer(Chart):
             if told is None
             else f"the endpoint told {style.counted(told, 'output token')}"
         )
-        return [f"{self._which}; each dot is a read that brought tokens; {tokens}; one answer: no interval"]
+        note = words.stream(self._one.flags)
+        return [
+            f"{self._which}; each dot is a read that brought tokens; {tokens}; one answer: no interval",
+            *([note] if note else []),
+        ]
 
     def _draw(self, ax: Axes) -> None:
         one = self._one

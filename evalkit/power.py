@@ -3,6 +3,10 @@
 A conversation, asked once or several times, gives one value: its share in the accuracy, or in the difference of two
 accuracies. Conversations are unrelated, and the mean of their values is judged by Student's t. All is in the unit of
 the values, so that 0.03 is three points of accuracy.
+
+A pilot knows the variance roughly, and a run shows another one again. A plan that takes the pilot's for certain is too
+small in half of the cases; those of ``assured_for_precision`` and ``assured_for_difference`` are large enough in a
+stated share of them.
 """
 
 from __future__ import annotations
@@ -16,8 +20,11 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from evalkit.repeats import variance_split
+from evalkit.samples import finite
+from evalkit.stats import score_limits
 
 _MOST = 10**12
+_LEAST_KURTOSIS = 1.2  # 1 is that of two values alike in number, whose variance would be known for certain
 _FAR = 7.0  # standard deviations: a millionth of a millionth of a normal distribution lies beyond
 
 
@@ -70,6 +77,115 @@ def split_variance(values: ArrayLike, items: ArrayLike) -> VarianceSplit:
         return VarianceSplit(float(np.var(np.asarray(values, dtype=np.float64), ddof=1)), None, None, found.items)
     between = max(found.between, 0.0)
     return VarianceSplit(between + found.within, between, found.within, found.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What a pilot knows of the standard deviation of one cluster's value.
+
+    Parameters
+    ----------
+    sd : float
+        The pilot's.
+    clusters : int
+        Clusters it stands on, two or more.
+    kurtosis : float
+        Fourth moment over squared variance, 3 for normal values.
+    least : float
+        A standard deviation below which no run shows its values to lie: that of independent turns.
+    """
+
+    sd: float
+    clusters: int
+    kurtosis: float = 3.0
+    least: float = 0.0
+
+    def bound(self, level: float, clusters: float = math.inf) -> float:
+        """The standard deviation that a run of so many clusters shows at most, with probability ``level``.
+
+        The variances of two samples have a ratio that is F distributed, with as many degrees of freedom as their
+        kurtosis leaves them: ``2 K / (κ − (K − 3)/(K − 1))`` of K clusters, K − 1 if they are normal (O'Neill 2014).
+        Infinitely many clusters: the true standard deviation, by chi-square (Browne 1995).
+
+        References
+        ----------
+        R. H. Browne, Stat. Med. 14 (1995) 1933–1940.
+        B. O'Neill, Am. Stat. 68 (2014) 282–296.
+        """
+        own = _freedom(self.clusters, self.kurtosis)
+        if clusters == math.inf:
+            ratio = own / float(special.chdtri(own, level))
+        else:
+            ratio = float(special.fdtri(_freedom(clusters, self.kurtosis), own, level))
+        return max(self.sd * math.sqrt(ratio), self.least)
+
+
+def spread_of(values: ArrayLike, sd: float | None = None, least: float = 0.0) -> Spread:
+    """The spread of values, one a cluster.
+
+    Parameters
+    ----------
+    values : array_like, shape (K,)
+        At least two, not all of them equal. Their kurtosis is the unbiased one for normal values (G2 + 3).
+    sd : float, optional
+        Another standard deviation than theirs, such as for another number of repeats.
+    least : float
+        See ``Spread``.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two values, or all are equal.
+    """
+    x = finite(values)
+    k, apart = len(x), x - x.mean() if len(x) else x
+    if k < 2 or not apart.any():
+        raise ValueError(f"{k} values have no spread: two are needed that differ")
+    kurtosis = 3.0
+    if k > 3:
+        excess = float((apart**4).mean() / (apart**2).mean() ** 2) - 3
+        kurtosis += (k - 1) / ((k - 2) * (k - 3)) * ((k + 1) * excess + 6)
+    return Spread(float(x.std(ddof=1)) if sd is None else sd, k, max(kurtosis, _LEAST_KURTOSIS), least)
+
+
+def assured_for_precision(
+    wanted: float, spread: Spread, value: float | None = None, assurance: float = 0.8, confidence: float = 0.95
+) -> int:
+    """The fewest clusters whose interval has a half-width of at most ``wanted`` with probability ``assurance``.
+
+    Parameters
+    ----------
+    wanted : float
+    spread : Spread
+    value : float, optional
+        The accuracy, above 0 and below 1: the interval is that of ``stats.proportion``. None: that of ``half_width``.
+    assurance : float
+        Probability, over pilots and runs, that so many clusters are enough.
+    confidence : float
+        Two-sided level of the interval.
+    """
+    _check_above_0("the half-width", wanted)
+    _check_above_0("sd", spread.sd)
+    _check_share("assurance", assurance)
+
+    def half(clusters: int) -> float:
+        sd = spread.bound(assurance, clusters)
+        if value is None:
+            return half_width(clusters, sd, confidence)
+        tail = (1 + confidence) / 2
+        few_clusters = float(special.ndtri(tail) / special.stdtrit(clusters - 1, tail)) ** 2
+        low, high = score_limits(value, value * (1 - value) * clusters / sd**2 * few_clusters, confidence)
+        return (high - low) / 2
+
+    return _fewest(lambda clusters: half(clusters) <= wanted)
+
+
+def assured_for_difference(
+    difference: float, spread: Spread, power: float = 0.8, assurance: float = 0.8, alpha: float = 0.05
+) -> int:
+    """The fewest clusters that have this power to find a difference, with probability ``assurance`` over pilots."""
+    _check_share("assurance", assurance)
+    return clusters_for_difference(difference, spread.bound(assurance), power, alpha)
 
 
 def half_width(clusters: int, sd: float, confidence: float = 0.95) -> float:
@@ -148,6 +264,10 @@ def smallest_difference(clusters: int, sd: float, power: float = 0.8, alpha: flo
             break
         low, high = (low, middle) if power_of(clusters, middle, sd, alpha) >= power else (middle, high)
     return high
+
+
+def _freedom(clusters: float, kurtosis: float) -> float:
+    return 2 * clusters / (kurtosis - (clusters - 3) / (clusters - 1))
 
 
 def _fewest(enough: Callable[[int], bool]) -> int:

@@ -10,11 +10,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from evalkit.bounds import MOST
 from evalkit.errors import SettingsError
 
 VARIABLE = "EVALKIT_PRICES"
@@ -102,6 +102,6 @@ def _prices(path: Path, model: str, table: dict[str, Any]) -> tuple[float, float
 
 def _price(path: Path, model: str, prices: dict[str, Any], name: str) -> float:
     price = prices.get(name)
-    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= sys.float_info.max:
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= MOST:
         raise SettingsError(f"the price file {path} has no number from 0 up for {model!r}, {name}")
     return float(price)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from base64 import b64encode
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
 from evalkit.endpoint import is_loopback
 from evalkit.errors import SettingsError
 
 _PORTS = {"http": 80, "https": 443}
+_NUMERIC = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}")
+_BRACKETED = re.compile(r"^\[([^\]]*)\](/\d+)?$")
+_Address = IPv4Address | IPv6Address
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  (what servers say they listen on; to a client it is this machine)
 
 
@@ -43,35 +49,103 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     """The proxy for an endpoint; None: it is reached directly.
 
     ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count, in either case, and the system's own
-    settings where Python reads them. This machine itself is never reached through a proxy: to a proxy elsewhere
-    ``127.0.0.1`` is the proxy, not the endpoint that runs here.
+    settings where Python reads them. What ``NO_PROXY`` leaves out is what curl, Go or Python would leave out, each by
+    its own rules: names with what stands below them, addresses, ranges, ports, ``*``. This machine itself is never
+    reached through a proxy: to a proxy elsewhere ``127.0.0.1`` is the proxy, not the endpoint that runs here.
 
     Raises
     ------
     SettingsError
         A proxy that is no http:// or https:// proxy; the message shows neither user nor password.
     """
-    if is_loopback(host) or host in _ANY_ADDRESS:
+    found = _found(scheme, host, port)
+    if isinstance(found, str):
+        raise SettingsError(found)  # here, where no variable holds the proxy's address with its password
+    return found
+
+
+def _found(scheme: str, host: str, port: int) -> Proxy | str | None:
+    """The proxy, or what is wrong with it."""
+    name, forms = _plain(host), _addresses(host)
+    if any(is_loopback(each) or each in _ANY_ADDRESS for each in (name, *map(str, forms))):
         return None
     from urllib.request import getproxies, proxy_bypass  # slow to import, and rarely needed
 
     proxies = getproxies()
     url = proxies.get(scheme) or proxies.get("all")
-    if not url or proxy_bypass(f"{host}:{port}"):
+    if not url or _left_out(name, forms, port) or proxy_bypass(f"{host}:{port}"):
         return None
     return _parse(url, _source(url, scheme), host)
 
 
-def _parse(url: str, source: str, host: str) -> Proxy:
+def _left_out(name: str, forms: tuple[_Address, ...], port: int) -> bool:
+    """Whether ``NO_PROXY`` leaves out a host; of two variables in different case, both count."""
+    listed = f"{os.environ.get('NO_PROXY', '')},{os.environ.get('no_proxy', '')}"
+    return any(_leaves_out(entry, name, forms, port) for entry in re.split(r"[\s,]+", listed) if entry)
+
+
+def _leaves_out(entry: str, name: str, forms: tuple[_Address, ...], port: int) -> bool:
+    if entry == "*":
+        return True
+    if (network := _network(entry)) is None:
+        # what stands behind a last colon is a port, unless it is a part of an IPv6 address, which _network has read
+        bare, colon, own_port = entry.rpartition(":")
+        if colon and own_port.isdecimal():
+            if int(own_port) != port:
+                return False
+            entry = bare
+            network = _network(entry)
+    if network is not None:
+        return any(address in network for address in forms)
+    # Go takes .example and *.example for what stands below, curl and Python take .example for example as well
+    below = _plain(entry.removeprefix("*").removeprefix("."))
+    return bool(below) and (name.endswith(f".{below}") or (name == below and not entry.startswith("*")))
+
+
+def _network(entry: str) -> IPv4Network | IPv6Network | None:
+    """An address or a range, ``10.0.0.0/8``, ``fd00::/8``, ``[::1]``, ``[fd00::]/8``; None: it is a name."""
+    address, slash, bits = _BRACKETED.sub(r"\1\2", entry).partition("/")
+    try:
+        return ip_network(f"{address.partition('%')[0]}{slash}{bits}", strict=False)
+    except ValueError:
+        return None
+
+
+def _addresses(host: str) -> tuple[_Address, ...]:
+    """The host as addresses, an IPv4 one in both its forms; empty: it is a name."""
+    name = _plain(host)
+    try:
+        address = ip_address(name)
+    except ValueError:
+        if not _NUMERIC.fullmatch(name):
+            return ()
+        try:
+            address = IPv4Address(socket.inet_aton(name))  # 10.1, 0x0a000001: as the system will read it
+        except OSError:
+            return ()
+    four = address if isinstance(address, IPv4Address) else address.ipv4_mapped
+    return (address,) if four is None else (four, IPv6Address(f"::ffff:{four}"))
+
+
+def _plain(host: str) -> str:
+    """A host as names are compared: in ASCII and lower case, no brackets, no zone, no dot at its end."""
+    host = host.strip("[]").partition("%")[0].lower().removesuffix(".")
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return host
+
+
+def _parse(url: str, source: str, host: str) -> Proxy | str:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         name, port = parts.hostname, parts.port
         if not name:
             raise ValueError
     except ValueError:  # which shows the address, and with it a password
-        raise SettingsError(f"the proxy in {source} cannot be read: write it as http://host:port") from None
+        return f"the proxy in {source} cannot be read: write it as http://host:port"
     if parts.scheme not in _PORTS:
-        raise SettingsError(
+        return (
             f"the proxy in {source} is a {parts.scheme}:// address: evalkit speaks to http:// and https:// proxies. "
             f"Name such a one, or set NO_PROXY={host} to go without"
         )

@@ -7,6 +7,7 @@ What is made for every turn is a named tuple: immutable, and made in a quarter o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -86,6 +87,9 @@ class Answer(NamedTuple):
         return not (self.text or self.reasoning or self.refusal or self.tool_calls)
 
 
+_BEGIN, _END = "\x02", "\x03"  # around what an endpoint sent, until the message is made
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a call failed: data, not an exception.
@@ -102,6 +106,9 @@ class Failure:
         The endpoint's own error code, as text.
     retry_after_s : float or None
         How long the endpoint asked to wait.
+    sent : tuple of (int, int), optional
+        From where to where the message holds what the endpoint sent, and with it perhaps the key; a message that is
+        made with ``sent`` brings them with it. None: unknown, so that all of it may be.
     """
 
     kind: str
@@ -109,6 +116,25 @@ class Failure:
     http_status: int | None = None
     code: str | None = None
     retry_after_s: float | None = None
+    sent: tuple[tuple[int, int], ...] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if _BEGIN not in self.message:
+            return
+        message, spans = "", []
+        for part in re.split(f"({_BEGIN}[^{_END}]*{_END})", self.message):
+            if part.startswith(_BEGIN):
+                part = part[1:-1]
+                spans.append((len(message), len(message) + len(part)))
+            message += part
+        object.__setattr__(self, "message", message)
+        object.__setattr__(self, "sent", tuple(spans))
+
+
+def sent(text: str) -> str:
+    """What an endpoint sent, free of control characters, as a part of the message of a ``Failure``."""
+    text = text.replace(_BEGIN, "").replace(_END, "")
+    return f"{_BEGIN}{text}{_END}" if text else ""
 
 
 class Attempt(NamedTuple):
@@ -132,8 +158,8 @@ class Attempt(NamedTuple):
     failure : Failure or None
         None: a good attempt.
     flags : tuple of str
-        Oddities, sorted: ``buffered`` (all tokens in one read though several events), ``json_for_stream``,
-        ``no_done``, ``no_finish_reason``.
+        Oddities, sorted: ``buffered`` (most tokens came nearly at once), ``first_read_late`` (several in the first
+        read, see ``buffering.held_back``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
     connection_opened : bool
         A new connection was opened for it.
     connection_lost_on_reuse : bool
@@ -201,9 +227,14 @@ class Attempt(NamedTuple):
         return self.timing.slot - self.timing.due
 
 
-def named(calls: Sequence[ToolCall], round: int) -> tuple[ToolCall, ...]:
-    """The calls, each with an id: a legacy function call has none, and a result must name its call."""
-    return tuple(call if call.id else call._replace(id=f"call_{round}_{number}") for number, call in enumerate(calls))
+def named(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
+    """The calls, each with an id: a legacy function call has none, and a result must name its call.
+
+    No two calls of a conversation get one id, and each gets the same in every session.
+    """
+    return tuple(
+        call if call.id else call._replace(id=f"call_{turn}_{round}_{number}") for number, call in enumerate(calls)
+    )
 
 
 class TurnRecord(NamedTuple):
@@ -258,7 +289,8 @@ class TurnRecord(NamedTuple):
     def seen_later(self) -> list[Message]:
         """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
         answer = self.answer or Answer()
-        calls = named(answer.tool_calls, len(self.exchange))
+        rounds = sum(message.role == "assistant" for message in self.exchange)
+        calls = named(answer.tool_calls, self.turn, rounds)
         text = answer.text or answer.refusal or (None if calls else "")
         unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
         return [*self.exchange, Message("assistant", text, calls), *unanswered]

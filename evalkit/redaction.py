@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import replace
 
+from evalkit.pacing import LASTING_CODES
 from evalkit.record import Answer, Failure
 
 _PART = 5  # characters of a key in a row that give something away
 _WHOLE = 8  # shorter keys are placeholders ("none", "ollama"); as words of an answer they must stay
 _MARK = "***"
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def redact_failure(failure: Failure, key: str, public: str) -> Failure:
     """The failure without the key and without any part of it: endpoints repeat some of a key they refuse.
+
+    Words of evalkit's own stay, also where a key happens to be one of them.
 
     Parameters
     ----------
     public : str
         What is no secret (model, base URL): a part of the key that also stands in there stays.
     """
-    code = None if failure.code is None else _without_parts(failure.code, key, public)
-    return replace(failure, message=_without_parts(failure.message, key, public), code=code)
+    code, text = failure.code, failure.message
+    if code is not None and code not in LASTING_CODES:
+        code = _without_parts(code, key, public)
+    kept: list[str] = []
+    at = 0
+    for begin, end in ((0, len(text)),) if failure.sent is None else failure.sent:
+        kept += text[at:begin], _without_parts(text[begin:end], key, public)
+        at = end
+    return replace(failure, message="".join(kept) + text[at:], code=code, sent=())
 
 
 def redact_answer(answer: Answer, key: str) -> Answer:
@@ -47,17 +59,19 @@ def redact_answer(answer: Answer, key: str) -> Answer:
 
 
 def _without_parts(text: str, key: str, public: str) -> str:
+    """The text without what also stands in the key, in whatever case: headers are read in lower case."""
+    lower, key, public = text.translate(_LOWER), key.translate(_LOWER), public.translate(_LOWER)
     kept: list[str] = []
     at = 0
     while at < len(text):
         end = at + _PART
-        if end > len(text) or text[at:end] not in key:
+        if end > len(text) or lower[at:end] not in key:
             kept.append(text[at])
             at += 1
             continue
-        while end < len(text) and text[at : end + 1] in key:
+        while end < len(text) and lower[at : end + 1] in key:
             end += 1
-        part = text[at:end]
-        kept.append(part if part in public and part != key else _MARK)
+        part = lower[at:end]
+        kept.append(text[at:end] if part in public and part != key else _MARK)
         at = end
     return "".join(kept)

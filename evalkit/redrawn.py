@@ -15,6 +15,7 @@ from evalkit.intervals import mean_and_error
 from evalkit.samples import totals
 
 LEAST_CLUSTERS = 10
+NO_VARIANCE = "all resamples give the same value: no variance can be told"
 _AT_ONCE = 2_000_000  # numbers held in memory, a few times over
 _KINDS = 4_096
 _ERRORS = 6.0  # standard errors to either side of the quantile, at first
@@ -38,7 +39,7 @@ def no_interval(drawn: Floats) -> str | None:
         return f"the statistic of {lost:,} of {len(drawn):,} resamples is not finite: no interval can be told"
     # means that differ in their last bits do not differ
     if float(np.ptp(drawn)) <= 1e-12 * float(np.abs(drawn).max()):
-        return "all resamples give the same value: no variance can be told"
+        return NO_VARIANCE
     return None
 
 
@@ -85,7 +86,10 @@ class _Clusters:
 def quantile_differences(
     first: Floats, second: Floats, q: float, numbers: Whole, k: int, resamples: int, rng: np.random.Generator
 ) -> Floats:
-    """Of each resample of the k clusters, the quantile q of second less that of first, shape (resamples,)."""
+    """Of each resample of the k clusters, the quantile q of second less that of first, shape (resamples,).
+
+    Values of one side, but not of both, may be infinite: so may differences then be.
+    """
     sizes = np.bincount(numbers, minlength=k)
     sides = [(values, np.argsort(values, kind="stable")) for values in (first, second)]
     errors = _ERRORS
@@ -136,5 +140,7 @@ def _at(places: Floats, below: Whole, reached: Whole, values: Floats) -> Floats 
     if (lower < below).any() or (upper >= reached[:, -1]).any():
         return None
     low, high = (values[(reached <= rank[:, None]).sum(axis=1)] for rank in (lower, upper))
-    found: Floats = low + (high - low) * (places - lower)
+    # between two infinite values there is no distance to go part of
+    steps = np.subtract(high, low, out=np.zeros_like(low), where=high != low)
+    found: Floats = low + steps * (places - lower)
     return found

@@ -264,10 +264,10 @@ function curl(data, place, i) {
   if (data.stream) body.stream_options = { include_usage: true };
   Object.assign(body, endpoint.params, data.conversations.params[place] || {});
   if (data.conversations.tools[place]) body.tools = data.conversations.tools[place];
-  const lines = [`curl ${data.stream ? "-N " : ""}${quoted(endpoint.base_url + "/chat/completions")}`,
+  const lines = [`curl ${data.stream ? "-N " : ""}${quoted(encoded(endpoint.base_url + "/chat/completions"))}`,
     "-H 'Content-Type: application/json'"];
   if (endpoint.key_env) lines.push(`-H "Authorization: Bearer $${endpoint.key_env.replace(/\W/g, "")}"`);
-  lines.push(`-d ${quoted(JSON.stringify(body, null, 1))}`);
+  lines.push(`--data-raw ${quoted(escaped(JSON.stringify(body, null, 1)))}`);
   return lines.join(" \\\n  ");
 }
 
@@ -284,6 +284,19 @@ function messagesBefore(data, place, i) {
   }
   messages.push({ role: "user", content: turns.user[i] });
   return messages;
+}
+
+// What cannot be seen, such as marks that turn the direction of text around: the rule of snippets.py, which writes the
+// same command for a terminal.
+const UNSEEN = /(?![ \n])[\p{C}\p{Z}]/gu;
+
+function escaped(json) {
+  return json.replace(UNSEEN, (character) =>
+    Array.from({ length: character.length }, (_, n) => `\\u${character.charCodeAt(n).toString(16).padStart(4, "0")}`).join(""));
+}
+
+function encoded(url) {
+  return url.replaceAll("\n", "%0A").replace(UNSEEN, (character) => /\p{Cs}/u.test(character) ? "%3F" : encodeURIComponent(character));
 }
 
 // In single quotes a shell takes everything as it is but the single quote itself.

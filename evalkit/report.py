@@ -14,11 +14,12 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
-from evalkit import __version__, reportturns, words
+from evalkit import __version__, outputs, reportturns, words
 from evalkit.definitions import DEFINITIONS
 from evalkit.elements import add, plain
 from evalkit.errors import SettingsError
 from evalkit.markdown import markdown
+from evalkit.measures import one_moment
 from evalkit.reportcharts import add_charts
 from evalkit.reportcomparison import comparison
 from evalkit.reportparts import MOST_REASONS, Part, command, compared_runs, read, warnings
@@ -33,7 +34,7 @@ _HEADINGS = (
 )  # fmt: skip
 
 
-def report(runs: Sequence[Path | str], path: Path | str) -> int:
+def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = True) -> int:
     """Write a report: HTML, or Markdown for a pull request if the name ends in ``.md``.
 
     Parameters
@@ -41,7 +42,8 @@ def report(runs: Sequence[Path | str], path: Path | str) -> int:
     runs : sequence of path-like
         Run files; they may still be growing.
     path : path-like
-        Written over if it exists.
+    overwrite : bool
+        An earlier output of evalkit is written over. Any other file that is there is refused.
 
     Returns
     -------
@@ -53,25 +55,23 @@ def report(runs: Sequence[Path | str], path: Path | str) -> int:
     RunFileError
         A file cannot be read as a run file.
     SettingsError
-        No run is named, the report cannot be written, or it would replace a run file.
+        No run is named, or the report cannot be written: see ``outputs.check``.
     MissingExtra
         matplotlib is not installed.
     """
     path = Path(path)
     if not runs:
         raise SettingsError("a report needs a run file")
-    for run in runs:
-        if path.resolve() == Path(run).resolve():
-            raise SettingsError(f"{path} is a run file itself: give the report another name")
+    outputs.check(path, outputs.REPORT, runs, overwrite=overwrite)
     most = reportturns.MOST_TURNS // len(runs)
     in_words = path.suffix == ".md"
-    parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
-    compared = compared_runs(parts)
-    text = markdown(parts, compared) if in_words else html(parts, compared)
-    try:
-        return path.write_bytes(text.encode())
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be written: {error.strerror}. Choose another place with -o") from None
+    with one_moment(*runs):
+        parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
+        compared = compared_runs(parts)
+    text = f"{markdown(parts, compared)}{outputs.MARKDOWN_MARK}\n" if in_words else html(parts, compared)
+    taken = outputs.read_for(runs, [part.info for part in parts])
+    with outputs.writing(path, outputs.REPORT, taken, overwrite=overwrite) as draft:
+        return draft.write_bytes(text.encode())
 
 
 def html(parts: Sequence[Part], compared: Comparison | str | None = None) -> str:
@@ -173,7 +173,7 @@ def _table(section: Element, part: Part) -> None:
     )
     head = SubElement(SubElement(table, "thead"), "tr")
     for heading in headings:
-        _term(add(head, "th", scope="col"), heading)
+        _term(add(head, "th", scope="col"), words.marked(heading, part.result["trust"], " (client-bound)"))
     body = SubElement(table, "tbody")
     for row in [*part.result["by_turn"], {**part.result, "turn": "all"}]:
         line = SubElement(body, "tr")

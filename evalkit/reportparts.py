@@ -7,7 +7,6 @@ import shlex
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import orjson
 
 from evalkit import costs, reportturns, store, tables, words
 from evalkit.errors import EvalkitError
-from evalkit.measures import RunMeasures, measure
+from evalkit.measures import RunMeasures, measure, opened
 from evalkit.reportturns import Transcripts
 from evalkit.schema import JOIN_SCORE
 
@@ -78,8 +77,7 @@ def read(path: Path, *, most_turns: int = reportturns.MOST_TURNS, drawn: bool = 
     """Read what a report tells of a run; charts if it is to have any."""
     from evalkit import plots
 
-    with closing(store.open_to_read(path)) as connection:
-        connection.execute("BEGIN")
+    with opened(path) as connection:
         info = store.run_info(connection)
         measures = measure(connection, costs.price(info))
         about = connection.execute("SELECT about FROM session ORDER BY id DESC LIMIT 1").fetchone()

@@ -21,7 +21,8 @@ GROUP = 10_000  # scores committed together
 
 _Place = tuple[int, int, int]
 _ANSWERED = """
-    SELECT t.conversation, t.repeat, t.turn, c.row, t.has_target, t.answer, t.refusal, t.tool_calls
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.has_target, t.answer, t.refusal, t.tool_calls,
+      t.finish_reason
     FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND (t.has_target OR ?)
     ORDER BY t.conversation, t.repeat, t.turn LIMIT ?"""
@@ -90,13 +91,13 @@ def _scored(
     scores: list[Scored] = []
     last = None
     try:
-        for position, repeat, turn, row, aimed, text, refusal, calls in runfile.connection.execute(
+        for position, repeat, turn, row, aimed, *said in runfile.connection.execute(
             _ANSWERED, (*after, given is not None, GROUP)
         ):
             last = position, repeat, turn
             asked = stored_turns(row)[turn - 1]
             asked = asked._replace(scorer=given) if given else asked
-            score = scorers.score(asked, stored_answer(text, refusal, calls), default=default)
+            score = scorers.score(asked, stored_answer(*said), default=default)
             if score is None and aimed and given:
                 score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:

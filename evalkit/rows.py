@@ -13,10 +13,20 @@ from typing import Any, NoReturn
 
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import DatasetError
+from evalkit.values import MOST_LEVELS, is_deeper
 
 Reader = Callable[[Any], Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SET_BY_RUN = ("model", "messages", "stream", "stream_options", "tools")
+# request parameters that rows of other shapes may hold beside what is asked
+REQUEST_KEYS = (
+    "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "stop", "seed", "response_format",
+    "tool_choice", "parallel_tool_calls", "functions", "function_call", "frequency_penalty", "presence_penalty",
+    "repetition_penalty", "logit_bias", "reasoning_effort", "verbosity", "modalities", "service_tier", "guided_json",
+    "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs",
+)  # fmt: skip
+TOO_DEEP = f"is nested in more than {MOST_LEVELS} levels: a row may have no more"
+_NAMED_LEVELS = 3  # of a field's name
 _HEAVIEST = 1_000_000
 _SHORT = 60  # characters of a wrong key or value that a message shows
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -59,6 +69,18 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
     if conversation.tool_results:
         _check_results(conversation)
     return conversation
+
+
+def refuse_deep(row: Any) -> None:
+    """Raise when a row is nested too deep to be hashed, compared and sent; ``field`` says where."""
+    if not is_deeper(row, MOST_LEVELS):
+        return
+    value, field = row, ""
+    for room in range(MOST_LEVELS - 1, MOST_LEVELS - 1 - _NAMED_LEVELS, -1):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        name, value = next((name, part) for name, part in parts if is_deeper(part, room))
+        field += f"[{name}]" if isinstance(name, int) else f".{_short(name)}"
+    raise DatasetError(TOO_DEEP, field=field.removeprefix("."))
 
 
 def _read(row: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
@@ -110,9 +132,9 @@ def _refuse(key: str, known: Iterable[str]) -> NoReturn:
     raise DatasetError(f"unknown key{hint}", field=_short(key))
 
 
-def near(key: str, known: Iterable[str]) -> str | None:
+def near(key: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
     """The known key that this one was most likely meant to be; None: it is like none of them."""
-    return next(iter(get_close_matches(key[:_SHORT], list(known), n=1, cutoff=0.75)), None)
+    return next(iter(get_close_matches(key[:_SHORT], list(known), n=1, cutoff=cutoff)), None)
 
 
 def _short(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import store
+from evalkit.reader import unsound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +37,10 @@ class Run:
     def __init__(self, path: Path | str, outcome: str | None = None) -> None:
         self.path = Path(path)
         self.outcome = outcome
-        connection = store.open_to_read(self.path)
-        self.info: dict[str, Any] = store.run_info(connection)
-        connection.close()
+        from evalkit import measures
+
+        with measures.opened(self.path) as connection:
+            self.info: dict[str, Any] = store.run_info(connection)
 
     def __repr__(self) -> str:
         endpoint = self.info["endpoint"]
@@ -56,17 +58,20 @@ class Run:
 
         return tables.summary(self.path)
 
-    def summary_json(self) -> dict[str, Any]:
-        """The object that ``--json`` prints; missing values are None."""
+    def summary_json(self, k: int | None = None) -> dict[str, Any]:
+        """The object that ``--json`` prints; missing values are None. ``k`` as for ``measures``."""
         from evalkit import tables
 
-        return tables.summary_json(self.measures())
+        return tables.summary_json(self.measures(k))
 
-    def measures(self) -> RunMeasures:
-        """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now."""
+    def measures(self, k: int | None = None) -> RunMeasures:
+        """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now.
+
+        ``k`` repeats are those over which turns are right at least once and each time; None: all.
+        """
         from evalkit import costs, measures
 
-        return measures.measure(self.path, costs.price(self.info))
+        return measures.measure(self.path, costs.price(self.info), k)
 
     def costs(self) -> pd.DataFrame:
         """What each finished turn has cost (``conversation, repeat, turn, cost``); NaN where it cannot be told."""
@@ -119,10 +124,12 @@ class Run:
         return tables.scorings(self.path)
 
     def _rescored(self, make: Callable[[], int]) -> Rescored:
-        from evalkit import measures, standings
+        from evalkit import measures, scorings, standings
 
         with measures.opened(self.path) as connection:
             old = standings.counting(connection)
+            if old not in scorings.complete(connection):
+                raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
         new = make()
         with measures.opened(self.path) as connection:
             return standings.between(connection, old, new)
@@ -156,11 +163,10 @@ class Run:
         return widgets.browse(self, *others)
 
     def _select(self, query: str, *values: Any) -> list[Any]:
-        connection = store.open_to_read(self.path)
-        try:
+        from evalkit import measures
+
+        with measures.opened(self.path) as connection:
             return connection.execute(query, values).fetchall()
-        finally:
-            connection.close()
 
     def plot_latency(self, ax: Axes | None = None) -> Axes:
         """TTFT and end-to-end latency by turn, on a matplotlib Axes."""

@@ -6,7 +6,7 @@ import sqlite3
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from evalkit import datasets, store
 from evalkit.conversation import Conversation
 from evalkit.record import TurnRecord
 from evalkit.settings import Settings
+from evalkit.source import Known, Source
 
 _UNFINISHED = """
     SELECT position FROM conversation
@@ -52,22 +53,26 @@ class Schedule:
     settings : Settings
     runfile : Path or None
         The run to go on with; None: all of the dataset.
+    known : mapping
+        What the run file keeps of the dataset.
     """
 
     data: Path
     settings: Settings
     runfile: Path | None = None
+    known: Known = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Item | None]:
         """Yield what to ask; None: a stretch that is finished was passed over, let others run."""
+        source = Source(self.data, self.settings, self.known)
         if self.runfile is None:
             for repeat in range(1, self.settings.repeats + 1):
-                for position, conversation in self._read(0):
+                for position, conversation in source.read(0):
                     yield Item(position, conversation, repeat, None)
             return
         with closing(store.open_to_read(self.runfile)) as reader:
             unfinished = array("q", (row[0] for row in reader.execute(_UNFINISHED, (self.settings.repeats,))))
-            missing = self._not_begun(*_begun_positions(reader))
+            missing = self._not_begun(source, *_begun_positions(reader))
             # a file is passed over to its first missing row now, and not while answers are on their way
             first = next(missing, None)
             yield from self._begun(reader, unfinished)
@@ -75,10 +80,10 @@ class Schedule:
             yield first
             yield from missing
 
-    def _not_begun(self, begun: int, gaps: list[tuple[int, int]]) -> Iterator[Item | None]:
+    def _not_begun(self, source: Source, begun: int, gaps: list[tuple[int, int]]) -> Iterator[Item | None]:
         passed = 0
         low, high = gaps.pop(0) if gaps else (begun, begun)
-        for position, conversation in self._read(low):
+        for position, conversation in source.read(low):
             while high <= position < begun:
                 low, high = gaps.pop(0) if gaps else (begun, begun)
             if position >= begun or low <= position:
@@ -88,18 +93,6 @@ class Schedule:
                 passed += 1
                 if passed % _STRETCH == 0:
                     yield None
-
-    def _read(self, start: int) -> Iterator[tuple[int, Conversation]]:
-        settings = self.settings
-        conversations = datasets.read(
-            self.data,
-            columns=settings.columns,
-            limit=settings.limit,
-            history=settings.history,
-            start=start,
-            unique=False,
-        )
-        return enumerate(conversations, start)
 
     def _begun(self, reader: sqlite3.Connection, positions: array[int]) -> Iterator[Item]:
         # by their positions: a cursor left open would keep the writer's log from being folded into the file

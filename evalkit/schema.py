@@ -97,9 +97,9 @@ ENDED_OWN = _ENDED.format(failed=1, scoring=0)
 ANSWERED_OWN = _ENDED.format(failed=0, scoring=0)
 
 
-def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a file of this version up to the newest."""
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+def migrate(connection: sqlite3.Connection, version: int, to: int | None = None) -> None:
+    """Bring a file of this version up to a newer one; None: the newest."""
+    for number, script in enumerate(MIGRATIONS[version:to], start=version + 1):
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
@@ -140,7 +140,7 @@ _CONFLICTS = {
 }
 
 
-_TO_JSON = json.JSONEncoder(ensure_ascii=False).encode  # made once: dumps would make one a call
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # made once: dumps would make one a call
 _NOTHING_SAID = (None, None, None, (), None)
 _NOTHING_COUNTED = (None, None, None)
 
@@ -240,7 +240,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
             last.queue_delay_ns,
             last.timing.sent,
             last.timing.end,
-            last.latency_ns,
+            None if failure else last.latency_ns,  # an answer between two tool rounds may be the last that came
             record.turn_time_ns,
         )
     if usage:
@@ -312,8 +312,13 @@ def storable(attempt: Row) -> Row:
 
 def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
     """The values of INSERT_SCORE; scoring 0 is the run's own."""
-    extracted, parts = _json_or_none(score.extracted), _json_or_none(score.parts)
-    return position, repeat, turn, scoring, score.scorer, score.value, score.reason, extracted, parts
+    extracted, parts = (_storable_text(_json_or_none(value)) for value in (score.extracted, score.parts))
+    return position, repeat, turn, scoring, score.scorer, score.value, _storable_text(score.reason), extracted, parts
+
+
+def _storable_text(text: str | None) -> str | None:
+    """A text without half surrogate pairs, which a scorer of the user's own may give."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
@@ -324,4 +329,9 @@ def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
 
 
 def _json_or_none(value: Any) -> str | None:
-    return None if value is None else _TO_JSON(value)
+    if value is None:
+        return None
+    try:
+        return _TO_JSON(value)
+    except ValueError:  # a number that JSON has no word for
+        return _TO_JSON(repr(value))

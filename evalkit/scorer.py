@@ -17,7 +17,9 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -27,6 +29,7 @@ import orjson
 
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import MissingExtra, SettingsError
+from evalkit.values import DEEP_VALUE, is_deeper
 
 _SHOWN = 200  # characters of a value or an answer that are kept or shown
 
@@ -86,7 +89,23 @@ class Scorer:
 
 
 _SCORERS: dict[str, Scorer] = {}
+_FOUND: ContextVar[Mapping[str, Scorer] | None] = ContextVar("found", default=None)
 _INSTALLED: set[str] = set()
+
+
+def registered(own: Mapping[str, Scorer] | None = None) -> Mapping[str, Scorer]:
+    """The scorers there are now, by their names, and over them a run's own; what is registered later is not in it."""
+    return MappingProxyType({**_SCORERS, **(own or {})})
+
+
+@contextmanager
+def found_once(known: Mapping[str, Scorer] | None) -> Iterator[None]:
+    """In this block and thread a name means one of these scorers, whatever is registered meanwhile; None: any."""
+    token = _FOUND.set(known)
+    try:
+        yield
+    finally:
+        _FOUND.reset(token)
 
 
 def register(
@@ -145,8 +164,9 @@ def find(name: str) -> Scorer:
     SettingsError
         There is none; the message lists those there are, nearest first.
     """
-    if name in _SCORERS:
-        return _SCORERS[name]
+    known = _FOUND.get() or _SCORERS
+    if name in known:
+        return known[name]
     if is_function(name):
         raise SettingsError(
             f"the scorer {name!r} is a Python function, and neither a dataset nor a run file makes code run: "
@@ -233,4 +253,4 @@ def cut(text: str) -> str:
 
 def shown(value: Any) -> str:
     """A JSON value as a message shows it."""
-    return cut(orjson.dumps(value, default=repr).decode())
+    return DEEP_VALUE if is_deeper(value) else cut(orjson.dumps(value, default=repr).decode())

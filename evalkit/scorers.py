@@ -15,8 +15,22 @@ from evalkit.conversation import ScorerSpec, Turn
 from evalkit.errors import DatasetError, InputError, SettingsError
 from evalkit.markers import without_scratch
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.scorer import Problem, Scorer, Verdict, find, is_number, names, register, usable, validate, version_of
+from evalkit.scorer import (
+    Problem,
+    Scorer,
+    Verdict,
+    find,
+    found_once,
+    is_number,
+    names,
+    register,
+    registered,
+    usable,
+    validate,
+    version_of,
+)
 from evalkit.text_scorers import folded, text_target
+from evalkit.values import is_deeper
 
 __all__ = [
     "Problem",
@@ -25,8 +39,10 @@ __all__ = [
     "default_for",
     "find",
     "folded",
+    "found_once",
     "names",
     "register",
+    "registered",
     "score",
     "scorer_of",
     "scores_all",
@@ -148,9 +164,13 @@ def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
         value, reason, extracted = scorer.judge(_answer(said), target, **options)
         if value is not None:
             value = float(value)
+        if is_deeper(extracted):  # nothing could write it down, nor read it again
+            extracted = None
     except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing
         return Score(name, None, str(error))
-    except Exception as error:  # one odd answer must not end a run of thousands
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # neither an odd answer nor a function's sys.exit must end a run of thousands
         return Score(name, None, f"the scorer failed: {type(error).__name__}: {error}")
     return Score(name, value, reason, extracted)
 

@@ -18,6 +18,7 @@ from typing import Any
 from evalkit import __version__, schema, scorers
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Score
+from evalkit.scorer import Scorer
 from evalkit.settings import Settings
 from evalkit.store import RunFile
 
@@ -110,8 +111,8 @@ def complete(connection: sqlite3.Connection) -> list[int]:
     return [0, *(number for (number,) in later)]
 
 
-def note_own(runfile: RunFile, used: Iterable[str]) -> None:
-    """Note the versions of the scorers of the run's own scores.
+def note_own(runfile: RunFile, used: Iterable[str], known: Mapping[str, Scorer] | None = None) -> None:
+    """Note the versions of the scorers of the run's own scores: of those ``known``, else of those registered.
 
     A run that is gone on with later may be scored by a newer version: then both stand there, with a comma.
     """
@@ -121,9 +122,11 @@ def note_own(runfile: RunFile, used: Iterable[str]) -> None:
         runfile.connection.execute(f"{_BEGIN} ON CONFLICT DO NOTHING", begun)
         (text,) = runfile.connection.execute("SELECT versions FROM scoring WHERE id = 0").fetchone()
         noted = json.loads(text)
-        for name, version in versions_of(used).items():
-            known = noted[name].split(", ") if name in noted else []
-            noted[name] = ", ".join(dict.fromkeys([*known, version]))
+        with scorers.found_once(known):
+            versions = versions_of(used)
+        for name, version in versions.items():
+            before = noted[name].split(", ") if name in noted else []
+            noted[name] = ", ".join(dict.fromkeys([*before, version]))
         runfile.connection.execute("UPDATE scoring SET versions = ? WHERE id = 0", (json.dumps(noted),))
 
 
@@ -141,6 +144,13 @@ def judgings(connection: sqlite3.Connection) -> list[JudgedScoring]:
     return [JudgedScoring(number, json.loads(judge)) for number, judge in connection.execute(_JUDGINGS)]
 
 
+def own_versions(connection: sqlite3.Connection) -> dict[str, str]:
+    """Scorer to version, of the run's own scores so far; two versions with a comma."""
+    found = connection.execute("SELECT versions FROM scoring WHERE id = 0").fetchone()
+    versions: dict[str, str] = {} if found is None else json.loads(found[0])
+    return versions
+
+
 def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, int], float | None]:
     """Position, repeat and turn to the score of one scoring."""
     rows = connection.execute("SELECT conversation, repeat, turn, value FROM score WHERE scoring = ?", (number,))
@@ -150,13 +160,15 @@ def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, 
 def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None, scores_all: bool) -> int:
     """A new scoring, which does not count yet; what was cut off before is cleared away."""
     connection = runfile.connection
-    of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False)
+    of_judge = None if judge is None else json.dumps(dict(judge), ensure_ascii=False, allow_nan=False)
     with _writing(runfile):
         for half_made in connection.execute(_HALF_MADE).fetchall():
             connection.execute("DELETE FROM score WHERE scoring = ?", half_made)
             connection.execute("DELETE FROM scoring WHERE id = ?", half_made)
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM scoring").fetchone()
-        connection.execute(_BEGIN, (last + 1, time.time_ns(), json.dumps(scorer), of_judge, scores_all))
+        connection.execute(
+            _BEGIN, (last + 1, time.time_ns(), json.dumps(scorer, allow_nan=False), of_judge, scores_all)
+        )
     return int(last) + 1
 
 

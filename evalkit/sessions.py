@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 
-from evalkit import stats
+from evalkit import columns, stats
+
+# of all turns: streams with an answer, those that came nearly at once, those whose first read may have been late
+STREAMS = """
+    count(iif(error_kind IS NULL, ttft_ns, NULL)), total(error_kind IS NULL AND instr(flags, 'buffered')),
+    total(error_kind IS NULL AND instr(flags, 'first_read_late'))"""
+METRICS = ("ttft", "latency", "tpot")
+_STALLABLE = "SELECT session, sent_ns, end_ns FROM turn WHERE sent_ns NOT NULL AND end_ns NOT NULL"
+# such as of a killed one; one whose turns were all asked again has nothing to say
+_NOT_KNOWN = """
+    SELECT count(*) FROM session
+    WHERE trust IS NULL AND EXISTS (SELECT 1 FROM turn WHERE turn.session = session.id AND turn.sent_ns NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +31,10 @@ class Trust:
     Parameters
     ----------
     loop_lag_p99_ms : float or None
-        Of the worst session.
+        What the client may have added to a time: of the worst session.
     client_bound : bool or None
-        See ``stats.client_bound``.
+        More than a twentieth of the median TTFT, or latency, may be the client's: see ``stats.client_bound``. None: it
+        is not known of every session, and no known one is.
     gc_pauses : int or None
         Sum over sessions.
     gc_pause_max_ms : float or None
@@ -33,6 +47,21 @@ class Trust:
         Requests, and those among them that a connection was opened for.
     reads, reads_with_several_events : int or None
         Reads that brought tokens, and those among them that held several token-bearing events; sums over sessions.
+    client_bound_metrics : list of str or None
+        Those of ``ttft``, ``latency`` and ``tpot`` of which more than a twentieth may be the client's. None: the lag is
+        not known.
+    medians_ms : dict
+        By metric, what the lag is compared with: medians of TTFT and latency; for TPOT the one less the other, since a
+        lag is spread over all tokens of an answer.
+    loop_stall_max_ms : float or None
+        How long the event loop stood still at the longest.
+    stalled_share : float or None
+        Share of turns that were under way while it stood still for 20 ms or more.
+    sessions_not_known : int
+        Sessions with turns and without a record of all this: they were killed, or are still running.
+    streams, streams_at_once, streams_first_read_late : int
+        Answers that were streamed; those that came nearly at once, so that their first-token time is that of the whole
+        answer; and those whose first read held several tokens, so that it may be late: ``buffering.held_back``.
     """
 
     loop_lag_p99_ms: float | None
@@ -45,11 +74,21 @@ class Trust:
     attempts_on_new_connections: int
     reads: int | None
     reads_with_several_events: int | None
+    client_bound_metrics: list[str] | None
+    medians_ms: dict[str, float | None]
+    loop_stall_max_ms: float | None
+    stalled_share: float | None
+    sessions_not_known: int
+    streams: int
+    streams_at_once: int
+    streams_first_read_late: int
 
 
-def trust(connection: sqlite3.Connection, ttft_p50_ms: float | None) -> Trust:
-    """Judge a run by what its sessions noted, beside its median TTFT in ms."""
-    told = [orjson.loads(text) for (text,) in connection.execute("SELECT trust FROM session WHERE trust IS NOT NULL")]
+def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dict[str, float | None]) -> Trust:
+    """Judge a run by what its sessions noted, what its ``STREAMS`` are, and its ``medians_ms``."""
+    noted = connection.execute("SELECT id, trust FROM session WHERE trust IS NOT NULL").fetchall()
+    by_session = {session: orjson.loads(text) for session, text in noted}
+    told = list(by_session.values())
 
     def known(name: str) -> list[Any]:
         return [session[name] for session in told if session.get(name) is not None]
@@ -60,13 +99,13 @@ def trust(connection: sqlite3.Connection, ttft_p50_ms: float | None) -> Trust:
     def total(name: str) -> int | None:
         return sum(known(name)) if known(name) else None
 
-    lag = worst("loop_lag_p99_ms")
+    late = lateness(connection)
     attempts, opened = connection.execute(
         "SELECT count(*), coalesce(sum(connection_opened), 0) FROM attempt"
     ).fetchone()
     return Trust(
-        loop_lag_p99_ms=lag,
-        client_bound=stats.client_bound(lag, ttft_p50_ms),
+        loop_lag_p99_ms=late.lag_ms,
+        client_bound=late.bound(medians),
         gc_pauses=total("gc_pauses"),
         gc_pause_max_ms=worst("gc_pause_max_ms"),
         cpu_share=worst("cpu_share"),
@@ -75,7 +114,81 @@ def trust(connection: sqlite3.Connection, ttft_p50_ms: float | None) -> Trust:
         attempts_on_new_connections=opened,
         reads=total("reads"),
         reads_with_several_events=total("reads_with_several_events"),
+        client_bound_metrics=None if late.lag_ms is None else late.metrics(medians),
+        medians_ms=medians,
+        loop_stall_max_ms=worst("loop_stall_max_ms"),
+        stalled_share=_stalled_share(connection, by_session),
+        sessions_not_known=late.not_known,
+        **dict(zip(("streams", "streams_at_once", "streams_first_read_late"), map(int, streams), strict=True)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """What the client of a run may have added to its times.
+
+    Parameters
+    ----------
+    lag_ms : float or None
+        99th percentile of the event loop's lag, of the worst session; None: no session has told it.
+    not_known : int
+        See ``Trust.sessions_not_known``.
+    """
+
+    lag_ms: float | None
+    not_known: int
+
+    def metrics(self, medians: Mapping[str, float | None]) -> list[str]:
+        """The metrics with these medians of which more than a twentieth may be the client's."""
+        return [metric for metric, median in medians.items() if stats.client_bound(self.lag_ms, median)]
+
+    def bound(self, medians: Mapping[str, float | None]) -> bool | None:
+        """Whether TTFT or latency is among them; None: it is not known."""
+        found = [stats.client_bound(self.lag_ms, medians[metric]) for metric in ("ttft", "latency")]
+        if True in found:
+            return True
+        return None if self.not_known or False not in found else False
+
+
+def lateness(connection: sqlite3.Connection) -> Lateness:
+    """What the sessions of a run have told of their lag."""
+    (lag,) = connection.execute("SELECT max(json_extract(trust, '$.loop_lag_p99_ms')) FROM session").fetchone()
+    return Lateness(lag, connection.execute(_NOT_KNOWN).fetchone()[0])
+
+
+def streams(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """``Trust.streams``, ``streams_at_once`` and ``streams_first_read_late``."""
+    count, at_once, late = map(int, connection.execute(f"SELECT {STREAMS} FROM turn").fetchone())  # noqa: S608 - our own
+    return count, at_once, late
+
+
+def medians_ms(ttft: float | None, latency: float | None, tpot: float | None = None) -> dict[str, float | None]:
+    """What the lag is compared with, by metric, from the medians: see ``Trust.medians_ms``."""
+    streaming = None if ttft is None or latency is None or tpot is None else latency - ttft
+    return dict(zip(METRICS, (ttft, latency, streaming or None), strict=True))
+
+
+def _stalled_share(connection: sqlite3.Connection, by_session: Mapping[int, Mapping[str, Any]]) -> float | None:
+    """Share of the turns of sessions that tell of stalls, those that a stall touched; None: no session tells."""
+    stalls = {session: told["stalls"] for session, told in by_session.items() if told.get("stalls") is not None}
+    if not any(stalls.values()):
+        return 0.0 if stalls else None
+    touched = asked = 0
+    for session, sent, end in columns.groups(connection.execute(_STALLABLE), ("i8", "i8", "i8")):
+        for number in stalls.keys() & np.unique(session).tolist():
+            own = session == number
+            touched += _touched(sent[own], end[own], stalls[number])
+            asked += int(own.sum())
+    return touched / asked if asked else None
+
+
+def _touched(sent: Any, end: Any, stalls: Sequence[tuple[int, int]]) -> int:
+    """How many of these stretches of time overlap a stall; stalls follow each other."""
+    if not stalls:
+        return 0
+    begins, ends = np.array(stalls, dtype=np.int64).T
+    following = np.minimum(np.searchsorted(ends, sent, side="right"), len(ends) - 1)
+    return int(((begins[following] < end) & (ends[following] > sent)).sum())
 
 
 def wall_s(connection: sqlite3.Connection) -> float | None:

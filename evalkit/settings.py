@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalkit.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, check_json, check_whole
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.rows import read_scorer
@@ -14,7 +15,7 @@ ARRIVALS = ("constant", "poisson")
 CLOSED_LOOP_SLOTS = 4
 OPEN_LOOP_SLOTS = 1_000
 _WHOLE = (("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1))
-_ABOVE_0 = ("rate", "rpm", "tpm", "max_time_s", "max_cost")
+_ABOVE_0 = (("rate", MOST_RATE), ("rpm", MOST), ("tpm", MOST), ("max_time_s", LONGEST_S), ("max_cost", MOST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Settings:
     arrivals : str
         With ``rate``: ``constant`` or ``poisson`` gaps between them.
     rpm, tpm : float or None
-        Requests and tokens a minute, at most.
+        Requests and tokens in any 60 seconds, at most: ten seconds' worth of them at one moment, the rest evenly.
     retries : int
         Tries after the first, for failures worth one.
     max_tool_rounds : int
@@ -51,16 +52,19 @@ class Settings:
     columns : mapping or None
         For a CSV file: field to the heading of its column; None: they are called as the fields are.
     max_tokens_total : int or None
-        Ask nothing new once so many tokens, prompts and answers, were used by this session.
+        Send no further request once so many tokens, prompts and answers, were used by this session. Where the endpoint
+        reports no counts they are estimated at four bytes a token.
     max_time_s : float or None
         Ask nothing new after so many seconds of this session; what is in flight then has a few more.
     max_cost : float or None
-        Ask nothing new once this session has cost so much, in the currency of ``price``.
+        Send no further request once this session has cost so much, in the currency of ``price``.
     price : (float, float) or None
         What a million tokens of prompts and of output cost.
     until_ci : float or None
         Ask nothing new once the accuracy is known to within so much, 0 to 0.5, at 95 %, by an interval that may be
         looked at at any time (``sequential.ConfidenceSequence``). Holds for conversations in random order.
+    functions : mapping or None
+        Name to version of the Python functions that the model may call.
     """
 
     history: str = "own"
@@ -81,6 +85,7 @@ class Settings:
     max_cost: float | None = None
     price: tuple[float, float] | None = None
     until_ci: float | None = None
+    functions: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency is None:
@@ -90,24 +95,21 @@ class Settings:
         if self.arrivals not in ARRIVALS:
             raise SettingsError(f"arrivals is {self.arrivals!r}: it must be 'constant' or 'poisson'")
         for name, least in _WHOLE:
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < least):
-                raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
+            check_whole(name, getattr(self, name), least)
         if self.concurrency != "auto" and (type(self.concurrency) is not int or self.concurrency < 1):
             raise SettingsError(f"concurrency is {self.concurrency!r}: it must be a whole number, 1 or more, or 'auto'")
         if self.concurrency == "auto" and self.rate is not None:
             raise SettingsError("concurrency 'auto' and a rate exclude each other: the rate alone says when to ask")
-        for name in _ABOVE_0:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SettingsError(f"{name} is {value}: it must be above 0")
+        for name, most in _ABOVE_0:
+            check_above_0(name, getattr(self, name), most)
         if self.until_ci is not None:
             self._check_goal(self.until_ci)
         if self.max_cost is not None and self.price is None:
             raise SettingsError("max_cost needs the price of a million tokens: price=(of prompts, of output)")
         if self.price is not None:
-            object.__setattr__(self, "price", tuple(self.price))
+            object.__setattr__(self, "price", _checked(self.price))
         if self.scorer is not None:
+            check_json("the setting", {"scorer": self.scorer})
             from evalkit import scorers  # the asking process, which scores nothing, is spared them
 
             spec = self.default_scorer
@@ -115,7 +117,7 @@ class Settings:
                 scorers.validate(spec)
 
     def _check_goal(self, half_width: float) -> None:
-        if not 0 < half_width < 0.5:
+        if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not 0 < half_width < 0.5:
             raise SettingsError(
                 f"until_ci is {half_width}: it must lie between 0 and 0.5, such as 0.03 for 3 points to either side"
             )
@@ -139,3 +141,14 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """As the run file keeps them."""
         return asdict(self)
+
+
+def _checked(price: Any) -> tuple[float, float]:
+    """Two prices from 0 up."""
+    numbers = tuple(price) if isinstance(price, tuple | list) else ()
+    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise SettingsError(f"price is {price!r}: it must be two numbers, of a million tokens of prompts and of output")
+    for name, number in zip(("price of prompts", "price of output"), numbers, strict=True):
+        if number != 0:
+            check_above_0(name, number)
+    return numbers

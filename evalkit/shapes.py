@@ -12,8 +12,10 @@ mt-bench      ``question_id``               ``turns`` are texts, ``reference`` g
 gsm8k         ``question``, ``answer``      one turn, whose target is the number after ``####``
 ============  ============================  =================================================================
 
-The first row of a file tells the shape of all. A native row is held to its keys; in the other shapes an unknown key
-goes into ``meta``, unless it looks like a slip of the pen.
+The first row of a file tells the shape of all. A native row is held to its keys. In the other shapes ``system``,
+``context``, ``tools``, ``tool_results``, ``params`` and request parameters such as ``temperature`` are sent too; a key
+that would change what is asked and cannot be sent is refused, and any other goes into ``meta``, unless it looks like a
+slip of the pen.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from evalkit.conversation import Conversation, Message
 from evalkit.errors import DatasetError
 from evalkit.numbers import read_number
 from evalkit.rows import (
+    REQUEST_KEYS,
     ROW_FIELDS,
     SET_BY_RUN,
     Reader,
@@ -42,7 +45,19 @@ from evalkit.rows import (
 BATCH_URL = "/v1/chat/completions"
 _KEPT = ("id", "tags", "group")
 _SCORED = ("target", "scorer")
-_TOOLS = ("tools", "tool_results", "params")
+_SENT = ("system", "context", "tools", "tool_results", "params")
+_UNLIKELY = 0.88  # how much a key must look like a request parameter to be taken for a slip: most are some other thing
+_BESIDE = "stands beside what this shape of row asks: leave one of them out"
+_UNSENT = "would not be sent: {}, or put it under meta to keep it unsent"
+# keys that change what is asked and have no place of their own, with what to do instead
+_REFUSED = {
+    "messages": _BESIDE,
+    "turns": _BESIDE,
+    "n": _UNSENT.format("ask for several answers with --repeats"),
+    "extra_body": _UNSENT.format("write its keys under params"),
+    "system_prompt": _UNSENT.format("call it system"),
+    "system_message": _UNSENT.format("call it system"),
+}
 # a native field to what the row itself calls it
 _SCORED_LAST = (re.compile(r"^turns\[\d+\]\.(?=target|scorer)"), "")
 _PLACES = {
@@ -143,7 +158,7 @@ def _chat(row: dict[str, Any]) -> dict[str, Any]:
         else:
             turns[-1]["assistant"] = message.content or None
     native = _with_opening({"turns": turns}, system, messages[:first])
-    return _with_rest(native, row, (*_KEPT, *_SCORED, *_TOOLS))
+    return _with_rest(native, row, (*_KEPT, *_SCORED, *_SENT))
 
 
 def _openai_batch(row: dict[str, Any]) -> dict[str, Any]:
@@ -163,7 +178,10 @@ def _openai_batch(row: dict[str, Any]) -> dict[str, Any]:
     native["id"] = row.pop("custom_id", None)
     native["tools"] = body.get("tools")
     native["params"] = {name: value for name, value in body.items() if name not in SET_BY_RUN}
-    return _with_rest(native, row, ("tags", "group", *_SCORED))
+    for key in (*_SENT, *REQUEST_KEYS):
+        if key != "tool_results" and row.get(key) is not None:
+            raise DatasetError("would not be sent: write it inside body", field=key)
+    return _with_rest(native, row, ("tags", "group", "tool_results", *_SCORED))
 
 
 def _mt_bench(row: dict[str, Any]) -> dict[str, Any]:
@@ -178,8 +196,8 @@ def _mt_bench(row: dict[str, Any]) -> dict[str, Any]:
     native: dict[str, Any] = {"id": row.pop("question_id", None), "turns": turns}
     category = row.pop("category", None)
     if category is not None:
-        native["tags"] = [category]
-    return _with_rest(native, row, ("group",), others=("category", "reference"))
+        native["tags"] = [category, *_as(list_in, row.pop("tags", None) or [], "tags")]
+    return _with_rest(native, row, ("tags", "group", *_SCORED, *_SENT), others=("category", "reference"))
 
 
 def _gsm8k(row: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +208,7 @@ def _gsm8k(row: dict[str, Any]) -> dict[str, Any]:
         raise DatasetError("must end with #### and a number; rows without one can be native", field="answer")
     target = number.to_json()
     turn = {"user": row.pop("question", None), "target": target, "scorer": "number", "assistant": answer}
-    return _with_rest({"turns": [turn]}, row, _KEPT)
+    return _with_rest({"turns": [turn]}, row, (*_KEPT, *_SCORED, *_SENT))
 
 
 _TO_NATIVE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -231,14 +249,43 @@ def _with_rest(
 ) -> dict[str, Any]:
     """Take over what is left of a row: its own keys as they are, ``target`` and ``scorer`` to the last turn."""
     meta = _as(object_in, row.pop("meta", None) or {}, "meta")
-    rest = {}
+    rest, parameters = {}, {}
     for key, value in row.items():
         if key in _SCORED and key in own:
-            native["turns"][-1][key] = value
+            if value is not None:
+                native["turns"][-1][key] = value
         elif key in own:
-            native[key] = value
-        elif slip := near(key, (*own, *others)):
+            native[key] = _once(native, key, value)
+        elif key in REQUEST_KEYS:
+            parameters[key] = value
+        elif key in _REFUSED and value not in (None, 1):
+            raise DatasetError(_REFUSED[key], field=key)
+        elif slip := near(key, [name for name in (*own, *others) if name != "context"]) or near(
+            key, REQUEST_KEYS, _UNLIKELY
+        ):
             raise DatasetError(f"unknown key; did you mean {slip!r}?", field=key)
         else:
             rest[key] = value
+    _add_parameters(native, parameters)
     return {**native, "meta": {**rest, **meta}}
+
+
+def _once(native: dict[str, Any], key: str, value: Any) -> Any:
+    """A value of the row itself; what its messages said already is kept, and must not be another thing."""
+    if key == "context" and value and not isinstance(value, list):
+        raise DatasetError(_UNSENT.format("write it into the question, or as a list of messages"), field=key)
+    there = native.get(key)
+    if there is None or value is None or there == value:
+        return there if value is None else value
+    raise DatasetError(f"differs from the {key} that the messages give: leave one of them out", field=key)
+
+
+def _add_parameters(native: dict[str, Any], parameters: Mapping[str, Any]) -> None:
+    given = {key: value for key, value in parameters.items() if value is not None}
+    params = native.get("params") or {}
+    if not given or not isinstance(params, dict):  # what is no object is refused when the row is read
+        return
+    for key, value in given.items():
+        if params.get(key, value) != value:
+            raise DatasetError(f"differs from params.{key}: leave one of them out", field=key)
+    native["params"] = {**params, **given}

@@ -3,7 +3,8 @@
 The first record names the columns. Records in a row that share an ``id`` are the turns of one conversation; what is of
 the conversation (``system``, ``tags``, ``group``) need only stand in the first. A ``target`` cell that is a JSON
 number, object or list is that, any other is text; a ``scorer`` cell is a name, a JSON object or list; tags are parted
-by ``;``. An empty cell is the same as none. Columns of no field go into ``meta``.
+by ``;``. An empty cell is the same as none. Columns of no field go into ``meta``; one that would change what is asked,
+such as ``temperature`` or ``context``, is refused.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import orjson
 
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.lines import Line, why_not_text
-from evalkit.rows import near
+from evalkit.rows import REQUEST_KEYS, TOO_DEEP, near
+from evalkit.values import is_deep_text
 
 FIELDS = ("id", "user", "target", "system", "assistant", "scorer", "tags", "group")
 _OF_TURN = ("user", "target", "assistant", "scorer")
 _OF_CONVERSATION = ("system", "tags", "group")
+_NEVER_SENT = ("context", "tools", "tool_results", "params", "system_prompt", *REQUEST_KEYS)
 _TURN_FIELD = re.compile(r"turns\[(\d+)\](?:\.(.*))?")
 
 
@@ -130,6 +133,11 @@ def _named(header: list[str], columns: Mapping[str, str]) -> list[str]:
             wanted = f"there is no column {column!r} to read as {name}"
             raise DatasetError(f"{wanted}: the header has {listed[:200]}{parted}", line=1)
     for name in header:
+        if name in _NEVER_SENT and name not in by_column:
+            raise DatasetError(
+                "would not be sent from a sheet: give it with --param, write the rows as JSON, or rename the column",
+                line=1, field=name,
+            )  # fmt: skip
         slip = None if name in by_column else near(name, [other for other in FIELDS if other not in header])
         if slip and slip not in columns:
             raise DatasetError(f"unknown column; did you mean {slip!r}?", line=1, field=name)
@@ -150,6 +158,9 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
                 text = f"differs from line {first_line}, where the conversation begins"
                 return DatasetError(text, line=line, field=columns[name])
         turn: dict[str, Any] = {name: record[name] for name in _OF_TURN if name in record}
+        for name in ("target", "scorer"):
+            if name in turn and is_deep_text(turn[name]):  # some of it no parser reads
+                return DatasetError(TOO_DEEP, line=line, field=columns[name])
         if "target" in turn:
             turn["target"] = _target(turn["target"])
         if turn.get("scorer", "").lstrip().startswith(("{", "[")):

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
-from evalkit import stats, store
+from evalkit import sessions, store
 from evalkit.conversation import HISTORY_POLICIES
+from evalkit.sessions import Lateness
 
 # what changes how fast answers come, and not what is answered
 _PACE = ("concurrency", "rate", "arrivals", "rpm", "tpm")
@@ -34,8 +35,10 @@ class Side:
         What ``store.run_info`` tells.
     facts : mapping
         What it was asked and scored with: name to JSON value; None: not so, or not known.
-    loop_lag_p99_ms : float or None
-        Of the worst session; None: not measured.
+    lateness : Lateness
+        What its client may have added to its times.
+    streams : (int, int, int)
+        See ``sessions.streams``.
     """
 
     label: str
@@ -43,16 +46,13 @@ class Side:
     name: str
     about: Mapping[str, Any]
     facts: Mapping[str, Any]
-    loop_lag_p99_ms: float | None
+    lateness: Lateness
+    streams: tuple[int, int, int]
 
     @property
     def repeats(self) -> int:
         """How often each conversation was to be asked."""
         return int(self.about["settings"].get("repeats", 1))
-
-    def client_bound(self, ttft_p50_ms: float | None) -> bool | None:
-        """Whether its times may be partly the client's; None: not known."""
-        return stats.client_bound(self.loop_lag_p99_ms, ttft_p50_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Differing:
 def side(label: str, path: Path, connection: sqlite3.Connection) -> Side:
     """Read what a run was asked with."""
     about = store.run_info(connection)
-    (lag,) = connection.execute("SELECT max(json_extract(trust, '$.loop_lag_p99_ms')) FROM session").fetchone()
-    return Side(label, path, about["name"], about, _facts(connection, about), lag)
+    late, streams = sessions.lateness(connection), sessions.streams(connection)
+    return Side(label, path, about["name"], about, _facts(connection, about), late, streams)
 
 
 def differing(first: Side, second: Side) -> list[Differing]:

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 # what the official client takes by name; anything else goes into ``extra_body``
 _NAMED = (
@@ -28,7 +29,10 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> st
     key_env : str, optional
         NAME of the environment variable that holds the key; the command names it too.
     """
-    lines = [f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(url)}", "-H 'Content-Type: application/json'"]
+    lines = [
+        f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}",
+        "-H 'Content-Type: application/json'",
+    ]
     if key_env is not None:
         # in double quotes a shell puts the variable's value in; a name that no shell takes is asked of printenv
         named = f"${key_env}" if _SHELL_NAME.fullmatch(key_env) else f"$(printenv {shlex.quote(key_env)})"
@@ -50,7 +54,7 @@ def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None
     """
     key = "'no-key'" if key_env is None else f"os.environ[{key_env!r}]"
     lines = ["import os", ""] if key_env is not None else []
-    lines += ["from openai import OpenAI", "", f"client = OpenAI(base_url={base_url!r}, api_key={key})"]
+    lines += ["from openai import OpenAI", "", f"client = OpenAI(base_url={_encoded(base_url)!r}, api_key={key})"]
     lines.append("answer = client.chat.completions.create(")
     lines += [f"    {name}={_literal(body[name])}," for name in _NAMED if name in body]
     others = {name: value for name, value in body.items() if name not in _NAMED}
@@ -73,8 +77,16 @@ def _literal(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """JSON with what cannot be seen, such as marks that turn the direction of text around, as escapes."""
+    """JSON with what cannot be seen, such as marks that turn the direction of text around, as escapes.
+
+    ``report.js`` writes the same command by the same rule.
+    """
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _encoded(url: str) -> str:
+    """An address with what cannot be seen as percent codes, in which no line ends."""
+    return "".join(c if c.isprintable() else quote(c, errors="replace") for c in url)
 
 
 def _escaped(character: str) -> str:

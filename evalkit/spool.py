@@ -1,32 +1,45 @@
 """What was received and is not yet in the run file: kept beside it the moment it comes, so that no kill loses it.
 
 The asking process appends every turn to a spool before anything else is done with it. That takes microseconds; the
-commit comes behind it, in the parent. Two files are written by turns: when one is long enough and all of the other is
-in the run file, the other is begun anew. After an end in order they are removed; after any other, ``recover`` takes
-over what is missing. They are JSON Lines, read as data and nothing else.
+commit comes behind it, in the parent. Two files are written alternately: when one is long enough and all of the other
+is in the run file, the other is started again. After an end in order they are removed; after any other, ``recover``
+takes over what is missing.
+
+A line is a CRC-32, the two clocks of the session and a message, read as data and nothing else. It begins with the line
+feed, so that one written in half, by a disk that was full, ends where the next one begins. A damaged line costs what it
+holds, and is reported. Files of earlier versions hold messages alone: there the first tells the clocks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import orjson
 
 from evalkit import datasets, messages, schema
 from evalkit.done import Done, Talk
 from evalkit.errors import DatasetError, RunFileError
+from evalkit.messages import Message
+from evalkit.schema import Row
 from evalkit.store import RunFile, spool_files, unwritable
 
 SEGMENT = 8 * 2**20  # bytes
 _GROUP = 1_000  # turns taken over in one transaction
 _LOCKED_S = 10.0  # how long the process of a killed run may take to end
+
+_ANSWERED = "SELECT 1 FROM turn WHERE (conversation, repeat, turn) = (?, ?, ?) AND status = 'answered'"
+_LOG = logging.getLogger("evalkit")
+_Clocks = tuple[int, int]  # when a session began, on the clock of the stamps and on the wall's (ns)
+_Key = tuple[int, int, int]  # conversation, repeat, turn
 
 
 class Spool:
@@ -44,15 +57,16 @@ class Spool:
         It cannot be written.
     """
 
-    def __init__(self, runfile: Path, begun: tuple[int, int]) -> None:
+    def __init__(self, runfile: Path, begun: _Clocks) -> None:
         self._runfile = runfile
-        self._header = messages.frame(messages.BEGUN, *begun)
+        self._clocks = b"%d %d " % begun
+        self._header = messages.frame(messages.Begun(*begun))
         self._files = [_open(path) for path in spool_files(runfile)]
         self._last = [0, 0]  # number of the last turn in each
         self._active = 0
         self._size = 0
         self._written = self._committed = 0
-        self._append(self._header)
+        self._append(self._header)  # a disk that takes nothing is found before the first request
 
     @property
     def behind(self) -> int:
@@ -86,7 +100,9 @@ class Spool:
         for file in self._files:
             os.close(file)
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, message: bytes) -> None:
+        payload = self._clocks + message.rstrip(b"\n")
+        line = b"\n%08x %b" % (zlib.crc32(payload), payload)
         rest = memoryview(line)
         with self._told():
             while rest:
@@ -104,28 +120,32 @@ class Spool:
 def recover(runfile: RunFile) -> int:
     """Take over what a session that was killed had received and not committed; give the number of turns.
 
+    It belongs to that session, which is left without an end. Lines that cannot be read are told in the log.
+
     Parameters
     ----------
     runfile : RunFile
         Open for writing.
     """
-    taken = 0
+    own = runfile.session
     with contextlib.ExitStack() as held:
         paths = [path for path in spool_files(runfile.path) if path.exists()]
         for path in paths:
             held.enter_context(_locked(path, runfile.path))
         try:
-            # either file may hold the beginning of a conversation that goes on in the other
-            talks = {talk.position: talk for path in paths for talk in _conversations(path)}
-            for path in paths:
-                taken += _take_over(runfile, _messages(path), talks)
+            recovery = _Recovery(runfile, paths)
+            recovery.take_over()
         except (TypeError, ValueError, LookupError, AttributeError, DatasetError, sqlite3.IntegrityError) as error:
             raise RunFileError(
                 f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): "
                 "remove it to go on without"
             ) from None
+        finally:
+            runfile.session = own
     remove(runfile.path)
-    return taken
+    if recovery.unreadable:
+        _LOG.warning(recovery.loss())
+    return recovery.taken
 
 
 def remove(runfile: Path) -> None:
@@ -161,51 +181,140 @@ def _locked(path: Path, runfile: Path) -> Iterator[None]:
         yield
 
 
-def _messages(path: Path) -> Iterator[list[Any]]:
-    """The messages of a spool; a last line that was cut off is none."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                message = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                return
-            if not (line.endswith(b"\n") and isinstance(message, list) and message):
-                return
-            yield message
+class _Turn(NamedTuple):
+    """A turn as it is handed over: its conversation if it is the first of it, its row, those of its attempts."""
+
+    clocks: _Clocks | None
+    conversation: Row | None
+    turn: Row
+    attempts: list[Row]
+
+    @property
+    def key(self) -> _Key:
+        position, repeat, number = self.turn[1][:3]
+        return position, repeat, number
 
 
-def _conversations(path: Path) -> Iterator[Talk]:
-    for name, *values in _messages(path):
-        for new, _, turn, _ in values[0] if name == messages.TURNS else ():
-            if new is not None:
-                schema.check("turn", turn)
-                yield Talk(turn[1][0], datasets.parse_row(new))
+class _Recovery:
+    """Reads the files of a spool twice: for what is there, and to take it over.
+
+    Attributes
+    ----------
+    taken, unreadable, left_out : int
+        Turns taken over; lines that cannot be read; turns left out since an earlier one, which they had seen, is lost.
+    """
+
+    def __init__(self, runfile: RunFile, paths: list[Path]) -> None:
+        self._runfile, self._paths = runfile, paths
+        self._talks: dict[int, Talk] = {}  # either file may hold the beginning of one that goes on in the other
+        self._keys: set[_Key] = set()
+        self._own_history = runfile.info()["settings"].get("history", "own") == "own"
+        self.taken = self.unreadable = self.left_out = 0
+        for turn in self._turns(count=True):
+            self._keys.add(turn.key)
+            if turn.conversation is not None:
+                position = turn.key[0]
+                self._talks[position] = Talk(position, datasets.parse_row(turn.conversation))
+
+    def take_over(self) -> None:
+        """Put into the run file what it lacks."""
+        clocks: _Clocks | None = None
+        group: list[Done] = []
+        for turn in self._turns():
+            began = turn.clocks or self._last_session()
+            if len(group) > _GROUP or began != clocks:
+                self._add(group)
+            if began != clocks:
+                clocks = began
+                self._runfile.continue_session(*clocks)
+            if not self._runfile.holds(*turn.key, schema.value("turn", turn.turn, "sent_ns")):
+                if self._known(turn.key):
+                    group.append(Done.of_rows(self._talk(turn.key[0]), turn.turn, turn.attempts))
+                else:
+                    self.left_out += 1
+        self._add(group)
+
+    def loss(self) -> str:
+        """What could not be taken over, in words."""
+        lines = "1 line" if self.unreadable == 1 else f"{self.unreadable:,} lines"
+        words = (
+            f"{lines} of what {self._runfile.path} had not committed could not be read: damaged, or cut off by a disk "
+            "that was full. The turns in it are missing, and are asked again by resume"
+        )
+        turns = "1 later turn" if self.left_out == 1 else f"{self.left_out:,} later turns"
+        return f"{words}, with {turns} of the same conversations" if self.left_out else words
+
+    def _add(self, group: list[Done]) -> None:
+        self._runfile.add(group)
+        self.taken += len(group)
+        group.clear()
+
+    def _turns(self, *, count: bool = False) -> Iterator[_Turn]:
+        for path in self._paths:
+            clocks: _Clocks | None = None  # in a file of an earlier version, from its first line on
+            with path.open("rb") as file:
+                for line in file:
+                    if line == b"\n":
+                        continue
+                    read = _read(line)
+                    if read is None:
+                        self.unreadable += count
+                        continue
+                    told, message = read
+                    if isinstance(message, messages.Begun):
+                        clocks = int(message.mono_ns), int(message.wall_ns)
+                        continue
+                    if not isinstance(message, messages.Turns):
+                        raise TypeError(f"a line of a spool is no {type(message).__name__.lower()}")
+                    for new, _, turn, attempts in message.turns:
+                        schema.check("turn", turn)
+                        for attempt in attempts:
+                            schema.check("attempt", attempt)
+                        yield _Turn(told or clocks, new, turn, attempts)
+
+    def _known(self, key: _Key) -> bool:
+        """Whether nothing that a turn had seen is lost: the earlier turns and its conversation."""
+        position, repeat, number = key
+        if not self.unreadable:
+            return True
+        if position not in self._talks and self._runfile.row_of(position) is None:
+            return False
+        return not self._own_history or all(
+            (position, repeat, earlier) in self._keys or self._answered(position, repeat, earlier)
+            for earlier in range(1, number)
+        )
+
+    def _answered(self, *key: int) -> bool:
+        return self._runfile.connection.execute(_ANSWERED, key).fetchone() is not None
+
+    def _talk(self, position: int) -> Talk:
+        if position not in self._talks:
+            row = self._runfile.row_of(position)
+            if row is None:
+                raise ValueError(f"nobody knows conversation number {position + 1}")
+            self._talks[position] = Talk(position, datasets.parse_row(orjson.loads(row)))
+        return self._talks[position]
+
+    def _last_session(self) -> _Clocks:
+        """Whose a file is whose first line was damaged."""
+        query = "SELECT started_mono_ns, started_wall_ns FROM session ORDER BY id DESC LIMIT 1"
+        found = self._runfile.connection.execute(query).fetchone()
+        if found is None:
+            raise ValueError("nobody knows when its session began")
+        return int(found[0]), int(found[1])
 
 
-def _take_over(runfile: RunFile, lines: Iterator[list[Any]], talks: dict[int, Talk]) -> int:
-    taken = 0
-    group: list[Done] = []
-    for name, *values in lines:
-        if name == messages.BEGUN:
-            runfile.continue_session(*values)
-            continue
-        for _, _, turn, attempts in values[0]:
-            schema.check("turn", turn)
-            for attempt in attempts:
-                schema.check("attempt", attempt)
-            position, repeat, number = turn[1][:3]
-            if not runfile.holds(position, repeat, number, schema.value("turn", turn, "sent_ns")):
-                group.append(Done.of_rows(talks.get(position) or _stored(runfile, position), turn, attempts))
-        if len(group) > _GROUP:
-            runfile.add(group)
-            taken += len(group)
-            group.clear()
-    runfile.add(group)
-    return taken + len(group)
-
-
-def _stored(runfile: RunFile, position: int) -> Talk:
-    row = runfile.row_of(position)
-    if row is None:
-        raise ValueError(f"nobody knows conversation number {position + 1}")
-    return Talk(position, datasets.parse_row(orjson.loads(row)))
+def _read(line: bytes) -> tuple[_Clocks | None, Message] | None:
+    """A line's clocks and message; None: it is damaged."""
+    line = line.rstrip(b"\n")
+    clocks = None
+    if not line.startswith(b"["):
+        checksum, _, payload = line.partition(b" ")
+        if checksum != b"%08x" % zlib.crc32(payload):
+            return None
+        started, wall, line = payload.split(b" ", 2)
+        clocks = int(started), int(wall)
+    try:
+        return clocks, messages.parse(line)
+    except orjson.JSONDecodeError:
+        return None

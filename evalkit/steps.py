@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +158,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     RunFileError
         The file cannot be read as a run file.
     """
-    with closing(store.open_to_read(path)) as connection:
+    with store.reading(path) as connection:
         rows = np.fromiter(connection.execute(_TURNS), dtype=_COLUMNS)
         clusters = _clusters(connection, rows["position"])
         lag = _loop_lag_p99_ms(connection)
@@ -188,6 +187,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     asked = talks.of_turn[kept]
     # without streaming TTFT does not exist, so that nothing bounds it
     ttft = _bounded(times["ttft"][kept], bound[kept] if streamed else np.full(int(kept.sum()), np.nan), asked)
+    latency = _bounded(times["latency"][kept], bound[kept], asked)
     return Step(
         load=load,
         path=path,
@@ -203,11 +203,11 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
         unknown=slo.missing(good, times),
         ttft_ms=ttft,
         tpot_ms=_quantiles(times["tpot"][kept], asked),
-        latency_ms=_bounded(times["latency"][kept], bound[kept], asked),
+        latency_ms=latency,
         schedule_latency_ms=_quantiles(times["schedule_latency"][kept], asked),
         accuracy=stats.proportion(rows["score"][scored], clusters[scored]),
         loop_lag_p99_ms=lag,
-        client_bound=stats.client_bound(lag, ttft["p50"].value),
+        client_bound=stats.client_bound(lag, (ttft if streamed else latency)["p50"].value),
     )
 
 

@@ -16,22 +16,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from evalkit import disk, schema
+from evalkit import disk, integrity, schema
 from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
 from evalkit.errors import RunFileError
+from evalkit.filenames import SUFFIX, cut
+from evalkit.reader import open_to_read, reading, run_info, unsound
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.schema import Row
 
-__all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "run_info", "spool_files"]
-
-SUFFIX = ".evalkit"
+__all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "reading", "run_info", "spool_files"]
 
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
+_TO_SCORE = """
+    SELECT c.row, t.answer, t.refusal, t.tool_calls FROM turn t JOIN conversation c ON c.position = t.conversation
+    WHERE (t.conversation, t.repeat, t.turn) = (?, ?, ?)"""
 _UNSCORED = """
-    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
     WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND t.has_target AND s.scorer IS NULL
@@ -77,12 +80,11 @@ class RunFile:
             disk.unlock(lock)
             if path.is_dir():
                 raise RunFileError(f"{path} is a folder: name a file in it with --out")
-            raise RunFileError(
-                f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
-            )
+            how = f"go on with it by 'evalkit resume {path}', or " if _is_database(path) else ""
+            raise RunFileError(f"{path} exists already: {how}name another file with --out")
         for spool in spool_files(path):
             spool.unlink(missing_ok=True)  # of a run file that was deleted
-        parts = [json.dumps(dict(part), ensure_ascii=False) for part in (settings, dataset, endpoint)]
+        parts = [json.dumps(dict(part), ensure_ascii=False, allow_nan=False) for part in (settings, dataset, endpoint)]
         try:
             connection = _connect(path)
             with contextlib.ExitStack() as half_made:
@@ -102,7 +104,8 @@ class RunFile:
     @classmethod
     def open(cls, path: Path) -> RunFile:
         """Open an existing run file to go on with it."""
-        open_to_read(path).close()
+        with reading(path):  # which refuses what is none of ours
+            pass
         try:
             lock = disk.lock(path)
         except OSError as error:
@@ -112,22 +115,27 @@ class RunFile:
             with contextlib.ExitStack() as half_opened:
                 half_opened.callback(connection.close)
                 schema.migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
+                if (fault := integrity.schema_fault(connection, schema.VERSION)) is not None:
+                    raise unsound(path, fault)  # it was replaced meanwhile
                 half_opened.pop_all()
         except sqlite3.Error as error:
             disk.unlock(lock)
             raise RunFileError(f"{path} cannot be written: {error}") from None
+        except RunFileError:
+            disk.unlock(lock)
+            raise
         return cls(path, connection, lock)
 
     def info(self) -> dict[str, Any]:
         """What ``run_info`` tells."""
-        return run_info(self.connection)
+        return run_info(self.connection, self.path)
 
     def begin_session(self, mono_ns: int, about: Mapping[str, Any], wall_ns: int | None = None) -> None:
         """Note a start or a resumption: the one pair of clocks that its stamps stand on, versions and machine."""
         with self._writing():
             cursor = self.connection.execute(
                 "INSERT INTO session (started_wall_ns, started_mono_ns, about) VALUES (?, ?, ?)",
-                (wall_ns or time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False)),
+                (wall_ns or time.time_ns(), mono_ns, json.dumps(dict(about), ensure_ascii=False, allow_nan=False)),
             )
         self.session = cursor.lastrowid or 0
         if self._flusher is None:
@@ -147,7 +155,7 @@ class RunFile:
         with self._writing():
             self.connection.execute(
                 "UPDATE session SET ended_mono_ns = ?, outcome = ?, trust = ? WHERE id = ?",
-                (mono_ns, outcome, json.dumps(dict(trust)), self.session),
+                (mono_ns, outcome, json.dumps(dict(trust), allow_nan=False), self.session),
             )
         if self._whereabouts.lost:
             self._rescue()
@@ -163,10 +171,6 @@ class RunFile:
         ).fetchone()
         return int(number), float(total)
 
-    def hashes(self) -> Iterator[tuple[int, str, str]]:
-        """Position, id and content hash of the conversations begun so far, by position."""
-        yield from self.connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
-
     def holds(self, position: int, repeat: int, turn: int, sent_ns: int | None) -> bool:
         """Whether a turn is in the file as it was asked then."""
         key = (position, repeat, turn)
@@ -177,6 +181,12 @@ class RunFile:
         """The dataset row of a conversation; None: it was not begun."""
         found = self.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()
         return None if found is None else str(found[0])
+
+    def to_score(self, keys: Iterable[tuple[int, int, int]]) -> list[tuple[tuple[int, int, int], str, Answer]]:
+        """Key, dataset row and answer of these turns."""
+        query = self.connection.execute
+        found = [(key, *query(_TO_SCORE, key).fetchone()) for key in keys]
+        return [(key, row, stored_answer(*said)) for key, row, *said in found]
 
     def unscored(self) -> Iterator[list[tuple[tuple[int, int, int], str, Answer]]]:
         """Key, dataset row and answer of answered turns that are to be scored and are not, by position, in groups.
@@ -252,7 +262,7 @@ class RunFile:
 
     def _rescue(self) -> NoReturn:
         """The file has lost its name, but is open still: copy all that is in it to another one, and say so."""
-        saved = self.path.with_name(f"{self.path.stem}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
+        saved = self.path.with_name(f"{cut(self.path.stem)}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
         lost = f"{self.path} was deleted, moved or replaced while it was written"
         try:
             saved.parent.mkdir(parents=True, exist_ok=True)
@@ -288,43 +298,6 @@ def spool_files(path: Path) -> tuple[Path, Path]:
     return Path(f"{path}-spool-0"), Path(f"{path}-spool-1")
 
 
-def open_to_read(path: Path | str) -> sqlite3.Connection:
-    """Open a run file to read, also while it is written.
-
-    Raises
-    ------
-    RunFileError
-        No such file, no run file, of a newer version, or cut short.
-    """
-    path = Path(path)
-    _check_header(path)
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-    try:
-        try:
-            version = _version(path, connection)
-        except sqlite3.OperationalError:
-            # a folder that cannot be written: no log can be there either, so the file alone is the truth
-            connection.close()
-            uri = f"{path.resolve().as_uri()}?immutable=1"
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            version = _version(path, connection)
-        if version > schema.VERSION:
-            raise RunFileError(
-                f"{path} was written by a newer evalkit (file version {version}, this one reads up to "
-                f"{schema.VERSION}): update with pip install -U chat-evalkit"
-            )
-        if version < schema.VERSION:
-            connection = _brought_up(connection, version)
-        run_info(connection)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise RunFileError(f"{path} is damaged or cut short ({error}): take it from a backup or run again") from None
-    except RunFileError:
-        connection.close()
-        raise
-    return connection
-
-
 def unwritable(path: Path, why: str) -> RunFileError:
     """What to raise when the disk takes no more of a run that goes."""
     return RunFileError(
@@ -333,17 +306,9 @@ def unwritable(path: Path, why: str) -> RunFileError:
     )
 
 
-def run_info(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Name, creation time (wall, ns), settings, dataset and endpoint of a run."""
-    row = connection.execute("SELECT name, created_ns, settings, dataset, endpoint FROM run").fetchone()
-    if row is None:
-        raise RunFileError("the run file holds no run: it was cut off while it was made. Delete it and run again")
-    names = ("settings", "dataset", "endpoint")
-    return {
-        "name": row[0],
-        "created_ns": row[1],
-        **{name: json.loads(text) for name, text in zip(names, row[2:], strict=True)},
-    }
+def hashes(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
+    """Position, id and content hash of the conversations begun so far, by position."""
+    yield from connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
 
 
 def answered_turns(
@@ -358,45 +323,18 @@ def answered_turns(
     return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
 
 
-def _check_header(path: Path) -> None:
+def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            header = file.read(100)
-    except FileNotFoundError:
-        raise RunFileError(f"there is no run file {path}: 'evalkit run DATA --out {path}' makes one") from None
-    except IsADirectoryError:
-        inside = min(path.glob(f"*{SUFFIX}"), default=None)
-        such = "" if inside is None else f", such as {inside}"
-        raise RunFileError(f"{path} is a folder: name a run file in it{such}") from None
-    except OSError as error:
-        raise RunFileError(f"{path} cannot be read: {error.strerror}") from None
-    if not header.startswith(b"SQLite format 3\0"):
-        what = "is empty" if not header else "is not a run file"
-        raise RunFileError(f"{path} {what}: run files are made by 'evalkit run' and end in {SUFFIX}")
-    page_size = int.from_bytes(header[16:18]) if len(header) == 100 else 0
-    expected = int.from_bytes(header[28:32]) * (65536 if page_size == 1 else page_size)
-    size = path.stat().st_size
-    log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size:
-        return  # the pages that seem to be missing may be in the log, from where SQLite takes them
-    if len(header) < 100 or size < expected:
-        raise RunFileError(
-            f"{path} is cut short: it has {size:,} bytes of {max(expected, 100):,}. Copy it again, or run again"
-        )
-
-
-def _version(path: Path, connection: sqlite3.Connection) -> int:
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    if application != schema.APPLICATION_ID:
-        raise RunFileError(f"{path} is a database, but not a run file of evalkit")
-    return int(version)
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
+        integrity.guard(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # the flusher sees to the rest
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
@@ -404,12 +342,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _brought_up(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    """An older file as this version would have it, in memory: reading changes no file."""
-    memory = sqlite3.connect(":memory:", check_same_thread=False)
-    with contextlib.closing(old):
-        old.backup(memory)
-    schema.migrate(memory, version)
-    return memory

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from evalkit import lettering
+from evalkit import lettering, words
 from evalkit.clusters import Floats
 from evalkit.errors import MissingExtra
 from evalkit.sessions import Trust
@@ -103,8 +103,22 @@ class Chart(ABC):
 
     @property
     def _trust(self) -> Trust | None:
-        """Of the run, where times are drawn: a client-bound run is marked."""
+        """Of the run, where times are drawn."""
         return None
+
+    @property
+    def _timed(self) -> Sequence[str]:
+        """The metrics whose times are drawn, by their names in ``Trust``."""
+        return ()
+
+    @property
+    def _client_bound(self) -> str | None:
+        """The mark of times that may be the client's; None: these are not, or it is not known."""
+        trust = self._trust
+        bound = [] if trust is None else [name for name in trust.client_bound_metrics or () if name in self._timed]
+        if trust is None or not bound:
+            return None
+        return f"client-bound: {words.client_added(trust.loop_lag_p99_ms, trust.medians_ms, bound)}"
 
     @property
     def _height(self) -> float:
@@ -133,7 +147,7 @@ class Chart(ABC):
             if self._missing is not None:
                 return _nothing(ax, self._missing)
             self._draw(ax)
-            _frame(ax, self._bar_axis, self._finding, self._notes, self._trust)
+            _frame(ax, self._bar_axis, self._finding, self._notes, self._client_bound)
         return ax
 
     def save(self, path: Path, dpi: float = 150) -> None:
@@ -169,7 +183,13 @@ class Chart(ABC):
             self.draw(page.subplots())
             # the same chart makes the same file
             with rc_context(settings):
-                page.savefig(place, dpi=dpi, format=form, metadata={"Date": None} if form == "svg" else None)
+                page.savefig(place, dpi=dpi, format=form, metadata=_MADE_BY[form])
+
+
+# what tells a chart from other files, so that it may be written over
+_MADE_BY: dict[str, dict[str, str | None]] = {
+    "png": {"Software": "evalkit"}, "svg": {"Creator": "evalkit", "Date": None},
+}  # fmt: skip
 
 
 @contextmanager
@@ -216,9 +236,7 @@ def _nothing(ax: Axes, sentence: str) -> Axes:
     return ax
 
 
-def _frame(
-    ax: Axes, bar_axis: Literal["x", "y", "both"], finding: str, notes: Sequence[str], trust: Trust | None
-) -> None:
+def _frame(ax: Axes, bar_axis: Literal["x", "y", "both"], finding: str, notes: Sequence[str], mark: str | None) -> None:
     ax.grid(axis=bar_axis, color=RULE, linewidth=0.7, linestyle="-")
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
@@ -229,9 +247,9 @@ def _frame(
     title = wrapped(ax, finding, 10.6)
     ax.set_title(title, loc="left", fontsize="medium", fontweight="bold", color=INK, pad=7 + 13.5 * rows)
     _write_notes(ax, notes)
-    if trust is not None and trust.client_bound:
+    if mark is not None:
         ax.text(
-            0.99, 0.975, f"client-bound run: event-loop lag p99 {ms(trust.loop_lag_p99_ms or 0)}",
+            0.99, 0.975, mark,
             transform=ax.transAxes, ha="right", va="top", fontsize="small", color=VERMILION, fontweight="bold",
             bbox={"facecolor": PAPER, "edgecolor": VERMILION, "boxstyle": "round"}, zorder=6,
         )  # fmt: skip

@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit import stats
+from evalkit import paired, stats
 from evalkit.clusters import Floats
-from evalkit.stats import Below
+from evalkit.redrawn import LEAST_CLUSTERS, NO_VARIANCE, check_resamples, quantile_differences, too_few
+from evalkit.samples import needed, numbered, pairs
+from evalkit.stats import Below, Estimate, Flags
 
 STEPS = 400
 _TOLD = 20  # steps whose design effect is made
@@ -94,3 +97,76 @@ def _design_effect(at: Floats, alive: Floats, n: int, below: Below | None, confi
     told = [stats.effective_n(below(float(at[place])), 1 - float(alive[place]), confidence) for place in places]
     effect: Floats = np.interp(at, at[places], [n / one if one else math.inf for one in told])
     return effect
+
+
+def quantile_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    q: float,
+    clusters: ArrayLike | None = None,
+    *,
+    lost: tuple[Flags, Flags],
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """``paired.quantile_difference`` of times some of which are known as lower bounds only.
+
+    The value is the difference of the quantiles by Kaplan and Meier's curves, ``stats.quantile``; missing where one of
+    the curves does not come down that far. The interval is the paired bootstrap's of the least and of the greatest
+    difference that the bounds leave possible (Manski 2003, chapter 1): for the lower limit the lost times of second
+    stand at their bounds and those of first above all others, for the upper limit the other way round. So nothing is
+    taken for granted of when a lost time would have ended, and a limit that the bounds do not give is missing.
+
+    Parameters
+    ----------
+    first, second, q, clusters, confidence, resamples, seed
+        As for ``paired.quantile_difference``.
+    lost : pair of ndarray of bool, shape (n,)
+        Of first and of second; True: the value is a lower bound.
+
+    Returns
+    -------
+    Estimate
+        In the unit of the values. No value with too few pairs for q, nor beyond the end of a curve; then a limit may
+        still say that the difference is at least, or at most, so much. No limits for fewer than 10 clusters.
+
+    Raises
+    ------
+    ValueError
+        As ``paired.quantile_difference``.
+
+    References
+    ----------
+    C. F. Manski, Partial Identification of Probability Distributions (2003).
+    """
+    if not any(flags.any() for flags in lost):
+        return paired.quantile_difference(
+            first, second, q, clusters, confidence=confidence, resamples=resamples, seed=seed
+        )
+    x, y = pairs(first, second)
+    check_resamples(resamples)
+    n, (numbers, k) = len(x), numbered(clusters, len(x))
+    ends = [stats.quantile(side, q, flags, confidence) for side, flags in zip((x, y), lost, strict=True)]
+    named = zip(("first", "second"), ends, strict=True)
+    beyond = [f"of the {name} run {end.reason}" for name, end in named if end.value is None]
+    first_end, second_end = (end.value for end in ends)
+    value = None if first_end is None or second_end is None else second_end - first_end
+    if n < needed(q):
+        return Estimate(None, None, None, n, ends[0].reason)
+    if k < LEAST_CLUSTERS:
+        return Estimate(value, None, None, n, " and ".join(beyond) or too_few(k))
+    tail = (1 - confidence) / 2
+    drawn = [
+        quantile_differences(one, other, q, numbers, k, resamples, np.random.default_rng(seed))
+        for one, other in ((np.where(lost[0], math.inf, x), y), (x, np.where(lost[1], math.inf, y)))
+    ]
+    # no interpolation: it would not be beside infinity
+    low, high = np.quantile(drawn[0], tail, method="lower"), np.quantile(drawn[1], 1 - tail, method="higher")
+    if low == high:
+        return Estimate(value, None, None, n, " and ".join(beyond) or NO_VARIANCE)
+    if not (beyond or np.isfinite([low, high]).all()):
+        counts = [f"{np.count_nonzero(flags):,}" for flags in lost]
+        beyond = [f"{counts[0]} and {counts[1]} of {n:,} values are lower bounds: they leave the difference open"]
+    least, most = (float(limit) if np.isfinite(limit) else None for limit in (low, high))
+    return Estimate(value, least, most, n, " and ".join(beyond) or None)

@@ -9,10 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import datasets
+from evalkit import datasets, filenames
+from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
-from evalkit.evaluation import Watcher, default_path, evaluate
+from evalkit.evaluation import Watcher, evaluate
 from evalkit.slo import Slo
 from evalkit.steps import Step, read_step
 from evalkit.store import SUFFIX
@@ -74,8 +75,7 @@ class Plan:
                 raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
         if self.by == "concurrency" and self.arrivals != "constant":
             raise SettingsError(f"arrivals {self.arrivals!r} are those of a rate: give the steps as rates")
-        if self.step_time_s is not None and not self.step_time_s > 0:
-            raise SettingsError(f"step_time_s is {self.step_time_s!r}: it must be above 0")
+        check_above_0("step_time_s", self.step_time_s, LONGEST_S)
         if self.per_step is not None and self.step_time_s is not None:
             raise SettingsError("per_step and step_time_s exclude each other: give a step one of them")
 
@@ -280,15 +280,10 @@ def load(
         concurrency, rate, arrivals=arrivals, warm_up=warm_up, per_step=per_step, step_time_s=step_time_s
     )  # fmt: skip
     objectives, path = Slo.of(slo), Path(data)
-    folder = Path(out) if out else default_folder(path, endpoint)
-    if taken := sorted(folder.glob(f"*{SUFFIX}")):
-        raise RunFileError(f"{folder} holds runs already ({taken[0].name}): name another folder with --out")
-    return _sweep(plan, objectives, path, endpoint, folder, watch, {"retries": 0, **settings})
-
-
-def default_folder(data: Path, endpoint: Endpoint) -> Path:
-    """The folder of an unnamed load test: dataset, model and time."""
-    return default_path(f"load-{data.name}", endpoint).with_suffix("")
+    with filenames.load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
+        if taken := sorted(folder.glob(f"*{SUFFIX}")):
+            raise RunFileError(f"{folder} holds runs already ({taken[0].name}): name another folder with --out")
+        return _sweep(plan, objectives, path, endpoint, folder, watch, {"retries": 0, **settings})
 
 
 def _sweep(

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from evalkit import conversations as talks
-from evalkit import exports, standings, turnrows
+from evalkit import exports, outputs, standings, store, turnrows
 from evalkit.clusters import Floats
 from evalkit.costs import Cost
 from evalkit.errors import RunFileError, SettingsError
@@ -50,10 +50,10 @@ def turns(source: Source) -> pd.DataFrame:
     DataFrame
         Columns ``conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message,
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
-        extracted, tags, outcome, refusal, reasoning``. Times in ms, missing ones NaN; counts are nullable ``Int64``;
-        missing texts are None or NaN.
-        ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list,
-        which turns of equal tags may share. ``outcome`` is ``answered``, ``refused``, ``tool_calls`` (and no text),
+        extracted, tags, group, outcome, refusal, reasoning``. Times in ms, missing ones NaN; counts are nullable
+        ``Int64``; missing texts are None or NaN. ``tool_calls`` is a list of calls or None, ``extracted`` any JSON
+        value or None, ``tags`` a list, which turns of equal tags may share, ``group`` the dataset's own label of
+        conversations that belong together. ``outcome`` is ``answered``, ``refused``, ``tool_calls`` (and no text),
         ``reasoning_only``, ``empty`` or ``failed``.
 
     Raises
@@ -214,7 +214,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
-        None for a run that was to ask all.
+        None for a run that was to ask all. ``planned`` counts the turns that are to end in all; None: not known.
 
     Raises
     ------
@@ -238,6 +238,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "turns_per_s": run.turns_per_s,
         "cost": None if run.cost is None else _cost_json(run.cost),
         "until": None if run.until is None else _until_json(run.until),
+        "planned": run.planned,
     }
 
 
@@ -298,7 +299,7 @@ def _turn(
     }
 
 
-def export(source: Source, form: str, path: Path | str) -> int:
+def export(source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False) -> int:
     """Write every finished turn of a run to a file, with the columns of ``turns``.
 
     Parameters
@@ -308,7 +309,11 @@ def export(source: Source, form: str, path: Path | str) -> int:
         ``jsonl``, ``csv`` or ``parquet``. Missing values are null, in CSV empty. Tool calls, what a scorer extracted
         and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are a list.
     path : path-like
-        Written over if it exists.
+    overwrite : bool
+        An earlier output of evalkit is written over. Any other file that is there is refused.
+    excel : bool
+        For ``csv``: written for a spreadsheet, with a byte-order mark and an apostrophe before text that begins a
+        formula. Else every cell holds what the run file holds.
 
     Returns
     -------
@@ -320,17 +325,26 @@ def export(source: Source, form: str, path: Path | str) -> int:
     RunFileError
         The file cannot be read as a run file.
     SettingsError
-        No such format, the file cannot be written, or it is the run file itself.
+        No such format, ``excel`` with another than CSV, or the file cannot be written: see ``outputs.check``.
     """
+    return written(source, form, path, overwrite=overwrite, excel=excel).rows
+
+
+def written(
+    source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False
+) -> exports.Written:
+    """``export``, which also tells how many cells of a CSV file a spreadsheet would take for formulas."""
     if form not in FORMATS:
         raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
-    if not isinstance(source, sqlite3.Connection) and Path(path).resolve() == Path(source).resolve():
-        raise SettingsError(f"{path} is the run file itself: give the export another name")
+    if excel and form != "csv":
+        raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
+    options = {"excel": True} if excel else {}
     with opened(source) as connection:
-        try:
-            return exports.WRITERS[form](connection, Path(path))
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
+        taken = outputs.read_for(
+            () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
+        )
+        with outputs.writing(Path(path), outputs.EXPORT, taken, overwrite=overwrite) as draft:
+            return exports.WRITERS[form](connection, draft, **options)
 
 
 def _measures_json(row: Measures) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class TagVerdicts:
 
 
 class TagTally:
-    """Adds up turns by conversation, 28 bytes each, so that those of a tag can be told without reading them again.
+    """Adds up turns by conversation, 36 bytes each, so that those of a tag can be told without reading them again.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class TagTally:
         for place, text in connection.execute("SELECT position, tags FROM conversation WHERE tags NOT NULL"):
             self._text_of[place] = self._texts.setdefault(text, len(self._texts))
         self._turns, self._answered, self._scored, self._wrong = np.zeros((4, size), dtype=np.int32)
-        self._right = np.zeros(size)
+        self._right, self._partial = np.zeros((2, size))
         grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster NOT NULL LIMIT 1").fetchone()
         self._cluster = np.zeros(size, dtype=np.int64) if grouped and size else None
 
@@ -82,6 +82,7 @@ class TagTally:
         np.add.at(self._scored, talk[scored], 1)
         np.add.at(self._wrong, talk[scored & (score < 1)], 1)
         np.add.at(self._right, talk[scored], score[scored])
+        np.add.at(self._partial, talk[scored], score[scored] * (1 - score[scored]))
         if self._cluster is not None:
             self._cluster[talk] = cluster
 
@@ -100,13 +101,13 @@ class TagTally:
     def _of(self, tag: str, tags: dict[int, dict[str, None]], confidence: float) -> TagVerdicts:
         has = np.array([*(tag in names for names in tags.values()), False])  # the last one: of no tags
         own = np.flatnonzero(has[self._text_of])
-        sizes, rights = self._scored[own].astype(np.int64), self._right[own]
+        sizes, rights, partial = self._scored[own].astype(np.int64), self._right[own], self._partial[own]
         if self._cluster is not None:
             _, place = np.unique(self._cluster[own], return_inverse=True)
             sizes = np.bincount(place, weights=sizes).astype(np.int64)
-            rights = np.bincount(place, weights=rights).astype(np.float64)
+            rights, partial = (np.bincount(place, weights=part).astype(np.float64) for part in (rights, partial))
         sums = ClusterSums()
-        sums.add_whole(rights[sizes > 0], sizes[sizes > 0])
+        sums.add_whole(rights[sizes > 0], sizes[sizes > 0], partial[sizes > 0])
         return TagVerdicts(
             tag,
             int(self._turns[own].sum()),

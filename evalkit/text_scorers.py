@@ -17,9 +17,9 @@ from evalkit.numbers import (
     LONGEST_TEXT,
     Number,
     each_number,
-    final_number,
     final_place,
     last_number,
+    number_at_end,
     plain,
     read_number,
 )
@@ -34,7 +34,17 @@ _QUOTES = str.maketrans("‘’‚“”„", "'''\"\"\"")
 _DECIMAL = re.compile(r"\d[.,]\d")
 _FOLLOWS = 60  # characters behind a box that may be its unit
 _SHORT = 200  # characters of a target that is worth remembering
+_LOOK = 40  # characters before a number that tell whether a text breaks off in it
+_NO_DIGIT = re.compile(r"\D")
 _ENDS = " .,;:!?\"'`*_()[]"
+_CUT_OFF = {"length", "max_tokens", "content_filter"}  # finish reasons of answers that their end is missing from
+_OPERATOR = re.compile(r"(?:[-+×÷·*/^−–]|\b(?:plus|minus|times|over|by|and|from|to|of)\b)[ \t]*\Z", re.IGNORECASE)
+# what a number that ends a text without a finish reason must follow for the text to break off visibly
+_BREAKS_OFF = re.compile(
+    r"""(?: \\f?boxed\s*\{ | \( | (?:[.!?:]\s+|\n\s*) (?:so|thus|then|therefore|hence|next|now|and|but|finally)\b,?\s*
+        ) [$€£¥₹]?\Z""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
@@ -137,7 +147,7 @@ def _number_check(target: Any, *, which: str, decimal: str, **_tolerances: float
     return None
 
 
-@register("number", check=_number_check)
+@register("number", check=_number_check, version=2)
 def number(
     answer: Answer,
     target: Any,
@@ -152,24 +162,86 @@ def number(
     ``which`` number: ``final`` (``numbers.final_number``), ``first``, ``last``, whatever is said of it, or ``any``.
     ``decimal`` is the mark that a lone ``,`` or ``.`` before three digits is taken for. A target with a unit
     (``"12 kg"``) wants the unit too, in any case, singular or plural; units are compared as words, never converted.
+
+    A number at the very end of an answer that was cut off may go on, or be a step on the way: it is not taken. An
+    answer that is right only if it ends there is not judged.
     """
-    wanted = _target_number(target, decimal)
+    wanted, text, lost = _target_number(target, decimal), answer.text, None
+    if answer.finish_reason is None or answer.finish_reason in _CUT_OFF:
+        text, lost = _without_lost_number(answer, decimal)
     if wanted and isinstance(target, str) and (unit := _target_unit(target, decimal)):
-        return _quantity(answer.text, wanted, unit, which, decimal, abs_tol=abs_tol, rel_tol=rel_tol)
+        verdict = _quantity(text, wanted, unit, which, decimal, lost is not None, abs_tol=abs_tol, rel_tol=rel_tol)
+    else:
+        verdict = _plain_number(text, wanted, target, which, decimal, lost is not None, abs_tol, rel_tol)
+    if lost is None and answer.finish_reason in _CUT_OFF and _may_go_on(verdict.extracted, target, text):
+        return Verdict(
+            None, f"the answer is cut off in {verdict.extracted!r}, which may be {target}", verdict.extracted
+        )
+    if lost is None or wanted is None or verdict.value:
+        return verdict
+    cut_off = f"the answer is cut off at its last number, {lost.to_json()}"
+    digits = _NO_DIGIT.sub("", plain(answer.text)[lost.start : lost.end])
+    if lost.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol) or _digits_of(wanted).startswith(digits):
+        return Verdict(None, f"{cut_off}, which may be {target} or go on", verdict.extracted)
+    return Verdict(0, f"{cut_off}, and {verdict.reason}", verdict.extracted)
+
+
+def _without_lost_number(answer: Answer, decimal: str) -> tuple[str, Number | None]:
+    """A text without the number at which it was cut off, and that number; None: there is none such."""
+    text = plain(answer.text)
+    lost = number_at_end(text, decimal)
+    if lost is None or not (answer.finish_reason or _breaks_off(text, lost.start)):
+        return answer.text, None
+    rest, operand = text[: lost.start], lost
+    while (operator := _OPERATOR.search(rest, max(0, operand.start - _LOOK))) is not None:
+        rest = rest[: operator.start()]
+        operand = number_at_end(rest, decimal) or operand
+        rest = rest[: operand.start]
+    return rest, lost
+
+
+def _breaks_off(text: str, at: int) -> bool:
+    """Whether a text whose last number begins there cannot be meant to end with it."""
+    return text.rstrip()[-1] in "=+×·/^" or _BREAKS_OFF.search(text, max(0, at - _LOOK), at) is not None
+
+
+def _may_go_on(said: Any, target: Any, text: str) -> bool:
+    """Whether the quantity that a text ends with is the beginning of the target."""
+    if not (isinstance(said, str) and isinstance(target, str)):
+        return False
+    short, whole = folded(said), folded(target)
+    return len(short) < len(whole) and whole.startswith(short) and text.rstrip().endswith(said.rpartition(" ")[2])
+
+
+def _digits_of(number: Number) -> str:
+    return _NO_DIGIT.sub("", str(number.to_json()))
+
+
+def _plain_number(
+    text: str,
+    wanted: Number | None,
+    target: Any,
+    which: str,
+    decimal: str,
+    strict: bool,
+    abs_tol: float,
+    rel_tol: float,
+) -> Verdict:
+    """The verdict of ``number`` for a target without a unit."""
     last = None
-    for candidate in _candidates(answer.text, which, decimal):
+    for candidate in _candidates(text, which, decimal, strict):
         if wanted and candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol):
             return Verdict(1, extracted=candidate.to_json())
         last = candidate
     if last is None or wanted is None:
-        return Verdict(0, "no number in the answer")
+        return Verdict(0, "no number in the answer" if not strict else "no number before it is its answer")
     return Verdict(0, f"the {which} number is {last.to_json()}, not {target}", last.to_json())
 
 
-def _candidates(text: str, which: str, decimal: str) -> Iterable[Number]:
+def _candidates(text: str, which: str, decimal: str, strict: bool) -> Iterable[Number]:
     if which == "final":
-        final = final_number(text, decimal)
-        return () if final is None else (final,)
+        final = final_place(text, decimal, strict=strict)
+        return () if final is None else final[:1]
     if which == "last":
         last = last_number(text, decimal)
         return () if last is None else (last,)
@@ -178,22 +250,22 @@ def _candidates(text: str, which: str, decimal: str) -> Iterable[Number]:
 
 
 def _quantity(
-    text: str, wanted: Number, unit: str, which: str, decimal: str, *, abs_tol: float, rel_tol: float
+    text: str, wanted: Number, unit: str, which: str, decimal: str, strict: bool, *, abs_tol: float, rel_tol: float
 ) -> Verdict:
     """The verdict of ``number`` for a target with a unit."""
     target, said, where = f"{wanted.to_json()} {unit}", None, plain(text)
     if which == "final":
-        final = final_place(text, decimal)
+        final = final_place(text, decimal, strict=strict)
         candidates, where = ([], where) if final is None else ([final[0]], _with_what_follows(final[1], where))
     else:
-        candidates = list(_candidates(where, which, decimal))
+        candidates = list(_candidates(where, which, decimal, strict))
         where = where if which != "last" else where[-LONGEST_TEXT:]
     for candidate in candidates:
         said = f"{candidate.to_json()} {unit_said(where, candidate.end)}".rstrip()
         if candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol) and has_unit(where, candidate.end, unit):
             return Verdict(1, extracted=said)
     if said is None:
-        return Verdict(0, "no number in the answer")
+        return Verdict(0, "no number in the answer" if not strict else "no number before it is its answer")
     return Verdict(0, f"the {which} number is {said if ' ' in said else f'{said} without a unit'}, not {target}", said)
 
 

@@ -9,6 +9,7 @@ from time import perf_counter_ns
 from types import TracebackType
 
 from evalkit import __version__
+from evalkit.buffering import held_back
 from evalkit.connection import Connection, Slices
 from evalkit.dialling import dial
 from evalkit.endpoint import Endpoint
@@ -147,8 +148,14 @@ class Transport:
         answer = reader.answer
         if answer is not None and key is not None:
             answer = redact_answer(answer, key)
+        timing = Timing(
+            due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
+        )
+        flags = reader.flags
+        if failure is None and reader.streamed:
+            flags = tuple(sorted({*flags, *held_back(timing, answer, reader.usage)}))
         return Attempt(
-            Timing(due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end),
+            timing,
             number,
             round,
             reader.streamed,
@@ -156,7 +163,7 @@ class Transport:
             answer,
             reader.usage,
             failure,
-            reader.flags,
+            flags,
             exchange.opened,
         )
 

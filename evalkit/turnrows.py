@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from evalkit.schema import JOIN_SCORE
+from evalkit.values import is_deep_text
 
 # what became of a turn, in one word: text of blanks alone is no answer
 _TEXT = "trim(coalesce({}, ''), char(9, 10, 13, 32))"
@@ -42,6 +43,7 @@ _COLUMNS = {
     "scorer": ("text", "s.scorer"),
     "extracted": ("json", "s.extracted"),
     "tags": ("tags", "coalesce(c.tags, '[]')"),
+    "group": ("text", "c.cluster"),
     "outcome": ("text", OUTCOME),
     "refusal": ("text", "t.refusal"),
     "reasoning": ("text", "t.reasoning"),
@@ -85,9 +87,9 @@ def spoken(outcome: str, answer: str | None, refusal: str | None, reasoning: str
 
 
 def json_value(text: str | None) -> Any:
-    """What a JSON text of the run file says; None: there is none."""
-    if text is None:
-        return None
+    """What a JSON text of the run file says; None: there is none. One nested too deep to be written again: the text."""
+    if text is None or is_deep_text(text):
+        return text
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -1,11 +1,16 @@
-"""JSON values, compared."""
+"""JSON values, compared; how deep they are nested."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+
+MOST_LEVELS = 100  # of lists and objects in each other, that every parser, writer and recursion takes
+DEEP_VALUE = f"a value nested in more than {MOST_LEVELS} levels"  # in words, in the place of its text
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def same(one: Any, other: Any) -> bool:
@@ -40,6 +45,34 @@ def difference(value: Any, wanted: Any, place: str = "") -> str | None:
     return f"the field {place} is {_short(value)}, not {_short(wanted)}" if place else f"it is {_short(value)}"
 
 
+def is_deeper(value: Any, most: int = MOST_LEVELS) -> bool:
+    """Whether lists and objects are nested in more than so many levels."""
+    level = [value]
+    for _ in range(most):
+        level = [part for each in level for part in _parts(each)]
+        if not level:
+            return False
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def is_deep_text(text: str) -> bool:
+    """Whether a JSON text, which no parser reads, is nested too deep before anything else is wrong with it."""
+    if text.count("[") + text.count("{") <= MOST_LEVELS:
+        return False
+    level = 0
+    for mark in re.findall(r"[\[{\]}]", _QUOTED.sub("", text)):
+        level += 1 if mark in "[{" else -1
+        if level > MOST_LEVELS:
+            return True
+    return False
+
+
 def _short(value: Any) -> str:
+    if is_deeper(value):
+        return DEEP_VALUE
     text = orjson.dumps(value).decode()
     return text if len(text) <= 100 else text[:99] + "…"

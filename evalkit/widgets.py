@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evalkit import livestate, store, tables, words
+from evalkit import livestate, tables, words
 from evalkit.errors import SettingsError
 from evalkit.livestate import LiveState
-from evalkit.measures import measure
+from evalkit.measures import measure, one_moment, opened
 from evalkit.writer import Progress
 
 if TYPE_CHECKING:
@@ -93,17 +93,18 @@ def browse(*runs: Path | str | _Run) -> Any:
     if not runs:
         raise SettingsError("name a run to browse, or several")
     paths = [Path(run) if isinstance(run, (str, Path)) else run.path for run in runs]
-    text = "\n".join(map(_transcripts_in_words, paths))
-    if drawable():
-        from evalkit.browsewidget import Browser
+    with one_moment(*paths):
+        text = "\n".join(map(_transcripts_in_words, paths))
+        if drawable():
+            from evalkit.browsewidget import Browser
 
-        return Browser(paths, text)
+            return Browser(paths, text)
     return InWords(text)
 
 
 def _transcripts_in_words(path: Path) -> str:
     """How many transcripts a run has, and how to read them elsewhere."""
-    with closing(store.open_to_read(path)) as connection:
+    with opened(path) as connection:
         result = tables.summary_json(measure(connection))
     failed = sum(result["errors"].values())
     return (

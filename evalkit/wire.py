@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
+from evalkit.bounds import check_json
 from evalkit.conversation import Message
 from evalkit.errors import SettingsError
 from evalkit.failures import failure_of, failure_of_error, plain, refuses_stream_options, retry_after_s, words_of
 from evalkit.parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
-from evalkit.record import Answer, Failure, Usage
+from evalkit.record import Answer, Failure, Usage, sent
 from evalkit.sse import EventDecoder
 
 __all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "request_body", "retry_after_s"]
@@ -81,9 +82,12 @@ def request_body(
     if tools:
         body["tools"] = list(tools)
     try:
-        return orjson.dumps(body, default=_plain_mapping)
+        packed = orjson.dumps(body, default=_plain_mapping)
     except orjson.JSONEncodeError as error:
         raise SettingsError(f"the request cannot be written as JSON: {error}") from None
+    if b"null" in packed:  # what orjson makes of a number that JSON has no word for
+        check_json("of the request,", body)
+    return packed
 
 
 class AnswerReader:
@@ -362,9 +366,9 @@ class AnswerReader:
     def _fail_foreign(self) -> None:
         encoding = plain(self._headers.get("content-encoding", "identity"), 80)
         content_type = plain(self._content_type, 80)
-        what = f"of type {content_type}" if content_type else "without content type"
+        what = f"of type {sent(content_type)}" if content_type else "without content type"
         if encoding != "identity":
-            what = f"compressed as {encoding}"
+            what = f"compressed as {sent(encoding)}"
         did = f"answered with a body {what} that is neither JSON nor server-sent events"
         advice = "Check the base URL, and that no proxy or login page stands in the way."
         self._fail("protocol", did, advice, words_of(bytes(self._body)))
@@ -376,8 +380,9 @@ class AnswerReader:
 
     def _fail(self, kind: str, did: str, advice: str, quote: str = "", code: str | None = None) -> None:
         self._form = _CLOSED
-        said = f': "{quote}"' if quote else ""
-        self.failure = Failure(kind, f"The endpoint {did} (HTTP {self._status}){said}. {advice}", self._status, code)
+        said = f': "{sent(quote)}"' if quote else ""
+        message = f"The endpoint {did} (HTTP {self._status}){said}. {advice}"
+        self.failure = Failure(kind, message, self._status, code, sent=())
 
 
 def _parsed(data: bytes) -> Any:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from evalkit.effects import Times
 from evalkit.pairing import LeftOut
 from evalkit.stats import Estimate
+from evalkit.words import MISSING, number
 
 LEVEL = 0.05  # of a p that is corrected for the comparisons made beside it
+TIMES = {"ttft": "TTFT", "latency": "latency"}
 COST = "what the model's own earlier answers cost it"
 
 
@@ -83,6 +86,47 @@ def left_out(left_out: LeftOut, first: str, second: str) -> str:
     groups = (("turns", turns), ("conversations", conversations))
     parts = [f"{noun} {listed}" for noun, counts in groups if (listed := _listed(counts))]
     return f"left out: {'; '.join(parts)}" if parts else ""
+
+
+def unknown_times(times: Times, first: str, second: str) -> str | None:
+    """Which differences of times are not known for time-outs, of runs that are called by their labels; None: none."""
+    names, lost = [], (0, 0)
+    for metric, title in TIMES.items():
+        if any(times.lost[metric]):
+            unknown = [name for name, found in times.quantiles[metric].items() if found.difference.value is None]
+            names += [f"{title} {name}" for name in unknown]
+            lost = max(lost, times.lost[metric], key=sum)
+    if not names:
+        return None
+    return (
+        f"the difference of {' and '.join(names)} is not known: {lost[0]:,} of {times.pairs['latency']:,} turns timed "
+        f"out in {first} and {lost[1]:,} in {second}, so that their times are lower bounds"
+    )
+
+
+def lower_bounds(times: Times, first: str, second: str) -> str:
+    """How many of the times of two runs are lower bounds; empty: none is."""
+    told = [
+        f"{title} {counts[0]:,} in {first} and {counts[1]:,} in {second}"
+        for metric, title in TIMES.items()
+        if any(counts := times.lost[metric])
+    ]
+    return f"lower bounds, of turns that timed out: {', '.join(told)}" if told else ""
+
+
+def time_difference(difference: Estimate) -> str:
+    """A difference of times in ms with its interval; where it is not known, what it is at least or at most."""
+    value, low, high = difference.value, difference.low, difference.high
+    if value is not None:
+        ends = [MISSING if limit is None else _signed(limit) for limit in (low, high)]
+        return _signed(value) if low is high is None else f"{_signed(value)} ({ends[0]} to {ends[1]})"
+    if low is None and high is None:
+        return MISSING
+    return f"at least {_signed(low)}" if low is not None else f"at most {_signed(high or 0.0)}"
+
+
+def _signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
 
 
 def _listed(counts: Sequence[tuple[int, str]]) -> str:

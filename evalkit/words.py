@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
 STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
+NAMES = {"ttft": "TTFT", "latency": "latency", "tpot": "TPOT"}
+_ADDED_TO = {**NAMES, "tpot": "TPOT, from first to last token", "icl": "gap between reads"}
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -49,8 +51,11 @@ def conversations(scores: Mapping[str, Any]) -> str:
 def repeats(told: Mapping[str, Any]) -> str:
     """How often turns were right over all repeats, by ``repeats`` of ``--json``."""
     if told["once"]["value"] is None:
-        return f"over {told['k']} repeats: {MISSING}, not every turn has {told['k']} scores"
-    return f"over {told['k']} repeats: right at least once {_share(told['once'])}, each time {_share(told['always'])}"
+        return f"over {told['k']} repeats: {MISSING}, no turn has {told['k']} scores"
+    rights = f"right at least once {_share(told['once'])}, each time {_share(told['always'])}"
+    lack = "1 turn lacks" if told["left_out"] == 1 else f"{told['left_out']:,} turns lack"
+    left_out = f", of {told['n']:,} turns; {lack} {told['k']} scores" if told["left_out"] else ""
+    return f"over {told['k']} repeats: {rights}{left_out}"
 
 
 def accuracy_all(result: Mapping[str, Any]) -> str:
@@ -92,6 +97,12 @@ def verdict(result: Mapping[str, Any], model: str) -> str:
     return f"{told}. Median latency {number(latency, ' ms')}{first}."
 
 
+def client_added(lag_ms: float | None, medians: Mapping[str, float | None], metrics: Sequence[str]) -> str:
+    """How much of these metrics the client may have added, beside their medians in ms."""
+    shown = [f"of {number(medians[name], ' ms')} ({_ADDED_TO[name]})" for name in metrics if medians[name] is not None]
+    return f"up to {number(lag_ms, ' ms')} {', '.join(shown)}"
+
+
 def trust(told: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
     """How far the times of a run can be trusted, and whether that is a warning.
 
@@ -102,17 +113,65 @@ def trust(told: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
     slots : int or str
         The run's concurrency.
     """
-    notes = "".join(f"; {note}" for note in _what_stands_out(told, slots))
-    if told["client_bound"] is None:
-        return f"trust: not measured: the run is too short, or has not ended{notes}", False
-    lag = number(told["loop_lag_p99_ms"], " ms")
-    if told["client_bound"]:
-        return (
-            f"trust: CLIENT-BOUND, event-loop lag p99 {lag} is much beside these times: they are partly the client's"
-            f"{notes}",
-            True,
+    unknown, stalled = told["sessions_not_known"], _stalls(told)
+    parts = []
+    if unknown == 1:
+        parts = ["not known for one session, which was killed or is still running"]
+    elif unknown:
+        parts = [f"not known for {unknown} sessions, which were killed or are still running"]
+    held_back = streams(told["streams"], told["streams_at_once"], told["streams_first_read_late"])
+    doubtful = ["TTFT"] * bool(held_back) + ["stalls"] * (bool(stalled) and told["stalled_share"] > STANDS_OUT)
+    lag, medians, bound = told["loop_lag_p99_ms"], told["medians_ms"], told["client_bound_metrics"]
+    if lag is not None and any(medians.values()):
+        good = "" if unknown else f"good{' but for ' * bool(doubtful)}{' and '.join(doubtful)}, "
+        how = f"{' and '.join(NAMES[name] for name in bound)} CLIENT-BOUND, " if bound else good
+        shown = bound or ["ttft" if medians["ttft"] is not None else "latency"]
+        added = client_added(lag, medians, shown)
+        parts.append(f"{how}event-loop lag p99 {number(lag, ' ms')}: the client may have added {added}")
+    elif not unknown:
+        parts.append("not measured: the run is too short")
+    return f"trust: {'; '.join([*parts, *held_back, *stalled, *_what_stands_out(told, slots)])}", bool(
+        bound or doubtful
+    )
+
+
+def streams(count: int, at_once: int, late: int) -> list[str]:
+    """How many of these streams have a first-token time that is another, where that is more than a few."""
+    said = []
+    if at_once > STANDS_OUT * count:
+        said.append(
+            f"{at_once:,} of {count:,} streams came nearly at once: their first-token time is that of the whole answer"
         )
-    return f"trust: good, event-loop lag p99 {lag}{notes}", False
+    if late > STANDS_OUT * count:
+        said.append(
+            f"in {late:,} of {count:,} streams the first read held several tokens: their first-token time may be late "
+            "by what these took"
+        )
+    return said
+
+
+def stream(flags: Collection[str]) -> str | None:
+    """Why the first-token time of one stream is another, by the flags of its attempt; None: it is none."""
+    if "buffered" in flags:
+        return "it came nearly at once: its first-token time is that of the whole answer"
+    if "first_read_late" in flags:
+        return "its first read held several tokens: its first-token time may be late by what these took"
+    return None
+
+
+def marked(heading: str, told: Mapping[str, Any], mark: str) -> str:
+    """The heading of a column of times, with a mark where the metric, its first word, may be the client's."""
+    bound = {NAMES[name] for name in told["client_bound_metrics"] or ()}
+    return f"{heading}{mark}" if heading.split(" ")[0] in bound else heading
+
+
+def _stalls(told: Mapping[str, Any]) -> list[str]:
+    """Where the client stood still during many turns, for long beside their times."""
+    longest, share = told["loop_stall_max_ms"], told["stalled_share"]
+    shortest = told["medians_ms"]["ttft"] or told["medians_ms"]["latency"]
+    if not share or longest is None or shortest is None or longest <= STANDS_OUT * shortest:
+        return []
+    return [f"it stood still for up to {number(longest, ' ms')}, during {share:.1%} of the turns"]
 
 
 def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evalkit import scorings
-from evalkit.conversation import Turn
-from evalkit.done import stored_turns
-from evalkit.record import Answer, Score
+from evalkit.record import Score
+from evalkit.scoring_thread import Key, Scored, ScoringThread
 from evalkit.store import Done, RunFile
 
 if TYPE_CHECKING:
     from evalkit.until import Until
 
-SLICE_S = 0.0002  # scoring between two looks at what came meanwhile
+AHEAD = 50  # turns given to be scored at a time while others come
+WAIT_S = 0.1  # for scores, between two looks whether they are still waited for
 BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
 HELD = 500  # of a run that its scores are to end: each turn asked meanwhile may be one too many
 
@@ -60,30 +60,37 @@ class Progress:
 
     @property
     def turns_per_s(self) -> float:
-        """Of this session."""
-        return self.done / max((time.perf_counter_ns() - self.began_ns) / 1e9, 1e-9)
+        """Answered turns of this session."""
+        return self.answered / self._elapsed_s
+
+    @property
+    def _elapsed_s(self) -> float:
+        return max((time.perf_counter_ns() - self.began_ns) / 1e9, 1e-9)
 
     @property
     def left_s(self) -> float | None:
         """Seconds to go at the rate so far; None: unknown."""
         if self.total is None or not self.done:
             return None
-        return max(self.total - self.kept - self.done, 0) / self.turns_per_s
+        return max(self.total - self.kept - self.done, 0) * self._elapsed_s / self.done
 
 
 class Writer:
-    """Writes a session's turns into its run file.
+    """Writes a session's turns into its run file, and has them scored.
 
-    A turn is committed before it is scored. Scores go with the next group's turns, or alone when nothing else comes.
-    Scoring never holds up asking: what it cannot keep up with is scored when all is asked.
+    A turn is committed before it is scored, and scored as the run file has it. Scores go with the next group's turns,
+    or alone when nothing else comes. Scoring never holds up asking: what it cannot keep up with is scored when all is
+    asked.
 
     Parameters
     ----------
     runfile : RunFile
-    score : callable
-        ``Turn`` and ``Answer`` to ``Score``, or None when there is nothing to score.
+    scoring : ScoringThread
+        Started; it is left by whoever started it.
     progress : Progress
         Brought up to date after every commit.
+    waits : callable
+        Whether scoring may be waited for; when not, what is not scored is left to a later session.
 
     Attributes
     ----------
@@ -92,52 +99,48 @@ class Writer:
         what comes waits when scoring cannot keep up.
     """
 
-    def __init__(self, runfile: RunFile, score: Callable[[Turn, Answer], Score | None], progress: Progress) -> None:
+    def __init__(
+        self,
+        runfile: RunFile,
+        scoring: ScoringThread,
+        progress: Progress,
+        waits: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._runfile = runfile
-        self._score = score
+        self._scoring = scoring
         self._progress = progress
-        self._unscored: deque[Done] = deque()
-        self._scores: list[tuple[int, int, int, Score]] = []
+        self._waits = waits
+        self._unscored: deque[Key] = deque()
         self._left = False
         self.until: Until | None = None
         self._noted: set[str] = set()  # scorers whose version stands in the run file
 
     @property
-    def unscored(self) -> bool:
-        """There are turns to score."""
-        return bool(self._unscored)
+    def scoring(self) -> bool:
+        """There are turns to score, or scores to commit."""
+        return bool(self._unscored or self._scoring.outstanding)
 
-    @property
-    def uncommitted(self) -> bool:
-        """There are scores to commit."""
-        return bool(self._scores)
-
-    def add(self, group: Iterable[Done]) -> None:
+    def add(self, group: Iterable[Done] = ()) -> None:
         """Commit turns, and the scores made since the last time."""
         group = list(group)
-        scores, self._scores = self._scores, []
-        if used := {score.scorer for *_, score in scores} - self._noted:
-            scorings.note_own(self._runfile, used)
-            self._noted |= used
-        self._runfile.add(group, scores)
-        self._count(group, scores)
-        answered = [done for done in group if done.error_kind is None]
+        self._commit(group, self._scoring.take())
+        keys = [done.key for done in group if done.error_kind is None]
         if self.until is not None:
             self._note_failed(self.until, group)
-        if self.until is not None and len(self._unscored) + len(answered) > HELD:
-            self._score_all()
-        if len(self._unscored) + len(answered) > BACKLOG:
+        if len(self._unscored) + len(keys) > BACKLOG:
             self._left = True
         else:
-            self._unscored += answered
+            self._unscored += keys
+        while self.until is not None and self._held > HELD and self._waits():
+            self._wait_for_scores()
 
-    def catch_up(self) -> None:
-        """Score for a moment."""
-        until = time.perf_counter() + SLICE_S
-        while self._unscored:
-            self._score_next()
-            if time.perf_counter() > until:
-                return
+    def use_lull(self) -> None:
+        """Nothing comes: have some turns scored, and commit what is."""
+        if self._unscored and self._scoring.outstanding < AHEAD:
+            keys = sorted(self._unscored.popleft() for _ in range(min(AHEAD, len(self._unscored))))
+            self._scoring.give(self._runfile.to_score(keys))
+        if scored := self._scoring.take():
+            self._commit([], scored)
 
     def finish(self, *, earlier: bool = False) -> None:
         """Score and commit what is left.
@@ -147,32 +150,40 @@ class Writer:
         earlier : bool
             An earlier session may have been killed between its answers and their scores.
         """
-        self._score_all()
-        self.add(())
-        if self._left or earlier:
-            self._score_stored()
+        while self.scoring and self._waits():
+            self._wait_for_scores()
+        if (self._left or earlier) and self._waits():
+            for group in self._runfile.unscored():
+                self._scoring.give(group)
+                while self._scoring.outstanding > len(group) and self._waits():
+                    self._wait_for_scores()
+                if not self._waits():
+                    break
+            while self._scoring.outstanding and self._waits():
+                self._wait_for_scores()
+        self.add()
 
-    def _score_all(self) -> None:
-        while self._unscored:
-            self._score_next()
+    @property
+    def _held(self) -> int:
+        return len(self._unscored) + self._scoring.outstanding
 
-    def _score_stored(self) -> None:
-        for group in self._runfile.unscored():
-            for key, row, answer in group:
-                turns = stored_turns(row)
-                self._note(key, self._score(turns[key[2] - 1], answer), len(turns))
-            self.add(())
+    def _wait_for_scores(self) -> None:
+        self.use_lull()
+        self._commit([], self._scoring.take(WAIT_S))
 
-    def _score_next(self) -> None:
-        done = self._unscored.popleft()
-        self._note(done.key, self._score(done.turn, done.answer), done.turns)
-
-    def _note(self, key: tuple[int, int, int], score: Score | None, turns: int) -> None:
-        if score is not None:
-            self._scores.append((*key, score))
+    def _commit(self, group: list[Done], scored: list[Scored]) -> None:
+        if not (group or scored):
+            return
+        scores = [(*key, score) for key, _, score in scored if score is not None]
+        if used := {score.scorer for *_, score in scores} - self._noted:
+            scorings.note_own(self._runfile, used, self._scoring.known)
+            self._noted |= used
+        self._runfile.add(group, scores)
+        self._count(group, scores)
         if self.until is not None:
-            value = None if score is None else score.value
-            self.until.note(key[0], turns, 1, value or 0.0, int(value is not None))
+            for (position, *_), turns, score in scored:
+                value = None if score is None else score.value
+                self.until.note(position, turns, 1, value or 0.0, int(value is not None))
 
     def _note_failed(self, until: Until, group: list[Done]) -> None:
         for done in group:

@@ -154,6 +154,94 @@ def test_a_cost_limit_ends_the_asking(ask):
     assert 100 <= tokens < 150
 
 
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+
+
+class Uncounted:
+    """A server that reports no usage; keeps the bodies it was sent, in the order they came, by their length in JSON."""
+
+    def __init__(self, answer):
+        self._answer, self.sent = answer, []
+
+    def __call__(self, body):
+        if "stream_options" not in body:  # refused: not worked on
+            self.sent.append(len(json.dumps(body)) / 4)
+        return self._answer(body)
+
+    def serve(self):
+        return serve(Script(answer=self, faults=[Fault("reject_stream_options")]))
+
+
+class Insatiable(Calling):
+    def __call__(self, body):
+        return super().__call__({**body, "messages": body["messages"][:1]})
+
+
+@pytest.mark.parametrize(
+    ("row", "settings"),
+    [
+        ({"tool_results": {"look": "x" * 8_000}, "tools": [TOOL]}, {"max_tool_rounds": 20}),
+        ({"system": "x" * 8_000}, {}),
+        ({"tools": [{**TOOL, "function": {**TOOL["function"], "description": "x" * 8_000}}]}, {"max_tool_rounds": 0}),
+        ({"context": [{"role": "user", "content": "x" * 8_000}, {"role": "assistant", "content": "y"}]}, {}),
+        ({"turns": [{"user": "x" * 8_000, "assistant": "Yes."}, *[{"user": "And?", "assistant": "x" * 900}] * 20]},
+         {"history": "golden"}),
+    ],
+    ids=["tool results", "system prompt", "tools", "context", "golden history"],
+)  # fmt: skip
+def test_a_budget_of_tokens_holds_where_the_server_counts_none(tmp_path, row, settings):
+    """It overshoots by what was under way when it was used up: one request."""
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps({"turns": [{"user": "Look."}], **row}) + "\n" for _ in range(12)))
+    server = Uncounted(Insatiable() if "tool_results" in row else lambda body: "Yes.")
+    with server.serve() as serving:
+        endpoint = ek.Endpoint(serving.base_url, "scripted")
+        run = ek.evaluate(
+            data, endpoint, out=tmp_path / "r.evalkit", concurrency=1, max_tokens_total=9_000, **settings
+        )  # fmt: skip
+    assert run.outcome == "max_tokens_total"
+    assert 8_000 < sum(server.sent) < 9_500 + max(server.sent)
+
+
+def test_a_turn_whose_budget_ends_between_tool_rounds_says_so_and_resume_asks_it_again(tmp_path):
+    data = tmp_path / "d.jsonl"
+    data.write_text(json.dumps({"tools": [TOOL], "tool_results": {"look": "x" * 4_000}, "turns": [{"user": "Look."}]}))
+    out = tmp_path / "r.evalkit"
+    with serve(Script(answer=Calling())) as server:
+        endpoint = ek.Endpoint(server.base_url, "scripted")
+        run = ek.evaluate(data, endpoint, out=out, max_tokens_total=1)
+        told = rows(out, "SELECT status, error_kind, error_message, attempts, latency_ns FROM turn")
+        assert run.outcome == "max_tokens_total"
+    words = "Not finished: max_tokens_total is used up, and the model was still calling functions."
+    assert told == [("error", "cancelled", words, 1, None)]
+
+
+def test_a_resumed_history_counts_in_a_budget_where_the_server_counts_none(tmp_path, sums):
+    data = tmp_path / "d.jsonl"
+    turns = [{"user": "Look at this: " + "x" * 8_000}, *[{"user": "And?"}] * 12]
+    data.write_text(json.dumps({"turns": turns}))
+    out = tmp_path / "r.evalkit"
+    server = Uncounted(lambda body: "y" * 100)
+    with server.serve() as serving:
+        endpoint = ek.Endpoint(serving.base_url, "scripted")
+        assert ek.evaluate(data, endpoint, out=out, max_tokens_total=9_000).outcome == "max_tokens_total"
+        server.sent.clear()
+        assert ek.resume(out).outcome == "max_tokens_total"
+    assert 8_500 < sum(server.sent) < 9_500 + max(server.sent)
+
+
+def test_no_more_is_asked_again_when_a_budget_is_used_up(tmp_path):
+    data = tmp_path / "d.jsonl"
+    data.write_text(json.dumps({"turns": [{"user": "x" * 4_000}]}))
+    out = tmp_path / "r.evalkit"
+    with serve(Script(faults=[Fault("eof_midway")])) as server:
+        run = ek.evaluate(data, ek.Endpoint(server.base_url, "scripted"), out=out, max_tokens_total=500)
+        assert server.stats()["requests"] == 1
+    ((message,),) = rows(out, "SELECT error_message FROM turn")
+    assert run.outcome == "max_tokens_total"
+    assert message.endswith(" Not tried again: max_tokens_total is used up.")
+
+
 def test_functions_are_called_in_the_users_own_process(tmp_path):
     tool = {
         "type": "function",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.budget import HELD_S, SLICE_S, WINDOW_S, Budget
+from evalkit.budget import BURST_S, HELD_S, SLICE_S, WINDOW_S, Budget, Spread
 
 
 class Clock:
@@ -89,3 +89,32 @@ def test_a_full_window_of_many_is_kept_in_few_slices():
         clock.now += 0.001
         budget.spend(1)
     assert len(budget._slices) <= HELD_S / SLICE_S + 2
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 3)), max_size=80), st.floats(0.5, 500))
+def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(requests, limit):
+    clock = Clock()
+    spread, spent = Spread(limit, clock), []
+    for pause, seconds_worth in requests:
+        clock.now += pause
+        clock.now += spread.wait_s() * (1 + 1e-9)
+        amount = seconds_worth * limit / 60
+        spread.spend(amount)
+        spent.append((clock.now, amount))
+    for number, (start, _) in enumerate(spent):
+        before = 0.0
+        for at, amount in spent[number:]:
+            assert before <= max(1.0, limit * BURST_S / 60) + limit / 60 * (at - start) + 1e-6
+            before += amount
+
+
+def test_what_was_not_used_may_go_again_but_never_more_than_a_burst():
+    clock = Clock()
+    spread = Spread(600, clock)
+    spread.spend(700)
+    assert spread.wait_s() == pytest.approx(50.1)  # a minute makes up for whatever was taken
+    spread.give_back(550)
+    assert spread.wait_s() == 0
+    spread.give_back(1000)
+    spread.spend(100)
+    assert spread.wait_s() == pytest.approx(0.1)

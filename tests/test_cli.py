@@ -81,7 +81,7 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
         "schedule_latency_ms", "by_turn", "by_tag", "tags_left_out", "conversations", "repeats", "doubt",
         "scoring", "tokens", "trust", "wall_s",
-        "turns_per_s", "cost", "until", "gates",
+        "turns_per_s", "cost", "until", "planned", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
     assert result["accuracy"]["value"] == 1.0
@@ -145,11 +145,30 @@ def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
         ("seed", "error: --param 'seed': write it as KEY=JSON, for example --param seed=7\n"),
         ("stop=END", "error: --param stop: 'END' is not JSON; a text needs quotes: --param 'stop=\"END\"'\n"),
         ("model=1", "error: the parameter 'model' cannot be set: evalkit writes it itself\n"),
+        ("top_p=NaN", "error: the parameter top_p is nan: JSON has no such number\n"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_explained(server, sums, tmp_path, given, message):
     done = evalkit("run", sums(), *flags(server), "--param", given, "--out", tmp_path / "r.evalkit")
     assert (done.returncode, done.stderr) == (2, message)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--temperature", "nan", "the parameter temperature is nan: JSON has no such number"),
+        ("--timeout", "inf", "timeout_s is inf: it must be 31,622,400 seconds at most"),
+        ("--ttft-timeout", "nan", "ttft_timeout_s is nan: it must be a number of seconds above 0"),
+        ("--max-time", "1e10", "max_time_s is 10000000000.0: it must be 31,622,400 at most"),
+        ("--tpm", "inf", "tpm is inf: it must be 1,000,000,000,000 at most"),
+    ],
+)
+def test_a_number_that_cannot_be_a_limit_is_refused_before_anything_is_asked(
+    server, sums, tmp_path, flag, value, message
+):
+    done = evalkit("run", sums(), *flags(server), flag, value, "--out", tmp_path / "r.evalkit")
+    assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+    assert not (tmp_path / "r.evalkit").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -166,7 +185,9 @@ def test_a_stop_keeps_what_was_answered_and_says_how_to_go_on(sums, tmp_path, nu
             stdout, stderr = child.communicate(timeout=30)
         assert child.returncode == code, stderr
         assert stdout == ""
-        assert stderr == f"stopped. What was answered is in {out}; go on with: evalkit resume {out}\n"
+        *before, last = stderr.splitlines()
+        assert last == f"stopped. What was answered is in {out}; go on with: evalkit resume {out}"
+        assert all(line.startswith("stopping: ") for line in before)
         assert evalkit("show", out).returncode == 0
         seen = server.stats()["requests"]
         assert 6 <= seen < 150
@@ -186,7 +207,7 @@ def test_an_export_has_one_row_a_turn_and_the_columns_of_the_design(server, sums
     assert list(table.columns) == [
         "conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason", "error_kind",
         "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms", "prompt_tokens",
-        "output_tokens", "token_source", "score", "scorer", "extracted", "tags",
+        "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group",
     ]  # fmt: skip
     assert table["status"].tolist() == ["answered"] * 6
     assert table["conversation"].tolist() == ["sum-0", "sum-0", "sum-1", "sum-1", "sum-2", "sum-2"]
@@ -214,6 +235,15 @@ def test_ask_json_is_one_object_also_when_a_turn_failed(server):
     assert (nobody.returncode, turn["answer"], turn["latency_ms"]) == (3, None, None)
     assert turn["error"].startswith("connection: ")
     assert nobody.stderr.startswith("connection: ")
+
+
+def test_ask_says_when_a_stream_came_at_once():
+    fault = Fault("buffered")
+    with serve(Script(faults=[fault], law=Law(ttft_ms=5, itl_ms=10, tokens=8))) as server:
+        shown = evalkit("ask", "hello", *flags(server))
+        told = evalkit("ask", "hello", *flags(server), "--json")
+    assert "; it came nearly at once: its first-token time is that of the whole answer]" in shown.stdout
+    assert "buffered" in json.loads(told.stdout)["turns"][0]["flags"]
 
 
 def test_export_json_tells_the_rows(server, sums, tmp_path):

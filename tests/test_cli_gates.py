@@ -100,6 +100,36 @@ def test_a_gate_that_cannot_be_read_is_told_before_anything_is_asked(evalkit, tm
     )
 
 
+@pytest.mark.parametrize("more", [["--fail-under", "accuracy>=0.99"], ["--junit", "out.xml"]])
+@pytest.mark.parametrize("which", [["--conversation", "c0"], ["--conversation", "c0", "--repeat", 1], ["--repeat", 1]])
+def test_gates_are_of_the_whole_run_and_refused_beside_one_conversation(
+    evalkit, run, tmp_path, monkeypatch, more, which
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = evalkit("show", run, *which, *more)
+    assert (code, out) == (2, "")
+    assert f"{more[0]} is of the whole run: leave --conversation out, or {more[0]}" in err
+    assert not (tmp_path / "out.xml").exists()
+
+
+def test_gates_of_an_unfinished_run_are_warned_of_unless_a_gate_says_how_much_must_have_ended(evalkit, run, tmp_path):
+    with contextlib.closing(sqlite3.connect(run)) as connection, connection:
+        connection.execute("UPDATE run SET dataset = json_set(dataset, '$.turns', 252)")
+    code, out, err = evalkit("show", run, "--fail-under", "accuracy>=0.7")
+    assert (code, "gate met" in out) == (0, True)
+    assert err == (
+        "warning: gates were checked although the run is unfinished: 247 of 252 turns are not asked. "
+        "Add the gate 'complete>=100%', or go on with 'evalkit resume'\n"
+    )
+    code, out, err = evalkit("show", run, "--fail-under", "accuracy>=0.7", "complete>=100%", "--json")
+    assert (code, err) == (1, "")
+    assert json.loads(out)["gates"][1] == {
+        "gate": "complete>=100%", "value": 5 / 252, "met": False, "words": "complete is 0.01984 of 252 planned turns",
+    }  # fmt: skip
+    assert json.loads(out)["planned"] == 252
+    assert evalkit("show", run)[2] == ""  # without gates the last lines say it
+
+
 def test_a_file_behind_the_gates_is_no_gate_and_the_message_shows_it(evalkit, run):
     code, _, err = evalkit("show", "--fail-under", "accuracy>=0.7", run)
     assert code == 2
@@ -119,7 +149,7 @@ def test_show_writes_a_junit_file_that_the_schema_accepts(evalkit, run, tmp_path
     ("name", "message"),
     [
         ("gone/out.xml", "there is no folder {folder}/gone. Choose another place\n"),
-        ("r.evalkit", "error: {folder}/r.evalkit cannot be the JUnit file too: give that another name\n"),
+        ("r.evalkit", "error: {folder}/r.evalkit is a run file itself: give the JUnit file another name\n"),
     ],
 )
 @pytest.mark.parametrize("command", ["resume", "show"])

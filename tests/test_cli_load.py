@@ -111,5 +111,8 @@ def test_a_stop_says_where_the_steps_so_far_are(sums, tmp_path):
             child.send_signal(signal.SIGINT)
             stdout, stderr = child.communicate(timeout=30)
     assert (child.returncode, stdout) == (130, "")
-    assert stderr == f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…\n"
+    assert (
+        stderr.splitlines(keepends=True)[-1]
+        == f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…\n"
+    )
     assert json.loads(evalkit("show", folder / "concurrency-1.evalkit", "--json").stdout)["answered"] >= 3

@@ -85,3 +85,41 @@ def test_bad_input_ends_with_2_and_says_what_to_do(capsys, tmp_path: Path) -> No
     assert code == 2
     assert "cannot be written" in err
     assert "Choose another folder" in err
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_earlier_charts_are_drawn_over_only_when_asked_for_and_other_pictures_never(
+    capsys, tmp_path: Path, form
+) -> None:
+    run, folder = write(tmp_path / "run.evalkit", [S([T("a", 1, score=1.0)])]), tmp_path / "charts"
+    assert evalkit(capsys, run, "-o", folder, "--format", form)[0] == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code, out, err = evalkit(capsys, run, "-o", folder, "--format", form)
+    assert (code, out) == (2, "")
+    assert "is there already, a chart: add --overwrite, or choose another folder" in err
+    assert evalkit(capsys, run, "-o", folder, "--format", form, "--overwrite")[0] == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before  # the same chart makes the same file
+    pyplot.figure().savefig(folder / f"accuracy.{form}")
+    pyplot.close()
+    mine = (folder / f"accuracy.{form}").read_bytes()
+    code, _, err = evalkit(capsys, run, "-o", folder, "--format", form, "--overwrite")
+    assert (code, (folder / f"accuracy.{form}").read_bytes()) == (2, mine)
+    assert "is no file that evalkit wrote" in err
+
+
+def test_every_chart_that_is_listed_is_there(capsys, tmp_path: Path, unrendered) -> None:
+    """Names that are numbered meet names that end in a number, or differ in case alone, or are dots."""
+    places = ["x/same", "y/same", "z/same-1", "z/same-2", "x/other", "y/Other", "x/..", "y/.."]
+    files = [write_in(tmp_path / f"{place}.evalkit") for place in places]
+    code, out, _ = evalkit(capsys, *files, "-o", tmp_path / "charts" / "in", "--json")
+    assert code == 0
+    listed = [each["file"] for each in json.loads(out)["drawn"]]
+    there = {str(path) for path in (tmp_path / "charts" / "in").rglob("*.png")}
+    assert len(listed) == len({name.casefold() for name in listed}) == len(there)
+    assert set(listed) == there
+    assert [path.name for path in (tmp_path / "charts").iterdir()] == ["in"]
+
+
+def write_in(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    return write(path, [S([T("a", 1, score=1.0)])])

@@ -37,6 +37,9 @@ def test_parts_of_any_size_add_up_to_the_whole(data: st.DataObject) -> None:
     assert (sums.n, sums.clusters) == (len(labels), len(sizes))
     assert (sums.right, sums.lacking) == pytest.approx((thousandths.sum() / 1e3, (1000 - thousandths).sum() / 1e3))
     assert sums.spread() == pytest.approx(float(exact_spread(labels, thousandths)), rel=1e-9, abs=1e-9)
+    assert sums.partial == pytest.approx((thousandths * (1000 - thousandths)).sum() / 1e6)
+    graded = (thousandths > 0) & (thousandths < 1000)
+    assert sums.partial_clusters == len(set(labels[graded]))
     told, whole = clustered_proportion(sums), proportion(thousandths / 1000, labels)
     assert told.n == whole.n
     assert told.value == pytest.approx(whole.value, rel=1e-12)

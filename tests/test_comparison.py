@@ -154,6 +154,76 @@ def test_time_differences_are_of_single_turns_that_both_answered(tmp_path):
     assert times.quantiles["latency"]["p95"].difference.value == pytest.approx(0)
 
 
+def hanging(path, quick_ms, share, count=100, **timed_out):
+    """A run that answers in so many ms and times out after 2 s in a share of its turns."""
+    every = round(1 / share) if share else count + 1
+    times = np.random.default_rng(quick_ms).normal(quick_ms, 3, count).round(3)
+    turns = [T(f"c{n:03}", 1, score=1.0, ttft_ms=times[n], latency_ms=times[n] + 5) for n in range(count)]
+    ends = {"ttft_ms": None, "error": "timeout", "end_ms": 2000.0, **timed_out}
+    hung = slice(every - 1, None, every)
+    turns[hung] = [T(turn.conversation, 1, **ends) for turn in turns[hung]]
+    return run(path, turns)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
+    files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 40, 0.33)
+    contrast = compare(*(files[::-1] if swapped else files)).contrasts[0]
+    times, labels = contrast.times[0], (contrast.first.label, contrast.second.label)
+    assert (times.pairs["ttft"], sorted(times.lost["ttft"])) == (100, [0, 33])
+    median, tail = (times.quantiles["ttft"][name] for name in ("p50", "p95"))
+    assert abs(median.difference.value) == pytest.approx(60, abs=3)
+    assert (tail.first if swapped else tail.second, tail.difference.value) == (None, None)
+    assert tail.difference.reason == (
+        f"of the {'first' if swapped else 'second'} run p95 is more than 2,000: 33 of 100 values are lower bounds"
+    )
+    known, bound = (tail.difference.high, tail.difference.low)[:: 1 if swapped else -1]
+    assert (abs(known) == pytest.approx(1895, abs=10), bound) == (True, None)
+    lost = "33 of 100 turns timed out in A and 0 in B" if swapped else "0 of 100 turns timed out in A and 33 in B"
+    assert labels == ("A", "B")
+    assert contrast.warnings == (
+        f"the difference of TTFT p95 and latency p95 is not known: {lost}, so that their times are lower bounds",
+    )
+    told = json.loads(json.dumps(contrast.to_json(), allow_nan=False))["latency"]
+    for each in (told["latency_ms"], told["by_turn"][0]["latency_ms"]):
+        assert (each["p95"]["difference"], each["p95"]["reason"][:12]) == (
+            None,
+            "of the first" if swapped else "of the secon",
+        )
+        assert sorted(each["lower_bounds"].values()) == [0, 33]
+
+
+def test_where_both_hang_nothing_is_known_and_what_never_streamed_has_no_first_token(tmp_path):
+    files = hanging(tmp_path / "a.evalkit", 100, 0.33), hanging(tmp_path / "b.evalkit", 40, 0.5)
+    tail = compare(*files).contrasts[0].times[0].quantiles["ttft"]["p95"].difference
+    assert (tail.value, tail.low, tail.high) == (None, None, None)
+    assert "of the first run p95" in tail.reason
+    assert "of the second run p95" in tail.reason
+    for file in files:
+        said(file, settings={"stream": False})
+    times = compare(*files).contrasts[0].times[0]
+    assert (times.pairs["ttft"], times.lost["ttft"]) == (33, (0, 0))
+    assert times.pairs["latency"] == 100
+
+
+def test_a_first_token_before_the_time_out_is_known(tmp_path):
+    files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 40, 0.33, ttft_ms=41.0)
+    times = compare(*files).contrasts[0].times[0]
+    assert times.lost == {"ttft": (0, 0), "latency": (0, 33)}
+    assert times.quantiles["ttft"]["p95"].difference.value == pytest.approx(-60, abs=4)
+
+
+def test_few_time_outs_leave_the_quantiles_known_and_are_in_them(tmp_path):
+    files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 101, 0.02)
+    contrast = compare(*files).contrasts[0]
+    median, tail = (contrast.times[0].quantiles["latency"][name].difference for name in ("p50", "p95"))
+    assert -1 < median.low <= median.value <= median.high < 3
+    assert None not in (tail.value, tail.low)
+    assert tail.high is None  # two of 100, drawn again, may be six
+    assert tail.reason == "0 and 2 of 100 values are lower bounds: they leave the difference open"
+    assert contrast.warnings == ()
+
+
 # --- what is said of the runs
 
 
@@ -222,7 +292,13 @@ def test_a_client_bound_run_is_marked(tmp_path):
     second = write(tmp_path / "b.evalkit", [S(answers([1.0, 1.0]), trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, second).contrasts[0]
     assert contrast.client_bound == (False, True)
-    assert contrast.warnings == ("B is client-bound: its times are partly the client's",)
+    assert contrast.warnings == ("B is client-bound: of its times, up to 9 ms of 50 ms (TTFT) may be the client's",)
+    slow = [T(f"c00{n}", 1, score=1.0, ttft_ms=697.0, latency_ms=900.0) for n in range(2)]
+    third = write(tmp_path / "c.evalkit", [S(slow, trust={"loop_lag_p99_ms": 9.0})])
+    contrast = compare(first, third).contrasts[0]
+    assert (contrast.client_bound, contrast.warnings) == ((False, False), ())
+    killed = write(tmp_path / "d.evalkit", [S(answers([1.0, 1.0]), end_ms=None)])
+    assert compare(first, killed).contrasts[0].client_bound == (False, None)
 
 
 # --- as its user holds it
@@ -238,7 +314,10 @@ def test_json_has_every_key_and_no_nan(tmp_path):
     assert list(told["all"]) == KEYS
     assert list(told["by_turn"][0]) == ["turn", *KEYS]
     assert list(told["latency"]) == ["ttft_ms", "latency_ms", "by_turn"]
-    assert told["latency"]["ttft_ms"]["p95"] == dict.fromkeys(["first", "second", "difference", "low", "high"])
+    assert told["latency"]["ttft_ms"]["p95"] == {
+        **dict.fromkeys(["first", "second", "difference", "low", "high"]),
+        "reason": "p95 needs 20 pairs, there are 3",
+    }
 
 
 def test_flips_have_both_answers_and_the_table_a_row_an_effect(tmp_path):

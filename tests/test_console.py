@@ -78,7 +78,8 @@ def test_schedule_latency_is_shown_in_open_loop_only(tmp_path):
 def test_the_trust_line_tells_what_stands_out(tmp_path):
     quiet = {"loop_lag_p99_ms": 1.0, "reads": 100, "reads_with_several_events": 5}
     turns = [T(f"c{n}", 1, new_connection=n < 4) for n in range(10)]
-    assert "trust: good, event-loop lag p99 1 ms\n" in shown(tmp_path / "quiet.evalkit", [S(turns, trust=quiet)])
+    good = "trust: good, event-loop lag p99 1 ms: the client may have added up to 1 ms of 50 ms (TTFT)\n"
+    assert good in shown(tmp_path / "quiet.evalkit", [S(turns, trust=quiet)])
     turns = [T(f"c{n}", 1, new_connection=True) for n in range(10)]
     loud = shown(tmp_path / "loud.evalkit", [S(turns, trust={**quiet, "reads_with_several_events": 6})])
     assert "6% of reads held several events" in " ".join(loud.split())

@@ -49,7 +49,7 @@ def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
     lines = shown(first, second).splitlines()
     assert lines[4] == (
         "no difference shown: only 3 of 30 conversations differ, too few to decide a difference under 27 points; "
-        "B − A +10.0 (−11.6 to +26.5) points"
+        "B − A +10.0 (−4.6 to +26.6) points"
     )
     assert lines[7].split()[-4:] == ["–", "–", "–", "0/3"]
 
@@ -126,3 +126,17 @@ def test_a_narrow_terminal_loses_no_number(tmp_path):
     wide, narrow = (shown(first, second, width=width).replace("(…)", "") for width in (120, 40))
     assert "…" not in narrow
     assert sorted("".join(narrow.split())) == sorted("".join(wide.split()))
+
+
+def test_times_that_time_outs_leave_open_are_bounded_in_words(tmp_path):
+    turns = [T(f"c{n:03}", 1, score=1.0, ttft_ms=100.0 + n % 7, latency_ms=150.0 + n % 5) for n in range(60)]
+    first = run(tmp_path / "a.evalkit", turns, endpoint=ENDPOINT)
+    turns[::3] = [T(turn.conversation, 1, ttft_ms=None, error="timeout", end_ms=2000.0) for turn in turns[::3]]
+    second = run(tmp_path / "b.evalkit", turns, endpoint=ENDPOINT)
+    text = shown(first, second)
+    rows = {line[:11]: line.split() for line in text.splitlines() if line.startswith(("TTFT p", "latency p"))}
+    assert rows["TTFT p95   "][2:5] == ["60", "106", "–"]
+    assert "at least +1,89" in text
+    assert "lower bounds, of turns that timed out: TTFT 0 in A and 20 in B, latency 0 in A and 20 in B" in text
+    assert "20 in B, so that their times are lower bounds" in text
+    assert "at most −1,8" in shown(second, first)

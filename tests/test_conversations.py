@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from comparing import said
 from runfiles import S, T, talk, write
+from test_cli import evalkit
 
-from evalkit import columns, conversations, scorings, stats, store, tables
+from evalkit import columns, conversations, scorings, stats, store, tables, words
 from evalkit.conversation import Conversation, ScorerSpec, Turn
+from evalkit.errors import SettingsError
 from evalkit.measures import measure
 from evalkit.run import Run
 from evalkit.store import RunFile
@@ -179,3 +181,34 @@ def test_over_all_repeats_turns_are_right_once_or_each_time(tmp_path):
         assert (found.once.value, found.always.value, found.once.n) == (pytest.approx(2 / 3), pytest.approx(1 / 3), 3)
         assert conversations.repeated(connection, 3).once.value is None  # each has two
         assert conversations.repeated(connection, 1) is None
+
+
+def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
+    # the trap: one failed call of 30, and neither share was told
+    turns = [T(name, 1, repeat=k, score=float(k > 1 or name == "a")) for name in "abcd" for k in (1, 2, 3)]
+    turns += [T("e", 1, score=1.0), T("e", 1, repeat=2, error="server"), T("e", 1, repeat=3, score=1.0)]
+    turns += [T("f", 1, repeat=k, error="timeout") for k in (1, 2, 3)]
+    run = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk(name, (5,)) for name in "abcdef"]))
+    told = run.summary_json()["repeats"]
+    assert (told["k"], told["n"], told["left_out"]) == (3, 4, 2)
+    assert (told["once"]["value"], told["always"]["value"]) == (1.0, 0.25)
+    assert words.repeats(told).endswith(", of 4 turns; 2 turns lack 3 scores")
+    fewer = run.summary_json(k=2)["repeats"]
+    assert (fewer["k"], fewer["n"], fewer["left_out"]) == (2, 5, 1)
+    # of b, c and d two of three choices of two hold the wrong one
+    assert fewer["always"]["value"] == pytest.approx((1 + 3 / 3 + 1) / 5)
+    assert words.repeats(fewer).endswith(", of 5 turns; 1 turn lacks 2 scores")
+    shown = evalkit("show", run.path, "--over-repeats", "2", "--json")
+    assert json.loads(shown.stdout)["repeats"] == fewer
+    refused = evalkit("show", run.path, "--over-repeats", "4")
+    assert (refused.returncode, "k is 4: the run asks each conversation 3 times" in refused.stderr) == (2, True)
+    for k in (0, 1):
+        with pytest.raises(SettingsError, match=f"k is {k}"):
+            run.measures(k)
+
+
+def test_turns_that_all_lack_a_score_have_neither_share(tmp_path):
+    turns = [T("a", 1, score=1.0), T("a", 1, repeat=2, error="server"), T("b", 1, error="server")]
+    told = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", (5,)), talk("b", (5,))])).summary_json()["repeats"]
+    assert (told["n"], told["left_out"], told["once"]["value"]) == (0, 2, None)
+    assert words.repeats(told) == "over 2 repeats: –, no turn has 2 scores"

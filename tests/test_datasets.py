@@ -1,6 +1,8 @@
 """Dataset files: what is read, and the whole message for everything that is not."""
 
 import gzip
+import json
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -490,3 +492,94 @@ def test_any_bytes_are_read_or_told(tmp_path, content, begin, name):
     path = tmp_path / name
     path.write_bytes(begin + content)
     assert read_or_told(path)
+
+
+def nest(levels, innermost=1):
+    value = innermost
+    for _ in range(levels):
+        value = [value] if levels % 2 else {"a": value}
+    return value
+
+
+def deep_text(levels):
+    return "[" * levels + "]" * levels
+
+
+# where a value may stand in a row of each shape, its place as NESTED, and the field that the error names
+DEEP_ROWS = {
+    '{"id": "a", "turns": [{"user": "u", "target": NESTED}]}': "turns[0].target",
+    '{"turns": [{"user": "u"}, {"user": "u", "target": {"a": 1, "b": NESTED}}]}': "turns[1].target",
+    '{"turns": [{"user": "u", "target": 1, "scorer": {"name": "json", "schema": NESTED}}]}': "turns[0].scorer",
+    '{"turns": [{"user": NESTED}]}': "turns[0].user",
+    '{"turns": NESTED}': "turns[0][0]",
+    '{"turns": [{"user": "u"}], "params": {"p": NESTED}}': "params.p",
+    '{"turns": [{"user": "u"}], "tools": [{"function": {"name": "f", "p": NESTED}}]}': "tools[0].function",
+    '{"turns": [{"user": "u"}], "tools": [], "tool_results": {"f": NESTED}}': "tool_results.f",
+    '{"turns": [{"user": "u"}], "tags": NESTED}': "tags[0][0]",
+    '{"turns": [{"user": "u"}], "meta": {"m": NESTED}}': "meta.m",
+    '{"turns": [{"user": "u"}], "context": [{"role": "user", "content": NESTED}]}': "context[0].content",
+    '{"messages": [{"role": "user", "content": "u"}], "target": NESTED}': "target[0][0]",
+    '{"messages": [{"role": "user", "content": NESTED}]}': "messages[0].content",
+    '{"messages": [{"role": "user", "content": "u"}], "other": NESTED}': "other[0][0]",
+    '{"custom_id": "a", "body": {"messages": [{"role": "user", "content": "u"}], "tools": NESTED}}': "body.tools[0]",
+    '{"question_id": 1, "turns": ["u"], "reference": NESTED}': "reference[0][0]",
+    '{"question": "u", "answer": "#### 3", "more": NESTED}': "more[0][0]",
+}
+FIRST_ROWS = (
+    '{"id": "first", "turns": [{"user": "u"}]}',
+    '{"messages": [{"role": "user", "content": "u"}]}',
+    '{"custom_id": "first", "body": {"messages": [{"role": "user", "content": "u"}]}}',
+    '{"question_id": "first", "turns": ["u"]}',
+    '{"question": "u", "answer": "#### 3"}',
+)
+LEVELS = [101, 300, 1000, 1500, 50_000]
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize("row", DEEP_ROWS)
+def test_a_row_that_is_nested_too_deep_is_named_with_line_and_field(tmp_path, row, levels):
+    line = row.replace("NESTED", deep_text(levels))
+    # what no parser reads has no field
+    field = rf", field {re.escape(DEEP_ROWS[row])}[\[\]\w.]*" if levels < 1000 else "(, field .*)?"
+    path = tmp_path / "d.jsonl"
+    path.write_text(next(first for first in FIRST_ROWS if json.loads(first).keys() & {row.split('"')[1]}) + "\n" + line)
+    for read_it in (lambda: list(datasets.read(path)), lambda: datasets.check(path)):
+        with pytest.raises(DatasetError) as caught:
+            read_it()
+        assert re.search(rf"line 2{field}: is nested in more than 100 levels", str(caught.value)), str(caught.value)[
+            :300
+        ]
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+def test_a_list_that_is_nested_too_deep_is_named(tmp_path, levels):
+    path = tmp_path / "d.json"
+    path.write_text('[{"turns": [{"user": "u"}]},\n{"turns": [{"user": "u", "target": ' + deep_text(levels) + "}]}]")
+    with pytest.raises(
+        DatasetError, match=r"(field \[1\]\.turns\[0\]\.target|line 2): is nested in more than 100 levels"
+    ):
+        datasets.check(path)
+
+
+@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize(("column", "cell"), [("target", "NESTED"), ("scorer", '{"name": "json", "schema": NESTED}')])
+def test_a_cell_that_is_nested_too_deep_is_named(tmp_path, levels, column, cell):
+    path = tmp_path / "d.csv"
+    cell = cell.replace("NESTED", deep_text(levels)).replace('"', '""')
+    path.write_text(f'user,{column}\nu,\nu,"{cell}"\n')
+    with pytest.raises(DatasetError, match=rf"line 3, field {column}.*: is nested in more than 100 levels"):
+        datasets.check(path)
+
+
+def test_a_hundred_levels_are_read_hashed_and_written_again(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"id": "a", "turns": [{"user": "u", "target": nest(97)}]}) + "\n")
+    (conversation,) = datasets.read(path)
+    assert datasets.check(path).turns == 1
+    assert datasets.parse_row(json.loads(conversation.canonical)) == conversation
+
+
+def test_brackets_in_texts_are_no_levels(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"turns": [{"user": "[" * 5000 + '"' + "{" * 5000, "target": "[[" * 900}]}) + "\n")
+    assert datasets.check(path).turns == 1

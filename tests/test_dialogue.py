@@ -1,15 +1,20 @@
 """One conversation against the scripted server, over real HTTP: what each turn sees, tool rounds, retries."""
 
 import asyncio
+import json
 
 import pytest
+from raw_server import answer, completion, serving
 
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.dialogue import Asker, Dialogue, in_threads
+from evalkit.dialogue import Asker, Dialogue
+from evalkit.done import stored_record
 from evalkit.endpoint import Endpoint
-from evalkit.pacing import Retry
+from evalkit.gate import Gate
+from evalkit.pacing import Pacer, Pause, Retry
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.scripted import Calling, Fault, Script, serve
+from evalkit.tool_functions import in_threads
 from evalkit.transport import Transport
 
 TOOL = {
@@ -23,11 +28,11 @@ TOOL = {
 FAST = Retry(retries=2, base_s=0.001, cap_s=0.001)
 
 
-def talk(script, conversation, *, answered=None, stream=True, retry=FAST, **fields):
+def talk(script, conversation, *, answered=None, stream=True, retry=FAST, params=None, **fields):
     """Ask the conversation; give its records, and the asker as it was left."""
 
     async def all_turns(base_url, model):
-        endpoint = Endpoint(base_url, model)
+        endpoint = Endpoint(base_url, model, params=params or {})
         async with Transport(endpoint) as transport:
             asker = Asker(transport, endpoint, stream=stream, retry=retry)
             dialogue = Dialogue(asker, conversation, **fields)
@@ -143,8 +148,14 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
 
 @pytest.mark.parametrize(
     ("result", "told"),
-    [({("a", 1): 2}, "TypeError"), ("half \ud800", "half ?"), ({"at": object}, "object")],
-    ids=["no JSON key", "half a character", "no JSON value"],
+    [
+        ({("a", 1): 2}, "TypeError"),
+        ("half \ud800", "half ?"),
+        ({"at": object}, "object"),
+        ({"at": float("nan")}, "ValueError"),
+        ([float("inf")], "ValueError"),
+    ],
+    ids=["no JSON key", "half a character", "no JSON value", "not a number", "infinity"],
 )
 def test_results_that_cannot_be_sent_as_they_are_do_not_end_a_run(result, told):
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
@@ -187,22 +198,75 @@ def test_a_legacy_function_call_gets_an_id_so_that_its_result_can_name_it():
     conversation = Conversation("c", (Turn("Weather?"), Turn("Thanks.")), tools=(TOOL,))
     talk(Script(answer=seen_by(bodies)), conversation, answered={1: kept})
     _, assistant, tool, _ = bodies[0]["messages"]
-    assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"] == "call_0_0"
+    assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"] == "call_1_0_0"
 
 
-def test_a_demanded_call_is_not_demanded_again_after_its_result():
+@pytest.mark.parametrize("form", ["tool_calls", "function_call"])
+def test_ids_made_up_for_calls_differ_and_are_the_same_after_a_resume(form):
+    """Two turns with tool rounds, one whose calls have no result, one that sees them all."""
+    told = {"name": "get_weather", "arguments": "{}"}
+    calls = {"tool_calls": [{"function": told}, {"function": told}]} if form == "tool_calls" else {form: told}
+    conversation = Conversation(
+        "c", tuple(Turn(f"Question {n}") for n in range(4)), tools=(TOOL,), tool_results={"get_weather": "sunny"}
+    )
+
+    async def handler(request, writer):
+        messages = json.loads(request.body)["messages"]
+        results = sum(message["role"] == "tool" for message in messages[-2 if form == "tool_calls" else -1 :])
+        number = sum(message["role"] == "user" for message in messages)
+        called = number < 4 and (not results or number == 3)
+        writer.write(answer("200 OK", completion(None, **calls) if called else completion("Sunny.")))
+
+    async def ask(answered):
+        records = []
+
+        async def keep(record):
+            records.append(record)
+            return True
+
+        async with serving(handler) as (server, transport):
+            asker = Asker(transport, Endpoint(server.url, "m"), stream=False)
+            await Dialogue(asker, conversation, max_tool_rounds=1).ask(keep, answered)
+            return records, json.loads(server.requests[-1].body)["messages"]
+
+    records, seen = asyncio.run(ask(None))
+    ids = [call["id"] for message in seen for call in message.get("tool_calls", ())]
+    assert len(ids) == len(set(ids)) == (8 if form == "tool_calls" else 4)
+    assert [message["tool_call_id"] for message in seen if message["role"] == "tool"] == ids
+    stored = {record.turn: as_stored(record) for record in records[:3]}
+    assert asyncio.run(ask(stored))[1] == seen
+
+
+def as_stored(record):
+    """A turn as the next session reads it from the run file."""
+    calls = json.dumps([call.to_json() for call in record.tool_calls])
+    exchange = json.dumps([message.to_json() for message in record.exchange])
+    return stored_record(record.conversation, record.repeat, record.turn, record.answer.text, None, calls, exchange)
+
+
+@pytest.mark.parametrize("where", ["row", "endpoint", "both"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "demand",
+    [{"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+     {"function_call": {"name": "get_weather"}}],
+    ids=["required", "one by name", "legacy"],
+)  # fmt: skip
+def test_a_demanded_call_is_not_demanded_again_after_its_result(where, stream, demand):
     bodies = []
 
     def answer(body):
         bodies.append(body)
-        return Calling()(body) if len(bodies) == 1 else "It is sunny."
+        return Calling()(body)
 
+    (name, wanted), *_ = demand.items()
     conversation = Conversation(
-        "c", (Turn("Weather in Paris?"),), tools=(TOOL,), tool_results={"get_weather": "sunny"},
-        params={"tool_choice": "required"},
+        "c", (Turn("Weather in Paris?"), Turn("And in Rome?")), tools=(TOOL,), tool_results={"get_weather": "sunny"},
+        params={} if where == "endpoint" else demand,
     )  # fmt: skip
-    talk(Script(answer=answer), conversation)
-    assert [body.get("tool_choice") for body in bodies] == ["required", None]
+    talk(Script(answer=answer), conversation, stream=stream, params={} if where == "row" else {**demand, "seed": 7})
+    assert [body.get(name) for body in bodies] == [wanted, None, wanted, None]
+    assert where == "row" or {body["seed"] for body in bodies} == {7}
 
 
 def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then_on():
@@ -210,3 +274,26 @@ def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then
     assert [record.status for record in records] == ["answered"] * 3
     assert [len(record.attempts) for record in records] == [2, 1, 1]
     assert asker.include_usage is False
+
+
+@pytest.mark.parametrize("why", ["permit", "pause"])
+def test_a_request_that_waits_takes_no_place_in_the_gate(why):
+    async def main(base_url, model):
+        endpoint, gate, pause = Endpoint(base_url, model), Gate(2), Pause()
+        async with Transport(endpoint) as transport:
+            pacer = Pacer(rpm=1) if why == "permit" else Pacer()
+            asker = Asker(transport, endpoint, gate=gate, pacer=pacer, pause=pause)
+            await asker.ask([Message("user", "Hello")], due=0)
+            if why == "pause":
+                pause.hold(60)
+            waiting = [asyncio.create_task(asker.ask([Message("user", "Hello")], due=0)) for _ in range(5)]
+            await asyncio.sleep(0.3)
+            inside = gate.inside
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            return inside, gate.inside
+
+    with serve(Script()) as server:
+        assert asyncio.run(main(server.base_url, server.model)) == (0, 0)
+        assert server.stats()["requests"] == 1

@@ -60,7 +60,7 @@ def test_what_scoring_needs_is_made_of_rows_again(record):
     assert come.error_kind == (record.failure and record.failure.kind)
     assert come.turns == made.turns == 2
     said = record.answer or Answer()
-    assert come.answer == made.answer == Answer(said.text, "", said.refusal, record.tool_calls)
+    assert come.answer == made.answer == Answer(said.text, "", said.refusal, record.tool_calls, said.finish_reason)
 
 
 def test_no_row_leaves_out_what_its_record_says(tmp_path):

@@ -1,3 +1,4 @@
+import math
 import os
 import pickle
 
@@ -146,10 +147,79 @@ def test_a_key_no_header_can_carry_is_refused_without_showing_it(monkeypatch, ke
     )
 
 
+@pytest.mark.parametrize(
+    ("id", "problem"),
+    [
+        ("X5lM ", "ends with a blank"),
+        (" X5lM", "begins with a blank"),
+        ("X5 lM", "holds a blank"),
+        ("X5lM\n", "ends with a line break"),
+        ("X5lM\r\n", "ends with a line break"),
+        ("X5\tlM", "holds a tab"),
+        ("X5lM\u3000", "ends with the character '\\u3000'"),
+        ("X5\u200blM", "holds the character '\\u200b'"),
+        ("   ", "begins with a blank"),
+    ],
+)
+def test_blanks_in_an_id_or_an_address_are_refused_and_the_variable_is_named(monkeypatch, id, problem):
+    monkeypatch.setenv("SERVICE_HOST", "https://tasking.example")
+    monkeypatch.setenv("TASKINGAI_API_KEY", KEY)
+    monkeypatch.setenv("ASSISTANT_ID", id)
+    monkeypatch.setenv("OPENAI_MODEL", id)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://host")
+    makers = {
+        "ASSISTANT_ID": Endpoint.from_env,
+        "OPENAI_MODEL": lambda: Endpoint.from_env(base_url="http://127.0.0.1:1"),
+        "--model": lambda: Endpoint.from_env(model=id),
+        "the model's name": lambda: Endpoint("http://127.0.0.1:1", id),
+    }
+    for what, make in makers.items():
+        with pytest.raises(SettingsError) as caught:
+            make()
+        assert str(caught.value) == f"{what} {problem}: copy it again without"
+
+
+@pytest.mark.parametrize("host", ["https://tasking.example ", "https://tasking.example\n", "https://task ing.example"])
+def test_blanks_in_a_host_are_refused(monkeypatch, host):
+    monkeypatch.setenv("SERVICE_HOST", host)
+    monkeypatch.setenv("TASKINGAI_API_KEY", KEY)
+    monkeypatch.setenv("ASSISTANT_ID", "X5lM")
+    with pytest.raises(SettingsError, match=r"^SERVICE_HOST (ends with|holds) a (blank|line break): copy it again"):
+        Endpoint.from_env()
+    with pytest.raises(
+        SettingsError, match=r"^(--base-url|the base URL) (ends with|holds) a (blank|line break): copy it again"
+    ):
+        Endpoint.from_env(base_url=host, model="m")
+
+
 @pytest.mark.parametrize("limit", ["timeout_s", "ttft_timeout_s", "connect_timeout_s"])
 def test_limits_must_be_positive(limit):
     with pytest.raises(SettingsError, match=f"{limit} is 0: it must be a number of seconds above 0"):
         Endpoint("http://127.0.0.1:1", "m", **{limit: 0})
+
+
+@pytest.mark.parametrize("limit", ["timeout_s", "ttft_timeout_s", "connect_timeout_s"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, -math.inf, 1e10, "5", True])
+def test_limits_that_no_clock_holds_are_refused(limit, value):
+    with pytest.raises(SettingsError, match=f"^{limit} is "):
+        Endpoint("http://127.0.0.1:1", "m", **{limit: value})
+    assert Endpoint("http://127.0.0.1:1", "m", **{limit: 86_400}).to_json()[limit] == 86_400
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, -math.inf])
+@pytest.mark.parametrize(
+    ("params", "place"),
+    [
+        (lambda value: {"temperature": value}, "temperature"),
+        (lambda value: {"logit_bias": {"50256": value}}, "logit_bias.50256"),
+        (lambda value: {"seed": 7, "stop": ["a", [value]]}, "stop.1.0"),
+    ],
+)
+def test_parameters_that_json_has_no_word_for_are_refused_by_name(params, place, value):
+    with pytest.raises(SettingsError, match=f"^the parameter {place} is {value}: JSON has no such number"):
+        Endpoint("http://127.0.0.1:1", "m", params=params(value))
+    with pytest.raises(SettingsError, match=place):
+        Endpoint("http://127.0.0.1:1", "m").with_params(**params(value))
 
 
 def test_official_clients_are_set_up_for_the_endpoint_and_never_retry(monkeypatch):

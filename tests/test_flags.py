@@ -1,5 +1,7 @@
 """Flags that several commands share, and what is made of them."""
 
+from argparse import Namespace
+
 import pytest
 
 from evalkit import flags
@@ -29,3 +31,17 @@ def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
 def test_a_function_that_is_not_there_is_told():
     with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere is not there$"):
         flags.scorer(["own_nowhere:f=2"])
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", '[1, {"a": NaN}]'])
+def test_a_parameter_that_json_has_no_word_for_is_refused_by_name(value):
+    parsed = Namespace(param=[f"top_p={value}"], temperature=None, max_tokens=None)
+    with pytest.raises(SettingsError, match=r"^the parameter top_p[\w.]* is (nan|inf|-inf): JSON has no such number$"):
+        flags.params(parsed)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
+def test_a_temperature_that_is_no_number_is_refused_by_name(value):
+    parsed = Namespace(param=[], temperature=float(value), max_tokens=None)
+    with pytest.raises(SettingsError, match=r"^the parameter temperature is (nan|inf): JSON has no such number$"):
+        flags.params(parsed)

@@ -44,6 +44,9 @@ GIVEN = [
     (Verdict(2, "great"), None, f"the function gave 2, {ODD}", None),
     (Verdict(1, extracted={1: {2}}), 1, None, {"1": "{2}"}),
     (Verdict(1, extracted=np.arange(2)), 1, None, [0, 1]),
+    (Verdict(1, extracted=float("nan")), 1, None, "nan"),
+    (Verdict(1, extracted={"at": [float("inf")]}), 1, None, "{'at': [inf]}"),
+    (Verdict(1, extracted=np.array([float("nan")])), 1, None, "array([nan])"),
     (Verdict(1, 5), 1, "5", None),
 ]
 
@@ -52,7 +55,7 @@ GIVEN = [
 def test_what_a_function_may_give(given, value, reason, extracted):
     said = score(lambda text, target: given)
     assert (said.value, said.reason, said.extracted) == (value, reason, extracted)
-    json.dumps(said.extracted)
+    json.dumps(said.extracted, allow_nan=False)
 
 
 def test_what_a_function_keeps_is_short():

@@ -1,15 +1,19 @@
 import dataclasses
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, nullcontext
 
 import pytest
+from comparing import said
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from runfiles import S, T, write
+from runfiles import S, T, talk, write
 
 import evalkit
+from evalkit import gates
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
 from evalkit.gates import METRICS, OPERATORS, Gate, evaluate, parse
@@ -17,8 +21,8 @@ from evalkit.measures import measure
 from evalkit.run import Run
 
 KNOWN = (
-    "accuracy, accuracy_all, errors, ttft_p50, ttft_p95, ttft_p99, latency_p50, latency_p95, latency_p99, tpot_p50, "
-    "tpot_p95, tpot_p99, schedule_latency_p50, schedule_latency_p95, schedule_latency_p99, turns_per_s, cost"
+    "accuracy, accuracy_all, errors, complete, ttft_p50, ttft_p95, ttft_p99, latency_p50, latency_p95, latency_p99, "
+    "tpot_p50, tpot_p95, tpot_p99, schedule_latency_p50, schedule_latency_p95, schedule_latency_p99, turns_per_s, cost"
 )
 
 
@@ -149,7 +153,8 @@ def test_whatever_is_written_is_read_or_refused_in_words(text):
         ("errors[1]<=0", 0.0, True, "errors[1] is 0 of 20 turns"),
         ("ttft_p95<=50ms", 50.0, True, "ttft_p95 is 50 ms over 39 turns (95 % interval 50 ms to –)"),
         ("latency_p50[1]<0.4s", 409.5, False, None),
-        ("turns_per_s>=20", 20.0, True, "turns_per_s is 20"),
+        ("turns_per_s>=20", 19.5, False, "turns_per_s is 19.5"),  # of 40 turns in 2 s one has failed
+        ("complete>=100%", 1.0, True, "complete is 1 of 40 planned turns"),
         ("ttft_p99<=1s", None, None, "ttft_p99 is missing: p99 needs 100 samples, there are 39"),
         (
             "ttft_p95.high<=1s",
@@ -202,6 +207,57 @@ def test_a_cost_that_is_only_known_to_be_at_least_something_misses_its_gate(run)
 )
 def test_which_gates_say_how_many_turns_may_fail(text, limits):
     assert parse(text).limits_errors is limits
+
+
+def planned(path, turns, outcome="done", **settings):
+    """A run of 20 turns, one of them failed, whose dataset has so many."""
+    ended = [T(f"c{n:02}", 1, score=1.0, error="server" if n == 7 else None) for n in range(20)]
+    said(write(path, [S(ended)]), dataset={"turns": turns}, settings=settings)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE session SET outcome = ?", (outcome,))
+    return path
+
+
+UNKNOWN = "complete is missing: the dataset was not read to its end, so how much is planned is not known"
+
+
+@pytest.mark.parametrize(
+    ("turns", "outcome", "settings", "value", "words", "warned"),
+    [
+        (20, "done", {}, 1.0, "complete is 1 of 20 planned turns", None),
+        (252, "stopped", {}, 20 / 252, "complete is 0.07937 of 252 planned turns", "232 of 252 turns are not asked"),
+        (10, "max_time_s", {"repeats": 3}, 2 / 3, "complete is 0.6667 of 30 planned turns", "10 of 30 turns are"),
+        (None, "done", {}, 1.0, "complete is 1 of 20 planned turns", None),
+        (None, "stopped", {}, None, UNKNOWN, "may be unfinished: its dataset was not read to its end"),
+        (None, None, {}, None, UNKNOWN, "may be unfinished"),
+    ],
+)
+def test_how_much_of_a_run_has_ended_is_a_metric_and_a_warning(
+    tmp_path, turns, outcome, settings, value, words, warned
+):
+    path = planned(tmp_path / "r.evalkit", turns, outcome, **settings)
+    run = measure(path)
+    (result,) = evaluate([parse("complete>=99%")], run)
+    assert (result.value, result.words) == (pytest.approx(value) if value else None, words)
+    assert result.met is (value > 0.99 if value else None)
+    warning = gates.warning_of([parse("accuracy>=0")], run)
+    assert (warning is None) if warned is None else warned in warning
+    assert gates.warning_of([], run) is gates.warning_of([parse("complete>=5%")], run) is None
+    caught = pytest.warns(UserWarning, match=warned) if warned else nullcontext()
+    with caught:
+        gates.check(Run(path), "accuracy>=0")
+
+
+def test_a_run_that_until_has_ended_is_complete(tmp_path):
+    turns = [T(f"c{n:03}", 1, score=1.0) for n in range(300)]
+    talks = [talk(f"c{n:03}", (1,)) for n in range(300)]
+    path = said(
+        write(tmp_path / "r.evalkit", [S(turns)], talks),
+        dataset={"turns": 5000, "most_turns": 1}, settings={"until_ci": 0.05},
+    )  # fmt: skip
+    run = measure(path)
+    assert run.until.reached
+    assert (run.planned, gates.warning_of([parse("accuracy>=0")], run)) == (300, None)
 
 
 def test_a_run_without_a_turn_misses_every_gate(tmp_path):

@@ -29,11 +29,15 @@ COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith((
 }
 SCRIPTED = {"scripted"}  # the server that knows the truth, which only the calibration asks
 LAYERS = [
-    [{"errors"}, {"conversation"}, {"heap"}, {"words"}],
+    [{"errors"}, {"conversation"}, {"heap"}, {"words"}, {"outcome"}],
+    [{"forks"}, {"interrupts"}, {"code_version"}, {"standard_streams"}],
     [
         {"record"},
+        {"bounds"},
         STATISTICS,
         {"slo"},
+        {"outputs"},
+        {"keys"},
         {"snippets"},
         {"numbers", "markers", "asides", "units", "dates"},
         {"patterns"},
@@ -41,8 +45,9 @@ LAYERS = [
         {"values"},
     ],
     [
-        {"wire", "parts", "sse", "failures"},
+        {"wire", "parts", "sse", "failures", "buffering"},
         {"messages"},
+        {"tool_functions"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
         {"scorers", "scorer", "text_scorers", "letters", "date_scorer", "similarity_scorers", "limit_scorers"}
         | {"data_scorers", "calls", "schemas", "functions"},
@@ -50,7 +55,15 @@ LAYERS = [
         {"pacing", "arrivals", "budget", "gate", "knee"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
-    [{"endpoint"}, {"rubric"}, {"settings"}, {"prices"}, {"store", "schema", "disk", "done"}, {"trust"}, {"until"}],
+    [
+        {"endpoint"},
+        {"rubric"},
+        {"settings"},
+        {"prices"},
+        {"store", "schema", "disk", "done", "filenames", "reader", "integrity", "contents"},
+        {"trust"},
+        {"until"},
+    ],
     [
         TRANSPORT,
         {
@@ -67,19 +80,20 @@ LAYERS = [
         }
         | CHARTED,
         {"steps"},
-        {"writer", "rescoring", "scorings"},
+        {"writer", "scoring_thread", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
-        {"schedule"},
-        {"source"},
+        {"schedule", "source"},
         {"spool"},
+        {"spending"},
     ],
     [{"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"}],
     [{"dialogue"}, {"tables"}, PLOTS, {"gates", "junit"}, {"planning"}],
     [{"report", "reportparts", "reportcomparison", "reportcharts", "markdown", "definitions", "elements"}, {"chat"}],
     [{"widgets", "livewidget", "browsewidget", "playgroundwidget", "livestate", "sidedoor", "widgetparts"}],
-    [{"asking", "line", "spending", "surrender"}],
+    [{"asking", "line", "surrender"}],
     [{"launch"}],
     [{"runner"}],
+    [{"session"}],
     [{"run", "evaluation"}],
     [{"sweep"}, {"calibration"} | SCRIPTED, {"hearing", "judging", "pairwise", "labels"}],
     [COMMANDS],

@@ -109,6 +109,8 @@ def test_labels_in_and_out_of_order_mean_the_same(labels: list) -> None:
         (30, 0.95, "The wrong answers are worth 1.5 of 30 conversations."),
         (1000, 0.003, "The right answers are worth 3 of 1,000 conversations."),
         (10, 0.6, None),
+        (8, 0.8, None),  # a few conversations of any accuracy are no cause: the interval is wide, and holds the truth
+        (8, 0.95, "The wrong answers are worth 0.4 of 8 conversations."),
         (80, 0.95, None),  # 1 - 0.95 is not 0.05 in binary
         (79, 0.95, "The wrong answers are worth 4 of 79 conversations."),
         (30, 1.0, None),
@@ -118,6 +120,17 @@ def test_labels_in_and_out_of_order_mean_the_same(labels: list) -> None:
 def test_doubt_is_told_where_few_clusters_hold_the_rarer_answer(clusters: int, value: float, said: str | None) -> None:
     told = doubt(clusters, value)
     assert told is None if said is None else told is not None and told.startswith(said)
+
+
+def test_doubt_does_not_speak_where_eight_conversations_have_an_interval_that_holds_the_truth() -> None:
+    # of 4 turns with a correlation of 0.3: the interval holds the truth in 95 % or more
+    for accuracy, most in ((0.5, 0.02), (0.7, 0.1), (0.8, 0.25)):
+        rng = np.random.default_rng(9)
+        share = rng.beta(accuracy * 7 / 3, (1 - accuracy) * 7 / 3, (600, 8, 1))
+        rows = (rng.random((600, 8, 4)) < share).astype(float)
+        told = [proportion(row.ravel(), np.repeat(np.arange(8), 4)) for row in rows]
+        assert np.mean([each.low <= accuracy <= each.high for each in told]) > 0.93
+        assert np.mean([doubt(8, each.value) is not None for each in told]) < most
 
 
 def test_doubt_speaks_of_the_intervals_that_are_too_short() -> None:

@@ -134,7 +134,8 @@ def test_the_properties_say_what_the_numbers_stand_on(tmp_path):
     mean = measure(path).all.accuracy.mean
     assert properties == {
         "model": "a<b", "base_url": "http://127.0.0.1:9/v1", "params": '{"temperature":0}', "dataset": "d.jsonl",
-        "dataset_sha256": "f00", "accuracy": "0.75", "accuracy_low": str(mean.low), "accuracy_high": str(mean.high),
+        "dataset_sha256": "f00", "complete": "1.0",
+            "accuracy": "0.75", "accuracy_low": str(mean.low), "accuracy_high": str(mean.high),
         "accuracy_n": "4", "client_bound": "False", "version_evalkit": "0.1.0", "scorer": "null",
         "scorer_versions": '{"number": 1}',
     }  # fmt: skip
@@ -208,9 +209,9 @@ def test_a_file_that_cannot_be_is_named_before_anything_is_asked(tmp_path):
         junit.check_path(tmp_path / "gone" / "out.xml")
     with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.check_path(tmp_path)
-    with pytest.raises(SettingsError, match=r"r.evalkit cannot be the JUnit file too: give that another name"):
+    with pytest.raises(SettingsError, match=r"r.evalkit is the name of a run file: give the JUnit file another name"):
         junit.check_path(tmp_path / "x" / ".." / "r.evalkit", [tmp_path / "r.evalkit"])
     junit.check_path(tmp_path / "out.xml", [tmp_path / "r.evalkit"])
     path = write(tmp_path / "r.evalkit", [S([T("a", 1)])])
-    with pytest.raises(SettingsError, match="cannot be written: Is a directory"):
+    with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.write(path, tmp_path, measure(path))

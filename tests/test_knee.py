@@ -12,9 +12,12 @@ from virtual import run
 
 from evalkit import wire
 from evalkit.conversation import Message
+from evalkit.dialogue import Asker
 from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
 from evalkit.knee import HISTORY, Knee
+from evalkit.pacing import Pacer
+from evalkit.record import Answer, Attempt, Timing, Usage
 from evalkit.scripted import Law, Script, serve
 from evalkit.transport import Transport
 
@@ -207,6 +210,46 @@ def test_without_a_knee_it_goes_to_the_ceiling_and_no_further():
 def test_a_gate_that_is_not_used_to_the_full_is_not_opened_further():
     limits = drive(Server(), 60, busy=5)
     assert max(limit for _, limit in limits.history) <= 8
+
+
+class Paced(Server):
+    """A server as a dialogue asks it: what it gives is an attempt."""
+
+    async def send(self, body, *, stream, due, slot, number=1, round=0):
+        told = await self.ask()
+        timing = Timing(due, 0, 0, arrivals=(told["ttft_ns"],), arrival_events=(1,), end=told["latency_ns"])
+        return Attempt(timing, streamed=True, answer=Answer("Yes."), usage=Usage(10, told["output_tokens"]))
+
+
+@pytest.mark.parametrize(("rpm", "tpm"), [(240, None), (None, 26_400), (240, 26_400), (2400, None)])
+def test_waiting_for_a_permit_is_no_load(rpm, tpm):
+    """The server takes 4 at once, 50 ms each, which is 4,800 a minute: the limits alone say how fast it is asked."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        server, gate, most = Paced(4, service=0.05), Gate(1), 0
+        knee = Knee(gate, loop.time)
+        asker = Asker(
+            server, Endpoint("http://127.0.0.1:9", "m"), gate=gate, knee=knee, pacer=Pacer(rpm, tpm, loop.time)
+        )
+
+        async def one():
+            nonlocal most
+            while loop.time() < 300:
+                await asker.ask([Message("user", "x" * 40)], due=0)
+                most = max(most, gate.inside)
+
+        tasks = [asyncio.create_task(one()) for _ in range(200)]
+        await asyncio.sleep(30)
+        while loop.time() < 295:
+            assert gate.inside <= server.inside + 1  # nobody is inside and waits
+            await asyncio.sleep(0.37)
+        await asyncio.gather(*tasks)
+        return Limits(knee.history)
+
+    limits = run(main())
+    assert limits.history[-1][1] <= 16
+    assert limits.near(4, 0, 300, factor=3)
 
 
 NOTES = st.lists(

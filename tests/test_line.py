@@ -12,6 +12,7 @@ from records import answered, conversation
 
 from evalkit.errors import RunFileError
 from evalkit.line import Line
+from evalkit.messages import End
 from evalkit.store import spool_files
 
 
@@ -21,12 +22,13 @@ async def connected(runfile, on_error=lambda error: None):
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setblocking(False)
-        line = Line(lambda outcome: None, on_error)
+        line = Line()
+        line.on_error = on_error
         await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=ours)
         line.begin(runfile)
         yield line
         theirs.shutdown(socket.SHUT_RDWR)
-        await line.end()
+        await line.end(End(1, "done", {}))
 
 
 @contextmanager

@@ -254,6 +254,16 @@ def test_named_port_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(server, "GET", "/v1/models", key="another")[0] == 401
 
 
+def test_its_process_holds_none_of_the_users_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "HF_TOKEN", "MY_KEY", "MY_SECRET", "PGPASSWORD", "JUST_A_NAME", "LLAMA_API_KEY"):
+        monkeypatch.setenv(name, "a-key-of-mine")
+    with serve(key_env="MY_KEY") as server:
+        assert ask(server, "GET", "/v1/models", key="a-key-of-mine")[0] == 200
+        process = psutil.Process(server.pid)
+        assert "a-key-of-mine" not in str(process.environ())
+        assert "a-key-of-mine" not in " ".join(process.cmdline())
+
+
 def test_ctrl_c_in_the_terminal_is_the_parents_affair() -> None:
     with serve() as server:
         os.kill(server.pid, signal.SIGINT)
@@ -342,7 +352,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ("key", "message"),
     [
         ("", "MY_KEY is named as the variable of the API key, but it is not set"),
-        ("two words", "the key in MY_KEY holds a blank or a character outside ASCII: choose another"),
+        ("two words", "the key in MY_KEY holds a blank, a line break or a non-ASCII character: copy it again"),
     ],
 )
 def test_a_key_that_cannot_be_used(key: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

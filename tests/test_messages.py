@@ -1,19 +1,43 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import messages
+from evalkit.messages import Begun, Call, Committed, End, Result, Start, Stop, Turns
 
-values = st.lists(
-    st.tuples(st.text(), st.integers(-(2**63), 2**63 - 1), st.none() | st.floats(allow_nan=False, allow_infinity=False))
+whole = st.integers(-(2**63), 2**63 - 1)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+rows = st.lists(st.lists(st.text() | whole | st.none() | finite))
+any_message = st.one_of(
+    st.builds(Start, st.text()),
+    st.builds(Committed, whole),
+    st.builds(Stop, st.text()),
+    st.builds(Result, whole, st.text()),
+    st.builds(Begun, whole, whole),
+    st.builds(Turns, rows),
+    st.builds(Call, whole, st.text(), st.text()),
+    st.builds(End, whole, st.text(), st.dictionaries(st.text(), finite), st.none(), st.none() | st.text(), st.text()),
 )
 
 
-@given(values, st.data())
-def test_messages_come_out_whole_however_they_are_cut(values, data):
-    stream = b"".join(messages.frame(*value) for value in values)
+@given(st.lists(any_message), st.data())
+def test_messages_come_out_whole_however_they_are_cut(sent, data):
+    stream = b"".join(map(messages.frame, sent))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     reader = messages.FrameReader()
     found = []
     for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += reader.feed(stream[begin:end])
-    assert found == [list(value) for value in values]
+    assert found == sent
+    assert [type(message) for message in found] == [type(message) for message in sent]
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b'["other", 1]', b'["stop"]', b'["stop", 1, 2]'])
+def test_what_is_no_message_is_refused(line):
+    with pytest.raises((ValueError, LookupError, TypeError)):
+        messages.parse(line)
+
+
+def test_a_task_goes_over_as_it_is():
+    task = {"a": (1, float("inf")), "b": None}
+    assert messages.unpack(messages.parse(messages.frame(Start(messages.pack(task)))).task) == task

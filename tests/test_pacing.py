@@ -3,6 +3,8 @@
 import asyncio
 import math
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -58,6 +60,15 @@ def test_back_off_has_full_jitter_below_a_doubling_cap(number, seed):
     delay = retry.ruling(Failure("server", ""), number).delay_s
     assert delay is not None
     assert 0 <= delay <= min(30.0, 0.5 * 2 ** (number - 1))
+
+
+def test_two_clients_that_start_together_do_not_come_back_together():
+    """Each draws its own waits, in one process and in several."""
+    code = "from evalkit.pacing import Pause, Retry; print(Retry().rng.random(), Pause()._rng.random())"
+    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)]
+    assert len({number for line in told for number in line.split()}) == 4
+    delays = [Retry().ruling(Failure("server", ""), 1).delay_s for _ in range(4)]
+    assert len(set(delays)) == 4
 
 
 def test_a_spent_budget_ends_the_trying_and_says_so():
@@ -226,6 +237,27 @@ def test_requests_per_minute_are_kept_and_used(rpm, latency, at_once):
         assert asked.used(6, lambda entry: 1) >= 0.95 * rpm
 
 
+@pytest.mark.parametrize("rpm", [4, 60, 600, 6000])
+def test_a_minute_s_requests_go_evenly_but_for_ten_seconds_worth(rpm):
+    asked = Endpoint(300, rpm=rpm, latency=0.1, at_once=rpm, request=lambda: (10, None, 10, 10)).run()
+    times = [at for at, *_ in asked.sent]
+    for start in (0, 3, 17, 30, 61, 100):
+        for length in (0.001, 1, 5, 20):
+            sent = sum(start <= at < start + length for at in times)
+            assert sent <= 1 + max(1, rpm / 6) + rpm / 60 * length
+    assert asked.used(5, lambda entry: 1) >= 0.95 * rpm
+
+
+def test_a_minute_s_tokens_go_evenly_but_for_ten_seconds_worth_and_one_request():
+    tpm = 60_000
+    asked = Endpoint(300, tpm=tpm, latency=2.0, at_once=300, request=lambda: (100, 100, 100, 100)).run()
+    for start in (0, 3, 17, 30, 61, 100):
+        for length in (0.001, 1, 5, 20):
+            sent = sum(tokens for at, tokens, *_ in asked.sent if start <= at < start + length)
+            assert sent <= 200 + tpm / 6 + tpm / 60 * length
+    assert asked.used(5, lambda entry: entry[1]) >= 0.95 * tpm
+
+
 def spread(seed, mean_output, *, limit=None, prompt_off=1.0):
     """Requests of any length: (estimate of the prompt, limit, true prompt, true output)."""
     draw = random.Random(seed)
@@ -326,6 +358,53 @@ def test_a_count_below_the_reservation_lets_a_waiter_go_at_once():
         return loop.time()
 
     assert run(main()) <= 5.2
+
+
+class Door:
+    """Keeps count of those who have passed it, and is closed for a while."""
+
+    def __init__(self, loop, opens_at=0.0):
+        self.loop, self.opens_at, self.inside, self.over = loop, opens_at, 0, False
+
+    def look(self):
+        if self.over:
+            raise LookupError
+
+    async def enter(self):
+        await asyncio.sleep(max(0.0, self.opens_at - self.loop.time()))
+        self.inside += 1
+
+    def leave(self):
+        self.inside -= 1
+
+
+def test_a_request_holds_no_place_while_it_waits_for_its_permit_nor_a_permit_while_it_waits_for_a_place():
+    async def main():
+        loop = asyncio.get_running_loop()
+        pacer, door = Pacer(rpm=2, clock=loop.time), Door(loop, opens_at=45)
+        tasks = [asyncio.create_task(pacer.permit(1, door=door)) for _ in range(4)]
+        await asyncio.sleep(40)
+        assert (door.inside, pacer._requests._sum) == (0, 0)
+        await asyncio.sleep(10)  # one was let go, the next waits for its permit
+        assert (door.inside, pacer._requests._sum) == (1, 1)
+        await asyncio.gather(*tasks)
+        return loop.time()
+
+    assert run(main()) > 45 + 60
+
+
+def test_those_who_wait_for_a_permit_may_give_up():
+    async def main():
+        loop = asyncio.get_running_loop()
+        pacer, door = Pacer(rpm=1, clock=loop.time), Door(loop)
+        tasks = [asyncio.create_task(pacer.permit(1, door=door)) for _ in range(100)]
+        await asyncio.sleep(10)
+        door.over = True
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(end, LookupError) for end in ended) == 99
+        return loop.time()
+
+    assert run(main()) < 11
 
 
 def test_a_request_above_the_whole_limit_goes_alone():

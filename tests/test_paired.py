@@ -100,17 +100,83 @@ def test_no_difference_at_all_is_bounded_by_clusters_and_not_by_turns() -> None:
     assert smallest_decidable(told) is None
 
 
-@pytest.mark.parametrize(("up", "down"), [(4, 0), (0, 4), (3, 1), (1, 0)])
-def test_too_few_that_differ_have_no_p_and_the_limits_of_their_counts(up: int, down: int) -> None:
+def the_long_way(values: list[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Limits of clusters of one pair with these differences: every mean on a grid is asked about by itself."""
+    k, mean, error = len(values), np.mean(values), np.std(values, ddof=1) / math.sqrt(len(values))
+    differing = sum(value != 0 for value in values)
+    t = scipy_stats.t(k - 1)
+    least_p = 2.0**-differing
+    p = max(2 * t.sf(abs(mean) / error), least_p) if error else least_p
+    moves = (np.abs(values).sum() / k + 1 / k) / (differing + 1)
+    unseen = (((1 - confidence) / 2) ** -moves - 1) * max(1 - differing / 15, 0)
+    grid = np.linspace(-1, 1, 400_001)
+    beyond = np.maximum(np.maximum(min(0, mean) - grid, grid - max(0, mean)), 0)
+    away = (grid - mean) * (1 if mean >= 0 else -1) >= 0
+    spread = np.where(away, error, abs(mean) / t.isf(p / 2) if mean else error)
+    held = (grid - mean) ** 2 <= (t.isf((1 - confidence) / 2) * spread) ** 2 + unseen * beyond * (1 - beyond)
+    return float(grid[held].min()), float(grid[held].max())
+
+
+@pytest.mark.parametrize("size", [0.25, 1.0])
+@pytest.mark.parametrize(("up", "down"), [(1, 0), (4, 0), (0, 4), (3, 1), (5, 0), (5, 2), (2, 9), (14, 3), (4, 4)])
+def test_limits_of_few_that_differ_are_those_of_every_mean_asked_about(up: int, down: int, size: float) -> None:
+    values = [size] * up + [-size] * down + [0.0] * (40 - up - down)
+    told = difference(np.maximum(np.negative(values), 0), np.maximum(values, 0))
+    assert (told.estimate.low, told.estimate.high) == pytest.approx(the_long_way(values), abs=1e-5)
+    assert (told.p is None, told.differing) == (up + down < 5, up + down)
+
+
+def test_four_that_differ_have_no_p_and_do_not_decide() -> None:
     # the trap: the t-test of four that all go one way finds a difference, which one time in eight is chance
-    second = np.repeat([1.0, 0.0, 0.5], [up, down, 40 - up - down])
-    told = difference(np.full(160, 0.5), np.repeat(second, 4), np.repeat(np.arange(40), 4))
-    assert scipy_stats.ttest_1samp(second - 0.5, 0).pvalue < (0.05 if up * down == 0 and up + down == 4 else 1)
-    limit = {count: scipy_stats.binomtest(count, 40).proportion_ci(method="exact").high for count in (up, down)}
-    assert (told.estimate.low, told.estimate.high) == pytest.approx((-limit[down], limit[up]))
-    assert told.estimate.value == pytest.approx((up - down) / 80)
-    assert (told.p, told.se, told.differing) == (None, None, up + down)
-    assert f"{up + down} of 40 clusters differ" in told.estimate.reason
+    second = np.repeat([1.0, 0.0], [4, 36])
+    told = difference(np.zeros(160), np.repeat(second, 4), np.repeat(np.arange(40), 4))
+    assert scipy_stats.ttest_1samp(second, 0).pvalue < 0.05
+    assert (told.p, told.se, told.differing) == (None, None, 4)
+    assert told.estimate.low < 0 < told.estimate.high
+    assert told.estimate.reason.startswith("4 of 40 clusters differ")
+
+
+@pytest.mark.parametrize("conversations", [30, 1000])
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("down", [0, 1, 2])
+def test_limits_have_no_cliff_as_one_more_conversation_differs(conversations: int, size: int, down: int) -> None:
+    # four of 1,000 conversations with one turn of four each: limits five times those of five such conversations
+    def width(up: int) -> float:
+        second = np.zeros((conversations, 4))
+        second[:up, :size], first = 1.0, np.zeros((conversations, 4))
+        first[up : up + down, :size] = 1.0
+        told = difference(first.ravel(), second.ravel(), np.repeat(np.arange(conversations), 4)).estimate
+        return told.high - told.low
+
+    widths = [width(up) for up in range(1, 25)]
+    assert all(0.75 < after / before < 1.35 for before, after in itertools.pairwise(widths))
+
+
+@pytest.mark.parametrize("last", [0.0, 0.25, 0.75])
+def test_limits_have_no_cliff_where_nearly_all_go_alike(last: float) -> None:
+    # the trap: ten that agree are bounded by their number, and nine with a tenth that does not by next to nothing
+    alike = difference(np.zeros(10), np.ones(10))
+    nearly = difference(np.zeros(10), [1.0] * 9 + [last])
+    assert (alike.p, alike.se) == (pytest.approx(2**-9), None)
+    assert 2**-10 <= nearly.p <= 0.01
+    assert nearly.estimate.low == pytest.approx(alike.estimate.low, abs=0.15)
+    assert difference(np.zeros(10), np.full(10, 0.25)).estimate.low > 0
+
+
+def test_interval_of_few_that_differ_holds_the_truth() -> None:
+    # ten of 100 conversations are truly better and two worse: with five to nine found, a t interval held it in 86 %
+    rng = np.random.default_rng(5)
+    labels, held, few = np.repeat(np.arange(100), 4), [], []
+    for _ in range(1500):
+        luck = rng.random(100)
+        apart = np.where(luck < 0.1, 1.0, np.where(luck < 0.12, -1.0, 0.0))
+        second, first = np.zeros((100, 4)), np.zeros((100, 4))
+        second[:, 0], first[:, 0] = apart > 0, apart < 0
+        told = difference(first.ravel(), second.ravel(), labels)
+        held.append(told.estimate.low <= 0.02 <= told.estimate.high)
+        few.append(5 <= told.differing < 10)
+    assert np.mean(held) > 0.94
+    assert np.mean(np.array(held)[few]) > 0.92
 
 
 def test_a_large_cluster_that_differs_widens_the_limits_up_to_it() -> None:

@@ -148,6 +148,17 @@ def test_the_times_of_failed_turns_are_no_times(tmp_path):
     assert np.isnan(times["ttft"][1][1])
 
 
+def test_a_time_out_is_a_lower_bound_of_its_times(tmp_path):
+    first = run(tmp_path / "a.evalkit", [T("a", n) for n in (1, 2, 3)])
+    hung = [T("a", 1, error="timeout", ttft_ms=None, end_ms=900.0), T("a", 2, error="timeout", end_ms=900.0)]
+    found = paired(first, run(tmp_path / "b.evalkit", [*hung, T("a", 3)]))
+    assert found.times["ttft"][1].tolist() == [900.0, 50.0, 50.0]
+    assert found.times["latency"][1].tolist() == [900.0, 900.0, 400.0]
+    assert found.lost["ttft"][1].tolist() == [True, False, False]
+    assert found.lost["latency"][1].tolist() == [True, True, False]
+    assert not any(flags[0].any() for flags in found.lost.values())
+
+
 @pytest.mark.parametrize("repeats", [(2, 2), (3, 1), (1, 2)])
 def test_pairs_and_means_over_repeats_recomputed(tmp_path, repeats):
     rng = np.random.default_rng(sum(repeats))

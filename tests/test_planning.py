@@ -41,17 +41,28 @@ def shares(frame):
     return (sums["sum"] - frame["score"].mean() * sums["count"]) / sums["count"].mean()
 
 
+def assured_half(frame, count, level):
+    """Half the interval of the accuracy of so many conversations, if they vary as much as so many of all runs do."""
+    each, accuracy = shares(frame), frame["score"].mean()
+    kurtosis = stats.kurtosis(each, bias=False) + 3
+    run, known = (2 * k / (kurtosis - (k - 3) / (k - 1)) for k in (count, len(each)))
+    variance = each.var(ddof=1) * stats.f.ppf(level, run, known)
+    variance = max(variance, accuracy * (1 - accuracy) / (len(frame) / len(each)))
+    z = stats.norm.ppf(0.975)
+    n = accuracy * (1 - accuracy) / variance * count * (z / stats.t.ppf(0.975, count - 1)) ** 2
+    return z * (accuracy * (1 - accuracy) / n + z**2 / 4 / n**2) ** 0.5 / (1 + z**2 / n)
+
+
 def test_a_pilot_of_one_repeat_against_the_definition(tmp_path):
     frame = scored()
     made = plan(pilot(tmp_path / "a.evalkit", frame), precision=0.03, repeats=1)
     sd = shares(frame).std(ddof=1)
     (need,) = made.needs
     count = need.conversations
-    assert (
-        stats.t.ppf(0.975, count - 1) * sd / count**0.5
-        <= 0.03
-        < stats.t.ppf(0.975, count - 2) * sd / (count - 1) ** 0.5
-    )
+    assert assured_half(frame, count, 0.8) <= 0.03 < assured_half(frame, count - 1, 0.8)
+    assert assured_half(frame, need.fewest, 0.1) <= 0.03 < assured_half(frame, need.fewest - 1, 0.1)
+    assert assured_half(frame, need.most, 0.9) <= 0.03 < assured_half(frame, need.most - 1, 0.9)
+    assert made.assurance == 0.8
     assert (made.value, made.clusters, made.unit) == (pytest.approx(frame["score"].mean()), 30, "conversations")
     assert made.half_width == pytest.approx(stats.t.ppf(0.975, 29) * sd / 30**0.5)
     assert need.turns == pytest.approx(count * len(frame) / 30)
@@ -63,8 +74,13 @@ def test_a_difference_is_two_runs_that_one_pilot_takes_as_unrelated(tmp_path):
     frame = scored()
     power = pytest.importorskip("statsmodels.stats.power").TTestPower()
     (need,) = plan(pilot(tmp_path / "a.evalkit", frame), difference=0.05, power=0.9, repeats=1).needs
-    effect = 0.05 / (shares(frame).std(ddof=1) * 2**0.5)
+    kurtosis = stats.kurtosis(shares(frame), bias=False) + 3
+    known = 60 / (kurtosis - 27 / 29)
+    # the true variance is larger in one case of five
+    bound = shares(frame).var(ddof=1) * known / stats.chi2.ppf(0.2, known)
+    effect = 0.05 / (bound * 2) ** 0.5
     assert need.conversations == np.ceil(power.solve_power(effect, power=0.9, alpha=0.05))
+    assert need.fewest < need.conversations < need.most
     assert need.turns == pytest.approx(2 * need.conversations * len(frame) / 30)
 
 
@@ -81,7 +97,20 @@ def test_repeats_split_what_conversations_and_what_chance_contribute(tmp_path):
     assert [need.repeats for need in made.needs] == [1, 2, 5]
     assert counts == sorted(counts, reverse=True)
     ideal = [stats.norm.ppf(0.975) ** 2 * (between + within / r) / 0.03**2 for r in (1, 2, 5)]
-    assert counts == pytest.approx(ideal, rel=0.05)
+    assert all(1 < count / known < 1.5 for count, known in zip(counts, ideal, strict=True))  # and assured
+    assert [need.fewest < known < need.most for need, known in zip(made.needs, ideal, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize(("graded", "wanted"), [(False, 0.08), (True, 0.03)])
+def test_plan_and_summary_of_one_run_tell_the_same_precision(tmp_path, graded, wanted):
+    # the trap: of graded scores the plan said ± 2.1 points, and the summary of the same run ± 6.5
+    rng = np.random.default_rng(4)
+    frame = scored(conversations=60)
+    frame["score"] = rng.beta(8, 2, len(frame)) if graded else frame["score"]
+    path = pilot(tmp_path / "a.evalkit", frame)
+    told = ek.Run(path).measures().all.accuracy.mean
+    assert plan(path).half_width == pytest.approx((told.high - told.low) / 2, rel=0.15)
+    assert (told.high - told.low) / 2 < wanted
 
 
 def test_one_repeat_does_not_tell_what_more_would_save(tmp_path):
@@ -189,10 +218,12 @@ def test_the_command_prints_a_table_or_an_object(tmp_path):
         in shown.stdout
     )
     lines = shown.stdout.splitlines()
-    assert lines[1].split() == ["wanted", "repeats", "conversations", "turns", "tokens", "time"]
+    assert lines[1].split() == ["wanted", "repeats", "conversations", "turns", "tokens", "time", "range"]
     for line, need in zip(lines[2:5], made.needs, strict=True):
         assert line.startswith("within ± 3 points")
         assert line.split()[4:7] == [str(need.repeats), f"{need.conversations:,}", f"{math.ceil(need.turns):,}"]
+        assert line.endswith(f"{need.fewest:,} to {need.most:,}")
+    assert any(line.startswith("So many conversations are enough in 80% of cases") for line in lines)
     assert "Turns, tokens and time are what the pilot took" in lines[-1]
     told = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
     assert json.loads(told.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))

@@ -221,7 +221,9 @@ def test_one_turn_is_enough(path: Path, plot) -> None:
 @both
 def test_client_bound_runs_are_marked(path: Path, tmp_path: Path, plot) -> None:
     slow = write(path, [S([T("a", 1, score=1.0)], trust={"loop_lag_p99_ms": 12.0})])
-    assert "client-bound run: event-loop lag p99 12 ms" in words(plot(slow))
+    is_of_times = plot is plots.plot_latency
+    assert ("client-bound: up to 12 ms of 50 ms (TTFT)" in words(plot(slow))) is is_of_times
+    assert ("client-bound" in words(plot(slow))) is is_of_times
     good = write(tmp_path / "good.evalkit", [S([T("a", 1, score=1.0)])])
     assert "client-bound" not in words(plot(good))
 

@@ -182,7 +182,7 @@ def test_bars_over_time_add_up_to_the_turns_and_gaps_are_marked(path: Path) -> N
         float(((part.values - part.baseline) * np.diff(part.edges)).sum()) for part in map(StepPatch.get_data, bars)
     ]
     np.testing.assert_allclose(areas, [8, 1, 1, 0])
-    assert title(ax) == "10 turns in 12 s, 0.833 a second on average; 1 failed (server 1)"
+    assert title(ax) == "10 turns in 12 s, 0.75 answered a second on average; 1 failed (server 1)"
     assert "resumed after" in notes(ax)
     assert "2 sessions, the time between them taken out" in notes(ax)
 

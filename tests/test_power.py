@@ -5,13 +5,18 @@ import pytest
 from scipy import stats
 
 from evalkit.power import (
+    Spread,
+    assured_for_difference,
+    assured_for_precision,
     clusters_for_difference,
     clusters_for_precision,
     half_width,
     power_of,
     smallest_difference,
     split_variance,
+    spread_of,
 )
+from evalkit.stats import proportion
 
 statsmodels_power = pytest.importorskip("statsmodels.stats.power")
 
@@ -49,6 +54,74 @@ def test_the_fewest_clusters_for_a_precision_are_just_enough(wanted):
     low, high = stats.t.interval(0.95, count - 1, 0, 0.3 / np.sqrt(count))
     assert half_width(count, 0.3) == pytest.approx((high - low) / 2)
     assert half_width(count, 0.3) <= wanted < half_width(count - 1, 0.3)
+
+
+def test_the_bound_of_normal_values_is_that_of_the_f_and_the_chi_square_distribution():
+    spread = Spread(2.0, 12)
+    assert spread.bound(0.8, 50) == pytest.approx(2 * stats.f.ppf(0.8, 49, 11) ** 0.5)
+    assert spread.bound(0.1, 50) == pytest.approx(2 * stats.f.ppf(0.1, 49, 11) ** 0.5)
+    assert spread.bound(0.8) == pytest.approx(2 * (11 / stats.chi2.ppf(0.2, 11)) ** 0.5)
+    assert Spread(2.0, 12, least=5.0).bound(0.8, 50) == 5.0
+
+
+def test_the_kurtosis_of_a_pilot_is_scipys():
+    values = np.random.default_rng(3).gamma(1, 1, 40)
+    spread = spread_of(values)
+    assert spread.kurtosis == pytest.approx(stats.kurtosis(values, bias=False) + 3)
+    assert (spread.sd, spread.clusters) == (pytest.approx(values.std(ddof=1)), 40)
+    assert spread_of([1, 2, 4]).kurtosis == 3  # too few to tell it
+    assert spread_of([0, 1] * 10).kurtosis == 1.2
+    for values in ([], [1.0], [1.0, 1.0]):
+        with pytest.raises(ValueError, match="values have no spread"):
+            spread_of(values)
+
+
+@pytest.mark.parametrize("value", [None, 0.8])
+def test_the_assured_number_is_just_enough(value):
+    def half(clusters):
+        sd = spread.bound(0.8, clusters)
+        if value is None:
+            return half_width(clusters, sd)
+        z = stats.norm.ppf(0.975)
+        n = 0.16 / sd**2 * clusters * (z / stats.t.ppf(0.975, clusters - 1)) ** 2
+        return z * (0.16 / n + z**2 / 4 / n**2) ** 0.5 / (1 + z**2 / n)
+
+    spread = spread_of(np.random.default_rng(4).binomial(4, 0.8, 30) / 4)
+    count = assured_for_precision(0.03, spread, value)
+    assert half(count) <= 0.03 < half(count - 1)
+    assert clusters_for_precision(0.03, spread.sd) < count
+    found = assured_for_difference(0.05, spread)
+    assert found == clusters_for_difference(0.05, spread.bound(0.8)) > clusters_for_difference(0.05, spread.sd)
+
+
+@pytest.mark.parametrize("accuracy", [0.8, 0.95])
+def test_a_planned_run_reaches_its_precision_as_often_as_assured(accuracy):
+    # conversations of 4 turns with a correlation of 0.3: planned with the pilot's variance, half of the runs do
+    rng = np.random.default_rng(8)
+
+    def right(conversations):
+        share = rng.beta(accuracy * 7 / 3, (1 - accuracy) * 7 / 3, conversations)
+        return rng.binomial(4, share)
+
+    reached = plain = 0
+    for _ in range(200):
+        pilot = right(40) / 4
+        while not pilot.std():
+            pilot = right(40) / 4
+        spread, value = spread_of(pilot), pilot.mean()
+        for count, planned in (
+            (clusters_for_precision(0.05, spread.sd), 0),
+            (assured_for_precision(0.05, spread, value), 1),
+        ):
+            run = right(count)
+            values = (np.arange(4) < run[:, None]).ravel().astype(float)
+            told = proportion(values, np.repeat(np.arange(count), 4))
+            plain, reached = (
+                plain + (not planned and told.high - told.low <= 0.1),
+                reached + (planned and told.high - told.low <= 0.1),
+            )
+    assert plain < 130
+    assert 150 <= reached <= 196
 
 
 def test_variance_of_unequal_groups_is_that_of_the_analysis_of_variance():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import unicodedata
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -10,6 +11,7 @@ from browser import AXE, Visit, chromium, until
 from hostile import PAYLOADS
 from runfiles import S, T, talk, write
 
+from evalkit import snippets
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.record import NO_RESULT, named
 from evalkit.report import report
@@ -187,6 +189,36 @@ def curl(page, turn):
     return article.locator("pre").inner_text()
 
 
+UNSEEN = (
+    "\u202e\u202d\u2066\x7f\x80\x85\x9b\u200b\u200d\u2060\ufeff\xad\xa0\u2028\u3000\u061c\U000e0041\U000f0000\x00\x1b"
+)
+
+
+def test_what_cannot_be_seen_is_escaped_in_the_curl_command(visit, tmp_path):
+    talk = Conversation("c", (Turn(f"a{UNSEEN}b"),), system=UNSEEN, params={UNSEEN: UNSEEN})
+    file = endpoint(write(tmp_path / "r.evalkit", [S([T("c", 1)])], [talk]), base_url=f"http://a/{UNSEEN}\n/v1")
+    report([file], tmp_path / "r.html")
+    page = shown(visit, tmp_path / "r.html")
+    page.evaluate("openConversation('c', 1, 1)")
+    command = curl(page, 1)
+    assert all(character.isprintable() or character == "\n" for character in command)
+    body = json.loads(command.partition("--data-raw '")[2].removesuffix("'"))
+    assert [message["content"] for message in body["messages"]] == [UNSEEN, f"a{UNSEEN}b"]
+    assert body[UNSEEN] == UNSEEN
+    assert "%E2%80%AE" in command.partition("\n")[0]
+
+
+def test_the_page_and_the_terminal_escape_by_one_rule(visit, plain):
+    page = shown(visit, plain / "one.html")
+    codes = [*range(0xD800), *range(0xE000, 0x10000), *range(0x1F000, 0x20000), *range(0xE0000, 0xE0200)]
+    # a browser may know younger characters than Python does
+    text = "".join(each for each in map(chr, codes) if unicodedata.category(each) not in ("Cn", "Co") and each != "'")
+    words = page.evaluate("text => [quoted(escaped(JSON.stringify({text}, null, 1))), quoted(encoded(text))]", text)
+    command = snippets.curl(text, {"text": text})
+    assert words[0] in command
+    assert command.startswith(f"curl {words[1]} ")
+
+
 def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_is_shown_of_them(visit, tmp_path):
     calls = (ToolCall("add", '{"a": 1}', "call_a"), ToolCall("add", "{}"))
     context = (
@@ -209,12 +241,12 @@ def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_i
     report([file], tmp_path / "r.html")
     page = shown(visit, tmp_path / "r.html")
     rows(page).first.click()
-    body = json.loads(curl(page, 4).partition("-d '")[2].removesuffix("'"))
+    body = json.loads(curl(page, 4).partition("--data-raw '")[2].removesuffix("'"))
     assert body["tools"] == list(tools)
     assert body["messages"] == [
         *(message.to_json() for message in context),
         {"role": "user", "content": "question 1"},
-        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 0)]},
+        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 1, 0)]},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a"},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_0_1"},
         {"role": "user", "content": "question 2"},

@@ -43,7 +43,7 @@ def test_new_scores_stand_beside_the_old_ones_and_count(path):
     ]
     assert rows(path, "SELECT scoring FROM run") == [(1,)]
     ((scored, versions, *rest),) = rows(path, "SELECT scorer, versions, judge, ended_wall_ns NOT NULL FROM scoring")
-    assert (json.loads(scored), json.loads(versions)) == ("number", {"number": "1", "evalkit": __version__})
+    assert (json.loads(scored), json.loads(versions)) == ("number", {"number": "2", "evalkit": __version__})
     assert rest == [None, 1]
 
 
@@ -180,6 +180,24 @@ def longer(text, target=None):
     return len(text) > 8
 
 
+def test_an_answer_cut_off_is_scored_alike_when_asked_when_caught_up_with_and_again(tmp_path):
+    """The finish reason goes with the answer, whichever way it reaches the scorer."""
+    conversation = Conversation("a", (Turn("?", 5),))
+    attempt = Attempt(Timing(0, 0, 0, end=1), answer=Answer("which gives us 10. So, 5", finish_reason="length"))
+    done = Done(0, conversation, TurnRecord("a", 1, 1, (attempt,)))
+    assert done.answer.finish_reason == "length"
+    path = tmp_path / "r.evalkit"
+    with RunFile.create(path, name="r", settings={}, dataset={}, endpoint={}) as file:
+        file.begin_session(0, {})
+        file.add([done])
+        ((_, _, answer),) = next(file.unscored())
+    assert answer.finish_reason == "length"
+    rescoring.rescore(path, "number")
+    ((value, reason),) = rows(path, "SELECT value, reason FROM score")
+    assert value is None
+    assert "cut off" in reason
+
+
 def test_functions_and_several_scorers_can_score_anew(path):
     name = f"{longer.__module__}:longer"
     number = rescoring.rescore(path, [{"name": "number", "weight": 3}, longer])
@@ -191,7 +209,7 @@ def test_functions_and_several_scorers_can_score_anew(path):
         assert value == pytest.approx((3 * first["value"] + second["value"]) / 4)
     with contextlib.closing(store.open_to_read(path)) as connection:
         versions = scorings(connection)[number].versions
-    assert versions["number"] == "1"
+    assert versions["number"] == "2"
     assert len(versions[name]) == 12  # of the function's source
 
 

@@ -149,6 +149,28 @@ def test_kill_9_in_the_middle_then_resume_every_turn_once_and_none_asked_again(s
     assert (turns["score"] == 1).all()
 
 
+def test_a_resume_that_fails_before_its_own_session_ends_nobody_else_s(sums, tmp_path):
+    data, out = sums(12, 2), tmp_path / "r.evalkit"
+    with data.open("a") as file:
+        file.write("this is no row\n")
+    code = textwrap.dedent("""
+        import sys, evalkit as ek
+        data, url, out = sys.argv[1:]
+        ek.evaluate(data, ek.Endpoint(url, "scripted"), out=out, concurrency=12, check=False)
+    """)
+    script = Script(answer=Arithmetic(), law=Law(ttft_ms=500), faults=[Fault("silence", numbers=range(13, 99))])
+    with serve(script) as server:
+        with subprocess.Popen([sys.executable, "-c", code, str(data), server.base_url, str(out)]) as child:
+            until = time.monotonic() + 60
+            while time.monotonic() < until and server.stats()["requests"] < 24:
+                time.sleep(0.02)
+            child.kill()
+        with pytest.raises(ek.DatasetError, match="line 13"):
+            ek.resume(out)
+    assert rows(out, "SELECT id, ended_mono_ns, outcome FROM session") == [(1, None, None)]
+    assert rows(out, "SELECT count(*) FROM turn") == [(12,)]
+
+
 def test_a_changed_dataset_is_refused(sums, tmp_path):
     data, out = sums(), tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic())) as server:

@@ -1,11 +1,15 @@
 """Scoring a turn: which scorer, what counts as its answer, and what is never an exception."""
 
+import orjson
 import pytest
 
 from evalkit import scorers
 from evalkit.conversation import Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
+from evalkit.rows import parse_row
+from evalkit.schema import score_row
+from evalkit.turnrows import json_value
 
 NAMES = [
     "choice", "chrf", "date", "edit", "exact", "f1", "includes",
@@ -224,8 +228,10 @@ def test_a_turn_without_target_is_scored_by_what_needs_none():
 
 
 def test_every_scorer_has_a_version_to_be_kept_with_its_scores():
-    assert {name: scorers.version_of(spec(name)) for name in scorers.names()} == dict.fromkeys(NAMES, "1")
-    assert scorers.version_of(BOTH) == "1+1"
+    assert {name: scorers.version_of(spec(name)) for name in scorers.names()} == {
+        **dict.fromkeys(NAMES, "1"), "number": "2"
+    }  # fmt: skip
+    assert scorers.version_of(BOTH) == "2+1"
     with pytest.raises(SettingsError, match=r"^no scorer is called 'x'"):
         scorers.version_of(spec("x"))
 
@@ -271,3 +277,21 @@ def test_a_turn_is_checked_with_its_own_or_the_run_s_scorer():
         with pytest.raises(DatasetError) as caught:
             scorers.turn_checker(default)(turn)
         assert (caught.value.field, caught.value.problem) == (field, problem)
+
+
+@pytest.mark.parametrize("levels", [99, 101, 300, 1000, 1024, 2000])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_an_answer_that_is_nested_deep_is_scored_and_its_score_can_be_stored(levels, begin, end):
+    text = begin * levels + "1" + end * levels
+    calls = (ToolCall("f", f'{{"x": {text}}}', "1"),)
+    for target, spec in (
+        (True, "json"), ([1], "json"), ({"a": {"a": 2}}, {"name": "json", "only_fields": True}),
+        ({"name": "f", "arguments": {"x": 1}}, "tool_call"), ({"name": "f"}, "tool_call"),
+        ({"name": "f", "arguments": {"x": {"$scorer": "number", "target": 2}}}, "tool_call"),
+    ):  # fmt: skip
+        turn = parse_row({"turns": [{"user": "u", "target": target, "scorer": spec}]}).turns[0]
+        score = scorers.score(turn, Answer(text, tool_calls=calls))
+        assert score.value is not None
+        stored = score_row(0, 1, 1, score)[7]
+        assert stored is None or len(stored) < 2 * len(text)
+        orjson.dumps(json_value(stored))

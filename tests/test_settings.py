@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -56,6 +57,44 @@ def test_settings_that_cannot_be(settings, message):
     with pytest.raises(SettingsError) as caught:
         Settings(**settings)
     assert str(caught.value) == message
+
+
+NUMBERS = ("rate", "rpm", "tpm", "max_time_s", "max_cost")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e300, 10**400, "7", True])
+def test_numbers_that_are_no_limit_are_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=f"^{name} is "):
+        Settings(**{"price": (1.0, 1.0), name: value})
+
+
+@pytest.mark.parametrize(
+    "value", [(math.nan, 1), (1, math.inf), (-1, 1), (1, 2, 3), (1,), 5, "ab", ("1", "2"), (1e300, 1), (True, 1)]
+)
+def test_prices_are_two_numbers_from_0_up(value):
+    with pytest.raises(SettingsError, match=r"^price"):
+        Settings(price=value, max_cost=1)
+    assert Settings(price=[0, 0.5]).price == (0, 0.5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "0.1", True])
+def test_a_goal_that_is_no_number_is_refused(value):
+    with pytest.raises(SettingsError, match=r"^until_ci is "):
+        Settings(until_ci=value)
+
+
+@pytest.mark.parametrize("name", ["repeats", "retries", "max_tool_rounds", "limit", "max_tokens_total"])
+def test_counts_that_no_counter_holds_are_refused(name):
+    with pytest.raises(SettingsError, match=f"^{name} is {10**30}: it must be 1,000,000,000,000 at most"):
+        Settings(**{name: 10**30})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("of", [lambda spec: spec, lambda spec: ["exact", spec]])
+def test_options_of_scorers_that_json_has_no_word_for_are_refused(value, of):
+    with pytest.raises(SettingsError, match=r"abs_tol is (nan|inf)"):
+        Settings(scorer=of({"name": "number", "abs_tol": value}))
 
 
 def test_without_a_rate_four_go_at_once_and_with_one_a_thousand_may():

@@ -104,6 +104,88 @@ def test_gsm8k_takes_the_number_after_the_mark(final, target):
     assert parse({"question": "Why?", "answer": answer}, "gsm8k").turns == (turn,)
 
 
+FOREIGN = [
+    ("chat", {"messages": [USER]}),
+    ("mt-bench", {"question_id": 1, "turns": ["Hi"]}),
+    ("gsm8k", {"question": "Hi", "answer": "#### 12"}),
+]
+SENT_KEYS = {
+    "temperature": 0.2, "max_tokens": 5, "max_completion_tokens": 6, "top_p": 0.5, "stop": ["x"], "seed": 7,
+    "response_format": {"type": "json_object"}, "tool_choice": "auto", "parallel_tool_calls": False,
+    "reasoning_effort": "low", "logit_bias": {"5": 1}, "presence_penalty": 1, "chat_template_kwargs": {"a": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "row"), FOREIGN)
+def test_what_is_to_be_sent_is_sent_from_every_shape(shape, row):
+    tool = {"type": "function", "function": {"name": "f"}}
+    told = {"system": "Be short.", "tools": [tool], "tool_results": {"f": 1}, "params": {"user": "u"}, **SENT_KEYS}
+    told["context"] = [{"role": "assistant", "content": "Hello"}]
+    conversation = parse({**row, **told, "source": "s"}, shape)
+    assert (conversation.system, conversation.context) == ("Be short.", (Message("assistant", "Hello"),))
+    assert (conversation.tools, conversation.tool_results) == ((tool,), {"f": 1})
+    assert conversation.params == {"user": "u", **SENT_KEYS}
+    assert conversation.meta == {"source": "s"}
+
+
+@pytest.mark.parametrize(("shape", "row"), FOREIGN)
+def test_a_target_of_its_own_is_that_of_the_last_turn_in_every_shape(shape, row):
+    conversation = parse({**row, "target": 3, "scorer": "exact", "tags": ["t"]}, shape)
+    assert (conversation.turns[-1].target, conversation.turns[-1].scorer) == (3, ScorerSpec("exact"))
+    assert conversation.tags == ("t",)
+    nothing = parse({**row, **dict.fromkeys(("target", "system", "context", "temperature", "params"))}, shape)
+    assert nothing == parse(row, shape)
+
+
+@pytest.mark.parametrize(("shape", "row"), FOREIGN)
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("n", 3, "would not be sent: ask for several answers with --repeats, or put it under meta to keep it unsent"),
+        ("extra_body", {"top_k": 1}, "would not be sent: write its keys under params, or put it under meta"),
+        ("system_prompt", "s", "would not be sent: call it system, or put it under meta to keep it unsent"),
+        ("context", "a text to read", "would not be sent: write it into the question, or as a list of messages"),
+        ("temprature", 0, "unknown key; did you mean 'temperature'?"),
+        ("max_token", 5, "unknown key; did you mean 'max_tokens'?"),
+    ],
+)
+def test_what_would_change_what_is_asked_and_cannot_be_sent_is_refused(shape, row, key, value, problem):
+    with pytest.raises(DatasetError) as caught:
+        parse({**row, key: value}, shape)
+    assert caught.value.field == key
+    assert caught.value.problem.startswith(problem)
+    if not problem.startswith("unknown"):
+        assert parse({**row, "meta": {key: value}}, shape).meta == {key: value}
+
+
+def test_a_thing_said_twice_must_be_the_same_thing():
+    system = {"role": "system", "content": "s"}
+    assert parse({"messages": [system, USER], "system": "s"}, "chat").system == "s"
+    same = {"messages": [USER], "temperature": 0, "params": {"temperature": 0}}
+    assert parse(same, "chat").params == {"temperature": 0}
+    for row, field in (
+        ({"messages": [system, USER], "system": "other"}, "system"),
+        ({"messages": [SAID, USER], "context": [USER]}, "context"),
+        ({"messages": [USER], "turns": [{"user": "Bye"}]}, "turns"),
+        ({"messages": [USER], "temperature": 1, "params": {"temperature": 0}}, "temperature"),
+    ):
+        with pytest.raises(DatasetError, match="leave one of them out") as caught:
+            parse(row, "chat")
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize("key", ["system", "temperature", "response_format", "tools", "params"])
+def test_what_stands_beside_the_body_of_a_batch_request_is_refused(key):
+    with pytest.raises(DatasetError, match="would not be sent: write it inside body") as caught:
+        parse({"custom_id": "a", "body": {"messages": [USER]}, key: "x"}, "openai-batch")
+    assert caught.value.field == key
+
+
+def test_what_only_looks_like_a_parameter_is_kept():
+    more = {"num_tokens": 5, "content": "x", "prompt": "p", "model": "m", "metadata": {}, "step": 1, "contexts": []}
+    assert parse({"messages": [USER], **more}, "chat").meta == more
+
+
 TOOLED = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
 AGAIN = "cannot be asked again: write the row in the native shape, with context, tools and tool_results"
 WRONG = [

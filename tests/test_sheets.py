@@ -109,6 +109,15 @@ def test_what_is_wrong_is_told_with_line_and_column(tmp_path, name):
     assert str(caught.value) == f"{tmp_path / 'x.csv'}{message}"
 
 
+@pytest.mark.parametrize("column", ["temperature", "max_tokens", "response_format", "context", "tools", "params"])
+def test_a_column_that_should_be_sent_and_cannot_be_is_refused(tmp_path, column):
+    with pytest.raises(DatasetError, match="would not be sent from a sheet") as caught:
+        read(tmp_path, f"user,{column}\na,1\n")
+    assert (caught.value.line, caught.value.field) == (1, column)
+    (row,) = read(tmp_path, f"user,my {column}\na,1\n")
+    assert row.meta == {f"my {column}": "1"}
+
+
 def test_errors_name_the_column_as_the_file_does(tmp_path):
     with pytest.raises(DatasetError) as caught:
         read(tmp_path, "Frage,Art\nHi,nummer\n", columns={"user": "Frage", "scorer": "Art"})

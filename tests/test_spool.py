@@ -28,7 +28,7 @@ def line(*turns):
         asked = talk or conversation(record.conversation, turns=3)
         done = Done(position, asked, record)
         rows.append((talk.to_json() if talk else None, False, done.turn_row, done.attempt_rows))
-    return messages.frame(messages.TURNS, rows)
+    return messages.frame(messages.Turns(rows))
 
 
 def spooled(path, *turns):
@@ -80,13 +80,129 @@ def test_a_conversation_that_lies_in_the_run_file_alone_is_found_there(path):
         assert spool.recover(runfile) == 1
 
 
-def test_a_line_that_was_cut_off_and_what_is_behind_it_do_not_count(path):
+def lines(path, count, turns=1):
+    """A spool of so many lines whose process has ended: each a turn, of one conversation after another."""
     create(path).close()
-    spooled(path, (0, conversation("c0"), answered(1, identity="c0")))
-    with spool_files(path)[0].open("ab") as file:
-        file.write(line((1, conversation("c1"), answered(1, identity="c1")))[:-20])
+    written = Spool(path, BEGUN)
+    for number in range(count):
+        position, turn = divmod(number, turns)
+        name = f"c{position}"
+        talk = conversation(name, turns=3) if turn == 0 else None
+        written.write(line((position, talk, answered(turn + 1, identity=name))), 1)
+    written.close()
+    return spool_files(path)[0]
+
+
+def recovered(path):
     with RunFile.open(path) as runfile:
-        assert spool.recover(runfile) == 1
+        taken = spool.recover(runfile)
+    assert not any(file.exists() for file in spool_files(path))
+    assert taken == len(stored(path))
+    return [row[:2] for row in stored(path)]
+
+
+def one_flipped(line):
+    return line[:60] + bytes([line[60] ^ 1]) + line[61:]
+
+
+DAMAGES = {
+    "cut off": lambda line: line[:-20],
+    "half": lambda line: line[: len(line) // 2] + b"\n",
+    "a bit": one_flipped,
+    "a digit of the checksum": lambda line: b"00000000" + line[8:],
+    "nothing that can be read": lambda line: b"\0" * 512 + b"\n",
+    "another value, and JSON still": lambda line: line.replace(b"answered", b"answerec"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("which", range(4))
+def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage, which):
+    file = lines(path, 4)
+    _, header, *found = file.read_bytes().splitlines(keepends=True)
+    if damage is DAMAGES["cut off"]:  # and what was written later follows, as a disk has room again
+        found[which] = damage(found[which].rstrip(b"\n")) + b"\n" * (which < 3)
+    else:
+        found[which] = damage(found[which])
+    file.write_bytes(header + b"".join(found))
+    assert recovered(path) == [(position, 1) for position in range(4) if position != which]
+    assert caplog.messages == [
+        f"1 line of what {path} had not committed could not be read: damaged, or cut off by a disk that was full. "
+        "The turns in it are missing, and are asked again by resume"
+    ]
+
+
+def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, monkeypatch, caplog):
+    create(path).close()
+    written = Spool(path, BEGUN)
+    write, room = os.write, [10_000_000]
+
+    def full(file, data):
+        """As on a disk with so much room: what fits is written, after that nothing."""
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        room[0] -= (wrote := write(file, data[: room[0]]))
+        return wrote
+
+    monkeypatch.setattr(spool.os, "write", full)
+    for number in range(5):
+        room[0] = 100 if number == 2 else 10_000_000
+        message = line((number, conversation(f"c{number}"), answered(1, identity=f"c{number}")))
+        if number == 2:
+            with pytest.raises(RunFileError, match="No space left on device"):
+                written.write(message, 1)
+        else:
+            written.write(message, 1)
+    written.close()
+    assert recovered(path) == [(0, 1), (1, 1), (3, 1), (4, 1)]
+    assert caplog.messages[0].startswith("1 line of what ")
+
+
+def test_what_had_seen_a_lost_turn_is_left_out_with_it(path, caplog):
+    file = lines(path, 6, turns=3)
+    found = file.read_bytes().splitlines(keepends=True)
+    found[-5] = one_flipped(found[-5])  # the second turn of the first conversation
+    file.write_bytes(b"".join(found))
+    assert recovered(path) == [(0, 1), (1, 1), (1, 2), (1, 3)]
+    assert caplog.messages[0].endswith("are asked again by resume, with 1 later turn of the same conversations")
+
+
+def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_conversation(path):
+    file = lines(path, 6, turns=3)
+    with RunFile.open(path) as runfile, runfile.connection:
+        runfile.connection.execute("""UPDATE run SET settings = '{"history": "golden"}'""")
+    found = file.read_bytes().splitlines(keepends=True)
+    found[3], found[5] = one_flipped(found[3]), one_flipped(found[5])  # 5: the first of its conversation, with its row
+    file.write_bytes(b"".join(found))
+    assert recovered(path) == [(0, 1), (0, 3)]
+
+
+def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left_out(path, caplog):
+    create(path).close()
+    parts = [messages.frame(messages.Begun(*BEGUN))]
+    parts += [line((n, conversation(f"c{n}"), answered(1, identity=f"c{n}"))) for n in range(4)]
+    parts[2] = parts[2][:-30]  # the next line was glued to it
+    spool_files(path)[0].write_bytes(b"".join(parts))
+    assert recovered(path) == [(0, 1), (3, 1)]
+    assert caplog.messages[0].startswith("1 line of what ")
+    with RunFile.open(path) as runfile:
+        assert runfile.connection.execute("SELECT started_mono_ns, started_wall_ns FROM session").fetchall()[1] == BEGUN
+
+
+def test_a_damaged_first_line_of_the_version_before_leaves_the_turns_to_the_session_noted_last(path):
+    create(path).close()
+    turn = line((0, conversation("c0"), answered(1, identity="c0")))
+    spool_files(path)[0].write_bytes(b'["begun", 5, 17\n' + turn)
+    assert recovered(path) == [(0, 1)]
+    assert [row[-1] for row in stored(path)] == [1]
+
+
+def test_what_is_taken_over_leaves_its_session_open_and_becomes_nobody_else_s(path):
+    lines(path, 1)
+    with RunFile.open(path) as runfile:
+        spool.recover(runfile)
+        assert runfile.session == 0
+        assert runfile.connection.execute("SELECT ended_mono_ns, outcome FROM session").fetchall()[1] == (None, None)
 
 
 def test_the_two_files_take_turns_and_stay_short(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import evalkit
 
 PACKAGE, TESTS = Path(evalkit.__file__).parent, Path(__file__).parent
-MODULES = ("stats", "intervals", "bootstrap", "paired", "corrections", "repeats", "power", "sequential")
+MODULES = ("stats", "intervals", "bootstrap", "paired", "corrections", "repeats", "power", "sequential", "survival")
 PAGE = (PACKAGE / "STATISTICS.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]
 

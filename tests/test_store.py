@@ -81,7 +81,7 @@ def test_only_answered_turns_without_a_score_row_are_unscored(path):
         runfile.add([Done(1, conversation("c2"), failed(1, identity="c2"))])
         runfile.add((), [(0, 1, 1, Score("number", None, "cannot tell"))])
         ((key, row, answer),) = [turn for group in runfile.unscored() for turn in group]
-    assert (key, json.loads(row)["id"], answer) == ((0, 1, 2), "c1", Answer("The answer is 2."))
+    assert (key, json.loads(row)["id"], answer) == ((0, 1, 2), "c1", Answer("The answer is 2.", finish_reason="stop"))
 
 
 def test_it_can_be_read_while_it_is_written(path):

@@ -29,7 +29,7 @@ from runfiles import S, T, talk, write
 from evalkit import plots, style
 from evalkit.stats import Estimate
 
-BOUND = "client-bound run: event-loop lag p99 12 ms"
+BOUND = "client-bound: up to 12 ms of "
 HOSTILE = "$\\frac{a}{ 🚀 مرحبا 模型 \x1b[31m\u202e</text><script>"
 
 
@@ -146,10 +146,22 @@ def test_200_tags_show_the_most_frequent_and_say_how_many_are_left_out(path: Pat
 def test_a_client_bound_run_is_marked_on_every_chart_of_times(path: Path) -> None:
     turn = T("a", 1, score=1.0, tokens=3, between_ms=(60.0,))
     charts = plots.charts(write(path, [S([turn], trust={"loop_lag_p99_ms": 12.0})]))
-    marked = {name for name, chart in charts.items() if BOUND in seen(chart, rendered=False)}
-    assert marked == {
-        "accuracy", "latency", "latency-distribution", "first-token-distribution", "gaps", "prompt-length", "answer",
+    marked = {name: seen(chart, rendered=False) for name, chart in charts.items()}
+    assert {name for name, words in marked.items() if BOUND in words} == {
+        "latency", "first-token-distribution", "gaps", "prompt-length", "answer",
     }  # fmt: skip
+    assert f"{BOUND}50 ms (TTFT)" in marked["first-token-distribution"]
+    assert f"{BOUND}175 ms (gap between reads)" in marked["gaps"]
+
+
+def test_the_accuracy_of_a_client_bound_run_is_not_marked_and_its_latency_is(path: Path) -> None:
+    turn = T("a", 1, score=1.0, ttft_ms=50.0, latency_ms=100.0)
+    file = write(path, [S([turn], trust={"loop_lag_p99_ms": 12.0})])
+    charts = plots.charts(file)
+    assert "client-bound" not in seen(charts["accuracy"], rendered=False)
+    assert f"{BOUND}100 ms (latency)" in seen(charts["latency-distribution"], rendered=False)
+    against = plots.plot_models([file])
+    assert f"{BOUND}100 ms (latency)" in "".join(text.get_text() for text in against.texts)
 
 
 def test_nothing_that_is_written_overlaps_or_leaves_the_page(path: Path) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from evalkit import stats, survival
+from evalkit import paired, stats, survival
 from evalkit.stats import quantiles
 
 
@@ -82,3 +82,70 @@ def test_a_curve_of_times_in_clusters_has_the_limits_of_their_effective_number()
     assert abs(np.interp(told.low, made.at, made.high) - 0.5) < 0.02
     one = survival.curve(np.sort(values), np.empty(0), below=stats.by_clusters(values, clusters * 0, 1))
     assert np.isnan(one.low).all() or (one.low[:-1] == 0).all()
+
+
+# --- quantile_difference
+
+
+def lost_pairs(seed: int, n: int, limit: float) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    base = rng.gamma(4, 20, n)
+    true = base + rng.gamma(2, 10, n), 1.3 * base + rng.gamma(2, 10, n)
+    return (*(np.minimum(side, limit) for side in true), tuple(side >= limit for side in true))
+
+
+def test_without_losses_it_is_the_difference_of_paired() -> None:
+    first, second, _ = lost_pairs(1, 60, np.inf)
+    never = np.zeros(60, dtype=bool)
+    told = survival.quantile_difference(first, second, 0.5, lost=(never, never))
+    assert told == paired.quantile_difference(first, second, 0.5)
+
+
+@pytest.mark.parametrize("q", [0.5, 0.9])
+def test_losses_beyond_the_quantile_change_neither_value_nor_limits(q: float) -> None:
+    first, second, lost = lost_pairs(2, 400, 260.0)
+    assert sum(map(np.count_nonzero, lost)) > 5
+    told = survival.quantile_difference(first, second, q, lost=lost)
+    whole = paired.quantile_difference(*lost_pairs(2, 400, np.inf)[:2], q)
+    assert (told.value, told.low, told.high) == pytest.approx((whole.value, whole.low, whole.high), abs=2)
+
+
+def test_the_limits_are_those_of_every_resample_in_full() -> None:
+    first, second, lost = lost_pairs(3, 120, 140.0)
+    rng, drawn = np.random.default_rng(9), []
+    ends = [np.where(flags, np.inf, side) for side, flags in zip((first, second), lost, strict=True)]
+    for _ in range(4000):
+        rows = rng.integers(120, size=120)
+        low, high = ((y[rows], x[rows]) for x, y in ((ends[0], second), (first, ends[1])))
+        drawn.append(
+            [np.quantile(y, 0.5, method="higher") - np.quantile(x, 0.5, method="higher") for y, x in (low, high)]
+        )
+    least, most = np.array(drawn).T
+    told = survival.quantile_difference(first, second, 0.5, lost=lost, resamples=8000)
+    expected = np.quantile(least, 0.025, method="lower"), np.quantile(most, 0.975, method="higher")
+    assert (told.low, told.high) == pytest.approx(expected, abs=3)
+
+
+@pytest.mark.parametrize("limit", [200.0, 130.0])
+def test_the_limits_hold_the_truth_wherever_it_was_lost(limit: float) -> None:
+    truth = np.subtract(*(np.quantile(side, 0.5) for side in lost_pairs(0, 400_000, np.inf)[1::-1]))
+    held = 0
+    for seed in range(1, 201):
+        first, second, lost = lost_pairs(seed, 60, limit)
+        told = survival.quantile_difference(first, second, 0.5, lost=lost, resamples=200)
+        held += (told.low is None or told.low <= truth) and (told.high is None or truth <= told.high)
+    assert held >= 184  # 190 of 200 wanted; 2.5 standard deviations
+
+
+def test_beyond_the_end_of_a_curve_only_what_it_is_at_least_is_known() -> None:
+    first, second, _ = lost_pairs(4, 100, np.inf)
+    lost = np.zeros(100, dtype=bool), np.arange(100) % 3 == 0
+    told = survival.quantile_difference(first, np.where(lost[1], 2000.0, second), 0.9, lost=lost)
+    assert (told.value, told.high) == (None, None)
+    assert told.low == pytest.approx(2000 - np.quantile(first, 0.9), abs=40)
+    assert told.reason == "of the second run p90 is more than 2,000: 34 of 100 values are lower bounds"
+    few = survival.quantile_difference(
+        first[:18], second[:18], 0.5, np.arange(18) // 6, lost=(lost[0][:18], lost[1][:18])
+    )
+    assert (few.low, few.high, few.reason) == (None, None, "a bootstrap interval needs 10 clusters, there are 3")
+    assert survival.quantile_difference([], [], 0.5, lost=(lost[0][:0], lost[0][:0])).reason == "no pairs"

@@ -22,12 +22,14 @@ from evalkit.store import RunFile, open_to_read
 COLUMNS = [
     *("conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason"),
     *("error_kind", "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms"),
-    *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags"),
+    *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group"),
     *("outcome", "refusal", "reasoning"),
 ]
 TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
     *("attempts", "attempts_on_new_connections", "reads", "reads_with_several_events"),
+    *("client_bound_metrics", "medians_ms", "loop_stall_max_ms", "stalled_share", "sessions_not_known"),
+    *("streams", "streams_at_once", "streams_first_read_late"),
 ]
 
 
@@ -82,7 +84,7 @@ def test_turns_has_the_exported_columns_and_a_row_a_turn(path: Path) -> None:
                 ]
             )
         ],
-        [talk("b", tags=("sum", "easy")), talk("a")],
+        [talk("b", tags=("sum", "easy"), group="sums"), talk("a")],
     )
     frame = tables.turns(path)
     assert list(frame.columns) == COLUMNS
@@ -101,6 +103,7 @@ def test_turns_has_the_exported_columns_and_a_row_a_turn(path: Path) -> None:
     assert (late["status"], late["error_kind"], late["error_message"]) == ("error", "timeout", "the timeout message")
     assert (half["score"], half["scorer"], half["extracted"]) == (0.5, "regex", {"got": [1, 2]})
     assert (half["token_source"], half["tags"]) == ("none", [])
+    assert (good["group"], pd.isna(half["group"])) == ("sums", True)
 
 
 def test_missing_values_are_missing_and_never_zero(path: Path) -> None:
@@ -312,6 +315,12 @@ def test_wall_time_is_that_of_the_sessions_without_the_pause_between(path: Path)
     assert result["turns_per_s"] == pytest.approx(3 / result["wall_s"])
 
 
+def test_failed_turns_are_no_throughput(path: Path) -> None:
+    turns = [T(f"c{n}", 1, error="server" if n < 3 else None) for n in range(8)]
+    result = tables.summary_json(write(path, [S(turns, end_ms=2000)]))
+    assert (result["turns"], result["answered"], result["turns_per_s"]) == (8, 5, pytest.approx(2.5))
+
+
 def test_a_resumed_run_keeps_the_old_timing(path: Path) -> None:
     write(path, [S([T("a", 1, ttft_ms=123.0, latency_ms=456.0)], end_ms=None)])
     before = tables.turns(path)
@@ -324,7 +333,7 @@ def test_a_resumed_run_keeps_the_old_timing(path: Path) -> None:
 
 def test_trust_is_that_of_the_worst_session(path: Path) -> None:
     sessions = [
-        S([T("a", 1, ttft_ms=400.0)], trust={"loop_lag_p99_ms": lag}, start_ms=n * 5000, end_ms=n * 5000 + 1000)
+        S([T("a", 1, ttft_ms=100.0)], trust={"loop_lag_p99_ms": lag}, start_ms=n * 5000, end_ms=n * 5000 + 1000)
         for n, lag in enumerate([1.0, 7.5, 2.0])
     ]
     write(path, sessions)
@@ -361,7 +370,11 @@ def test_tokens_are_summed_over_the_turns_that_tell_them(path: Path) -> None:
 def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
     write(path, [S([], end_ms=None)])
     result = tables.summary_json(path)
-    assert result["trust"] == dict.fromkeys(TRUST) | {"attempts": 0, "attempts_on_new_connections": 0}
+    counts = ("attempts", "attempts_on_new_connections", "sessions_not_known", *TRUST[-3:])
+    nothing = dict.fromkeys(counts, 0)
+    assert result["trust"] == dict.fromkeys(TRUST) | nothing | {
+        "medians_ms": dict.fromkeys(("ttft", "latency", "tpot"))
+    }
     assert result["tokens"] == {"prompt": None, "output": None}
     assert (result["wall_s"], result["turns_per_s"], result["turns"], result["by_turn"]) == (None, None, 0, [])
     assert tables.summary(path).index.tolist() == ["all"]
@@ -386,6 +399,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "turns_per_s",
         "cost",
         "until",
+        "planned",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}
@@ -511,7 +525,7 @@ ODD = 'a\rb\u2028c\n,"d" π'
 def odd(path: Path) -> Path:
     call = ToolCall("f", '{"a": 1}', "1")
     turns = [T("a", 1, text=ODD, score=1.0, extracted=[1, None], calls=(call,)), T("a", 2, error="empty", ttft_ms=None)]
-    return write(path, [S(turns)], [talk("a", tags=("x", "y"))])
+    return write(path, [S(turns)], [talk("a", tags=("x", "y"), group="g")])
 
 
 def test_json_lines_export_is_the_turns(odd: Path, tmp_path: Path) -> None:
@@ -519,6 +533,7 @@ def test_json_lines_export_is_the_turns(odd: Path, tmp_path: Path) -> None:
     first, second = [orjson.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().split(b"\n") if line]
     assert list(first) == COLUMNS
     assert (first["answer"], first["extracted"], first["tags"], first["ttft_ms"]) == (ODD, [1, None], ["x", "y"], 50.0)
+    assert (list(first)[-4], first["group"], second["group"]) == ("group", "g", "g")
     assert first["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
     assert [second[name] for name in ("ttft_ms", "score", "output_tokens", "extracted", "finish_reason")] == [None] * 5
 
@@ -529,6 +544,7 @@ def test_csv_export_survives_commas_quotes_and_line_breaks(odd: Path, tmp_path: 
         first, second = list(csv.DictReader(file))
     assert list(first) == COLUMNS
     assert (first["answer"], first["tags"], first["extracted"]) == (ODD, '["x","y"]', "[1,null]")
+    assert first["group"] == "g"
     assert (second["ttft_ms"], second["score"], second["error_kind"]) == ("", "", "empty")
 
 
@@ -542,6 +558,7 @@ def test_parquet_export_has_types_also_where_all_is_missing(odd: Path, tmp_path:
     assert table["answer"].to_pylist()[0] == ODD
     assert table["output_tokens"].to_pylist() == [None, None]
     assert table["tags"].to_pylist() == [["x", "y"]] * 2
+    assert table["group"].to_pylist() == ["g"] * 2
 
 
 def test_export_to_an_impossible_place_or_format_is_named(odd: Path, tmp_path: Path) -> None:
@@ -553,7 +570,7 @@ def test_export_to_an_impossible_place_or_format_is_named(odd: Path, tmp_path: P
 
 
 def test_export_never_writes_over_the_run_file(odd: Path) -> None:
-    with pytest.raises(SettingsError, match="is the run file itself: give the export another name"):
+    with pytest.raises(SettingsError, match="is a run file itself: give the export another name"):
         tables.export(odd, "jsonl", odd)
     assert len(tables.turns(odd)) == 2
 

@@ -181,6 +181,54 @@ def test_a_score_says_what_it_took_and_why(target, scorer, text, score):
     assert scorers.score(Turn("?", target, scorer), Answer(text=text)) == score
 
 
+# (text, target, value when cut off at the token limit, without a finish reason, when the model ended it)
+CUT_OFF = [
+    ("which gives us 10. So, 5", 10, 1, 1, 0),
+    ("which gives us 10. So, 5", 5, None, None, 1),
+    ("which gives us 10. So, 5", 50, None, None, 0),
+    ("which gives us 10. So, 5", 7, 0, 0, 0),
+    ("The answer is 3", 35, None, 0, 0),
+    ("The answer is 3", 40, 0, 0, 0),
+    ("The answer is 35.", 35, 1, 1, 1),
+    ("The answer is 35", 35, None, 1, 1),
+    ("so it costs $1,", 1200, None, 0, 0),
+    ("It is 0.2", 0.25, None, 0, 0),
+    ("It is thirty", 35, None, 0, 0),
+    ("12 + 23 = 3", 23, 0, 0, 0),
+    ("12 + 2", 12, 0, 0, 0),
+    ("12 + 23 =", 23, None, None, 1),
+    ("\\boxed{3", 35, None, None, 0),
+    ("\\boxed{35} and 4", 35, 1, 1, 1),
+    ("**35**", 35, 1, 1, 1),
+    ("x = 35\n", 35, 1, 1, 1),
+    ("#### 3", 35, None, 0, 0),
+    ("that is 12", "12 kg", None, 0, 0),
+    ("that is 12 k", "12 kg", None, 0, 0),
+    ("that is 12 kg", "12 kg", 1, 1, 1),
+    ("no number at all", 3, 0, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("text", "target", "cut", "unknown", "ended"), CUT_OFF)
+def test_a_number_at_the_end_of_an_answer_that_was_cut_off_is_not_taken(text, target, cut, unknown, ended):
+    turn = Turn("?", target, ScorerSpec("number"))
+    values = {
+        reason: scorers.score(turn, Answer(text, finish_reason=reason)).value
+        for reason in ("length", "content_filter", None, "stop")
+    }
+    assert values == {"length": cut, "content_filter": cut, None: unknown, "stop": ended}
+
+
+@pytest.mark.parametrize("which", ["final", "last", "any", "first"])
+def test_whichever_number_is_asked_for_the_one_at_the_cut_is_not_it(which):
+    turn = Turn("?", 35, ScorerSpec("number", {"which": which}))
+    assert scorers.score(turn, Answer("so it is 35", finish_reason="stop")).value == 1
+    score = scorers.score(turn, Answer("so it is 35", finish_reason="length"))
+    assert (score.value, score.reason) == (
+        None, "the answer is cut off at its last number, 35, which may be 35 or go on"
+    )  # fmt: skip
+
+
 def test_what_is_kept_of_a_long_answer_is_short():
     score = scorers.score(Turn("?", "x", ScorerSpec("exact")), Answer(text="y" * 10_000))
     assert len(score.extracted) == 200

@@ -12,6 +12,7 @@ from test_store import create
 import evalkit as ek
 from evalkit import cli, schema, store, words
 from evalkit.record import Score
+from evalkit.scoring_thread import ScoringThread
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.store import Done
 from evalkit.until import Until
@@ -95,7 +96,9 @@ def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score
     monkeypatch.setattr("evalkit.writer.HELD", 4)
     noted = []
     with create(tmp_path / "r.evalkit") as runfile:
-        writer = Writer(runfile, lambda turn, answer: Score("number", 1.0), Progress())
+        scoring = ScoringThread(lambda turn, answer: Score("number", 1.0))
+        scoring.start()
+        writer = Writer(runfile, scoring, Progress())
         writer.until = Until(0.01, 1)
         monkeypatch.setattr(writer.until, "note", lambda *told: noted.append(told))
         for begin in range(0, 12, 3):
@@ -103,6 +106,7 @@ def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score
         assert len(noted) >= 6  # not left for the end, when it would be of no use
         writer.add([Done(12, conversation("c12", 1), failed(identity="c12"))])
         writer.finish()
+        scoring.leave()
     assert sorted(noted) == [*((n, 1, 1, 1.0, 1) for n in range(12)), (12, 1, 1, 0.0, 0)]
 
 

@@ -1,6 +1,7 @@
 """Bodies out and answers in: the traps of reading a stream or a whole answer, each by name."""
 
 import json
+import math
 
 import pytest
 from dialects import CONTENT_TYPES, CUTS, EVENTS, FRAGMENTS, JSON, streams, unhurried
@@ -74,6 +75,17 @@ def test_what_json_cannot_hold_is_a_settings_error(value):
 
 
 # -- a whole stream, dialect by dialect
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_json_has_no_word_for_is_never_sent_as_null(value):
+    """From code: neither a dataset nor an endpoint lets it in."""
+    with pytest.raises(SettingsError, match=r"temperature is (nan|inf|-inf): JSON has no such number"):
+        request_body([], model="m", stream=True, params={"temperature": value})
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {"maximum": value}}}}}
+    with pytest.raises(SettingsError, match=r"tools\.0\.function\.parameters\.properties\.x\.maximum"):
+        request_body([], model="m", stream=True, tools=[tool])
+    assert b'"stop":null' in request_body([], model="m", stream=True, params={"stop": None})
 
 
 def test_stream_as_openai_sends_it():

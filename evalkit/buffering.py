@@ -1,0 +1,51 @@
+"""What was held back of a stream on its way, told from its reads alone."""
+
+from __future__ import annotations
+
+from evalkit.record import Answer, Timing, Usage
+
+AT_ONCE = "buffered"
+FIRST_READ_LATE = "first_read_late"
+
+_NEARLY_NS = 2_000_000
+_SHARE = 0.05  # of a time to first token
+_TOKENS, _CHARACTERS = 8, 40  # an event of so much holds more than a few tokens that were made together
+
+
+def held_back(timing: Timing, answer: Answer | None = None, usage: Usage | None = None) -> tuple[str, ...]:
+    """The flags of a good answer that was streamed: why its first-token time may not be that.
+
+    ``buffered``: most of it came nearly at once, so that its first-token time is that of the whole answer. More than
+    half of its token-bearing events came within 2 ms of the first; or there was one event, of 8 tokens or more by the
+    server's count, of 40 characters or more where it counts none. It does not say why: a proxy may have held the stream
+    back, or a server made it so fast.
+
+    ``first_read_late``: the first read held several events that took a while to be made. At the pace of the later ones
+    that was more than a twentieth of the time to first token, and more than 2 ms. Tokens that an endpoint makes several
+    at a time look the same.
+
+    Parameters
+    ----------
+    timing : Timing
+    answer : Answer, optional
+    usage : Usage, optional
+    """
+    arrivals, events = timing.arrivals, timing.arrival_events
+    total = sum(events)
+    if total < 2:
+        return (AT_ONCE,) if total and _is_long(answer, usage) else ()
+    near = sum(count for at, count in zip(arrivals, events, strict=True) if at - arrivals[0] <= _NEARLY_NS)
+    if 2 * near > total:
+        return (AT_ONCE,)
+    pace = (arrivals[-1] - arrivals[0]) / (total - events[0])
+    late = (events[0] - 1) * pace
+    return (FIRST_READ_LATE,) if late > max(_NEARLY_NS, _SHARE * (arrivals[0] - timing.sent)) else ()
+
+
+def _is_long(answer: Answer | None, usage: Usage | None) -> bool:
+    if usage is not None and usage.output_tokens is not None:
+        return usage.output_tokens >= _TOKENS
+    if answer is None:
+        return False
+    calls = sum(len(call.arguments) for call in answer.tool_calls)
+    return len(answer.text) + len(answer.reasoning) + len(answer.refusal or "") + calls >= _CHARACTERS

@@ -1,0 +1,223 @@
+"""Files that evalkit writes beside run files: whole or not at all, and only over earlier outputs of its own.
+
+A file is written beside its place under another name, flushed to the disk, and renamed. So whoever reads sees the old
+file or the new one, and a run that is killed leaves the old one. A run file, a dataset or any file that evalkit did not
+write is never written over. Pipes and devices, such as ``/dev/stdout``, are written as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.errors import SettingsError
+
+MARKDOWN_MARK = "<!-- evalkit report -->"
+_ENDS = 65_536  # bytes at either end of a file that say what it is
+_RUN_NAME = re.compile(r"\.evalkit(?:-(?:wal|shm|journal|lock|spool-\d))?\Z")
+_SQLITE = b"SQLite format 3\0"
+_NAMED = {"stdout": 1, "stderr": 2}
+_DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+_STREAMS = (Path("/dev"), Path("/proc"))
+
+
+class Kind(NamedTuple):
+    """A kind of output.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    known : callable
+        Both ends of a file, as bytes, to whether it is such an output of evalkit.
+    """
+
+    name: str
+    known: Callable[[bytes, bytes], bool]
+
+
+def _is_export(head: bytes, tail: bytes) -> bool:
+    text = head.removeprefix(b"\xef\xbb\xbf").replace(b'"', b"")
+    if text.startswith((b"conversation,repeat,turn,status,", b"conversation;repeat;turn;status;")):
+        return True
+    if text.startswith(b"{conversation:"):
+        return b",repeat:" in text and b",turn:" in text and b",status:" in text
+    return head.startswith(b"PAR1") and all(name in tail for name in (b"conversation", b"token_source", b"extracted"))
+
+
+def _is_chart(head: bytes, tail: bytes) -> bool:
+    if head.startswith(b"\x89PNG"):
+        return b"Software\0evalkit" in head
+    return head.startswith(b"<?xml") and b"<dc:title>evalkit</dc:title>" in head
+
+
+def _is_report(head: bytes, tail: bytes) -> bool:
+    return b"<title>evalkit: " in head or MARKDOWN_MARK.encode() in tail
+
+
+REPORT = Kind("report", _is_report)
+EXPORT = Kind("export", _is_export)
+CHART = Kind("chart", _is_chart)
+JUNIT = Kind("JUnit file", lambda head, tail: b"<testsuites>" in head and b' package="evalkit"' in head)
+_KINDS = (REPORT, EXPORT, CHART, JUNIT)
+
+
+def check(path: Path, kind: Kind, taken: Iterable[Path | str] = (), *, overwrite: bool = True) -> None:
+    """See, before anything is made, that a file may be written.
+
+    Parameters
+    ----------
+    path : Path
+    kind : Kind
+        What is to be written.
+    taken : iterable of path-like
+        Files that are read for it: runs and their datasets.
+    overwrite : bool
+        An earlier output of evalkit may be written over.
+
+    Raises
+    ------
+    SettingsError
+        Its folder is not there, it is a folder, one of the files that are taken, a run file, a file that evalkit did
+        not write, or an earlier output that is not to be written over.
+    """
+    target = path.resolve()
+    if _RUN_NAME.search(path.name) or _RUN_NAME.search(target.name):
+        what = "a run file itself" if path.exists() else "the name of a run file"
+        raise SettingsError(f"{path} is {what}: give the {kind.name} another name")
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise SettingsError(f"the {kind.name} {path} cannot be written: {what}. Choose another place")
+    if any(target == Path(other).resolve() or _same(path, Path(other)) for other in taken):
+        raise SettingsError(f"{path} is read for the {kind.name}: give the {kind.name} another name")
+    if path.is_file() and path.stat().st_size and not _is_stream(path):
+        _check_earlier(path, kind, overwrite=overwrite)
+
+
+def _check_earlier(path: Path, kind: Kind, *, overwrite: bool) -> None:
+    try:
+        head, tail = _both_ends(path)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. Give the {kind.name} another name") from None
+    if head.startswith(_SQLITE):
+        raise SettingsError(f"{path} is a run file itself, or another database: give the {kind.name} another name")
+    earlier = next((known for known in (kind, *_KINDS) if known.known(head, tail)), None)
+    if earlier is None:
+        raise SettingsError(
+            f"{path} is there already, and is no file that evalkit wrote: give the {kind.name} another name, or remove "
+            "that file first"
+        )
+    if not overwrite or (kind is JUNIT and earlier is not JUNIT):
+        how = "add --overwrite, or give" if kind is not JUNIT else "give"
+        raise SettingsError(f"{path} is there already, a {earlier.name}: {how} the new {kind.name} another name")
+
+
+def is_earlier(path: Path, kind: Kind) -> bool:
+    """Whether a file is an earlier output of this kind; one that cannot be read is none."""
+    try:
+        return path.is_file() and kind.known(*_both_ends(path))
+    except OSError:
+        return False
+
+
+def read_for(runs: Iterable[Path | str], infos: Iterable[Mapping[str, Any]]) -> list[Path | str]:
+    """Runs, and their datasets by what ``store.run_info`` tells of them: what an output must not replace."""
+    datasets = (info["dataset"].get("path") for info in infos)
+    return [*runs, *(path for path in datasets if path)]
+
+
+@contextlib.contextmanager
+def writing(path: Path, kind: Kind, taken: Iterable[Path | str] = (), *, overwrite: bool = True) -> Iterator[Path]:
+    """Where to write a file that stands at its place once it is whole; see ``check``.
+
+    Yields
+    ------
+    Path
+        A new file in the same folder, renamed at the end; the place itself when it is a pipe or a device.
+
+    Raises
+    ------
+    SettingsError
+        It may not be written, or the disk takes no more.
+    """
+    check(path, kind, taken, overwrite=overwrite)
+    try:
+        if _is_stream(path):
+            with _streamed(path) as place:
+                yield place
+            return
+        target = path.resolve()
+        draft = target.with_name(f".evalkit-{secrets.token_hex(6)}{path.suffix[:16]}")
+        try:
+            yield draft
+            _flush(draft, target)
+            draft.replace(target)
+            _flush_folder(target.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror or error}. Choose another place") from None
+
+
+def _is_stream(path: Path) -> bool:
+    if path.exists() and not path.is_file():
+        return True
+    return any(folder in Path(os.path.abspath(path)).parents for folder in _STREAMS)  # noqa: PTH100 - links are not followed
+
+
+@contextlib.contextmanager
+def _streamed(path: Path) -> Iterator[Path]:
+    """Where to write what goes to a pipe or a device, or behind what this process has written to a file already."""
+    found = _DESCRIPTOR.fullmatch(str(path))
+    if found is None or not path.is_file():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield (draft := Path(folder) / "draft")
+        sys.stdout.flush()
+        with draft.open("rb") as made, open(os.dup(_NAMED.get(found[1]) or int(found[2])), "wb") as to:  # noqa: PTH123
+            shutil.copyfileobj(made, to)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two names lead to one file, by a link of either sort."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _both_ends(path: Path) -> tuple[bytes, bytes]:
+    with path.open("rb") as file:
+        head = file.read(_ENDS)
+        file.seek(max(0, path.stat().st_size - _ENDS))
+        return head, file.read(_ENDS)
+
+
+def _flush(draft: Path, target: Path) -> None:
+    """Flush the new file to the disk, with the rights of the one that it replaces."""
+    file = os.open(draft, os.O_RDONLY)
+    try:
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            os.fchmod(file, target.stat().st_mode & 0o777)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _flush_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # some file systems flush no folder
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
