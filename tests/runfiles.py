@@ -41,6 +41,8 @@ class T:
     new_connection: bool = False
     prompt_tokens: int = 20  # told only where ``tokens`` are
     between_ms: tuple[float, ...] = ()  # arrivals after the first and before the last
+    refusal: str | None = None
+    reasoning: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def record(turn: T, stream: bool = True) -> TurnRecord:
         number=turn.attempts,
         streamed=stream,
         http_status=200,
-        answer=Answer(turn.text, tool_calls=turn.calls, finish_reason=None if turn.error else "stop"),
+        answer=Answer(turn.text, turn.reasoning, turn.refusal, turn.calls, None if turn.error else "stop"),
         usage=None if turn.tokens is None else Usage(turn.prompt_tokens, turn.tokens),
         failure=failure,
         connection_opened=turn.new_connection,

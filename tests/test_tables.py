@@ -23,6 +23,7 @@ COLUMNS = [
     *("conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason"),
     *("error_kind", "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms"),
     *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group"),
+    *("outcome", "refusal", "reasoning"),
 ]
 TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
@@ -498,6 +499,7 @@ def test_transcript_tells_one_conversation(path: Path) -> None:
     assert first == {
         "turn": 1, "user": "a, question 1", "answer": "35", "tool_calls": None, "target": 35, "score": 1.0,
         "reason": "35 is 35", "extracted": 35, "error": None, "ttft_ms": 50.0, "latency_ms": 400.0,
+        "outcome": "answered", "refusal": None, "reasoning": None,
     }  # fmt: skip
     assert (second["answer"], second["error"]) == ("The prod", "truncated: the truncated message")
     assert (second["score"], second["latency_ms"]) == (None, None)
@@ -532,7 +534,7 @@ def test_json_lines_export_is_the_turns(odd: Path, tmp_path: Path) -> None:
     first, second = [orjson.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().split(b"\n") if line]
     assert list(first) == COLUMNS
     assert (first["answer"], first["extracted"], first["tags"], first["ttft_ms"]) == (ODD, [1, None], ["x", "y"], 50.0)
-    assert (list(first)[-1], first["group"], second["group"]) == ("group", "g", "g")
+    assert (list(first)[-4], first["group"], second["group"]) == ("group", "g", "g")
     assert first["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
     assert [second[name] for name in ("ttft_ms", "score", "output_tokens", "extracted", "finish_reason")] == [None] * 5
 
