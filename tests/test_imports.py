@@ -19,7 +19,18 @@ PLOTS = {
     "findings", "style", "lettering",
 }  # fmt: skip
 STATISTICS = {
-    *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
+    *(
+        "stats",
+        "orderstatistics",
+        "clusters",
+        "samples",
+        "intervals",
+        "bootstrap",
+        "redrawn",
+        "paired",
+        "corrections",
+        "repeats",
+    ),
     *("sequential", "power", "agreement", "survival"),
 }
 COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
