@@ -207,7 +207,7 @@ def _stalls(told: Mapping[str, Any]) -> list[str]:
     shortest = told["medians_ms"]["ttft"] or told["medians_ms"]["latency"]
     if not share or longest is None or shortest is None or longest <= STANDS_OUT * shortest:
         return []
-    return [f"it stood still for up to {number(longest, ' ms')}, during {share:.1%} of the turns"]
+    return [f"it stood still for up to {number(longest, ' ms')}, during {percent(share)} of the turns"]
 
 
 def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]:
