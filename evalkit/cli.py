@@ -174,6 +174,7 @@ def _add_run(commands: Any) -> None:
         "--arrivals", choices=("constant", "poisson"), default="constant",
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
+    flags.add_seed(how)
     flags.add_scorer(
         how, "for turns that name none (default: by the type of the target); module:function for one of your own; "
         "several, each with its weight, make one score",
@@ -304,7 +305,7 @@ def run(parsed: argparse.Namespace) -> int:
     from evalkit import datasets, filenames
     from evalkit.settings import Settings
 
-    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
+    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "arrivals_seed", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names}
     settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}

@@ -89,10 +89,10 @@ def evaluate(
         a line.
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
-        ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a ``ScorerSpec``, a Python
-        function of the answer's text and the target (``functions``), or a list of such. Without a ``price`` it is
-        that of the user's price file, if that is there and has the model.
+        ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
+        ``max_tokens_total``, ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a
+        ``ScorerSpec``, a Python function of the answer's text and the target (``functions``), or a list of such.
+        Without a ``price`` it is that of the user's price file, if that is there and has the model.
 
     Returns
     -------

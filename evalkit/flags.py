@@ -71,6 +71,14 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_seed(group: Any) -> None:
+    """Of which random gaps between arrivals are drawn."""
+    group.add_argument(
+        "--seed", type=int, dest="arrivals_seed", metavar="N",
+        help="of poisson arrivals, for the same gaps again (default: another for each run)",
+    )  # fmt: skip
+
+
 def add_run_file(parser: argparse.ArgumentParser) -> None:
     """The run file a command is about."""
     parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")

@@ -64,8 +64,9 @@ class Metric:
 
 
 def _errors(_: RunMeasures, part: Measures) -> Estimate:
-    share = (part.turns - part.answered) / part.turns if part.turns else None
-    return Estimate(share, None, None, part.turns, None if part.turns else "no turn is finished")
+    finished = part.turns - part.interrupted
+    share = (finished - part.answered) / finished if finished else None
+    return Estimate(share, None, None, finished, None if finished else "no turn is finished")
 
 
 def _complete(run: RunMeasures, part: Measures) -> Estimate:
@@ -290,7 +291,10 @@ def _evaluate(gate: Gate, run: RunMeasures) -> GateResult:
         reason = estimate.reason or "the data do not bound it on that side"
         return GateResult(gate.text, None, None, f"{gate.left} is missing: {reason}")
     met = OPERATORS[gate.operator](value, gate.limit)
-    return GateResult(gate.text, value, met, f"{gate.left} is {_in_words(metric, gate, estimate, value)}")
+    left_out = ""
+    if gate.metric in ("errors", "accuracy_all") and part.interrupted:
+        left_out = f", without {part.interrupted:,} cancelled when the session ended"
+    return GateResult(gate.text, value, met, f"{gate.left} is {_in_words(metric, gate, estimate, value)}{left_out}")
 
 
 def _in_words(metric: Metric, gate: Gate, estimate: Estimate, value: float) -> str:

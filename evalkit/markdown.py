@@ -91,7 +91,9 @@ def _lines(part: Part) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
     trust, _ = words.trust(result["trust"], part.info["settings"]["concurrency"])
-    yield f"Times in ms. {words.turn_time(result)}. {words.accuracy_all(result)}. {trust}."
+    due = f" {words.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
+    cut = f" {words.interrupted(result['interrupted'])}." if result["interrupted"] else ""
+    yield f"Times in ms. {words.turn_time(result)}. {words.accuracy_all(result)}.{due}{cut} {trust}."
     yield ""
     yield from _reasons(part)
     yield "<details><summary>How to repeat it</summary>"

@@ -41,13 +41,17 @@ class Measures:
     accuracy : Accuracy
         Over answered and scored turns.
     accuracy_all : Accuracy
-        Failed turns with a target count as 0 here. Turns without a target are in neither denominator.
+        Failed turns with a target count as 0 here, interrupted ones do not count. Turns without a target are in
+        neither denominator.
     ttft_ms, latency_ms, tpot_ms, schedule_latency_ms, turn_time_ms : dict
-        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out is a lower bound of its latencies and, when no token
-        came, of its TTFT. There is a schedule latency in open loop only.
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out, or a turn that was interrupted, is a lower bound of
+        its latencies and, when no token came, of its TTFT. There is a schedule latency in open loop only.
     retries : Retries
     samples : dict
         ``ttft`` and ``latency`` to Sample.
+    interrupted : int
+        Turns that were being asked when their session ended. They are among ``turns`` and ``errors``, as ``cancelled``,
+        but the endpoint did not fail: they are not in the denominator of ``accuracy_all``, and ``resume`` asks them.
     """
 
     turn: int | None
@@ -63,6 +67,7 @@ class Measures:
     turn_time_ms: dict[str, Estimate]
     retries: Retries
     samples: dict[str, Sample]
+    interrupted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class RunMeasures:
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    arrivals : mapping or None
+        In open loop: ``kind``, ``rate`` as wanted, ``seed``, and ``realised_rate``. None: closed loop.
     planned : int or None
         Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
         ``until`` is reached. None: not known, since the dataset was not read to its end.
@@ -119,6 +126,7 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
 
 
@@ -165,6 +173,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
+        arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, over)
         planned = _planned(connection, info, everything.turns, until)
     return RunMeasures(
@@ -184,8 +193,16 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         turns_per_s=everything.answered / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        arrivals=arrivals,
         planned=planned,
     )
+
+
+def _arrivals(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    if settings.get("rate") is None:
+        return None
+    told = {"kind": settings.get("arrivals"), "rate": settings["rate"], "seed": settings.get("arrivals_seed")}
+    return {**told, "realised_rate": sessions.realised_rate(connection)}
 
 
 def _repeats(info: Mapping[str, Any], k: int | None) -> int:
@@ -271,4 +288,5 @@ def _measures(
         turn_time_ms=timed["turn_time"][index].quantiles,
         retries=retries,
         samples={metric: timed[metric][index].sample for metric in ("ttft", "latency")},
+        interrupted=counts.interrupted,
     )

@@ -145,6 +145,8 @@ def command(part: Part) -> str:
         value = settings.get(name)
         if value is not None and value != usual.get(name):
             words_of += [f"--{name}", str(value)]
+    if settings.get("arrivals_seed") is not None:
+        words_of += ["--seed", str(settings["arrivals_seed"])]
     words_of += [f"--scorer={scorer}" for scorer in _scorers(settings.get("scorer"))]
     if settings.get("until_ci") is not None:
         words_of += ["--until", f"ci={settings['until_ci']}"]

@@ -38,7 +38,7 @@ _LOST_FROM_DUE = """
     FROM attempt a CROSS JOIN turn t USING (conversation, repeat, turn, session)
     WHERE t.error_kind NOT NULL AND t.censored_ns NOT NULL {}
     GROUP BY t.conversation, t.repeat, t.turn"""
-# what stands for the time of a turn that timed out: a lower bound
+# what stands for the time of a turn that timed out, or was cancelled when its session ended: a lower bound
 _LOST = {
     "ttft": f"SELECT conversation, turn, censored_ns AS ns FROM turn WHERE ttft_ns IS NULL AND {_TIMED_OUT}",  # noqa: S608
     "latency": f"SELECT conversation, turn, censored_ns AS ns FROM turn WHERE {_TIMED_OUT}",  # noqa: S608
@@ -66,7 +66,7 @@ class Sample:
     values : ndarray of float
         In ms.
     at_least : ndarray of bool
-        True: the turn timed out and the time is a lower bound.
+        True: the turn timed out or was interrupted, and the time is a lower bound.
     low, high : float
         The smallest time above 0 and the largest of all, in ms; infinite when there is none.
     timed_out : int

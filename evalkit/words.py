@@ -65,6 +65,15 @@ def accuracy_all(result: Mapping[str, Any]) -> str:
     return f"accuracy over answered turns {rate(answered)}; over all turns {rate(every)}{note}"
 
 
+def interrupted(count: int) -> str:
+    """What became of the turns that were being asked when their session ended."""
+    turns, them = ("turn was", "it") if count == 1 else ("turns were", "them")
+    return (
+        f"{count:,} {turns} cancelled when the session ended: a lower bound in the times, in no accuracy; "
+        f"'evalkit resume' asks {them} again"
+    )
+
+
 def verdict(result: Mapping[str, Any], model: str) -> str:
     """What came of a run, in two sentences.
 
@@ -215,6 +224,12 @@ def money(value: float | None) -> str:
     if value == 0:
         return "0"
     return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
+
+
+def arrivals(told: Mapping[str, Any]) -> str:
+    """When conversations were due, by ``arrivals`` of ``--json``."""
+    seed = "" if told["seed"] is None else f" (seed {told['seed']})"
+    return f"{told['kind']} arrivals{seed}: {told['rate']:g}/s wanted, {number(told['realised_rate'])}/s realised"
 
 
 def until(told: Mapping[str, Any]) -> tuple[str, bool]:

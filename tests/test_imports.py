@@ -79,7 +79,7 @@ LAYERS = [
             "costs",
         }
         | CHARTED,
-        {"steps"},
+        {"steps", "loadaccuracy"},
         {"writer", "scoring_thread", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule", "source"},
