@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import arrivals as schedules
-from evalkit import datasets, filenames
+from evalkit import datasets, filenames, words
 from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
@@ -186,6 +186,7 @@ class Sweep:
                 )
             if step.client_bound:
                 said.append(f"{at} the times are partly the client's: event-loop lag p99 {step.loop_lag_p99_ms:.3g} ms")
+            said += [f"{at} {note}" for note in words.streams(*step.streams)]
             if step.window_s is None:
                 said.append(f"{at} the load was never whole after the warm-up, so no rate is told: ask more a step")
             said += [
