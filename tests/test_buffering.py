@@ -55,6 +55,8 @@ def read(*reads, ttft_ms=300.0, answer=None, usage=None):
         ([(0, 1), (190, 19)], ()),  # the first token was not held back
         ([(n * 10, 1) for n in range(20)], ()),
         ([(n * 0.5, 1) for n in range(100)], ()),  # 2,000 tokens a second, one by one
+        ([(n * 0.1, 1) for n in range(100)], ("buffered",)),  # a large answer, read in many parts
+        ([(n * 5.0, 1) for n in range(3)], ()),  # a short answer to a long prompt
         ([(0, 21), (220, 21), (387, 18)], ("first_read_late",)),
         ([(0, 2), *((n * 10, 1) for n in range(1, 40))], ()),  # 10 ms of 300
         ([(0, 3), *((n * 10, 1) for n in range(1, 40))], ("first_read_late",)),
@@ -135,9 +137,9 @@ def test_a_stream_that_is_let_go_at_its_end_is_flagged(count):
 
 def test_a_whole_answer_in_many_reads_at_its_end_is_flagged():
     async def handler(request, writer):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         writer.write(STREAM_HEAD)
-        for _ in range(40):
+        for _ in range(80):
             writer.write(chunk(event("x" * 5000)))
             await asyncio.sleep(0)
         writer.write(chunk(DONE) + LAST_CHUNK)
