@@ -29,7 +29,7 @@ def add_load(commands: Any) -> None:
     )
     how.add_argument("--rate", metavar="R,R,…", help="or conversations begun a second, step by step")
     how.add_argument(
-        "--arrivals", choices=("constant", "poisson"), default="constant",
+        "--arrivals", choices=("constant", "poisson"),
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
     flags.add_seed(how)
@@ -70,7 +70,7 @@ def load(parsed: argparse.Namespace) -> int:
     how: dict[str, Any] = {
         "concurrency": _numbers(parsed.concurrency, "--concurrency", int),
         "rate": _numbers(parsed.rate, "--rate", float),
-        "arrivals": parsed.arrivals,
+        "arrivals": flags.arrivals(parsed),
         "warm_up": parsed.warm_up,
         "per_step": parsed.per_step,
         "step_time_s": parsed.step_time,
@@ -79,6 +79,8 @@ def load(parsed: argparse.Namespace) -> int:
     # what is wrong here is said before a model is started for it
     sweep.Plan.of(**how)
     slo = Slo.of(parsed.slo)
+    if parsed.no_stream and (unknown := [name for name in ("ttft", "tpot") if name in slo.limits_ms]):
+        raise SettingsError(f"--slo {unknown[0]} and --no-stream exclude each other: a whole answer has no such time")
     next(iter(datasets.read(parsed.data, limit=1)), None)
     cut_short: list[sweep.Sweep] = []
 

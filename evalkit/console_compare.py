@@ -17,7 +17,7 @@ from evalkit.effects import Effect
 from evalkit.sides import Differing, Side
 from evalkit.stats import Estimate
 from evalkit.wording import LEVEL, ceiling, counted, left_out, lower_bounds, probability, time_rows
-from evalkit.words import MISSING
+from evalkit.words import MISSING, percent, points
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 _LONGEST = 60  # characters of a value or a label in a table
@@ -115,7 +115,7 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
         table.add_row(
             _line(_cut(label)),
             f"{effect.pairs:,}",
-            *(MISSING if rate is None else f"{rate:.1%}" for rate in (effect.first, effect.second)),
+            *(MISSING if rate is None else percent(rate) for rate in (effect.first, effect.second)),
             _difference(effect.difference),
             probability(effect.p),
             probability(effect.corrected_p),
@@ -134,9 +134,9 @@ def _decidable(smallest: float | None) -> str:
 def _difference(difference: Estimate) -> str:
     if difference.value is None:
         return MISSING
-    shown = f"{100 * difference.value:+.1f}"
+    shown = points(difference.value)
     if difference.low is not None and difference.high is not None:
-        shown = f"{shown} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+        shown = f"{shown} ({points(difference.low)} to {points(difference.high)})"
     return shown.replace("-", "−")
 
 

@@ -15,7 +15,7 @@ from evalkit.labels import FAILED, UNPARSED, Check
 from evalkit.pairwise import OUTCOMES, Pairing
 from evalkit.run import Run
 from evalkit.stats import Estimate
-from evalkit.words import MISSING
+from evalkit.words import MISSING, percent
 
 
 def show_judging(console: Console, done: Judging) -> None:
@@ -104,7 +104,7 @@ def _counts(rows: Iterable[tuple[str, int]], total: int) -> Table:
     table.add_column("turns", justify="right")
     table.add_column("share", justify="right")
     for name, count in rows:
-        table.add_row(printable(name), str(count), f"{count / total:.1%}" if total else MISSING)
+        table.add_row(printable(name), str(count), percent(count / total) if total else MISSING)
     return table
 
 
@@ -117,8 +117,12 @@ def _table(first: str) -> Table:
 def _share(share: Estimate) -> str:
     if share.value is None:
         return f"{MISSING} ({share.reason})"
-    limits = f"({share.low:.1%} to {share.high:.1%})" if share.low is not None else f"(no interval: {share.reason})"
-    return f"{share.value:.1%} of {share.n} {limits}"
+    limits = (
+        f"({percent(share.low)} to {percent(share.high)})"
+        if share.low is not None
+        else f"(no interval: {share.reason})"
+    )
+    return f"{percent(share.value)} of {share.n} ({limits})"
 
 
 def _coefficient(found: Estimate) -> str:

@@ -13,7 +13,7 @@ from evalkit.sparklines import Glyphs, glyphs
 from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.sweep import Sweep
-from evalkit.words import MISSING, number
+from evalkit.words import MISSING, number, percent
 
 
 def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> None:
@@ -146,12 +146,12 @@ def _knee(sweep: Sweep) -> str:
 def _accuracy(accuracy: Estimate) -> str:
     if accuracy.value is None:
         return MISSING
-    shown = f"{accuracy.value:.1%} of {accuracy.n}"
-    return shown if accuracy.low is None else f"{shown} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+    shown = f"{percent(accuracy.value)} of {accuracy.n}"
+    return shown if accuracy.low is None else f"{shown} ({percent(accuracy.low)} to {percent(accuracy.high)})"
 
 
 def _share(share: float | None) -> str:
-    return MISSING if share is None else f"{share:.1%}"
+    return percent(share)
 
 
 def show_calibration(console: Console, calibration: Calibration) -> None:

@@ -301,8 +301,9 @@ def _in_words(metric: Metric, gate: Gate, estimate: Estimate, value: float) -> s
     def shown(number: float | None) -> str:
         if number is None:
             return "–"
-        # as many digits as it takes to see on which side of the limit it lies
-        digits = next((digits for digits in (4, 6, 9) if _rounds_truly(number, gate.limit, digits)), 17)
+        # as many digits as it takes to see on which side of the limit it lies, and that it is not all or nothing
+        ends = (gate.limit, 0.0, 1.0) if metric.kind == "share" else (gate.limit,)
+        digits = next((d for d in (4, 6, 9) if all(_rounds_truly(number, end, d) for end in ends)), 17)
         return f"{number:.{digits}g}{' ms' if metric.kind == 'time' else ''}"
 
     words = shown(value) + {"share": " of", "time": " over"}.get(metric.kind, "")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import orjson
 
-from evalkit import schema, store
+from evalkit import resumption, schema, store
 from evalkit.conversation import Conversation, Turn, canonical
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
@@ -297,7 +297,7 @@ def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
 
 def who(path: Path) -> tuple[str | None, str, bytes]:
     """What a judge is known by, of one of its run files: its address, model and parameters."""
-    return _judge(Endpoint.from_json(Run(path).info["endpoint"]))
+    return _judge(resumption.kept_endpoint(path, Run(path).info["endpoint"]))
 
 
 def _judge(endpoint: Endpoint) -> tuple[str | None, str, bytes]:

@@ -18,6 +18,7 @@ from evalkit.errors import EvalkitError
 from evalkit.measures import RunMeasures, measure, opened
 from evalkit.reportturns import Transcripts
 from evalkit.schema import JOIN_SCORE
+from evalkit.snippets import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -137,7 +138,7 @@ def command(part: Part) -> str:
     if endpoint.get("source") != "embedded":
         words_of += ["--base-url", endpoint["base_url"], "--model", endpoint["model"]]
         if endpoint.get("key_env"):
-            words_of += ["--api-key-env", endpoint["key_env"]]
+            words_of += ["--api-key-env", KEY_VARIABLE]
     for name, value in endpoint.get("params", {}).items():
         words_of += ["--param", f"{name}={orjson.dumps(value).decode()}"]
     usual = {"history": "own", "repeats": 1, "retries": 2, "arrivals": "constant"}

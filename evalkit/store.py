@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from evalkit import disk, integrity, schema
+from evalkit import disk, integrity, resumption, schema
 from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
@@ -274,7 +274,7 @@ class RunFile:
                     spool.rename(moved)
         except (OSError, sqlite3.Error) as error:
             raise RunFileError(f"{lost}, and what was in it could not be saved as {saved}: {error}") from error
-        raise RunFileError(f"{lost}. All that was in it is saved; go on with: evalkit resume {saved}")
+        raise RunFileError(f"{lost}. All that was in it is saved; go on with: {resumption.command(saved)}")
 
     def close(self) -> None:
         """Fold the log into the file, so that it is one file that can be read anywhere, and let others write."""
@@ -303,7 +303,7 @@ def unwritable(path: Path, why: str) -> RunFileError:
     """What to raise when the disk takes no more of a run that goes."""
     return RunFileError(
         f"{path} cannot be written: {why}. What is in it is whole; "
-        f"make room or mend the disk, then 'evalkit resume {path}'"
+        f"make room or mend the disk, then '{resumption.command(path)}'"
     )
 
 

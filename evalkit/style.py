@@ -380,7 +380,7 @@ def height(rows: int) -> float:
 
 def percent(share: float) -> str:
     """A share in whole percent."""
-    return f"{100 * share:.0f} %"
+    return words.percent(share, 0, " %")
 
 
 def figure(value: float) -> str:

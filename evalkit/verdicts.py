@@ -171,4 +171,7 @@ class _Tally:
 
 def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
     alone = sums.clusters == sums.n  # one turn a conversation: nothing has to be told from between them
-    return None if mean.value is None or mean.low is None or alone else intervals.doubt(sums.clusters, mean.value)
+    if mean.value is None or mean.low is None or alone:
+        return None
+    spread = mean.value * (1 - mean.value)
+    return intervals.doubt(sums.clusters, mean.value, sums.partial / sums.n / spread if spread else 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from evalkit import words
 from evalkit.effects import Times
 from evalkit.pairing import LeftOut
 from evalkit.stats import Estimate
@@ -152,7 +153,7 @@ def _listed(counts: Sequence[tuple[int, str]]) -> str:
 
 def points(rate: float) -> str:
     """A difference of rates in points of a hundred."""
-    return f"{100 * rate:.1f}".replace("-0.0", "0.0")
+    return words.points(rate, sign=False)
 
 
 def ceiling(rate: float) -> str:

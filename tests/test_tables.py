@@ -382,7 +382,7 @@ def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
 def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFrame]) -> None:
     result = tables.summary_json(big[0])
     times = {"ttft_ms", "latency_ms", "tpot_ms", "schedule_latency_ms", "turn_time_ms"}
-    measured = {"turns", "answered", "errors", "accuracy", "accuracy_all", "retries", "interrupted"} | times
+    measured = {"turns", "answered", "errors", "accuracy", "accuracy_all", "interrupted", "retries"} | times
     more = {
         "run",
         "by_turn",
