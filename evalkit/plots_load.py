@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evalkit import findings, stats, style
+from evalkit import findings, stats, style, words
 from evalkit.slo import Slo
 from evalkit.stats import Estimate
 from evalkit.steps import Step
@@ -82,7 +82,7 @@ class _OverLoad(Chart):
             markeredgewidth=0.8, label=label, zorder=3,
         )  # fmt: skip
 
-    def _load_axis(self, ax: Axes) -> None:
+    def _load_axis(self, ax: Axes, *, timed: bool = True) -> None:
         from matplotlib.ticker import NullLocator
 
         loads = [step.load for step in self.sweep.measured]
@@ -98,7 +98,7 @@ class _OverLoad(Chart):
             up: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "rotation": 90, "va": "bottom", "ha": "right"}
             ax.text(knee.load, 0.03, "knee ", color=FAINT, fontsize="small", **up)
         for step in self.sweep.measured:
-            if step.client_bound:
+            if timed and step.client_bound:
                 ax.axvspan(step.load / 1.1, step.load * 1.1, color=VERMILION, alpha=0.08, linewidth=0, zorder=0)
 
 
@@ -192,6 +192,7 @@ class LoadFirstToken(_OverLoad):
         short = [q for q in _QUANTILES if any(estimate.value is None for estimate in self._estimates(q))]
         if short:
             notes.append(f"{', '.join(short)} missing where not drawn: p95 needs 20 turns a step, p99 100")
+        notes += [f"{self._at(step)}: {note}" for step in self.sweep.measured for note in words.streams(*step.streams)]
         return notes + self._bound
 
     def _draw(self, ax: Axes) -> None:
@@ -300,7 +301,7 @@ class LoadAccuracy(_OverLoad):
         ax.set_ylim(-0.02, 1.04)
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
-        self._load_axis(ax)
+        self._load_axis(ax, timed=False)
 
 
 PANELS: tuple[type[_OverLoad], ...] = (LoadThroughput, LoadFirstToken, LoadGoodput, LoadAccuracy)

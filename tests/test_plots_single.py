@@ -220,6 +220,7 @@ def test_a_load_test_is_four_panels_with_its_knee() -> None:
         assert any(line.get_xdata()[0] == 8 and line.get_linestyle() == "--" for line in ax.lines)
         assert "knee" in notes(ax)
     assert "client-bound at concurrency 16" in notes(figure.axes[0])
+    assert [len(ax.patches) for ax in figure.axes] == [1, 1, 1, 0]  # an accuracy is not the client's
 
 
 def test_a_step_without_a_rate_is_named_and_not_drawn_as_0() -> None:
