@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from itertools import count
 from evalkit.errors import SettingsError
 
 KINDS = ("constant", "poisson")
+SEEDS = 1_000_000  # few digits, to be typed again
 EARLY_NS = 1_000_000  # loops count whole milliseconds: what is left is spent awake
 
 
@@ -71,6 +73,26 @@ class Arrivals:
         while True:
             due += round(-math.log(1.0 - draw()) * mean)
             yield due
+
+
+def new_seed() -> int:
+    """Another one each time: runs with equal gaps would share their bursts, and agree for that alone."""
+    return secrets.randbelow(SEEDS)
+
+
+def check_seed(seed: int | None, kind: str) -> None:
+    """Refuse a seed that draws nothing.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if seed is None:
+        return
+    if type(seed) is not int or seed < 0:
+        raise SettingsError(f"seed is {seed!r}: it must be a whole number, 0 or more")
+    if kind != "poisson":
+        raise SettingsError("the seed is that of poisson arrivals: give a rate and arrivals 'poisson' with it")
 
 
 async def wait_until(

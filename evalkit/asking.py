@@ -196,7 +196,9 @@ class Session:
             if settings.rate is None:
                 self._fill(asker)
             else:
-                self._arriving = self._spawn(self._arrive(asker, Arrivals(settings.rate, settings.arrivals)))
+                self._arriving = self._spawn(
+                    self._arrive(asker, Arrivals(settings.rate, settings.arrivals, settings.arrivals_seed or 0))
+                )
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import anywidget
 import traitlets
 
 from evalkit import report
-from evalkit.widgetparts import script, style
+from evalkit.widgetparts import Droppable, script, style
 
 
-class Browser(anywidget.AnyWidget):
+class Browser(Droppable):
     """Transcripts of one run, or of several side by side.
 
     Parameters

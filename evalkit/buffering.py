@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from evalkit.record import Answer, Timing, Usage
 
 AT_ONCE = "buffered"
@@ -34,8 +36,8 @@ def held_back(timing: Timing, answer: Answer | None = None, usage: Usage | None 
     total = sum(events)
     if total < 2:
         return (AT_ONCE,) if total and _is_long(answer, usage) else ()
-    near = sum(count for at, count in zip(arrivals, events, strict=True) if at - arrivals[0] <= _NEARLY_NS)
-    if 2 * near > total:
+    near = bisect_right(arrivals, arrivals[0] + _NEARLY_NS)
+    if 2 * sum(events[:near]) > total:
         return (AT_ONCE,)
     pace = (arrivals[-1] - arrivals[0]) / (total - events[0])
     late = (events[0] - 1) * pace

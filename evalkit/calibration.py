@@ -96,9 +96,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The bias at each number of streams, in rising order."""
+    """The bias at each number of streams, in rising order; of one ``stopped`` by hand, those measured whole."""
 
     levels: tuple[Level, ...]
+    stopped: bool = False
 
     @property
     def trusted_streams(self) -> int | None:
@@ -116,6 +117,7 @@ class Calibration:
             "law": {"ttft_ms": LAW.ttft_ms, "itl_ms": LAW.itl_ms, "tokens": LAW.tokens},
             "levels": [level.to_json() for level in self.levels],
             "trusted_streams": self.trusted_streams,
+            "stopped": self.stopped,
         }
 
 
@@ -131,7 +133,8 @@ def calibrate(streams: Sequence[int] = STREAMS, watch: Watcher | None = None) ->
     streams : sequence of int
         How many are open at once, level by level, in rising order.
     watch : callable, optional
-        Called with the ``Progress`` of the level under way about ten times a second.
+        Called with the ``Progress`` of the level under way about ten times a second; when it returns ``True``
+        measuring ends with the level before.
 
     Raises
     ------
@@ -143,16 +146,25 @@ def calibrate(streams: Sequence[int] = STREAMS, watch: Watcher | None = None) ->
     if not levels or not rising or any(type(each) is not int or each < 1 for each in levels):
         shown = ", ".join(map(str, levels)) or "none"
         raise SettingsError(f"streams are {shown}: give whole numbers in rising order, such as 1,16,64,256")
+    measured: list[Level] = []
     with TemporaryDirectory(prefix="evalkit-calibrate-") as folder:
-        return Calibration(tuple(_level(Path(folder), each, watch) for each in levels))
+        for each in levels:
+            level = _level(Path(folder), each, watch)
+            if level is None:
+                return Calibration(tuple(measured), stopped=True)
+            measured.append(level)
+    return Calibration(tuple(measured))
 
 
-def _level(folder: Path, streams: int, watch: Watcher | None) -> Level:
+def _level(folder: Path, streams: int, watch: Watcher | None) -> Level | None:
+    """One level; None: it was stopped by hand."""
     path = folder / f"streams-{streams}{SUFFIX}"
     turns = max(streams * TURNS_A_STREAM, LEAST_TURNS) + streams
     with _server() as server:
         endpoint = Endpoint(server.base_url, server.model)
-        evaluate(_dataset(folder, turns), endpoint, out=path, watch=watch, concurrency=streams, retries=0)
+        run = evaluate(_dataset(folder, turns), endpoint, out=path, watch=watch, concurrency=streams, retries=0)
+        if run.outcome == "stopped":
+            return None
         truth = {entry.number: entry for entry in server.log()}
     with store.reading(path) as connection:
         rows = connection.execute(_TURNS).fetchall()

@@ -171,9 +171,10 @@ def _add_run(commands: Any) -> None:
     )  # fmt: skip
     how.add_argument("--rate", type=float, metavar="R", help="begin R conversations a second, whatever has ended")
     how.add_argument(
-        "--arrivals", choices=("constant", "poisson"), default="constant",
+        "--arrivals", choices=("constant", "poisson"),
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
+    flags.add_seed(how)
     flags.add_scorer(
         how, "for turns that name none (default: by the type of the target); module:function for one of your own; "
         "several, each with its weight, make one score",
@@ -228,6 +229,10 @@ def _add_resume(commands: Any) -> None:
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
+    flags.add_address(
+        parser, "endpoint: that of the run, named again unless the environment names it or it is on this machine, "
+        "without a key",
+    )  # fmt: skip
     flags.add_scorer(parser, "again, if the run was begun with a function of your own")
     flags.add_gates(parser)
     flags.add_json(parser)
@@ -304,8 +309,8 @@ def run(parsed: argparse.Namespace) -> int:
     from evalkit import datasets, filenames
     from evalkit.settings import Settings
 
-    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
-    settings = {name: getattr(parsed, name) for name in names}
+    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "arrivals_seed", "rpm", "tpm", "retries")
+    settings = {name: getattr(parsed, name) for name in names} | {"arrivals": flags.arrivals(parsed)}
     settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
     settings |= {"stream": not parsed.no_stream, "columns": flags.columns(parsed.column)}
     settings["scorer"] = flags.scorer(parsed.scorer)
@@ -331,7 +336,7 @@ def resume(parsed: argparse.Namespace) -> int:
     scorer = flags.scorer(parsed.scorer)
     cli_gates.check(parsed, parsed.file)
     with (
-        stored_endpoint(parsed.file) as endpoint,
+        stored_endpoint(parsed.file, base_url=parsed.base_url, key_env=parsed.api_key_env) as endpoint,
         cli_score.telling_of_scores(parsed.file),
         _telling_how_to_resume(parsed.file, parsed),
         watching() as watch,
@@ -403,7 +408,7 @@ def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool
         raise
     except Exception:  # a fault in evalkit, which is shown at the end
         if ours and cli_resume.can_resume(path):
-            _say(f"What was answered is in {path}; go on with: evalkit resume {path}")
+            _say(f"What was answered is in {path}; go on with: {cli_resume.command(path)}")
         raise
 
 

@@ -61,10 +61,11 @@ def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | No
 
 
 def exit_code(parsed: argparse.Namespace, result: Mapping[str, Any]) -> int:
-    """1: a gate is missed, or turns failed and no gate says how many may."""
+    """1: a gate is missed, or turns failed and no gate says how many may; the end of a session is no failure."""
     if any(not gate["met"] for gate in result["gates"]):
         return 1
-    return 1 if result["errors"] and not any(gate.limits_errors for gate in _given(parsed)) else 0
+    failed = sum(result["errors"].values()) - result.get("interrupted", 0)
+    return 1 if failed > 0 and not any(gate.limits_errors for gate in _given(parsed)) else 0
 
 
 def _given(parsed: argparse.Namespace) -> Sequence[Gate]:

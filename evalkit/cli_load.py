@@ -29,9 +29,10 @@ def add_load(commands: Any) -> None:
     )
     how.add_argument("--rate", metavar="R,R,…", help="or conversations begun a second, step by step")
     how.add_argument(
-        "--arrivals", choices=("constant", "poisson"), default="constant",
+        "--arrivals", choices=("constant", "poisson"),
         help="with --rate: the gaps between them (default: constant)",
     )  # fmt: skip
+    flags.add_seed(how)
     how.add_argument("--slo", metavar="METRIC=TIME,…", help="objectives of a turn: ttft=200ms,tpot=50ms,latency=2s")
     how.add_argument(
         "--warm-up", type=int, metavar="N",
@@ -69,15 +70,26 @@ def load(parsed: argparse.Namespace) -> int:
     how: dict[str, Any] = {
         "concurrency": _numbers(parsed.concurrency, "--concurrency", int),
         "rate": _numbers(parsed.rate, "--rate", float),
-        "arrivals": parsed.arrivals,
+        "arrivals": flags.arrivals(parsed),
         "warm_up": parsed.warm_up,
         "per_step": parsed.per_step,
         "step_time_s": parsed.step_time,
+        "seed": parsed.arrivals_seed,
     }
     # what is wrong here is said before a model is started for it
     sweep.Plan.of(**how)
     slo = Slo.of(parsed.slo)
+    if parsed.no_stream and (unknown := [name for name in ("ttft", "tpot") if name in slo.limits_ms]):
+        raise SettingsError(f"--slo {unknown[0]} and --no-stream exclude each other: a whole answer has no such time")
     next(iter(datasets.read(parsed.data, limit=1)), None)
+    cut_short: list[sweep.Sweep] = []
+
+    def tell_of(done: sweep.Sweep) -> None:
+        if parsed.json:
+            tell(done.to_json())
+        else:
+            show_sweep(output(), done)
+
     with (
         flags.endpoint(parsed) as endpoint,
         filenames.load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
@@ -85,17 +97,18 @@ def load(parsed: argparse.Namespace) -> int:
         try:
             with watching() as watch:
                 done = sweep.load(
-                    parsed.data, endpoint, slo=slo, out=folder, watch=watch, stream=not parsed.no_stream, **how
-                )
+                    parsed.data, endpoint, slo=slo, out=folder, watch=watch, stream=not parsed.no_stream,
+                    interrupted=cut_short.append, **how,
+                )  # fmt: skip
         except KeyboardInterrupt:
             if any(folder.glob(f"*{filenames.SUFFIX}")):
                 say(f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…")
+            for done in cut_short:
+                if done.measured:
+                    tell_of(done)
             raise
-    if parsed.json:
-        tell(done.to_json())
-    else:
-        show_sweep(output(), done)
-    return 1 if any(step.errors for step in done.measured) else 0
+    tell_of(done)
+    return 1 if any(step.failed for step in done.measured) else 0
 
 
 def calibrate(parsed: argparse.Namespace) -> int:

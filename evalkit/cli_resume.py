@@ -25,6 +25,13 @@ def can_resume(path: Path) -> bool:
     return dataset.get("size") in (None, now.st_size) and dataset.get("changed_ns") in (None, now.st_mtime_ns)
 
 
+def command(path: Path) -> str:
+    """The command that goes on, with what has to be named."""
+    from evalkit import resumption
+
+    return resumption.command(path)
+
+
 def answered(path: Path) -> int:
     """How many turns are answered."""
     from evalkit.measures import opened
@@ -41,7 +48,7 @@ def after_stop(path: Path) -> str:
         kept = f"What was answered is in {path}" if answered(path) else "Nothing was answered yet"
     except EvalkitError:  # it was stopped while the file was made
         return "stopped"
-    return f"stopped. {kept}" + (f"; go on with: evalkit resume {path}" if can_resume(path) else "")
+    return f"stopped. {kept}" + (f"; go on with: {command(path)}" if can_resume(path) else "")
 
 
 def after_endpoint_error(path: Path) -> str:
@@ -52,13 +59,13 @@ def after_endpoint_error(path: Path) -> str:
         return ""
     if {kind for kind, *_ in Run(path).failures()} <= _BY_SETTINGS and not answered(path):
         return (
-            f"\nIf that is mended at the endpoint, go on with: evalkit resume {path}\n"
+            f"\nIf that is mended at the endpoint, go on with: {command(path)}\n"
             "With another model, address or parameters start a new run."
         )
-    return f"\nWhen that is mended, go on with: evalkit resume {path}"
+    return f"\nWhen that is mended, go on with: {command(path)}"
 
 
 def after_budget(run: Run) -> str:
     """What to say of a run whose budget is used up; "": nothing is missing."""
     missing = run.planned is None or answered(run.path) < run.planned
-    return f" What is missing is asked by: evalkit resume {run.path}" if missing and can_resume(run.path) else ""
+    return f" What is missing is asked by: {command(run.path)}" if missing and can_resume(run.path) else ""

@@ -130,7 +130,7 @@ class _Counts(ProgressColumn):
             f"{counts.turns_per_s:.1f}/s",
         ]
         if counts.scored:
-            parts.append(f"accuracy so far {counts.right / counts.scored:.0%}")
+            parts.append(f"accuracy so far {words.percent(counts.right / counts.scored, 0)}")
         if counts.stopping:
             parts.append("stopping: waiting for answers in flight")
         elif counts.left_s is not None:

@@ -13,7 +13,7 @@ from evalkit import words
 from evalkit.console import NARROW, one_line
 from evalkit.sketch import Sketch, Spread
 from evalkit.sparklines import Glyphs
-from evalkit.words import MISSING, number
+from evalkit.words import MISSING, number, percent
 
 TAGS = 8  # shown, the most frequent ones
 _LABEL = 22  # cells
@@ -46,8 +46,8 @@ def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> 
         value, low, high = share["value"], share["low"], share["high"]
         table.add_row(
             label,
-            MISSING if value is None else f"{value:.1%} of {share['n']}",
-            MISSING if low is None else f"{low:.1%} to {high:.1%}",
+            MISSING if value is None else f"{percent(value)} of {share['n']}",
+            MISSING if low is None else f"{percent(low)} to {percent(high)}",
             draw.interval(value, low, high, width),
         )
     console.print(table)

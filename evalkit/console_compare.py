@@ -16,8 +16,8 @@ from evalkit.console_transcript import command
 from evalkit.effects import Effect
 from evalkit.sides import Differing, Side
 from evalkit.stats import Estimate
-from evalkit.wording import LEVEL, TIMES, ceiling, counted, left_out, lower_bounds, probability, time_difference
-from evalkit.words import MISSING, number
+from evalkit.wording import LEVEL, ceiling, counted, left_out, lower_bounds, probability, time_rows
+from evalkit.words import MISSING, percent, points
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 _LONGEST = 60  # characters of a value or a label in a table
@@ -115,7 +115,7 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
         table.add_row(
             _line(_cut(label)),
             f"{effect.pairs:,}",
-            *(MISSING if rate is None else f"{rate:.1%}" for rate in (effect.first, effect.second)),
+            *(MISSING if rate is None else percent(rate) for rate in (effect.first, effect.second)),
             _difference(effect.difference),
             probability(effect.p),
             probability(effect.corrected_p),
@@ -134,9 +134,9 @@ def _decidable(smallest: float | None) -> str:
 def _difference(difference: Estimate) -> str:
     if difference.value is None:
         return MISSING
-    shown = f"{100 * difference.value:+.1f}"
+    shown = points(difference.value)
     if difference.low is not None and difference.high is not None:
-        shown = f"{shown} ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"
+        shown = f"{shown} ({points(difference.low)} to {points(difference.high)})"
     return shown.replace("-", "−")
 
 
@@ -175,15 +175,8 @@ def _times(console: Console, contrast: Contrast) -> None:
     table.add_column("time in ms")
     for name in ("pairs", first, second, f"difference {second} − {first} (95 % interval)"):
         table.add_column(name, justify="right")
-    for metric, title in TIMES.items():
-        for name, effect in times.quantiles[metric].items():
-            table.add_row(
-                f"{title} {name}",
-                f"{times.pairs[metric]:,}",
-                number(effect.first),
-                number(effect.second),
-                time_difference(effect.difference),
-            )
+    for name, cells in time_rows(times):
+        table.add_row(name, *cells)
     console.print(table)
     if line := lower_bounds(times, first, second):
         console.print(line, style="dim", soft_wrap=True)

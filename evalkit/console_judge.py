@@ -15,7 +15,7 @@ from evalkit.labels import FAILED, UNPARSED, Check
 from evalkit.pairwise import OUTCOMES, Pairing
 from evalkit.run import Run
 from evalkit.stats import Estimate
-from evalkit.words import MISSING
+from evalkit.words import MISSING, percent
 
 
 def show_judging(console: Console, done: Judging) -> None:
@@ -25,12 +25,14 @@ def show_judging(console: Console, done: Judging) -> None:
     rows = [*taken, ("no choice that can be read", done.unparsed), ("call failed", done.failed)]
     console.print(_counts(rows, done.judged))
     console.print(f"mean score {_share(done.mean)}; unsure, unread and failed ones have no score", soft_wrap=True)
-    why = "none of the judge's answers gave a score" if done.mean.value is None else "it was a trial of the first turns"
+    why = "not every turn is judged" if done.stopped else "it was a trial of the first turns"
+    if done.mean.value is None:
+        why = "none of the judge's answers gave a score"
     count = "they count now" if done.counts else f"they do not count: {why}"
     console.print(f"scores: scoring {done.scoring} of the run file; {count}", soft_wrap=True)
     if done.agreement is not None:
         console.print(_agreement(done.agreement), soft_wrap=True)
-    _ending(console, done.judge_run)
+    _ending(console, done)
 
 
 def show_pairing(console: Console, done: Pairing) -> None:
@@ -49,7 +51,7 @@ def show_pairing(console: Console, done: Pairing) -> None:
     console.print(table)
     console.print(f"same verdict in both orders: {_share(done.consistent)}", soft_wrap=True)
     console.print(f"the answer shown first was chosen: {_share(done.first_shown)}; without a bias one half")
-    _ending(console, done.judge_run)
+    _ending(console, done)
 
 
 def show_check(console: Console, done: Check) -> None:
@@ -76,7 +78,7 @@ def show_check(console: Console, done: Check) -> None:
     all_heard = f"agreement on all, {undecided} undecided as not agreeing: {_share(done.agreement_all)}"
     console.print(all_heard, soft_wrap=True)
     console.print(_beside_majority(done), soft_wrap=True)
-    _ending(console, done.judge_run)
+    _ending(console, done)
 
 
 def _beside_majority(done: Check) -> Text:
@@ -104,7 +106,7 @@ def _counts(rows: Iterable[tuple[str, int]], total: int) -> Table:
     table.add_column("turns", justify="right")
     table.add_column("share", justify="right")
     for name, count in rows:
-        table.add_row(printable(name), str(count), f"{count / total:.1%}" if total else MISSING)
+        table.add_row(printable(name), str(count), percent(count / total) if total else MISSING)
     return table
 
 
@@ -117,8 +119,12 @@ def _table(first: str) -> Table:
 def _share(share: Estimate) -> str:
     if share.value is None:
         return f"{MISSING} ({share.reason})"
-    limits = f"({share.low:.1%} to {share.high:.1%})" if share.low is not None else f"(no interval: {share.reason})"
-    return f"{share.value:.1%} of {share.n} {limits}"
+    limits = (
+        f"({percent(share.low)} to {percent(share.high)})"
+        if share.low is not None
+        else f"(no interval: {share.reason})"
+    )
+    return f"{percent(share.value)} of {share.n} ({limits})"
 
 
 def _coefficient(found: Estimate) -> str:
@@ -128,7 +134,9 @@ def _coefficient(found: Estimate) -> str:
     return f"{found.value:.2f} {limits}"
 
 
-def _ending(console: Console, judge_run: Any) -> None:
-    for kind, message, count in Run(judge_run).failures():
+def _ending(console: Console, done: Judging | Pairing | Check) -> None:
+    if done.stopped:
+        console.print("stopped by hand before everything was judged; the same command goes on", style="yellow")
+    for kind, message, count in Run(done.judge_run).failures():
         console.print(failure(kind, message, count), soft_wrap=True)
-    console.print(printable(f"the judge's run file: {judge_run}"), soft_wrap=True)
+    console.print(printable(f"the judge's run file: {done.judge_run}"), soft_wrap=True)

@@ -13,7 +13,7 @@ from evalkit.sparklines import Glyphs, glyphs
 from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.sweep import Sweep
-from evalkit.words import MISSING, number
+from evalkit.words import MISSING, number, percent
 
 
 def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> None:
@@ -27,6 +27,8 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
     by, plan = sweep.plan.by, sweep.plan
     where = f"{sweep.data.name} asked of {sweep.endpoint['model']} ({sweep.endpoint['base_url']})"
     how = f"{plan.arrivals} arrivals, conversations a second" if by == "rate" else "closed loop, conversations at once"
+    if plan.seed is not None:
+        how += f" (seed {plan.seed})"
     console.print(printable(f"{where}; {how}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
     wide = console.width >= NARROW
     console.print(_yields(sweep, wide=wide))
@@ -40,12 +42,17 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
         console.print(printable(warning), style="yellow", soft_wrap=True)
     console.print(printable(f"stopped: {sweep.stopped}") if sweep.stopped else "all steps asked", soft_wrap=True)
     console.print(_knee(sweep), soft_wrap=True)
+    if sweep.partial is not None:
+        console.print(printable(f"the step that was cut short: evalkit show {sweep.partial.path}"), soft_wrap=True)
     console.print(printable(f"run files: {sweep.folder}"), soft_wrap=True)
 
 
 def _yields(sweep: Sweep, *, wide: bool) -> Table:
     table = _table(sweep.plan.by)
     slo = ("goodput/s", "in SLO") if sweep.slo else ()
+    open_loop = sweep.plan.by == "rate"
+    if open_loop:
+        table.add_column("realised", justify="right")
     for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, *(("accuracy (95 % interval)",) if wide else ())):
         table.add_column(heading, justify="right")
     table.add_column("")
@@ -53,8 +60,9 @@ def _yields(sweep: Sweep, *, wide: bool) -> Table:
         told = (number(step.goodput), _share(step.within_slo)) if sweep.slo else ()
         table.add_row(
             f"{step.load:g}",
+            *((number(step.realised_rate),) if open_loop else ()),
             str(step.turns),
-            str(step.turns - step.answered),
+            str(step.failed),
             number(step.turns_per_s),
             number(step.output_tokens_per_s),
             *told,
@@ -123,6 +131,10 @@ def _charts(console: Console, sweep: Sweep, draw: Glyphs) -> None:
 def _knee(sweep: Sweep) -> str:
     knee, by = sweep.knee, sweep.plan.by
     if knee is None:
+        if sweep.partial is not None:
+            return "knee: not known, the test was cut short"
+        if sweep.slo and any(step.goodput for step in sweep.measured):
+            return "knee: below the first step"
         if sweep.slo:
             return "knee: none, no turn kept within the SLO"
         return "knee: below the first step" if sweep.saturated else "knee: not reached, throughput was still growing"
@@ -134,12 +146,12 @@ def _knee(sweep: Sweep) -> str:
 def _accuracy(accuracy: Estimate) -> str:
     if accuracy.value is None:
         return MISSING
-    shown = f"{accuracy.value:.1%} of {accuracy.n}"
-    return shown if accuracy.low is None else f"{shown} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+    shown = f"{percent(accuracy.value)} of {accuracy.n}"
+    return shown if accuracy.low is None else f"{shown} ({percent(accuracy.low)} to {percent(accuracy.high)})"
 
 
 def _share(share: float | None) -> str:
-    return MISSING if share is None else f"{share:.1%}"
+    return percent(share)
 
 
 def show_calibration(console: Console, calibration: Calibration) -> None:
@@ -162,6 +174,10 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
     console.print("times in ms, what this client says minus what the server says; – means missing", style="dim")
     for level in calibration.levels:
         console.print(level.sentence())
+    if calibration.stopped:
+        console.print("stopped by hand: more streams were not measured", style="yellow")
+        if not calibration.levels:
+            return
     trusted = calibration.trusted_streams
     rule = "event-loop lag p99 within a twentieth of TTFT"
     if trusted is None:

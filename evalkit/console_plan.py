@@ -9,7 +9,7 @@ from rich.table import Table
 
 from evalkit.console import printable
 from evalkit.planning import Need, Plan
-from evalkit.words import MISSING, duration
+from evalkit.words import MISSING, duration, percent
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -40,7 +40,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 
 def _pilot(plan: Plan) -> str:
     what = "accuracy" if len(plan.pilots) == 1 else "difference"
-    shown = f"{plan.value:.1%}" if len(plan.pilots) == 1 else _points(plan.value, "+.1f")
+    shown = percent(plan.value) if len(plan.pilots) == 1 else _points(plan.value, "+.1f")
     often = f", asked {plan.repeats} times each" if plan.repeats > 1 else ""
     told = f"{' and '.join(plan.pilots)}: {what} {shown}, over {plan.clusters} {plan.unit}{often}"
     if plan.half_width is None or plan.smallest_difference is None:

@@ -49,6 +49,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     console.print(f"times in ms; – means missing: too little data, or nothing to measure{bound}", style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")
+    if result["answered"]:
+        console.print(words.turn_time(result), soft_wrap=True)
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
@@ -70,6 +72,10 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
         console.print(failure(kind, message, count), soft_wrap=True)
+    if result["arrivals"] is not None:
+        console.print(words.arrivals(result["arrivals"]))
+    if result["interrupted"]:
+        console.print(words.interrupted(result["interrupted"]), style="yellow", soft_wrap=True)
     wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
     answered = "" if result["answered"] == result["turns"] else "answered "
     console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")

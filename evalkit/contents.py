@@ -216,7 +216,14 @@ def read(text: Any) -> Any:
 
 
 def _is_trust(value: Any) -> bool:
-    return isinstance(value, dict) and all(part is None or _is_number(part) for part in value.values())
+    return isinstance(value, dict) and all(_is_numbers(part) for part in value.values())
+
+
+def _is_numbers(value: Any) -> bool:
+    """A number, or a list or an object of such."""
+    if isinstance(value, list | dict):
+        return all(map(_is_numbers, value.values() if isinstance(value, dict) else value))
+    return value is None or _is_number(value)
 
 
 def _is_about(value: Any) -> bool:

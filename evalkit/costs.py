@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # tell its tokens leaves the cost open. What costs nothing need not be told.
 _UNTOLD = """
     ((prompt_tokens IS NULL AND :prompt > 0) OR (output_tokens IS NULL AND :output > 0))
-      AND (error_kind IS NULL OR error_kind IN ('timeout', 'truncated', 'empty', 'protocol')
+      AND (error_kind IS NULL OR error_kind IN ('timeout', 'truncated', 'empty', 'protocol', 'cancelled')
         OR coalesce(partial, '') <> '' OR length(coalesce(arrivals, '')) > 0)"""
 _MONEY = "(coalesce(prompt_tokens, 0) * :prompt + coalesce(output_tokens, 0) * :output) / 1e6"
 _RUN = f"""

@@ -14,6 +14,8 @@ DEFINITIONS = {
     "counts them.",
     "latency": "From just before the request is written to the last token; not streamed: to the end of the body. "
     "Retries and pauses are not in it.",
+    "turn time": "From the moment a turn was due to the end of its answer: waits for a slot, retries, pauses and "
+    "rounds of tools included. Time lost to retries: from the first try of a request to its last.",
     "p50": "Half of the values are at most this.",
     "p95": "95 of 100 values are at most this; missing below 20 values. Of few values it is too low: of 20 "
     "it is that of percentile 91 on average, of 100 that of 94. Time-outs count as lower bounds.",

@@ -14,7 +14,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
-from evalkit.record import Answer, Attempt, Failure, TurnRecord, Usage, named
+from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
 from evalkit.spending import Spending, UsedUp, length
 from evalkit.tool_functions import Function, as_text
 
@@ -70,15 +70,18 @@ class Asker:
         params: Mapping[str, Any] | None = None,
         round: int = 0,
         due: int,
+        kept: list[Attempt] | None = None,
     ) -> list[Attempt]:
         """Ask until there is a good attempt or no more try is worth it; the last attempt decides.
+
+        Each attempt goes into ``kept``, which is empty, as it ends: there they are when the caller is cancelled.
 
         Raises
         ------
         UsedUp
             A budget was used up before the first attempt.
         """
-        attempts: list[Attempt] = []
+        attempts: list[Attempt] = [] if kept is None else kept
         params = {**self.endpoint.params, **params} if params else self.endpoint.params
         if round:  # a call that was demanded has been made: demanding it again would never let the answer come
             params = {name: value for name, value in params.items() if name not in DEMANDS}
@@ -107,6 +110,9 @@ class Asker:
                 attempt = await self.sender.send(
                     body, stream=self.stream, due=due, slot=slot, number=number, round=round
                 )
+            except Interrupted as interrupted:
+                attempts.append(interrupted.attempt)
+                raise
             finally:
                 self.leave()
             attempts.append(attempt)
@@ -218,6 +224,10 @@ class Dialogue:
     functions: Mapping[str, Function] = field(default_factory=dict)
     max_tool_rounds: int = 4
     due: int | None = None
+    # of the turn under way, in case it is cancelled: attempts of its finished requests and of the one under way, calls
+    _attempts: list[Attempt] = field(default_factory=list, init=False)
+    _asked: list[Attempt] = field(default_factory=list, init=False)
+    _exchange: list[Message] = field(default_factory=list, init=False)
 
     async def ask(self, keep: Keep, answered: Mapping[int, TurnRecord] | None = None) -> None:
         """Ask the turns that are not answered yet, as long as no budget is used up.
@@ -242,6 +252,10 @@ class Dialogue:
                         record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
                     except UsedUp:
                         return
+                    except asyncio.CancelledError:
+                        if (cut := self._interrupted(number)) is not None:
+                            await keep(cut)
+                        raise
                 if not await keep(record):
                     return
                 if record.failure is not None and self.history == "own":
@@ -255,10 +269,28 @@ class Dialogue:
         failure = Failure("cancelled", message)
         return TurnRecord(self.conversation.id, self.repeat, number, failure=failure, scheduled=self.due is not None)
 
+    def _interrupted(self, number: int) -> TurnRecord | None:
+        """A turn that its session did not outlast; None: nothing was sent.
+
+        It is kept, as a slow answer that left no trace would flatter the times.
+        """
+        attempts, exchange = (*self._attempts, *self._asked), tuple(self._exchange)
+        if not attempts:
+            return None
+        failure, answer = attempts[-1].failure, attempts[-1].answer
+        record = TurnRecord(self.conversation.id, self.repeat, number, attempts, exchange, None, self.due is not None)
+        if failure is None and answer is not None and not answer.tool_calls:
+            return record  # its answer came in that very moment
+        under_way = failure is not None and failure.kind == "cancelled"
+        what = "an answer was under way" if under_way else "it waited to be asked again or for a tool's result"
+        why = f"The session ended while {what}: 'evalkit resume' asks this turn again."
+        return record._replace(failure=Failure("cancelled", why))
+
     async def _ask_turn(self, number: int, messages: list[Message]) -> TurnRecord:
         unfinished: Failure | None = None
         attempts: list[Attempt] = []
         exchange: list[Message] = []
+        self._attempts, self._asked, self._exchange = attempts, [], exchange
         scheduled = self.due is not None
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
@@ -269,12 +301,14 @@ class Dialogue:
                     params=self.conversation.params,
                     round=round,
                     due=due,
+                    kept=self._asked,
                 )
             except UsedUp as over:
                 if not attempts:
                     raise
                 unfinished = Failure("cancelled", NOT_FINISHED.format(budget=over))
                 break
+            self._asked = []
             answer = attempts[-1].answer
             if attempts[-1].failure is not None or answer is None or round == self.max_tool_rounds:
                 break

@@ -88,6 +88,11 @@ class Done:
         self.error_kind: str | None = schema.value("turn", turn, "error_kind")
 
     @property
+    def interrupted(self) -> bool:
+        """As ``TurnRecord.interrupted``."""
+        return self.error_kind == "cancelled" and bool(self.attempt_rows)
+
+    @property
     def conversation_row(self) -> Row:
         """What the table of conversations takes."""
         return self._talk.row

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 _GUIDE_NAMES = ("SERVICE_HOST", "ASSISTANT_ID", "TASKINGAI_API_KEY")
 _OPENAI_NAMES = ("OPENAI_BASE_URL", "OPENAI_MODEL", "OPENAI_API_KEY")
+# variables of address, model and key; a key is for the address beside it
+ENVIRONMENT = (_GUIDE_NAMES, _OPENAI_NAMES)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 _ROUTE = "/chat/completions"
 _UNTIL_EXIT = ExitStack()

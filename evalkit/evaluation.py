@@ -21,6 +21,7 @@ from evalkit import (
     __version__,
     filenames,
     prices,
+    resumption,
     scorers,
     scorings,
     session,
@@ -89,10 +90,10 @@ def evaluate(
         a line.
     **settings
         Those of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
-        ``arrivals``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``, ``max_tokens_total``,
-        ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a ``ScorerSpec``, a Python
-        function of the answer's text and the target (``functions``), or a list of such. Without a ``price`` it is
-        that of the user's price file, if that is there and has the model.
+        ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
+        ``max_tokens_total``, ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a
+        ``ScorerSpec``, a Python function of the answer's text and the target (``functions``), or a list of such.
+        Without a ``price`` it is that of the user's price file, if that is there and has the model.
 
     Returns
     -------
@@ -149,7 +150,9 @@ def resume(
     path : path-like
         The run file.
     endpoint : Endpoint, optional
-        The same endpoint, with other time limits or, if it is the embedded one, at another port.
+        The same endpoint, with other time limits or, if it is the embedded one, at another port. Needed unless the
+        environment names its address, or it is on this machine and needs no key: nothing is sent to an address that
+        only a file names.
     scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
         The same scorer. Needed when it is a Python function: nothing in a run file makes code run.
     functions : mapping, optional
@@ -177,7 +180,7 @@ def resume(
             settings, known = _same_scorer(path, info["settings"], scorer, versions)
             _same_functions(path, settings.functions or {}, tool_functions.versions(tools))
             dataset = source.same(path, reader, info["dataset"], settings)
-            endpoint = _same_endpoint(path, Endpoint.from_json(info["endpoint"]), endpoint)
+            endpoint = _same_endpoint(path, resumption.kept_endpoint(path, info["endpoint"]), endpoint)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
@@ -240,14 +243,22 @@ def _run(
 
 
 @contextmanager
-def stored_endpoint(path: Path | str) -> Iterator[Endpoint | None]:
-    """The embedded endpoint, started anew, if the run was asked of it; else None."""
+def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: str | None = None) -> Iterator[Endpoint]:
+    """The endpoint of a run: the embedded one, started again, or what the file names and the user names too.
+
+    Raises
+    ------
+    RunFileError
+        Only the file names it; see ``resumption.trusted``.
+    """
     from evalkit.endpoint import local_endpoint
 
     kept = Run(path).info["endpoint"]
     if kept["source"] != "embedded":
-        yield None
+        yield resumption.trusted(path, resumption.kept_endpoint(path, kept), base_url=base_url, key_env=key_env)
         return
+    if base_url or key_env:
+        raise RunFileError(f"{path} was run against the embedded model: leave out --base-url and --api-key-env")
     limits = {name: kept[name] for name in ("params", "timeout_s", "ttft_timeout_s", "connect_timeout_s")}
     with local_endpoint(**limits) as endpoint:
         yield endpoint
@@ -380,7 +391,7 @@ def _run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> Endpoint:
     if given is None:
-        return kept
+        return resumption.trusted(path, kept)
     if given.model != kept.model:
         raise RunFileError(
             f"{path} was begun with the model {kept.model!r}, and now {given.model!r} is named: "

@@ -37,6 +37,8 @@ class Exchange:
         Bytes, framing included.
     failure : Failure or None
         Why there is no connection.
+    interrupted : bool
+        Whoever waited for it was cancelled.
     """
 
     outcome = ""
@@ -51,6 +53,7 @@ class Exchange:
     received = 0
     first_bytes = b""
     failure: Failure | None = None
+    interrupted = False
 
     def __init__(self, url: str, stream: bool, timeout_s: float, ttft_timeout_s: float | None) -> None:
         self.url = url
@@ -88,6 +91,12 @@ class Exchange:
         while body and reader.failure is None:
             reader.feed(self.inflater.decompress(body, _INFLATED), at)
             body = self.inflater.unconsumed_tail
+
+    def interrupt(self, at: int) -> None:
+        """Nobody waits for it any longer."""
+        self.interrupted = True
+        self.outcome = self.outcome or "cancelled"
+        self.end = self.end or at
 
     def next_limit(self) -> tuple[int, str]:
         """When this has lasted too long, and the outcome then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,14 +51,20 @@ def command(commands: Any, name: str, function: Any, text: str, example: str) ->
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
     """Which endpoint is asked, and its time limits."""
-    group = parser.add_argument_group("endpoint (flags win over the environment)")
-    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
+    group = add_address(parser, "endpoint (flags win over the environment)")
     group.add_argument("--model", metavar="M", help="model name or assistant id")
-    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
     group.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)"
     )
     group.add_argument("--ttft-timeout", type=float, metavar="S", help="seconds to the first token of a stream")
+
+
+def add_address(parser: argparse.ArgumentParser, title: str) -> Any:
+    """Where requests go, and which key goes with them."""
+    group = parser.add_argument_group(title)
+    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
+    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
+    return group
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +76,14 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--param", action="append", default=[], metavar="KEY=JSON", help="any other request parameter: --param seed=7"
     )
+
+
+def add_seed(group: Any) -> None:
+    """Of which random gaps between arrivals are drawn."""
+    group.add_argument(
+        "--seed", type=int, dest="arrivals_seed", metavar="N",
+        help="of poisson arrivals, for the same gaps again (default: another for each run)",
+    )  # fmt: skip
 
 
 def add_run_file(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +133,7 @@ def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
     from evalkit.console import say
     from evalkit.endpoint import Endpoint, environment_names_endpoint, local_endpoint
 
+    _check_timeouts(parsed)
     limits = {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
     if parsed.base_url or parsed.model or parsed.api_key_env or environment_names_endpoint():
         yield Endpoint.from_env(base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits)
@@ -127,12 +143,35 @@ def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
         yield embedded
 
 
+def _check_timeouts(parsed: argparse.Namespace) -> None:
+    if parsed.ttft_timeout is None:
+        return
+    if parsed.no_stream:
+        raise SettingsError("--ttft-timeout and --no-stream exclude each other: a whole answer has no first token")
+    if parsed.ttft_timeout > parsed.timeout:
+        raise SettingsError(
+            f"--ttft-timeout {parsed.ttft_timeout:g} is longer than --timeout {parsed.timeout:g}, which ends a request "
+            "before: make it shorter, or --timeout longer"
+        )
+
+
+def arrivals(parsed: argparse.Namespace) -> str:
+    """The gaps between conversations that are begun at a rate; without a rate there are none to choose."""
+    if parsed.arrivals is not None and parsed.rate is None:
+        raise SettingsError("--arrivals says how conversations are begun at a rate: add --rate, or leave it out")
+    return parsed.arrivals or "constant"
+
+
 def columns(texts: Sequence[str]) -> dict[str, str] | None:
     """The columns of a CSV file, from ``--column FIELD=HEADING``; None: it was not given."""
     pairs = [text.partition("=") for text in texts]
     for field, equals, heading in pairs:
         if not (field and equals and heading):
             raise SettingsError(f"--column {field + equals + heading!r}: write it as FIELD=HEADING")
+    if (
+        twice := next((field for field, times in Counter(each[0] for each in pairs).items() if times > 1), None)
+    ) is not None:
+        raise SettingsError(f"--column names {twice} twice: a field has one column")
     return {field: heading for field, _, heading in pairs} or None
 
 
@@ -167,6 +206,8 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise SettingsError(f"--param {text!r}: write it as KEY=JSON, for example --param seed=7")
+        if key in given:
+            raise SettingsError(f"--param names {key} twice: give it once")
         try:
             given[key] = json.loads(value)
         except RecursionError:
@@ -177,6 +218,9 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
             ) from None
     for key in ("temperature", "max_tokens"):
         if getattr(parsed, key) is not None:
+            if key in given:
+                flag = f"--{key.replace('_', '-')}"
+                raise SettingsError(f"{flag} and --param {key}= both set {key}: give one of them")
             given[key] = getattr(parsed, key)
     check_json("the parameter", given)
     return given

@@ -64,8 +64,9 @@ class Metric:
 
 
 def _errors(_: RunMeasures, part: Measures) -> Estimate:
-    share = (part.turns - part.answered) / part.turns if part.turns else None
-    return Estimate(share, None, None, part.turns, None if part.turns else "no turn is finished")
+    finished = part.turns - part.interrupted
+    share = (finished - part.answered) / finished if finished else None
+    return Estimate(share, None, None, finished, None if finished else "no turn is finished")
 
 
 def _complete(run: RunMeasures, part: Measures) -> Estimate:
@@ -290,15 +291,19 @@ def _evaluate(gate: Gate, run: RunMeasures) -> GateResult:
         reason = estimate.reason or "the data do not bound it on that side"
         return GateResult(gate.text, None, None, f"{gate.left} is missing: {reason}")
     met = OPERATORS[gate.operator](value, gate.limit)
-    return GateResult(gate.text, value, met, f"{gate.left} is {_in_words(metric, gate, estimate, value)}")
+    left_out = ""
+    if gate.metric in ("errors", "accuracy_all") and part.interrupted:
+        left_out = f", without {part.interrupted:,} cancelled when the session ended"
+    return GateResult(gate.text, value, met, f"{gate.left} is {_in_words(metric, gate, estimate, value)}{left_out}")
 
 
 def _in_words(metric: Metric, gate: Gate, estimate: Estimate, value: float) -> str:
     def shown(number: float | None) -> str:
         if number is None:
             return "–"
-        # as many digits as it takes to see on which side of the limit it lies
-        digits = next((digits for digits in (4, 6, 9) if _rounds_truly(number, gate.limit, digits)), 17)
+        # as many digits as it takes to see on which side of the limit it lies, and that it is not all or nothing
+        ends = (gate.limit, 0.0, 1.0) if metric.kind == "share" else (gate.limit,)
+        digits = next((d for d in (4, 6, 9) if all(_rounds_truly(number, end, d) for end in ends)), 17)
         return f"{number:.{digits}g}{' ms' if metric.kind == 'time' else ''}"
 
     words = shown(value) + {"share": " of", "time": " over"}.get(metric.kind, "")

@@ -1,26 +1,26 @@
 """What a judge is asked is a run like any other: a dataset and a run file beside what is judged, then read.
 
-So a judge's answers are kept before they are used, timed, and paid for once: what a judge was asked already, in the
-same words and with the same parameters, is not asked again.
+So a judge's answers are kept before they are used, timed, and paid for once: a prompt that this judge has answered in
+any of these files, in the same words and with the same parameters, is not sent again, whatever else was asked with it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import filecmp
+import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
-from evalkit import store
-from evalkit.conversation import Conversation, Turn
+from evalkit import resumption, schema, store
+from evalkit.conversation import Conversation, Turn, canonical
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
 from evalkit.evaluation import Watcher, converse, evaluate, resume
@@ -36,8 +36,11 @@ from evalkit.surrender import LASTING
 # endpoints refuse the bound), or only asked for
 FORMS = ("bounded", "json", "plain")
 _HEARD = """
-    SELECT c.id, t.status, t.answer, t.refusal, t.finish_reason, t.error_kind, t.error_message
-    FROM turn t JOIN conversation c ON c.position = t.conversation ORDER BY t.conversation"""
+    SELECT status, answer, refusal, finish_reason, error_kind, error_message FROM turn WHERE conversation = ?"""
+# what the end of a session cut off was not asked yet
+_ASKED = f"""
+    SELECT c.row, c.position, t.status = 'answered' FROM turn t JOIN conversation c ON c.position = t.conversation
+    WHERE NOT {schema.INTERRUPTED} ORDER BY c.position"""  # noqa: S608 - SQL of our own
 
 
 class Case(NamedTuple):
@@ -68,6 +71,14 @@ class Heard(NamedTuple):
     failed: bool = False
 
 
+class _Place(NamedTuple):
+    """Where a prompt was asked: the run file, and the place in it."""
+
+    path: Path
+    position: int
+    answered: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Hearing:
     """Cases as they were put to a judge.
@@ -75,23 +86,37 @@ class Hearing:
     Parameters
     ----------
     path : Path
-        The judge's run file; its dataset lies beside it.
+        The newest of the judge's run files that have their prompts; its dataset lies beside it.
     form : str
         How the answers were held to their form: one of ``FORMS``.
+    stopped : bool
+        Asking was stopped by hand: there are cases that were not put to the judge.
     """
 
     path: Path
     form: str
+    stopped: bool
+    _prompts: Callable[[], Iterator[tuple[str, bytes]]] = field(repr=False)  # of each case: its id, its prompt's key
+    _places: Mapping[bytes, _Place] = field(repr=False)
 
     def answered(self) -> int:
         """How many cases the judge has answered."""
-        with store.reading(self.path) as connection:
-            return int(connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
+        return sum(prompt in self._places and self._places[prompt].answered for _, prompt in self._prompts())
 
     def heard(self, rubric: Rubric) -> Iterator[Heard]:
-        """What the judge said of every case, in their order."""
-        with store.reading(self.path) as connection:
-            for case, status, answer, refusal, finish, kind, message in connection.execute(_HEARD):
+        """What the judge said of every case that was put to it, in their order."""
+        with contextlib.ExitStack() as stack:
+            opened = {
+                path: stack.enter_context(store.reading(path))
+                for path in {place.path for place in self._places.values()}
+            }
+            for case, prompt in self._prompts():
+                place = self._places.get(prompt)
+                if place is None:
+                    continue
+                status, answer, refusal, finish, kind, message = (
+                    opened[place.path].execute(_HEARD, (place.position,)).fetchone()
+                )
                 if status == "answered":
                     yield Heard(case, *read_ruling(answer or refusal or "", rubric.choices, finish))
                 else:
@@ -109,7 +134,10 @@ def hold(
     stream: bool = True,
     watch: Watcher | None = None,
 ) -> Hearing:
-    """Put cases to a judge, or go on where that was broken off.
+    """Put cases to a judge: those whose prompts it has not answered yet.
+
+    An earlier run of the judge that was broken off, all of whose open prompts are wanted now, is gone on with. What is
+    left then is a new run. A prompt that several cases share is asked once.
 
     Parameters
     ----------
@@ -127,7 +155,8 @@ def hold(
     stream : bool
         Ask for streams.
     watch : callable, optional
-        Called with the ``Progress`` about ten times a second.
+        Called with the ``Progress`` about ten times a second; when it returns ``True`` asking ends, and what was asked
+        is the hearing, which says that it was ``stopped``.
 
     Raises
     ------
@@ -144,20 +173,84 @@ def hold(
     if next(cases(), None) is None:
         raise SettingsError(nothing)
     stem = stem.with_name(cut(stem.name))
+    files = _files(stem, endpoint)
+    places = _places(files)
+    form = _form_before(cases, rubric, places) or _form(rubric, endpoint, stream=stream)
+
+    def prompts() -> Iterator[tuple[str, bytes]]:
+        return ((case.id, _key(_conversation(case, rubric, form).to_json())) for case in cases())
+
+    missing = {prompt for _, prompt in prompts() if prompt not in places or not places[prompt].answered}
+    asked, stopped = None, False
+    for path in files:
+        pending = _pending(path, places)
+        if stopped or not pending or not pending <= missing:
+            continue
+        stopped = resume(path, endpoint=endpoint, watch=watch).outcome == "stopped"
+        asked, missing = path, missing - pending
+    if missing and not stopped:
+        data = _dataset(stem, cases, rubric, form, missing)
+        asked = data.with_suffix(SUFFIX)
+        files.append(asked)
+        done = evaluate(data, endpoint, out=asked, concurrency=concurrency, stream=stream, watch=watch)
+        stopped = done.outcome == "stopped"
+    if asked is not None:
+        places = _places(files)
+    used = {places[prompt].path for _, prompt in prompts() if prompt in places}
+    return Hearing(max(used, key=files.index) if used else asked or files[-1], form, stopped, prompts, places)
+
+
+def _key(row: Mapping[str, object]) -> bytes:
+    """What a prompt is known by: all that is sent of a row, and not whose it is."""
+    sent = {name: value for name, value in row.items() if name not in ("id", "group")}
+    return hashlib.blake2b(canonical(sent), digest_size=16).digest()
+
+
+def _places(files: Sequence[Path]) -> dict[bytes, _Place]:
+    """Key of every prompt that was asked to its place: the first that has an answer, else the last."""
+    places: dict[bytes, _Place] = {}
+    for path in files:
+        with store.reading(path) as connection:
+            for row, position, answered in connection.execute(_ASKED):
+                prompt = _key(orjson.loads(row))
+                if prompt not in places or not places[prompt].answered:
+                    places[prompt] = _Place(path, position, bool(answered))
+    return places
+
+
+def _pending(path: Path, places: Mapping[bytes, _Place]) -> set[bytes]:
+    """Prompts of a run's dataset that have no answer; none, when the dataset is gone."""
+    try:
+        with path.with_suffix(".jsonl").open("rb") as rows:
+            prompts = {_key(orjson.loads(row)) for row in rows}
+    except (OSError, ValueError):
+        return set()
+    return {prompt for prompt in prompts if prompt not in places or not places[prompt].answered}
+
+
+def _form_before(cases: Callable[[], Iterator[Case]], rubric: Rubric, places: Mapping[bytes, _Place]) -> str | None:
+    """The form in which some of the cases were put to the judge before."""
+    for form in FORMS if places else ():
+        if any(_key(_conversation(case, rubric, form).to_json()) in places for case in cases()):
+            return form
+    return None
+
+
+def _dataset(stem: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, form: str, wanted: set[bytes]) -> Path:
+    """A new dataset of these prompts, each once."""
+    left = set(wanted)
     with _draft(stem) as draft:
-        before = _held_before(stem, draft, cases, rubric, endpoint)
-        if before is None:
-            form = _form(rubric, endpoint, stream=stream)
-            _write(draft, cases(), rubric, form)
-            data = _reserved(stem)
-            draft.replace(data)
-    if before is None:
-        path = data.with_suffix(SUFFIX)
-        evaluate(data, endpoint, out=path, concurrency=concurrency, stream=stream, watch=watch)
-        return Hearing(path, form)
-    if before.answered() != Run(before.path).planned:
-        resume(before.path, endpoint=endpoint, watch=watch)
-    return before
+        with draft.open("wb") as file:
+            for case in cases():
+                row = _conversation(case, rubric, form).to_json()
+                prompt = _key(row)
+                if prompt in left:
+                    left.remove(prompt)
+                    # in the order of the fields: a judge held to a schema fills them in as they stand, the reason first
+                    file.write(orjson.dumps(row) + b"\n")
+        data = _reserved(stem)
+        draft.replace(data)
+    return data
 
 
 @contextlib.contextmanager
@@ -172,14 +265,6 @@ def _draft(stem: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-
-
-def _write(path: Path, cases: Iterator[Case], rubric: Rubric, form: str) -> None:
-    """The judge's dataset."""
-    with path.open("wb") as file:
-        for case in cases:
-            # in the order of the fields: a judge held to a schema fills them in as they stand, the reason first
-            file.write(orjson.dumps(_conversation(case, rubric, form).to_json()) + b"\n")
 
 
 def _conversation(case: Case, rubric: Rubric, form: str) -> Conversation:
@@ -202,31 +287,23 @@ def _form(rubric: Rubric, endpoint: Endpoint, *, stream: bool) -> str:
     return FORMS[-1]
 
 
-def _held_before(
-    stem: Path, draft: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, endpoint: Endpoint
-) -> Hearing | None:
-    """The hearing in which the same was put to the same judge."""
-    of_judge = [path for path in _datasets(stem) if _same_judge(path.with_suffix(SUFFIX), endpoint)]
-    for form in FORMS if of_judge else ():
-        _write(draft, cases(), rubric, form)
-        for data in of_judge:
-            if filecmp.cmp(data, draft, shallow=False):
-                return Hearing(data.with_suffix(SUFFIX), form)
-    return None
+def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
+    """The run files of this judge, oldest first."""
+    pattern = re.compile(rf"{re.escape(stem.name)}\.judge-(\d+){re.escape(SUFFIX)}")
+    beside = stem.parent.iterdir() if stem.parent.is_dir() else ()
+    numbered = [(int(found[1]), path) for path in beside if (found := pattern.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered) if who(path) == _judge(endpoint)]
 
 
-def _same_judge(path: Path, endpoint: Endpoint) -> bool:
-    if not path.exists():  # it was stopped before anything was asked
-        return False
-    kept = Endpoint.from_json(Run(path).info["endpoint"])
-    same_place = kept.base_url == endpoint.base_url or kept.source == endpoint.source == "embedded"
-    return same_place and kept.model == endpoint.model and kept.params == endpoint.params
+def who(path: Path) -> tuple[str | None, str, bytes]:
+    """What a judge is known by, of one of its run files: its address, model and parameters."""
+    return _judge(resumption.kept_endpoint(path, Run(path).info["endpoint"]))
 
 
-def _datasets(stem: Path) -> list[Path]:
-    pattern = re.compile(rf"{re.escape(stem.name)}\.judge-(\d+)\.jsonl")
-    numbered = [(int(found[1]), path) for path in stem.parent.iterdir() if (found := pattern.fullmatch(path.name))]
-    return [path for _, path in sorted(numbered)]
+def _judge(endpoint: Endpoint) -> tuple[str | None, str, bytes]:
+    # the port of the embedded one is another each time
+    where = None if endpoint.source == "embedded" else endpoint.base_url
+    return where, endpoint.model, canonical(dict(endpoint.params))
 
 
 def _reserved(stem: Path) -> Path:

@@ -12,8 +12,8 @@ from evalkit.clusters import Floats
 from evalkit.samples import check_level, finite, numbered, totals
 from evalkit.stats import Estimate, score_limits
 
-DOUBTFUL_BELOW = 4  # clusters' worth of the rarer outcome, and
-DOUBTFUL_SHARE = 0.1  # of all clusters; tests/benchmarks/bench_coverage.py
+# by tests/benchmarks/bench_coverage.py: clusters' worth of the rarer outcome, its share, and how graded values may be
+DOUBTFUL_BELOW, DOUBTFUL_SHARE, DOUBTFUL_GRADED = 4, 0.1, 0.8
 
 
 def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -147,7 +147,7 @@ def mean_and_error(values: Floats, sums: Floats, sizes: Floats) -> tuple[float, 
     return middle, math.sqrt(k / (k - 1) * float(apart @ apart)) / n, None
 
 
-def doubt(n_clusters: int, value: float) -> str | None:
+def doubt(n_clusters: int, value: float, graded: float = 0.0) -> str | None:
     """Why the interval of ``stats.proportion`` may be too short here, in a sentence for the reader of a report.
 
     With few clusters that hold the rarer outcome, chance tells how much the turns of a cluster resemble each other. In
@@ -162,12 +162,16 @@ def doubt(n_clusters: int, value: float) -> str | None:
         Clusters, such as conversations, of more than one sample each.
     value : float
         The share found.
+    graded : float
+        By which share single values vary less than right and wrong with this mean; above 0.8 there is no rare outcome.
 
     Returns
     -------
     str or None
         None: no doubt.
     """
+    if graded > DOUBTFUL_GRADED:
+        return None
     worth = n_clusters * min(value, 1 - value)
     # 1 - 0.95 is a little more than 0.05 in binary
     if worth <= 1e-9 * n_clusters or worth >= min(DOUBTFUL_BELOW, DOUBTFUL_SHARE * n_clusters) - 1e-9 * n_clusters:

@@ -6,7 +6,7 @@ import itertools
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +70,9 @@ class Judging:
     mean : Estimate
         Of the scores, 0 to 1; clusters are conversations or their groups.
     agreement : Agreement or None
-        With all other judgings of this run by the same rubric; None: there is no other.
+        With the judgings of this run by other judges and the same rubric; None: there is no other.
+    stopped : bool
+        It was stopped by hand before every turn was judged: its scores do not become the run's.
     """
 
     run: Path
@@ -85,6 +87,7 @@ class Judging:
     failed: int
     mean: Estimate
     agreement: Agreement | None
+    stopped: bool = False
 
     @property
     def unsure(self) -> int:
@@ -106,6 +109,7 @@ class Judging:
             "failed": self.failed,
             "mean": asdict(self.mean),
             "agreement": None if others is None else {**others._asdict(), "alpha": asdict(others.alpha)},
+            "stopped": self.stopped,
         }
 
 
@@ -121,10 +125,11 @@ def judge(
 ) -> Judging:
     """Let a model judge the answers of a run, and write what it decides into the run file as a new scoring.
 
-    The judge's calls are a run of their own, ``NAME.judge-N.evalkit`` beside the judged one. A judging that was broken
-    off, or had calls that failed, is gone on with when it is asked for again; one that is whole is read again and costs
-    nothing. A choice without a value, an answer that cannot be read and a call that failed are scores without a value,
-    each with its reason; the turns are never marked wrong for it.
+    The judge's calls are a run of their own, ``NAME.judge-N.evalkit`` beside the judged one. A prompt that the same
+    judge has answered in any of these runs is not sent again: a trial is paid for once, a judging that was broken off,
+    or had calls that failed, is gone on with when it is asked for again, and one that is whole costs nothing. A choice
+    without a value, an answer that cannot be read and a call that failed are scores without a value, each with its
+    reason; the turns are never marked wrong for it.
 
     Parameters
     ----------
@@ -141,7 +146,8 @@ def judge(
     stream : bool
         Ask for streams.
     watch : callable, optional
-        Called with the ``Progress`` about ten times a second.
+        Called with the ``Progress`` about ten times a second; when it returns ``True`` judging ends there, and the
+        scores so far are kept but do not become those of the run.
 
     Returns
     -------
@@ -165,18 +171,18 @@ def judge(
         nothing=f"{path} holds no answered turn{lack}: there is nothing to judge by the rubric {chosen.name!r}",
         concurrency=concurrency, stream=stream, watch=watch,
     )  # fmt: skip
-    told = judge_json(chosen, held, endpoint)
+    told, counts = judge_json(chosen, held, endpoint), limit is None and not held.stopped
     with RunFile.open(path) as runfile:
         known = next((kept for kept in scorings.judgings(runfile.connection) if kept.judge == told), None)
         if known is not None:
             number = known.id
-            if limit is None:
+            if counts:
                 scorings.count_if_read(runfile, number)
         else:
             number = scorings.add(
                 runfile, scorer_name(chosen), [_scores(held, chosen, runfile.connection)],
                 versions=lambda used: {"evalkit": __version__, **dict.fromkeys(used, chosen.hash)},
-                scores_all="target" not in chosen.fields, judge=told, counts=limit is None,
+                scores_all="target" not in chosen.fields, judge=told, counts=counts,
             )  # fmt: skip
         return _judging(path, held, chosen, told, number, runfile.connection)
 
@@ -350,7 +356,8 @@ def _judging(
         unparsed=taken[None] - failed,
         failed=failed,
         mean=proportion(list(known.values()), [clusters[key[0]] for key in known]),
-        agreement=_agreement(connection, scorings.judgings(connection), chosen, clusters),
+        agreement=_agreement(path, connection, chosen, clusters),
+        stopped=held.stopped,
     )
 
 
@@ -360,10 +367,17 @@ def _clusters(connection: sqlite3.Connection) -> dict[int, str]:
 
 
 def _agreement(
-    connection: sqlite3.Connection, known: Sequence[JudgedScoring], chosen: Rubric, clusters: Mapping[int, str]
+    path: Path, connection: sqlite3.Connection, chosen: Rubric, clusters: Mapping[int, str]
 ) -> Agreement | None:
-    """Of the judgings by this rubric, of each judge's run the newest."""
-    newest = {kept.judge["run"]: kept for kept in known if kept.judge.get("rubric_hash") == chosen.hash}
+    """Of the judgings by this rubric, of each judge the one that answered most, and of equal ones the newest."""
+    newest: dict[Any, JudgedScoring] = {}
+    for kept in scorings.judgings(connection):
+        if kept.judge.get("rubric_hash") != chosen.hash:
+            continue
+        run = path.parent / kept.judge["run"]
+        judge = hearing.who(run) if run.exists() else kept.judge["run"]
+        if judge not in newest or kept.judge.get("answered", 0) >= newest[judge].judge.get("answered", 0):
+            newest[judge] = kept
     judges = list(newest.values())
     if len(judges) < 2:
         return None

@@ -16,7 +16,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.errors import DatasetError
 from evalkit.evaluation import Watcher
 from evalkit.filenames import RUNS_FOLDER
-from evalkit.hearing import Case
+from evalkit.hearing import Case, Hearing
 from evalkit.judging import NOTHING_BEFORE, judge_json, rubric_for
 from evalkit.lines import open_dataset, read_lines, why_not_text
 from evalkit.rows import kind, near
@@ -59,6 +59,8 @@ class Check:
         The most frequent label.
     majority : Estimate
         What always saying that one would give, over the same answers as ``agreement_all``.
+    stopped : bool
+        It was stopped by hand: answers that were not put to the judge are in no figure.
     """
 
     data: Path
@@ -72,6 +74,7 @@ class Check:
     agreement_all: Estimate
     majority_label: str
     majority: Estimate
+    stopped: bool = False
 
     def count(self, *choices: str) -> int:
         """How many answers the judge gave one of these choices."""
@@ -102,6 +105,7 @@ class Check:
             "majority": {"label": self.majority_label, **asdict(self.majority)},
             "kappa": asdict(self.kappa),
             "alpha": {"level": self.rubric.level, **asdict(self.alpha)},
+            "stopped": self.stopped,
         }
 
 
@@ -148,12 +152,20 @@ def check_judge(
         chosen, endpoint, concurrency=concurrency, stream=stream, watch=watch,
     )  # fmt: skip
     said = {heard.case: FAILED if heard.failed else heard.choice or UNPARSED for heard in held.heard(chosen)}
-    told = [said.get(row.id, FAILED) for row in rows]
-    return _check(path, held.path, chosen, judge_json(chosen, held, endpoint), rows, told)
+    most = Counter(row.label for row in rows).most_common(1)[0][0]
+    asked = [row for row in rows if row.id in said] if held.stopped else rows
+    told = [said.get(row.id, FAILED) for row in asked]
+    return _check(path, held, chosen, judge_json(chosen, held, endpoint), asked, told, most)
 
 
 def _check(
-    path: Path, judge_run: Path, chosen: Rubric, judge: Mapping[str, Any], rows: list[Labelled], told: list[str]
+    path: Path,
+    held: Hearing,
+    chosen: Rubric,
+    judge: Mapping[str, Any],
+    rows: list[Labelled],
+    told: list[str],
+    most: str,
 ) -> Check:
     columns = (*chosen.choices, UNPARSED, FAILED)
     labels = [label for label, value in chosen.choices.items() if value is not None]
@@ -162,11 +174,10 @@ def _check(
     people = np.array([places[row.label] for row in rows])
     judged = np.array([places.get(choice, np.nan) for choice in told])
     clusters = np.array([row.group for row in rows])
-    heard = np.array([choice != FAILED for choice in told])
-    most = Counter(row.label for row in rows).most_common(1)[0][0]
+    heard = np.array([choice != FAILED for choice in told], dtype=bool)
     return Check(
         data=path,
-        judge_run=judge_run,
+        judge_run=held.path,
         rubric=chosen,
         judge=judge,
         confusion={label: {choice: counted[label, choice] for choice in columns} for label in labels},
@@ -176,6 +187,7 @@ def _check(
         agreement_all=proportion((people == judged)[heard].astype(np.float64), clusters[heard]),
         majority_label=most,
         majority=proportion((people == places[most])[heard].astype(np.float64), clusters[heard]),
+        stopped=held.stopped,
     )
 
 

@@ -64,9 +64,14 @@ function whole(number) {
   return number.toLocaleString("en");
 }
 
+// rounding makes neither 0 nor 100 of what is not
+function share(value) {
+  const more = [1, 2, 3, 4, 5].find((digits) => value === 0 || value === 1 || ![0, 100].includes(Number((100 * value).toFixed(digits))));
+  return more ? `${(100 * value).toFixed(more)}%` : value < 0.5 ? "<0.00001%" : ">99.99999%";
+}
+
 function accuracy(told) {
   if (!told) return "–";
-  const share = (value) => `${(100 * value).toFixed(1)}%`;
   const range = told.low === null ? "" : ` (${share(told.low)} to ${share(told.high)})`;
   return `${share(told.value)} of ${whole(told.n)}${range}`;
 }

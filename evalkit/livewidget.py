@@ -51,7 +51,7 @@ class LiveRun(anywidget.AnyWidget):
 
 @contextmanager
 def watching(path: Path, progress: Progress) -> Iterator[Any]:
-    """Show a run for as long as the block runs; yields its watcher, which is true once the run is to stop."""
+    """Show a run for as long as the block runs; yields its watcher, which is True once the run is to stop."""
     state = LiveState(path, progress)
     widget = LiveRun(state.now())
     shown = DisplayHandle()  # type: ignore[no-untyped-call]

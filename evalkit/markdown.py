@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from evalkit import words
 from evalkit.reportparts import Part, commands, ended, scores, warnings
-from evalkit.wording import left_out
+from evalkit.wording import left_out, time_rows
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -57,6 +57,12 @@ def _compared(compared: Comparison | str) -> Iterator[str]:
         for warning in contrast.warnings:
             yield f"> **{warning}**"
             yield ""
+        if any(contrast.times[0].pairs.values()):
+            yield f"| time in ms | pairs | {first.label} | {second.label} | {second.label} − {first.label} (95 %) |"
+            yield "|---|---:|---:|---:|---:|"
+            for name, cells in time_rows(contrast.times[0]):
+                yield f"| {name} | {' | '.join(cells)} |"
+            yield ""
         if line := left_out(contrast.left_out, first.label, second.label):
             failed = (
                 f" With failed turns as not right: {contrast.with_failures.words}." if contrast.left_out.failed else ""
@@ -89,7 +95,9 @@ def _lines(part: Part) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
     trust, _ = words.trust(result["trust"], part.info["settings"]["concurrency"])
-    yield f"Times in ms. {words.accuracy_all(result)}. {trust}."
+    due = f" {words.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
+    cut = f" {words.interrupted(result['interrupted'])}." if result["interrupted"] else ""
+    yield f"Times in ms. {words.turn_time(result)}. {words.accuracy_all(result)}.{due}{cut} {trust}."
     yield ""
     yield from _reasons(part)
     yield "<details><summary>How to repeat it</summary>"

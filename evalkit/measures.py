@@ -18,7 +18,7 @@ from evalkit.errors import SettingsError
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
-from evalkit.times import Sample, Times
+from evalkit.times import Retries, Sample, Times
 from evalkit.until import Told, Until
 from evalkit.verdicts import Accuracy, Verdicts
 
@@ -41,12 +41,17 @@ class Measures:
     accuracy : Accuracy
         Over answered and scored turns.
     accuracy_all : Accuracy
-        Failed turns with a target count as 0 here. Turns without a target are in neither denominator.
-    ttft_ms, latency_ms, tpot_ms, schedule_latency_ms : dict
-        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out is a lower bound of its latencies and, when no token
-        came, of its TTFT. There is a schedule latency in open loop only.
+        Failed turns with a target count as 0 here, interrupted ones do not count. Turns without a target are in
+        neither denominator.
+    ttft_ms, latency_ms, tpot_ms, schedule_latency_ms, turn_time_ms : dict
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms. A time-out, or a turn that was interrupted, is a lower bound of
+        its latencies and, when no token came, of its TTFT. There is a schedule latency in open loop only.
+    retries : Retries
     samples : dict
         ``ttft`` and ``latency`` to Sample.
+    interrupted : int
+        Turns that were being asked when their session ended. They are among ``turns`` and ``errors``, as ``cancelled``,
+        but the endpoint did not fail: they are not in the denominator of ``accuracy_all``, and ``resume`` asks them.
     """
 
     turn: int | None
@@ -59,7 +64,10 @@ class Measures:
     latency_ms: dict[str, Estimate]
     tpot_ms: dict[str, Estimate]
     schedule_latency_ms: dict[str, Estimate]
+    turn_time_ms: dict[str, Estimate]
+    retries: Retries
     samples: dict[str, Sample]
+    interrupted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,8 @@ class RunMeasures:
         None: no price is known.
     until : Told or None
         How well the accuracy is known, for a run that was to end when it is known well enough; None: it was not.
+    arrivals : mapping or None
+        In open loop: ``kind``, ``rate`` as wanted, ``seed``, and ``realised_rate``. None: closed loop.
     planned : int or None
         Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
         ``until`` is reached. None: not known, since the dataset was not read to its end.
@@ -116,6 +126,7 @@ class RunMeasures:
     turns_per_s: float | None
     cost: Cost | None
     until: Told | None
+    arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
 
 
@@ -153,7 +164,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         counts = {index: judged[index].turns for index in judged if index is not None}
         streamed = info["settings"].get("stream", True)
         timed = times.timed(connection, counts, streamed=streamed, scheduled=scheduled > 0)
-        everything, *by_turn = (_measures(index, judged, timed) for index in judged)
+        again = times.retries(connection)
+        everything, *by_turn = (_measures(index, judged, timed, again.get(index, Retries())) for index in judged)
         scoring, wall_s = standings.counting(connection), sessions.wall_s(connection)
         medians = (getattr(everything, f"{metric}_ms")["p50"].value for metric in sessions.METRICS)
         trust = sessions.trust(connection, streams, sessions.medians_ms(*medians))
@@ -161,6 +173,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         right = everything.accuracy.mean.n - everything.accuracy.wrong
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
+        arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, over)
         planned = _planned(connection, info, everything.turns, until)
     return RunMeasures(
@@ -180,8 +193,16 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         turns_per_s=everything.answered / wall_s if wall_s else None,
         cost=cost,
         until=until,
+        arrivals=arrivals,
         planned=planned,
     )
+
+
+def _arrivals(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    if settings.get("rate") is None:
+        return None
+    told = {"kind": settings.get("arrivals"), "rate": settings["rate"], "seed": settings.get("arrivals_seed")}
+    return {**told, "realised_rate": sessions.realised_rate(connection)}
 
 
 def _repeats(info: Mapping[str, Any], k: int | None) -> int:
@@ -247,7 +268,10 @@ def opened(source: Source) -> Iterator[sqlite3.Connection]:
 
 
 def _measures(
-    index: int | None, judged: Mapping[int | None, Verdicts], timed: Mapping[str, Mapping[int | None, Times]]
+    index: int | None,
+    judged: Mapping[int | None, Verdicts],
+    timed: Mapping[str, Mapping[int | None, Times]],
+    retries: Retries,
 ) -> Measures:
     counts = judged[index]
     return Measures(
@@ -261,5 +285,8 @@ def _measures(
         latency_ms=timed["latency"][index].quantiles,
         tpot_ms=timed["tpot"][index].quantiles,
         schedule_latency_ms=timed["schedule_latency"][index].quantiles,
+        turn_time_ms=timed["turn_time"][index].quantiles,
+        retries=retries,
         samples={metric: timed[metric][index].sample for metric in ("ttft", "latency")},
+        interrupted=counts.interrupted,
     )

@@ -69,6 +69,8 @@ class Pairing:
     first_shown : Estimate
         How often the answer that was shown first was chosen, where one of the two was. Each pair is seen in both
         orders, so a judge without a bias for a position chooses it in one half.
+    stopped : bool
+        It was stopped by hand: pairs that were not put to the judge in both orders are not among ``turns``.
     """
 
     run: Path
@@ -80,6 +82,7 @@ class Pairing:
     shares: Mapping[str, Estimate]
     consistent: Estimate
     first_shown: Estimate
+    stopped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``--json``."""
@@ -93,6 +96,7 @@ class Pairing:
             "consistent": asdict(self.consistent),
             "first_shown": asdict(self.first_shown),
             "turns": [pair._asdict() for pair in self.turns],
+            "stopped": self.stopped,
         }
 
 
@@ -188,6 +192,8 @@ def _decided(held: Hearing, chosen: Rubric, groups: Mapping[str, str]) -> tuple[
     for name, both in itertools.groupby(held.heard(chosen), lambda heard: heard.case.rpartition("/")[0]):
         said = {heard.case.rpartition("/")[2]: heard for heard in both}
         first, second = (said.get(str(order)) for order in _ORDERS)
+        if held.stopped and (first is None or second is None):
+            continue
         if first is None or second is None or first.failed or second.failed:
             outcome = "failed"
         else:
@@ -226,4 +232,5 @@ def _pairing(
         shares={outcome: share(frozenset({outcome})) for outcome in OUTCOMES[:4]},
         consistent=share(frozenset(OUTCOMES[:3])),
         first_shown=proportion(np.array([first for first, _ in placed], dtype=float), [owner for _, owner in placed]),
+        stopped=held.stopped,
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from evalkit import measures, schema, sessions, store
-from evalkit.errors import RunFileError, SettingsError
+from evalkit import datasets, measures, schema, sessions, store
+from evalkit.errors import EvalkitError, RunFileError, SettingsError
 from evalkit.power import (
     Spread,
     VarianceSplit,
@@ -241,8 +241,21 @@ class _Pilot:
             (partial,) = connection.execute(_PARTIAL).fetchone()
             hashes = dict(connection.execute("SELECT id, hash FROM conversation"))
             conversations, asked, turns, tokens = connection.execute(_ASKED).fetchone()
-            wall_s, dataset = sessions.wall_s(connection), store.run_info(connection)["dataset"].get("conversations")
+            wall_s, dataset = sessions.wall_s(connection), _held(store.run_info(connection))
         return cls(path, scored, partial, hashes, conversations, asked, turns, tokens, wall_s, dataset)
+
+
+def _held(info: Mapping[str, Any]) -> int | None:
+    """How many conversations a pilot's dataset has, beyond the pilot's limit too; None: it cannot be read any more."""
+    asked: int | None = info["dataset"].get("conversations")
+    settings = info["settings"]
+    limit = settings.get("limit")
+    if limit is None or (asked is not None and asked < limit):
+        return asked
+    try:
+        return datasets.check(info["dataset"]["path"], columns=settings.get("columns")).conversations
+    except (EvalkitError, OSError, KeyError):
+        return None
 
 
 def _shares(scored: Scored) -> tuple[float, dict[Key, float]]:

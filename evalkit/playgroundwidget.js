@@ -111,7 +111,7 @@ function arrivals(said) {
     picture.append(draw("text", { x: x(end * share), y: 52, "text-anchor": anchor, text: share ? time(end * share) : "sent" }));
   }
   const facts = [`first token ${time(said.ttft)}`, said.latency === null ? null : `latency ${time(said.latency)}`, `${said.reads} arrivals`,
-    said.tokens[1] === null ? null : `${said.tokens[0] ?? "?"} tokens in, ${said.tokens[1]} out`, said.note].filter(Boolean).join(" · ");
+    said.tokens[1] === null ? null : `${said.tokens[0] ?? "?"} tokens in, ${said.tokens[1]} out`, said.latency === null ? null : said.note].filter(Boolean).join(" · ");
   picture.setAttribute("aria-label", `Arrivals over time: ${facts}`);
   return [picture, make("figcaption", { text: facts })];
 }

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import anywidget
 import traitlets
 
 from evalkit import sidedoor, snippets, words
 from evalkit.chat import Chat, Said
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
-from evalkit.widgetparts import script, style
+from evalkit.widgetparts import Droppable, script, style
 
 MOST_CHARACTERS = 20_000  # of one text that are shown
 MOST_ARRIVALS = 1_000  # that are drawn
 
 
-class Playground(anywidget.AnyWidget):
-    """A conversation with an endpoint: what is said, its arrivals, its cURL and Python."""
+_answering: dict[str, Playground] = {}  # by their doors, those that a page shows
+
+
+class Playground(Droppable):
+    """A conversation with an endpoint: what is said, its arrivals, its cURL and Python.
+
+    One that was shown is held until it is closed: its page wants answers.
+    """
 
     _esm = script("playgroundwidget.js")
     _css = style()
@@ -39,10 +44,15 @@ class Playground(anywidget.AnyWidget):
         spoken = "".join(f"\nuser: {one.user}\nassistant: {one.answer or one.problem or ''}" for one in said)
         return f"playground for {endpoint.model} at {endpoint.base_url}, {len(said)} messages so far{spoken}"
 
+    def _repr_mimebundle_(self, **how: Any) -> Any:
+        _answering[self.door] = self
+        return super()._repr_mimebundle_(**how)
+
     def close(self) -> None:
         """End what is on its way, and let go of the page's side."""
         self.chat.stop()
         sidedoor.close_door(self.door)
+        _answering.pop(self.door, None)
         super().close()
 
     def _heard(self, content: dict[str, Any]) -> None:

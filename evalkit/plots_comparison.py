@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evalkit import findings, lettering, style
+from evalkit import findings, lettering, style, words
 from evalkit.stats import Estimate
 from evalkit.style import BLUE, FAINT, INK, ORANGE, Chart
 
@@ -243,4 +243,4 @@ def _whole() -> Any:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.1f} points"
+    return f"{words.points(share)} points"

@@ -110,7 +110,8 @@ class LatencyByTurn(Chart):
             ax.plot([], [], color=INK, linewidth=2, label="p95")
         if self.run.all.samples["latency"].timed_out:
             look: dict[str, Any] = {"marker": "^", "color": "none", "markeredgecolor": INK, "linestyle": "none"}
-            ax.plot([], [], label="time-out: at least this", **look)
+            what = "time-out or cancelled" if self.run.all.interrupted else "time-out"
+            ax.plot([], [], label=f"{what}: at least this", **look)
         style.turn_axis(ax, rows, [row.latency_ms["p50"].n for row in rows])
         if len(rows) > 1 and rows[0].turn == 1:
             ax.axvspan(-0.5, 0.5, color=INK, alpha=0.05, linewidth=0, zorder=0)
@@ -178,7 +179,10 @@ class Ecdf(Chart):
 
     def _lost(self) -> list[str]:
         lost = sum(part.curve.lost for part in self.parts.values())
-        return [f"{style.counted(lost, 'time-out')}, known as lower bounds (Kaplan–Meier)"] if lost else []
+        what = style.counted(lost, "time-out")
+        if self.run.all.interrupted:
+            what += " or cancelled" if lost == 1 else " or cancelled turns"
+        return [f"{what}, known as lower bounds (Kaplan–Meier)"] if lost else []
 
     @property
     def _notes(self) -> list[str]:

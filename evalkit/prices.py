@@ -63,10 +63,13 @@ def price_if_known(model: str) -> tuple[float, float] | None:
     Raises
     ------
     SettingsError
-        There is a file, but it is no TOML, or has no numbers from 0 up for the model.
+        There is a file, but it is no TOML, or has no numbers from 0 up for the model; or EVALKIT_PRICES names a file
+        that is not there.
     """
     path = default_path()
     table = _table(path, model)
+    if table is None and os.environ.get(VARIABLE):
+        raise SettingsError(f"there is no price file {path}, which {VARIABLE} names: correct the name, or unset it")
     return _prices(path, model, table) if table is not None and model in table else None
 
 

@@ -7,6 +7,7 @@ What is made for every turn is a named tuple: immutable, and made in a quarter o
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -202,8 +203,8 @@ class Attempt(NamedTuple):
 
     @property
     def censored_ns(self) -> int | None:
-        """Lower bound of the latency of an attempt that timed out; None for any other."""
-        if self.failure is None or self.failure.kind != "timeout" or self.timing.end is None:
+        """Lower bound of the latency of an attempt that timed out or was cancelled here; None for any other."""
+        if self.failure is None or self.failure.kind not in ("timeout", "cancelled") or self.timing.end is None:
             return None
         return self.timing.end - self.timing.sent
 
@@ -225,6 +226,14 @@ class Attempt(NamedTuple):
     def queue_delay_ns(self) -> int:
         """Slot − due."""
         return self.timing.slot - self.timing.due
+
+
+class Interrupted(asyncio.CancelledError):
+    """The caller was cancelled during an exchange; ``attempt`` is what there is of it."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        super().__init__()
+        self.attempt = attempt
 
 
 def named(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
@@ -268,6 +277,11 @@ class TurnRecord(NamedTuple):
     def status(self) -> str:
         """``answered`` or ``error``."""
         return "answered" if self.failure is None else "error"
+
+    @property
+    def interrupted(self) -> bool:
+        """The session ended while it was being asked: the endpoint did not fail, and ``resume`` asks it again."""
+        return self.failure is not None and self.failure.kind == "cancelled" and bool(self.attempts)
 
     @property
     def good(self) -> Attempt | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import replace
 
+from evalkit.keys import Key
 from evalkit.pacing import LASTING_CODES
 from evalkit.record import Answer, Failure
 
@@ -60,7 +61,7 @@ def redact_answer(answer: Answer, key: str) -> Answer:
 
 def _without_parts(text: str, key: str, public: str) -> str:
     """The text without what also stands in the key, in whatever case: headers are read in lower case."""
-    lower, key, public = text.translate(_LOWER), key.translate(_LOWER), public.translate(_LOWER)
+    lower, key, public = text.translate(_LOWER), Key(key.translate(_LOWER)), public.translate(_LOWER)
     kept: list[str] = []
     at = 0
     while at < len(text):

@@ -93,13 +93,10 @@ function hasFlipped(data, other, i) {
 }
 
 function sorted(shown) {
-  if (state.sort !== "order") {
-    const values = state.data.turns[state.sort];
-    const place = (i) => (values[i] === null ? -Infinity : values[i]); // missing ones last when falling
-    shown.sort((a, b) => place(a) - place(b) || a - b);
-  }
-  if (state.down) shown.reverse();
-  return shown;
+  if (state.sort === "order") return state.down ? shown.reverse() : shown;
+  const values = state.data.turns[state.sort], way = state.down ? -1 : 1;
+  const missing = (i) => values[i] === null || values[i] === undefined; // last, whichever way
+  return shown.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : way * (values[a] - values[b])) || a - b);
 }
 
 function sortBy(name) {
@@ -148,9 +145,15 @@ function brief(text) {
   return text.length > 160 ? text.slice(0, 160) + "…" : text;
 }
 
+// rounding makes neither 0 nor 1 of what is not
+function part(score) {
+  const digits = [2, 3, 4, 5].find((digits) => ![0, 1].includes(Number(score.toFixed(digits))));
+  return digits ? score.toFixed(digits) : String(score);
+}
+
 function verdict(turns, i) {
   const [sign, word] = STATUS[turns.status[i]];
-  return turns.status[i] === "p" ? `${sign} ${turns.score[i].toFixed(2)}` : `${sign} ${word}`;
+  return turns.status[i] === "p" ? `${sign} ${part(turns.score[i])}` : `${sign} ${word}`;
 }
 
 function time(ms) {

@@ -189,7 +189,15 @@ def _table(section: Element, part: Part) -> None:
         )  # fmt: skip
         for cell in cells:
             add(line, "td", cell)
+    if part.result["answered"]:
+        line = SubElement(section, "p")
+        _term(line, "turn time")
+        line[-1].tail = words.turn_time(part.result).removeprefix("turn time")
     add(section, "p", words.accuracy_all(part.result))
+    if part.result["arrivals"] is not None:
+        add(section, "p", words.arrivals(part.result["arrivals"]))
+    if part.result["interrupted"]:
+        add(section, "p", words.interrupted(part.result["interrupted"]))
     talks = part.result["conversations"]
     if len(part.result["by_turn"]) > 1 and talks["n"] + talks["incomplete"]:
         add(section, "p", words.conversations(talks))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
-from evalkit import plots
+from evalkit import plots, words
 from evalkit.elements import add
 from evalkit.reportcharts import add_charts
-from evalkit.wording import left_out, probability
+from evalkit.wording import left_out, lower_bounds, probability, time_rows
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison, Contrast
@@ -53,19 +53,39 @@ def _contrast(section: Element, contrast: Contrast) -> None:
         _row(body, f"turn {effect.label}", effect)
     for effect in contrast.by_tag[:MOST_TAGS]:
         _row(body, f"tag {effect.label}", effect)
+    _times(section, contrast)
     add_charts(section, plots.contrast_charts(contrast))
     more = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
     if more:
         add(section, "p", f"{more} more tags are in 'evalkit compare --json'.", class_="faint")
 
 
+def _times(section: Element, contrast: Contrast) -> None:
+    first, second, times = contrast.first.label, contrast.second.label, contrast.times[0]
+    if not any(times.pairs.values()):
+        return
+    table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
+    add(table, "caption", "times in ms, of turns that both runs have")
+    head = SubElement(SubElement(table, "thead"), "tr")
+    for heading in ("time", "pairs", first, second, f"{second} − {first} (95 % interval)"):
+        add(head, "th", heading, scope="col")
+    body = SubElement(table, "tbody")
+    for name, cells in time_rows(times):
+        line = SubElement(body, "tr")
+        add(line, "th", name, scope="row")
+        for cell in cells:
+            add(line, "td", cell)
+    if note := lower_bounds(times, first, second):
+        add(section, "p", note, class_="faint")
+
+
 def _row(body: Element, name: str, effect: Effect) -> None:
     line = SubElement(body, "tr")
     add(line, "th", name, scope="row")
     found = effect.difference
-    shown = "–" if found.value is None else f"{100 * found.value:+.1f}"
+    shown = "–" if found.value is None else words.points(found.value)
     if found.low is not None and found.high is not None:
-        shown += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+        shown += f" ({words.points(found.low)} to {words.points(found.high)})"
     ps = map(probability, (effect.p, effect.corrected_p))
     for cell in (f"{effect.pairs:,}", shown, *ps, f"{effect.only_first:,}", f"{effect.only_second:,}"):
         add(line, "td", cell)

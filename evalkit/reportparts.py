@@ -19,6 +19,7 @@ from evalkit.errors import EvalkitError
 from evalkit.measures import RunMeasures, measure, opened
 from evalkit.reportturns import Transcripts
 from evalkit.schema import AIMED, JOIN_SCORE
+from evalkit.snippets import KEY_VARIABLE
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -249,7 +250,7 @@ def command(part: Part) -> str:
     if endpoint.get("source") != "embedded":
         words_of += ["--base-url", endpoint["base_url"], "--model", endpoint["model"]]
         if endpoint.get("key_env"):
-            words_of += ["--api-key-env", endpoint["key_env"]]
+            words_of += ["--api-key-env", KEY_VARIABLE]
     for name, value in endpoint.get("params", {}).items():
         words_of += ["--param", f"{name}={orjson.dumps(value).decode()}"]
     streamed = settings.get("stream", True)
@@ -261,6 +262,8 @@ def command(part: Part) -> str:
     usual = {"history": "own", "repeats": 1, "retries": 2, "arrivals": "constant"}
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
     words_of += _flags({name: settings.get(name) for name in names}, usual)
+    if settings.get("arrivals_seed") is not None:
+        words_of += ["--seed", str(settings["arrivals_seed"])]
     words_of += [f"--scorer={scorer}" for scorer in _scorers(settings.get("scorer"))]
     if settings.get("until_ci") is not None:
         words_of += ["--until", f"ci={settings['until_ci']}"]

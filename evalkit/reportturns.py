@@ -14,6 +14,7 @@ import orjson
 from evalkit import store
 from evalkit.done import stored_record
 from evalkit.schema import JOIN_SCORE
+from evalkit.snippets import KEY_VARIABLE
 from evalkit.turnrows import OUTCOME, json_value, spoken
 
 MOST_TURNS = 50_000
@@ -84,7 +85,10 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
         columns.add(connection.execute(_TURNS, (position,)).fetchall())
     endpoint = info["endpoint"]
     data = {
-        "endpoint": {name: endpoint.get(name) for name in ("base_url", "model", "key_env", "params")},
+        "endpoint": {
+            **{name: endpoint.get(name) for name in ("base_url", "model", "params")},
+            "key_env": KEY_VARIABLE if endpoint.get("key_env") else None,
+        },
         "history": history,
         "stream": info["settings"].get("stream", True),
         "conversations": columns.conversations,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
 
-from evalkit import errors, schema, spool
+from evalkit import errors, resumption, schema, spool
 from evalkit.asking import GRACE_S, Task
 from evalkit.done import Done, Talk
 from evalkit.errors import EndpointError, EvalkitError
@@ -204,7 +204,7 @@ class Runner:
         if not self._stopped:
             raise EvalkitError(
                 f"the process that asks has ended unexpectedly (exit code {self._launched.code}). What was answered "
-                f"is in {self._runfile.path}; go on with: evalkit resume {self._runfile.path}"
+                f"is in {self._runfile.path}; go on with: {resumption.command(self._runfile.path)}"
             )
         self._writer.finish()
         if session:

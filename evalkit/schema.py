@@ -79,13 +79,16 @@ def aimed(scoring: str) -> str:
     return f"(t.has_target OR coalesce((SELECT scores_all FROM scoring WHERE id = {scoring}), 0))"  # noqa: S608 - SQL of our own
 
 
+# a turn that was being asked when its session ended: no failure of the endpoint, and to be asked again
+INTERRUPTED = "(t.error_kind IS 'cancelled' AND t.attempts > 0)"
 COUNTING = "(SELECT scoring FROM run)"
 JOIN_SCORE = join_score(COUNTING)  # the scores that count
 AIMED = aimed(COUNTING)
 
 _ENDED = """
     SELECT t.conversation, c.turns,
-      sum(CASE t.status WHEN 'error' THEN {failed} ELSE NOT t.has_target OR s.scorer IS NOT NULL END),
+      sum(CASE t.status WHEN 'error' THEN {failed} AND NOT (t.error_kind IS 'cancelled' AND t.attempts > 0)
+        ELSE NOT t.has_target OR s.scorer IS NOT NULL END),
       total(s.value), count(s.value)
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, {scoring})
@@ -248,7 +251,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
         values += prompt_tokens, output_tokens
     if last and last.timing.arrivals:
         groups += " tokens"
-        values += last.ttft_ns, last.ttfv_ns, last.tpot_ns
+        values += last.ttft_ns, last.ttfv_ns, None if failure else last.tpot_ns
     if reasoning or reasoning_tokens is not None:
         groups += " reasoning"
         values += reasoning or None, reasoning_tokens

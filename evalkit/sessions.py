@@ -199,3 +199,16 @@ def wall_s(connection: sqlite3.Connection) -> float | None:
     )
     total = sum(nanoseconds for (nanoseconds,) in rows if nanoseconds is not None)
     return total / 1e9 if total > 0 else None
+
+
+def realised_rate(connection: sqlite3.Connection) -> float | None:
+    """Conversations a second that were really due, of a run with a schedule of arrivals; None: fewer than two were.
+
+    From the first to the last of each session, over all sessions: random gaps add up to another rate than was wanted.
+    """
+    begun = connection.execute(
+        "SELECT count(*) - 1, max(due) - min(due) FROM (SELECT session, min(due_ns) AS due FROM attempt "
+        "WHERE turn = 1 GROUP BY session, conversation, repeat) GROUP BY session"
+    ).fetchall()
+    gaps, span = sum(row[0] for row in begun), sum(row[1] for row in begun)
+    return gaps / span * 1e9 if span else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evalkit.arrivals import check_seed, new_seed
 from evalkit.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, check_json, check_whole
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
 from evalkit.errors import DatasetError, SettingsError
@@ -60,6 +61,8 @@ class Settings:
         Send no further request once this session has cost so much, in the currency of ``price``.
     price : (float, float) or None
         What a million tokens of prompts and of output cost.
+    arrivals_seed : int or None
+        Of ``poisson`` arrivals: the same seed gives the same gaps. None: drawn, another for each run, and kept.
     until_ci : float or None
         Ask nothing new once the accuracy is known to within so much, 0 to 0.5, at 95 %, by an interval that may be
         looked at at any time (``sequential.ConfidenceSequence``). Holds for conversations in random order.
@@ -85,6 +88,7 @@ class Settings:
     max_cost: float | None = None
     price: tuple[float, float] | None = None
     until_ci: float | None = None
+    arrivals_seed: int | None = None
     functions: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -102,6 +106,9 @@ class Settings:
             raise SettingsError("concurrency 'auto' and a rate exclude each other: the rate alone says when to ask")
         for name, most in _ABOVE_0:
             check_above_0(name, getattr(self, name), most)
+        if self.arrivals_seed is None and self.rate is not None and self.arrivals == "poisson":
+            object.__setattr__(self, "arrivals_seed", new_seed())
+        check_seed(self.arrivals_seed, self.arrivals if self.rate is not None else "none")
         if self.until_ci is not None:
             self._check_goal(self.until_ci)
         if self.max_cost is not None and self.price is None:

@@ -8,13 +8,14 @@ JupyterLab 4.4). A comm that Python has opened is of no use: replies to it are t
 from __future__ import annotations
 
 import secrets
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import comm
 
 TARGET = "evalkit.press"  # as in widgets.js
-_doors: dict[str, Callable[[], None]] = {}
+_doors: dict[str, weakref.WeakMethod[Callable[[], None]]] = {}
 
 
 def open_door(pressed: Callable[[], None]) -> str:
@@ -22,13 +23,13 @@ def open_door(pressed: Callable[[], None]) -> str:
 
     Parameters
     ----------
-    pressed : callable
-        Must be quick and safe on any thread.
+    pressed : bound method
+        Must be quick and safe on any thread. The door holds nobody: it closes when its owner is freed.
     """
     if not _doors:
         comm.get_comm_manager().register_target(TARGET, _heard)
     door = secrets.token_hex(8)
-    _doors[door] = pressed
+    _doors[door] = weakref.WeakMethod(pressed, lambda _: close_door(door))
     return door
 
 
@@ -39,6 +40,7 @@ def close_door(door: str) -> None:
 
 def _heard(_opened: Any, message: Mapping[str, Any]) -> None:
     data = message["content"]["data"]
-    pressed = _doors.get(str(data.get("door")))
+    held = _doors.get(str(data.get("door")))
+    pressed = None if held is None else held()
     if pressed is not None:
         pressed()

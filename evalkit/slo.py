@@ -116,6 +116,23 @@ class Slo:
             met &= times_ms[name] <= limit
         return met
 
+    def missed(
+        self, times_ms: Mapping[str, NDArray[np.float64]], at_least_ms: Mapping[str, NDArray[np.float64]]
+    ) -> NDArray[np.bool_]:
+        """Which turns are known to have missed a limit, by a time or by a lower bound of one.
+
+        Parameters
+        ----------
+        times_ms, at_least_ms : mapping
+            Metric to times, and to lower bounds of those that are missing, shape (n,); NaN: not known.
+        """
+        missed = np.zeros(len(next(iter(times_ms.values()))), dtype=bool)
+        for name, limit in self.limits_ms.items():
+            missed |= times_ms[name] > limit
+            if name in at_least_ms:
+                missed |= np.isnan(times_ms[name]) & (at_least_ms[name] > limit)
+        return missed
+
     def missing(self, answered: NDArray[np.bool_], times_ms: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
         """Metric to the number of answered turns that do not tell it; only metrics with a limit and such turns."""
         counts = {name: int((answered & np.isnan(times_ms[name])).sum()) for name in self.limits_ms}

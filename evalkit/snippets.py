@@ -14,6 +14,8 @@ _NAMED = (
     "model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
     "stop", "seed", "tools", "tool_choice", "response_format", "presence_penalty", "frequency_penalty",
 )  # fmt: skip
+# stands in a report for the variable of the key: the file, which names one, may be a stranger's, as is its address
+KEY_VARIABLE = "API_KEY"
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -138,7 +138,7 @@ def same(runfile: Path | str, reader: sqlite3.Connection, known: Known, settings
         It is not.
     """
     path = Path(known["path"])
-    if not path.exists():
+    if not path.is_file():  # what a stranger names may be a device that never ends
         raise RunFileError(f"{runfile} was made from {path}, which is not there any more: put it back to go on")
     state = _state(path)
     now = {**known, **state}

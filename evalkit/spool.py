@@ -238,11 +238,11 @@ class _Recovery:
         """What could not be taken over, in words."""
         lines = "1 line" if self.unreadable == 1 else f"{self.unreadable:,} lines"
         words = (
-            f"{lines} of what {self._runfile.path} had not committed could not be read: damaged, or cut off by a disk "
-            "that was full. The turns in it are missing, and are asked again by resume"
+            f"{lines} of the spool of {self._runfile.path} could not be read: damaged, or cut off by a disk that was "
+            "full. What it held and the run file does not is missing, and is asked again by resume"
         )
         turns = "1 later turn" if self.left_out == 1 else f"{self.left_out:,} later turns"
-        return f"{words}, with {turns} of the same conversations" if self.left_out else words
+        return f"{words}, with {turns} that had seen it" if self.left_out else words
 
     def _add(self, group: list[Done]) -> None:
         self._runfile.add(group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from evalkit import stats, store
 from evalkit.clusters import Whole
-from evalkit.schema import JOIN_SCORE
+from evalkit.loadaccuracy import StepScores
+from evalkit.schema import INTERRUPTED, JOIN_SCORE
 from evalkit.slo import Slo
 from evalkit.stats import Estimate
 
@@ -27,7 +28,7 @@ _NS_PER_S = 1e9
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _TURNS = f"""
     SELECT t.conversation, t.repeat, a.due_ns, t.sent_ns, t.end_ns, t.ttft_ns, t.tpot_ns, t.latency_ns, t.censored_ns,
-      t.schedule_latency_ns, t.output_tokens, s.value, t.error_kind
+      t.schedule_latency_ns, t.output_tokens, s.value, t.error_kind, {INTERRUPTED}, t.turn
     FROM turn t
       LEFT JOIN (SELECT conversation, repeat, turn, min(due_ns) AS due_ns FROM attempt GROUP BY 1, 2, 3) a
         USING (conversation, repeat, turn)
@@ -40,7 +41,7 @@ _COLUMNS = np.dtype(
             "due", "sent", "end", "ttft", "tpot", "latency", "censored", "schedule_latency", "tokens", "score",
         )
     ]
-    + [("kind", "O")]
+    + [("kind", "O"), ("interrupted", "?"), ("turn", "i8")]
 )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ class Step:
     turns, answered : int
         Turns that are not left out, and those among them with an answer.
     errors : dict
-        Error kind to number of turns, the most frequent first.
+        Error kind to number of turns, the most frequent first; ``cancelled`` ones the end of the step cut off.
     window_s : float or None
         Length of the window. None: the load was never whole, ask more conversations a step; no rate is known then.
     turns_per_s : float or None
@@ -77,17 +78,26 @@ class Step:
     goodput : float or None
         Answered turns a second that met every objective. None: there is none.
     within_slo : float or None
-        Share of the turns that met every objective; failed ones did not. None: there is none.
+        Share of the turns that met every objective; failed ones did not. A turn that the end of the step cut off before
+        it had missed one is in neither. None: there is none.
     unknown : dict
         Metric with an objective to the number of answered turns that do not tell it, and so did not meet it.
     ttft_ms, tpot_ms, latency_ms, schedule_latency_ms : dict
-        ``p50``, ``p95``, ``p99`` to Estimate, in ms; the last is missing without a rate. A time-out is a lower bound
-        of its latency.
+        ``p50``, ``p95``, ``p99`` to Estimate, in ms; the last is missing without a rate. A time-out, or a turn that the
+        end of the step cut off, is a lower bound of its latencies.
     accuracy : Estimate
         Mean score over answered and scored turns.
     loop_lag_p99_ms : float or None
     client_bound : bool or None
         See ``stats.client_bound``.
+    interrupted : int
+        Turns that the end of the step cut off: they are among ``errors``, but the endpoint did not fail.
+    realised_rate : float or None
+        Conversations a second that were really due, from the first to the last after the warm-up. None: without a rate.
+    arrivals_seed : int or None
+        Of Poisson arrivals.
+    scores : StepScores
+        Of all turns that were answered, warm-up and tail included: steps are compared by the turns they share.
     """
 
     load: float
@@ -109,11 +119,21 @@ class Step:
     accuracy: Estimate
     loop_lag_p99_ms: float | None
     client_bound: bool | None
+    interrupted: int = 0
+    realised_rate: float | None = None
+    arrivals_seed: int | None = None
+    scores: StepScores = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def failed(self) -> int:
+        """Turns that the endpoint, or the way to it, failed."""
+        return self.turns - self.answered - self.interrupted
 
     @property
     def error_share(self) -> float:
-        """Failed turns among all."""
-        return 1 - self.answered / self.turns if self.turns else 0.0
+        """Failed turns among all that were not cut off."""
+        whole = self.turns - self.interrupted
+        return self.failed / whole if whole else 0.0
 
     def to_json(self, name: str) -> dict[str, Any]:
         """One row of ``--json``; ``name`` is ``concurrency`` or ``rate``. Missing values are None."""
@@ -135,6 +155,9 @@ class Step:
             **{time: {q: estimate.value for q, estimate in getattr(self, time).items()} for time in times},
             "accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high, "n": accuracy.n},
             "trust": {"loop_lag_p99_ms": self.loop_lag_p99_ms, "client_bound": self.client_bound},
+            "interrupted": self.interrupted,
+            "realised_rate": self.realised_rate,
+            "arrivals_seed": self.arrivals_seed,
         }
 
 
@@ -160,9 +183,10 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     """
     with store.reading(path) as connection:
         rows = np.fromiter(connection.execute(_TURNS), dtype=_COLUMNS)
-        clusters = _clusters(connection, rows["position"])
+        names = _cluster_names(connection, rows["position"])
         lag = _loop_lag_p99_ms(connection)
-        streamed = bool(store.run_info(connection)["settings"].get("stream", True))
+        settings = store.run_info(connection)["settings"]
+    streamed = bool(settings.get("stream", True))
     talks = _Talks.of(rows)
     warm_up = min(warm_up, max(len(talks.begin) - 1, 0))
     warm = talks.first(warm_up)
@@ -173,7 +197,17 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     inside = np.where(~warm[talks.of_turn], _share_inside(due, rows["end"], window), 0.0)
     answered = np.array([kind is None for kind in rows["kind"]], dtype=bool)
     times = {name: rows[name] / _NS_PER_MS for name in ("ttft", "tpot", "latency", "schedule_latency")}
-    met = slo.met(answered, times)
+    bound = np.where(answered, np.nan, rows["censored"] / _NS_PER_MS)
+    late = np.where(np.isnan(bound), np.nan, (rows["end"] - due) / _NS_PER_MS)  # from the schedule on
+    # without streaming TTFT does not exist, so that nothing bounds it
+    no_token = bound if streamed else np.full(len(rows), np.nan)
+    if open_loop:  # what a user of the endpoint waits for begins when the schedule wanted it
+        limited = {**times, "latency": times["schedule_latency"]}
+        least = {"ttft": no_token, "latency": late}
+    else:
+        limited, least = times, {"ttft": no_token, "latency": bound}
+    met = slo.met(answered, limited)
+    open_still = rows["interrupted"] & ~slo.missed(limited, least)
     window_s = (window[1] - window[0]) / _NS_PER_S if window[1] > window[0] else None
 
     def per_s(amounts: NDArray[Any]) -> float | None:
@@ -182,11 +216,9 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     good = kept & answered
     tokens_told = bool(answered.any()) and not np.isnan(rows["tokens"][answered & (inside > 0)]).any()
     scored = good & ~np.isnan(rows["score"])
-    bound = np.where(answered, np.nan, rows["censored"] / _NS_PER_MS)
     # the load is these conversations, asked over and over: what hangs together is the turns of one asking
     asked = talks.of_turn[kept]
-    # without streaming TTFT does not exist, so that nothing bounds it
-    ttft = _bounded(times["ttft"][kept], bound[kept] if streamed else np.full(int(kept.sum()), np.nan), asked)
+    ttft = _bounded(times["ttft"][kept], no_token[kept], asked)
     latency = _bounded(times["latency"][kept], bound[kept], asked)
     return Step(
         load=load,
@@ -199,16 +231,33 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
         turns_per_s=per_s(answered),
         output_tokens_per_s=per_s(np.where(answered, np.nan_to_num(rows["tokens"]), 0.0)) if tokens_told else None,
         goodput=per_s(met) if slo else None,
-        within_slo=float(met[kept].mean()) if slo and kept.any() else None,
-        unknown=slo.missing(good, times),
+        within_slo=float(met[kept & ~open_still].mean()) if slo and (kept & ~open_still).any() else None,
+        unknown=slo.missing(good, limited),
         ttft_ms=ttft,
         tpot_ms=_quantiles(times["tpot"][kept], asked),
         latency_ms=latency,
-        schedule_latency_ms=_quantiles(times["schedule_latency"][kept], asked),
-        accuracy=stats.proportion(rows["score"][scored], clusters[scored]),
+        schedule_latency_ms=_bounded(
+            times["schedule_latency"][kept], late[kept] if open_loop else np.full(int(kept.sum()), np.nan), asked
+        ),
+        accuracy=stats.proportion(rows["score"][scored], _numbered(names)[scored]),
         loop_lag_p99_ms=lag,
         client_bound=stats.client_bound(lag, (ttft if streamed else latency)["p50"].value),
+        interrupted=int((rows["interrupted"] & kept).sum()),
+        realised_rate=talks.rate(warm) if open_loop else None,
+        arrivals_seed=settings.get("arrivals_seed"),
+        scores=_scores(rows, answered, names),
     )
+
+
+def _scores(rows: NDArray[Any], answered: Flags, names: list[str]) -> StepScores:
+    """Mean score of each turn over its repeats, with its cluster."""
+    found: dict[tuple[int, int], list[float]] = {}
+    owner: dict[tuple[int, int], str] = {}
+    for place in np.flatnonzero(answered & ~np.isnan(rows["score"])).tolist():
+        key = int(rows["position"][place]), int(rows["turn"][place])
+        found.setdefault(key, []).append(float(rows["score"][place]))
+        owner[key] = names[place]
+    return {key: (sum(values) / len(values), owner[key]) for key, values in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +283,12 @@ class _Talks:
         flags = np.zeros(len(self.begin), dtype=bool)
         flags[np.argsort(self.begin, kind="stable")[:count]] = True
         return flags
+
+    def rate(self, warm: Flags) -> float | None:
+        """Conversations begun a second, from the first to the last after the warm-up; None: fewer than two."""
+        begins = self.begin[~warm & np.isfinite(self.begin)]
+        span = float(begins.max() - begins.min()) if len(begins) > 1 else 0.0
+        return (len(begins) - 1) / span * _NS_PER_S if span else None
 
     def window(self, warm: Flags, *, open_loop: bool) -> tuple[float, float]:
         """When the load was whole; see ``Step``."""
@@ -265,12 +320,15 @@ def _bounded(values: Floats, at_least: Floats, clusters: Whole) -> dict[str, Est
     return dict(zip(_QUANTILES, told, strict=True))
 
 
-def _clusters(connection: sqlite3.Connection, positions: NDArray[np.int64]) -> Whole:
-    """A number for each turn, the same for turns of one conversation or one group of conversations."""
+def _cluster_names(connection: sqlite3.Connection, positions: NDArray[np.int64]) -> list[str]:
+    """A name for each turn, the same for turns of one conversation or one group of conversations, in every step."""
     groups: Mapping[int, str | None] = dict(connection.execute("SELECT position, cluster FROM conversation"))
-    names = [
+    return [
         f"conversation {place}" if groups[place] is None else f"group {groups[place]}" for place in positions.tolist()
     ]
+
+
+def _numbered(names: list[str]) -> Whole:
     return np.unique(np.array(names, dtype=object), return_inverse=True)[1] if names else np.zeros(0, dtype=np.intp)
 
 

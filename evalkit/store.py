@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from evalkit import disk, integrity, schema
+from evalkit import disk, integrity, resumption, schema
 from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
@@ -31,7 +31,8 @@ __all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "readi
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 _TO_SCORE = """
-    SELECT c.row, t.answer, t.refusal, t.tool_calls FROM turn t JOIN conversation c ON c.position = t.conversation
+    SELECT c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
+    FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE (t.conversation, t.repeat, t.turn) = (?, ?, ?)"""
 _UNSCORED = """
     SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
@@ -273,7 +274,7 @@ class RunFile:
                     spool.rename(moved)
         except (OSError, sqlite3.Error) as error:
             raise RunFileError(f"{lost}, and what was in it could not be saved as {saved}: {error}") from error
-        raise RunFileError(f"{lost}. All that was in it is saved; go on with: evalkit resume {saved}")
+        raise RunFileError(f"{lost}. All that was in it is saved; go on with: {resumption.command(saved)}")
 
     def close(self) -> None:
         """Fold the log into the file, so that it is one file that can be read anywhere, and let others write."""
@@ -302,7 +303,7 @@ def unwritable(path: Path, why: str) -> RunFileError:
     """What to raise when the disk takes no more of a run that goes."""
     return RunFileError(
         f"{path} cannot be written: {why}. What is in it is whole; "
-        f"make room or mend the disk, then 'evalkit resume {path}'"
+        f"make room or mend the disk, then '{resumption.command(path)}'"
     )
 
 

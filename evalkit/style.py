@@ -380,7 +380,7 @@ def height(rows: int) -> float:
 
 def percent(share: float) -> str:
     """A share in whole percent."""
-    return f"{100 * share:.0f} %"
+    return words.percent(share, 0, " %")
 
 
 def figure(value: float) -> str:
@@ -422,7 +422,7 @@ def turn_axis(ax: Axes, rows: Sequence[Any], counts: Sequence[int]) -> None:
     every = math.ceil(len(rows) / _TURNS_LABELLED)
     labels = []
     for row, n in zip(rows[::every], counts[::every], strict=True):
-        errors = row.turns - row.answered
+        errors = row.turns - row.answered - row.interrupted
         labels.append(f"turn {row.turn}\nn = {n:,}" + (f"\n{errors:,} failed" if errors else ""))
     ax.set_xticks(range(0, len(rows), every), labels)
     edge = 0.5 if len(rows) > 1 else 1.0

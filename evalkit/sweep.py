@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import datasets, filenames
+from evalkit import arrivals as schedules
+from evalkit import datasets, filenames, words
 from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.evaluation import Watcher, evaluate
+from evalkit.loadaccuracy import accuracy_changes
 from evalkit.slo import Slo
 from evalkit.steps import Step, read_step
 from evalkit.store import SUFFIX
@@ -29,7 +32,8 @@ DOUBLING = tuple(2**n for n in range(11))
 LEAST_CONVERSATIONS = 20
 ROUNDS = 4
 UNBOUNDED = 1_000_000  # repeats, where time alone ends a step
-_OWN_SETTINGS = frozenset({"repeats", "limit", "max_time_s", "check", "name"})
+_WHOLE_OUTCOMES = ("done", "max_time_s")  # how a step ends that came to its end
+_OWN_SETTINGS = frozenset({"repeats", "arrivals_seed", "limit", "max_time_s", "check", "name"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Plan:
         Conversations after the warm-up. None: four times those at once, or ten seconds' worth of a rate; 20 at least.
     step_time_s : float or None
         In place of ``per_step``: ask nothing new after so many seconds.
+    seed : int or None
+        Of Poisson arrivals: the n-th step has ``seed + n``, counted from 0. None: drawn, another for each plan.
     """
 
     by: str
@@ -59,6 +65,7 @@ class Plan:
     warm_up: int | None = None
     per_step: int | None = None
     step_time_s: float | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         for load in self.loads:
@@ -78,6 +85,9 @@ class Plan:
         check_above_0("step_time_s", self.step_time_s, LONGEST_S)
         if self.per_step is not None and self.step_time_s is not None:
             raise SettingsError("per_step and step_time_s exclude each other: give a step one of them")
+        if self.seed is None and self.arrivals == "poisson":
+            object.__setattr__(self, "seed", schedules.new_seed())
+        schedules.check_seed(self.seed, self.arrivals)
 
     @classmethod
     def of(cls, concurrency: Iterable[int] | None, rate: Iterable[float] | None, **more: Any) -> Plan:
@@ -97,6 +107,8 @@ class Plan:
         how: dict[str, Any] = {self.by: load}
         if self.by == "rate":
             how["arrivals"] = self.arrivals
+        if self.seed is not None:
+            how["arrivals_seed"] = self.seed + self.loads.index(load)
         if self.step_time_s is not None:
             datasets.check(data, columns=columns)
             # no total is told of a run that time alone ends
@@ -123,7 +135,7 @@ class Sweep:
     plan : Plan
     slo : Slo
     measured : tuple of Step
-        Those that were asked, in their order.
+        Those that were asked to their end, in their order.
     stopped : str or None
         Why it ended before the last step; None: it did not.
     saturated : bool
@@ -131,6 +143,9 @@ class Sweep:
     endpoint : mapping
         ``Endpoint.to_json``: never the key.
     data : Path
+    partial : Step or None
+        The step that was under way when the test was stopped: what it has is in its run file, but its load was not
+        measured. None: none was cut short.
     """
 
     folder: Path
@@ -141,24 +156,33 @@ class Sweep:
     saturated: bool
     endpoint: Mapping[str, Any] = field(repr=False)
     data: Path = field(repr=False)
+    partial: Step | None = None
 
     @property
     def knee(self) -> Step | None:
-        """The step with the best goodput; without objectives, the last one before saturation. None: there is none."""
+        """The step with the best goodput; without objectives, the last one before saturation. None: there is none.
+
+        Never the step that is itself called saturated.
+        """
+        sound = self.measured[:-1] if self.saturated else self.measured
         if self.slo:
-            best = max(self.measured, key=lambda step: step.goodput or 0.0, default=None)
+            best = max(sound, key=lambda step: step.goodput or 0.0, default=None)
             return best if best is not None and best.goodput else None
-        return self.measured[-2] if self.saturated and len(self.measured) > 1 else None
+        return sound[-1] if self.saturated and sound else None
 
     def warnings(self) -> list[str]:
         """What the figures alone would hide: lower accuracy, times the client made, times that are not told."""
         said = []
-        for step in self.measured:
-            at, accuracy, first = f"at {self.plan.by} {step.load:g}", step.accuracy, self.measured[0].accuracy
-            if accuracy.value is not None and first.low is not None and accuracy.value < first.low:
+        changes = accuracy_changes([step.scores for step in self.measured])
+        for step, change in zip(self.measured, [None, *changes], strict=True):
+            at = f"at {self.plan.by} {step.load:g}"
+            if change is not None and change.worse:
+                first = f"{self.plan.by} {self.measured[0].load:g}"
+                said.append(f"{at} the answers are worse than at {first}: {change.in_words(len(changes))}")
+            if step.interrupted:
                 said.append(
-                    f"{at} the answers are worse: accuracy {accuracy.value:.1%}, and at {self.plan.by} "
-                    f"{self.measured[0].load:g} it was {first.low:.1%} to {first.high:.1%}"
+                    f"{at} {step.interrupted:,} of {step.turns:,} turns were cut off by the end of the step: "
+                    "their times are lower bounds, and they are not counted as failed"
                 )
             if step.client_bound:
                 said.append(f"{at} the times are partly the client's: event-loop lag p99 {step.loop_lag_p99_ms:.3g} ms")
@@ -179,14 +203,15 @@ class Sweep:
             Index ``concurrency`` or ``rate``. Columns ``turns``, ``answered``, ``errors``, ``turns_per_s``,
             ``output_tokens_per_s``, ``goodput`` (turns/s), ``within_slo``, then ``ttft``, ``tpot``, ``latency`` and
             ``schedule_latency`` as ``NAME_p50_ms``, ``_p95_ms``, ``_p99_ms``; ``accuracy`` with its 95 % limits
-            ``low``, ``high``; ``loop_lag_p99_ms``, ``client_bound``, ``knee``, ``run``. Missing: NaN.
+            ``low``, ``high``; ``loop_lag_p99_ms``, ``client_bound``, ``knee``, ``run``; ``interrupted``, turns that
+            the end of the step cut off, which are not among ``errors``; ``realised_rate``. Missing: NaN.
         """
         import pandas as pd
 
         rows = []
         for step in self.measured:
             row = {name: getattr(step, name) for name in ("turns", "answered")}
-            row["errors"] = step.turns - step.answered
+            row["errors"] = step.failed
             row |= {
                 name: getattr(step, name) for name in ("turns_per_s", "output_tokens_per_s", "goodput", "within_slo")
             }
@@ -195,9 +220,10 @@ class Sweep:
                 row |= {f"{time_name}_{q}_ms": estimate.value for q, estimate in quantiles.items()}
             row |= {"accuracy": step.accuracy.value, "low": step.accuracy.low, "high": step.accuracy.high}
             row |= {"loop_lag_p99_ms": step.loop_lag_p99_ms, "client_bound": step.client_bound}
-            rows.append({**row, "knee": step is self.knee, "run": str(step.path)})
+            row |= {"knee": step is self.knee, "run": str(step.path)}
+            rows.append({**row, "interrupted": step.interrupted, "realised_rate": step.realised_rate})
         frame = pd.DataFrame(rows, index=pd.Index([step.load for step in self.measured], name=self.plan.by))
-        whole = ["turns", "answered", "errors", "client_bound", "knee", "run"]
+        whole = ["turns", "answered", "errors", "client_bound", "knee", "run", "interrupted"]
         frame = frame.astype({name: "float64" for name in frame.columns if name not in whole})
         return frame.astype({"client_bound": "boolean"})
 
@@ -216,6 +242,8 @@ class Sweep:
             "knee": None if knee is None else knee.load,
             "stopped": self.stopped,
             "warnings": self.warnings(),
+            "partial": None if self.partial is None else self.partial.to_json(self.plan.by),
+            "seed": self.plan.seed,
         }
 
 
@@ -230,8 +258,10 @@ def load(
     warm_up: int | None = None,
     per_step: int | None = None,
     step_time_s: float | None = None,
+    seed: int | None = None,
     out: Path | str | None = None,
     watch: Watcher | None = None,
+    interrupted: Callable[[Sweep], object] | None = None,
     **settings: Any,
 ) -> Sweep:
     """Ask a dataset under one load after another; measure throughput, times and accuracy of each.
@@ -254,12 +284,15 @@ def load(
         With ``rate``: ``constant`` or ``poisson`` gaps.
     slo : mapping or str, optional
         Objectives of a turn: ``ttft``, ``tpot``, ``latency`` to a duration: ``{"ttft": "200ms"}``, "ttft=200ms".
-    warm_up, per_step, step_time_s
+    warm_up, per_step, step_time_s, seed
         See ``Plan``.
     out : path-like, optional
         Folder of the run files, one a step. Default: ``runs/load-DATA-MODEL-TIME``.
     watch : callable, optional
-        Called with the ``Progress`` of the step under way about ten times a second.
+        Called with the ``Progress`` of the step under way about ten times a second; when it returns ``True`` the test
+        ends with that step, which is then ``partial``.
+    interrupted : callable, optional
+        Called with the steps so far when an interrupt ends the test, before ``KeyboardInterrupt`` is raised again.
     **settings
         Those of ``evaluate`` that are not the load's: ``history``, ``stream``, ``scorer``, ``retries``, ``columns``, …
 
@@ -277,36 +310,62 @@ def load(
     if own := sorted(_OWN_SETTINGS & settings.keys()):
         raise SettingsError(f"{', '.join(own)}: a load test sets this itself, from its steps")
     plan = Plan.of(
-        concurrency, rate, arrivals=arrivals, warm_up=warm_up, per_step=per_step, step_time_s=step_time_s
+        concurrency, rate, arrivals=arrivals, warm_up=warm_up, per_step=per_step, step_time_s=step_time_s, seed=seed
     )  # fmt: skip
     objectives, path = Slo.of(slo), Path(data)
     with filenames.load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
         if taken := sorted(folder.glob(f"*{SUFFIX}")):
             raise RunFileError(f"{folder} holds runs already ({taken[0].name}): name another folder with --out")
-        return _sweep(plan, objectives, path, endpoint, folder, watch, {"retries": 0, **settings})
-
-
-def _sweep(
-    plan: Plan, slo: Slo, data: Path, endpoint: Endpoint, folder: Path, watch: Watcher | None, asked: Mapping[str, Any]
-) -> Sweep:
-    measured: list[Step] = []
-    stopped, saturated = None, False
-    for load in plan.loads:
-        file, how = plan.file_of(folder, load), plan.settings_of(load, data, asked.get("columns"))
+        asked = {"retries": 0, **settings}
+        sweep, step = Sweep(folder, plan, objectives, (), None, False, endpoint.to_json(), path), plan.loads[0]
         try:
-            evaluate(data, endpoint, out=file, watch=watch, **asked, **how)
-        except EndpointError:
-            if not measured:
-                raise
-        step = read_step(file, load, warm_up=plan.warm_up_of(load), open_loop=plan.by == "rate", slo=slo)
-        reason = why_saturated(measured[-1] if measured else None, step, slo)
-        measured.append(step)
-        if reason is not None:
-            saturated, rest = True, [f"{later:g}" for later in plan.loads[len(measured) :]]
-            left = f"; {plan.by} {', '.join(rest[:4])}{', …' if rest[4:] else ''} not asked" if rest else ""
-            stopped = f"at {plan.by} {load:g} {reason}{left}"
-            break
-    return Sweep(folder, plan, slo, tuple(measured), stopped, saturated, endpoint.to_json(), data)
+            for step in plan.loads:
+                sweep = _with_step(sweep, step, endpoint, watch, asked)
+                if sweep.stopped is not None:
+                    break
+        except KeyboardInterrupt:
+            if interrupted is not None:
+                interrupted(_cut_short(sweep, step, "by an interrupt"))
+            raise
+        return sweep
+
+
+def _with_step(sweep: Sweep, load: float, endpoint: Endpoint, watch: Watcher | None, asked: Mapping[str, Any]) -> Sweep:
+    """The sweep with one more step."""
+    plan, measured, outcome = sweep.plan, sweep.measured, None
+    file, how = plan.file_of(sweep.folder, load), plan.settings_of(load, sweep.data, asked.get("columns"))
+    try:
+        outcome = evaluate(sweep.data, endpoint, out=file, watch=watch, **asked, **how).outcome
+    except EndpointError:
+        if not measured:
+            raise
+    if outcome not in (None, *_WHOLE_OUTCOMES):
+        return _cut_short(sweep, load, "by hand" if outcome == "stopped" else f"by {outcome}")
+    step = _read(sweep, load)
+    reason = why_saturated(measured[-1] if measured else None, step, sweep.slo)
+    stopped = None if reason is None else f"at {plan.by} {load:g} {reason}{_not_asked(plan, load)}"
+    return replace(sweep, measured=(*measured, step), stopped=stopped, saturated=reason is not None)
+
+
+def _cut_short(sweep: Sweep, load: float, how: str) -> Sweep:
+    """The sweep, when the step of this load did not come to its end."""
+    partial = None
+    if sweep.plan.file_of(sweep.folder, load).exists():
+        with contextlib.suppress(RunFileError):
+            partial = _read(sweep, load)
+    why = f"{how} at {sweep.plan.by} {load:g}: that step was cut short and is not measured"
+    return replace(sweep, partial=partial, stopped=why + _not_asked(sweep.plan, load))
+
+
+def _read(sweep: Sweep, load: float) -> Step:
+    plan = sweep.plan
+    file, warm_up = plan.file_of(sweep.folder, load), plan.warm_up_of(load)
+    return read_step(file, load, warm_up=warm_up, open_loop=plan.by == "rate", slo=sweep.slo)
+
+
+def _not_asked(plan: Plan, load: float) -> str:
+    rest = [f"{later:g}" for later in plan.loads if later > load]
+    return f"; {plan.by} {', '.join(rest[:4])}{', …' if rest[4:] else ''} not asked" if rest else ""
 
 
 def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
@@ -320,9 +379,9 @@ def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
     slo : Slo
     """
     if step.error_share > MOST_ERRORS:
-        return f"{step.error_share:.0%} of the turns failed, more than {MOST_ERRORS:.0%}"
+        return f"{words.percent(step.error_share, 0)} of the turns failed, more than {MOST_ERRORS:.0%}"
     if slo and step.within_slo is not None and step.within_slo < LEAST_WITHIN_SLO:
-        return f"only {step.within_slo:.0%} of the turns kept within the SLO ({slo})"
+        return f"only {words.percent(step.within_slo, 0)} of the turns kept within the SLO ({slo})"
     if before is None or not before.turns_per_s or step.turns_per_s is None:
         return None
     growth = step.turns_per_s / before.turns_per_s - 1

@@ -84,7 +84,9 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     DataFrame
         Index ``turn``: 1, 2, …, "all". Columns: ``turns``, ``answered``, ``errors``; ``accuracy`` over answered and
         scored turns with its 95 % limits ``low``, ``high`` and denominator ``n``; ``ttft_p50_ms``, ``ttft_p95_ms``,
-        ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``. Missing: NaN.
+        ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``; ``turn_time_p50_ms``,
+        ``turn_time_p95_ms``; ``retries``, requests that were made again, and ``retries_lost_s``, the time that took.
+        Missing: NaN.
 
     Raises
     ------
@@ -108,6 +110,10 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     for metric, name in times:
         columns[f"{metric}_{name}_ms"] = _floats([getattr(row, f"{metric}_ms")[name].value for row in rows])
     columns["client_bound"] = pd.array([run.trust.client_bound] * len(rows), dtype="boolean")
+    for name in ("p50", "p95"):
+        columns[f"turn_time_{name}_ms"] = _floats([row.turn_time_ms[name].value for row in rows])
+    columns["retries"] = [row.retries.requests for row in rows]
+    columns["retries_lost_s"] = [row.retries.lost_s for row in rows]
     labels = [*(row.turn for row in run.by_turn), "all"]
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
 
@@ -208,13 +214,16 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``run`` is the run's name. ``wrong`` counts answered turns whose score is below 1, in ``accuracy`` and in
         ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
         ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in closed
-        loop. ``by_tag`` has the 50 tags with the most turns, and ``tags_left_out`` counts the others. ``conversations``
+        loop. ``interrupted`` counts turns that were being asked when their session ended; they are among ``errors``, as
+        ``cancelled``, and ``unscored`` in ``accuracy_all``. ``by_tag`` has the 50 tags with the most turns, and
+        ``tags_left_out`` counts the others. ``conversations``
         has the fields of ``conversations.ConversationScores``, ``repeats`` those of ``conversations.RepeatScores``, or
         is None without repeats; ``doubt`` says why the interval of ``accuracy`` may be too short, or is None;
         ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
-        None for a run that was to ask all. ``planned`` counts the turns that are to end in all; None: not known.
+        None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
+        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``.
 
     Raises
     ------
@@ -238,6 +247,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "turns_per_s": run.turns_per_s,
         "cost": None if run.cost is None else _cost_json(run.cost),
         "until": None if run.until is None else _until_json(run.until),
+        "arrivals": None if run.arrivals is None else dict(run.arrivals),
         "planned": run.planned,
     }
 
@@ -361,6 +371,9 @@ def _measures_json(row: Measures) -> dict[str, Any]:
         "latency_ms": values(row.latency_ms),
         "tpot_ms": values(row.tpot_ms),
         "schedule_latency_ms": values(row.schedule_latency_ms),
+        "interrupted": row.interrupted,
+        "turn_time_ms": values(row.turn_time_ms),
+        "retries": row.retries._asdict(),
     }
 
 

@@ -21,7 +21,7 @@ from evalkit.survival import Curve
 
 NS_PER_MS = 1e6
 SAMPLED = 400
-METRICS = ("ttft", "latency", "tpot", "schedule_latency")
+METRICS = ("ttft", "latency", "tpot", "schedule_latency", "turn_time")
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 _TIMED_OUT = "error_kind NOT NULL AND censored_ns NOT NULL"
@@ -31,19 +31,30 @@ _KNOWN = {
     "ttft": _TIME.format("ttft"),
     "latency": f"{_TIME.format('latency')} AND NOT ({_TIMED_OUT})",
     "schedule_latency": _TIME.format("schedule_latency"),
+    "turn_time": _TIME.format("turn_time"),
 }
-# what stands for the time of a turn that timed out: a lower bound
+_LOST_FROM_DUE = """
+    SELECT t.conversation, t.turn, t.end_ns - min(a.due_ns) AS ns
+    FROM attempt a CROSS JOIN turn t USING (conversation, repeat, turn, session)
+    WHERE t.error_kind NOT NULL AND t.censored_ns NOT NULL {}
+    GROUP BY t.conversation, t.repeat, t.turn"""
+# what stands for the time of a turn that timed out, or was cancelled when its session ended: a lower bound
 _LOST = {
     "ttft": f"SELECT conversation, turn, censored_ns AS ns FROM turn WHERE ttft_ns IS NULL AND {_TIMED_OUT}",  # noqa: S608
     "latency": f"SELECT conversation, turn, censored_ns AS ns FROM turn WHERE {_TIMED_OUT}",  # noqa: S608
     # it does not tell that it had a schedule: others of its index do
-    "schedule_latency": """
-    SELECT t.conversation, t.turn, t.end_ns - min(a.due_ns) AS ns
-    FROM attempt a CROSS JOIN turn t USING (conversation, repeat, turn, session)
-    WHERE t.error_kind NOT NULL AND t.censored_ns NOT NULL
-      AND t.turn IN (SELECT DISTINCT turn FROM turn WHERE schedule_latency_ns NOT NULL)
-    GROUP BY t.conversation, t.repeat, t.turn""",
+    "schedule_latency": _LOST_FROM_DUE.format(
+        "AND t.turn IN (SELECT DISTINCT turn FROM turn WHERE schedule_latency_ns NOT NULL)"
+    ),
+    "turn_time": _LOST_FROM_DUE.format(""),
 }
+_RETRIES = """
+    SELECT turn, count(DISTINCT conversation || ' ' || repeat), sum(requests), sum(lost_ns) FROM (
+      SELECT conversation, repeat, turn, count(*) - 1 AS requests, max(sent_ns) - min(sent_ns) AS lost_ns FROM attempt
+      WHERE (conversation, repeat, turn, session, round) IN (
+        SELECT conversation, repeat, turn, session, round FROM attempt WHERE number > 1)
+      GROUP BY conversation, repeat, turn, session, round)
+    GROUP BY turn"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class Sample:
     values : ndarray of float
         In ms.
     at_least : ndarray of bool
-        True: the turn timed out and the time is a lower bound.
+        True: the turn timed out or was interrupted, and the time is a lower bound.
     low, high : float
         The smallest time above 0 and the largest of all, in ms; infinite when there is none.
     timed_out : int
@@ -97,20 +108,45 @@ def timed(
     streamed, scheduled : bool
         Whether the run was streamed, and whether it was in open loop.
     """
-    told = {}
+    told: dict[str, dict[int | None, Times]] = {}
     hanging = _Clusters.of(connection, turns)
     for metric in METRICS:
         column = _Column(turns, hanging.count)
         if scheduled or metric != "schedule_latency":
             for turn, values in hanging.read(connection, _KNOWN[metric]):
                 column.add(turn, values)
-            # without streaming TTFT does not exist, so that nothing bounds it
-            if metric in _LOST and (streamed or metric != "ttft"):
+            # without streaming TTFT does not exist, so that nothing bounds it; without a time-out nothing is lost
+            in_time = "latency" in told and not told["latency"][None].sample.timed_out
+            if metric in _LOST and not in_time and (streamed or metric != "ttft"):
                 for turn, values in hanging.read(connection, _LOST[metric]):
                     column.add_lost(turn, values)
         told[metric] = column.times()
         del column  # before the next one is made
     return told
+
+
+class Retries(NamedTuple):
+    """What was asked again, since it had failed.
+
+    Parameters
+    ----------
+    turns : int
+        Turns of which a request was made again.
+    requests : int
+        How many requests were made again.
+    lost_s : float
+        From the first try of such a request to its last one, added up: failed tries, and the pauses between.
+    """
+
+    turns: int = 0
+    requests: int = 0
+    lost_s: float = 0.0
+
+
+def retries(connection: sqlite3.Connection) -> dict[int | None, Retries]:
+    """Of turn indices that have any, and of all turns under None; in every session."""
+    told = {turn: Retries(turns, requests, ns / 1e9) for turn, turns, requests, ns in connection.execute(_RETRIES)}
+    return {None: Retries(*map(sum, zip(Retries(), *told.values(), strict=True))), **told}
 
 
 class _Timed(NamedTuple):

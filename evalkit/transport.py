@@ -17,7 +17,7 @@ from evalkit.exchange import MAX_REDIRECTS, Exchange
 from evalkit.mishaps import mishap
 from evalkit.origin import Origin, path_of, redirect_target
 from evalkit.proxy import Proxy, proxy_for
-from evalkit.record import Attempt, Timing
+from evalkit.record import Attempt, Interrupted, Timing
 from evalkit.redaction import redact_answer, redact_failure
 
 
@@ -123,11 +123,20 @@ class Transport:
         ------
         SettingsError
             The key cannot be put into a header.
+        Interrupted
+            The caller was cancelled while the exchange went on.
         """
         key = self._endpoint.key()
         exchange = await self._exchange(self._url, body, stream, key)
-        if exchange.redirects:
+        if exchange.redirects and not exchange.interrupted:
             exchange = await self._follow(exchange, body, stream, key)
+        attempt = self._attempt(exchange, key, due, slot, number, round)
+        if exchange.interrupted:
+            raise Interrupted(attempt)
+        return attempt
+
+    def _attempt(self, exchange: Exchange, key: str | None, due: int, slot: int, number: int, round: int) -> Attempt:
+        """What has come of an exchange."""
         failure = exchange.failure or mishap(exchange, self._origin, self._proxy)
         if failure is not None and key is not None:
             failure = redact_failure(failure, key, self._public)
@@ -174,7 +183,7 @@ class Transport:
         sent, opened = exchange.sent, exchange.opened
         for _ in range(MAX_REDIRECTS):
             target = redirect_target(exchange.url, exchange.headers.get("location", ""))
-            if not exchange.redirects or target is None or Origin.of(target) != self._origin:
+            if exchange.interrupted or not exchange.redirects or target is None or Origin.of(target) != self._origin:
                 break
             exchange = await self._exchange(target, body, stream, key)
             opened = opened or exchange.opened
@@ -200,6 +209,8 @@ class Transport:
                     self._idle.append(connection)
                 else:
                     connection.abort()
+        except asyncio.CancelledError:
+            exchange.interrupt(perf_counter_ns())
         finally:
             if self._places is not None:
                 self._places.release()

@@ -17,7 +17,7 @@ from evalkit.stats import Estimate, Flags
 from evalkit.tagged import TagTally
 
 _JUDGED = """
-    SELECT {cluster}, t.error_kind NOT NULL, {aimed}, s.value{columns}
+    SELECT {cluster}, t.error_kind NOT NULL, {aimed}, s.value, {interrupted}{columns}
     FROM turn t {more}
       {score}
     ORDER BY {order}"""
@@ -28,7 +28,7 @@ _BY_GROUP = {
     "more": "CROSS JOIN conversation c ON c.position = t.conversation",
     "order": "1, t.conversation, t.repeat, t.turn",
 }
-_TYPES = ("i8", "?", "?", "f8")
+_TYPES = ("i8", "?", "?", "f8", "?")
 _TALK = ", t.conversation, t.repeat"
 _ERRORS = "SELECT turn, error_kind FROM turn WHERE error_kind NOT NULL ORDER BY conversation, repeat, turn"
 
@@ -70,6 +70,7 @@ class Verdicts:
     errors: dict[str, int]
     accuracy: Accuracy
     accuracy_all: Accuracy
+    interrupted: int
 
 
 def judged(connection: sqlite3.Connection, conversations: Tally, tags: TagTally) -> dict[int | None, Verdicts]:
@@ -82,13 +83,13 @@ def judged(connection: sqlite3.Connection, conversations: Tally, tags: TagTally)
     if first == last:  # there is one turn index at most: it is the whole run
         for *judgement, talk, repeat in columns.groups(_rows(connection, _TALK), (*_TYPES, "i8", "i8")):
             everything.add(*judgement)
-            conversations.add(judgement[0], talk, repeat, *judgement[1:])
+            conversations.add(judgement[0], talk, repeat, *judgement[1:4])
             tags.add(judgement[0], judgement[1], judgement[3], talk)
     else:
         types = (*_TYPES, "i8", "i8", "i8")
         for *judgement, talk, repeat, turn in columns.groups(_rows(connection, f"{_TALK}, t.turn"), types):
             everything.add(*judgement)
-            conversations.add(judgement[0], talk, repeat, *judgement[1:])
+            conversations.add(judgement[0], talk, repeat, *judgement[1:4])
             tags.add(judgement[0], judgement[1], judgement[3], talk)
             for index in np.unique(turn).tolist():
                 own = turn == index
@@ -116,7 +117,9 @@ def _rows(connection: sqlite3.Connection, more: str, scoring: str = schema.COUNT
     grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
     score, aimed = schema.join_score(scoring), schema.aimed(scoring)
     order = _BY_GROUP if grouped else _BY_CONVERSATION
-    rows = connection.execute(_JUDGED.format(columns=more, score=score, aimed=aimed, **order))
+    rows = connection.execute(
+        _JUDGED.format(columns=more, score=score, aimed=aimed, interrupted=schema.INTERRUPTED, **order)
+    )
     return _numbered(rows) if grouped else rows
 
 
@@ -135,18 +138,20 @@ class _Tally:
     def __init__(self) -> None:
         self._turns = 0
         self._answered = 0
+        self._interrupted = 0
         self._wrong = 0
         self._scored = ClusterSums()
         self._counted = ClusterSums()
 
-    def add(self, cluster: Whole, failed: Flags, has_target: Flags, score: Floats) -> None:
+    def add(self, cluster: Whole, failed: Flags, has_target: Flags, score: Floats, interrupted: Flags) -> None:
         """A missing score is NaN."""
         self._turns += len(failed)
         self._answered += len(failed) - int(failed.sum())
+        self._interrupted += int(interrupted.sum())
         scored = ~(failed | np.isnan(score))
         self._wrong += int((score[scored] < 1).sum())
         self._scored.add(cluster[scored], score[scored])
-        counted = scored | (failed & has_target)
+        counted = scored | (failed & has_target & ~interrupted)
         self._counted.add(cluster[counted], np.where(failed, 0.0, score)[counted])
 
     def verdicts(self, errors: Counter[str]) -> Verdicts:
@@ -160,9 +165,13 @@ class _Tally:
             errors=dict(errors.most_common()),
             accuracy=Accuracy(mean, self._wrong, self._answered - mean.n, _doubt(self._scored, mean)),
             accuracy_all=Accuracy(mean_all, self._wrong, self._turns - mean_all.n, _doubt(self._counted, mean_all)),
+            interrupted=self._interrupted,
         )
 
 
 def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
     alone = sums.clusters == sums.n  # one turn a conversation: nothing has to be told from between them
-    return None if mean.value is None or mean.low is None or alone else intervals.doubt(sums.clusters, mean.value)
+    if mean.value is None or mean.low is None or alone:
+        return None
+    spread = mean.value * (1 - mean.value)
+    return intervals.doubt(sums.clusters, mean.value, sums.partial / sums.n / spread if spread else 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from evalkit import words
 from evalkit.effects import Times
 from evalkit.pairing import LeftOut
 from evalkit.stats import Estimate
@@ -99,8 +100,8 @@ def unknown_times(times: Times, first: str, second: str) -> str | None:
     if not names:
         return None
     return (
-        f"the difference of {' and '.join(names)} is not known: {lost[0]:,} of {times.pairs['latency']:,} turns timed "
-        f"out in {first} and {lost[1]:,} in {second}, so that their times are lower bounds"
+        f"the difference of {' and '.join(names)} is not known: of {times.pairs['latency']:,} turns {lost[0]:,} timed "
+        f"out or were cut off in {first} and {lost[1]:,} in {second}, so that their times are lower bounds"
     )
 
 
@@ -111,10 +112,27 @@ def lower_bounds(times: Times, first: str, second: str) -> str:
         for metric, title in TIMES.items()
         if any(counts := times.lost[metric])
     ]
-    return f"lower bounds, of turns that timed out: {', '.join(told)}" if told else ""
+    return f"lower bounds, of turns that timed out or were cut off: {', '.join(told)}" if told else ""
 
 
-def time_difference(difference: Estimate) -> str:
+def time_rows(times: Times) -> list[tuple[str, tuple[str, str, str, str]]]:
+    """The table of times: what each row is of; its pairs, both runs in ms, and the difference."""
+    return [
+        (
+            f"{title} {name}",
+            (
+                f"{times.pairs[metric]:,}",
+                number(effect.first),
+                number(effect.second),
+                _time_difference(effect.difference),
+            ),
+        )
+        for metric, title in TIMES.items()
+        for name, effect in times.quantiles[metric].items()
+    ]
+
+
+def _time_difference(difference: Estimate) -> str:
     """A difference of times in ms with its interval; where it is not known, what it is at least or at most."""
     value, low, high = difference.value, difference.low, difference.high
     if value is not None:
@@ -135,7 +153,7 @@ def _listed(counts: Sequence[tuple[int, str]]) -> str:
 
 def points(rate: float) -> str:
     """A difference of rates in points of a hundred."""
-    return f"{100 * rate:.1f}".replace("-0.0", "0.0")
+    return words.points(rate, sign=False)
 
 
 def ceiling(rate: float) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
+_EXACT = 1e-9  # what sums of scores may be off by, in hundredths
+_MORE_DIGITS = 5  # than asked for, at most
 STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 NAMES = {"ttft": "TTFT", "latency": "latency", "tpot": "TPOT"}
 _ADDED_TO = {**NAMES, "tpot": "TPOT, from first to last token", "icl": "gap between reads"}
@@ -17,6 +19,31 @@ def number(value: float | None, unit: str = "") -> str:
     if value is None:
         return MISSING
     return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
+
+
+def percent(share: float | None, digits: int = 1, unit: str = "%") -> str:
+    """A share in hundredths; rounding makes neither 0 nor 100 of what is not. A dash when it is missing."""
+    return MISSING if share is None else f"{_rounded(100 * share, digits)}{unit}"
+
+
+def points(difference: float, digits: int = 1, *, sign: bool = True) -> str:
+    """A difference of shares in hundredths, with its sign; 0 only where there is none."""
+    shown = _rounded(100 * difference, digits)
+    return shown if not sign or shown[:1] in "-<" else f"+{shown}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    near = next((end for end in (0.0, 100.0, -100.0) if abs(value - end) < _EXACT), None)
+    if near is not None:
+        return f"{near:.{digits}f}"
+    shown = (f"{value:.{more}f}" for more in range(digits, digits + _MORE_DIGITS))
+    told = next((text for text in shown if float(text) not in (0.0, 100.0, -100.0)), None)
+    if told is not None:
+        return told
+    least = 10.0 ** -(digits + _MORE_DIGITS - 1)
+    return (
+        f"<{least:.{digits + _MORE_DIGITS - 1}f}" if abs(value) < 1 else f">{100 - least:.{digits + _MORE_DIGITS - 1}f}"
+    )
 
 
 def duration(seconds: float | None) -> str:
@@ -35,8 +62,8 @@ def rate(accuracy: Mapping[str, Any]) -> str:
 
 
 def _share(share: Mapping[str, Any], more: str = "") -> str:
-    shown = f"{share['value']:.1%}{more}"
-    return shown if share["low"] is None else f"{shown} ({share['low']:.1%} to {share['high']:.1%})"
+    shown = f"{percent(share['value'])}{more}"
+    return shown if share["low"] is None else f"{shown} ({percent(share['low'])} to {percent(share['high'])})"
 
 
 def conversations(scores: Mapping[str, Any]) -> str:
@@ -65,6 +92,15 @@ def accuracy_all(result: Mapping[str, Any]) -> str:
     return f"accuracy over answered turns {rate(answered)}; over all turns {rate(every)}{note}"
 
 
+def interrupted(count: int) -> str:
+    """What became of the turns that were being asked when their session ended."""
+    turns, them = ("turn was", "it") if count == 1 else ("turns were", "them")
+    return (
+        f"{count:,} {turns} cancelled when the session ended: a lower bound in the times, in no accuracy; "
+        f"'evalkit resume' asks {them} again"
+    )
+
+
 def verdict(result: Mapping[str, Any], model: str) -> str:
     """What came of a run, in two sentences.
 
@@ -82,12 +118,12 @@ def verdict(result: Mapping[str, Any], model: str) -> str:
     if accuracy["value"] is not None:
         graded = abs(accuracy["n"] * (1 - accuracy["value"]) - accuracy["wrong"]) > 1e-6 * accuracy["n"]
         told += (
-            f", with a mean score of {accuracy['value']:.1%} over {accuracy['n']:,} scored ones"
+            f", with a mean score of {percent(accuracy['value'])} over {accuracy['n']:,} scored ones"
             if graded
-            else f", and {accuracy['value']:.1%} of {accuracy['n']:,} scored ones were right"
+            else f", and {percent(accuracy['value'])} of {accuracy['n']:,} scored ones were right"
         )
         if accuracy["low"] is not None:
-            told += f" (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%})"
+            told += f" (95 % interval {percent(accuracy['low'])} to {percent(accuracy['high'])})"
     elif answered:
         told += "; none of the answers is scored"
     latency, ttft = result["latency_ms"]["p50"], result["ttft_ms"]["p50"]
@@ -177,11 +213,25 @@ def _stalls(told: Mapping[str, Any]) -> list[str]:
 def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]:
     reads, several = told["reads"], told["reads_with_several_events"]
     if reads and several is not None and several > STANDS_OUT * reads:
-        yield f"{several / reads:.0%} of reads held several events: gaps between tokens are coarser than they were sent"
+        share = percent(several / reads, 0)
+        yield f"{share} of reads held several events: gaps between tokens are coarser than they were sent"
     opened, attempts = told["attempts_on_new_connections"], told["attempts"]
     # every slot has to open one
     if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
         yield f"{opened} of {attempts} requests needed a new connection"
+
+
+def turn_time(result: Mapping[str, Any]) -> str:
+    """How long turns took, all waits included, and what retries had in it."""
+    times, again = result["turn_time_ms"], result["retries"]
+    told = (
+        f"turn time, waits and retries included: p50 {number(times['p50'], ' ms')}, p95 {number(times['p95'], ' ms')}"
+    )
+    if not again["requests"]:
+        return f"{told}; no request was made again"
+    which = "one turn" if again["turns"] == 1 else f"{again['turns']:,} turns"
+    requests = "one request again" if again["requests"] == 1 else f"{again['requests']:,} requests again"
+    return f"{told}; {which} made {requests} and lost {duration(again['lost_s'])} by that"
 
 
 def cost(told: Mapping[str, Any]) -> str:
@@ -204,6 +254,12 @@ def money(value: float | None) -> str:
     return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
 
 
+def arrivals(told: Mapping[str, Any]) -> str:
+    """When conversations were due, by ``arrivals`` of ``--json``."""
+    seed = "" if told["seed"] is None else f" (seed {told['seed']})"
+    return f"{told['kind']} arrivals{seed}: {told['rate']:g}/s wanted, {number(told['realised_rate'])}/s realised"
+
+
 def until(told: Mapping[str, Any]) -> tuple[str, bool]:
     """How well the accuracy is known, of a run that was to end when it is, and whether that is a warning.
 
@@ -215,7 +271,7 @@ def until(told: Mapping[str, Any]) -> tuple[str, bool]:
     value, low, high, goal = told["value"], told["low"], told["high"], f"--until ci={told['ci']:g}"
     if value is None:
         return f"{goal} is not reached: no conversation has ended with a scored turn", True
-    after = f"after {told['conversations']} conversations: accuracy {value:.1%}"
+    after = f"after {told['conversations']} conversations: accuracy {percent(value)}"
     if low is None or high is None:
         why = "its limits have crossed: the conversations do not come in random order, shuffle the dataset"
         return f"{goal} is not reached {after}, {why}", True

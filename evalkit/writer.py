@@ -187,7 +187,7 @@ class Writer:
 
     def _note_failed(self, until: Until, group: list[Done]) -> None:
         for done in group:
-            if done.error_kind is not None:
+            if done.error_kind is not None and not done.interrupted:
                 until.note(done.position, done.turns, 1, 0.0, 0)
 
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:

@@ -54,3 +54,14 @@ def test_trust_ends_at_the_first_level_at_which_the_client_is_late(bound, truste
     levels = tuple(level(streams, each) for streams, each in zip((1, 16, 64), bound, strict=True))
     assert Calibration(levels).trusted_streams == trusted
     assert np.isfinite(Calibration(levels).to_json()["levels"][0]["ttft_error_ms"]["p50"])
+
+
+def test_a_watch_that_stops_ends_with_the_levels_that_were_measured_whole():
+    seen = {}
+
+    def watch(progress):
+        seen[id(progress)] = progress
+        return len(seen) == 2
+
+    stopped = calibrate((2, 4, 8), watch)
+    assert ([level.streams for level in stopped.levels], stopped.to_json()["stopped"]) == ([2], True)

@@ -42,6 +42,7 @@ def test_judge_prints_its_choices_and_where_its_calls_are(run, tmp_path, capsys)
     result = json.loads(out)
     assert list(result) == [
         "run", "judge", "scoring", "counts", "judged", "choices", "unsure", "unparsed", "failed", "mean", "agreement",
+        "stopped",
     ]  # fmt: skip
     assert (code, result["judged"], result["counts"], result["agreement"]) == (0, 3, True, None)
 
@@ -55,7 +56,7 @@ def test_judge_against_another_run(run, tmp_path, capsys):
         assert "the answer shown first was chosen: 100.0% of 6 (" in out
         result = json.loads(said(capsys, "judge", run, "--against", other, *flags(bench), "--json")[1])
     assert list(result) == [
-        "run", "against", "judge", "pairs", "outcomes", "shares", "consistent", "first_shown", "turns",
+        "run", "against", "judge", "pairs", "outcomes", "shares", "consistent", "first_shown", "turns", "stopped",
     ]  # fmt: skip
     assert result["outcomes"]["inconsistent"] == result["pairs"] == 3
 
@@ -80,7 +81,7 @@ def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_g
         result = json.loads(said(capsys, "judge-check", labels, *flags(bench), "--json")[1])
     assert list(result) == [
         "labels", "judge", "n", "unsure", "unparsed", "failed", "confusion", "agreement", "agreement_all", "majority",
-        "kappa", "alpha",
+        "kappa", "alpha", "stopped",
     ]  # fmt: skip
     assert result["majority"]["label"] == "CORRECT"
 

@@ -116,3 +116,36 @@ def test_a_stop_says_where_the_steps_so_far_are(sums, tmp_path):
         == f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…\n"
     )
     assert json.loads(evalkit("show", folder / "concurrency-1.evalkit", "--json").stdout)["answered"] >= 3
+
+
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_an_interrupt_shows_the_steps_that_were_measured(sums, tmp_path, flag):
+    folder = tmp_path / "steps"
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20)), process=True) as server:
+        command = [sys.executable, "-m", "evalkit.cli", "load", str(sums(20, 1)), *flags(server)]
+        how = ["--concurrency", "1,2,4", "--per-step", "40", "--out", folder, *flag]
+        with subprocess.Popen(
+            [*command, *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as load:  # fmt: skip
+            until = time.monotonic() + 30
+            while server.stats()["requests"] < 48 and time.monotonic() < until:  # 42 of them are of the first step
+                time.sleep(0.02)
+            load.send_signal(signal.SIGINT)
+            out, said = load.communicate(timeout=30)
+    assert load.returncode == 130
+    assert f"The steps so far are in {folder}" in said
+    if flag:
+        told = json.loads(out)
+        assert ([step["concurrency"] for step in told["steps"]], told["partial"]["concurrency"]) == ([1], 2)
+        assert told["stopped"].startswith("by an interrupt at concurrency 2: ")
+    else:
+        assert "stopped: by an interrupt at concurrency 2: that step was cut short and is not measured" in out
+        assert "knee: not known, the test was cut short" in out
+
+
+def test_a_rate_shows_what_was_realised_of_it(server, sums, tmp_path):
+    how = ["--rate", "100", "--arrivals", "poisson", "--seed", "5", "--per-step", "40", "--out", tmp_path / "steps"]
+    done = evalkit("load", sums(20, 1), *flags(server), *how)
+    lines = done.stdout.splitlines()
+    assert "poisson arrivals, conversations a second (seed 5)" in lines[0]
+    assert lines[1].split()[:3] == ["rate", "realised", "turns"]

@@ -12,7 +12,10 @@ from statsmodels.stats.multitest import multipletests
 import evalkit
 from evalkit import paired as statistics
 from evalkit.comparison import compare
+from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError
+from evalkit.evaluation import evaluate
+from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 
 KEYS = [
     *(
@@ -179,7 +182,8 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
     )
     known, bound = (tail.difference.high, tail.difference.low)[:: 1 if swapped else -1]
     assert (abs(known) == pytest.approx(1895, abs=10), bound) == (True, None)
-    lost = "33 of 100 turns timed out in A and 0 in B" if swapped else "0 of 100 turns timed out in A and 33 in B"
+    counts = (33, 0) if swapped else (0, 33)
+    lost = f"of 100 turns {counts[0]} timed out or were cut off in A and {counts[1]} in B"
     assert labels == ("A", "B")
     assert contrast.warnings == (
         f"the difference of TTFT p95 and latency p95 is not known: {lost}, so that their times are lower bounds",
@@ -191,6 +195,21 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
             "of the first" if swapped else "of the secon",
         )
         assert sorted(each["lower_bounds"].values()) == [0, 33]
+
+
+def test_two_endpoints_one_of_which_really_hangs(sums, tmp_path):
+    data, runs = sums(40, 1), []
+    for name, ttft, faults in (("steady", 100, []), ("hangs", 40, [Fault("silence", share=0.3)])):
+        with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=ttft), faults=faults)) as server:
+            endpoint = Endpoint(server.base_url, "scripted", timeout_s=0.8)
+            runs.append(evaluate(data, endpoint, out=tmp_path / f"{name}.evalkit", concurrency=10))
+    contrast = compare(*runs).contrasts[0]
+    tail, lost = contrast.times[0].quantiles["latency"]["p95"], contrast.times[0].lost["latency"]
+    assert lost[0] == 0
+    assert lost[1] >= 5
+    assert (tail.second, tail.difference.value, tail.difference.high) == (None, None, None)
+    assert tail.difference.low > 300
+    assert "the difference of " in contrast.warnings[-1]
 
 
 def test_where_both_hang_nothing_is_known_and_what_never_streamed_has_no_first_token(tmp_path):

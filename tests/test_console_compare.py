@@ -137,6 +137,6 @@ def test_times_that_time_outs_leave_open_are_bounded_in_words(tmp_path):
     rows = {line[:11]: line.split() for line in text.splitlines() if line.startswith(("TTFT p", "latency p"))}
     assert rows["TTFT p95   "][2:5] == ["60", "106", "–"]
     assert "at least +1,89" in text
-    assert "lower bounds, of turns that timed out: TTFT 0 in A and 20 in B, latency 0 in A and 20 in B" in text
+    assert "lower bounds, of turns that timed out or were cut off: TTFT 0 in A and 20 in B, latency 0 in A" in text
     assert "20 in B, so that their times are lower bounds" in text
     assert "at most −1,8" in shown(second, first)

@@ -161,6 +161,7 @@ def test_a_run_that_keeps_no_price_is_shown_by_the_price_file_of_now_and_says_so
 
 def test_a_run_keeps_the_price_that_holds_when_it_is_made(sums, tmp_path, monkeypatch):
     prices = tmp_path / "prices.toml"
+    prices.write_text("[other]\nprompt = 3\noutput = 5\n", encoding="utf-8")
     monkeypatch.setenv("EVALKIT_PRICES", str(prices))
     with serve(Script(answer=Arithmetic())) as server:
         endpoint = ek.Endpoint(server.base_url, "scripted")

@@ -13,7 +13,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
 from evalkit.pacing import Pacer, Pause, Retry
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
-from evalkit.scripted import Calling, Fault, Script, serve
+from evalkit.scripted import Calling, Fault, Law, Script, serve
 from evalkit.tool_functions import in_threads
 from evalkit.transport import Transport
 
@@ -60,6 +60,9 @@ def seen_by(bodies):
 
 
 THREE = Conversation("c", tuple(Turn(f"question {n}", assistant=f"golden {n}") for n in (1, 2, 3)), system="Be brief.")
+
+
+ONE = Conversation("c", (Turn("question"),))
 
 
 def test_own_history_shows_the_models_own_answers():
@@ -297,3 +300,86 @@ def test_a_request_that_waits_takes_no_place_in_the_gate(why):
     with serve(Script()) as server:
         assert asyncio.run(main(server.base_url, server.model)) == (0, 0)
         assert server.stats()["requests"] == 1
+
+
+def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
+    """What is kept of a conversation whose task is cancelled after so long."""
+
+    async def begun(base_url, model):
+        endpoint = Endpoint(base_url, model)
+        async with Transport(endpoint) as transport:
+            records = []
+
+            async def keep(record):
+                records.append(record)
+                return False
+
+            asker = Asker(transport, endpoint, stream=stream, retry=retry)
+            task = asyncio.create_task(Dialogue(asker, conversation, **fields).ask(keep))
+            await asyncio.sleep(after_s)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return records
+
+    with serve(script) as server:
+        return asyncio.run(begun(server.base_url, server.model))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_under_way_when_the_session_ends_is_kept_as_a_lower_bound(stream):
+    (record,) = cut(Script(law=Law(ttft_ms=5_000)), ONE, 0.3, stream=stream)
+    (attempt,) = record.attempts
+    assert record.interrupted
+    assert record.failure.kind == attempt.failure.kind == "cancelled"
+    assert attempt.latency_ns is None
+    assert 0.1e9 < attempt.censored_ns == attempt.timing.end - attempt.timing.sent < 5e9
+
+
+def test_the_part_of_an_answer_that_came_before_the_session_ended_is_kept_with_its_first_token():
+    (record,) = cut(Script(law=Law(ttft_ms=20, itl_ms=2_000)), ONE, 0.5)
+    assert record.answer.text
+    assert record.attempts[0].ttft_ns >= 20e6
+    assert record.attempts[0].censored_ns > record.attempts[0].ttft_ns
+
+
+def test_a_turn_that_waits_to_be_asked_again_keeps_the_attempts_it_has():
+    slow = Retry(retries=3, base_s=30, cap_s=30)
+    (record,) = cut(Script(faults=[Fault("server_error", share=1.0)]), ONE, 0.3, retry=slow)
+    assert [attempt.failure.kind for attempt in record.attempts] == ["server"]
+    assert (record.failure.kind, record.attempts[-1].censored_ns) == ("cancelled", None)
+    assert "waited" in record.failure.message
+
+
+def test_a_turn_that_waits_for_a_function_keeps_the_call_and_has_no_latency():
+    async def never(arguments):
+        await asyncio.sleep(60)
+
+    conversation = Conversation("c", (Turn("Weather?"),), tools=(TOOL,))
+    (record,) = cut(Script(answer=Calling()), conversation, 0.3, functions={"get_weather": never})
+    assert [call.name for call in record.tool_calls] == ["get_weather"]
+    assert (record.failure.kind, record.good) == ("cancelled", None)
+
+
+def test_a_turn_that_was_never_sent_leaves_nothing():
+    pause = Pause()
+    pause.hold(60)
+
+    async def go(base_url, model):
+        endpoint = Endpoint(base_url, model)
+        async with Transport(endpoint) as transport:
+            records = []
+
+            async def keep(record):
+                records.append(record)
+                return False
+
+            task = asyncio.create_task(Dialogue(Asker(transport, endpoint, pause=pause), ONE).ask(keep))
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return records
+
+    with serve(Script()) as server:
+        assert asyncio.run(go(server.base_url, server.model)) == []

@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
 
 from evalkit import Endpoint, EvalkitError, evaluate, filenames, hearing, load
+from evalkit.cli import main
 from evalkit.errors import RunFileError
 from evalkit.scripted import Script, serve
 
@@ -63,6 +64,15 @@ def test_commands_of_one_second_in_processes(sums, endpoint, arguments):
     said = [each.communicate()[1] for each in commands]
     assert [each.returncode for each in commands] == [0] * 3, said
     assert len(list(Path("runs").iterdir())) == 3
+
+
+def test_demos_of_one_second(endpoint, same_second, monkeypatch, capsys):
+    monkeypatch.setattr("evalkit.endpoint.local_endpoint", lambda **_: nullcontext(endpoint))
+    for _ in range(2):
+        assert main(["demo"]) == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        "demo-20260101-120000-2.evalkit", "demo-20260101-120000.evalkit",
+    ]  # fmt: skip
 
 
 def test_a_name_is_kept_from_other_processes_until_its_file_is_there(same_second):

@@ -12,7 +12,7 @@ import evalkit
 PACKAGE = Path(evalkit.__file__).parent
 
 # The rooms, lowest layer first. A module may import from lower layers and from its own room.
-TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "origin", "proxy", "redaction"}
+TRANSPORT = {"transport", "exchange", "connection", "dialling", "mishaps", "proxy", "redaction"}
 CHARTED = {"chunks", "lengths", "timeline", "anatomy"}  # what only charts ask of a run file
 PLOTS = {
     "plots", "plots_accuracy", "plots_latency", "plots_prompts", "plots_timeline", "plots_load", "plots_comparison",
@@ -39,6 +39,7 @@ LAYERS = [
         {"outputs"},
         {"keys"},
         {"snippets"},
+        {"origin"},
         {"numbers", "markers", "asides", "units", "dates"},
         {"patterns"},
         {"scripts"},
@@ -60,10 +61,10 @@ LAYERS = [
         {"rubric"},
         {"settings"},
         {"prices"},
-        {"store", "schema", "disk", "done", "filenames", "reader", "integrity", "contents"},
         {"trust"},
         {"until"},
     ],
+    [{"store", "schema", "disk", "done", "filenames", "reader", "integrity", "contents", "resumption"}],
     [
         TRANSPORT,
         {
@@ -79,7 +80,7 @@ LAYERS = [
             "costs",
         }
         | CHARTED,
-        {"steps"},
+        {"steps", "loadaccuracy"},
         {"writer", "scoring_thread", "rescoring", "scorings"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule", "source"},

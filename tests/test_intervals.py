@@ -122,6 +122,11 @@ def test_doubt_is_told_where_few_clusters_hold_the_rarer_answer(clusters: int, v
     assert told is None if said is None else told is not None and told.startswith(said)
 
 
+def test_doubt_does_not_speak_of_scores_that_are_never_wrong() -> None:
+    assert doubt(30, 0.95, graded=0.3) is not None
+    assert doubt(30, 0.95, graded=0.9) is None
+
+
 def test_doubt_does_not_speak_where_eight_conversations_have_an_interval_that_holds_the_truth() -> None:
     # of 4 turns with a correlation of 0.3: the interval holds the truth in 95 % or more
     for accuracy, most in ((0.5, 0.02), (0.7, 0.1), (0.8, 0.25)):

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -279,3 +280,75 @@ def test_a_run_without_anything_to_judge_says_so(tmp_path):
     with Bench(fair) as bench, pytest.raises(SettingsError, match="holds no answered turn with a target or a golden"):
         judge(path, bench.endpoint())
     assert [made.name for made in tmp_path.iterdir() if "judge" in made.name] == []
+
+
+def forty(tmp_path, **more):
+    """A run of forty right answers to as many questions."""
+    return run_of(tmp_path, [T(f"c{n}", 1, text="35", score=0.0, **more) for n in range(40)])
+
+
+def asked_of(bench):
+    """The prompts that were sent, without the probe of the form."""
+    return [body["messages"][-1]["content"] for body in bench.asked if read(body, "question") != "one"]
+
+
+def test_what_a_trial_has_paid_for_is_not_paid_for_again(tmp_path):
+    path = forty(tmp_path)
+    with Bench(fair) as bench:
+        judge(path, bench.endpoint(), limit=30)
+        judge(path, bench.endpoint(), limit=5)
+        whole = judge(path, bench.endpoint())
+        assert len(asked_of(bench)) == len(set(asked_of(bench))) == 40
+    assert (whole.judged, whole.counts, whole.mean.n, whole.mean.value) == (40, True, 40, 1.0)
+    assert rows(tmp_path / "run.judge-2.evalkit", "SELECT count(*) FROM turn") == [(10,)]
+    assert whole.agreement is None  # a judge and its own trial are one judge
+
+
+def test_answers_added_later_are_all_that_is_asked_then(tmp_path):
+    turns = [T(f"c{n}", 1, text="35") for n in range(6)]
+    run_of(tmp_path, turns[:4])
+    with Bench(fair) as bench:
+        judge(tmp_path / "run.evalkit", bench.endpoint())
+        (tmp_path / "run.evalkit").unlink()
+        run_of(tmp_path, [turns[5], *turns[:4], turns[4]])  # elsewhere in the file, too
+        again = judge(tmp_path / "run.evalkit", bench.endpoint())
+        assert (len(asked_of(bench)), again.judged) == (6, 6)
+
+
+def test_equal_answers_of_several_repeats_are_one_prompt(tmp_path):
+    turns = [T("a", 1, text=text, repeat=n) for n, text in enumerate(("35", "36", "35"), start=1)]
+    path = run_of(tmp_path, turns, [talk("a", [35])])
+    with Bench(fair) as bench:
+        done = judge(path, bench.endpoint())
+        assert len(asked_of(bench)) == 2
+    assert (done.judged, done.choices["CORRECT"]) == (3, 2)
+
+
+@pytest.mark.parametrize("change", [{"params": {"seed": 8}}, {"rubric": "helpful"}])
+def test_other_parameters_or_words_are_another_prompt(tmp_path, change):
+    path = run_of(tmp_path)
+    says = {"correct": verdict("CORRECT"), "helpful": verdict(5)}
+    with Bench(lambda body: says["correct" if read(body, "target") else "helpful"]) as bench:
+        judge(path, bench.endpoint())
+        before = len(asked_of(bench))
+        judge(path, bench.endpoint(params=change.get("params", {})), change.get("rubric", "correct"))
+        assert len(asked_of(bench)) == 2 * before
+
+
+def test_a_judging_that_a_watch_stopped_says_so_and_its_scores_are_not_the_runs(tmp_path):
+    path = forty(tmp_path)
+
+    def slow(body):
+        time.sleep(0.02)
+        return fair(body)
+
+    with Bench(slow) as bench:
+        cut = judge(path, bench.endpoint(), concurrency=1, watch=lambda progress: progress.done >= 3)
+        assert 3 <= cut.judged < 40
+        assert (cut.stopped, cut.counts, cut.failed, cut.to_json()["stopped"]) == (True, False, 0, True)
+        assert rows(path, "SELECT scoring FROM run") == [(0,)]
+        assert tables.summary_json(path)["accuracy"]["value"] == 0.0
+        whole = judge(path, bench.endpoint())
+        assert len(asked_of(bench)) == len(set(asked_of(bench))) == 40
+    assert (whole.stopped, whole.counts, whole.judged, whole.judge_run) == (False, True, 40, cut.judge_run)
+    assert whole.agreement is None

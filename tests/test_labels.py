@@ -1,6 +1,7 @@
 """Judges checked against labels: rows read with file, line and field; figures against hand counts."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,24 @@ def test_the_bundled_labels_are_about_half_each_with_the_hard_kinds():
         (row.material["target"].lower() in row.material["answer"].lower()) == (row.label == "CORRECT") for row in rows
     )
     assert naive < 0.8 * len(rows)
+
+
+def test_a_check_that_was_stopped_is_over_what_was_asked_and_more_labels_cost_only_themselves(tmp_path):
+    rows = [{"question": f"q{n}", "answer": "35", "target": "35", "label": "CORRECT"} for n in range(30)]
+    path = tmp_path / "labels.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows[:20])), encoding="utf-8")
+
+    def slow(body):
+        time.sleep(0.02)
+        return fair(body)
+
+    with Bench(slow) as bench:
+        how = {"folder": tmp_path / "runs", "concurrency": 1}
+        cut = check_judge(path, bench.endpoint(), watch=lambda progress: progress.done >= 3, **how)
+        assert (cut.stopped, cut.count("failed"), 3 <= cut.n < 20) == (True, 0, True)
+        assert cut.agreement_all.value == 1.0
+        assert check_judge(path, bench.endpoint(), **how).n == 20
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        whole = check_judge(path, bench.endpoint(), **how)
+        assert (whole.stopped, whole.n) == (False, 30)
+        assert len(bench.asked) == 1 + 30  # with the probe

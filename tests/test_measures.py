@@ -11,6 +11,7 @@ from runfiles import S, T, talk, write
 from scipy import stats as scipy_stats
 
 from evalkit import columns, measures, stats, tables, times
+from evalkit.gates import evaluate, parse
 from evalkit.measures import Measures, measure
 from evalkit.times import SAMPLED
 
@@ -243,3 +244,17 @@ def test_no_interval_is_doubted_where_there_is_none(tmp_path):
     turns = [T("a", 1, score=1.0), T("a", 2, score=0.0)]
     accuracy = measure(write(tmp_path / "r.evalkit", [S(turns)])).all.accuracy
     assert (accuracy.mean.value, accuracy.mean.low, accuracy.doubt) == (0.5, None, None)
+
+
+def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_blames_nobody(tmp_path):
+    turns = [T("a", 1, score=1.0), T("b", 1, error="cancelled", ttft_ms=None), T("c", 1, error="server", ttft_ms=None)]
+    asked = [talk(name, targets=(35,)) for name in "abc"]
+    run = measure(write(tmp_path / "r.evalkit", [S(turns)], asked))
+    assert (run.all.interrupted, run.all.turns, run.all.answered) == (1, 3, 1)
+    assert run.all.errors == {"cancelled": 1, "server": 1}
+    assert (run.all.accuracy_all.mean.n, run.all.accuracy_all.mean.value, run.all.accuracy_all.unscored) == (2, 0.5, 1)
+    assert run.all.latency_ms["p50"].n == 2  # as a lower bound
+    assert (run.conversations.n, run.conversations.incomplete) == (1, 2)
+    result = evaluate([parse("errors<=60%"), parse("errors<=40%")], run)
+    assert [(gate.value, gate.met) for gate in result] == [(0.5, True), (0.5, False)]
+    assert result[0].words == "errors is 0.5 of 2 turns, without 1 cancelled when the session ended"

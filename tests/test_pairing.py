@@ -139,6 +139,13 @@ def test_a_failed_call_is_not_wrong_but_counts_as_not_right_beside_it(tmp_path):
     assert pairs.second_all.tolist() == [1.0, 0.0]
 
 
+def test_a_turn_that_the_end_of_a_session_cut_off_is_not_held_against_its_run(tmp_path):
+    first = run(tmp_path / "a.evalkit", answers([1.0, 1.0]))
+    second = run(tmp_path / "b.evalkit", [T("c000", 1, score=1.0), T("c001", 1, error="cancelled")])
+    pairs = paired(first, second).pairs
+    assert np.isnan(pairs.second_all[1])
+
+
 def test_the_times_of_failed_turns_are_no_times(tmp_path):
     first = run(tmp_path / "a.evalkit", [T("a", 1, ttft_ms=70.0, latency_ms=300.0), T("a", 2)])
     second = run(tmp_path / "b.evalkit", [T("a", 1), T("a", 2, error="truncated", ttft_ms=30.0)])

@@ -1,5 +1,6 @@
 """Two runs side by side: both orders are asked, and only what holds in both is a win."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -44,10 +45,11 @@ def test_both_orders_are_asked_once_and_what_holds_in_both_counts(tmp_path):
     with Bench(lambda body: "Hm." if read(body, "answer_b") == "35?" else longer(body)) as bench:
         done = judge_pairs(*paths, bench.endpoint())
         shown = [(read(body, "answer_a"), read(body, "answer_b")) for body in bench.asked[1:]]
-        assert Counter(shown) == Counter(pair[::step] for pair in zip(*texts, strict=True) for step in (1, -1))
+        # equal answers make one prompt in both orders
+        assert Counter(shown) == Counter({pair[::step] for pair in zip(*texts, strict=True) for step in (1, -1)})
         assert {read(body, "conversation") for body in bench.asked[1:]} == {"system: Be brief."}
         assert judge_pairs(*paths, bench.endpoint()) == done
-        assert len(bench.asked) == 11
+        assert len(bench.asked) == 10
     assert [pair.outcome for pair in done.turns] == ["win", "loss", "tie", "win", "undecided"]
     assert (done.turns[0].choices, done.turns[4].choices) == (("A", "B"), ("A", None))
     assert done.outcomes == {"win": 2, "loss": 1, "tie": 1, "inconsistent": 0, "undecided": 1, "failed": 0}
@@ -78,3 +80,21 @@ def test_turns_that_one_run_lacks_are_left_out_and_other_conversations_are_refus
             judge_pairs(mine, strange, bench.endpoint())
         with pytest.raises(SettingsError, match="'correct' is about one answer"):
             judge_pairs(mine, theirs, bench.endpoint(), "correct")
+
+
+def test_a_comparison_that_was_stopped_leaves_out_what_was_not_asked_in_both_orders(tmp_path):
+    paths = two_runs(tmp_path, [f"35{'!' * n}" for n in range(1, 21)], ["35"] * 20)
+
+    def slow(body):
+        time.sleep(0.02)
+        return longer(body)
+
+    with Bench(slow) as bench:
+        cut = judge_pairs(*paths, bench.endpoint(), concurrency=1, watch=lambda progress: progress.done >= 4)
+        assert cut.stopped
+        assert 1 <= len(cut.turns) < 20
+        assert cut.outcomes["failed"] == 0
+        whole = judge_pairs(*paths, bench.endpoint(), limit=12)
+        prompts = [body["messages"][-1]["content"] for body in bench.asked[1:]]
+        assert (whole.stopped, len(whole.turns)) == (False, 12)
+        assert len(prompts) == len(set(prompts))

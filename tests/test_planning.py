@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from comparing import said
 from runfiles import S, T, talk, write
 from scipy import stats
 from test_cli import evalkit
@@ -227,3 +228,20 @@ def test_the_command_prints_a_table_or_an_object(tmp_path):
     assert "Turns, tokens and time are what the pilot took" in lines[-1]
     told = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
     assert json.loads(told.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "warned"), [(5000, 30, False), (60, 30, True), (30, None, True), (None, 30, False)]
+)
+def test_the_dataset_is_counted_and_not_the_limit_of_its_pilot(tmp_path, rows, limit, warned):
+    data = tmp_path / "d.jsonl"
+    if rows is not None:
+        data.write_text(
+            "".join(f'{{"id": "c{n}", "turns": [{{"user": "a"}}]}}\n' for n in range(rows)), encoding="utf-8"
+        )
+    dataset = {"path": str(data), "conversations": 30}
+    path = said(pilot(tmp_path / "a.evalkit", scored()), dataset=dataset, settings={"limit": limit})
+    (need,) = plan(path, precision=0.05, repeats=1).needs
+    assert need.conversations > 60
+    warnings = [text for text in plan(path, precision=0.05, repeats=1).warnings if text.startswith("The dataset has ")]
+    assert [text.split()[3] for text in warnings] == ([str(rows)] if warned else [])

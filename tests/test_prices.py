@@ -46,9 +46,13 @@ def test_an_unknown_price_is_said_and_never_taken_for_0(tmp_path, text, message)
 
 
 def test_a_price_that_is_not_there_is_quietly_missing_but_a_broken_file_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("EVALKIT_PRICES", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert price_if_known("m") is None  # nobody named a file
     path = tmp_path / "prices.toml"
     monkeypatch.setenv("EVALKIT_PRICES", str(path))
-    assert price_if_known("m") is None
+    with pytest.raises(SettingsError, match=r"there is no price file .*, which EVALKIT_PRICES names"):
+        price_if_known("m")
     path.write_text("[other]\nprompt = 1\noutput = 2\n", encoding="utf-8")
     assert price_if_known("m") is None
     assert price_if_known("other") == (1.0, 2.0)

@@ -138,6 +138,25 @@ def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_pa
         assert "failed as not right" in text or "failed turns as not right: A is better by 50.0 points" in text
 
 
+def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
+    turns = [T(f"c{n:03}", 1, score=1.0, ttft_ms=100.0 + n % 7, latency_ms=150.0 + n % 5) for n in range(60)]
+    hung = [
+        T(turn.conversation, 1, ttft_ms=None, error="timeout", end_ms=2000.0) if n % 3 == 0 else turn
+        for n, turn in enumerate(turns)
+    ]
+    files = [run(tmp_path / f"{n}.evalkit", each, endpoint=TINY) for n, each in (("a", turns), ("b", hung))]
+    for name in ("two.html", "two.md"):
+        report(files, tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        assert (
+            "the difference of TTFT p95 and latency p95 is not known: of 60 turns 0 timed out or were cut off" in text
+        )
+        row = next(
+            line for line in re.split(r"</tr>|\n", text) if "TTFT p95" in line and ("<td>60" in line or "| 60" in line)
+        )
+        assert re.findall(r"60|106|–|at least \+1,89\d", row) == ["60", "106", "–", row[row.index("at least") :][:15]]
+
+
 def test_a_p_is_never_0(tmp_path):
     scores = [float(n % 50 == 0) for n in range(200)]
     files = [

@@ -96,6 +96,20 @@ def test_the_list_is_filtered_searched_and_sorted(visit, plain):
     assert visit.asked == [(plain / "one.html").as_uri()]
 
 
+@pytest.mark.parametrize("name", ["latency", "ttft", "score"])
+def test_what_is_missing_comes_last_whichever_way_a_list_is_sorted(visit, tmp_path, name):
+    turns = [T(f"c{n}", 1, latency_ms=100.0 + n, ttft_ms=50.0 + n, score=n % 2.0) for n in range(6)]
+    turns += [T(f"lost{n}", 1, error="server", ttft_ms=None, latency_ms=None) for n in range(3)]
+    path = endpoint(write(tmp_path / "r.evalkit", [S(turns)], [talk(turn.conversation, (1,)) for turn in turns]))
+    report([path], tmp_path / "r.html")
+    page = shown(visit, tmp_path / "r.html")
+    for _ in ("falling", "rising"):
+        page.click(f"button[data-sort={name}]")
+        ids = [text.split()[0] for text in rows(page).all_inner_texts()]
+        assert ids[-3:] == ["lost0", "lost1", "lost2"]
+        assert sorted(ids[:-3]) == [f"c{n}" for n in range(6)]
+
+
 def test_a_conversation_is_opened_read_and_closed_by_the_keyboard_alone(visit, plain):
     page = shown(visit, plain / "one.html")
     page.focus("#grid")

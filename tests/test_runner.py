@@ -18,6 +18,7 @@ import pytest
 
 import evalkit as ek
 from evalkit import store
+from evalkit.cli import main
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.surrender import GIVE_UP_AFTER
 from evalkit.writer import Progress
@@ -543,3 +544,32 @@ def test_no_thread_is_left_behind(sums, tmp_path):
 def test_an_unknown_setting_is_named_with_the_known_ones(sums, tmp_path):
     with pytest.raises(ek.SettingsError, match=r"'concurency'.* The settings are: history, repeats, concurrency"):
         ek.evaluate(sums(), ek.Endpoint("http://127.0.0.1:1", "m"), out=tmp_path / "r.evalkit", concurency=3)
+
+
+def test_a_time_limit_leaves_no_slow_answer_out_and_blames_the_endpoint_for_none(sums, tmp_path, capsys):
+    """What the limit cuts is counted, timed as a lower bound and asked again; it is no failure of the endpoint."""
+    out = tmp_path / "r.evalkit"
+    silent = Fault("silence", numbers=range(2, 9, 2))
+    with serve(Script(answer=Arithmetic(), faults=[silent])) as server:
+        code = main([
+            "run", str(sums(20, 1)), "--base-url", server.base_url, "--model", "m", "--concurrency", "4", "--max-time",
+            "0.5", "--out", str(out), "--json", "--fail-under", "accuracy_all>=1",
+        ])  # fmt: skip
+        told = json.loads(capsys.readouterr().out)
+        assert (code, told["gates"][0]["met"]) == (0, True)
+        assert told["gates"][0]["words"].endswith(", without 4 cancelled when the session ended")
+        assert (told["errors"], told["interrupted"], told["turns"] - told["answered"]) == ({"cancelled": 4}, 4, 4)
+        assert (told["accuracy_all"]["n"], told["accuracy_all"]["unscored"]) == (told["answered"], 4)
+        assert rows(out, "SELECT min(censored_ns) FROM turn WHERE error_kind = 'cancelled'")[0][0] > 4e9
+        assert rows(out, "SELECT count(*) FROM attempt WHERE error_kind = 'cancelled'") == [(4,)]
+        after = ek.resume(out).summary_json()
+    assert (after["answered"], after["errors"], after["interrupted"]) == (20, {}, 0)
+
+
+@pytest.mark.parametrize("value", [1, "go on", 0.5, [0]])
+def test_a_watch_stops_a_run_by_true_itself_and_nothing_that_counts_as_true(sums, tmp_path, value):
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20))) as server:
+        run = ek.evaluate(
+            sums(30, 1), endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=2, watch=lambda progress: value
+        )
+    assert (run.outcome, run.summary_json()["answered"]) == ("done", 30)

@@ -127,8 +127,8 @@ def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage,
     file.write_bytes(header + b"".join(found))
     assert recovered(path) == [(position, 1) for position in range(4) if position != which]
     assert caplog.messages == [
-        f"1 line of what {path} had not committed could not be read: damaged, or cut off by a disk that was full. "
-        "The turns in it are missing, and are asked again by resume"
+        f"1 line of the spool of {path} could not be read: damaged, or cut off by a disk that was full. "
+        "What it held and the run file does not is missing, and is asked again by resume"
     ]
 
 
@@ -155,7 +155,7 @@ def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, m
             written.write(message, 1)
     written.close()
     assert recovered(path) == [(0, 1), (1, 1), (3, 1), (4, 1)]
-    assert caplog.messages[0].startswith("1 line of what ")
+    assert caplog.messages[0].startswith("1 line of the spool of ")
 
 
 def test_what_had_seen_a_lost_turn_is_left_out_with_it(path, caplog):
@@ -164,7 +164,7 @@ def test_what_had_seen_a_lost_turn_is_left_out_with_it(path, caplog):
     found[-5] = one_flipped(found[-5])  # the second turn of the first conversation
     file.write_bytes(b"".join(found))
     assert recovered(path) == [(0, 1), (1, 1), (1, 2), (1, 3)]
-    assert caplog.messages[0].endswith("are asked again by resume, with 1 later turn of the same conversations")
+    assert caplog.messages[0].endswith("is asked again by resume, with 1 later turn that had seen it")
 
 
 def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_conversation(path):
@@ -184,7 +184,7 @@ def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left
     parts[2] = parts[2][:-30]  # the next line was glued to it
     spool_files(path)[0].write_bytes(b"".join(parts))
     assert recovered(path) == [(0, 1), (3, 1)]
-    assert caplog.messages[0].startswith("1 line of what ")
+    assert caplog.messages[0].startswith("1 line of the spool of ")
     with RunFile.open(path) as runfile:
         assert runfile.connection.execute("SELECT started_mono_ns, started_wall_ns FROM session").fetchall()[1] == BEGUN
 

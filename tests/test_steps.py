@@ -114,3 +114,50 @@ def test_lag_beside_a_short_ttft_marks_the_step(tmp_path):
 def test_a_run_without_a_turn_has_nothing_to_tell(tmp_path):
     found = step(tmp_path, [])
     assert (found.turns, found.window_s, found.error_share, found.accuracy.value) == (0, None, 0.0, None)
+
+
+def late(name, due, sent, end, **more):
+    """A turn that a schedule wanted before it was sent."""
+    span = end - sent
+    return T(name, 1, ttft_ms=5.0, latency_ms=span, end_ms=span, sent_ms=sent, due_ms=due, **more)
+
+
+def test_a_time_out_bounds_the_schedule_latency_from_below_as_it_does_the_latency(tmp_path):
+    turns = [late(f"c{n}", 10 * n, 10 * n + 5, 10 * n + 55) for n in range(14)]
+    turns += [late(f"d{n}", 140 + 10 * n, 150 + 10 * n, 650 + 10 * n, error="timeout") for n in range(6)]
+    found = step(tmp_path, [*turns, late("last", 400, 400, 450)], warm_up=0, open_loop=True)
+    assert (found.latency_ms["p50"].n, found.schedule_latency_ms["p50"].n) == (20, 20)
+    assert found.latency_ms["p50"].value == pytest.approx(50)
+    assert found.schedule_latency_ms["p50"].value == pytest.approx(55)
+    assert found.schedule_latency_ms["p95"].value is None  # beyond what is known of the six, and not 55
+
+
+def test_what_the_end_of_the_step_cut_off_bounds_both_latencies_and_is_no_failure(tmp_path):
+    turns = [late(f"c{n}", 10 * n, 10 * n, 10 * n + 50) for n in range(9)]
+    cut = late("cut", 90, 100, 600, error="cancelled")
+    found = step(tmp_path, [*turns, cut, late("last", 400, 400, 450)], warm_up=0, open_loop=True, slo="latency=1s")
+    assert (found.turns, found.answered, found.interrupted, found.failed, found.error_share) == (10, 9, 1, 0, 0.0)
+    assert found.errors == {"cancelled": 1}
+    assert (found.latency_ms["p50"].n, found.schedule_latency_ms["p50"].n) == (10, 10)
+    assert found.within_slo == 1.0  # it had not missed the second yet
+
+
+def test_what_was_cut_off_after_it_had_missed_an_objective_has_missed_it(tmp_path):
+    turns = [late(f"c{n}", 10 * n, 10 * n, 10 * n + 50) for n in range(9)]
+    cut = late("cut", 90, 100, 600, error="cancelled")
+    found = step(tmp_path, [*turns, cut, late("last", 400, 400, 450)], warm_up=0, open_loop=True, slo="latency=505ms")
+    assert found.within_slo == 0.9  # 500 ms after it was sent, 510 ms after it was due
+
+
+def test_with_a_rate_an_objective_of_the_latency_counts_from_when_the_turn_was_due(tmp_path):
+    turns = [late(f"c{n}", 10 * n, 10 * n + 40 * (n % 2), 10 * n + 40 * (n % 2) + 50) for n in range(20)]
+    assert step(tmp_path, turns, warm_up=0, open_loop=True, slo="latency=60ms").within_slo == pytest.approx(10 / 19)
+    (tmp_path / "closed").mkdir()
+    assert step(tmp_path / "closed", turns, warm_up=0, slo="latency=60ms").within_slo == 1.0
+
+
+def test_the_realised_rate_is_that_of_the_due_times_after_the_warm_up(tmp_path):
+    turns = [late(f"c{n}", due, due, due + 5) for n, due in enumerate((0, 400, 410, 420, 480))]
+    assert step(tmp_path, turns, warm_up=1, open_loop=True).realised_rate == pytest.approx(3 / 0.080)
+    (tmp_path / "closed").mkdir()
+    assert step(tmp_path / "closed", turns, warm_up=1).realised_rate is None

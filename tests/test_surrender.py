@@ -37,6 +37,13 @@ def test_turns_that_were_never_asked_do_not_count():
     assert not any(noted(surrender, [failed(), never] * 4))
 
 
+def test_turns_that_the_end_of_the_session_cut_off_do_not_count():
+    surrender = Surrender(kept=False)
+    assert not any(noted(surrender, [failed(kind="cancelled")] * 50))
+    surrender.judge_all()
+    assert surrender.cause is None
+
+
 def test_being_told_to_slow_down_is_no_reason_unless_it_will_last():
     assert not any(noted(Surrender(kept=False), [failed(kind="rate_limited")] * 50))
     spent = failed(kind="rate_limited")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks.bench_sweep_alarms import COUNTED, Case, false_alarms
 from runfiles import S, T, talk, write
 
 import evalkit as ek
@@ -135,11 +136,12 @@ def test_the_frame_and_the_json_tell_the_same(sums, endpoint, tmp_path):
     frame, told = sweep.steps(), json.loads(json.dumps(sweep.to_json()))
     assert list(told) == [
         "data", "base_url", "model", "folder", "by", "arrivals", "slo_ms", "steps", "knee", "stopped", "warnings",
+        "partial", "seed",
     ]  # fmt: skip
     assert list(told["steps"][0]) == [
         "concurrency", "run", "warm_up", "turns", "answered", "errors", "window_s", "turns_per_s",
         "output_tokens_per_s", "goodput", "within_slo", "unknown", "ttft_ms", "tpot_ms", "latency_ms",
-        "schedule_latency_ms", "accuracy", "trust",
+        "schedule_latency_ms", "accuracy", "trust", "interrupted", "realised_rate", "arrivals_seed",
     ]  # fmt: skip
     assert (told["by"], told["arrivals"], told["slo_ms"]) == ("concurrency", None, {"ttft": 1000.0})
     assert frame.index.name == "concurrency"
@@ -177,6 +179,7 @@ def test_a_sweep_over_the_embedded_model(sums, embedded, tmp_path):
         ({"per_step": 0}, "per_step is 0: it must be a whole number, 1 or more"),
         ({"warm_up": -1}, "warm_up is -1: it must be a whole number, 0 or more"),
         ({"step_time_s": 0}, "step_time_s is 0: it must be above 0"),
+        ({"seed": 3}, "the seed is that of poisson arrivals: give a rate and arrivals 'poisson' with it"),
         ({"arrivals": "poisson"}, "arrivals 'poisson' are those of a rate: give the steps as rates"),
         ({"limit": 3}, "limit: a load test sets this itself, from its steps"),
         ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not known: the metrics are ttft, tpot, latency"),
@@ -206,9 +209,11 @@ def test_the_plan_of_a_step(sums):
     assert closed.settings_of(64, data, None) == {"concurrency": 64, "repeats": 32, "limit": 10}
     few = Plan.of((2,), None, warm_up=0, per_step=4)
     assert few.settings_of(2, data, None) == {"concurrency": 2, "repeats": 1, "limit": 4}
-    open_loop = Plan.of(None, (2.5,), arrivals="poisson")
+    open_loop = Plan.of(None, (2.5, 5.0), arrivals="poisson", seed=7)
     assert open_loop.warm_up_of(2.5) == 3
-    assert open_loop.settings_of(2.5, data, None) == {"rate": 2.5, "arrivals": "poisson", "repeats": 3, "limit": 10}
+    asked = {"rate": 2.5, "arrivals": "poisson", "arrivals_seed": 7, "repeats": 3, "limit": 10}
+    assert open_loop.settings_of(2.5, data, None) == asked
+    assert open_loop.settings_of(5.0, data, None)["arrivals_seed"] == 8  # other gaps in each step
     timed = Plan.of((2,), None, step_time_s=5.0).settings_of(2, data, None)
     assert timed == {"concurrency": 2, "max_time_s": 5.0, "repeats": 1_000_000, "check": False}
     assert open_loop.file_of(Path("x"), 2.5) == Path("x/rate-2.5.evalkit")
@@ -269,17 +274,101 @@ def test_the_knee(measured):
     assert sweep_of(replace(one, goodput=0.0), slo="ttft=1s").knee is None
 
 
+def answered(right, n=40):
+    """Scores of a step that asked so many conversations: ``right`` says which turns are."""
+    return {(place, 1): (float(right(place)), f"conversation {place}") for place in range(n)}
+
+
 def test_worse_answers_late_clients_and_unknown_times_are_said_in_words(measured):
-    good = replace(measured, load=1, accuracy=Estimate(0.9, 0.8, 0.95, 40))
-    same = replace(measured, load=2, accuracy=Estimate(0.8, 0.7, 0.9, 40))
+    good = replace(measured, load=1, scores=answered(lambda place: place % 10 > 0))
+    same = replace(measured, load=2, scores=answered(lambda place: place % 10 > 1))
     worse = replace(
-        measured, load=4, accuracy=Estimate(0.5, 0.4, 0.6, 40), client_bound=True, loop_lag_p99_ms=7.5,
+        measured, load=4, scores=answered(lambda place: place % 2), client_bound=True, loop_lag_p99_ms=7.5,
         window_s=None, answered=19, unknown={"tpot": 3},
     )  # fmt: skip
     assert sweep_of(good, same).warnings() == []
-    assert sweep_of(good, same, worse).warnings() == [
-        "at concurrency 4 the answers are worse: accuracy 50.0%, and at concurrency 1 it was 80.0% to 95.0%",
+    first, *others = sweep_of(good, same, worse).warnings()
+    assert first.startswith("at concurrency 4 the answers are worse than at concurrency 1: accuracy -40.0 points (95 %")
+    assert first.endswith("over the 40 turns that both answered, p = 1.8e-05, corrected for 2 comparisons")
+    assert others == [
         "at concurrency 4 the times are partly the client's: event-loop lag p99 7.5 ms",
         "at concurrency 4 the load was never whole after the warm-up, so no rate is told: ask more a step",
         "at concurrency 4 3 of 19 answered turns tell no tpot: they count as not within the SLO",
     ]
+
+
+def test_a_step_that_asked_harder_conversations_as_well_is_no_worse(measured):
+    """A later step asks more of the dataset; its accuracy is lower, and each shared answer is the same."""
+    few = replace(measured, load=1, scores=answered(lambda place: place < 20, 20))
+    many = replace(measured, load=8, scores=answered(lambda place: place < 20, 200))
+    assert sweep_of(few, many).warnings() == []
+
+
+def test_equal_steps_are_called_worse_in_five_sweeps_of_a_hundred_at_most():
+    alarms = [false_alarms(Case(COUNTED[:steps], 200, 0.5), sweeps=200, seed=steps) for steps in (5, 10)]
+    assert max(alarms) <= 0.05, alarms
+
+
+def test_a_saturated_step_is_never_the_knee(measured):
+    one, two = (varied(measured, n, 10.0 * n, goodput=good) for n, good in ((1, 9.0), (2, 18.0)))
+    assert sweep_of(one, two, slo="ttft=1s", saturated=True).knee is one
+    assert sweep_of(two, slo="ttft=1s", saturated=True).knee is None
+
+
+def test_a_watch_that_stops_ends_the_sweep_and_its_step_is_not_measured(sums, endpoint, tmp_path):
+    data = sums(40, 2)
+
+    seen = {}
+
+    def watch(progress):
+        seen[id(progress)] = progress
+        return len(seen) == 2 and progress.done >= 5
+
+    sweep = load(data, endpoint, concurrency=(1, 2, 4), per_step=100, out=tmp_path / "steps", watch=watch)
+    assert [step.load for step in sweep.measured] == [1]
+    assert sweep.partial.load == 2
+    assert sweep.stopped == (
+        "by hand at concurrency 2: that step was cut short and is not measured; concurrency 4 not asked"
+    )
+    assert (sweep.knee, sweep.saturated) == (None, False)
+    told = sweep.to_json()
+    assert (len(told["steps"]), told["partial"]["concurrency"]) == (1, 2)
+
+
+def test_an_interrupt_hands_over_the_steps_before_it(sums, endpoint, tmp_path):
+    kept, seen = [], {}
+
+    def watch(progress):
+        seen[id(progress)] = progress
+        if len(seen) == 2 and progress.done >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(
+            sums(40, 2), endpoint, concurrency=(1, 2, 4), per_step=100, out=tmp_path / "steps", watch=watch,
+            interrupted=kept.append,
+        )  # fmt: skip
+    (sweep,) = kept
+    assert ([step.load for step in sweep.measured], sweep.partial.load) == ([1], 2)
+    assert sweep.stopped.startswith("by an interrupt at concurrency 2: ")
+
+
+def test_a_budget_that_ends_a_step_early_leaves_it_unmeasured(sums, endpoint, tmp_path):
+    sweep = load(sums(10, 1), endpoint, concurrency=(1, 2), out=tmp_path / "steps", max_tokens_total=50)
+    assert (sweep.measured, sweep.partial.load) == ((), 1)
+    assert sweep.stopped.startswith("by max_tokens_total at concurrency 1: ")
+
+
+def test_poisson_gaps_are_other_ones_each_time_and_the_same_by_their_seed(sums, endpoint, tmp_path):
+    def gaps(name, **more):
+        how = {"rate": (200.0,), "arrivals": "poisson", "per_step": 30, "warm_up": 0}
+        (step,) = load(sums(40, 1), endpoint, out=tmp_path / name, **how, **more).measured
+        begun = conversations(step.path)["begin"].sort_values()
+        realised = (len(begun) - 1) / (begun.max() - begun.min()) * 1e9
+        assert step.realised_rate == pytest.approx(realised)
+        assert ek.Run(step.path).summary_json()["arrivals"]["realised_rate"] == pytest.approx(realised)
+        assert ek.Run(step.path).info["settings"]["arrivals_seed"] == step.arrivals_seed
+        return begun.diff().dropna().tolist()
+
+    assert gaps("a", seed=1) == gaps("b", seed=1)
+    assert gaps("c") != gaps("d")

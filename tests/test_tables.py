@@ -382,8 +382,8 @@ def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
 
 def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFrame]) -> None:
     result = tables.summary_json(big[0])
-    times = {"ttft_ms", "latency_ms", "tpot_ms", "schedule_latency_ms"}
-    measured = {"turns", "answered", "errors", "accuracy", "accuracy_all"} | times
+    times = {"ttft_ms", "latency_ms", "tpot_ms", "schedule_latency_ms", "turn_time_ms"}
+    measured = {"turns", "answered", "errors", "accuracy", "accuracy_all", "interrupted", "retries"} | times
     more = {
         "run",
         "by_turn",
@@ -399,6 +399,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "turns_per_s",
         "cost",
         "until",
+        "arrivals",
         "planned",
     }
     assert set(result) == measured | more

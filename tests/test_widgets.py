@@ -1,12 +1,15 @@
 """Widgets: in words where nothing can be drawn, and each of them in a bare page of a real browser."""
 
+import gc
 import json
 import subprocess
 import sys
 import threading
+import weakref
 
 import lab
 import pytest
+from comparing import said
 from runfiles import S, T, talk, write
 
 import evalkit as ek
@@ -213,14 +216,82 @@ def test_runs_have_to_be_named_to_be_browsed():
         ek.browse()
 
 
+class Bell:
+    """Notes that it was pressed."""
+
+    def __init__(self, heard):
+        self.heard = heard
+
+    def press(self):
+        self.heard.append(1)
+
+
 def test_a_door_is_heard_until_it_is_closed():
     heard = []
-    door = sidedoor.open_door(lambda: heard.append(1))
+    bell = Bell(heard)
+    door = sidedoor.open_door(bell.press)
     for data in ({"door": door}, {"door": "another"}, {}):
         sidedoor._heard(None, {"content": {"data": data}})
     sidedoor.close_door(door)
     sidedoor._heard(None, {"content": {"data": {"door": door}}})
     assert heard == [1]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("kind", ["browser", "playground"])
+def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
+    pytest.importorskip("anywidget")
+    from ipywidgets.widgets import widget as ipywidget
+
+    from evalkit.browsewidget import Browser
+    from evalkit.playgroundwidget import Playground
+
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
+    said(path, endpoint={"model": "m", "base_url": "http://127.0.0.1:9", "params": {}})
+    known, doors = len(ipywidget._instances), len(sidedoor._doors)
+    kept = []
+    for _ in range(3):
+        widget = Browser([path], "x") if kind == "browser" else Playground(ek.Endpoint("http://127.0.0.1:9", "m"))
+        held = ipywidget._instances[widget.model_id]  # by it a page that is loaded again finds it
+        assert held.model_id == widget.model_id
+        if shown:
+            widget._repr_mimebundle_()
+        kept.append(weakref.ref(widget))
+        if kind == "playground" and shown:  # its page still wants answers
+            del widget
+            gc.collect()
+            kept[-1]().close()
+            gc.collect()
+        else:
+            del widget
+    gc.collect()
+    assert [ref() for ref in kept] == [None] * 3
+    layouts = 3 if shown and kind == "browser" else 0  # those of what a page still shows
+    assert (len(ipywidget._instances), len(sidedoor._doors)) == (known + layouts, doors)
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_widget_that_a_page_shows_does_not_vanish_from_it_when_it_is_dropped(tmp_path, monkeypatch, shown):
+    pytest.importorskip("anywidget")
+    from ipywidgets.widgets import widget as ipywidget
+
+    from evalkit.browsewidget import Browser
+
+    path = write(tmp_path / "r.evalkit", [S([])])
+    said(path, endpoint={"model": "m", "base_url": "http://127.0.0.1:9", "params": {}})
+    browser, closed = Browser([path], "x"), []
+    monkeypatch.setattr(browser.comm, "publish_msg", lambda kind, **_: closed.append(kind))
+    if shown:
+        browser._repr_mimebundle_()
+    name = browser.model_id
+    browser.comm.handle_msg({"content": {"data": {"method": "request_state"}}})  # it is heard while it is there
+    assert closed == ["comm_msg"]
+    comm = browser.comm
+    del browser
+    gc.collect()
+    comm.handle_msg({"content": {"data": {"method": "request_state"}}})
+    assert closed == ["comm_msg"] + ["comm_close"] * (not shown)
+    assert name not in ipywidget._instances
 
 
 def test_a_notebook_that_nobody_looks_at_keeps_the_end_in_words(sums, tmp_path):

@@ -56,7 +56,7 @@ def test_what_cannot_be_told_has_its_reason():
     assert effect(["A", "B"], one, clusters="") == "no difference can be shown: one conversation"
 
 
-@pytest.mark.parametrize(("rate", "text"), [(0.0411, "4.1"), (-0.0001, "0.0"), (0.0, "0.0"), (-0.25, "-25.0")])
+@pytest.mark.parametrize(("rate", "text"), [(0.0411, "4.1"), (-0.0001, "-0.01"), (0.0, "0.0"), (-0.25, "-25.0")])
 def test_rates_as_points(rate, text):
     assert points(rate) == text
 

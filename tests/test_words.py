@@ -1,8 +1,12 @@
+import re
+
+import comparing
 import pytest
 from runfiles import S, T, write
 
+from evalkit import cli, plots
 from evalkit.tables import summary_json
-from evalkit.words import MISSING, duration, number, verdict
+from evalkit.words import MISSING, duration, number, percent, points, verdict
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,50 @@ def testdurations_as_people_say_them(seconds, text):
 )
 def test_numbers_with_as_many_digits_as_they_bear(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"),
+    [
+        (None, 1, MISSING), (0.0, 1, "0.0%"), (1.0, 1, "100.0%"), (0.5, 0, "50%"), (0.1234, 1, "12.3%"),
+        (0.9996, 1, "99.96%"), (0.9994, 1, "99.9%"), (0.996, 0, "99.6%"), (0.99999, 0, "99.999%"),
+        (0.0004, 1, "0.04%"), (0.004, 0, "0.4%"), (1e-6, 1, "0.0001%"), (1e-9, 1, "<0.00001%"),
+        (1 - 1e-9, 1, ">99.99999%"), (1 - 1e-13, 1, "100.0%"), (0.1 + 0.2 + 0.7, 1, "100.0%"),
+    ],
+)  # fmt: skip
+def test_rounding_makes_neither_all_nor_nothing_of_what_is_not(share, digits, text):
+    assert percent(share, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [(0.0, "+0.0"), (-0.0, "+0.0"), (0.0003, "+0.03"), (-0.0003, "-0.03"), (0.05, "+5.0"), (-1.0, "-100.0"),
+     (-0.9999, "-99.99"), (1.0, "+100.0"), (-0.12, "-12.0")],
+)  # fmt: skip
+def test_a_difference_is_nothing_only_where_there_is_none(difference, text):
+    assert points(difference) == text
+
+
+ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
+
+
+@pytest.mark.parametrize(
+    ("right", "shown", "wrong"), [(1.0, "99.96", re.compile(r"\b100(\.0)?%")), (0.0, "0.04", re.compile(r"\b0(\.0)?%"))]
+)
+def test_no_view_of_a_run_says_all_or_none_where_one_turn_is_otherwise(tmp_path, capsys, right, shown, wrong):
+    turns = [T(f"c{n:04}", 1, score=1 - right if n == 7 else right) for n in range(2500)]
+    run = comparing.said(
+        write(tmp_path / "r.evalkit", [S(turns)]), endpoint=ENDPOINT, dataset={"path": "d.jsonl", "turns": 2500}
+    )
+    report = tmp_path / "out.md"
+    assert cli.main(["show", str(run), "--fail-under", "accuracy<=1"]) == 0
+    assert cli.main(["report", str(run), "-o", str(report)]) == 0
+    chart = plots.charts(run)["accuracy"]
+    terminal, markdown = capsys.readouterr().out, report.read_text(encoding="utf-8")
+    for text in (terminal, markdown, chart.finding.replace(" %", "%")):
+        assert shown in text
+        assert not wrong.search(text)
+    assert f"accuracy is {'0.9996' if right else '0.0004'} of 2,500 turns" in terminal
 
 
 def said(path, turns):

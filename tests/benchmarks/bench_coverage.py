@@ -1,6 +1,6 @@
 """How often a 95 % interval holds the truth, and how often a comparison finds what is not there.
 
-    python tests/benchmarks/bench_coverage.py [--runs 4000] [--bootstrap-runs 1000] [--seed 1]
+    python tests/benchmarks/bench_coverage.py [--runs 4000] [--bootstrap-runs 1000] [--seed 1] [--only graded few …]
 
 Conversations of four turns, right or wrong: a conversation's share of right turns is drawn from a beta distribution
 with the accuracy as its mean and the intra-cluster correlation as its spread, and each turn is right with that share.
@@ -12,6 +12,11 @@ Times are log-normal, and the correlation is that of their logarithms within a c
 Pairs are two such models that share half of their conversations' shares and half of their turns' luck; where the second
 is never worse, all of both. A rate of false positives, which is of the runs that tell a p, is marked ! above 6 % and -
 below 4 %; these cells go on until five times as many runs as asked for tell one. How many do not stands in parentheses.
+
+Graded scores are drawn at a level that is normal within and between conversations, so that the correlation is that of
+the levels. Where few conversations differ, each goes up or down by itself, in one turn, in some or in all.
+
+Plans are made from a pilot and carried out: the share of runs whose interval has at most the wanted half-width.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from evalkit import bootstrap, intervals, paired, stats
+from evalkit import bootstrap, intervals, paired, power, stats
 from evalkit.clusters import ClusterSums
 from evalkit.stats import Estimate
 
@@ -44,6 +49,9 @@ RESAMPLES = 1000
 BETTER = {0.5: 0.6, 0.8: 0.85, 0.95: 0.98}
 MORE = 5  # times the runs, for rates of false positives, which are small
 AT_ONCE = 100  # runs drawn together
+OF_GRADED = (8, 15, 30, 100, 200)  # conversations
+WANTED = 0.05  # half-width of a planned run
+TABLES = ("single", "times", "pairs", "better", "few", "graded", "planned", "doubt")
 
 Place = tuple[int, float, float]  # conversations, correlation, accuracy
 Rows = NDArray[np.float64]
@@ -168,8 +176,102 @@ def compared(runs: int, seed: int, shared: float, better: dict[float, float], pl
     return f"| {conversations:,} | {correlation} | {accuracy}, {other} | {cell.shown()} | {shown} |"
 
 
-def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> str | None:
-    """A row where ``stats.proportion`` holds the truth in less than 93 % of runs; None: it does in more."""
+def steps(shares: tuple[float, ...]) -> Callable[[Rows], Rows]:
+    """Grades in equal steps from 0 to 1, each with its share."""
+    return lambda level: np.searchsorted(np.cumsum(shares)[:-1], level) / (len(shares) - 1)
+
+
+def weighted(level: Rows) -> Rows:
+    """Of two scorers, with weights of 0.7 and 0.3: both right, the first, the second, none."""
+    return np.select([level < 0.5, level < 0.75, level < 0.9], [1.0, 0.7, 0.3], 0.0)
+
+
+# name: the score at a level from 0 to 1, and the mean score
+SCORES: dict[str, tuple[Callable[[Rows], Rows], float]] = {
+    "right or wrong, 0.8": (lambda level: (level < 0.8) * 1.0, 0.8),
+    "right or wrong, 0.95": (lambda level: (level < 0.95) * 1.0, 0.95),
+    "f1: 25 % 0, 45 % 1": (lambda level: np.clip((level - 0.25) / 0.3, 0, 1), 0.6),
+    "f1: 2 % 0, 90 % 1": (lambda level: np.clip((level - 0.02) / 0.08, 0, 1), 0.94),
+    "chrf: 0.8 ± 0.12": (lambda level: special.betaincinv(8, 2, level), 0.8),
+    "judge: 1 to 5": (steps((0.03, 0.07, 0.15, 0.45, 0.30)), 0.73),
+    "judge: 80 % 5": (steps((0.01, 0.01, 0.03, 0.15, 0.80)), 0.93),
+    "weights of 0.7 and 0.3": (weighted, 0.72),
+}
+
+
+def graded(runs: int, seed: int, place: tuple[str, int, float]) -> str:
+    """A row of graded scores: coverage by the number of conversations, and the width if they were right and wrong."""
+    name, turns, correlation = place
+    score, truth = SCORES[name]
+    shown, ratios = [], []
+    for conversations in OF_GRADED:
+        rng = np.random.default_rng([seed, list(SCORES).index(name), turns, int(100 * correlation), conversations])
+        cell = Cell()
+        for _ in range(runs):
+            own, luck = rng.normal(size=(conversations, 1)), rng.normal(size=(conversations, turns))
+            rows = score(special.ndtr(math.sqrt(correlation) * own + math.sqrt(1 - correlation) * luck))
+            sizes, sums, binary = np.full(conversations, turns), ClusterSums(), ClusterSums()
+            sums.add_whole(rows.sum(axis=1), sizes, (rows * (1 - rows)).sum(axis=1))
+            binary.add_whole(rows.sum(axis=1), sizes)
+            told, plain = stats.clustered_proportion(sums), stats.clustered_proportion(binary)
+            cell.add(told, truth)
+            if conversations == 100:
+                ratios.append((plain.high - plain.low) / (told.high - told.low))
+        shown.append(cell.shown())
+    return f"| {name} | {turns} | {correlation} | {' | '.join(shown)} | {np.median(ratios):.1f} |"
+
+
+def few(runs: int, seed: int, place: tuple[int, str, int, int]) -> str:
+    """A row of ``paired.difference`` where so many conversations are expected to go up and down."""
+    conversations, size, up, down = place
+    rng = np.random.default_rng([seed, conversations, len(size), up, down])
+    moved = {"one turn": 1 / TURNS, "any": (TURNS + 1) / 2 / TURNS, "all turns": 1.0}[size]
+    truth, clusters = (up - down) * moved / conversations, np.repeat(np.arange(conversations), TURNS)
+    cells = {name: Cell() for name in ("below 5", "5 to 9", "more", "all")}
+    for _ in range(runs):
+        luck = rng.random(conversations) * conversations
+        way = np.where(luck < up, 1, np.where(luck < up + down, -1, 0))
+        turns = {"one turn": 1, "any": rng.integers(1, TURNS + 1, conversations), "all turns": TURNS}[size]
+        rows = way[:, None] * (np.arange(TURNS) < np.broadcast_to(turns, conversations)[:, None])
+        told = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
+        name = "below 5" if told.differing < 5 else "5 to 9" if told.differing < 10 else "more"
+        for cell in (cells[name], cells["all"]):
+            cell.add(told.estimate, truth)
+    often = {name: f" [{100 * cell.runs / runs:.0f}]" for name, cell in cells.items() if name != "all"}
+    shown = (f"{cell.shown() if cell.runs > runs / 50 else '–'}{often.get(name, '')}" for name, cell in cells.items())
+    return f"| {conversations:,} | {size} | {up}, {down} | {' | '.join(shown)} |"
+
+
+def planned(runs: int, seed: int, place: Place) -> str:
+    """A row of runs that were planned from pilots of so many conversations."""
+    pilots, correlation, accuracy = place
+    rng = np.random.default_rng([seed, *(int(100 * each) for each in place)])
+    reached, counts, alike = {"plain": 0, "assured": 0}, [], 0
+    for _ in range(runs):
+        values = one_model(rng, 1, place)[0].mean(axis=1)
+        if not values.std():
+            alike += 1
+            continue
+        value = float(values.mean())
+        spread = power.spread_of(values, least=math.sqrt(value * (1 - value) / TURNS))
+        numbers = {
+            "plain": power.clusters_for_precision(WANTED, spread.sd),
+            "assured": power.assured_for_precision(WANTED, spread, value),
+        }
+        counts.append(numbers["assured"])
+        for name, number in numbers.items():
+            told = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
+            reached[name] += told.high - told.low <= 2 * WANTED
+    shares = " | ".join(f"{100 * count / (runs - alike):.0f}" for count in reached.values())
+    low, high = np.quantile(counts, [0.1, 0.9])
+    enough = math.ceil(1.96**2 * accuracy * (1 - accuracy) * (1 + (TURNS - 1) * correlation) / TURNS / WANTED**2)
+    lacking = f" ({100 * alike / runs:.0f})" if alike >= runs / 200 else ""
+    told = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
+    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {told} | {enough} |"
+
+
+def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple[bool, int, float, str]:
+    """Whether ``stats.proportion`` is short here, conversations, how often it is doubted in %, and the row."""
     turns, conversations, correlation, accuracy = place
     rng = np.random.default_rng([seed, *(int(100 * each) for each in place)])
     share = rng.beta(*beta(correlation, accuracy), (runs, conversations))
@@ -179,17 +281,16 @@ def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> str |
         says = told.value is not None and intervals.doubt(conversations, told.value) is not None
         misses = cell.add(told, accuracy)
         missed, missed_doubted, all_doubted = missed + misses, missed_doubted + (misses and says), all_doubted + says
-    if cell.held >= LOW * cell.told:
-        return None
-    found = f"{cell.shown()} | {100 * missed_doubted / missed:.0f} | {100 * all_doubted / runs:.0f}"
-    return f"| {turns} | {conversations:,} | {correlation} | {accuracy} | {found} |"
+    often = 100 * all_doubted / runs
+    found = f"{cell.shown()} | {100 * missed_doubted / max(missed, 1):.0f} | {often:.0f}"
+    row = f"| {turns} | {conversations:,} | {correlation} | {accuracy} | {found} |"
+    return cell.held < LOW * cell.told, conversations, often, row
 
 
-def table(title: str, head: str, rows: Iterable[str | None]) -> None:
+def table(title: str, head: str, rows: Iterable[str]) -> None:
     print(f"\n{title}\n\n| {head} |\n|{'---|' * (head.count('|') + 1)}", flush=True)
     for row in rows:
-        if row is not None:
-            print(row, flush=True)
+        print(row, flush=True)
 
 
 def main() -> None:
@@ -197,41 +298,77 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4000)
     parser.add_argument("--bootstrap-runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables to make (default: all)")
     given = parser.parse_args()
     began = time.perf_counter()
+    runs, seed = given.runs, given.seed
     grid = list(itertools.product(CONVERSATIONS, CORRELATIONS, ACCURACIES))
     short = [place for place in grid if place[0] < max(CONVERSATIONS)]
-    many = list(itertools.product((4, 20), (10, 30, 100), (0.1, 0.3, 0.7), (0.5, 0.8, 0.9, 0.95, 0.98)))
+    many = list(itertools.product((4, 20), (8, 10, 30, 100), (0.1, 0.3, 0.7), (0.5, 0.8, 0.9, 0.95, 0.98)))
     where = "conversations | correlation |"
     pairs = f"{where} accuracies | the interval holds the truth, % | p ≤ 0.05, %"
     with ProcessPoolExecutor() as pool:
-        rows = pool.map(partial(single, given.runs, given.bootstrap_runs, given.seed), reversed(grid))
-        table(
-            "How often 95 % intervals hold the truth, % (in parentheses: runs that tell no interval, %)",
-            f"{where} accuracy | stats.proportion | intervals.mean | bootstrap, percentile | bootstrap, BCa",
-            reversed(list(rows)),
-        )
-        table(
-            "How often the interval of a time's quantile holds the truth, by clusters and as if independent, %",
-            f"{where} p50 | as if independent | p95 | as if independent",
-            pool.map(partial(timed, given.runs, given.seed), itertools.product(CONVERSATIONS, CORRELATIONS)),
-        )
-        work: Callable[..., str] = partial(compared, given.runs, given.seed)
-        table(
-            "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that tell a p",
-            pairs,
-            pool.map(partial(work, SHARED, {}), grid),
-        )
-        table("the second better", pairs, pool.map(partial(work, SHARED, BETTER), short))
-        table("the second better and never worse", pairs, pool.map(partial(work, 1.0, BETTER), short))
-        table(
-            "Where stats.proportion holds the truth in less than 93 % of runs, and how often intervals.doubt speaks",
-            f"turns | {where} accuracy | it holds the truth, % | of the misses doubted, % | of all doubted, %",
-            pool.map(partial(doubted, given.runs // 2, given.seed), many),
-        )
-    print(
-        f"\n{given.runs:,} runs a cell, {given.bootstrap_runs:,} of the bootstrap; {time.perf_counter() - began:.0f} s"
-    )
+        if "single" in given.only:
+            rows = pool.map(partial(single, runs, given.bootstrap_runs, seed), reversed(grid))
+            table(
+                "How often 95 % intervals hold the truth, % (in parentheses: runs that tell no interval, %)",
+                f"{where} accuracy | stats.proportion | intervals.mean | bootstrap, percentile | bootstrap, BCa",
+                reversed(list(rows)),
+            )
+        if "times" in given.only:
+            table(
+                "How often the interval of a time's quantile holds the truth, by clusters and as if independent, %",
+                f"{where} p50 | as if independent | p95 | as if independent",
+                pool.map(partial(timed, runs, seed), itertools.product(CONVERSATIONS, CORRELATIONS)),
+            )
+        work: Callable[..., str] = partial(compared, runs, seed)
+        if "pairs" in given.only:
+            table(
+                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that tell a p",
+                pairs,
+                pool.map(partial(work, SHARED, {}), grid),
+            )
+        if "better" in given.only:
+            table("the second better", pairs, pool.map(partial(work, SHARED, BETTER), short))
+            table("the second better and never worse", pairs, pool.map(partial(work, 1.0, BETTER), short))
+        if "few" in given.only:
+            ways = itertools.product(
+                (30, 100, 1000), ("one turn", "any", "all turns"), ((4, 4), (6, 1), (10, 0), (10, 2))
+            )
+            table(
+                "paired.difference where few differ: it holds the truth, %, by how many do [of the runs, %]",
+                "conversations | they differ in | expected up, down | below 5 | 5 to 9 | more | all",
+                pool.map(partial(few, runs, seed), ((number, size, *way) for number, size, way in ways)),
+            )
+        if "graded" in given.only:
+            table(
+                "How often the interval of graded scores holds the truth, %, by the number of conversations",
+                f"score | turns | correlation | {' | '.join(map(str, OF_GRADED))} | width as right and wrong, of 100",
+                pool.map(
+                    partial(graded, runs, seed),
+                    ((name, *place) for name in SCORES for place in ((1, 0.0), (TURNS, 0.0), (TURNS, 0.5))),
+                ),
+            )
+        if "planned" in given.only:
+            table(
+                f"How often a run planned for ± {WANTED} reaches it, % (in parentheses: pilots that went alike, %)",
+                "conversations of the pilot | correlation | accuracy | pilot taken for certain | assured | "
+                "planned, median (10 to 90 % of pilots) | with the variance known",
+                pool.map(partial(planned, runs // 4, seed), itertools.product((10, 30, 100), (0.0, 0.3), ACCURACIES)),
+            )
+        if "doubt" in given.only:
+            cells = list(pool.map(partial(doubted, runs // 2, seed), many))
+            table(
+                "Where stats.proportion holds the truth in less than 93 % of runs, and how often it is doubted",
+                f"turns | {where} accuracy | it holds the truth, % | of the misses doubted, % | of all doubted, %",
+                [row for is_short, *_, row in cells if is_short],
+            )
+            print("\nElsewhere it speaks, in % of runs:", end="")
+            for number in sorted({conversations for _, conversations, *_ in cells}):
+                often = [share for is_short, own, share, _ in cells if own == number and not is_short]
+                print(f" {np.mean(often):.0f}, {max(often):.0f} at most, of {number} conversations;", end="")
+            print()
+    print(f"\n{runs:,} runs a cell, {given.bootstrap_runs:,} of the bootstrap; {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":
