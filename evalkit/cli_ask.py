@@ -54,9 +54,13 @@ def _lines(record: TurnRecord) -> Iterator[tuple[str, str | None]]:
     """What is printed of a turn, each with its style."""
     from evalkit.transcripts import plain
 
-    if record.answer is not None and not record.answer.empty:
-        yield plain(record.answer.text or record.answer.refusal or ""), None
-        for call in record.answer.tool_calls:
+    answer = record.answer
+    if answer is not None and not answer.empty:
+        text = answer.text or answer.refusal or ""
+        if answer.reasoning and not (text.strip() or answer.tool_calls):
+            text = f"(only reasoning) {answer.reasoning}"
+        yield plain(text), None
+        for call in answer.tool_calls:
             yield plain(f"{call.name}({call.arguments})"), None
     if record.failure is None and record.good is not None:
         yield _timing(record.good), "dim"
@@ -78,6 +82,8 @@ def _row(message: str, record: TurnRecord) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
         "flags": list(good.flags) if good else [],
+        "refusal": answer.refusal if answer else None,
+        "reasoning": (answer.reasoning or None) if answer else None,
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from evalkit import findings, stats, style, words
+from evalkit.loadaccuracy import accuracy_changes
 from evalkit.slo import Slo
 from evalkit.stats import Estimate
 from evalkit.steps import Step
@@ -275,10 +276,28 @@ class LoadAccuracy(_OverLoad):
 
     @property
     def _finding(self) -> str:
-        # whether it falls is for a test over all steps to say: each interval here is of one step by itself
+        if (fall := self._fall()) is not None:
+            return fall
         told = [step for step in self.sweep.measured if step.accuracy.value is not None]
         each = [f"{percent(step.accuracy.value or 0)} at {self._at(step)}" for step in (told[0], told[-1])]
-        return f"Accuracy: {each[0]}" if len(told) == 1 else f"Accuracy: {' and '.join(each)}"
+        return f"Accuracy: {each[0]}" if len(told) == 1 else f"Accuracy: {' and '.join(each)}, no fall is shown"
+
+    def _fall(self) -> str | None:
+        """As the warnings of the load test say it: over shared turns, corrected for all steps; None: nothing is shown.
+
+        The intervals of the chart are of each step by itself, and no test.
+        """
+        first, *later = self.sweep.measured
+        changes = accuracy_changes([getattr(step, "scores", {}) for step in self.sweep.measured])
+        worse = [(step, change) for step, change in zip(later, changes, strict=True) if change.worse]
+        if not worse:
+            return None
+        step, change = worse[-1]
+        lost = f"{abs(100 * (change.difference.estimate.value or 0)):.0f} points"
+        return (
+            f"Accuracy falls by {lost} from {self._at(first)} to {step.load:g}, "
+            f"over the {style.counted(change.turns, 'turn')} that both answered"
+        )
 
     @property
     def _numbers(self) -> str:
