@@ -373,4 +373,4 @@ def _what_is_missed(path: Path, missed: Sequence[GateResult], gates: int) -> str
 
 def _fault(transcript: Transcript) -> int | None:
     """The first turn that failed or is wrong."""
-    return next((said.turn for said in transcript.turns if said.outcome in ("error", "wrong")), None)
+    return next((said.turn for said in transcript.turns if said.verdict in ("error", "wrong")), None)

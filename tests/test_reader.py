@@ -22,12 +22,12 @@ from evalkit.store import RunFile
 COMMANDS = {
     "show": ["show", "{0}"],
     "transcript": ["show", "{0}", "--conversation", "sum-1"],
-    "export": ["export", "{0}", "--format", "csv", "-o", "out.csv"],
+    "export": ["export", "{0}", "--format", "csv", "-o", "out.csv", "--overwrite"],
     "compare": ["compare", "{good}", "{0}"],
     "score": ["score", "{0}", "--scorer", "includes"],
     "judge": ["judge", "{0}", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"],
     "resume": ["resume", "{0}"],
-    "report": ["report", "{0}", "-o", "out.html"],
+    "report": ["report", "{0}", "-o", "out.html", "--overwrite"],
     "plan": ["plan", "{0}"],
 }
 ENDED_S = 20.0  # what hangs never ends; a busy machine is slow

@@ -129,7 +129,11 @@ def test_counts_are_nullable_integers_and_an_empty_run_has_all_columns(path: Pat
 
 
 def test_infinity_that_a_scorer_extracted_can_be_read(path: Path) -> None:
+    """It is kept in words, as JSON has none; a file of an earlier version may hold it all the same."""
     write(path, [S([T("a", 1, score=0.0, extracted=float("inf"))])])
+    assert tables.turns(path)["extracted"][0] == "inf"
+    with RunFile.open(path) as runfile, runfile.connection as connection:
+        connection.execute("UPDATE score SET extracted = 'Infinity'")
     assert tables.turns(path)["extracted"][0] == float("inf")
 
 
