@@ -209,7 +209,7 @@ class Runner:
         self._writer.finish()
         if session:
             self._runfile.session = session
-            self._runfile.end_session(time.perf_counter_ns(), Outcome.STOPPED, {})
+            self._runfile.end_session(time.perf_counter_ns(), Outcome.STOPPED, None)
         return Outcome.STOPPED
 
     def _conclude(self, end: End) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 MISSING = "–"
 _EXACT = 1e-9  # what sums of scores may be off by, in hundredths
 _MORE_DIGITS = 5  # than asked for, at most
+FUNCTION_WAIT_MS = 10.0  # a thread that is free starts in less
 STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 NAMES = {"ttft": "TTFT", "latency": "latency", "tpot": "TPOT"}
 _ADDED_TO = {**NAMES, "tpot": "TPOT, from first to last token", "icl": "gap between reads"}
@@ -219,6 +220,8 @@ def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]
     # every slot has to open one
     if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
         yield f"{opened} of {attempts} requests needed a new connection"
+    if (waited := told["function_wait_max_ms"]) is not None and waited > FUNCTION_WAIT_MS:
+        yield f"calls of your functions waited up to {number(waited, ' ms')} for a thread, which is in no latency"
 
 
 def turn_time(result: Mapping[str, Any]) -> str:
