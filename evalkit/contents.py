@@ -258,7 +258,7 @@ def _is_anything(value: Any) -> bool:
     return True
 
 
-_TURN = "conversation + 1 || ', repeat ' || repeat || ', turn ' || turn"
+_TURN = "(conversation + 1) || ', repeat ' || repeat || ', turn ' || turn"
 _OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
 # query for place and text, what a place is, what is expected
 _TEXTS: tuple[tuple[str, str, str, Check], ...] = (

@@ -135,6 +135,16 @@ def test_an_older_file_shows_as_before(tmp_path):
     assert (told["answers"], told["another"], told["not_independent"]) == (2, 0, 0)
 
 
+def test_a_file_in_which_it_is_no_json_is_refused(tmp_path, capsys):
+    path = write(tmp_path / "bad.evalkit", [S([T("c1", 1, score=1.0)])])
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE attempt SET provenance = '{'")
+    assert main(["show", str(path)]) == 2
+    assert "an attempt of conversation number 1, repeat 1, turn 1 holds JSON that cannot be read" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_ask_says_where_an_answer_came_from(monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody")
     with answering(lambda body, n: whole(model="gpt-4o-mini", headers=FALLBACK | {"x-cache": "HIT"})) as url:

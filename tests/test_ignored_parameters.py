@@ -8,7 +8,9 @@ from answering import answering, rows, stream, whole
 import evalkit as ek
 from evalkit.cli import main
 from evalkit.ignored_parameters import demand
+from evalkit.scripted import Script, serve
 
+KEY = "tkQ7Zx2Wb9Lm4Rt6Yc8Nv1Hp3Js5Gd0K"
 LONG = ["word "] * 40
 TOOL = {"type": "function", "function": {"name": "get_weather", "description": "d", "parameters": {"type": "object"}}}
 CALL = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}]}
@@ -70,6 +72,19 @@ def test_what_may_be_within_its_limit_is_not_called_longer(tmp_path, name):
     reply, params, answers = HEEDED[name]
     _, told = looked(tmp_path, reply, params=params)
     assert told["max_tokens"] == {"parameters": list(params), "answers": answers, "longer": 0}
+
+
+@pytest.mark.parametrize("model", ["X5lMscriptedassistant000", "TpAbCdEf"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_taskingai_which_heeds_no_limit_is_noticed(tmp_path, monkeypatch, model, streamed):
+    monkeypatch.setenv("MY_KEY", KEY)
+    data = rows(tmp_path / "d.jsonl", 4)
+    with serve(Script(profile="taskingai", key=KEY)) as server:  # 20 tokens an answer
+        endpoint = ek.Endpoint(server.base_url, model, key_env="MY_KEY", params={"max_tokens": 8})
+        run = ek.evaluate(data, endpoint, out=tmp_path / "r.evalkit", stream=streamed)
+    told = run.summary_json()["ignored_parameters"]
+    assert told["max_tokens"] == {"parameters": ["max_tokens"], "answers": 4, "longer": 4}
+    assert told["cut_off"] == {"at_limit": 0, "elsewhere": 0}
 
 
 def test_without_a_limit_nothing_is_said(tmp_path):
