@@ -246,6 +246,10 @@ def _is_scorer(value: Any) -> bool:
     return all(part is None or isinstance(part, str) or (isinstance(part, dict) and "name" in part) for part in parts)
 
 
+def _is_provenance(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
 def _is_versions(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -254,7 +258,7 @@ def _is_anything(value: Any) -> bool:
     return True
 
 
-_TURN = "conversation + 1 || ', repeat ' || repeat || ', turn ' || turn"
+_TURN = "(conversation + 1) || ', repeat ' || repeat || ', turn ' || turn"
 _OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
 # query for place and text, what a place is, what is expected
 _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
@@ -274,6 +278,10 @@ _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
     (
         _OF.format(_TURN, "exchange", "turn", "exchange"),
         "conversation number", "a list of messages", _is_list_of(_is_message),
+    ),
+    (
+        _OF.format(_TURN, "provenance", "attempt", "provenance"),
+        "an attempt of conversation number", "an object of texts", _is_provenance,
     ),
     (_OF.format(_TURN, "extracted", "score", "extracted"), "the score of conversation number", "JSON", _is_anything),
     (

@@ -81,7 +81,7 @@ def _lines(part: Part) -> Iterator[str]:
         if told is not None:
             yield told
             yield ""
-    for warning in warnings(part):
+    for warning in warnings(part, code):
         yield f"> **{warning}**"
         yield ""
     headings = (words.marked(heading, result["trust"], " (client-bound)") for heading in _HEADINGS)

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
+from evalkit import conversations, costs, ignored_parameters, schema, sessions, standings, store, times, verdicts
+from evalkit.answering_models import AnsweringModels, answering_models
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
+from evalkit.ignored_parameters import IgnoredParameters
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
@@ -108,6 +110,10 @@ class RunMeasures:
     planned : int or None
         Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
         ``until`` is reached. None: not known, since the dataset was not read to its end.
+    ignored : IgnoredParameters or None
+        What became of limits and demands. None: not looked for.
+    models : AnsweringModels or None
+        Which models answered. None: not looked for.
     """
 
     name: str
@@ -128,6 +134,8 @@ class RunMeasures:
     until: Told | None
     arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
+    ignored: IgnoredParameters | None = None
+    models: AnsweringModels | None = None
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -176,6 +184,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, over)
         planned = _planned(connection, info, everything.turns, until)
+        ignored = ignored_parameters.look(connection, info)
+        models = answering_models(connection, info)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -195,6 +205,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         until=until,
         arrivals=arrivals,
         planned=planned,
+        ignored=ignored,
+        models=models,
     )
 
 

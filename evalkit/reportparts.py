@@ -161,13 +161,17 @@ def _wrong(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
     return [(kind[0], first[kind], count) for kind, count in counts.most_common(MOST_REASONS)]
 
 
-def warnings(part: Part) -> Iterator[str]:
-    """What a reader has to know before believing the numbers."""
+def warnings(part: Part, quoted: Callable[[str], str] = str) -> Iterator[str]:
+    """What a reader has to know before believing the numbers; ``quoted``: a name from a stranger in a text."""
     trust, doubtful = words.trust(part.result["trust"], part.info["settings"]["concurrency"])
     if doubtful:
         yield trust
     if part.result["doubt"] is not None:
         yield f"The interval of the accuracy may be too short. {part.result['doubt']}"
+    repeats = int(part.info["settings"].get("repeats", 1))
+    yield from map(_sentence, words.answering_models(part.result["answering_models"], repeats, quoted))
+    heeded = part.result["ignored_parameters"]
+    yield from map(_sentence, (*words.ignored(heeded), *words.cut_off(heeded)))
     until = part.result["until"]
     if until is not None and not until["reached"]:
         yield words.until(until)[0]
@@ -241,6 +245,10 @@ def _without_a_flag(endpoint: Mapping[str, Any], settings: Mapping[str, Any]) ->
         yield "scorer", named
     if settings.get("functions"):
         yield "functions", settings["functions"]
+
+
+def _sentence(line: str) -> str:
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def command(part: Part) -> str:

@@ -223,7 +223,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
         None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
-        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``.
+        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``, ``answering_models``
+        those of ``AnsweringModels``, and ``ignored_parameters`` is as ``IgnoredParameters.to_json`` makes it.
 
     Raises
     ------
@@ -249,6 +250,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "until": None if run.until is None else _until_json(run.until),
         "arrivals": None if run.arrivals is None else dict(run.arrivals),
         "planned": run.planned,
+        "ignored_parameters": None if run.ignored is None else run.ignored.to_json(),
+        "answering_models": None if run.models is None else run.models.to_json(),
     }
 
 

@@ -16,9 +16,10 @@ from evalkit.endpoint import Endpoint
 from evalkit.exchange import MAX_REDIRECTS, Exchange
 from evalkit.mishaps import mishap
 from evalkit.origin import Origin, path_of, redirect_target
+from evalkit.provenance import Provenance
 from evalkit.proxy import Proxy, proxy_for
 from evalkit.record import Attempt, Interrupted, Timing
-from evalkit.redaction import redact_answer, redact_failure
+from evalkit.redaction import redact_answer, redact_failure, redact_provenance
 
 
 class Transport:
@@ -55,6 +56,7 @@ class Transport:
         self._before_sending = before_sending
         self._url = endpoint.url
         self._origin = Origin.of(endpoint.url)
+        self._provenance = Provenance(endpoint.model)
         self._public = f"{endpoint.model} {endpoint.base_url}"
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -158,6 +160,9 @@ class Transport:
         flags = reader.flags
         if failure is None and reader.streamed:
             flags = tuple(sorted({*flags, *held_back(timing, answer, reader.usage)}))
+        provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
+        if provenance is not None and key is not None:
+            provenance = redact_provenance(provenance, key)
         return Attempt(
             timing,
             number,
@@ -169,6 +174,7 @@ class Transport:
             failure,
             flags,
             exchange.opened,
+            provenance=provenance,
         )
 
     # -- exchanges

@@ -71,7 +71,7 @@ def test_no_row_leaves_out_what_its_record_says(tmp_path):
     full = TurnRecord(
         "c1", 1, 1,
         (LATE, answered(1, usage=Usage(1, 2, 3)).attempts[0]._replace(
-            answer=Answer("text", "think", "no", (CALL,), "stop"))),
+            answer=Answer("text", "think", "no", (CALL,), "stop"), provenance={"model": "other"})),
         EXCHANGE, scheduled=True,
     )  # fmt: skip
     _, (turn,), attempts = stored(tmp_path / "full.evalkit", finished(0, FULL, full))

@@ -55,9 +55,10 @@ LAYERS = [
         {"patterns"},
         {"scripts"},
         {"values"},
+        {"model_names"},
     ],
     [
-        {"wire", "parts", "sse", "failures", "buffering"},
+        {"wire", "parts", "sse", "failures", "buffering", "provenance"},
         {"messages"},
         {"tool_functions"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
@@ -89,6 +90,8 @@ LAYERS = [
             "columns",
             "sessions",
             "costs",
+            "answering_models",
+            "ignored_parameters",
         }
         | CHARTED,
         {"steps", "loadaccuracy"},

@@ -406,6 +406,8 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "until",
         "arrivals",
         "planned",
+        "ignored_parameters",
+        "answering_models",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}
