@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evalkit import conversations, costs, schema, sessions, standings, store, times, verdicts
+from evalkit import caveats, conversations, costs, schema, sessions, standings, store, times, verdicts
+from evalkit.caveats import NO_CAVEATS, Caveats
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
@@ -108,6 +109,8 @@ class RunMeasures:
     planned : int or None
         Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
         ``until`` is reached. None: not known, since the dataset was not read to its end.
+    caveats : Caveats
+        What has to be known of its answers.
     """
 
     name: str
@@ -128,6 +131,7 @@ class RunMeasures:
     until: Told | None
     arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
+    caveats: Caveats = NO_CAVEATS
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -176,6 +180,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, over)
         planned = _planned(connection, info, everything.turns, until)
+        found = caveats.caveats(connection)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -195,6 +200,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         until=until,
         arrivals=arrivals,
         planned=planned,
+        caveats=found,
     )
 
 

@@ -285,7 +285,8 @@ def _check_dialogue(messages: Sequence[Mapping[str, Any]]) -> None:
                 raise _unacceptable("body/messages", "function message appears without a preceding function_call.")
             answered = True
         elif called and message["role"] != "system":
-            raise _unacceptable("body/messages", "user and assistant roles are not allowed after function role.")
+            problem = "user and assistant roles are not allowed after function role until all function_calls have"
+            raise _unacceptable("body/messages", f"{problem} corresponding functions.")
     if called and not answered:
         raise _unacceptable("body/messages", "Function_calls do not have a corresponding function message.")
 

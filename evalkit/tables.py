@@ -220,7 +220,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
         None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
-        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``.
+        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``,
+        ``caveats`` those of ``caveats.Caveats``.
 
     Raises
     ------
@@ -246,6 +247,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "until": None if run.until is None else _until_json(run.until),
         "arrivals": None if run.arrivals is None else dict(run.arrivals),
         "planned": run.planned,
+        "caveats": run.caveats._asdict(),
     }
 
 

@@ -54,6 +54,7 @@ LAYERS = [
         | {"data_scorers", "calls", "schemas", "functions"},
         {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
+        {"concessions"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [
@@ -78,6 +79,7 @@ LAYERS = [
             "columns",
             "sessions",
             "costs",
+            "caveats",
         }
         | CHARTED,
         {"steps", "loadaccuracy"},

@@ -400,6 +400,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "until",
         "arrivals",
         "planned",
+        "caveats",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}
