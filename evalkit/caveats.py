@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from evalkit.concessions import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
+from evalkit.unconfirmed import IN_DOUBT, UNCONFIRMED
 
-UNCONFIRMED, IN_DOUBT = "no_finish_reason", "in_doubt"  # flags of an attempt
 _TURNS = f"""
     SELECT total(status = 'answered'), total(status = 'answered' AND instr(flags, '{UNCONFIRMED}')),
       total(instr(flags, '{CALL_NOT_DEMANDED}') > 0), total(instr(flags, '{NO_TOOL_ROUNDS}') > 0),

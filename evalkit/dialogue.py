@@ -18,6 +18,7 @@ from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
 from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
 from evalkit.spending import Spending, UsedUp, length
 from evalkit.tool_functions import Function, as_text
+from evalkit.unconfirmed import Doubts
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
 
@@ -51,6 +52,8 @@ class Asker:
         Ask for token counts in streams; turned off for good when the endpoint refuses ``stream_options``.
     concessions : Concessions
         What else it has turned out not to take.
+    doubts : Doubts or None
+        Told of every attempt that fails; None: nobody asks answers in doubt again.
     """
 
     sender: Sender
@@ -64,6 +67,7 @@ class Asker:
     spending: Spending | None = None
     include_usage: bool = True
     concessions: Concessions = field(default_factory=Concessions)
+    doubts: Doubts | None = None
 
     async def ask(
         self,
@@ -134,6 +138,8 @@ class Asker:
             if failure is None:
                 concessions.note_answer(messages, sent)
                 return attempts
+            if self.doubts is not None:
+                self.doubts.note_failure(attempt)
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
                 self.pause.hold(failure.retry_after_s)  # nobody waits longer; such a request just fails
             if include_usage and self.stream and wire.refuses_stream_options(failure):

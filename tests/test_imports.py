@@ -54,7 +54,7 @@ LAYERS = [
         | {"data_scorers", "calls", "schemas", "functions"},
         {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
-        {"concessions"},
+        {"concessions", "unconfirmed"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [
@@ -87,6 +87,7 @@ LAYERS = [
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule", "source"},
         {"spool"},
+        {"retraction"},
         {"spending"},
     ],
     [{"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"}],
