@@ -25,7 +25,7 @@ from evalkit.errors import EvalkitError
 from evalkit.gate import Gate
 from evalkit.knee import Knee
 from evalkit.line import Line
-from evalkit.messages import End
+from evalkit.messages import Doubted, End
 from evalkit.outcome import Outcome
 from evalkit.pacing import Pacer, Retry, RetryBudget
 from evalkit.record import TurnRecord
@@ -37,6 +37,7 @@ from evalkit.surrender import Surrender
 from evalkit.tool_functions import Function
 from evalkit.transport import Transport
 from evalkit.trust import Watch
+from evalkit.unconfirmed import Doubts, Talk
 
 GRACE_S = 5.0
 AHEAD_S = 0.0005  # longest reading between two looks at the sockets
@@ -96,6 +97,7 @@ class Session:
         limited = settings.max_tokens_total is not None or settings.max_cost is not None
         self._spending = Spending(settings) if limited else None
         self._surrender = Surrender(kept=task.kept)
+        self._doubts = Doubts(settings.retries)
         self._ended = False  # nothing new is asked
         self._hurry = asyncio.Event()  # what is in flight has a few seconds
         self._outcome = Outcome.DONE
@@ -153,6 +155,7 @@ class Session:
             gate=self._requests,
             knee=self._knee,
             spending=self._spending,
+            doubts=self._doubts,
         )
 
     # -- how it ends
@@ -192,6 +195,7 @@ class Session:
         settings, loop = self._settings, asyncio.get_running_loop()
         timer = loop.call_later(settings.max_time_s, self._time_up) if settings.max_time_s else None
         watcher = loop.create_task(self._cancel_when_late())
+        self._doubts.on_ready = lambda: self._ask_doubted(asker)
         try:
             if settings.rate is None:
                 self._fill(asker)
@@ -234,6 +238,9 @@ class Session:
 
     async def _work(self, asker: Asker) -> None:
         while not self._ended and len(self._tasks) <= self._workers:
+            if self._doubts.ready:
+                await self._ask_again(asker)
+                continue
             item = next(self._items, _NO_MORE)
             if item is _NO_MORE:
                 return
@@ -252,6 +259,21 @@ class Session:
                 await self._conversations.enter()
             self._spawn(self._converse_in_slot(asker, item, start + after))
 
+    def _ask_doubted(self, asker: Asker) -> None:
+        """A conversation is ready to be asked again: by a worker, or in a slot of its own."""
+        if self._settings.rate is None:
+            self._fill(asker)
+        elif not self._ended:
+            self._spawn(self._ask_again_in_slot(asker))
+
+    async def _ask_again_in_slot(self, asker: Asker) -> None:
+        if not self._conversations.try_enter():
+            await self._conversations.enter()
+        try:
+            await self._ask_again(asker)
+        finally:
+            self._conversations.leave()
+
     async def _converse_in_slot(self, asker: Asker, item: Item, due: int) -> None:
         try:
             await self._converse(asker, item, due)
@@ -259,10 +281,22 @@ class Session:
             self._conversations.leave()
 
     async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
+        await self._ask(asker, Talk(item, dict(item.answered or {})), due)
+
+    async def _ask_again(self, asker: Asker) -> None:
+        """Ask a conversation from its first answer in doubt on, or, where later turns saw another, such turns alone."""
+        talk = self._doubts.ready.popleft()
+        own = self._settings.history == "own"
+        if not self._ended:
+            self.line.send(Doubted(talk.item.position, talk.item.repeat, talk.take(own=own), own))
+            await self._ask(asker, talk)
+
+    async def _ask(self, asker: Asker, talk: Talk, due: int | None = None) -> None:
         settings = self._settings
-        position, conversation, repeat, answered = item
+        position, conversation, repeat, _ = talk.item
+        answered, talk.over = dict(talk.answers), False
         new = True
-        left = len(conversation.turns) - len(answered or ())
+        left = len(conversation.turns) - len(answered)
 
         async def keep(record: TurnRecord) -> bool:
             nonlocal new, left
@@ -276,6 +310,9 @@ class Session:
             if self._knee is not None:
                 self._fill(asker)
             self.line.put(position, conversation, first, left == 0, record)
+            if record.failure is None:
+                talk.answers[record.turn] = record
+                self._doubts.note_answer(talk, record)
             if self.line.behind:
                 await self.line.room()
             return not self._ended
@@ -284,6 +321,7 @@ class Session:
             asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
         )
         await dialogue.ask(keep, answered)
+        self._doubts.end(talk)
 
 
 def _ahead(items: Iterator[Item | None]) -> Iterator[Item | None]:

@@ -113,11 +113,11 @@ def _row(message: str, record: TurnRecord, endpoint: Endpoint) -> dict[str, Any]
 
 
 def _timing(attempt: Attempt) -> str:
-    from evalkit import words
+    from evalkit import caveats, words
 
     ttft = "" if attempt.ttft_ns is None else f"first token after {attempt.ttft_ns / 1e6:.0f} ms, "
     whole = "" if attempt.latency_ns is None else f"all after {attempt.latency_ns / 1e6:.0f} ms"
     tokens = attempt.usage.output_tokens if attempt.usage else None
     counted = "" if tokens is None else f", {tokens} tokens"
-    note = words.stream(attempt.flags)
-    return f"[{ttft}{whole}{counted}{f'; {note}' if note else ''}]"
+    notes = (words.stream(attempt.flags), caveats.said_of(attempt.flags))
+    return f"[{ttft}{whole}{counted}{''.join(f'; {note}' for note in notes if note)}]"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalkit import words
+from evalkit import caveats, words
 from evalkit.console import LONGEST, NARROW, failure, one_line, printable
 from evalkit.console_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.run import Run
@@ -79,6 +79,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(words.arrivals(result["arrivals"]))
     if result["interrupted"]:
         console.print(words.interrupted(result["interrupted"]), style="yellow", soft_wrap=True)
+    for sentence in caveats.said(result["caveats"]):
+        console.print(sentence, style="yellow", soft_wrap=True)
     wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
     answered = "" if result["answered"] == result["turns"] else "answered "
     console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from evalkit import wire
+from evalkit.concessions import DEMANDS, Concessions, without_rounds
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
@@ -17,10 +18,10 @@ from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
 from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
 from evalkit.spending import Spending, UsedUp, length
 from evalkit.tool_functions import Function, as_text
+from evalkit.unconfirmed import Doubts
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
 
-DEMANDS = frozenset({"tool_choice", "function_call"})  # parameters, today's and the one before, that ask for a call
 NOT_AGAIN = "Not tried again: {budget} is used up."
 NOT_FINISHED = "Not finished: {budget} is used up, and the model was still calling functions."
 
@@ -49,6 +50,10 @@ class Asker:
         Budgets of the session: once one is used up, no request goes any more. None: there are none.
     include_usage : bool
         Ask for token counts in streams; turned off for good when the endpoint refuses ``stream_options``.
+    concessions : Concessions
+        What else it has turned out not to take.
+    doubts : Doubts or None
+        Told of every attempt that fails; None: nobody asks answers in doubt again.
     """
 
     sender: Sender
@@ -61,6 +66,8 @@ class Asker:
     knee: Knee | None = None
     spending: Spending | None = None
     include_usage: bool = True
+    concessions: Concessions = field(default_factory=Concessions)
+    doubts: Doubts | None = None
 
     async def ask(
         self,
@@ -82,7 +89,9 @@ class Asker:
             A budget was used up before the first attempt.
         """
         attempts: list[Attempt] = [] if kept is None else kept
-        params = {**self.endpoint.params, **params} if params else self.endpoint.params
+        concessions, rounds_tried = self.concessions, False
+        wanted = params = {**self.endpoint.params, **params} if params else self.endpoint.params
+        sent = concessions.history(messages)
         if round:  # a call that was demanded has been made: demanding it again would never let the answer come
             params = {name: value for name, value in params.items() if name not in DEMANDS}
         tries = 1
@@ -90,11 +99,12 @@ class Asker:
             self.retry.budget.note_first_try()
         while True:
             include_usage = self.include_usage
+            demanded = concessions.params(params)
             body = wire.request_body(
-                messages,
+                sent,
                 model=self.endpoint.model,
                 stream=self.stream,
-                params=params,
+                params=demanded,
                 tools=tools,
                 include_usage=include_usage,
             )
@@ -115,6 +125,8 @@ class Asker:
                 raise
             finally:
                 self.leave()
+            if flags := concessions.flags(wanted, messages, sent):
+                attempt = attempt._replace(flags=tuple(sorted({*attempt.flags, *flags})))
             attempts.append(attempt)
             failure = attempt.failure
             if permit is not None:
@@ -124,11 +136,18 @@ class Asker:
             if self.knee is not None:
                 self._tell(self.knee, attempt)
             if failure is None:
+                concessions.note_answer(messages, sent)
                 return attempts
+            if self.doubts is not None:
+                self.doubts.note_failure(attempt)
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
                 self.pause.hold(failure.retry_after_s)  # nobody waits longer; such a request just fails
             if include_usage and self.stream and wire.refuses_stream_options(failure):
                 self.include_usage = False
+            elif concessions.refuses_demand(demanded, failure):
+                pass
+            elif not rounds_tried and concessions.may_refuse_rounds(sent, failure):
+                rounds_tried, sent = True, without_rounds(sent)
             elif not (attempt.connection_lost_on_reuse and not attempts[:-1]):
                 wait, note = self.retry.ruling(failure, tries)
                 if wait is None:
@@ -138,6 +157,8 @@ class Asker:
                 if self.spending is not None and self.spending.used_up is not None:
                     return [*attempts[:-1], _noted(attempt, NOT_AGAIN.format(budget=self.spending.used_up))]
                 tries += 1
+                if rounds_tried:
+                    sent = concessions.history(messages)
                 await asyncio.sleep(wait)
             due = time.perf_counter_ns()
 

@@ -22,6 +22,7 @@ from evalkit import (
     filenames,
     prices,
     resumption,
+    retraction,
     scorers,
     scorings,
     session,
@@ -139,7 +140,7 @@ def resume(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     watch: Watcher | str | None = None,
 ) -> Run:
-    """Go on with a run: ask what is missing and, once more, what failed; never what is answered.
+    """Go on with a run: ask what is missing and, once more, what failed or may be half; never what else is answered.
 
     A run that has reached its ``until_ci`` is left as it is. If a run was scored anew (``Run.score``) and answers are
     added now, its own scores count again: make that scoring anew.
@@ -184,6 +185,7 @@ def resume(
             runfile = RunFile.open(Path(path).absolute())
             try:
                 spool.recover(runfile)
+                retraction.take_back(runfile, settings)
                 kept, scored = runfile.answered(), runfile.scored()
             except BaseException:
                 runfile.close()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from evalkit import words
+from evalkit import caveats, words
 from evalkit.reportparts import Part, commands, ended, scores, warnings
 from evalkit.wording import left_out, time_rows
 
@@ -97,7 +97,8 @@ def _lines(part: Part) -> Iterator[str]:
     trust, _ = words.trust(result["trust"], part.info["settings"]["concurrency"])
     due = f" {words.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
     cut = f" {words.interrupted(result['interrupted'])}." if result["interrupted"] else ""
-    yield f"Times in ms. {words.turn_time(result)}. {words.accuracy_all(result)}.{due}{cut} {trust}."
+    known = "".join(f" {sentence}." for sentence in caveats.said(result["caveats"]))
+    yield f"Times in ms. {words.turn_time(result)}. {words.accuracy_all(result)}.{due}{cut}{known} {trust}."
     yield ""
     yield from _reasons(part)
     yield "<details><summary>How to repeat it</summary>"

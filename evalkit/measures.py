@@ -11,8 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evalkit import conversations, costs, ignored_parameters, schema, sessions, standings, store, times, verdicts
+from evalkit import (
+    caveats,
+    conversations,
+    costs,
+    ignored_parameters,
+    schema,
+    sessions,
+    standings,
+    store,
+    times,
+    verdicts,
+)
 from evalkit.answering_models import AnsweringModels, answering_models
+from evalkit.caveats import NO_CAVEATS, Caveats
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
@@ -114,6 +126,8 @@ class RunMeasures:
         What became of limits and demands. None: not looked for.
     models : AnsweringModels or None
         Which models answered. None: not looked for.
+    caveats : Caveats
+        What has to be known of its answers.
     """
 
     name: str
@@ -136,6 +150,7 @@ class RunMeasures:
     planned: int | None = None
     ignored: IgnoredParameters | None = None
     models: AnsweringModels | None = None
+    caveats: Caveats = NO_CAVEATS
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -186,6 +201,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         planned = _planned(connection, info, everything.turns, until)
         ignored = ignored_parameters.look(connection, info)
         models = answering_models(connection, info)
+        found = caveats.caveats(connection)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -207,6 +223,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         planned=planned,
         ignored=ignored,
         models=models,
+        caveats=found,
     )
 
 

@@ -60,6 +60,23 @@ class Turns(NamedTuple):
     turns: list[Any]
 
 
+class Doubted(NamedTuple):
+    """Answered turns of a conversation that are asked again: they may be half an answer.
+
+    Parameters
+    ----------
+    position, repeat : int
+    turns : list of int
+    later : bool
+        So are all later ones, which have seen the first.
+    """
+
+    position: int
+    repeat: int
+    turns: list[int]
+    later: bool
+
+
 class Call(NamedTuple):
     """A function is to be called for the model, with arguments as the model wrote them."""
 
@@ -92,10 +109,10 @@ class End(NamedTuple):
     error_text: str = ""
 
 
-Message = Start | Committed | Stop | Result | Begun | Turns | Call | End
+Message = Start | Committed | Stop | Result | Begun | Turns | Doubted | Call | End
 _KINDS: dict[str, Any] = {
     "start": Start, "committed": Committed, "stop": Stop, "result": Result,
-    "begun": Begun, "turns": Turns, "call": Call, "end": End,
+    "begun": Begun, "turns": Turns, "doubted": Doubted, "call": Call, "end": End,
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

@@ -197,11 +197,11 @@ class Attempt(NamedTuple):
 
     @property
     def latency_ns(self) -> int | None:
-        """Last token-bearing arrival − sent; not streamed: body complete − sent. None: the attempt failed."""
+        """Last token-bearing arrival − sent; not streamed, or nothing in it: end − sent. None: the attempt failed."""
         timing = self.timing
         if self.failure is not None:
             return None
-        last = (timing.arrivals[-1] if timing.arrivals else None) if self.streamed else timing.end
+        last = timing.arrivals[-1] if self.streamed and timing.arrivals else timing.end
         return None if last is None else last - timing.sent
 
     @property

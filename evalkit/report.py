@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
-from evalkit import __version__, outputs, reportturns, words
+from evalkit import __version__, caveats, outputs, reportturns, words
 from evalkit.definitions import DEFINITIONS
 from evalkit.elements import add, plain
 from evalkit.errors import SettingsError
@@ -198,6 +198,8 @@ def _table(section: Element, part: Part) -> None:
         add(section, "p", words.arrivals(part.result["arrivals"]))
     if part.result["interrupted"]:
         add(section, "p", words.interrupted(part.result["interrupted"]))
+    for sentence in caveats.said(part.result["caveats"]):
+        add(section, "p", f"{sentence}.")
     talks = part.result["conversations"]
     if len(part.result["by_turn"]) > 1 and talks["n"] + talks["incomplete"]:
         add(section, "p", words.conversations(talks))

@@ -13,7 +13,7 @@ from evalkit.done import Done, Talk
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.heap import resting
 from evalkit.launch import Launched
-from evalkit.messages import Begun, Call, Committed, End, Result, Stop, Turns
+from evalkit.messages import Begun, Call, Committed, Doubted, End, Result, Stop, Turns
 from evalkit.outcome import Outcome
 from evalkit.schema import Row
 from evalkit.scorer import Scorer
@@ -146,6 +146,10 @@ class Runner:
             for message in found:
                 if isinstance(message, Turns):
                     group += message.turns
+                elif isinstance(message, Doubted):
+                    self._commit(group)  # the answers were sent before
+                    group = []
+                    self._writer.retract(message.position, message.repeat, message.turns, later=message.later)
                 elif isinstance(message, Begun):
                     self._runfile.begin_session(message.mono_ns, self._about, wall_ns=message.wall_ns)
                     self._progress.began_ns = message.mono_ns

@@ -142,10 +142,31 @@ def huge(reply: Reply, request: Request, size: int = 50_000_000) -> Reply:
 
 
 def empty(reply: Reply, request: Request) -> Reply:
-    """A stream of nothing but ``[DONE]``; a whole answer with an empty text."""
+    """A stream of nothing but ``[DONE]``; a whole answer with an empty text, no finish reason and no counts."""
+
+    def drain(body: Any) -> None:
+        body["choices"][0]["message"].update(content="")
+        body["choices"][0]["finish_reason"] = body["usage"] = None
+
     if not reply.streamed:
-        return _edit_body(reply, lambda body: body["choices"][0]["message"].update(content=""))
+        return _edit_body(reply, drain)
     return replace(reply, pieces=[piece for piece in reply.pieces if piece.kind == "done"], tokens=0)
+
+
+def nothing_to_say(reply: Reply, request: Request) -> Reply:
+    """The model ends its answer itself before any text: a finish reason, and one token counted."""
+
+    def end(body: Any) -> None:
+        for choice in body["choices"]:
+            if "message" in choice:
+                choice["message"].update(content="")
+        if body.get("usage"):
+            body["usage"] = _usage(reply, 1)
+
+    if not reply.streamed:
+        return _edit_body(reply, end)
+    pieces = [piece for piece in reply.pieces if piece.kind != "token"]
+    return replace(reply, pieces=[_edited(piece, end) if piece.kind != "done" else piece for piece in pieces], tokens=0)
 
 
 def broken_json(reply: Reply, request: Request, after: int = 1) -> Reply:
@@ -332,8 +353,9 @@ FAULTS: dict[str, Callable[..., Reply | None]] = {
     for fault in (
         reset_before_headers, reset_after_headers, reset_midway, eof_midway, close_after, close_on_reuse, refuse,
         rate_limited, server_error, html_error, redirect, reject_stream_options, wrong_type, json_for_stream, huge,
-        empty, broken_json, cut_utf8, error_event, no_done, early_role, blank_chunks, reasoning, cumulative_usage,
-        group_tokens, silence, comments_only, endless, slow_headers, buffered, batch_writes, split_writes,
+        empty, nothing_to_say, broken_json, cut_utf8, error_event, no_done, early_role, blank_chunks, reasoning,
+        cumulative_usage, group_tokens, silence, comments_only, endless, slow_headers, buffered, batch_writes,
+        split_writes,
     )
 }  # fmt: skip
 

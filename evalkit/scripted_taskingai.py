@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
@@ -285,7 +285,8 @@ def _check_dialogue(messages: Sequence[Mapping[str, Any]]) -> None:
                 raise _unacceptable("body/messages", "function message appears without a preceding function_call.")
             answered = True
         elif called and message["role"] != "system":
-            raise _unacceptable("body/messages", "user and assistant roles are not allowed after function role.")
+            problem = "user and assistant roles are not allowed after function role until all function_calls have"
+            raise _unacceptable("body/messages", f"{problem} corresponding functions.")
     if called and not answered:
         raise _unacceptable("body/messages", "Function_calls do not have a corresponding function message.")
 
@@ -350,6 +351,38 @@ def upstream_cut(planned: Reply, request: Request, after: int = 3) -> Reply:
     return replace(planned, pieces=[*tokens, Piece(tokens[-1].at if tokens else 0, "done", DONE)])
 
 
+@dataclass(slots=True)
+class Death:
+    """When the model dies, in s after the first request, and how long it is away."""
+
+    after_s: float
+    seconds: float = 0.3
+    _at: float | None = None
+
+    def offset_s(self) -> float:
+        """How many seconds from now."""
+        now = time.monotonic()
+        if self._at is None:
+            self._at = now + self.after_s
+        return self._at - now
+
+
+def model_killed(planned: Reply, request: Request, death: Death) -> Reply | None:
+    """The model dies: streams with text end as if they were whole, others fail, and so does what comes meanwhile."""
+    offset = death.offset_s()
+    if offset <= 0:
+        return upstream_down(planned, request) if offset > -death.seconds else None
+    at, pieces = round(offset * 1e9), list(planned.pieces)
+    if pieces[-1].at < at:
+        return None
+    tokens = [piece for piece in pieces if piece.kind == "token" and piece.at < at]
+    if tokens:
+        return replace(planned, pieces=[*tokens, Piece(at, "done", DONE)])
+    failed = _fail(planned, Upstream(500, "INTERNAL_SERVER_ERROR", "Response payload is not completed"), at)
+    late = [] if failed.complete else [Piece(at, "other", b"", raw=True)]
+    return replace(failed, pieces=[*failed.pieces, *late])
+
+
 def upstream_empty(planned: Reply, request: Request) -> Reply:
     """The model answers nothing at all."""
     if planned.streamed:
@@ -401,7 +434,7 @@ def own_tool(planned: Reply, request: Request, after: int = 3) -> Reply | None:
 FAULTS: dict[str, Callable[..., Reply | None]] = {
     fault.__name__: fault
     for fault in (
-        upstream_error, upstream_down, upstream_cut, upstream_empty, upstream_hang, no_function_call, no_streaming,
-        own_tool,
+        upstream_error, upstream_down, upstream_cut, model_killed, upstream_empty, upstream_hang, no_function_call,
+        no_streaming, own_tool,
     )
 }  # fmt: skip

@@ -225,6 +225,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
         are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``, ``answering_models``
         those of ``AnsweringModels``, and ``ignored_parameters`` is as ``IgnoredParameters.to_json`` makes it.
+        ``caveats`` has the fields of ``caveats.Caveats``.
 
     Raises
     ------
@@ -252,6 +253,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "planned": run.planned,
         "ignored_parameters": None if run.ignored is None else run.ignored.to_json(),
         "answering_models": None if run.models is None else run.models.to_json(),
+        "caveats": run.caveats._asdict(),
     }
 
 

@@ -102,6 +102,12 @@ class Until:
                 self._look = count + max(1, count // _SHARE)
                 self.reached = self._sequence.reached
 
+    def take_back(self, position: int, score: float | None) -> None:
+        """A turn that was noted is asked again; one of a conversation that has ended stays as it was."""
+        if position in self._open:
+            ended, total, scored = self._open[position]
+            self._open[position] = ended - 1, total - (score or 0.0), scored - (score is not None)
+
     def replay(self, rows: Iterable[tuple[int, int, int, float, int]]) -> Self:
         """Take in what a run file holds: the arguments of ``note``, a row a conversation."""
         for row in rows:

@@ -35,6 +35,9 @@ _LOST = "None of it can be read; if it happens again, look at the endpoint's own
 _LOG = "The model or what runs it has most likely failed: look at the endpoint's own log."
 _MEND = "Check that the base URL leads to a chat-completion endpoint."
 
+# what endpoints call it when the model ended its answer itself
+_ENDED_ITSELF = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+
 # forms of a body
 _UNKNOWN, _EVENTS, _JSON, _OTHER, _ERROR, _CLOSED = range(6)
 
@@ -371,11 +374,23 @@ class AnswerReader:
             self._fail("empty", "reached its token limit before any text came", advice, code=reason)
         elif reason == "content_filter":
             self._fail("empty", "held the whole answer back by a content filter", "Change the messages.", code=reason)
+        elif self._ended_itself:
+            pass  # it chose to say nothing
         elif ended or complete:
             self._fail("empty", "ended its answer without any text or tool call", _LOG)
         else:
             self._fail("connection", "closed the connection before any text came", _LOG)
         return self.failure
+
+    @property
+    def _ended_itself(self) -> bool:
+        """Whether the model is known to have ended an answer in which nothing came.
+
+        A stream has to count its tokens too: proxies end a stream that broke off with a ``stop`` of their own.
+        """
+        usage = self.usage
+        counted = usage is not None and usage.output_tokens is not None
+        return (self._parts.finish_reason or "").lower() in _ENDED_ITSELF and (counted or not self.streamed)
 
     def _fail_foreign(self) -> None:
         encoding = plain(self._headers.get("content-encoding", "identity"), 80)

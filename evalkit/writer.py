@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from evalkit import scorings
 from evalkit.record import Score
-from evalkit.scoring_thread import Key, Scored, ScoringThread
+from evalkit.scoring_thread import Key, Scored, ScoringThread, Unscored
 from evalkit.store import Done, RunFile
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ class Writer:
         self._unscored: deque[Key] = deque()
         self._left = False
         self.until: Until | None = None
+        self._given: Counter[Key] = Counter()  # turns that are being scored
+        self._stale: Counter[Key] = Counter()  # those among them whose answers were taken back
         self._noted: set[str] = set()  # scorers whose version stands in the run file
 
     @property
@@ -123,7 +125,7 @@ class Writer:
     def add(self, group: Iterable[Done] = ()) -> None:
         """Commit turns, and the scores made since the last time."""
         group = list(group)
-        self._commit(group, self._scoring.take())
+        self._commit(group, self._take())
         keys = [done.key for done in group if done.error_kind is None]
         if self.until is not None:
             self._note_failed(self.until, group)
@@ -134,12 +136,34 @@ class Writer:
         while self.until is not None and self._held > HELD and self._waits():
             self._wait_for_scores()
 
+    def retract(self, position: int, repeat: int, turns: list[int], *, later: bool) -> None:
+        """Take back answers that may be half: their turns have failed, until they are asked again."""
+        progress = self._progress
+        for turn, kind, score, here in self._runfile.retract(position, repeat, turns, later=later):
+            key = position, repeat, turn
+            if kind is not None:
+                progress.errors -= here
+                progress.errors_by_kind[kind] -= here
+            elif here:
+                progress.answered -= 1
+            else:
+                progress.kept -= 1
+            if score is not None:
+                progress.scored -= 1
+                progress.right -= score
+            if key in self._unscored:
+                self._unscored.remove(key)
+            elif self._given[key] > self._stale[key]:
+                self._stale[key] += 1
+            elif self.until is not None:
+                self.until.take_back(position, score)
+
     def use_lull(self) -> None:
         """Nothing comes: have some turns scored, and commit what is."""
         if self._unscored and self._scoring.outstanding < AHEAD:
             keys = sorted(self._unscored.popleft() for _ in range(min(AHEAD, len(self._unscored))))
-            self._scoring.give(self._runfile.to_score(keys))
-        if scored := self._scoring.take():
+            self._give(self._runfile.to_score(keys))
+        if scored := self._take():
             self._commit([], scored)
 
     def finish(self, *, earlier: bool = False) -> None:
@@ -154,7 +178,7 @@ class Writer:
             self._wait_for_scores()
         if (self._left or earlier) and self._waits():
             for group in self._runfile.unscored():
-                self._scoring.give(group)
+                self._give(group)
                 while self._scoring.outstanding > len(group) and self._waits():
                     self._wait_for_scores()
                 if not self._waits():
@@ -163,13 +187,31 @@ class Writer:
                 self._wait_for_scores()
         self.add()
 
+    def _give(self, turns: list[Unscored]) -> None:
+        self._given.update(key for key, *_ in turns)
+        self._scoring.give(turns)
+
+    def _take(self, wait_s: float = 0.0) -> list[Scored]:
+        """What has been scored, without the scores of answers that were taken back meanwhile."""
+        taken = []
+        for scored in self._scoring.take(wait_s):
+            key = scored.key
+            self._given[key] -= 1
+            if not self._given[key]:
+                del self._given[key]
+            if self._stale.get(key):
+                self._stale[key] -= 1
+            else:
+                taken.append(scored)
+        return taken
+
     @property
     def _held(self) -> int:
         return len(self._unscored) + self._scoring.outstanding
 
     def _wait_for_scores(self) -> None:
         self.use_lull()
-        self._commit([], self._scoring.take(WAIT_S))
+        self._commit([], self._take(WAIT_S))
 
     def _commit(self, group: list[Done], scored: list[Scored]) -> None:
         if not (group or scored):

@@ -143,7 +143,9 @@ CASES = (
         "error event in the middle", "error_event",
         End("server", _OVERLOAD, text=_3, ttft=True, again=True), None, {"after": 3},
     ),
-    both("no text, but [DONE]", "empty", End("empty", _NO_ANSWER, again=True)),
+    Case("no text, but [DONE]", "empty", End("empty", _NO_ANSWER, again=True), None),
+    Case("no text, no finish reason, no token counts", "empty", None, End("empty", _NO_ANSWER, again=True)),
+    both("no text, but a finish reason and token counts", "nothing_to_say", End(None)),
     Case("no [DONE], but a finish reason", "no_done", good("no_done"), None),
     Case(
         "neither [DONE] nor a finish reason", "no_done",

@@ -66,6 +66,7 @@ LAYERS = [
         | {"data_scorers", "calls", "schemas", "functions"},
         {"ruling"},
         {"pacing", "arrivals", "budget", "gate", "knee"},
+        {"concessions", "unconfirmed"},
         {"local", "modelfile", "fetchbar", "toolfront"},
     ],
     [
@@ -92,6 +93,7 @@ LAYERS = [
             "costs",
             "answering_models",
             "ignored_parameters",
+            "caveats",
         }
         | CHARTED,
         {"steps", "loadaccuracy"},
@@ -99,6 +101,7 @@ LAYERS = [
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule", "source"},
         {"spool"},
+        {"retraction"},
         {"spending"},
     ],
     [{"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"}],

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit import messages
-from evalkit.messages import Begun, Call, Committed, End, Result, Start, Stop, Turns
+from evalkit.messages import Begun, Call, Committed, Doubted, End, Result, Start, Stop, Turns
 
 whole = st.integers(-(2**63), 2**63 - 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -15,6 +15,7 @@ any_message = st.one_of(
     st.builds(Result, whole, st.text()),
     st.builds(Begun, whole, whole),
     st.builds(Turns, rows),
+    st.builds(Doubted, whole, whole, st.lists(whole), st.booleans()),
     st.builds(Call, whole, st.text(), st.text()),
     st.builds(End, whole, st.text(), st.dictionaries(st.text(), finite), st.none(), st.none() | st.text(), st.text()),
 )

@@ -83,7 +83,7 @@ REPLIES = {
     "redirect": answer("302 Found", location=f"/{ECHO}"),
     "broken event": b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {" + ECHO.encode() + b"\n\n",
     "other protocol": f"220 {ECHO} mail\r\n".encode(),
-    "empty": answer("200 OK", completion("")),
+    "empty": answer("200 OK", completion("").replace(b'"stop"', b"null")),
     "truncated": b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + completion("")[:40],
     "stopped": b"HTTP/1.1 200 OK\r\nContent-Length: 50",
     "closed": b"",

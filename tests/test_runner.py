@@ -234,14 +234,12 @@ def test_what_failed_lastingly_does_not_keep_the_rest_from_being_asked(sums, tmp
     out = tmp_path / "r.evalkit"
     refuse = {f"What is {c} + 1?" for c in range(6)}
 
-    def answer(body):
-        return "" if body["messages"][-1]["content"] in refuse else Arithmetic()(body)
-
     def stop_early(progress):
         if progress.answered >= 20:
             raise KeyboardInterrupt
 
-    with serve(Script(answer=answer, law=Law(ttft_ms=20))) as server:
+    faults = [Fault("empty", prompt=prompt) for prompt in refuse]
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20), faults=faults)) as server:
         with pytest.raises(KeyboardInterrupt):
             ek.evaluate(
                 sums(100, 1), endpoint_of(server), out=out, concurrency=12, retries=0, watch=stop_early,

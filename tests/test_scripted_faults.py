@@ -231,7 +231,19 @@ def test_huge():
 
 def test_empty():
     assert meet("empty").data == ["[DONE]"]
-    assert meet("empty", stream=False).json["choices"][0]["message"]["content"] == ""
+    whole = meet("empty", stream=False).json
+    (choice,) = whole["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"], whole["usage"]) == ("", None, None)
+
+
+def test_nothing_to_say():
+    heard = meet("nothing_to_say")
+    assert (heard.text, heard.data[-1]) == ("", "[DONE]")
+    assert '"finish_reason":"stop"' in heard.data[-2].replace(" ", "")
+    whole = meet("nothing_to_say", stream=False).json
+    (choice,) = whole["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("", "stop")
+    assert whole["usage"]["completion_tokens"] == 1
 
 
 def test_broken_json():

@@ -408,6 +408,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "planned",
         "ignored_parameters",
         "answering_models",
+        "caveats",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}

@@ -455,15 +455,51 @@ def test_stream_answering_a_request_without_stream_is_read_as_stream():
 @pytest.mark.parametrize(
     ("message", "finish"),
     [
-        ({"content": ""}, "stop"),
-        ({"content": None}, "stop"),
+        ({"content": ""}, None),
+        ({"content": None}, None),
         ({}, None),
         ({"content": None, "tool_calls": []}, "tool_calls"),
     ],
 )
-def test_whole_answer_without_content_or_calls_is_empty(message, finish):
+def test_whole_answer_without_content_or_finish_reason_is_empty(message, finish):
     reader = read(whole(message, finish), content_type="application/json", stream=False)
     assert (reader.failure.kind, reader.failure.code) == ("empty", None)
+
+
+NONE_COUNTED = {"prompt_tokens": 7, "completion_tokens": 0}
+ONE_COUNTED = {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8}
+
+
+@pytest.mark.parametrize("usage", [None, NONE_COUNTED, ONE_COUNTED])
+@pytest.mark.parametrize("message", [{"content": ""}, {"content": None}, {}, {"content": "", "tool_calls": []}])
+@pytest.mark.parametrize("finish", ["stop", "STOP", "eos_token", "end_turn"])
+def test_empty_whole_answer_that_the_model_ended_itself_is_an_answer(message, finish, usage):
+    reader = read(whole(message, finish, usage=usage), content_type="application/json", stream=False)
+    assert (reader.failure, reader.answer, reader.flags) == (None, Answer(finish_reason=finish), ())
+
+
+@pytest.mark.parametrize("before", [(), (chunk({"role": "assistant", "content": ""}),), (chunk({"content": None}),)])
+@pytest.mark.parametrize("count", [NONE_COUNTED, ONE_COUNTED])
+@pytest.mark.parametrize("complete", [True, False])
+def test_empty_stream_that_the_model_ended_itself_is_an_answer(before, count, complete):
+    told_last = (STOP, {"choices": [], "usage": count}, DONE)
+    told_at_once = (chunk(finish="stop", usage=count), DONE)
+    for events in (told_last, told_at_once):
+        reader = read(*each(*before, *events), complete=complete)
+        assert (reader.failure, reader.answer, reader.arrivals) == (None, Answer(finish_reason="stop"), [])
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (STOP, DONE),  # a proxy says so of a stream that broke off
+        ({"choices": [], "usage": ONE_COUNTED}, DONE),
+        (chunk(finish="tool_calls", usage=ONE_COUNTED), DONE),
+        (chunk(finish="stop", usage={"prompt_tokens": 7, "completion_tokens": None}), DONE),
+    ],
+)
+def test_empty_stream_of_which_nobody_knows_that_the_model_ended_it_is_a_failure(events):
+    assert read(*each(*events)).failure.kind == "empty"
 
 
 @pytest.mark.parametrize("choices", [[], None])
@@ -630,7 +666,7 @@ def test_keep_alive_without_end_is_not_held():
 def test_any_cut_of_any_dialect_gives_what_was_sent(stream, places):
     data, answer, usage, tokens = stream
     reader = read(*cut(data, places))
-    if tokens:
+    if tokens or usage:
         assert reader.failure is None
     else:
         assert reader.failure.kind == "empty"
