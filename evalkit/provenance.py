@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from evalkit.model_names import is_another
@@ -40,20 +41,26 @@ def of_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """
     told: dict[str, str] = {}
     for name, value in headers.items():
-        if "cache" in name:
-            if _is_hit(name, value):
-                told.setdefault("cache", _text(f"{name}: {value}"))
-        elif name == "age":
-            if value.isdecimal() and int(value):
-                told.setdefault("cache", f"age: {value[:_LONGEST]}")
-        elif "fallback" in name or name == "cf-aig-step":
-            if value.strip().lower() not in _NO and not _NEVER_A_FALLBACK.search(name):
-                told.setdefault("fallback", _text(f"{name}: {value}"))
-        elif name in _ROUTES:
-            told.setdefault("route", _text(value))
-        elif name in _PROVIDERS:
-            told.setdefault("provider", _text(value))
+        kind = _kind(name)
+        if kind is not None and _says_so(kind, name, value):
+            told.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
     return told
+
+
+@lru_cache(maxsize=1024)
+def _kind(name: str) -> str | None:
+    """What a header may tell; None: nothing, as nearly every one."""
+    if name == "age" or ("cache" in name and not _NOT_THE_ANSWER.search(name)):
+        return "cache"
+    if name == "cf-aig-step" or ("fallback" in name and not _NEVER_A_FALLBACK.search(name)):
+        return "fallback"
+    return "route" if name in _ROUTES else "provider" if name in _PROVIDERS else None
+
+
+def _says_so(kind: str, name: str, value: str) -> bool:
+    if kind == "cache":
+        return _is_hit(name, value)
+    return kind != "fallback" or value.strip().lower() not in _NO
 
 
 class Provenance:
@@ -125,8 +132,8 @@ class Provenance:
 
 
 def _is_hit(name: str, value: str) -> bool:
-    if _NOT_THE_ANSWER.search(name):
-        return False
+    if name == "age":
+        return value.isdecimal() and value.strip("0") != ""
     if name == "x-litellm-cache-key":  # sent with answers from its cache alone
         return bool(value)
     if name.endswith(("hit", "hits")):
