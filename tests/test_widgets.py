@@ -248,6 +248,7 @@ def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
 
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
     said(path, endpoint={"model": "m", "base_url": "http://127.0.0.1:9", "params": {}})
+    gc.collect()  # what earlier tests have left
     known, doors = len(ipywidget._instances), len(sidedoor._doors)
     kept = []
     for _ in range(3):
