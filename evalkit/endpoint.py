@@ -193,6 +193,9 @@ class Endpoint:
         return {"base_url": self.base_url, "api_key": key, "timeout": self.timeout_s, "max_retries": 0, **options}
 
 
+started: dict[str, str] = {}  # addresses of embedded servers that this process runs, and the variables of their keys
+
+
 def normalise_base_url(text: str) -> str:
     """Bring an address into the form ``scheme://host[:port]/…/v1``.
 
@@ -292,7 +295,11 @@ def local_endpoint(**settings: Any) -> Iterator[Endpoint]:
 
     Endpoint("http://127.0.0.1", "embedded", **settings)  # settings that cannot be are told before a model is loaded
     with local.serve() as server:
-        yield Endpoint(server.base_url, server.model, server.key_env, source="embedded", **settings)
+        started[server.base_url] = server.key_env
+        try:
+            yield Endpoint(server.base_url, server.model, server.key_env, source="embedded", **settings)
+        finally:
+            del started[server.base_url]
 
 
 def connect(**settings: Any) -> Endpoint:

@@ -2,7 +2,7 @@
 
 A run file may come from a stranger, so nothing is sent anywhere on its word alone. Its address must be named now: by a
 flag, by the environment, or in Python. So must the variable of the key. An endpoint on this machine that needs no key
-is the one exception.
+is an exception, and so is an embedded server that this process itself runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.endpoint import ENVIRONMENT, Endpoint, normalise_base_url
+from evalkit.endpoint import ENVIRONMENT, Endpoint, normalise_base_url, started
 from evalkit.errors import InputError, RunFileError, SettingsError
 from evalkit.origin import Origin
 from evalkit.reader import open_to_read, run_info
@@ -62,6 +62,8 @@ def trusted(path: Path | str, kept: Endpoint, *, base_url: str | None = None, ke
             f"{path} was begun at {kept.base_url}, and now {normalise_base_url(base_url)} is named: "
             "start a new run for the other"
         )
+    if kept.source == "embedded" and kept.base_url in started:  # by this very process
+        return replace(kept, key_env=started[kept.base_url])
     own = _variable_of(kept.base_url)  # of this address
     if base_url is None and own is None:
         if key_env is None and _is_here(kept.base_url) and not _is_set(kept.key_env):

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -278,3 +279,11 @@ def test_a_report_names_no_variable_of_this_machine(half, tmp_path):
     for form in ("r.html", "r.md"):
         report([path], tmp_path / form)
         assert VARIABLE not in (tmp_path / form).read_text(encoding="utf-8")
+
+
+def test_an_embedded_server_of_this_very_process_needs_no_name(embedded, sums, tmp_path):
+    run = ek.evaluate(sums(3, 1), embedded, out=tmp_path / "r.evalkit", watch=lambda progress: progress.done >= 1)
+    assert ek.resume(run.path).outcome == "done"
+    stranger = replace(embedded, base_url="http://127.0.0.1:9", key_env=embedded.key_env)
+    with pytest.raises(RunFileError, match="nothing is sent there because a file says so"):
+        resumption.trusted(run.path, stranger)

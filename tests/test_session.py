@@ -65,9 +65,7 @@ def turns(path):
 
 def start(tmp_path, *arguments, **how):
     command = [sys.executable, "-m", "evalkit.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
-    )
+    return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
 
 
 def wait_for(condition, seconds=60):
