@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from evalkit import stats, store
 from evalkit.endpoint import Endpoint
 from evalkit.errors import SettingsError
-from evalkit.evaluation import Watcher, evaluate
+from evalkit.evaluation import evaluate
 from evalkit.scripted import Law, Numbered, Script, ScriptedHandle, serve
+from evalkit.session import Watcher
 from evalkit.stats import Estimate
 from evalkit.store import SUFFIX
 

@@ -27,6 +27,7 @@ from evalkit import (
     flags,
 )
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, WrongPlatform, check_platform
+from evalkit.outcome import Outcome
 from evalkit.standard_streams import enduring
 from evalkit.usage import Parser
 
@@ -225,7 +226,7 @@ def _half_width(text: str) -> float:
 
 def _add_resume(commands: Any) -> None:
     parser = flags.command(
-        commands, "resume", resume, "Go on with a run: ask what is missing or failed, never what is answered.",
+        commands, "resume", resume, "Go on with a run: ask what is missing, failed or may be half, and nothing else.",
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)
@@ -414,10 +415,10 @@ def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
-    if (outcome := finished.outcome or "").startswith("max_"):
-        flag = outcome.removesuffix("_s").replace("_", "-")
-        _say(f"--{flag} is used up.{cli_resume.after_budget(finished)}")
-    if outcome == "until_ci":
+    outcome = None if finished.outcome is None else Outcome(finished.outcome)
+    if outcome is not None and outcome.flag is not None:
+        _say(f"{outcome.flag} is used up.{cli_resume.after_budget(finished)}")
+    if outcome is Outcome.UNTIL:
         _say("--until is reached: nothing more is asked")
     return cli_gates.exit_code(parsed, result)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit import flags
 
 if TYPE_CHECKING:
+    from evalkit.endpoint import Endpoint
     from evalkit.record import Attempt, TurnRecord
 
 
@@ -37,9 +38,9 @@ def ask(parsed: argparse.Namespace) -> int:
     with flags.endpoint(parsed) as endpoint:
         console = output()
         for record in converse(conversation, endpoint, stream=not parsed.no_stream):
-            told.append(_row(parsed.messages[record.turn - 1], record))
+            told.append(_row(parsed.messages[record.turn - 1], record, endpoint))
             if not parsed.json:
-                for text, style in _lines(record):
+                for text, style in _lines(record, endpoint):
                     # a mebibyte on one line would be measured word by word to be wrapped
                     console.out(text, style=style, highlight=False)
             if record.failure is not None:
@@ -50,20 +51,46 @@ def ask(parsed: argparse.Namespace) -> int:
     return code
 
 
-def _lines(record: TurnRecord) -> Iterator[tuple[str, str | None]]:
+def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | None]]:
     """What is printed of a turn, each with its style."""
     from evalkit.transcripts import plain
 
-    if record.answer is not None and not record.answer.empty:
-        yield plain(record.answer.text or record.answer.refusal or ""), None
-        for call in record.answer.tool_calls:
+    answer = record.answer
+    if answer is not None and not answer.empty:
+        text = answer.text or answer.refusal or ""
+        if answer.reasoning and not (text.strip() or answer.tool_calls):
+            text = f"(only reasoning) {answer.reasoning}"
+        yield plain(text), None
+        for call in answer.tool_calls:
             yield plain(f"{call.name}({call.arguments})"), None
     if record.failure is None and record.good is not None:
         yield _timing(record.good), "dim"
+        for line in _notes(record.good, endpoint):
+            yield plain(line), "yellow"
 
 
-def _row(message: str, record: TurnRecord) -> dict[str, Any]:
+def _notes(attempt: Attempt, endpoint: Endpoint) -> Iterator[str]:
+    """What a reader has to know of an answer: that it was cut off, is too long, or came from elsewhere."""
+    from evalkit import ignored_parameters, words
+    from evalkit.model_names import is_another
+
+    heeded = ignored_parameters.of_attempt(endpoint.params, attempt).to_json()
+    yield from words.cut_off(heeded, alone=True)
+    yield from words.ignored(heeded, alone=True)
+    known = attempt.provenance or {}
+    if "model" in known and is_another(endpoint.model, known["model"]):
+        yield f"this answer names another model than {endpoint.model}: {known['model']}"
+    if "fallback" in known:
+        yield f"this answer came from a fallback ({known['fallback']})"
+    if "cache" in known or "repeated_id" in known:
+        why = known.get("cache") or f"it has id and text of an earlier one, {known['repeated_id']}"
+        yield f"this answer came from a cache ({why})"
+
+
+def _row(message: str, record: TurnRecord, endpoint: Endpoint) -> dict[str, Any]:
     """A turn as ``--json`` prints it, with the keys of ``tables.transcript`` that it can have."""
+    from evalkit import ignored_parameters
+
     answer, good, failure = record.answer, record.good, record.failure
     usage = good.usage if good else None
     return {
@@ -78,6 +105,10 @@ def _row(message: str, record: TurnRecord) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
         "flags": list(good.flags) if good else [],
+        "refusal": answer.refusal if answer else None,
+        "reasoning": (answer.reasoning or None) if answer else None,
+        "ignored_parameters": ignored_parameters.of_attempt(endpoint.params, good).to_json() if good else None,
+        "provenance": good.provenance if good else None,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import flags
+from evalkit.errors import SettingsError
 
 
 def add_plan(commands: Any) -> None:
@@ -25,7 +26,7 @@ def add_plan(commands: Any) -> None:
     parser.add_argument(
         "--difference", type=float, metavar="X", help="difference of two runs that is to be found: 0.05"
     )
-    parser.add_argument("--power", type=float, default=0.8, metavar="P", help="probability to find it (default: 0.8)")
+    parser.add_argument("--power", type=float, metavar="P", help="probability to find it (default: 0.8)")
     parser.add_argument(
         "--repeats",
         type=int,
@@ -41,12 +42,14 @@ def plan(parsed: argparse.Namespace) -> int:
     from evalkit.console import output, tell
     from evalkit.console_plan import show_plan
 
+    if parsed.power is not None and parsed.precision is not None and parsed.difference is None:
+        raise SettingsError("--power is the probability to find a difference: add --difference, or leave it out")
     made = planning.plan(
         parsed.pilot,
         parsed.other,
         precision=parsed.precision,
         difference=parsed.difference,
-        power=parsed.power,
+        power=0.8 if parsed.power is None else parsed.power,
         repeats=parsed.repeats,
     )
     if parsed.json:

@@ -167,8 +167,9 @@ class Comparison:
         Returns
         -------
         DataFrame
-            Columns ``conversation, repeat, turn, first_answer, second_answer, first_score, second_score``, in the order
-            of the dataset; of more than two runs also ``second``, the label of the run that is compared with the first.
+            Columns ``conversation, repeat, turn, first_answer, second_answer, first_score, second_score``, then
+            ``outcome``, ``refusal`` and ``reasoning`` of either, as ``Run.turns`` has them, in the order of the
+            dataset; of more than two runs also ``second``, the label of the run that is compared with the first.
         """
         import pandas as pd
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from evalkit import words
-from evalkit.evaluation import Watcher
+from evalkit.session import Watcher
 from evalkit.sparklines import Glyphs, glyphs
 from evalkit.transcripts import plain
 from evalkit.writer import Progress as Counts

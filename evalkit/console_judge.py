@@ -25,7 +25,11 @@ def show_judging(console: Console, done: Judging) -> None:
     rows = [*taken, ("no choice that can be read", done.unparsed), ("call failed", done.failed)]
     console.print(_counts(rows, done.judged))
     console.print(f"mean score {_share(done.mean)}; unsure, unread and failed ones have no score", soft_wrap=True)
-    why = "not every turn is judged" if done.stopped else "it was a trial of the first turns"
+    why = "it was a trial of the first turns"
+    if done.mean.value is None:
+        why = "none of the judge's answers gave a score"
+    if done.stopped:
+        why = "not every turn is judged"
     count = "they count now" if done.counts else f"they do not count: {why}"
     console.print(f"scores: scoring {done.scoring} of the run file; {count}", soft_wrap=True)
     if done.agreement is not None:

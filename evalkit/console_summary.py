@@ -62,6 +62,9 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(words.conversations(conversations))
     if result["repeats"] is not None:
         console.print(words.repeats(result["repeats"]))
+    heeded, repeats = result["ignored_parameters"], int(run.info["settings"].get("repeats", 1))
+    for line in (*words.answering_models(result["answering_models"], repeats), *words.ignored(heeded)):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
     if result["scoring"]:
         scores = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
         console.print(printable(scores), soft_wrap=True)
@@ -83,8 +86,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
     if result["cost"] is not None:
         console.print(words.cost(result["cost"]))
-    if cut := run.cut_off():
-        console.print(f"{cut} answers were cut off at the token limit (max_tokens)", style="yellow")
+    for line in words.cut_off(heeded):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
     if run.planned is not None and (missing := run.planned - result["turns"]) > 0:
         if result["until"] is not None and result["until"]["reached"]:
             console.print(f"{missing} of {run.planned} turns need not be asked")

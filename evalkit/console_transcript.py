@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from evalkit.console import printable
+from evalkit.turnrows import spoken
 from evalkit.words import number
 
 
@@ -19,8 +20,8 @@ def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> Non
     for turn in turns:
         console.print(f"turn {turn['turn']}", style="bold")
         _said(console, "user", turn["user"])
-        if turn["answer"] is not None:
-            _said(console, "answer", turn["answer"])
+        for what, text in spoken(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
+            _said(console, what, text)
         for call in turn["tool_calls"] or ():
             _said(console, "call", f"{call['function']['name']}({call['function']['arguments']})")
         if turn["error"] is not None:
@@ -42,7 +43,7 @@ def _said(console: Console, who: str, text: str, style: str = "") -> None:
     """One thing said; its further lines are indented, so that none can pass for one of ours."""
     lines = printable(text).plain.splitlines() or [""]
     console.print(
-        printable("\n".join([f"  {who:7}{lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
+        printable("\n".join([f"  {who:6} {lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
         style=style,
         soft_wrap=True,
     )

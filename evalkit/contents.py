@@ -99,6 +99,7 @@ SETTINGS: Shape = {
     **dict.fromkeys(("rate", "rpm", "tpm", "max_time_s", "max_cost"), _ABOVE_0),
     "until_ci": (_or_none(lambda value: _is_number(value) and 0 < value < 0.5), "a number between 0 and 0.5, or null"),
     "price": (_or_none(_is_price), "two finite numbers of 0 or more, or null"),
+    "arrivals_seed": _COUNT,
     "columns": (_or_none(_is_columns), "an object of headings, or null"),
 }
 DATASET: Shape = {
@@ -120,6 +121,7 @@ ENDPOINT: Shape = {
 }
 _RUN = {"settings": SETTINGS, "dataset": DATASET, "endpoint": ENDPOINT}
 _LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost", "price", "until_ci", "most_turns"} | {
+    "arrivals_seed",
     "size",
     "changed_ns",
 }  # of settings that came with later versions
@@ -244,6 +246,10 @@ def _is_scorer(value: Any) -> bool:
     return all(part is None or isinstance(part, str) or (isinstance(part, dict) and "name" in part) for part in parts)
 
 
+def _is_provenance(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
 def _is_versions(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -252,7 +258,7 @@ def _is_anything(value: Any) -> bool:
     return True
 
 
-_TURN = "conversation + 1 || ', repeat ' || repeat || ', turn ' || turn"
+_TURN = "(conversation + 1) || ', repeat ' || repeat || ', turn ' || turn"
 _OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
 # query for place and text, what a place is, what is expected
 _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
@@ -272,6 +278,10 @@ _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
     (
         _OF.format(_TURN, "exchange", "turn", "exchange"),
         "conversation number", "a list of messages", _is_list_of(_is_message),
+    ),
+    (
+        _OF.format(_TURN, "provenance", "attempt", "provenance"),
+        "an attempt of conversation number", "an object of texts", _is_provenance,
     ),
     (_OF.format(_TURN, "extracted", "score", "extracted"), "the score of conversation number", "JSON", _is_anything),
     (

@@ -11,7 +11,6 @@ import orjson
 from evalkit import datasets, schema
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Timing, TurnRecord
-from evalkit.rows import read_turn
 from evalkit.schema import Row
 
 _NO_TIMING = Timing(0, 0, 0)
@@ -36,11 +35,6 @@ class Talk:
             self._row = schema.conversation_row(self.position, value)
         return self._row
 
-    def turn(self, number: int) -> Turn:
-        """One turn of it, counted from 1."""
-        asked = self._asked
-        return read_turn(asked["turns"][number - 1]) if isinstance(asked, dict) else asked.turns[number - 1]
-
     @property
     def turns(self) -> int:
         """How many it has."""
@@ -49,17 +43,19 @@ class Talk:
 
 
 class Done:
-    """One finished turn on its way into the run file.
+    """One finished turn on its way into the run file, in the rows that were made where it was asked.
 
     Parameters
     ----------
-    position : int
-        Of its conversation in the dataset.
-    conversation : Conversation
-    record : TurnRecord
+    talk : Talk
+        Its conversation.
+    turn : Row
+    attempts : list of Row
 
     Attributes
     ----------
+    position : int
+        Of its conversation in the dataset.
     turn_row : Row
     attempt_rows : list of Row
     error_kind : str or None
@@ -68,19 +64,7 @@ class Done:
 
     __slots__ = ("_talk", "attempt_rows", "error_kind", "position", "turn_row")
 
-    def __init__(self, position: int, conversation: Conversation, record: TurnRecord) -> None:
-        turn = schema.turn_row(position, conversation.turns[record.turn - 1], record)
-        attempts = [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
-        self._hold(Talk(position, conversation), turn, attempts)
-
-    @classmethod
-    def of_rows(cls, talk: Talk, turn: Row, attempts: list[Row]) -> Done:
-        """The same of rows that were made where it was asked."""
-        done = cls.__new__(cls)
-        done._hold(talk, turn, attempts)
-        return done
-
-    def _hold(self, talk: Talk, turn: Row, attempts: list[Row]) -> None:
+    def __init__(self, talk: Talk, turn: Row, attempts: list[Row]) -> None:
         self.position = talk.position
         self._talk = talk
         self.turn_row = turn
@@ -98,11 +82,6 @@ class Done:
         return self._talk.row
 
     @property
-    def turn(self) -> Turn:
-        """The turn of its conversation that this is."""
-        return self._talk.turn(self.turn_row[1][2])
-
-    @property
     def turns(self) -> int:
         """How many turns that has."""
         return self._talk.turns
@@ -112,13 +91,6 @@ class Done:
         """Position, repeat and turn."""
         position, repeat, turn = self.turn_row[1][:3]
         return position, repeat, turn
-
-    @property
-    def answer(self) -> Answer:
-        """What is scored of it."""
-        row = self.turn_row
-        columns = ("answer", "refusal", "tool_calls", "finish_reason")
-        return stored_answer(*(schema.value("turn", row, name) for name in columns))
 
 
 @lru_cache(maxsize=1)

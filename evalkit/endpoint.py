@@ -74,7 +74,7 @@ class Endpoint:
         object.__setattr__(self, "base_url", normalise_base_url(self.base_url))
         if not self.model:
             raise SettingsError("no model is named: give --model, or set OPENAI_MODEL or ASSISTANT_ID")
-        _refuse_blanks("the model's name", self.model)
+        _refuse_blanks("the model's name", self.model, inside=False)
         for name in ("timeout_s", "ttft_timeout_s", "connect_timeout_s"):
             check_above_0(name, getattr(self, name), LONGEST_S, "seconds")
         check_json("the parameter", self.params)
@@ -153,7 +153,8 @@ class Endpoint:
         where = "--base-url" if base_url else host_name
         _refuse_blanks(where, host or "", inside=False)
         _refuse_blanks_in_address(where, host or "")
-        _refuse_blanks("--model" if model_given else model_name, model or "")
+        named = "--model" if model_given else model_name
+        _refuse_blanks(named, model or "", but="" if named == "ASSISTANT_ID" else " ")  # files served may have blanks
         missing = " and ".join(name for name in names if not found[name])
         if guide and missing and base_url is None:
             there = next(name for name in names if found[name])
@@ -230,11 +231,14 @@ def _variable(name: str) -> str | None:
     return os.environ.get(name)
 
 
-def _refuse_blanks(what: str, text: str, *, inside: bool = True) -> None:
-    """An endpoint takes a blank for a part of an id, and refuses it as unknown; without ``inside``: at the ends."""
+def _refuse_blanks(what: str, text: str, *, inside: bool = True, but: str = "") -> None:
+    """An endpoint takes a blank for a part of an id, and refuses it as unknown.
+
+    Without ``inside`` only the ends are looked at; inside, the characters of ``but`` are let through.
+    """
     wrong = [at for at, character in enumerate(text) if character.isspace() or not character.isprintable()]
-    last = len(text) - 1
-    at = next((at for at in wrong if inside or at in (0, last)), None)
+    ends = (0, len(text) - 1)
+    at = next((at for at in wrong if at in ends or (inside and text[at] not in but)), None)
     if at is None:
         return
     names = {" ": "a blank", "\n": "a line break", "\r": "a line break", "\t": "a tab"}

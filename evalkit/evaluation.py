@@ -44,8 +44,7 @@ from evalkit.launch import Launched
 from evalkit.record import TurnRecord
 from evalkit.run import Run
 from evalkit.scorer import Scorer
-from evalkit.session import Display
-from evalkit.session import Watcher as Watcher
+from evalkit.session import Display, Watcher
 from evalkit.settings import Settings
 from evalkit.store import RunFile
 from evalkit.transport import Transport

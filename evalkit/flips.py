@@ -6,15 +6,18 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from evalkit.clusters import Floats
 from evalkit.measures import opened
 from evalkit.pairing import Paired, Places
+from evalkit.turnrows import OUTCOME
 
-_ANSWER = "SELECT answer FROM turn WHERE (conversation, repeat, turn) = (?, ?, ?)"
+_SAID = f"""
+    SELECT {OUTCOME}, answer, refusal, reasoning FROM turn t
+    WHERE (conversation, repeat, turn) = (?, ?, ?)"""  # noqa: S608 - SQL of our own
 
 
 class Flip(NamedTuple):
@@ -27,6 +30,12 @@ class Flip(NamedTuple):
     second_answer: str | None
     first_score: float
     second_score: float
+    first_outcome: str | None
+    second_outcome: str | None
+    first_refusal: str | None
+    second_refusal: str | None
+    first_reasoning: str | None
+    second_reasoning: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +68,21 @@ class Flips:
                 repeat, turn = int(self.repeat[row]), int(self.turn[row])
                 places = int(self.first_place[row]), int(self.second_place[row])
                 (name,) = one.execute("SELECT id FROM conversation WHERE position = ?", places[:1]).fetchone()
+                mine, theirs = _said(one, places[0], repeat, turn), _said(other, places[1], repeat, turn)
                 yield Flip(
                     name,
                     repeat,
                     turn,
-                    _answer(one, places[0], repeat, turn),
-                    _answer(other, places[1], repeat, turn),
-                    float(self.first[row]),
-                    float(self.second[row]),
+                    first_answer=mine["answer"],
+                    second_answer=theirs["answer"],
+                    first_score=float(self.first[row]),
+                    second_score=float(self.second[row]),
+                    first_outcome=mine["outcome"],
+                    second_outcome=theirs["outcome"],
+                    first_refusal=mine["refusal"],
+                    second_refusal=theirs["refusal"],
+                    first_reasoning=mine["reasoning"],
+                    second_reasoning=theirs["reasoning"],
                 )
 
 
@@ -86,6 +102,7 @@ def found(paired: Paired) -> Flips:
     )
 
 
-def _answer(connection: sqlite3.Connection, *key: int) -> Any:
-    row = connection.execute(_ANSWER, key).fetchone()
-    return None if row is None else row[0]
+def _said(connection: sqlite3.Connection, *key: int) -> dict[str, str | None]:
+    """What the model said in a turn, and what became of it."""
+    row = connection.execute(_SAID, key).fetchone() or (None,) * 4
+    return dict(zip(("outcome", "answer", "refusal", "reasoning"), row, strict=True))

@@ -349,18 +349,14 @@ def check(run: HasMeasures, *gates: str) -> None:
         raise SettingsError(f"check holds a run against gates, and none is given, such as {EXAMPLES}")
     parsed = [parse(gate) for gate in gates]
     with one_moment(run.path):
-        _check(run, parsed)
-
-
-def _check(run: HasMeasures, parsed: Sequence[Gate]) -> None:
-    __tracebackhide__ = True
-    measures = run.measures()
-    results = evaluate(parsed, measures)
+        measures = run.measures()
+        results = evaluate(parsed, measures)
+        missed = [result for result in results if not result.met]
+        told = _what_is_missed(run.path, missed, len(results)) if missed else None
     if (warning := warning_of(parsed, measures)) is not None:
-        warnings.warn(f"{run.path}: {warning}", stacklevel=3)
-    missed = [result for result in results if not result.met]
-    if missed:
-        raise AssertionError(_what_is_missed(run.path, missed, len(results)))
+        warnings.warn(f"{run.path}: {warning}", stacklevel=2)
+    if told is not None:
+        raise AssertionError(told)
 
 
 def _what_is_missed(path: Path, missed: Sequence[GateResult], gates: int) -> str:
@@ -377,4 +373,4 @@ def _what_is_missed(path: Path, missed: Sequence[GateResult], gates: int) -> str
 
 def _fault(transcript: Transcript) -> int | None:
     """The first turn that failed or is wrong."""
-    return next((said.turn for said in transcript.turns if said.outcome in ("error", "wrong")), None)
+    return next((said.turn for said in transcript.turns if said.verdict in ("error", "wrong")), None)

@@ -23,11 +23,12 @@ from evalkit import resumption, schema, store
 from evalkit.conversation import Conversation, Turn, canonical
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, SettingsError
-from evalkit.evaluation import Watcher, converse, evaluate, resume
+from evalkit.evaluation import converse, evaluate, resume
 from evalkit.filenames import cut
 from evalkit.rubric import Rubric
 from evalkit.ruling import read_ruling
 from evalkit.run import Run
+from evalkit.session import Watcher
 from evalkit.settings import Settings
 from evalkit.store import SUFFIX
 from evalkit.surrender import LASTING

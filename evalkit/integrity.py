@@ -16,7 +16,7 @@ from typing import Any
 from evalkit import schema
 
 MOST_TURNS = 100_000  # of one conversation
-MOST_REPEATS = 100_000
+MOST_REPEATS = 1_000_000  # as many has a step of a load test that time alone ends
 _MOST_SKIPPED = 1_000_000  # conversations in flight while later ones have ended
 _MOST_BYTES = 256 * 2**20  # of one value
 _SMALL = 4 * 2**20  # bytes of a file in which every value is looked at

@@ -12,8 +12,9 @@ from evalkit.clusters import Floats
 from evalkit.samples import check_level, finite, numbered, totals
 from evalkit.stats import Estimate, score_limits
 
-# by tests/benchmarks/bench_coverage.py: clusters' worth of the rarer outcome, its share, and how graded values may be
-DOUBTFUL_BELOW, DOUBTFUL_SHARE, DOUBTFUL_GRADED = 4, 0.1, 0.8
+# by tests/benchmarks/bench_coverage.py: clusters' worth of the rarer outcome, its share, how graded values may be, and
+# how many there must be
+DOUBTFUL_BELOW, DOUBTFUL_SHARE, DOUBTFUL_GRADED, DOUBTFUL_FROM = 4, 0.1, 0.8, 40
 
 
 def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -147,14 +148,14 @@ def mean_and_error(values: Floats, sums: Floats, sizes: Floats) -> tuple[float, 
     return middle, math.sqrt(k / (k - 1) * float(apart @ apart)) / n, None
 
 
-def doubt(n_clusters: int, value: float, graded: float = 0.0) -> str | None:
+def doubt(n_clusters: int, value: float, graded: float = 0.0, n: int | None = None) -> str | None:
     """Why the interval of ``stats.proportion`` may be too short here, in a sentence for the reader of a report.
 
     With few clusters that hold the rarer outcome, chance tells how much the turns of a cluster resemble each other. In
     simulation (tests/benchmarks/bench_coverage.py) the 95 % interval held the truth in 93 to 97 % of runs or more,
-    except where the rarer outcome was worth fewer than about four clusters and less than a tenth of them: there, and
-    only where the turns of a cluster went alike, down to 90 % for clusters of 4 turns, and to 84 % for 20. Not where it
-    never came: then each cluster counts as one sample. Clusters of one turn are no cause for it.
+    except where the rarer outcome was worth fewer than about four clusters and less than a tenth of them, of 40 turns
+    or more: there, and only where the turns of a cluster went alike, down to 90 % for clusters of 4 turns, and to 84 %
+    for 20. Not where it never came: then each cluster counts as one sample. Clusters of one turn are no cause for it.
 
     Parameters
     ----------
@@ -164,13 +165,15 @@ def doubt(n_clusters: int, value: float, graded: float = 0.0) -> str | None:
         The share found.
     graded : float
         By which share single values vary less than right and wrong with this mean; above 0.8 there is no rare outcome.
+    n : int, optional
+        Samples in all: below 40 the interval is wide enough for any of them. None: there are many.
 
     Returns
     -------
     str or None
         None: no doubt.
     """
-    if graded > DOUBTFUL_GRADED:
+    if graded > DOUBTFUL_GRADED or (n is not None and n < DOUBTFUL_FROM):
         return None
     worth = n_clusters * min(value, 1 - value)
     # 1 - 0.95 is a little more than 0.05 in binary

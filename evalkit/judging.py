@@ -18,7 +18,6 @@ from evalkit import __version__, agreement, hearing, scorings, store
 from evalkit.conversation import Conversation, Message
 from evalkit.endpoint import Endpoint
 from evalkit.errors import SettingsError
-from evalkit.evaluation import Watcher
 from evalkit.hearing import Case, Heard, Hearing
 from evalkit.markers import without_scratch
 from evalkit.record import Score
@@ -27,6 +26,7 @@ from evalkit.rubric import Rubric, find
 from evalkit.run import Run
 from evalkit.scorer import cut
 from evalkit.scorings import JudgedScoring
+from evalkit.session import Watcher
 from evalkit.stats import Estimate, proportion
 from evalkit.store import RunFile
 
@@ -177,7 +177,7 @@ def judge(
         if known is not None:
             number = known.id
             if counts:
-                scorings.count(runfile, number)
+                scorings.count_if_read(runfile, number)
         else:
             number = scorings.add(
                 runfile, scorer_name(chosen), [_scores(held, chosen, runfile.connection)],

@@ -167,7 +167,7 @@ def _turn_case(transcript: Transcript, said: Said, *, allowed: bool) -> str:
     name = f"turn {said.turn}" if transcript.repeat == 1 else f"turn {said.turn}, repeat {transcript.repeat}"
     begin = _case(transcript.conversation, name, said.took_s or 0.0)
     talk = text(transcript.up_to(said.turn))
-    match said.outcome:
+    match said.verdict:
         case "right":
             return f"{begin}/>\n"
         case "unscored":

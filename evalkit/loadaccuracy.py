@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evalkit import paired
 from evalkit.corrections import holm
 from evalkit.paired import Difference
+from evalkit.words import points
 
 LEVEL = 0.05
 
@@ -45,9 +46,9 @@ class AccuracyChange:
         if lost.value is None or self.p is None:
             return lost.reason or "it was not tested"
         known = lost.low is not None and lost.high is not None
-        limits = f" (95 % interval {100 * (lost.low or 0):+.1f} to {100 * (lost.high or 0):+.1f})" if known else ""
+        limits = f" (95 % interval {points(lost.low or 0)} to {points(lost.high or 0)})" if known else ""
         return (
-            f"accuracy {100 * lost.value:+.1f} points{limits} over the {self.turns:,} turns that both answered, "
+            f"accuracy {points(lost.value)} points{limits} over the {self.turns:,} turns that both answered, "
             f"p = {self.p:.2g}, corrected for {comparisons} comparison{'s' * (comparisons > 1)}"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evalkit import caveats, words
-from evalkit.reportparts import Part, command, warnings
+from evalkit.reportparts import Part, commands, ended, scores, warnings
 from evalkit.wording import left_out, time_rows
 
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ def _lines(part: Part) -> Iterator[str]:
     yield ""
     yield words.verdict(result, code(part.model))
     yield ""
-    for warning in warnings(part):
+    for told in (scores(part, code), ended(part)):
+        if told is not None:
+            yield told
+            yield ""
+    for warning in warnings(part, code):
         yield f"> **{warning}**"
         yield ""
     headings = (words.marked(heading, result["trust"], " (client-bound)") for heading in _HEADINGS)
@@ -99,8 +103,9 @@ def _lines(part: Part) -> Iterator[str]:
     yield from _reasons(part)
     yield "<details><summary>How to repeat it</summary>"
     yield ""
-    yield code(command(part))
-    yield ""
+    for line in commands(part):
+        yield code(line)
+        yield ""
     digest = part.info["dataset"].get("hash")
     if digest:
         yield f"Dataset SHA-256 {code(digest)}, evalkit {code(part.versions.get('evalkit', '?'))}."

@@ -11,11 +11,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evalkit import caveats, conversations, costs, schema, sessions, standings, store, times, verdicts
+from evalkit import (
+    caveats,
+    conversations,
+    costs,
+    ignored_parameters,
+    schema,
+    sessions,
+    standings,
+    store,
+    times,
+    verdicts,
+)
+from evalkit.answering_models import AnsweringModels, answering_models
 from evalkit.caveats import NO_CAVEATS, Caveats
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
+from evalkit.ignored_parameters import IgnoredParameters
 from evalkit.sessions import Trust
 from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
@@ -109,6 +122,10 @@ class RunMeasures:
     planned : int or None
         Turns that the run is to ask: those of its dataset, each so often as it is repeated; those that have ended, when
         ``until`` is reached. None: not known, since the dataset was not read to its end.
+    ignored : IgnoredParameters or None
+        What became of limits and demands. None: not looked for.
+    models : AnsweringModels or None
+        Which models answered. None: not looked for.
     caveats : Caveats
         What has to be known of its answers.
     """
@@ -131,6 +148,8 @@ class RunMeasures:
     until: Told | None
     arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
+    ignored: IgnoredParameters | None = None
+    models: AnsweringModels | None = None
     caveats: Caveats = NO_CAVEATS
 
 
@@ -180,6 +199,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         arrivals = _arrivals(connection, info["settings"])
         repeats = conversations.repeated(connection, over)
         planned = _planned(connection, info, everything.turns, until)
+        ignored = ignored_parameters.look(connection, info)
+        models = answering_models(connection, info)
         found = caveats.caveats(connection)
     return RunMeasures(
         name=info["name"],
@@ -200,6 +221,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         until=until,
         arrivals=arrivals,
         planned=planned,
+        ignored=ignored,
+        models=models,
         caveats=found,
     )
 

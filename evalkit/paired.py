@@ -13,7 +13,7 @@ from evalkit.clusters import Floats
 from evalkit.intervals import mean_and_error
 from evalkit.redrawn import LEAST_CLUSTERS, check_resamples, no_interval, quantile_differences, too_few
 from evalkit.samples import check_level, check_q, needed, numbered, pairs, totals
-from evalkit.stats import Estimate
+from evalkit.stats import Estimate, Flags
 
 _LEVEL, _FEW_DIFFER, _ONE_WAY = 0.95, 10, 0.75  # see ``doubt``
 _MANY_DIFFER = 15  # clusters: from so many on the t interval needs no help; tests/benchmarks/bench_coverage.py
@@ -87,6 +87,8 @@ def difference(
       and one of ``ClusterSums.equal`` that differs wholly. Where none differs this is the limit of Clopper and Pearson
       for 0 of so many clusters, ``1 − (α/2)^(1/K)`` if they are of one size. It is the score interval's rule: the
       variance is that of the mean which is asked about, and not of the one found.
+    - As no difference exceeds 1, no limit lies beyond that of the share of pairs in clusters that go that way, by
+      Clopper and Pearson for ``ClusterSums.equal`` clusters. With a handful of clusters this is the nearer one.
 
     When all clusters have the same mean difference other than 0, no variance can be told, and ``se`` is missing. p is
     then that of the exact sign test of the clusters, 2^(1 − K).
@@ -160,8 +162,16 @@ def _difference_of_shares(
     else:
         same = f"all {k:,} clusters have the same difference: the limits are what so many leave possible"
         reason = same if alike else None
-    told = Estimate(middle, max(low, -1.0), min(high, 1.0), n, reason)
+    most, least = (_at_most(way > 1e-9 * sizes, sizes, confidence) for way in (sums, -sums))
+    told = Estimate(middle, max(low, -least), min(high, most), n, reason)
     return Difference(told, p if enough else None, error if enough else None, k, differing)
+
+
+def _at_most(there: Flags, sizes: Floats, confidence: float) -> float:
+    """Upper limit of the share of pairs in clusters like these."""
+    share = float(sizes[there].sum() / sizes.sum())
+    n = float(sizes.sum() ** 2 / (sizes**2).sum())
+    return 1.0 if there.all() else float(special.betaincinv(share * n + 1, n - share * n, (1 + confidence) / 2))
 
 
 def _reach(half: float, free: float, unseen: float) -> float:

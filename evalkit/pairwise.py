@@ -14,11 +14,11 @@ import numpy as np
 from evalkit import hearing
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError
-from evalkit.evaluation import Watcher
 from evalkit.hearing import Case, Hearing
 from evalkit.judging import Said, answers, check_limit, judge_json, path_of, place, rubric_for
 from evalkit.rubric import Rubric
 from evalkit.run import Run
+from evalkit.session import Watcher
 from evalkit.stats import Estimate, proportion
 
 OUTCOMES = ("win", "loss", "tie", "inconsistent", "undecided", "failed")

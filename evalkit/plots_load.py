@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evalkit import findings, stats, style
+from evalkit import findings, stats, style, words
+from evalkit.loadaccuracy import accuracy_changes
 from evalkit.slo import Slo
 from evalkit.stats import Estimate
 from evalkit.steps import Step
@@ -82,7 +83,7 @@ class _OverLoad(Chart):
             markeredgewidth=0.8, label=label, zorder=3,
         )  # fmt: skip
 
-    def _load_axis(self, ax: Axes) -> None:
+    def _load_axis(self, ax: Axes, *, timed: bool = True) -> None:
         from matplotlib.ticker import NullLocator
 
         loads = [step.load for step in self.sweep.measured]
@@ -98,7 +99,7 @@ class _OverLoad(Chart):
             up: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "rotation": 90, "va": "bottom", "ha": "right"}
             ax.text(knee.load, 0.03, "knee ", color=FAINT, fontsize="small", **up)
         for step in self.sweep.measured:
-            if step.client_bound:
+            if timed and step.client_bound:
                 ax.axvspan(step.load / 1.1, step.load * 1.1, color=VERMILION, alpha=0.08, linewidth=0, zorder=0)
 
 
@@ -192,6 +193,7 @@ class LoadFirstToken(_OverLoad):
         short = [q for q in _QUANTILES if any(estimate.value is None for estimate in self._estimates(q))]
         if short:
             notes.append(f"{', '.join(short)} missing where not drawn: p95 needs 20 turns a step, p99 100")
+        notes += [f"{self._at(step)}: {note}" for step in self.sweep.measured for note in words.streams(*step.streams)]
         return notes + self._bound
 
     def _draw(self, ax: Axes) -> None:
@@ -274,10 +276,28 @@ class LoadAccuracy(_OverLoad):
 
     @property
     def _finding(self) -> str:
-        # whether it falls is for a test over all steps to say: each interval here is of one step by itself
+        if (fall := self._fall()) is not None:
+            return fall
         told = [step for step in self.sweep.measured if step.accuracy.value is not None]
         each = [f"{percent(step.accuracy.value or 0)} at {self._at(step)}" for step in (told[0], told[-1])]
-        return f"Accuracy: {each[0]}" if len(told) == 1 else f"Accuracy: {' and '.join(each)}"
+        return f"Accuracy: {each[0]}" if len(told) == 1 else f"Accuracy: {' and '.join(each)}, no fall is shown"
+
+    def _fall(self) -> str | None:
+        """As the warnings of the load test say it: over shared turns, corrected for all steps; None: nothing is shown.
+
+        The intervals of the chart are of each step by itself, and no test.
+        """
+        first, *later = self.sweep.measured
+        changes = accuracy_changes([getattr(step, "scores", {}) for step in self.sweep.measured])
+        worse = [(step, change) for step, change in zip(later, changes, strict=True) if change.worse]
+        if not worse:
+            return None
+        step, change = worse[-1]
+        lost = f"{abs(100 * (change.difference.estimate.value or 0)):.0f} points"
+        return (
+            f"Accuracy falls by {lost} from {self._at(first)} to {step.load:g}, "
+            f"over the {style.counted(change.turns, 'turn')} that both answered"
+        )
 
     @property
     def _numbers(self) -> str:
@@ -300,7 +320,7 @@ class LoadAccuracy(_OverLoad):
         ax.set_ylim(-0.02, 1.04)
         style.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
-        self._load_axis(ax)
+        self._load_axis(ax, timed=False)
 
 
 PANELS: tuple[type[_OverLoad], ...] = (LoadThroughput, LoadFirstToken, LoadGoodput, LoadAccuracy)

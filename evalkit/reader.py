@@ -81,6 +81,7 @@ def reading(path: Path | str) -> Iterator[sqlite3.Connection]:
     """
     path = Path(path)
     with contextlib.closing(open_to_read(path)) as connection:
+        connection.listen()
         try:
             connection.execute("BEGIN")
             _check_limits(path, connection)
@@ -130,6 +131,7 @@ def open_to_read(path: Path | str) -> ReadConnection:
     except BaseException:
         connection.close()
         raise
+    connection.set_progress_handler(None, 0)  # whoever does not know of ``heard`` must lose no interrupt
     return connection
 
 
@@ -141,6 +143,7 @@ def why_unreadable(path: Path) -> RunFileError | None:
         return None
     try:
         with contextlib.closing(open_to_read(path)) as connection:
+            connection.listen()
             return _wrong(path, connection)
     except RunFileError as error:
         return error

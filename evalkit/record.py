@@ -166,6 +166,8 @@ class Attempt(NamedTuple):
     connection_lost_on_reuse : bool
         A kept connection was closed by the endpoint just as it was used again, before any byte of an answer:
         worth one immediate retry.
+    provenance : dict or None
+        Where the answer came from, as far as that is not as it was asked for: see ``provenance.Provenance.note``.
     """
 
     timing: Timing
@@ -179,6 +181,7 @@ class Attempt(NamedTuple):
     flags: tuple[str, ...] = ()
     connection_opened: bool = False
     connection_lost_on_reuse: bool = False
+    provenance: dict[str, str] | None = None
 
     @property
     def ttft_ns(self) -> int | None:

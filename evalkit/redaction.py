@@ -59,6 +59,11 @@ def redact_answer(answer: Answer, key: str) -> Answer:
     )
 
 
+def redact_provenance(provenance: dict[str, str], key: str) -> dict[str, str]:
+    """What an answer says of where it comes from, without the whole key."""
+    return provenance if len(key) < _WHOLE else {name: text.replace(key, _MARK) for name, text in provenance.items()}
+
+
 def _without_parts(text: str, key: str, public: str) -> str:
     """The text without what also stands in the key, in whatever case: headers are read in lower case."""
     lower, key, public = text.translate(_LOWER), Key(key.translate(_LOWER)), public.translate(_LOWER)

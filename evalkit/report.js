@@ -57,7 +57,7 @@ function statusesWanted() {
 
 function haystack(data, i) {
   data.found ??= [];
-  return (data.found[i] ??= [data.conversations.id[data.turns.conversation[i]], data.turns.user[i], data.turns.answer[i],
+  return (data.found[i] ??= [data.conversations.id[data.turns.conversation[i]], data.turns.user[i], words(data.turns, i),
     data.turns.error[i], data.turns.reason[i]].filter(Boolean).join("\n").toLowerCase());
 }
 
@@ -126,7 +126,7 @@ function row(place) {
   const cells = [
     conversations.id[turns.conversation[i]] + (turns.repeat[i] > 1 ? ` · repeat ${turns.repeat[i]}` : ""),
     turns.turn[i], verdict(turns, i), time(turns.latency[i]), time(turns.ttft[i]), brief(turns.user[i]),
-    brief(turns.error[i] || turns.answer[i] || ""),
+    brief(turns.error[i] || words(turns, i)),
   ];
   const line = make("div", { className: `row s-${turns.status[i]}`, role: "row", id: `row-${place}`, "aria-rowindex": place + 2,
     "aria-selected": place === state.current });
@@ -134,6 +134,11 @@ function row(place) {
   line.append(...cells.map((text) => make("span", { text, role: "gridcell", dir: "auto" })));
   line.addEventListener("click", () => { state.current = place; draw(); open(i); });
   return line;
+}
+
+function words(turns, i) {
+  const reasoning = turns.reasoning[i] === null ? "" : `(only reasoning) ${turns.reasoning[i]}`;
+  return [turns.answer[i], turns.refusal[i] === null ? "" : `(refusal) ${turns.refusal[i]}`, reasoning].filter(Boolean).join(" ");
 }
 
 function brief(text) {
@@ -210,8 +215,8 @@ function turnsOf(data, place, repeat) {
   return own;
 }
 
-function said(who, text) {
-  return make("div", { className: `said ${who}` }, make("span", { text: who, className: "who" }),
+function said(who, text, kind = who) {
+  return make("div", { className: `said ${kind}` }, make("span", { text: who, className: "who" }),
     make("div", { text, className: "words", dir: "auto" }));
 }
 
@@ -220,6 +225,8 @@ function turnOf(data, place, i) {
   const article = make("article", { className: `turn s-${turns.status[i]}`, "data-turn": turns.turn[i] },
     make("h4", { text: `Turn ${turns.turn[i]}` }), said("user", turns.user[i]));
   if (turns.answer[i] !== null) article.append(said("assistant", turns.answer[i]));
+  if (turns.refusal[i] !== null) article.append(said("refusal", turns.refusal[i]));
+  if (turns.reasoning[i] !== null) article.append(said("only reasoning", turns.reasoning[i], "reasoning"));
   if (turns.cut[i]) article.append(make("p", { text: `${turns.cut[i].toLocaleString("en")} more characters are in the run file.`, className: "faint" }));
   for (const call of turns.calls[i] || []) article.append(said("call", `${call.function.name}(${call.function.arguments})`));
   const facts = [["verdict", verdict(turns, i)], ["target", turns.target[i]], ["extracted", turns.extracted[i]],

@@ -22,7 +22,7 @@ from evalkit.markdown import markdown
 from evalkit.measures import one_moment
 from evalkit.reportcharts import add_charts
 from evalkit.reportcomparison import comparison
-from evalkit.reportparts import MOST_REASONS, Part, command, compared_runs, read, warnings
+from evalkit.reportparts import MOST_REASONS, Part, all_well, commands, compared_runs, ended, read, scores, warnings
 
 if TYPE_CHECKING:
     from evalkit.comparison import Comparison
@@ -148,6 +148,9 @@ def _run(main: Element, part: Part, *, level: int) -> None:
     section = SubElement(main, "section")
     add(section, f"h{level}", f"{part.measures.name}: {part.model}")
     add(section, "p", words.verdict(part.result, part.model), class_="verdict")
+    for told in (scores(part), ended(part)):
+        if told is not None:
+            add(section, "p", told)
     for warning in warnings(part):
         add(section, "p", warning, class_="warning")
     _table(section, part)
@@ -221,7 +224,7 @@ def _term(parent: Element, text: str) -> None:
 def _reasons(section: Element, part: Part, heading: str) -> None:
     add(section, heading, "What failed and why")
     if not (part.failed or part.wrong):
-        add(section, "p", "Nothing failed, every target has a score, and no scored answer was wrong.")
+        add(section, "p", all_well(part))
         return
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table", {"class": "words-table"})
     add(table, "caption", f"the most frequent reasons, {MOST_REASONS} of each kind at most")
@@ -240,7 +243,7 @@ def _reasons(section: Element, part: Part, heading: str) -> None:
 
 def _repeat(section: Element, part: Part, heading: str) -> None:
     add(section, heading, "How to repeat it")
-    add(section, "pre", command(part), tabindex="0")
+    add(section, "pre", "\n".join(commands(part)), tabindex="0")
     dataset, when = part.info["dataset"], time.gmtime(part.info["created_ns"] / 1e9)
     facts = [f"begun {time.strftime('%Y-%m-%d %H:%M', when)} UTC", f"run file {part.path.name}"]
     if dataset.get("hash"):

@@ -15,7 +15,7 @@ from evalkit import store
 from evalkit.done import stored_record
 from evalkit.schema import JOIN_SCORE
 from evalkit.snippets import KEY_VARIABLE
-from evalkit.turnrows import json_value
+from evalkit.turnrows import OUTCOME, json_value, spoken
 
 MOST_TURNS = 50_000
 MOST_CHARACTERS = 48_000_000  # of all texts
@@ -25,20 +25,22 @@ _FAILED_SHARE = 4  # of a sample, one part in so many is kept for conversations 
 _TURNS = f"""
     SELECT t.conversation, t.repeat, t.turn, t.status, t.answer, t.refusal, t.reasoning, t.tool_calls, t.exchange,
       t.error_kind, t.error_message, t.attempts, t.ttft_ns, t.latency_ns, t.tpot_ns, t.prompt_tokens, t.output_tokens,
-      s.value, s.scorer, s.reason, s.extracted, c.id, c.row
+      s.value, s.scorer, s.reason, s.extracted, {OUTCOME}, c.id, c.row
     FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE}
     WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _COUNTS = """
     SELECT conversation, count(*), max(error_kind NOT NULL) FROM turn GROUP BY conversation ORDER BY conversation"""
-# characters; of reasoning little is shown, where there is no answer
+# characters; reasoning is shown where there is no answer
 _LENGTH = f"""
     SELECT length(c.row) + total(min(coalesce(length(t.answer), 0), {LONGEST_TEXT})
+      + min(coalesce(length(t.refusal), 0), {LONGEST_TEXT})
+      + iif({OUTCOME} = 'reasoning_only', min(length(t.reasoning), {LONGEST_TEXT}), 0)
       + 2 * coalesce(length(t.tool_calls), 0) + coalesce(length(t.exchange), 0) + coalesce(length(s.reason), 0))
     FROM conversation c JOIN turn t ON t.conversation = c.position {JOIN_SCORE} WHERE c.position = ?"""  # noqa: S608 - SQL of our own
 _COLUMNS = (
     "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "later", "target", "calls",
     "error", "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score",
-    "scorer", "reason", "extracted",
+    "scorer", "reason", "extracted", "outcome", "refusal", "reasoning",
 )  # fmt: skip
 
 
@@ -50,7 +52,8 @@ class Transcripts:
     ----------
     data : dict
         ``conversations`` and ``turns``, each a dict of columns, with what the requests had in common. A turn's
-        ``status`` is one letter: right, partly right, wrong, error, unscored; ``later`` are the messages that later
+        ``status`` is one letter: right, partly right, wrong, error, unscored; ``answer``, ``refusal`` and ``reasoning``
+        are what is shown of what the model said; ``later`` are the messages that later
         turns saw of it, where these are not its answer alone. Times in ms; missing values are None.
     turns, total : int
         Turns held, and turns of the run.
@@ -151,17 +154,20 @@ class _Columns:
 def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
     (
         _, repeat, turn, status, answer, refusal, reasoning, calls, _, kind, message, attempts, ttft, latency,
-        tpot, prompt, output, value, scorer, reason, extracted, _, _,
+        tpot, prompt, output, value, scorer, reason, extracted, outcome, _, _,
     ) = row  # fmt: skip
-    text = answer or refusal or (None if status == "error" else reasoning or "")
+    said = dict(spoken(outcome, answer, refusal, reasoning))
+    texts = {name: said.get(name) for name in ("answer", "refusal", "reasoning")}
+    shown = {name: None if text is None else text[:LONGEST_TEXT] for name, text in texts.items()}
     return {
         "conversation": place,
         "repeat": repeat,
         "turn": turn,
         "status": _letter(status, value),
         "user": asked["user"],
-        "answer": None if text is None else text[:LONGEST_TEXT],
-        "cut": max(len(text or "") - LONGEST_TEXT, 0),
+        **shown,
+        "outcome": outcome,
+        "cut": sum(max(len(text) - LONGEST_TEXT, 0) for text in said.values()),
         "golden": asked.get("assistant"),
         "target": asked.get("target"),
         "calls": json_value(calls),

@@ -149,7 +149,7 @@ class Run:
         )
 
     def cut_off(self) -> int:
-        """How many answers ended at the token limit."""
+        """How many answers were cut off (finish reason ``length``); ``summary_json`` tells at which limit."""
         cut = self._select("SELECT count(*) FROM turn WHERE status = 'answered' AND finish_reason = 'length'")
         return int(cut[0][0])
 

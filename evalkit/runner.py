@@ -193,7 +193,7 @@ class Runner:
         if new is not None:
             self._talks[key] = Talk(key[0], new)
         talk = self._talks.pop(key) if last else self._talks[key]
-        return Done.of_rows(talk, turn, attempts)
+        return Done(talk, turn, attempts)
 
     def _call(self, call: Call) -> None:
         """Call a function for the model, on another thread: it may take its time."""
@@ -213,7 +213,7 @@ class Runner:
         self._writer.finish()
         if session:
             self._runfile.session = session
-            self._runfile.end_session(time.perf_counter_ns(), Outcome.STOPPED, {})
+            self._runfile.end_session(time.perf_counter_ns(), Outcome.STOPPED, None)
         return Outcome.STOPPED
 
     def _conclude(self, end: End) -> Outcome:

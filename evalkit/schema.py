@@ -64,6 +64,8 @@ MIGRATIONS = (
     """,
     # a scoring may score turns without a target too, and then the failed ones among these count as well
     "ALTER TABLE scoring ADD COLUMN scores_all INTEGER NOT NULL DEFAULT 0;",
+    # which model, gateway or cache an answer came from, where that is not as it was asked for
+    "ALTER TABLE attempt ADD COLUMN provenance TEXT;",
 )
 VERSION = len(MIGRATIONS)
 
@@ -130,6 +132,7 @@ _TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "usage": ("prompt_tokens", "output_tokens"),
         "error": ("error_kind", "error_message", "error_code", "retry_after_s", "partial"),
+        "provenance": ("provenance",),
         "tokens": ("first_visible_ns", "arrivals", "arrival_events"),
     },
 }  # fmt: skip
@@ -298,6 +301,9 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
         groups += " error"
         partial = attempt.answer.text if attempt.answer else None
         values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
+    if attempt.provenance:
+        groups += " provenance"
+        values.append(_TO_JSON(attempt.provenance))
     if timing.arrivals:
         groups += " tokens"
         values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events

@@ -164,6 +164,8 @@ def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
         value, reason, extracted = scorer.judge(_answer(said), target, **options)
         if value is not None:
             value = float(value)
+            if not 0 <= value <= 1:
+                return Score(name, None, f"the scorer gave {value:g}, and a score is from 0 to 1")
         if is_deeper(extracted):  # nothing could write it down, nor read it again
             extracted = None
     except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing

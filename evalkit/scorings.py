@@ -64,7 +64,7 @@ def add(
     judge : mapping, optional
         What is kept of the judge, if one made them.
     counts : bool
-        Whether they are the run's scores once they are complete.
+        Whether they are the run's scores once they are complete; those of a judge only if any has a value.
 
     Raises
     ------
@@ -82,9 +82,26 @@ def add(
     with _writing(runfile):
         ended = (time.time_ns(), json.dumps(dict(versions(used))), number)
         connection.execute("UPDATE scoring SET ended_wall_ns = ?, versions = ? WHERE id = ?", ended)
-        if counts:
+        if counts and (judge is None or _has_value(connection, number)):
             connection.execute(_COUNTS, (number,))
     return number
+
+
+def count_if_read(runfile: RunFile, number: int) -> None:
+    """Let a judge's scores be the run's, unless none of its answers gave a value.
+
+    Raises
+    ------
+    RunFileError
+        As for ``count``.
+    """
+    if _has_value(runfile.connection, number):
+        count(runfile, number)
+
+
+def _has_value(connection: sqlite3.Connection, number: int) -> bool:
+    found = connection.execute("SELECT 1 FROM score WHERE scoring = ? AND value NOT NULL LIMIT 1", (number,))
+    return found.fetchone() is not None
 
 
 def count(runfile: RunFile, number: int) -> None:

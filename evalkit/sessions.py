@@ -59,6 +59,10 @@ class Trust:
         Share of turns that were under way while it stood still for 20 ms or more.
     sessions_not_known : int
         Sessions with turns and without a record of all this: they were killed, or are still running.
+    function_calls : int or None
+        How often functions of the user's own were called for the model; sum over sessions.
+    function_wait_max_ms : float or None
+        How long a call waited for one of the threads that functions are called on, at the longest.
     streams, streams_at_once, streams_first_read_late : int
         Answers that were streamed; those that came nearly at once, so that their first-token time is that of the whole
         answer; and those whose first read held several tokens, so that it may be late: ``buffering.held_back``.
@@ -79,6 +83,8 @@ class Trust:
     loop_stall_max_ms: float | None
     stalled_share: float | None
     sessions_not_known: int
+    function_calls: int | None
+    function_wait_max_ms: float | None
     streams: int
     streams_at_once: int
     streams_first_read_late: int
@@ -99,6 +105,7 @@ def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dic
     def total(name: str) -> int | None:
         return sum(known(name)) if known(name) else None
 
+    called = known("function_calls")
     late = lateness(connection)
     attempts, opened = connection.execute(
         "SELECT count(*), coalesce(sum(connection_opened), 0) FROM attempt"
@@ -119,6 +126,8 @@ def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dic
         loop_stall_max_ms=worst("loop_stall_max_ms"),
         stalled_share=_stalled_share(connection, by_session),
         sessions_not_known=late.not_known,
+        function_calls=sum(noted["calls"] for noted in called) if called else None,
+        function_wait_max_ms=max((noted["wait_ms"]["max"] for noted in called), default=None),
         **dict(zip(("streams", "streams_at_once", "streams_first_read_late"), map(int, streams), strict=True)),
     )
 

@@ -229,7 +229,7 @@ class _Recovery:
                 self._runfile.continue_session(*clocks)
             if not self._runfile.holds(*turn.key, schema.value("turn", turn.turn, "sent_ns")):
                 if self._known(turn.key):
-                    group.append(Done.of_rows(self._talk(turn.key[0]), turn.turn, turn.attempts))
+                    group.append(Done(self._talk(turn.key[0]), turn.turn, turn.attempts))
                 else:
                     self.left_out += 1
         self._add(group)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from evalkit.clusters import ClusterSums, Floats, Whole
+from evalkit.orderstatistics import kaplan_meier, order_statistic, ranks
 from evalkit.samples import check_level, check_q, finite, needed, numbered, totals
 
 Flags = NDArray[np.bool_]
@@ -250,13 +251,13 @@ def _quantile(known: Floats, lost: Floats, q: float, confidence: float, below: B
     name, n, least = f"p{100 * q:g}", len(known) + len(lost), needed(q)
     if n < least:
         return Estimate(None, None, None, n, f"{name} needs {least:,} samples, there are {n:,}" if n else "no samples")
-    middle = _order_statistic(known, lost, math.ceil(n * q))
+    middle = order_statistic(known, lost, math.ceil(n * q))
     sums = None if below is None or middle is None else below(middle)
     effective = n if sums is None else int(effective_n(sums, q, confidence))
-    first, last = _ranks(n, effective, q, confidence)
-    low = _order_statistic(known, lost, first)
+    first, last = ranks(n, effective, q, confidence)
+    low = order_statistic(known, lost, first)
     # what was lost stands above all others: a rank among it is no limit
-    high = _order_statistic(known, lost[:0], last)
+    high = order_statistic(known, lost[:0], last)
     reason = None if low is not None and high is not None else _unbounded(name, n, sums)
     if low is not None and low == high:
         # what was rounded to one value is not known to be one
@@ -266,9 +267,9 @@ def _quantile(known: Floats, lost: Floats, q: float, confidence: float, below: B
         at = int((n - 1) * q)
         value = float(np.quantile(known[at : at + 2], (n - 1) * q - at))
         return Estimate(value, low, high, n, reason)
-    value_or_none = _kaplan_meier(known, lost, q)
+    value_or_none = kaplan_meier(known, lost, q)
     if value_or_none is None:
-        largest = _order_statistic(known, lost, n)
+        largest = order_statistic(known, lost, n)
         reason = f"{name} is more than {largest:,.6g}: {len(lost):,} of {n:,} values are lower bounds"
     return Estimate(value_or_none, low, high, n, reason)
 
@@ -328,59 +329,6 @@ def _unbounded(name: str, n: int, sums: ClusterSums | None) -> str:
     if sums.clusters == 1:
         return f"all {n:,} samples are of one cluster: no interval can be told"
     return f"{n:,} samples in {sums.clusters:,} clusters do not bound {name} on both sides"
-
-
-def _ranks(n: int, effective: int, q: float, confidence: float) -> tuple[int, int]:
-    """Ranks of the limits, from 1 to n; others, where the sample does not bound the quantile."""
-    tail = (1 - confidence) / 2
-    if not effective:
-        return 0, n + 1
-    first, last = _binomial_quantile(tail, effective, q), _binomial_quantile(1 - tail, effective, q) + 1
-    # part k of n* parts holds the values after (k − 1) n / n*, up to k n / n*
-    return (first - 1) * n // effective + 1 if first else 0, -(-last * n // effective)
-
-
-def _order_statistic(first: Floats, second: Floats, rank: int) -> float | None:
-    """The value of this rank, from 1, among those of two arrays in order."""
-    if not 1 <= rank <= len(first) + len(second):
-        return None
-    taken, most = max(rank - len(second), 0), min(rank, len(first))  # how many of these come from the first
-    while taken < most:
-        middle = (taken + most) // 2
-        if first[middle] < second[rank - middle - 1]:
-            taken = middle + 1
-        else:
-            most = middle
-    return float(max(part[count - 1] for part, count in ((first, taken), (second, rank - taken)) if count))
-
-
-def _binomial_quantile(probability: float, n: int, q: float) -> int:
-    """Smallest k with P(B ≤ k) ≥ probability; SciPy's inverse is continuous and may be off by one in its last bits."""
-    k = max(math.ceil(float(special.bdtrik(probability, n, q))) - 1, 0)
-    while special.bdtr(k, n, q) < probability:
-        k += 1
-    return k
-
-
-def _kaplan_meier(known: Floats, lost: Floats, q: float) -> float | None:
-    """Smallest known time at which the curve is down to 1 − q; None: it does not come down that far.
-
-    Between two losses the factors ``(r − 1) / r`` of the curve cancel, r at risk before each known time. So there is
-    one factor to a loss, and not one to a value.
-    """
-    goal = 1 - q + 1e-12  # the curve is a product of fractions: 0.5 may come out as 0.5000000000000001
-    # a loss at a known time comes after it
-    begins = np.concatenate([[0], np.searchsorted(known, lost, side="right")])
-    risk = len(known) + len(lost) - begins - np.arange(len(begins))
-    deaths = np.diff(begins, append=len(known))
-    curve = np.cumprod(1 - deaths / np.maximum(risk, 1))
-    down = np.flatnonzero(curve <= goal)
-    if not down.size:
-        return None
-    at = int(down[0])
-    above = float(curve[at - 1]) if at else 1.0
-    more = min(max(math.ceil(int(risk[at]) * (1 - goal / above)), 1), int(deaths[at]))
-    return float(known[begins[at] + more - 1])
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:

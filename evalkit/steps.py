@@ -28,7 +28,8 @@ _NS_PER_S = 1e9
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _TURNS = f"""
     SELECT t.conversation, t.repeat, a.due_ns, t.sent_ns, t.end_ns, t.ttft_ns, t.tpot_ns, t.latency_ns, t.censored_ns,
-      t.schedule_latency_ns, t.output_tokens, s.value, t.error_kind, {INTERRUPTED}, t.turn
+      t.schedule_latency_ns, t.output_tokens, s.value, t.error_kind, {INTERRUPTED}, t.turn,
+      coalesce(instr(t.flags, 'buffered'), 0), coalesce(instr(t.flags, 'first_read_late'), 0)
     FROM turn t
       LEFT JOIN (SELECT conversation, repeat, turn, min(due_ns) AS due_ns FROM attempt GROUP BY 1, 2, 3) a
         USING (conversation, repeat, turn)
@@ -41,7 +42,7 @@ _COLUMNS = np.dtype(
             "due", "sent", "end", "ttft", "tpot", "latency", "censored", "schedule_latency", "tokens", "score",
         )
     ]
-    + [("kind", "O"), ("interrupted", "?"), ("turn", "i8")]
+    + [("kind", "O"), ("interrupted", "?"), ("turn", "i8"), ("at_once", "?"), ("first_read_late", "?")]
 )  # fmt: skip
 
 
@@ -96,6 +97,9 @@ class Step:
         Conversations a second that were really due, from the first to the last after the warm-up. None: without a rate.
     arrivals_seed : int or None
         Of Poisson arrivals.
+    streams : (int, int, int)
+        Answers that were streamed; those that came nearly at once; and those whose first read may have been late: see
+        ``sessions.Trust``.
     scores : StepScores
         Of all turns that were answered, warm-up and tail included: steps are compared by the turns they share.
     """
@@ -122,6 +126,7 @@ class Step:
     interrupted: int = 0
     realised_rate: float | None = None
     arrivals_seed: int | None = None
+    streams: tuple[int, int, int] = (0, 0, 0)
     scores: StepScores = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -154,7 +159,11 @@ class Step:
             "unknown": self.unknown,
             **{time: {q: estimate.value for q, estimate in getattr(self, time).items()} for time in times},
             "accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high, "n": accuracy.n},
-            "trust": {"loop_lag_p99_ms": self.loop_lag_p99_ms, "client_bound": self.client_bound},
+            "trust": {
+                "loop_lag_p99_ms": self.loop_lag_p99_ms,
+                "client_bound": self.client_bound,
+                **dict(zip(("streams", "streams_at_once", "streams_first_read_late"), self.streams, strict=True)),
+            },
             "interrupted": self.interrupted,
             "realised_rate": self.realised_rate,
             "arrivals_seed": self.arrivals_seed,
@@ -216,6 +225,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
     good = kept & answered
     tokens_told = bool(answered.any()) and not np.isnan(rows["tokens"][answered & (inside > 0)]).any()
     scored = good & ~np.isnan(rows["score"])
+    streams = good & ~np.isnan(rows["ttft"])
     # the load is these conversations, asked over and over: what hangs together is the turns of one asking
     asked = talks.of_turn[kept]
     ttft = _bounded(times["ttft"][kept], no_token[kept], asked)
@@ -245,6 +255,11 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
         interrupted=int((rows["interrupted"] & kept).sum()),
         realised_rate=talks.rate(warm) if open_loop else None,
         arrivals_seed=settings.get("arrivals_seed"),
+        streams=(
+            int(streams.sum()),
+            int((streams & rows["at_once"]).sum()),
+            int((streams & rows["first_read_late"]).sum()),
+        ),
         scores=_scores(rows, answered, names),
     )
 

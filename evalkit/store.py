@@ -155,12 +155,12 @@ class RunFile:
         else:
             self.session = found[0]
 
-    def end_session(self, mono_ns: int, outcome: str, trust: Mapping[str, Any]) -> None:
-        """Note how the session ended: ``done``, ``stopped`` or ``unusable``."""
+    def end_session(self, mono_ns: int, outcome: str, trust: Mapping[str, Any] | None) -> None:
+        """Note how the session ended, an ``Outcome``, and what its client was like; None: its process was killed."""
         with self._writing():
             self.connection.execute(
                 "UPDATE session SET ended_mono_ns = ?, outcome = ?, trust = ? WHERE id = ?",
-                (mono_ns, outcome, json.dumps(dict(trust), allow_nan=False), self.session),
+                (mono_ns, outcome, None if trust is None else json.dumps(dict(trust), allow_nan=False), self.session),
             )
         if self._whereabouts.lost:
             self._rescue()

@@ -15,8 +15,9 @@ from evalkit import datasets, filenames, words
 from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
-from evalkit.evaluation import Watcher, evaluate
+from evalkit.evaluation import evaluate
 from evalkit.loadaccuracy import accuracy_changes
+from evalkit.session import Watcher
 from evalkit.slo import Slo
 from evalkit.steps import Step, read_step
 from evalkit.store import SUFFIX
@@ -186,6 +187,7 @@ class Sweep:
                 )
             if step.client_bound:
                 said.append(f"{at} the times are partly the client's: event-loop lag p99 {step.loop_lag_p99_ms:.3g} ms")
+            said += [f"{at} {note}" for note in words.streams(*step.streams)]
             if step.window_s is None:
                 said.append(f"{at} the load was never whole after the warm-up, so no rate is told: ask more a step")
             said += [

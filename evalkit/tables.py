@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ FORMATS = tuple(exports.WRITERS)
 
 _TRANSCRIPT = f"""
     SELECT t.turn, t.answer, t.tool_calls, t.error_kind, t.error_message, t.ttft_ns, t.latency_ns, s.value, s.reason,
-      s.extracted, c.row
+      s.extracted, {turnrows.OUTCOME}, t.refusal, t.reasoning, c.row
     FROM turn t JOIN conversation c ON c.position = t.conversation
       {JOIN_SCORE}
     WHERE c.id = ? AND t.repeat = ? ORDER BY t.turn"""  # noqa: S608 - SQL of our own
@@ -49,9 +50,11 @@ def turns(source: Source) -> pd.DataFrame:
     DataFrame
         Columns ``conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message,
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
-        extracted, tags, group``. Times in ms, missing ones NaN; counts are nullable ``Int64``; missing texts are None
-        or NaN. ``tool_calls`` is a list of calls or None, ``extracted`` any JSON value or None, ``tags`` a list, which
-        turns of equal tags may share, ``group`` the dataset's own label of conversations that belong together.
+        extracted, tags, group, outcome, refusal, reasoning``. Times in ms, missing ones NaN; counts are nullable
+        ``Int64``; missing texts are None or NaN. ``tool_calls`` is a list of calls or None, ``extracted`` any JSON
+        value or None, ``tags`` a list, which turns of equal tags may share, ``group`` the dataset's own label of
+        conversations that belong together. ``outcome`` is ``answered``, ``refused``, ``tool_calls`` (and no text),
+        ``reasoning_only``, ``empty`` or ``failed``.
 
     Raises
     ------
@@ -220,8 +223,9 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
         when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
         None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
-        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``,
-        ``caveats`` those of ``caveats.Caveats``.
+        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``, ``answering_models``
+        those of ``AnsweringModels``, and ``ignored_parameters`` is as ``IgnoredParameters.to_json`` makes it.
+        ``caveats`` has the fields of ``caveats.Caveats``.
 
     Raises
     ------
@@ -247,6 +251,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "until": None if run.until is None else _until_json(run.until),
         "arrivals": None if run.arrivals is None else dict(run.arrivals),
         "planned": run.planned,
+        "ignored_parameters": None if run.ignored is None else run.ignored.to_json(),
+        "answering_models": None if run.models is None else run.models.to_json(),
         "caveats": run.caveats._asdict(),
     }
 
@@ -265,8 +271,9 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     Returns
     -------
     list of dict
-        Keys ``turn, user, answer, tool_calls, target, score, reason, extracted, error, ttft_ms, latency_ms``. ``error``
-        is "kind: message" of a failed turn, whose ``answer`` is the part that came. Missing: None.
+        Keys ``turn, user, answer, tool_calls, target, score, reason, extracted, error, ttft_ms, latency_ms, outcome,
+        refusal, reasoning``. ``error`` is "kind: message" of a failed turn, whose ``answer`` is the part that came.
+        Missing: None.
 
     Raises
     ------
@@ -281,22 +288,30 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
             "turns() and 'evalkit export' list what it holds"
         )
     asked = orjson.loads(rows[0][-1])["turns"]
-    return [
-        {
-            "turn": turn,
-            "user": asked[turn - 1]["user"],
-            "answer": answer,
-            "tool_calls": json_value(tool_calls),
-            "target": asked[turn - 1].get("target"),
-            "score": value,
-            "reason": reason,
-            "extracted": json_value(extracted),
-            "error": None if kind is None else f"{kind}: {message}",
-            "ttft_ms": None if ttft is None else ttft / NS_PER_MS,
-            "latency_ms": None if latency is None else latency / NS_PER_MS,
-        }
-        for turn, answer, tool_calls, kind, message, ttft, latency, value, reason, extracted, _ in rows
-    ]
+    return [_turn(asked, *came) for *came, _ in rows]
+
+
+def _turn(
+    asked: Sequence[Mapping[str, Any]], turn: int, answer: str | None, tool_calls: str | None, kind: str | None,
+    message: str | None, ttft: int | None, latency: int | None, value: float | None, reason: str | None,
+    extracted: str | None, outcome: str, refusal: str | None, reasoning: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "turn": turn,
+        "user": asked[turn - 1]["user"],
+        "answer": answer,
+        "tool_calls": json_value(tool_calls),
+        "target": asked[turn - 1].get("target"),
+        "score": value,
+        "reason": reason,
+        "extracted": json_value(extracted),
+        "error": None if kind is None else f"{kind}: {message}",
+        "ttft_ms": None if ttft is None else ttft / NS_PER_MS,
+        "latency_ms": None if latency is None else latency / NS_PER_MS,
+        "outcome": outcome,
+        "refusal": refusal,
+        "reasoning": reasoning,
+    }
 
 
 def export(source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False) -> int:

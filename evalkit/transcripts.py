@@ -10,13 +10,14 @@ from itertools import groupby
 from typing import Any
 
 from evalkit.schema import JOIN_SCORE
-from evalkit.turnrows import json_value
+from evalkit.turnrows import OUTCOME, json_value, spoken
 
 MOST = 4_000  # characters of one text
 MOST_TURNS = 20  # of one transcript, the last ones
 
 _ROWS = f"""
-    SELECT t.conversation, t.repeat, c.id, c.row, t.turn, t.answer, t.refusal, t.tool_calls, t.error_kind,
+    SELECT t.conversation, t.repeat, c.id, c.row, t.turn, {OUTCOME}, t.answer, t.refusal, t.reasoning, t.tool_calls,
+      t.error_kind,
       t.error_message, coalesce(t.latency_ns, t.end_ns - t.sent_ns), s.value, s.reason, s.extracted
     FROM turn t JOIN conversation c ON c.position = t.conversation
       {JOIN_SCORE}
@@ -33,8 +34,10 @@ class Said:
     user : str
     target : any JSON value
         None: the turn is not scored.
-    answer : str or None
-        The text, or else the refusal; of a failed turn, the part that came.
+    outcome : str
+        ``answered``, ``refused``, ``tool_calls``, ``reasoning_only``, ``empty`` or ``failed``.
+    said : list of (str, str)
+        What the model said, as ``turnrows.spoken`` names it.
     tool_calls : list or None
     error_kind, error_message : str or None
         Of a failed turn.
@@ -49,7 +52,8 @@ class Said:
     turn: int
     user: str
     target: Any
-    answer: str | None
+    outcome: str
+    said: list[tuple[str, str]]
     tool_calls: Any
     error_kind: str | None
     error_message: str | None
@@ -59,7 +63,7 @@ class Said:
     extracted: Any
 
     @property
-    def outcome(self) -> str:
+    def verdict(self) -> str:
         """``error``, ``unscored``, ``wrong`` (the score is below 1) or ``right``."""
         if self.error_kind is not None:
             return "error"
@@ -105,15 +109,16 @@ def plain(text: str) -> str:
 
 
 def _said(
-    asked: list[dict[str, Any]], turn: int, answer: str | None, refusal: str | None, tool_calls: str | None,
-    kind: str | None, message: str | None, took_ns: int | None, score: float | None, reason: str | None,
-    extracted: str | None,
+    asked: list[dict[str, Any]], turn: int, outcome: str, answer: str | None, refusal: str | None,
+    reasoning: str | None, tool_calls: str | None, kind: str | None, message: str | None, took_ns: int | None,
+    score: float | None, reason: str | None, extracted: str | None,
 ) -> Said:  # fmt: skip
     return Said(
         turn=turn,
         user=asked[turn - 1]["user"],
         target=asked[turn - 1].get("target"),
-        answer=answer or refusal,
+        outcome=outcome,
+        said=spoken(outcome, answer, refusal, reasoning),
         tool_calls=json_value(tool_calls),
         error_kind=kind,
         error_message=message,
@@ -125,9 +130,7 @@ def _said(
 
 
 def _in_words(said: Said) -> str:
-    lines = [("user", said.user)]
-    if said.answer is not None or said.error_kind is None:
-        lines.append(("answer", said.answer or ""))
+    lines = [("user", said.user), *said.said]
     functions = [call["function"] for call in said.tool_calls or ()]
     lines += [("call", f"{function['name']}({function['arguments']})") for function in functions]
     if said.error_kind is not None:

@@ -16,9 +16,10 @@ from evalkit.endpoint import Endpoint
 from evalkit.exchange import MAX_REDIRECTS, Exchange
 from evalkit.mishaps import mishap
 from evalkit.origin import Origin, path_of, redirect_target
+from evalkit.provenance import Provenance
 from evalkit.proxy import Proxy, proxy_for
 from evalkit.record import Attempt, Interrupted, Timing
-from evalkit.redaction import redact_answer, redact_failure
+from evalkit.redaction import redact_answer, redact_failure, redact_provenance
 
 
 class Transport:
@@ -28,8 +29,6 @@ class Transport:
     ----------
     endpoint : Endpoint
         Its key is read when a request is made and kept nowhere.
-    max_connections : int
-        Most connections in use at a time; 0: no limit.
     before_sending : callable or None
         Called before requests go out, once for all that were made in one round of the loop. What it raises, ``send``
         raises, and nothing goes out.
@@ -48,9 +47,7 @@ class Transport:
         On entry: the environment names a proxy that cannot be used.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, *, max_connections: int = 0, before_sending: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, before_sending: Callable[[], None] | None = None) -> None:
         self.connections_opened = 0
         self.reads = 0
         self.reads_with_several_events = 0
@@ -59,8 +56,8 @@ class Transport:
         self._before_sending = before_sending
         self._url = endpoint.url
         self._origin = Origin.of(endpoint.url)
+        self._provenance = Provenance(endpoint.model)
         self._public = f"{endpoint.model} {endpoint.base_url}"
-        self._places = asyncio.Semaphore(max_connections) if max_connections else None
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._proxy: Proxy | None = None
@@ -163,6 +160,9 @@ class Transport:
         flags = reader.flags
         if failure is None and reader.streamed:
             flags = tuple(sorted({*flags, *held_back(timing, answer, reader.usage)}))
+        provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
+        if provenance is not None and key is not None:
+            provenance = redact_provenance(provenance, key)
         return Attempt(
             timing,
             number,
@@ -174,6 +174,7 @@ class Transport:
             failure,
             flags,
             exchange.opened,
+            provenance=provenance,
         )
 
     # -- exchanges
@@ -195,8 +196,6 @@ class Transport:
         exchange = Exchange(url, stream, endpoint.timeout_s, endpoint.ttft_timeout_s)
         if self.on_exchange is not None:
             self.on_exchange(exchange)
-        if self._places is not None:
-            await self._places.acquire()
         try:
             connection = self._kept_connection() or await self._new_connection(exchange)
             if connection is None:
@@ -211,9 +210,6 @@ class Transport:
                     connection.abort()
         except asyncio.CancelledError:
             exchange.interrupt(perf_counter_ns())
-        finally:
-            if self._places is not None:
-                self._places.release()
         return exchange
 
     def _kept_connection(self) -> Connection | None:

@@ -12,6 +12,12 @@ import orjson
 from evalkit.schema import JOIN_SCORE
 from evalkit.values import is_deep_text
 
+# what became of a turn, in one word: text of blanks alone is no answer
+_TEXT = "trim(coalesce({}, ''), char(9, 10, 13, 32))"
+OUTCOME = f"""CASE WHEN t.status = 'error' THEN 'failed' WHEN {_TEXT.format("t.refusal")} <> '' THEN 'refused'
+      WHEN {_TEXT.format("t.answer")} <> '' THEN 'answered' WHEN t.tool_calls NOT NULL THEN 'tool_calls'
+      WHEN {_TEXT.format("t.reasoning")} <> '' THEN 'reasoning_only' ELSE 'empty' END"""
+
 AT_ONCE = 1024  # rows; they stay in the processor's cache until they are in their columns
 
 # column: kind, SQL
@@ -38,6 +44,9 @@ _COLUMNS = {
     "extracted": ("json", "s.extracted"),
     "tags": ("tags", "coalesce(c.tags, '[]')"),
     "group": ("text", "c.cluster"),
+    "outcome": ("text", OUTCOME),
+    "refusal": ("text", "t.refusal"),
+    "reasoning": ("text", "t.reasoning"),
 }
 KINDS = {name: kind for name, (kind, _) in _COLUMNS.items()}
 TURNS = f"""
@@ -58,6 +67,23 @@ def columns(connection: sqlite3.Connection) -> Iterator[dict[str, tuple[Any, ...
     """The same, each group as its columns."""
     for rows in groups(connection):
         yield dict(zip(KINDS, zip(*rows, strict=True), strict=True))
+
+
+def spoken(outcome: str, answer: str | None, refusal: str | None, reasoning: str | None) -> list[tuple[str, str]]:
+    """What a view shows that the model said: each text with what it is, ``answer``, ``refusal`` or ``reasoning``.
+
+    Parameters
+    ----------
+    outcome : str
+        As ``OUTCOME`` tells it. Of a ``failed`` turn it is the part that came, if any did.
+    answer, refusal, reasoning : str or None
+        As the run file keeps them. Reasoning is shown where there is nothing else.
+    """
+    if outcome in ("answered", "tool_calls", "empty"):
+        return [("answer", answer or "")]
+    texts = {"answer": answer, "refusal": refusal, "reasoning": reasoning}
+    said = [(name, text) for name, text in texts.items() if text and text.strip()]
+    return [part for part in said if part[0] != "reasoning"] or said
 
 
 def json_value(text: str | None) -> Any:

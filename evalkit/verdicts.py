@@ -174,4 +174,4 @@ def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
     if mean.value is None or mean.low is None or alone:
         return None
     spread = mean.value * (1 - mean.value)
-    return intervals.doubt(sums.clusters, mean.value, sums.partial / sums.n / spread if spread else 0.0)
+    return intervals.doubt(sums.clusters, mean.value, sums.partial / sums.n / spread if spread else 0.0, sums.n)

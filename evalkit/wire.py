@@ -18,6 +18,7 @@ from evalkit.conversation import Message
 from evalkit.errors import SettingsError
 from evalkit.failures import failure_of, failure_of_error, plain, refuses_stream_options, retry_after_s, words_of
 from evalkit.parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
+from evalkit.provenance import of_body
 from evalkit.record import Answer, Failure, Usage, sent
 from evalkit.sse import EventDecoder
 
@@ -142,6 +143,8 @@ class AnswerReader:
         self._decoder = EventDecoder()
         self._parts = AnswerParts()
         self._last_at = 0
+        self._first_visible = b""
+        self._provenance: dict[str, str] | None = None
         self.streamed = good and self._content_type == "text/event-stream"
         self.done = False
         self.arrivals: list[int] = []
@@ -170,6 +173,7 @@ class AnswerReader:
                 tokens += 1
                 if brought == VISIBLE and self.first_visible is None:
                     self.first_visible = at_ns
+                    self._first_visible = payload
             if self._form == _CLOSED:
                 break
         if tokens:
@@ -210,6 +214,14 @@ class AnswerReader:
     def usage(self) -> Usage | None:
         """Token counts as told: of each the last that was not null, never a sum."""
         return self._parts.usage()
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the answer says of where it comes from: see ``provenance.of_body``."""
+        if self._provenance is None and self._first_visible:
+            event = _parsed(self._first_visible)
+            self._provenance = of_body(event) if isinstance(event, dict) else None
+        return self._provenance or {}
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -302,6 +314,8 @@ class AnswerReader:
     def _take(self, event: Any, part: str, raw: bytes) -> int:
         """Take in an event or a whole answer that is JSON."""
         parts = self._parts
+        if self._provenance is None and isinstance(event, dict):
+            self._provenance = of_body(event) or None
         try:
             brought = parts.take(event, part)
         except NotAnAnswer as clause:

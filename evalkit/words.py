@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
 _EXACT = 1e-9  # what sums of scores may be off by, in hundredths
 _MORE_DIGITS = 5  # than asked for, at most
+FUNCTION_WAIT_MS = 10.0  # a thread that is free starts in less
 STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 NAMES = {"ttft": "TTFT", "latency": "latency", "tpot": "TPOT"}
 _ADDED_TO = {**NAMES, "tpot": "TPOT, from first to last token", "icl": "gap between reads"}
@@ -207,7 +208,7 @@ def _stalls(told: Mapping[str, Any]) -> list[str]:
     shortest = told["medians_ms"]["ttft"] or told["medians_ms"]["latency"]
     if not share or longest is None or shortest is None or longest <= STANDS_OUT * shortest:
         return []
-    return [f"it stood still for up to {number(longest, ' ms')}, during {share:.1%} of the turns"]
+    return [f"it stood still for up to {number(longest, ' ms')}, during {percent(share)} of the turns"]
 
 
 def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]:
@@ -219,6 +220,8 @@ def _what_stands_out(told: Mapping[str, Any], slots: int | str) -> Iterator[str]
     # every slot has to open one
     if opened > STANDS_OUT * attempts and not (isinstance(slots, int) and opened <= slots):
         yield f"{opened} of {attempts} requests needed a new connection"
+    if (waited := told["function_wait_max_ms"]) is not None and waited > FUNCTION_WAIT_MS:
+        yield f"calls of your functions waited up to {number(waited, ' ms')} for a thread, which is in no latency"
 
 
 def turn_time(result: Mapping[str, Any]) -> str:
@@ -277,3 +280,82 @@ def until(told: Mapping[str, Any]) -> tuple[str, bool]:
         return f"{goal} is not reached {after}, {why}", True
     known = f"{after}, within ± {100 * max(value - low, high - value):.2g} points at any time (95 %, anytime-valid)"
     return (f"stopped {known}", False) if told["reached"] else (f"{goal} is not reached {known}", True)
+
+
+def ignored(told: Mapping[str, Any], *, alone: bool = False) -> Iterator[str]:
+    """Parameters that an endpoint seems to ignore, by ``ignored_parameters`` of ``--json``; ``alone``: of one."""
+    limit, choice = told["max_tokens"], told["tool_choice"]
+    if limit is not None and limit["longer"]:
+        verb = "is" if limit["longer"] == 1 else "are"
+        which = "this answer" if alone else f"{limit['longer']:,} of {_counted(limit['answers'], 'answer')}"
+        yield f"this endpoint seems to ignore {' and '.join(limit['parameters'])}: {which} {verb} longer"
+    if choice is not None and 2 * choice["without_call"] > choice["turns"]:
+        shown = f"{choice['without_call']:,} of {_counted(choice['turns'], 'turn')} that demanded a function call"
+        yield f"this endpoint seems to ignore tool_choice: {shown} brought none"
+
+
+def cut_off(told: Mapping[str, Any], *, alone: bool = False) -> Iterator[str]:
+    """How many answers were cut off, and at what limit, by ``ignored_parameters`` of ``--json``; ``alone``: of one."""
+    cut, limit = told["cut_off"], told["max_tokens"]
+    names = " or ".join(limit["parameters"]) if limit else ""
+    for count, where in (
+        (cut["at_limit"], f"at the token limit ({names})"),
+        (
+            cut["elsewhere"],
+            "at a token limit of the endpoint's own (finish reason length)" + (f", not at {names}" if names else ""),
+        ),
+    ):
+        if count:
+            which = "this answer" if alone else _counted(count, "answer")
+            yield f"{which} {'was' if count == 1 else 'were'} cut off {where}"
+
+
+def answering_models(told: Mapping[str, Any], repeats: int = 1, quoted: Callable[[str], str] = str) -> Iterator[str]:
+    """What answered other than the model that was asked for, by ``answering_models`` of ``--json``.
+
+    Parameters
+    ----------
+    told : mapping
+    repeats : int
+        Of the run.
+    quoted : callable
+        A name from a stranger as it may stand in a text.
+    """
+
+    def listed(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{quoted(_name(name))} ({count:,})" for name, count in counts.items())
+
+    answers = _counted(told["answers"], "answer")
+    names = listed(told["models"])
+    names += f", others ({told['others']:,})" if told["others"] else ""
+    if told["another"]:
+        verb = "names" if told["another"] == 1 else "name"
+        yield f"{told['another']:,} of {answers} {verb} another model than {quoted(_name(told['asked']))}: {names}"
+    elif told["several"]:
+        yield f"several models answered: {names}"
+    if told["fallbacks"]:
+        yield f"{told['fallbacks']:,} of {answers} came from a fallback, by their headers"
+    if len(told["providers"]) > 1:
+        yield f"several providers answered: {listed(told['providers'])}"
+    if told["fingerprints"] > 1:
+        yield f"the endpoint changed during the run: {told['fingerprints']:,} different values of system_fingerprint"
+    if told["not_independent"]:
+        why = []
+        if told["cached"]:
+            why.append(f"{told['cached']:,} by their headers")
+        if told["repeated_ids"]:
+            why.append(f"{told['repeated_ids']:,} with id and text of an earlier answer")
+        effect = "their times are the cache's"
+        if repeats > 1:
+            effect += ", and repeats from a cache are not independent: do not rely on what is said over repeats"
+        yield f"{told['not_independent']:,} of {answers} came from a cache ({', '.join(why)}): {effect}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _name(text: str) -> str:
+    """A name from a stranger on one line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:80]).split())
+    return line if len(text) <= 80 else f"{line}…"

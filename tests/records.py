@@ -1,6 +1,8 @@
 """Records for tests that need some, made by hand: a good turn, a failed one."""
 
+from evalkit import schema
 from evalkit.conversation import Conversation, Turn
+from evalkit.done import Done, Talk
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 
 MS = 1_000_000
@@ -33,3 +35,9 @@ def answered(turn=1, text="The answer is 2.", *, identity="c1", repeat=1, **fiel
 def failed(turn=1, kind="server", *, identity="c1", repeat=1, message="It fell over. Try again."):
     failure = Failure(kind, message, 500)
     return TurnRecord(identity, repeat, turn, (attempt("part", failure=failure, status=500),), failure=failure)
+
+
+def finished(position, asked, record):
+    """A turn on its way into a run file, as the asking process hands it over."""
+    turn = schema.turn_row(position, asked.turns[record.turn - 1], record)
+    return Done(Talk(position, asked), turn, [schema.attempt_row(position, record, each) for each in record.attempts])

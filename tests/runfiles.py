@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from records import finished
+
 from evalkit.conversation import Conversation, ToolCall
 from evalkit.conversation import Turn as AskedTurn
 from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
-from evalkit.store import Done, RunFile
+from evalkit.store import RunFile
 
 MS = 1_000_000
 
@@ -39,6 +41,8 @@ class T:
     new_connection: bool = False
     prompt_tokens: int = 20  # told only where ``tokens`` are
     between_ms: tuple[float, ...] = ()  # arrivals after the first and before the last
+    refusal: str | None = None
+    reasoning: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def write(
             for turn in session.turns:
                 conversation = known.setdefault(turn.conversation, talk(turn.conversation))
                 place = places.setdefault(turn.conversation, len(places))
-                done.append(Done(place, conversation, record(turn, stream)))
+                done.append(finished(place, conversation, record(turn, stream)))
                 if turn.score is not None or turn.reason is not None:
                     score = Score(turn.scorer, turn.score, turn.reason, turn.extracted)
                     scores.append((place, turn.repeat, turn.turn, score))
@@ -98,7 +102,7 @@ def record(turn: T, stream: bool = True) -> TurnRecord:
         number=turn.attempts,
         streamed=stream,
         http_status=200,
-        answer=Answer(turn.text, tool_calls=turn.calls, finish_reason=None if turn.error else "stop"),
+        answer=Answer(turn.text, turn.reasoning, turn.refusal, turn.calls, None if turn.error else "stop"),
         usage=None if turn.tokens is None else Usage(turn.prompt_tokens, turn.tokens),
         failure=failure,
         connection_opened=turn.new_connection,

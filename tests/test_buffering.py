@@ -9,7 +9,9 @@ import subprocess
 import time
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 
+import charted
 import pytest
 from comparing import run as made
 from comparing import said
@@ -17,7 +19,7 @@ from loops import on
 from raw_server import DONE, LAST_CHUNK, STREAM_HEAD, ask, chunk, event
 from runfiles import T
 
-from evalkit import plots, reportparts, words
+from evalkit import plots, plots_load, reportparts, words
 from evalkit.buffering import held_back
 from evalkit.comparison import compare
 from evalkit.endpoint import Endpoint
@@ -25,6 +27,8 @@ from evalkit.evaluation import evaluate
 from evalkit.markdown import markdown
 from evalkit.record import Answer, Timing, Usage
 from evalkit.scripted import Law, Script, serve
+from evalkit.slo import Slo
+from evalkit.steps import read_step
 from evalkit.store import RunFile
 from evalkit.tables import summary_json
 
@@ -51,6 +55,8 @@ def read(*reads, ttft_ms=300.0, answer=None, usage=None):
         ([(0, 1), (190, 19)], ()),  # the first token was not held back
         ([(n * 10, 1) for n in range(20)], ()),
         ([(n * 0.5, 1) for n in range(100)], ()),  # 2,000 tokens a second, one by one
+        ([(n * 0.1, 1) for n in range(100)], ("buffered",)),  # a large answer, read in many parts
+        ([(n * 5.0, 1) for n in range(3)], ()),  # a short answer to a long prompt
         ([(0, 21), (220, 21), (387, 18)], ("first_read_late",)),
         ([(0, 2), *((n * 10, 1) for n in range(1, 40))], ()),  # 10 ms of 300
         ([(0, 3), *((n * 10, 1) for n in range(1, 40))], ("first_read_late",)),
@@ -131,9 +137,9 @@ def test_a_stream_that_is_let_go_at_its_end_is_flagged(count):
 
 def test_a_whole_answer_in_many_reads_at_its_end_is_flagged():
     async def handler(request, writer):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         writer.write(STREAM_HEAD)
-        for _ in range(40):
+        for _ in range(80):
             writer.write(chunk(event("x" * 5000)))
             await asyncio.sleep(0)
         writer.write(chunk(DONE) + LAST_CHUNK)
@@ -284,3 +290,15 @@ def test_a_few_are_counted_and_not_worth_a_word(tmp_path):
     told = summary_json(flagged(tmp_path / "run.evalkit", "buffered", 1))["trust"]
     assert (told["streams_at_once"], words.streams(100, 5, 5)) == (1, [])
     assert len(words.streams(100, 6, 6)) == 2
+
+
+def test_a_step_of_a_load_test_counts_them_too(tmp_path):
+    step = read_step(flagged(tmp_path / "run.evalkit", "buffered", 6), 4, warm_up=0, open_loop=False, slo=Slo.of(None))
+    assert step.streams == (10, 6, 0)
+    trust = step.to_json("concurrency")["trust"]
+    assert (trust["streams"], trust["streams_at_once"], trust["streams_first_read_late"]) == (10, 6, 0)
+    swept = charted.sweep()
+    swept.measured = (replace(swept.measured[0], streams=(10, 6, 0)), *swept.measured[1:])
+    noted = plots_load.LoadFirstToken(swept)._notes
+    assert f"concurrency 1: 6 of 10 streams {AT_ONCE}" in noted
+    assert not any("streams" in note for note in plots_load.LoadAccuracy(swept)._notes)

@@ -1,5 +1,6 @@
 """The command as its user types it: real processes, exit codes, what stands on which stream."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 
 import pandas as pd
 import pytest
+from raw_server import RawServer, answer, completion, writes
 
 from evalkit import cli
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
@@ -79,9 +81,9 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
     result = json.loads(done.stdout)
     assert list(result) == [
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
-        "schedule_latency_ms", "interrupted", "by_turn", "by_tag", "tags_left_out", "conversations", "repeats", "doubt",
-        "scoring", "tokens", "trust", "wall_s",
-        "turns_per_s", "cost", "until", "arrivals", "planned", "caveats", "gates",
+        "schedule_latency_ms", "interrupted", "turn_time_ms", "retries", "by_turn", "by_tag", "tags_left_out",
+        "conversations", "repeats", "doubt", "scoring", "tokens", "trust", "wall_s", "turns_per_s", "cost", "until",
+        "arrivals", "planned", "ignored_parameters", "answering_models", "caveats", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
     assert result["accuracy"]["value"] == 1.0
@@ -208,6 +210,7 @@ def test_an_export_has_one_row_a_turn_and_the_columns_of_the_design(server, sums
         "conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason", "error_kind",
         "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms", "prompt_tokens",
         "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group",
+        "outcome", "refusal", "reasoning",
     ]  # fmt: skip
     assert table["status"].tolist() == ["answered"] * 6
     assert table["conversation"].tolist() == ["sum-0", "sum-0", "sum-1", "sum-1", "sum-2", "sum-2"]
@@ -244,6 +247,35 @@ def test_ask_says_when_a_stream_came_at_once():
         told = evalkit("ask", "hello", *flags(server), "--json")
     assert "; it came nearly at once: its first-token time is that of the whole answer]" in shown.stdout
     assert "buffered" in json.loads(told.stdout)["turns"][0]["flags"]
+
+
+@pytest.mark.parametrize(
+    ("message", "asked", "shown"),
+    [
+        ({"text": None, "refusal": "I cannot help."}, "I cannot help.", "  refusal I cannot help."),
+        ({"text": "", "reasoning_content": "let me see"}, "(only reasoning) let me see", "  reasoning let me see"),
+        ({"text": "\n", "reasoning": "let me see"}, "(only reasoning) let me see", "  reasoning let me see"),
+        ({"text": "35", "reasoning": "let me see"}, "35", "  answer 35"),
+    ],
+)
+def test_a_refusal_and_reasoning_alone_are_shown_as_what_they_are(tmp_path, message, asked, shown):
+    out, data = tmp_path / "r.evalkit", tmp_path / "d.jsonl"
+    data.write_text('{"id": "a", "turns": [{"user": "hello", "target": "x", "scorer": "exact"}]}\n')
+
+    async def both():
+        async with RawServer(writes(answer("200 OK", completion(**message)))) as raw:
+            where = ["--base-url", raw.url, "--model", "m", "--no-stream"]
+            once = await asyncio.to_thread(evalkit, "ask", "hello", *where)
+            told = await asyncio.to_thread(evalkit, "ask", "hello", *where, "--json")
+            await asyncio.to_thread(evalkit, "run", data, *where, "--out", out)
+        return once, json.loads(told.stdout)["turns"][0]
+
+    once, told = asyncio.run(both())
+    assert once.stdout.splitlines()[0] == asked
+    assert (told["refusal"], told["reasoning"]) == (
+        message.get("refusal"), message.get("reasoning") or message.get("reasoning_content"),
+    )  # fmt: skip
+    assert shown in evalkit("show", out, "--conversation", "a").stdout.splitlines()
 
 
 def test_export_json_tells_the_rows(server, sums, tmp_path):

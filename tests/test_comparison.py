@@ -346,7 +346,8 @@ def test_flips_have_both_answers_and_the_table_a_row_an_effect(tmp_path):
     assert found.flips().to_dict("records") == [
         {
             "conversation": "a", "repeat": 1, "turn": 1, "first_answer": "35", "second_answer": "36",
-            "first_score": 1.0, "second_score": 0.0,
+            "first_score": 1.0, "second_score": 0.0, "first_outcome": "answered", "second_outcome": "answered",
+            "first_refusal": None, "second_refusal": None, "first_reasoning": None, "second_reasoning": None,
         }
     ]  # fmt: skip
     table = found.table()

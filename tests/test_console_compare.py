@@ -49,7 +49,7 @@ def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
     lines = shown(first, second).splitlines()
     assert lines[4] == (
         "no difference shown: only 3 of 30 conversations differ, too few to decide a difference under 27 points; "
-        "B − A +10.0 (−4.6 to +26.6) points"
+        "B − A +10.0 (−4.6 to +26.5) points"
     )
     assert lines[7].split()[-4:] == ["–", "–", "–", "0/3"]
 

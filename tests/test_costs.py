@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import finished
 from runfiles import S, T, talk, write
 
 import evalkit as ek
@@ -16,7 +17,7 @@ from evalkit.measures import measure
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Script, serve
-from evalkit.store import Done, RunFile
+from evalkit.store import RunFile
 from evalkit.words import cost as cost_words
 from evalkit.words import money
 
@@ -39,7 +40,7 @@ def attempts_of(path, *attempts):
     about = {"settings": {"history": "own", "repeats": 1, "price": PRICE}, "dataset": {}, "endpoint": {}}
     with RunFile.create(path, name="r", **about) as file:
         file.begin_session(0, {})
-        file.add([Done(0, conversation, TurnRecord("a", 1, 1, attempts, failure=failure))])
+        file.add([finished(0, conversation, TurnRecord("a", 1, 1, attempts, failure=failure))])
     return path
 
 

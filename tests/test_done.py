@@ -2,12 +2,12 @@ import sqlite3
 
 import orjson
 import pytest
-from records import answered, conversation, failed
+from records import answered, conversation, failed, finished
 from test_store import create
 
 from evalkit import schema
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
-from evalkit.done import Done, Talk
+from evalkit.done import Done, Talk, stored_turns
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 
 CALL = ToolCall("add", '{"a": 1}', "id1")
@@ -42,25 +42,28 @@ def stored(path, done):
 @pytest.mark.parametrize("record", RECORDS)
 @pytest.mark.parametrize("asked", [conversation(), FULL])
 def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
-    made = Done(5, asked, record)
+    made = finished(5, asked, record)
     talk, turn, attempts = orjson.loads(orjson.dumps([asked.to_json(), made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, talk), turn, attempts)
+    come = Done(Talk(5, talk), turn, attempts)
     assert stored(tmp_path / "come.evalkit", come) == stored(tmp_path / "made.evalkit", made)
     for table, row in (("turn", turn), *(("attempt", row) for row in attempts)):
         schema.check(table, row)
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_what_scoring_needs_is_made_of_rows_again(record):
-    made = Done(5, FULL, record)
+def test_what_scoring_needs_is_read_from_the_run_file(record, tmp_path):
+    made = finished(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
-    come = Done.of_rows(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
-    assert come.turn == made.turn == FULL.turns[record.turn - 1]
+    come = Done(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
     assert come.key == made.key == (5, record.repeat, record.turn)
     assert come.error_kind == (record.failure and record.failure.kind)
     assert come.turns == made.turns == 2
     said = record.answer or Answer()
-    assert come.answer == made.answer == Answer(said.text, "", said.refusal, record.tool_calls, said.finish_reason)
+    with create(tmp_path / "r.evalkit") as runfile:
+        runfile.add([come])
+        ((key, row, answer),) = runfile.to_score([come.key])
+    assert (key, stored_turns(row)) == (come.key, FULL.turns)
+    assert answer == Answer(said.text, "", said.refusal, record.tool_calls, said.finish_reason)
 
 
 def test_no_row_leaves_out_what_its_record_says(tmp_path):
@@ -68,10 +71,10 @@ def test_no_row_leaves_out_what_its_record_says(tmp_path):
     full = TurnRecord(
         "c1", 1, 1,
         (LATE, answered(1, usage=Usage(1, 2, 3)).attempts[0]._replace(
-            answer=Answer("text", "think", "no", (CALL,), "stop"))),
+            answer=Answer("text", "think", "no", (CALL,), "stop"), provenance={"model": "other"})),
         EXCHANGE, scheduled=True,
     )  # fmt: skip
-    _, (turn,), attempts = stored(tmp_path / "full.evalkit", Done(0, FULL, full))
+    _, (turn,), attempts = stored(tmp_path / "full.evalkit", finished(0, FULL, full))
     assert {name for name, value in turn.items() if value is None} == {"error_kind", "error_message", "censored_ns"}
     assert {name for name, value in attempts[1].items() if value is None} == {
         "error_kind", "error_message", "error_code", "retry_after_s", "partial",

@@ -174,6 +174,9 @@ def test_blanks_in_an_id_or_an_address_are_refused_and_the_variable_is_named(mon
         "the model's name": lambda: Endpoint("http://127.0.0.1:1", id),
     }
     for what, make in makers.items():
+        if problem.startswith("holds") and (what == "the model's name" or (what != "ASSISTANT_ID" and " " in id)):
+            assert make().model == id  # a name in code is taken as it is, and files that are served may have blanks
+            continue
         with pytest.raises(SettingsError) as caught:
             make()
         assert str(caught.value) == f"{what} {problem}: copy it again without"

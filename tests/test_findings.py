@@ -68,10 +68,6 @@ def median(rng: np.random.Generator, n: int) -> Estimate:
     return stats.quantile(rng.lognormal(6, 0.4, n), 0.5)
 
 
-def accuracy(rng: np.random.Generator, n: int = 100) -> Estimate:
-    return stats.proportion((rng.random(n) < 0.5).astype(float))
-
-
 def models(rng: np.random.Generator, count: int, *, compared: bool) -> Chart:
     """Equal models; each turn has a difficulty that all of them share."""
     easy = rng.beta(2, 2, 100)
@@ -88,10 +84,13 @@ def models(rng: np.random.Generator, count: int, *, compared: bool) -> Chart:
 
 
 def swept(rng: np.random.Generator, steps: int) -> N:
-    """A load test that ends, as tests do, where times seem to have risen."""
-    measured = []
+    """A load test of 100 turns a step that ends, as tests do, where times seem to have risen."""
+    measured, easy = [], rng.beta(2, 2, 100)
     for n in range(steps):
-        measured.append(N(load=2**n, accuracy=accuracy(rng), ttft_ms={"p50": median(rng, 60)}, client_bound=False))
+        right = (rng.random(100) < easy).astype(float)
+        scores = {(talk, 1): (score, str(talk)) for talk, score in enumerate(right)}
+        one = N(load=2**n, accuracy=stats.proportion(right), ttft_ms={"p50": median(rng, 60)}, scores=scores)
+        measured.append(one)
         if n and measured[-1].ttft_ms["p50"].value > 1.05 * measured[-2].ttft_ms["p50"].value:
             break
     return N(plan=N(by="concurrency"), measured=tuple(measured), knee=None, slo=None)
@@ -159,3 +158,20 @@ def test_a_title_of_equal_things_claims_a_difference_once_in_twenty_at_the_most(
     claims = sum(CLAIM.search(title) is not None for title in titles)
     # 5 % of 300, and two standard deviations for the draw
     assert claims <= 15 + 7, next(title for title in titles if CLAIM.search(title))
+
+
+def test_a_load_test_whose_answers_get_worse_says_so_over_the_turns_that_its_steps_share() -> None:
+    steps = [
+        N(
+            load=load,
+            accuracy=stats.proportion([1.0] * (100 - wrong) + [0.0] * wrong),
+            scores={(talk, 1): (float(talk >= wrong), str(talk)) for talk in range(100)},
+        )
+        for load, wrong in ((1, 10), (2, 11), (4, 40))
+    ]
+    chart = LoadAccuracy(N(plan=N(by="concurrency"), measured=tuple(steps), knee=None, slo=None))
+    assert (
+        chart._finding == "Accuracy falls by 30 points from concurrency 1 to 4, over the 100 turns that both answered"
+    )
+    chart = LoadAccuracy(N(plan=N(by="concurrency"), measured=tuple(steps[:2]), knee=None, slo=None))
+    assert chart._finding == "Accuracy: 90 % at concurrency 1 and 89 % at concurrency 2, no fall is shown"

@@ -19,7 +19,18 @@ PLOTS = {
     "findings", "style", "lettering",
 }  # fmt: skip
 STATISTICS = {
-    *("stats", "clusters", "samples", "intervals", "bootstrap", "redrawn", "paired", "corrections", "repeats"),
+    *(
+        "stats",
+        "orderstatistics",
+        "clusters",
+        "samples",
+        "intervals",
+        "bootstrap",
+        "redrawn",
+        "paired",
+        "corrections",
+        "repeats",
+    ),
     *("sequential", "power", "agreement", "survival"),
 }
 COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if path.stem.startswith(("cli", "console"))} | {
@@ -44,9 +55,10 @@ LAYERS = [
         {"patterns"},
         {"scripts"},
         {"values"},
+        {"model_names"},
     ],
     [
-        {"wire", "parts", "sse", "failures", "buffering"},
+        {"wire", "parts", "sse", "failures", "buffering", "provenance"},
         {"messages"},
         {"tool_functions"},
         {"datasets", "lines", "rows", "shapes", "sheets"},
@@ -79,6 +91,8 @@ LAYERS = [
             "columns",
             "sessions",
             "costs",
+            "answering_models",
+            "ignored_parameters",
             "caveats",
         }
         | CHARTED,

@@ -129,13 +129,15 @@ def test_doubt_does_not_speak_of_scores_that_are_never_wrong() -> None:
 
 def test_doubt_does_not_speak_where_eight_conversations_have_an_interval_that_holds_the_truth() -> None:
     # of 4 turns with a correlation of 0.3: the interval holds the truth in 95 % or more
-    for accuracy, most in ((0.5, 0.02), (0.7, 0.1), (0.8, 0.25)):
+    for accuracy in (0.5, 0.8, 0.9, 0.95):
         rng = np.random.default_rng(9)
         share = rng.beta(accuracy * 7 / 3, (1 - accuracy) * 7 / 3, (600, 8, 1))
         rows = (rng.random((600, 8, 4)) < share).astype(float)
         told = [proportion(row.ravel(), np.repeat(np.arange(8), 4)) for row in rows]
         assert np.mean([each.low <= accuracy <= each.high for each in told]) > 0.93
-        assert np.mean([doubt(8, each.value) is not None for each in told]) < most
+        assert not any(doubt(8, each.value, n=each.n) for each in told)
+    # of 20 turns it does not always
+    assert doubt(8, 0.95, n=160) is not None
 
 
 def test_doubt_speaks_of_the_intervals_that_are_too_short() -> None:

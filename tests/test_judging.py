@@ -168,6 +168,19 @@ def test_what_is_no_verdict_is_no_score_and_tells_why(tmp_path):
     assert (done.mean.value, done.unsure, done.unparsed) == (None, 1, 3)
 
 
+@pytest.mark.parametrize("said", ["It may be.", verdict("UNSURE")], ids=["not readable", "unsure of all"])
+def test_a_judging_without_a_score_leaves_the_run_its_own(tmp_path, said):
+    path = run_of(tmp_path)
+    before = tables.summary_json(path)["accuracy"]
+    with Bench(lambda body: said) as bench:
+        for _ in range(2):  # the second time it is read again
+            done = judge(path, bench.endpoint())
+            assert (done.counts, done.mean.value) == (False, None)
+            assert tables.summary_json(path)["accuracy"] == before
+    with Bench(fair) as bench:
+        assert judge(path, bench.endpoint()).counts
+
+
 def test_two_judges_are_held_against_each_other(tmp_path):
     turns = [T(f"c{n}", 1, text="35" if n % 2 else "36") for n in range(12)]
     path = run_of(tmp_path, turns)

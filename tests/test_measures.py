@@ -258,3 +258,22 @@ def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_blames_nobody(tmp_p
     result = evaluate([parse("errors<=60%"), parse("errors<=40%")], run)
     assert [(gate.value, gate.met) for gate in result] == [(0.5, True), (0.5, False)]
     assert result[0].words == "errors is 0.5 of 2 turns, without 1 cancelled when the session ended"
+
+
+@pytest.mark.parametrize(
+    ("conversations", "wrong", "graded", "doubted"),
+    [(8, 1, False, False), (30, 2, False, True), (30, 0, False, False), (30, 2, True, False)],
+)
+def test_an_interval_is_doubted_where_it_is_known_to_be_too_short(tmp_path, conversations, wrong, graded, doubted):
+    names = [f"c{number}" for number in range(conversations)]
+    # graded ones are never wrong: all lie between 0.93 and 0.99
+    scores = [
+        [0.93 + 0.03 * ((place + turn) % 3) if graded else 1.0 for turn in range(4)] for place in range(len(names))
+    ]
+    if not graded:
+        for place in range(wrong):
+            scores[place][:2] = 0.0, 0.0
+    turns = [T(name, turn, score=scores[at][turn - 1]) for at, name in enumerate(names) for turn in range(1, 5)]
+    talks = [talk(name, (5,) * 4) for name in names]
+    told = measure(write(tmp_path / "r.evalkit", [S(turns)], talks)).all.accuracy
+    assert (told.doubt is not None) == doubted

@@ -10,6 +10,7 @@ from itertools import count
 import junitparser
 import pytest
 from comparing import said
+from records import finished
 from runfiles import T, record, talk
 
 from evalkit import cli, junit, plots, reportparts, tables
@@ -18,7 +19,7 @@ from evalkit.measures import measure, one_moment
 from evalkit.record import Score
 from evalkit.run import Run
 from evalkit.sketch import sketch
-from evalkit.store import Done, RunFile
+from evalkit.store import RunFile
 
 
 class Growing:
@@ -36,7 +37,7 @@ class Growing:
         done, scores = [], []
         for number in (next(self.numbers) for _ in range(turns)):
             turn = T(f"c{number}", 1, latency_ms=300.0 + number % 97, error="server" if number % 3 == 0 else None)
-            done.append(Done(number, talk(turn.conversation, (35,)), record(turn)))
+            done.append(finished(number, talk(turn.conversation, (35,)), record(turn)))
             if turn.error is None:
                 scores.append((number, 1, 1, Score("number", float(number % 2))))
         self.file.add(done, scores)

@@ -114,7 +114,11 @@ def the_long_way(values: list[float], confidence: float = 0.95) -> tuple[float, 
     away = (grid - mean) * (1 if mean >= 0 else -1) >= 0
     spread = np.where(away, error, abs(mean) / t.isf(p / 2) if mean else error)
     held = (grid - mean) ** 2 <= (t.isf((1 - confidence) / 2) * spread) ** 2 + unseen * beyond * (1 - beyond)
-    return float(grid[held].min()), float(grid[held].max())
+    down, up = (
+        scipy_stats.binomtest(count, k).proportion_ci(method="exact").high
+        for count in (sum(value < 0 for value in values), sum(value > 0 for value in values))
+    )
+    return max(float(grid[held].min()), -down), min(float(grid[held].max()), up)
 
 
 @pytest.mark.parametrize("size", [0.25, 1.0])
@@ -124,6 +128,15 @@ def test_limits_of_few_that_differ_are_those_of_every_mean_asked_about(up: int, 
     told = difference(np.maximum(np.negative(values), 0), np.maximum(values, 0))
     assert (told.estimate.low, told.estimate.high) == pytest.approx(the_long_way(values), abs=1e-5)
     assert (told.p is None, told.differing) == (up + down < 5, up + down)
+
+
+@pytest.mark.parametrize("clusters", [2, 3, 5])
+def test_a_handful_of_clusters_is_bounded_by_their_counts(clusters: int) -> None:
+    # the trap: Student's t of one degree of freedom leaves nothing out
+    told = difference([0.0] * clusters, [1.0] + [0.0] * (clusters - 1)).estimate
+    low = scipy_stats.binomtest(0, clusters).proportion_ci(method="exact").high
+    high = scipy_stats.binomtest(1, clusters).proportion_ci(method="exact").high
+    assert (told.low, told.high) == pytest.approx((-low, high))
 
 
 def test_four_that_differ_have_no_p_and_do_not_decide() -> None:

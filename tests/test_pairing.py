@@ -155,9 +155,10 @@ def test_the_times_of_failed_turns_are_no_times(tmp_path):
     assert np.isnan(times["ttft"][1][1])
 
 
-def test_a_time_out_is_a_lower_bound_of_its_times(tmp_path):
+@pytest.mark.parametrize("error", ["timeout", "cancelled"])
+def test_a_time_out_and_an_interrupted_turn_are_lower_bounds_of_their_times(tmp_path, error):
     first = run(tmp_path / "a.evalkit", [T("a", n) for n in (1, 2, 3)])
-    hung = [T("a", 1, error="timeout", ttft_ms=None, end_ms=900.0), T("a", 2, error="timeout", end_ms=900.0)]
+    hung = [T("a", 1, error=error, ttft_ms=None, end_ms=900.0), T("a", 2, error=error, end_ms=900.0)]
     found = paired(first, run(tmp_path / "b.evalkit", [*hung, T("a", 3)]))
     assert found.times["ttft"][1].tolist() == [900.0, 50.0, 50.0]
     assert found.times["latency"][1].tolist() == [900.0, 900.0, 400.0]

@@ -214,12 +214,13 @@ def test_a_load_test_is_four_panels_with_its_knee() -> None:
         "Highest throughput: 19.5 turns a second at concurrency 16",
         "Median first token rises from 50 ms at concurrency 1 to 300 ms at 16",
         "Best goodput: 15.2 turns a second at concurrency 8",
-        "Accuracy: 80 % at concurrency 1 and 72 % at concurrency 16",
+        "Accuracy: 80 % at concurrency 1 and 72 % at concurrency 16, no fall is shown",
     ]
     for ax in figure.axes:
         assert any(line.get_xdata()[0] == 8 and line.get_linestyle() == "--" for line in ax.lines)
         assert "knee" in notes(ax)
     assert "client-bound at concurrency 16" in notes(figure.axes[0])
+    assert [len(ax.patches) for ax in figure.axes] == [1, 1, 1, 0]  # an accuracy is not the client's
 
 
 def test_a_step_without_a_rate_is_named_and_not_drawn_as_0() -> None:

@@ -1,5 +1,6 @@
 """Run files from strangers: whatever is in them, a command says what is wrong or gives the right answer, and ends."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -21,12 +22,12 @@ from evalkit.store import RunFile
 COMMANDS = {
     "show": ["show", "{0}"],
     "transcript": ["show", "{0}", "--conversation", "sum-1"],
-    "export": ["export", "{0}", "--format", "csv", "-o", "out.csv"],
+    "export": ["export", "{0}", "--format", "csv", "-o", "out.csv", "--overwrite"],
     "compare": ["compare", "{good}", "{0}"],
     "score": ["score", "{0}", "--scorer", "includes"],
     "judge": ["judge", "{0}", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"],
     "resume": ["resume", "{0}"],
-    "report": ["report", "{0}", "-o", "out.html"],
+    "report": ["report", "{0}", "-o", "out.html", "--overwrite"],
     "plan": ["plan", "{0}"],
 }
 ENDED_S = 20.0  # what hangs never ends; a busy machine is slow
@@ -133,6 +134,21 @@ def test_an_interrupt_ends_a_query_as_what_it_is(error, good):
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(error), reader.reading(good) as connection:
             connection.execute(f"{hostile.ENDLESS} SELECT max(x) FROM c").fetchone()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupt_is_not_lost_to_who_reads_in_another_way(good):
+    """A live view leaves out a look that fails, and an interrupt is no such failure."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with contextlib.closing(reader.open_to_read(good)) as connection:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                connection.execute(
+                    f"{hostile.ENDLESS.replace('FROM c)', 'FROM c LIMIT 3000000)')} SELECT max(x) FROM c"
+                )
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

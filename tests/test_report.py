@@ -2,23 +2,29 @@
 
 import base64
 import gzip
+import html
 import json
 import re
 import shlex
+import subprocess
 
 import pytest
 from comparing import answers, run
 from runfiles import S, T, talk, write
 from test_report_browser import endpoint
 
-from evalkit import cli, flags, reportturns
+from evalkit import cli, flags, reportturns, scorings
 from evalkit.elements import plain
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.markdown import code
 from evalkit.measures import opened
+from evalkit.prices import price_of
+from evalkit.record import Score
 from evalkit.report import report
-from evalkit.reportparts import command, read
+from evalkit.reportparts import command, commands, read
 from evalkit.reportturns import transcripts
+from evalkit.settings import Settings
+from evalkit.store import RunFile
 
 TINY = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny"}
 
@@ -241,3 +247,136 @@ def test_what_cannot_be_reported(file, tmp_path):
         report([file], tmp_path / "no folder" / "r.html")
     with pytest.raises(RunFileError, match="there is no run file"):
         report([tmp_path / "none.evalkit"], tmp_path / "r.html")
+
+
+# --- whose scores, and how the same numbers are made again
+
+
+def texts(path, tmp_path):
+    """The report as a page and as Markdown, without its markup."""
+    told = []
+    for name in ("r.html", "r.md"):
+        report([path], tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        text = re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL)
+        told.append(html.unescape(re.sub(r"<[^>]+>", "", text) if name == "r.html" else text.replace("`", "")))
+    return told
+
+
+def scored_again(path, scorer=None, judge=None, value=0.0):
+    """Let a later scoring count, as ``evalkit score`` and ``evalkit judge`` write it."""
+    with RunFile.open(path) as runfile:
+        scored = [(0, 1, 1, Score("x", value, None, None))]
+        scorings.add(runfile, scorer, [scored], versions=lambda used: {}, scores_all=False, judge=judge)
+    return path
+
+
+JUDGE = {"model": "gpt<b>", "base_url": "http://127.0.0.1:9/v1", "rubric": "helpful"}
+
+
+@pytest.mark.parametrize(
+    ("made", "whose", "command"),
+    [
+        ({}, None, None),
+        ({"scorer": "includes"}, "scoring 1, made again by includes;", "evalkit score again.evalkit --scorer includes"),
+        (
+            {"scorer": [{"name": "number", "weight": 2.0}, "f1"]},
+            "scoring 1, made again by number=2.0, f1;",
+            "evalkit score again.evalkit --scorer number=2 --scorer f1",
+        ),
+        ({"scorer": {"name": "number", "abs_tol": 1}}, "scoring 1, made again by number;", "# evalkit.Run('again"),
+        ({"scorer": None}, "scoring 1, made again by the scorer of each turn;", "evalkit score again.evalkit"),
+        (
+            {"judge": JUDGE},
+            "scoring 1, by the judge gpt<b> with the rubric helpful;",
+            "evalkit judge again.evalkit --rubric helpful --base-url http://127.0.0.1:9/v1 --model 'gpt<b>'",
+        ),
+    ],
+)
+def test_a_report_says_whose_scores_it_shows_and_how_they_are_made_again(tmp_path, made, whose, command):
+    path = run(tmp_path / "r.evalkit", [T("a", 1, score=1.0)], endpoint=TINY)
+    if made:
+        scored_again(path, **made)
+    for text in texts(path, tmp_path):
+        assert ("Scores: " in text) == (whose is not None)
+        if whose is not None:
+            assert f"Scores: {whose[:-1]}; they are not the run's own." in text
+            assert "--out again.evalkit" in text
+            assert command in text
+
+
+def test_a_report_of_a_run_whose_own_scores_count_again_says_so(tmp_path):
+    path = scored_again(run(tmp_path / "r.evalkit", [T("a", 1, score=1.0)], endpoint=TINY), "includes")
+    with RunFile.open(path) as runfile:
+        scorings.count(runfile, 0)
+    for text in texts(path, tmp_path):
+        assert "Scores: the run's own, made as it was asked; it was scored again later." in text
+        assert "evalkit score" not in text
+
+
+def test_the_commands_that_repeat_a_run_hold_all_that_makes_its_numbers(tmp_path):
+    path = run(
+        tmp_path / "r.evalkit", [T("a", 1, score=1.0)], dataset={"path": "d.jsonl"},
+        endpoint={
+            "base_url": "http://127.0.0.1:9/v1", "model": 'm "1"%s', "params": {}, "timeout_s": 12.5,
+            "ttft_timeout_s": 2.0, "connect_timeout_s": 3.0,
+        },
+        settings={
+            "max_time_s": 60.0, "max_tokens_total": 9000, "max_cost": 1.5, "price": [0.15, 0.6], "max_tool_rounds": 7,
+            "scorer": {"name": "number", "abs_tol": 0.1}, "limit": 30,
+        },
+    )  # fmt: skip
+    prices, asked, apart = commands(read(path))
+    parsed = cli._parser().parse_args(shlex.split(asked)[1:])
+    assert (parsed.timeout, parsed.ttft_timeout, parsed.limit) == (12.5, 2.0, 30)
+    assert (parsed.max_time, parsed.max_tokens_total, parsed.max_cost) == (60.0, 9000, 1.5)
+    assert parsed.scorer == ["number"]
+    assert apart == (
+        '# in Python alone: connect_timeout_s=3.0, max_tool_rounds=7, scorer={"name":"number","abs_tol":0.1}'
+    )
+    subprocess.run(["sh", "-c", prices], check=True, cwd=tmp_path)
+    assert price_of('m "1"%s', tmp_path / parsed.prices) == (0.15, 0.6)
+
+
+def test_a_run_of_usual_settings_is_repeated_by_a_plain_command(tmp_path):
+    endpoint = {**TINY, "timeout_s": 300.0, "ttft_timeout_s": None, "connect_timeout_s": 10.0}
+    (line,) = commands(read(run(tmp_path / "r.evalkit", [T("a", 1)], endpoint=endpoint, dataset={"path": "d.jsonl"})))
+    assert line == f"evalkit run d.jsonl --base-url {TINY['base_url']} --model {TINY['model']} --concurrency 4"
+
+
+@pytest.mark.parametrize(("spread", "reached"), [(0, True), (1, False)])
+def test_a_run_that_its_until_has_ended_is_whole(tmp_path, spread, reached):
+    turns = [T(f"c{n:03}", 1, score=float(n % 2 or not spread)) for n in range(60)]
+    talks = [talk(f"c{n:03}", targets=(35,)) for n in range(60)]
+    dataset, settings = {"turns": 100, "most_turns": 1}, Settings(until_ci=0.1).to_json()
+    path = run(tmp_path / "r.evalkit", turns, talks, endpoint=TINY, dataset=dataset, settings=settings)
+    for text in texts(path, tmp_path):
+        assert ("40 turns are still to be asked" in text) is not reached
+        assert ("40 turns need not be asked" in text) is reached
+        assert ("--until ci=0.1 is not reached" in text) is not reached
+
+
+@pytest.mark.parametrize(
+    ("targets", "scores", "listed", "well"),
+    [
+        ((35,), [1.0] * 6 + [None] * 4, "not scored", None),
+        ((None,), [None] * 10, None, "Nothing failed. No answer has a score: there is no target."),
+        ((35,), [1.0] * 10, None, "Nothing failed, every target has a score, and no scored answer was wrong."),
+    ],
+)
+def test_nothing_is_said_to_be_well_beside_turns_without_a_score(tmp_path, targets, scores, listed, well):
+    turns = [T(f"c{n}", 1, score=score) for n, score in enumerate(scores)]
+    path = run(tmp_path / "r.evalkit", turns, [talk(f"c{n}", targets=targets) for n in range(10)], endpoint=TINY)
+    page, in_words = texts(path, tmp_path)
+    assert ("Nothing failed" in page) == (well is not None)
+    if well is not None:
+        assert well in page
+    if listed is not None:
+        assert "no scorer has seen it" in page
+        assert "| not scored | 4 | such as: no scorer has seen it |" in in_words
+
+
+def test_turns_without_a_target_are_told_apart_from_targets_without_a_score(tmp_path):
+    turns = [T("a", 1, score=1.0), T("b", 1)]
+    path = run(tmp_path / "r.evalkit", turns, [talk("a", [35]), talk("b", [None])], endpoint=TINY)
+    assert "Nothing failed, 1 answered turns have no target, and no scored" in texts(path, tmp_path)[0]

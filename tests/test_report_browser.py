@@ -210,7 +210,10 @@ UNSEEN = (
 
 def test_what_cannot_be_seen_is_escaped_in_the_curl_command(visit, tmp_path):
     talk = Conversation("c", (Turn(f"a{UNSEEN}b"),), system=UNSEEN, params={UNSEEN: UNSEEN})
-    file = endpoint(write(tmp_path / "r.evalkit", [S([T("c", 1)])], [talk]), base_url=f"http://a/{UNSEEN}\n/v1")
+    file = endpoint(
+        write(tmp_path / "r.evalkit", [S([T("c", 1)])], [talk]),
+        base_url="http://a/" + UNSEEN.replace("\0", "") + "\n/v1",
+    )
     report([file], tmp_path / "r.html")
     page = shown(visit, tmp_path / "r.html")
     page.evaluate("openConversation('c', 1, 1)")
@@ -262,7 +265,7 @@ def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_i
         {"role": "user", "content": "question 1"},
         {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 1, 0)]},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a"},
-        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_0_1"},
+        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_1_0_1"},
         {"role": "user", "content": "question 2"},
         {"role": "assistant", "content": "I will not"},
         {"role": "user", "content": "question 3"},

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from records import finished
 from runfiles import S, T, talk, write
 
 from evalkit import __version__, disk, rescoring, scorer, store
@@ -19,7 +20,7 @@ from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 from evalkit.run import Run
 from evalkit.scorer import Verdict
 from evalkit.standings import counting, scorings
-from evalkit.store import Done, RunFile
+from evalkit.store import RunFile
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_turn_is_scored_by_the_calls_of_all_its_rounds_and_a_refusal_is_its_te
     with RunFile.create(tmp_path / "r.evalkit", name="r", settings={}, dataset={}, endpoint={}) as file:
         file.begin_session(0, {})
         records = [TurnRecord("a", 1, 1, attempts[0], exchange), TurnRecord("a", 1, 2, attempts[1])]
-        file.add([Done(0, asked, record) for record in records])
+        file.add([finished(0, asked, record) for record in records])
     rescoring.rescore(file.path)
     assert rows(file.path, "SELECT scorer, value FROM score") == [("tool_call", 1.0), ("includes", 1.0)]
 
@@ -184,8 +185,7 @@ def test_an_answer_cut_off_is_scored_alike_when_asked_when_caught_up_with_and_ag
     """The finish reason goes with the answer, whichever way it reaches the scorer."""
     conversation = Conversation("a", (Turn("?", 5),))
     attempt = Attempt(Timing(0, 0, 0, end=1), answer=Answer("which gives us 10. So, 5", finish_reason="length"))
-    done = Done(0, conversation, TurnRecord("a", 1, 1, (attempt,)))
-    assert done.answer.finish_reason == "length"
+    done = finished(0, conversation, TurnRecord("a", 1, 1, (attempt,)))
     path = tmp_path / "r.evalkit"
     with RunFile.create(path, name="r", settings={}, dataset={}, endpoint={}) as file:
         file.begin_session(0, {})
@@ -237,7 +237,7 @@ def test_answers_that_are_added_let_the_runs_own_scores_count_again(path):
         file.begin_session(0, {})
         file.add((), [(0, 1, 1, Score("exact", 0.0))])
         assert counting(file.connection) == 1
-        file.add([Done(2, talk("c"), good)])
+        file.add([finished(2, talk("c"), good)])
         assert counting(file.connection) == 0
         assert [one.missing for one in scorings(file.connection)] == [1, 1]
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from records import answered, conversation, failed
+from records import answered, conversation, failed, finished
 from test_store import create
 from test_unconfirmed import MODELS, check_whole, data, key, script  # noqa: F401 - a fixture
 
@@ -17,7 +17,6 @@ from evalkit.endpoint import Endpoint
 from evalkit.record import Score
 from evalkit.scripted import serve
 from evalkit.scripted_taskingai import Death
-from evalkit.store import Done
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("later", [True, False])
 def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, later):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation(turns=3), turn) for turn in (answered(1), answered(2), failed(3))])
+        runfile.add([finished(0, conversation(turns=3), turn) for turn in (answered(1), answered(2), failed(3))])
         scores = [(0, 1, turn, Score("number", 1.0, "right", 2)) for turn in (1, 2)]
         runfile.add((), scores)
         query = runfile.connection.execute
@@ -46,7 +45,7 @@ def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, l
         messages = [text for (text,) in query("SELECT error_message FROM turn WHERE error_kind = 'truncated'")]
         assert messages[0].startswith("It ended without a finish reason, within a second of a failure")
         assert messages[1:] == ["It had seen an earlier answer that may be half: both are asked again."] * later
-        runfile.add([Done(0, conversation(), answered(1, "whole"))])
+        runfile.add([finished(0, conversation(), answered(1, "whole"))])
         assert query("SELECT status, answer FROM turn WHERE turn = 1").fetchone() == ("answered", "whole")
 
 
@@ -87,7 +86,7 @@ def test_one_request_after_another(tmp_path, path):
 
 def test_an_answer_in_the_spool_that_was_asked_again_since_is_not_taken_over_once_more(path):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation(), answered(1))])
+        runfile.add([finished(0, conversation(), answered(1))])
         (sent,) = runfile.connection.execute("SELECT sent_ns FROM turn").fetchone()
         assert [runfile.holds(0, 1, 1, sent + more) for more in (-1, 0, 1)] == [True, True, False]
         runfile.begin_session(5, {})

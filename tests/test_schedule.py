@@ -1,13 +1,12 @@
 import json
 
 import pytest
-from records import answered, failed
+from records import answered, failed, finished
 from test_store import create
 
 from evalkit import datasets
 from evalkit.schedule import Schedule
 from evalkit.settings import Settings
-from evalkit.store import Done
 
 
 def asked(items):
@@ -29,7 +28,7 @@ def begun(sums, tmp_path):
             for position, turn, repeat, good in turns:
                 identity = conversations[position].id
                 record = (answered if good else failed)(turn, identity=identity, repeat=repeat)
-                runfile.add([Done(position, conversations[position], record)])
+                runfile.add([finished(position, conversations[position], record)])
         return data, tmp_path / "r.evalkit"
 
     return make

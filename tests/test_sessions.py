@@ -95,3 +95,10 @@ def test_a_run_file_that_tells_no_stalls_has_none_to_tell(tmp_path):
     assert (told["loop_stall_max_ms"], told["stalled_share"]) == (None, None)
     quiet = trusted(tmp_path / "quiet", S([T("a", 1)], trust={"loop_lag_p99_ms": 1.0, "stalls": []}))
     assert quiet["stalled_share"] == 0.0
+
+
+def test_calls_of_functions_that_waited_for_a_thread_are_said(tmp_path):
+    calls = {"calls": 7, "at_once": 128, "wait_ms": {"p50": 0.1, "p99": 300.0, "max": 312.0}}
+    told = trusted(tmp_path / "r.evalkit", S([T("a", 1)], trust={"loop_lag_p99_ms": 0.2, "function_calls": calls}))
+    assert (told["function_calls"], told["function_wait_max_ms"]) == (7, 312.0)
+    assert "calls of your functions waited up to 312 ms for a thread, which is in no latency" in words.trust(told, 4)[0]

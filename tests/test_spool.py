@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from records import answered, conversation, failed
+from records import answered, conversation, failed, finished
 from test_store import create
 
 from evalkit import messages, spool, store
 from evalkit.errors import RunFileError
 from evalkit.spool import SEGMENT, Spool
-from evalkit.store import Done, RunFile, spool_files
+from evalkit.store import RunFile, spool_files
 
 BEGUN = (5, 1_700_000_000_000_000_000)
 
@@ -26,7 +26,7 @@ def line(*turns):
     rows = []
     for position, talk, record in turns:
         asked = talk or conversation(record.conversation, turns=3)
-        done = Done(position, asked, record)
+        done = finished(position, asked, record)
         rows.append((talk.to_json() if talk else None, False, done.turn_row, done.attempt_rows))
     return messages.frame(messages.Turns(rows))
 
@@ -62,7 +62,7 @@ def test_what_was_not_committed_is_taken_over_and_the_spool_removed(path):
 def test_what_was_committed_is_not_taken_over_again(path):
     with create(path) as runfile:
         runfile.begin_session(BEGUN[0], {}, BEGUN[1])
-        runfile.add([Done(0, conversation("c0"), answered(1, "first", identity="c0"))])
+        runfile.add([finished(0, conversation("c0"), answered(1, "first", identity="c0"))])
     first, new = (answered(turn, text, identity="c0") for turn, text in ((1, "first"), (2, "new")))
     spooled(path, (0, conversation("c0"), first), (0, None, new))
     with RunFile.open(path) as runfile:
@@ -74,7 +74,7 @@ def test_what_was_committed_is_not_taken_over_again(path):
 
 def test_a_conversation_that_lies_in_the_run_file_alone_is_found_there(path):
     with create(path) as runfile:
-        runfile.add([Done(3, conversation("c3", turns=3), answered(1, identity="c3"))])
+        runfile.add([finished(3, conversation("c3", turns=3), answered(1, identity="c3"))])
     spooled(path, (3, None, answered(2, "later", identity="c3")))
     with RunFile.open(path) as runfile:
         assert spool.recover(runfile) == 1

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from records import MS, answered, conversation, failed
+from records import MS, answered, conversation, failed, finished
 
 from evalkit import disk, schema, store
 from evalkit.conversation import Message, ToolCall
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.store import Done, RunFile
+from evalkit.store import RunFile
 
 
 def create(path, **fields):
@@ -31,7 +31,7 @@ def path(tmp_path):
 
 def test_what_was_put_in_comes_out(path):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation(), answered()), Done(0, conversation(), failed(2))])
+        runfile.add([finished(0, conversation(), answered()), finished(0, conversation(), failed(2))])
         runfile.add((), [(0, 1, 1, Score("number", 1.0, "right", 2))])
         runfile.end_session(5, "done", {"loop_lag_p99_ms": 0.5})
     connection = store.open_to_read(path)
@@ -52,9 +52,9 @@ def test_what_was_put_in_comes_out(path):
 
 def test_a_failed_turn_may_be_replaced_and_an_answered_one_never(path):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation(), failed(1))])
-        runfile.add([Done(0, conversation(), answered(1, "first"))])
-        runfile.add([Done(0, conversation(), answered(1, "second"))])
+        runfile.add([finished(0, conversation(), failed(1))])
+        runfile.add([finished(0, conversation(), answered(1, "first"))])
+        runfile.add([finished(0, conversation(), answered(1, "second"))])
         rows = runfile.connection.execute("SELECT status, answer FROM turn").fetchall()
         attempts = runfile.connection.execute("SELECT count(*) FROM attempt").fetchone()[0]
     assert rows == [("answered", "first")]
@@ -67,7 +67,7 @@ def test_answered_turns_are_counted_and_given_back_for_the_history(path):
     good = answered(3, "It is 3.")
     with create(path) as runfile:
         third = TurnRecord("c1", 1, 3, good.attempts, exchange)
-        runfile.add([Done(7, conversation(turns=3), record) for record in (answered(1), failed(2), third)])
+        runfile.add([finished(7, conversation(turns=3), record) for record in (answered(1), failed(2), third)])
         assert runfile.answered() == 2
         given = store.answered_turns(runfile.connection, conversation(turns=3), 7, 1)
     assert sorted(given) == [1, 3]
@@ -77,8 +77,8 @@ def test_answered_turns_are_counted_and_given_back_for_the_history(path):
 
 def test_only_answered_turns_without_a_score_row_are_unscored(path):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation(), answered(1)), Done(0, conversation(), answered(2))])
-        runfile.add([Done(1, conversation("c2"), failed(1, identity="c2"))])
+        runfile.add([finished(0, conversation(), answered(1)), finished(0, conversation(), answered(2))])
+        runfile.add([finished(1, conversation("c2"), failed(1, identity="c2"))])
         runfile.add((), [(0, 1, 1, Score("number", None, "cannot tell"))])
         ((key, row, answer),) = [turn for group in runfile.unscored() for turn in group]
     assert (key, json.loads(row)["id"], answer) == ((0, 1, 2), "c1", Answer("The answer is 2.", finish_reason="stop"))
@@ -86,10 +86,10 @@ def test_only_answered_turns_without_a_score_row_are_unscored(path):
 
 def test_it_can_be_read_while_it_is_written(path):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation(), answered(1))])
+        runfile.add([finished(0, conversation(), answered(1))])
         reader = store.open_to_read(path)
         assert reader.execute("SELECT count(*) FROM turn").fetchone() == (1,)
-        runfile.add([Done(0, conversation(), answered(2))])
+        runfile.add([finished(0, conversation(), answered(2))])
         assert reader.execute("SELECT count(*) FROM turn").fetchone() == (2,)
         reader.close()
 
@@ -104,7 +104,7 @@ def test_a_crash_while_the_log_was_folded_in_is_no_damage(path, tmp_path):
     """The first page of the file tells its new size before the other pages are there; the log still has them."""
     runfile = create(path)
     for n in range(50):
-        runfile.add([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000))])
+        runfile.add([finished(n, conversation(f"c{n}"), answered(1, "x" * 5000))])
     log = Path(f"{path}-wal").read_bytes()
     before = path.read_bytes()
     runfile.close()
@@ -228,9 +228,9 @@ def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch)
 
 def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
     with create(path) as runfile:
-        runfile.add([Done(0, conversation("same"), answered(1))])
+        runfile.add([finished(0, conversation("same"), answered(1))])
         with pytest.raises(RunFileError) as caught:
-            runfile.add([Done(1, conversation("same"), answered(1))])
+            runfile.add([finished(1, conversation("same"), answered(1))])
         assert str(caught.value) == (
             "conversations number 1 and 2 of the dataset have one id, 'same': "
             "give every row its own, and start a new run"
@@ -240,7 +240,7 @@ def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
 
 def test_cut_short(path):
     with create(path) as runfile:
-        runfile.add([Done(n, conversation(f"c{n}"), answered(1, "x" * 5000)) for n in range(50)])
+        runfile.add([finished(n, conversation(f"c{n}"), answered(1, "x" * 5000)) for n in range(50)])
     whole = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(10_000)
@@ -293,8 +293,8 @@ def test_a_place_that_cannot_be_written():
 def test_what_is_committed_survives_kill_9(path):
     code = (
         "import sys, os, signal, pathlib; sys.path.insert(0, sys.argv[2]); import test_store, records; "
-        "from evalkit.store import Done; runfile = test_store.create(pathlib.Path(sys.argv[1])); "
-        "runfile.add([Done(0, records.conversation(), records.answered(1))]); "
+        "runfile = test_store.create(pathlib.Path(sys.argv[1])); "
+        "runfile.add([records.finished(0, records.conversation(), records.answered(1))]); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(path), str(Path(__file__).parent)], check=False)

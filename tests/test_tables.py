@@ -23,11 +23,13 @@ COLUMNS = [
     *("conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason"),
     *("error_kind", "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms"),
     *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group"),
+    *("outcome", "refusal", "reasoning"),
 ]
 TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
     *("attempts", "attempts_on_new_connections", "reads", "reads_with_several_events"),
     *("client_bound_metrics", "medians_ms", "loop_stall_max_ms", "stalled_share", "sessions_not_known"),
+    *("function_calls", "function_wait_max_ms"),
     *("streams", "streams_at_once", "streams_first_read_late"),
 ]
 
@@ -128,7 +130,11 @@ def test_counts_are_nullable_integers_and_an_empty_run_has_all_columns(path: Pat
 
 
 def test_infinity_that_a_scorer_extracted_can_be_read(path: Path) -> None:
+    """It is kept in words, as JSON has none; a file of an earlier version may hold it all the same."""
     write(path, [S([T("a", 1, score=0.0, extracted=float("inf"))])])
+    assert tables.turns(path)["extracted"][0] == "inf"
+    with RunFile.open(path) as runfile, runfile.connection as connection:
+        connection.execute("UPDATE score SET extracted = 'Infinity'")
     assert tables.turns(path)["extracted"][0] == float("inf")
 
 
@@ -400,6 +406,8 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "until",
         "arrivals",
         "planned",
+        "ignored_parameters",
+        "answering_models",
         "caveats",
     }
     assert set(result) == measured | more
@@ -499,6 +507,7 @@ def test_transcript_tells_one_conversation(path: Path) -> None:
     assert first == {
         "turn": 1, "user": "a, question 1", "answer": "35", "tool_calls": None, "target": 35, "score": 1.0,
         "reason": "35 is 35", "extracted": 35, "error": None, "ttft_ms": 50.0, "latency_ms": 400.0,
+        "outcome": "answered", "refusal": None, "reasoning": None,
     }  # fmt: skip
     assert (second["answer"], second["error"]) == ("The prod", "truncated: the truncated message")
     assert (second["score"], second["latency_ms"]) == (None, None)
@@ -533,7 +542,7 @@ def test_json_lines_export_is_the_turns(odd: Path, tmp_path: Path) -> None:
     first, second = [orjson.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().split(b"\n") if line]
     assert list(first) == COLUMNS
     assert (first["answer"], first["extracted"], first["tags"], first["ttft_ms"]) == (ODD, [1, None], ["x", "y"], 50.0)
-    assert (list(first)[-1], first["group"], second["group"]) == ("group", "g", "g")
+    assert (list(first)[-4], first["group"], second["group"]) == ("group", "g", "g")
     assert first["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
     assert [second[name] for name in ("ttft_ms", "score", "output_tokens", "extracted", "finish_reason")] == [None] * 5
 

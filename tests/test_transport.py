@@ -538,27 +538,6 @@ def test_the_connection_used_last_is_used_first(run):
     assert connections == 3
 
 
-def test_no_more_connections_than_allowed(run):
-    busy, most = 0, 0
-
-    async def handler(request, writer):
-        nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0.02)
-        busy -= 1
-        writer.write(answer("200 OK", completion()))
-
-    async def go():
-        async with serving(handler, transport={"max_connections": 2}) as (server, transport):
-            attempts = await asyncio.gather(*(send(transport) for _ in range(7)))
-            return attempts, server.connections
-
-    attempts, connections = run(go())
-    assert all(attempt.failure is None for attempt in attempts)
-    assert (most, connections) == (2, 2)
-
-
 def test_a_cancelled_exchange_closes_its_connection(run):
     gone = asyncio.Event()
 

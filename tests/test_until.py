@@ -4,7 +4,7 @@ import argparse
 import random
 
 import pytest
-from records import answered, conversation, failed
+from records import answered, conversation, failed, finished
 from runfiles import S, T, talk, write
 from test_cli import evalkit
 from test_store import create
@@ -14,7 +14,6 @@ from evalkit import cli, schema, store, words
 from evalkit.record import Score
 from evalkit.scoring_thread import ScoringThread
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
-from evalkit.store import Done
 from evalkit.until import Until
 from evalkit.writer import Progress, Writer
 
@@ -102,9 +101,11 @@ def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score
         writer.until = Until(0.01, 1)
         monkeypatch.setattr(writer.until, "note", lambda *told: noted.append(told))
         for begin in range(0, 12, 3):
-            writer.add([Done(n, conversation(f"c{n}", 1), answered(identity=f"c{n}")) for n in range(begin, begin + 3)])
+            writer.add(
+                [finished(n, conversation(f"c{n}", 1), answered(identity=f"c{n}")) for n in range(begin, begin + 3)]
+            )
         assert len(noted) >= 6  # not left for the end, when it would be of no use
-        writer.add([Done(12, conversation("c12", 1), failed(identity="c12"))])
+        writer.add([finished(12, conversation("c12", 1), failed(identity="c12"))])
         writer.finish()
         scoring.leave()
     assert sorted(noted) == [*((n, 1, 1, 1.0, 1) for n in range(12)), (12, 1, 1, 0.0, 0)]

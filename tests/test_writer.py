@@ -2,13 +2,12 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from records import answered, conversation, failed
+from records import answered, conversation, failed, finished
 from test_store import create
 
 from evalkit.errors import RunFileError
 from evalkit.record import Score
 from evalkit.scoring_thread import ScoringThread
-from evalkit.store import Done
 from evalkit.writer import BACKLOG, Progress, Writer
 
 
@@ -34,8 +33,8 @@ def writing(tmp_path):
 def test_everything_added_is_committed_scored_and_counted_by_the_end(writing):
     progress = Progress(total=4)
     with writing(right, progress) as (runfile, writer):
-        writer.add([Done(n, conversation(f"c{n}"), answered(identity=f"c{n}")) for n in range(3)])
-        writer.add([Done(3, conversation("c3"), failed(identity="c3", kind="timeout"))])
+        writer.add([finished(n, conversation(f"c{n}"), answered(identity=f"c{n}")) for n in range(3)])
+        writer.add([finished(3, conversation("c3"), failed(identity="c3", kind="timeout"))])
         writer.finish()
         assert runfile.connection.execute("SELECT count(*) FROM turn").fetchone() == (4,)
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (3,)
@@ -50,7 +49,7 @@ def test_an_answer_is_committed_and_counted_before_it_is_scored(writing):
     seen = []
     progress = Progress()
     with writing(lambda turn, answer: seen.append(progress.done), progress) as (runfile, writer):
-        writer.add([Done(0, conversation(), answered())])
+        writer.add([finished(0, conversation(), answered())])
         assert runfile.connection.execute("SELECT count(*) FROM turn").fetchone() == (1,)
         assert not seen
         writer.use_lull()
@@ -66,12 +65,12 @@ def test_scores_go_with_the_turns_that_come_next(writing):
         return right(turn, answer)
 
     with writing(score) as (runfile, writer):
-        writer.add([Done(0, conversation(turns=3), answered(1))])
+        writer.add([finished(0, conversation(turns=3), answered(1))])
         writer.use_lull()
         assert made.wait(10)
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
         while not runfile.connection.execute("SELECT count(*) FROM score").fetchone()[0]:
-            writer.add([Done(0, conversation(turns=3), answered(2))])
+            writer.add([finished(0, conversation(turns=3), answered(2))])
         assert runfile.connection.execute("SELECT turn FROM score").fetchall() == [(1,)]
 
 
@@ -83,7 +82,7 @@ def test_what_scoring_cannot_keep_up_with_is_scored_at_the_end(writing):
     ):
         for n in range((BACKLOG + 2500) // 2):
             asked, identity = conversation(f"c{n}"), f"c{n}"
-            writer.add([Done(n, asked, answered(turn, f"It is {n}.", identity=identity)) for turn in (1, 2)])
+            writer.add([finished(n, asked, answered(turn, f"It is {n}.", identity=identity)) for turn in (1, 2)])
         assert len(writer._unscored) == BACKLOG
         writer.finish()
         scored = runfile.connection.execute("SELECT conversation, turn, reason FROM score").fetchall()
@@ -94,7 +93,7 @@ def test_what_scoring_cannot_keep_up_with_is_scored_at_the_end(writing):
 
 def test_turns_without_a_target_or_an_answer_get_no_score(writing):
     with writing(lambda turn, answer: None) as (runfile, writer):
-        writer.add([Done(0, conversation(), answered()), Done(0, conversation(), failed(2))])
+        writer.add([finished(0, conversation(), answered()), finished(0, conversation(), failed(2))])
         writer.finish()
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
 
@@ -106,7 +105,7 @@ def test_a_scorer_that_never_returns_holds_up_neither_turns_nor_an_end_that_does
         waits = [True]
         writer = Writer(runfile, scoring, Progress(), lambda: waits[0])
         for n in range(3):
-            writer.add([Done(n, conversation(f"c{n}"), answered(identity=f"c{n}"))])
+            writer.add([finished(n, conversation(f"c{n}"), answered(identity=f"c{n}"))])
             writer.use_lull()
         waits[0] = False
         writer.finish(earlier=True)
@@ -119,7 +118,7 @@ def test_a_fault_in_scoring_is_raised_where_scores_are_taken(tmp_path):
     scoring.start()
     with create(tmp_path / "r.evalkit") as runfile:
         writer = Writer(runfile, scoring, Progress())
-        writer.add([Done(0, conversation(), answered())])
+        writer.add([finished(0, conversation(), answered())])
         with pytest.raises(ZeroDivisionError):
             writer.finish()
 
@@ -129,7 +128,7 @@ def test_a_failed_write_says_what_to_do(tmp_path):
     runfile.connection.execute("PRAGMA query_only = 1")
     writer = Writer(runfile, ScoringThread(right), Progress())
     with pytest.raises(RunFileError) as caught:
-        writer.add([Done(0, conversation(), answered())])
+        writer.add([finished(0, conversation(), answered())])
     runfile.close()
     assert str(caught.value) == (
         f"{runfile.path} cannot be written: attempt to write a readonly database. What is in it is whole; "

@@ -24,6 +24,7 @@ from typing import Any
 
 import processes
 import report
+from records import finished
 
 SEED, TURNS, TAGS = 1_000, 4, 20  # conversations that the store writes, the others are copies; turns of each; tags
 MS = 1_000_000
@@ -68,7 +69,6 @@ def make(path: Path, turns: int, seed: int, repeats: int, *, checked: bool) -> N
 def _seed(file: Any, rng: random.Random, repeats: int) -> None:
     from evalkit.conversation import Conversation, Turn
     from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord
-    from evalkit.store import Done
 
     done, scores = [], []
     for n in range(SEED):
@@ -86,7 +86,7 @@ def _seed(file: Any, rng: random.Random, repeats: int) -> None:
                     answer=Answer(f"The sum of {n} and {turn} is {n + turn}.", finish_reason="stop"),
                     failure=failure,
                 )
-                done.append(Done(n, asked, TurnRecord(asked.id, repeat, turn, (attempt,), (), failure)))
+                done.append(finished(n, asked, TurnRecord(asked.id, repeat, turn, (attempt,), (), failure)))
                 if not failure:
                     scores.append((n, repeat, turn, Score("number", float(rng.random() < 0.7), "as wanted", n + turn)))
     file.add(done, scores)

@@ -278,7 +278,7 @@ def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple
     cell, missed, missed_doubted, all_doubted = Cell(), 0, 0, 0
     for right in rng.binomial(turns, share).astype(np.float64):
         told = proportion_of(right, turns)
-        says = told.value is not None and intervals.doubt(conversations, told.value) is not None
+        says = told.value is not None and intervals.doubt(conversations, told.value, n=told.n) is not None
         misses = cell.add(told, accuracy)
         missed, missed_doubted, all_doubted = missed + misses, missed_doubted + (misses and says), all_doubted + says
     often = 100 * all_doubted / runs

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import report
+from records import finished
 
 TURNS = 4  # of a conversation
 GROUP = 2_000
@@ -51,7 +52,6 @@ def make(file: Path, turns: int) -> None:
 def _turns(turns: int) -> Iterator[tuple]:
     from evalkit.conversation import Conversation, Turn
     from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
-    from evalkit.store import Done
 
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
@@ -78,7 +78,7 @@ def _turns(turns: int) -> Iterator[tuple]:
             )  # fmt: skip
             record = TurnRecord(conversation.id, 1, turn, (attempt,), failure=failure)
             scored = Score("number", float(rng.random() < 0.6), "the final number is 7, not 9", 7)
-            yield Done(number, conversation, record), [] if failure else [(number, 1, turn, scored)]
+            yield finished(number, conversation, record), [] if failure else [(number, 1, turn, scored)]
 
 
 def opened(page_file: Path, chromium: str) -> tuple[float, float]:

@@ -25,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from records import finished
+
 SEED = 1_000  # conversations that the store writes; the others are copies
 FEW = 10_000
 MS = 1_000_000
@@ -66,7 +68,6 @@ _COPIED: dict[str, dict[str, str]] = {
 def _seed(file: Any, turns: int) -> None:
     from evalkit.conversation import Conversation, Turn
     from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
-    from evalkit.store import Done
 
     rng = random.Random(1)
     done, scores = [], []
@@ -84,7 +85,7 @@ def _seed(file: Any, turns: int) -> None:
             failure=failure,
         )
         asked = Conversation(f"c{n:03}", (Turn(f"What is the sum of {n} + {n + 1}?", target=2 * n + 1),))
-        done.append(Done(n, asked, TurnRecord(asked.id, 1, 1, (attempt,), (), failure)))
+        done.append(finished(n, asked, TurnRecord(asked.id, 1, 1, (attempt,), (), failure)))
         if not kind:
             scores.append((n, 1, 1, Score("number", float(rng.random() < 0.7), "as wanted", 2 * n + 1)))
     file.add(done, scores)

@@ -1,0 +1,19 @@
+"""Turns for run files that benchmarks write themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evalkit.conversation import Conversation
+    from evalkit.done import Done
+    from evalkit.record import TurnRecord
+
+
+def finished(position: int, asked: Conversation, record: TurnRecord) -> Done:
+    """A turn on its way into a run file, as the asking process hands it over."""
+    from evalkit import schema
+    from evalkit.done import Done, Talk
+
+    turn = schema.turn_row(position, asked.turns[record.turn - 1], record)
+    return Done(Talk(position, asked), turn, [schema.attempt_row(position, record, each) for each in record.attempts])
