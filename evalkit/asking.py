@@ -28,7 +28,7 @@ from evalkit.line import Line
 from evalkit.messages import Doubted, End
 from evalkit.outcome import Outcome
 from evalkit.pacing import Pacer, Retry, RetryBudget
-from evalkit.record import TurnRecord
+from evalkit.record import Failure, TurnRecord
 from evalkit.schedule import Item, Schedule
 from evalkit.settings import Settings
 from evalkit.source import Known
@@ -37,7 +37,7 @@ from evalkit.surrender import Surrender
 from evalkit.tool_functions import Function
 from evalkit.transport import Transport
 from evalkit.trust import Watch
-from evalkit.unconfirmed import Doubts, Talk
+from evalkit.unconfirmed import HAS_SEEN, Doubts, Talk
 
 GRACE_S = 5.0
 AHEAD_S = 0.0005  # longest reading between two looks at the sockets
@@ -195,7 +195,7 @@ class Session:
         settings, loop = self._settings, asyncio.get_running_loop()
         timer = loop.call_later(settings.max_time_s, self._time_up) if settings.max_time_s else None
         watcher = loop.create_task(self._cancel_when_late())
-        self._doubts.on_ready = lambda: self._ask_doubted(asker)
+        self._doubts.on_ready, self._doubts.on_doubt = lambda: self._ask_doubted(asker), self._tell_doubt
         try:
             if settings.rate is None:
                 self._fill(asker)
@@ -259,6 +259,9 @@ class Session:
                 await self._conversations.enter()
             self._spawn(self._converse_in_slot(asker, item, start + after))
 
+    def _tell_doubt(self, talk: Talk, turn: int) -> None:
+        self.line.send(Doubted(talk.item.position, talk.item.repeat, turn, talk.own))
+
     def _ask_doubted(self, asker: Asker) -> None:
         """A conversation is ready to be asked again: by a worker, or in a slot of its own."""
         if self._settings.rate is None:
@@ -281,20 +284,19 @@ class Session:
             self._conversations.leave()
 
     async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
-        await self._ask(asker, Talk(item, dict(item.answered or {})), due)
+        own = self._settings.history == "own"
+        await self._ask(asker, Talk(item, dict(item.answered or {}), own=own), due)
 
     async def _ask_again(self, asker: Asker) -> None:
         """Ask a conversation from its first answer in doubt on, or, where later turns saw another, such turns alone."""
         talk = self._doubts.ready.popleft()
-        own = self._settings.history == "own"
         if not self._ended:
-            self.line.send(Doubted(talk.item.position, talk.item.repeat, talk.take(own=own), own))
             await self._ask(asker, talk)
 
     async def _ask(self, asker: Asker, talk: Talk, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, _ = talk.item
-        answered, talk.over = dict(talk.answers), False
+        answered, talk.over, talk.doubtful = dict(talk.answers), False, False
         new = True
         left = len(conversation.turns) - len(answered)
 
@@ -309,13 +311,15 @@ class Session:
                 self._end_soon(Outcome(self._spending.used_up))
             if self._knee is not None:
                 self._fill(asker)
+            if talk.own and talk.doubtful and record.failure is None:
+                record = record._replace(failure=Failure("truncated", HAS_SEEN))
             self.line.put(position, conversation, first, left == 0, record)
             if record.failure is None:
                 talk.answers[record.turn] = record
                 self._doubts.note_answer(talk, record)
             if self.line.behind:
                 await self.line.room()
-            return not self._ended
+            return not (self._ended or (talk.own and talk.doubtful))
 
         dialogue = Dialogue(
             asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due

@@ -226,7 +226,7 @@ def _half_width(text: str) -> float:
 
 def _add_resume(commands: Any) -> None:
     parser = flags.command(
-        commands, "resume", resume, "Go on with a run: ask what is missing or failed, never what is answered.",
+        commands, "resume", resume, "Go on with a run: ask what is missing, failed or may be half, and nothing else.",
         "evalkit resume runs/demo.evalkit",
     )  # fmt: skip
     flags.add_run_file(parser)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evalkit import columns
 from evalkit.clusters import Floats
+from evalkit.concessions import CALL_NOT_DEMANDED
 from evalkit.record import Attempt, Usage
 
 # the first bounds what is seen of an answer; many count reasoning out of it. The second bounds both by definition
@@ -47,10 +48,12 @@ _ANSWERS = """
     WHERE a.error_kind IS NULL AND t.error_kind IS NULL AND t.sent_ns = a.sent_ns"""
 _TYPES = ("i8", "f8", "f8", "f8", "?", "f8", "?", "i8", "f8", "f8")
 _CUT = "SELECT count(*) FROM turn WHERE error_kind IS NULL AND finish_reason = 'length'"
-_CALLS = """
+# a demand that was refused was not made in the end
+_CALLS = f"""
     SELECT t.conversation, t.session, c.row, t.tool_calls
     FROM turn t JOIN conversation c ON c.position = t.conversation
-    WHERE t.error_kind IS NULL AND {asked} ORDER BY t.conversation"""
+    WHERE t.error_kind IS NULL AND NOT instr(coalesce(t.flags, ''), '{CALL_NOT_DEMANDED}') AND {{asked}}
+    ORDER BY t.conversation"""  # noqa: S608 - SQL of our own
 
 
 class Lengths(NamedTuple):

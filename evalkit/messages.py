@@ -61,19 +61,18 @@ class Turns(NamedTuple):
 
 
 class Doubted(NamedTuple):
-    """Answered turns of a conversation that are asked again: they may be half an answer.
+    """An answer that was handed over may be half, and its turn will be asked again.
 
     Parameters
     ----------
-    position, repeat : int
-    turns : list of int
+    position, repeat, turn : int
     later : bool
-        So are all later ones, which have seen the first.
+        So will be all later ones, which have seen it.
     """
 
     position: int
     repeat: int
-    turns: list[int]
+    turn: int
     later: bool
 
 

@@ -1,17 +1,34 @@
-"""Before a run is gone on with: answers of its earlier sessions that may be half are taken back."""
+"""Answers that may be half are taken back: while they come, and before a run is gone on with."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from evalkit import unconfirmed
 from evalkit.settings import Settings
-from evalkit.store import Key, RunFile
+from evalkit.store import RunFile, unwritable
 
+Key = tuple[int, int, int]  # conversation, repeat, turn
+
+_FROM_TURN = """
+    SELECT t.turn, t.error_kind, s.value, t.session FROM turn t LEFT JOIN score s
+      ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+    WHERE (t.conversation, t.repeat) = (?, ?) AND t.turn >= ? ORDER BY t.turn"""
+_RETRACT = """
+    UPDATE turn SET status = 'error', error_kind = 'truncated', error_message = ?, flags = trim(flags || ?),
+      latency_ns = NULL, tpot_ns = NULL, turn_time_ns = NULL, schedule_latency_ns = NULL
+    WHERE (conversation, repeat, turn) = (?, ?, ?)"""
+_RETRACT_ATTEMPT = """
+    UPDATE attempt SET error_kind = 'truncated', error_message = ?, flags = trim(flags || ?),
+      partial = (SELECT answer FROM turn WHERE (conversation, repeat, turn) = (?, ?, ?)) WHERE id = ?"""
+_LAST_ATTEMPT = """
+    SELECT max(id) FROM attempt
+    WHERE id > (SELECT max(id) FROM attempt) - 20000 AND (conversation, repeat, turn) = (?, ?, ?)"""
 _ANSWERS = f"""
     SELECT session, conversation, repeat, turn, sent_ns, end_ns FROM turn
     WHERE status = 'answered' AND streamed AND instr(flags, '{unconfirmed.UNCONFIRMED}')
@@ -30,6 +47,74 @@ _ATTEMPTS = f"""
     WHERE instr(a.flags, '{unconfirmed.UNCONFIRMED}') GROUP BY 1, 2, 3"""  # noqa: S608 - SQL of our own
 
 
+class Retracted(NamedTuple):
+    """A turn whose answer was taken back, or which had failed; with its score of the run's own.
+
+    ``here``: it was asked in this session.
+    """
+
+    turn: int
+    error_kind: str | None
+    score: float | None
+    here: bool
+
+
+def retract(
+    runfile: RunFile,
+    position: int,
+    repeat: int,
+    turns: Collection[int],
+    *,
+    later: bool,
+    attempts: Mapping[Key, int] | None = None,
+) -> list[Retracted]:
+    """Take back answers that may be half: such a turn is one that failed, until it is asked again.
+
+    Its text is kept, and its scores are gone.
+
+    Parameters
+    ----------
+    runfile : RunFile
+    position, repeat : int
+    turns : collection of int
+    later : bool
+        All later answers are taken back too: they have seen the first.
+    attempts : mapping, optional
+        Key of a turn to the id of its last attempt. None: it ended not long ago.
+
+    Returns
+    -------
+    list of Retracted
+        The turns that are to be asked again.
+    """
+    first, connection = min(turns), runfile.connection
+    found = connection.execute(_FROM_TURN, (position, repeat, first)).fetchall()
+    taken = [
+        Retracted(turn, kind, score, session == runfile.session)
+        for turn, kind, score, session in found
+        if later or turn in turns
+    ]
+    try:
+        with connection:
+            for turn, kind, *_ in taken:
+                if kind is None:
+                    _retract(connection, (position, repeat, turn), attempts, doubted=turn in turns)
+    except sqlite3.Error as error:
+        raise unwritable(runfile.path, str(error)) from error
+    return taken
+
+
+def _retract(connection: sqlite3.Connection, key: Key, attempts: Mapping[Key, int] | None, *, doubted: bool) -> None:
+    execute = connection.execute
+    why = unconfirmed.MAY_BE_HALF if doubted else unconfirmed.HAS_SEEN
+    flag = f" {unconfirmed.IN_DOUBT}" if doubted else ""
+    if doubted:
+        found = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
+        execute(_RETRACT_ATTEMPT, (why, flag, *key, found))
+    execute(_RETRACT, (why, flag, *key))
+    execute("DELETE FROM score WHERE (conversation, repeat, turn) = (?, ?, ?)", key)
+
+
 def take_back(runfile: RunFile, settings: Settings) -> int:
     """Take back the answers in doubt, by ``unconfirmed.in_doubt``; give their number.
 
@@ -46,7 +131,7 @@ def take_back(runfile: RunFile, settings: Settings) -> int:
                 doubted.remove(turn)
     own = settings.history == "own"
     for (position, repeat), turns in _by_conversation(doubted).items():
-        runfile.retract(position, repeat, [min(turns)] if own else turns, later=own, attempts=last)
+        retract(runfile, position, repeat, [min(turns)] if own else turns, later=own, attempts=last)
     return len(doubted)
 
 

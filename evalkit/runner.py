@@ -149,7 +149,7 @@ class Runner:
                 elif isinstance(message, Doubted):
                     self._commit(group)  # the answers were sent before
                     group = []
-                    self._writer.retract(message.position, message.repeat, message.turns, later=message.later)
+                    self._writer.retract(message.position, message.repeat, message.turn, later=message.later)
                 elif isinstance(message, Begun):
                     self._runfile.begin_session(message.mono_ns, self._about, wall_ns=message.wall_ns)
                     self._progress.began_ns = message.mono_ns

@@ -10,14 +10,14 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, NoReturn, Self
+from typing import IO, Any, NoReturn, Self
 
-from evalkit import disk, integrity, resumption, schema, unconfirmed
+from evalkit import disk, integrity, resumption, schema
 from evalkit.conversation import Conversation
 from evalkit.disk import Flusher, Whereabouts
 from evalkit.done import Done, stored_answer, stored_record
@@ -29,7 +29,6 @@ from evalkit.schema import Row
 
 __all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "reading", "run_info", "spool_files"]
 
-Key = tuple[int, int, int]  # conversation, repeat, turn
 _GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 _TO_SCORE = """
@@ -45,34 +44,8 @@ _UNSCORED = """
 _HOLDS = """
     SELECT 1 FROM turn
     WHERE (conversation, repeat, turn) = (?, ?, ?) AND (sent_ns IS ? OR (session = ? AND sent_ns > ?))"""
-_FROM_TURN = """
-    SELECT t.turn, t.error_kind, s.value, t.session FROM turn t LEFT JOIN score s
-      ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
-    WHERE (t.conversation, t.repeat) = (?, ?) AND t.turn >= ? ORDER BY t.turn"""
-_RETRACT = """
-    UPDATE turn SET status = 'error', error_kind = 'truncated', error_message = ?, flags = trim(flags || ?),
-      latency_ns = NULL, tpot_ns = NULL, turn_time_ns = NULL, schedule_latency_ns = NULL
-    WHERE (conversation, repeat, turn) = (?, ?, ?)"""
-_RETRACT_ATTEMPT = """
-    UPDATE attempt SET error_kind = 'truncated', error_message = ?, flags = trim(flags || ?),
-      partial = (SELECT answer FROM turn WHERE (conversation, repeat, turn) = (?, ?, ?)) WHERE id = ?"""
-_LAST_ATTEMPT = """
-    SELECT max(id) FROM attempt
-    WHERE id > (SELECT max(id) FROM attempt) - 20000 AND (conversation, repeat, turn) = (?, ?, ?)"""
 _LOOK_S = 0.5  # between two looks whether the file is still there
 _LOG_PAGES = 4_000  # of 4 KiB: the log is folded into the file when it is so long
-
-
-class Retracted(NamedTuple):
-    """A turn whose answer was taken back, or which had failed; with its score of the run's own.
-
-    ``here``: it was asked in this session.
-    """
-
-    turn: int
-    error_kind: str | None
-    score: float | None
-    here: bool
 
 
 class RunFile:
@@ -264,55 +237,6 @@ class RunFile:
                 self._rescue()
         if len(begun) > _REMEMBERED:  # what is forgotten is offered again, and changes nothing
             begun.clear()
-
-    def retract(
-        self,
-        position: int,
-        repeat: int,
-        turns: Collection[int],
-        *,
-        later: bool,
-        attempts: Mapping[Key, int] | None = None,
-    ) -> list[Retracted]:
-        """Take back answers that may be half: such a turn is one that failed, until it is asked again.
-
-        Its text is kept, and its scores are gone.
-
-        Parameters
-        ----------
-        turns : collection of int
-        later : bool
-            All later answers are taken back too: they have seen the first.
-        attempts : mapping, optional
-            Key of a turn to the id of its last attempt. None: it ended not long ago.
-
-        Returns
-        -------
-        list of Retracted
-            The turns that are to be asked again.
-        """
-        first = min(turns)
-        found = self.connection.execute(_FROM_TURN, (position, repeat, first)).fetchall()
-        taken = [
-            Retracted(turn, kind, score, session == self.session)
-            for turn, kind, score, session in found
-            if later or turn in turns
-        ]
-        with self._writing():
-            for turn, kind, *_ in taken:
-                if kind is None:
-                    self._retract((position, repeat, turn), first, attempts, doubted=turn in turns)
-        return taken
-
-    def _retract(self, key: Key, first: int, attempts: Mapping[Key, int] | None, *, doubted: bool) -> None:
-        execute = self.connection.execute
-        why = unconfirmed.MAY_BE_HALF if doubted else unconfirmed.HAS_SEEN.format(turn=first)
-        flag = f" {unconfirmed.IN_DOUBT}" if doubted else ""
-        if doubted:
-            found = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
-            execute(_RETRACT_ATTEMPT, (why, flag, *key, found))
-        execute(_RETRACT, (why, flag, *key))
-        execute("DELETE FROM score WHERE (conversation, repeat, turn) = (?, ?, ?)", key)
 
     def _insert(self, table: str, rows: Iterable[Row]) -> None:
         for groups, alike in groupby(rows, _GROUPS):

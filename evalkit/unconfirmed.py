@@ -23,7 +23,7 @@ MAY_BE_HALF = (
     "It ended without a finish reason, within a second of a failure of another request, and may be half an answer. The "
     "part that came is kept, and the turn is asked again."
 )
-HAS_SEEN = "It had seen the answer of turn {turn}, which may be half: both are asked again."
+HAS_SEEN = "It had seen an earlier answer that may be half: both are asked again."
 LOST_ON_REUSE = "A kept connection was closed"  # how the message begins of a failure that says nothing of the model
 
 
@@ -45,44 +45,40 @@ def in_doubt(sent: Any, end: Any, failed: Any) -> Any:
 class Talk:
     """A conversation of a session, and its answers so far.
 
-    Attributes
+    Parameters
     ----------
     item : tuple
         What the schedule gave.
     answers : dict
-        Turn to its record, of answered turns.
+        Turn to its record, of answered turns that are not in doubt.
+    own : bool
+        Later turns see the model's own answers: they are in doubt with it.
+
+    Attributes
+    ----------
     over : bool
         It is not being asked.
+    doubtful : bool
+        It has turns to ask again.
     """
 
-    def __init__(self, item: Any, answers: dict[int, TurnRecord]) -> None:
+    def __init__(self, item: Any, answers: dict[int, TurnRecord], *, own: bool = True) -> None:
         self.item = item
         self.answers = answers
-        self.over = False
-        self._doubted: set[int] = set()
+        self.own = own
+        self.over = self.doubtful = False
         self._again = Counter[int]()
 
     def doubt(self, record: TurnRecord, most: int) -> bool:
         """Note that an answer is in doubt; false: it is not the turn's any more, or was asked again often enough."""
-        turn = record.turn
-        if self.answers.get(turn) is not record or turn in self._doubted or self._again[turn] >= most:
+        first = record.turn
+        if self.answers.get(first) is not record or self._again[first] >= most:
             return False
-        self._doubted.add(turn)
-        self._again[turn] += 1
-        return True
-
-    @property
-    def doubtful(self) -> bool:
-        """It has answers in doubt."""
-        return bool(self._doubted)
-
-    def take(self, *, own: bool) -> list[int]:
-        """The turns to ask again; ``own``: later turns have seen them, and only the first is given."""
-        taken = sorted(self._doubted)[: 1 if own else None]
-        self._doubted.clear()
-        for turn in [turn for turn in self.answers if turn in taken or (own and turn > taken[0])]:
+        self._again[first] += 1
+        self.doubtful = True
+        for turn in [turn for turn in self.answers if turn == first or (self.own and turn > first)]:
             del self.answers[turn]
-        return taken
+        return True
 
 
 class Doubts:
@@ -99,11 +95,14 @@ class Doubts:
         Conversations that are over, with answers in doubt.
     on_ready : callable
         Called when there is another.
+    on_doubt : callable
+        Called with a conversation and the turn of it that is in doubt.
     """
 
     def __init__(self, most: int) -> None:
         self.ready: deque[Talk] = deque()
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_doubt: Callable[[Talk, int], None] = lambda talk, turn: None
         self._most = most
         self._answers: deque[tuple[int, int, TurnRecord, Talk]] = deque()  # of the last second, not in doubt
         self._failed = -WINDOW_NS  # the last time
@@ -144,8 +143,10 @@ class Doubts:
 
     def _doubt(self, talk: Talk, record: TurnRecord) -> None:
         known = talk.doubtful
-        if talk.doubt(record, self._most) and talk.over and not known:
-            self._add(talk)
+        if talk.doubt(record, self._most):
+            self.on_doubt(talk, record.turn)
+            if talk.over and not known:
+                self._add(talk)
 
     def _add(self, talk: Talk) -> None:
         self.ready.append(talk)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from evalkit import scorings
+from evalkit import retraction, scorings
 from evalkit.record import Score
 from evalkit.scoring_thread import Key, Scored, ScoringThread, Unscored
 from evalkit.store import Done, RunFile
@@ -115,6 +115,7 @@ class Writer:
         self.until: Until | None = None
         self._given: Counter[Key] = Counter()  # turns that are being scored
         self._stale: Counter[Key] = Counter()  # those among them whose answers were taken back
+        self._doubted: dict[tuple[int, int], dict[int, str]] = {}  # failed turns of conversations that are asked again
         self._noted: set[str] = set()  # scorers whose version stands in the run file
 
     @property
@@ -136,21 +137,25 @@ class Writer:
         while self.until is not None and self._held > HELD and self._waits():
             self._wait_for_scores()
 
-    def retract(self, position: int, repeat: int, turns: list[int], *, later: bool) -> None:
-        """Take back answers that may be half: their turns have failed, until they are asked again."""
-        progress = self._progress
-        for turn, kind, score, here in self._runfile.retract(position, repeat, turns, later=later):
-            key = position, repeat, turn
+    def retract(self, position: int, repeat: int, turn: int, *, later: bool) -> None:
+        """Take back an answer that may be half: its turn has failed, until it is asked again."""
+        progress, failed = self._progress, self._doubted.setdefault((position, repeat), {})
+        for number, kind, score, here in retraction.retract(self._runfile, position, repeat, [turn], later=later):
             if kind is not None:
-                progress.errors -= here
-                progress.errors_by_kind[kind] -= here
-            elif here:
+                if here:
+                    failed[number] = kind
+                continue
+            if here:
                 progress.answered -= 1
             else:
                 progress.kept -= 1
             if score is not None:
                 progress.scored -= 1
                 progress.right -= score
+            failed[number] = "truncated"
+            progress.errors += 1
+            progress.errors_by_kind["truncated"] += 1
+            key = position, repeat, number
             if key in self._unscored:
                 self._unscored.remove(key)
             elif self._given[key] > self._stale[key]:
@@ -236,6 +241,8 @@ class Writer:
         progress = self._progress
         for done in group:
             kind = done.error_kind
+            if self._doubted and (failed := self._doubted.get(done.key[:2])) is not None:
+                self._count_again(done, failed)
             if kind is None:
                 progress.answered += 1
             else:
@@ -245,3 +252,13 @@ class Writer:
             if score.value is not None:
                 progress.scored += 1
                 progress.right += score.value
+
+    def _count_again(self, done: Done, failed: dict[int, str]) -> None:
+        """A turn of a conversation that is asked again takes the place of one that had failed."""
+        turn, kind = done.key[2], done.error_kind
+        before = failed.pop(turn, None)
+        if before is not None:
+            self._progress.errors -= 1
+            self._progress.errors_by_kind[before] -= 1
+        if kind is not None:
+            failed[turn] = kind

@@ -97,11 +97,10 @@ LAYERS = [
         }
         | CHARTED,
         {"steps", "loadaccuracy"},
-        {"writer", "scoring_thread", "rescoring", "scorings"},
+        {"writer", "scoring_thread", "rescoring", "scorings", "retraction"},
         {"exports", "turnrows", "transcripts", "reportturns"},
         {"schedule", "source"},
         {"spool"},
-        {"retraction"},
         {"spending"},
     ],
     [{"comparison", "effects", "pairing", "strata", "sides", "flips", "wording"}],

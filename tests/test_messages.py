@@ -15,7 +15,7 @@ any_message = st.one_of(
     st.builds(Result, whole, st.text()),
     st.builds(Begun, whole, whole),
     st.builds(Turns, rows),
-    st.builds(Doubted, whole, whole, st.lists(whole), st.booleans()),
+    st.builds(Doubted, whole, whole, whole, st.booleans()),
     st.builds(Call, whole, st.text(), st.text()),
     st.builds(End, whole, st.text(), st.dictionaries(st.text(), finite), st.none(), st.none() | st.text(), st.text()),
 )

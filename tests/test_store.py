@@ -61,31 +61,6 @@ def test_a_failed_turn_may_be_replaced_and_an_answered_one_never(path):
     assert attempts == 3
 
 
-@pytest.mark.parametrize("later", [True, False])
-def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, later):
-    with create(path) as runfile:
-        runfile.add([finished(0, conversation(turns=3), turn) for turn in (answered(1), answered(2), failed(3))])
-        scores = [(0, 1, turn, Score("number", 1.0, "right", 2)) for turn in (1, 2)]
-        runfile.add((), scores)
-        query = runfile.connection.execute
-        query("INSERT INTO score SELECT conversation, repeat, turn, 1, 'judge', 0.5, NULL, NULL, NULL FROM score")
-        found = runfile.retract(0, 1, [1], later=later)
-        assert found == [(1, None, 1.0, True), (2, None, 1.0, True), (3, "server", None, True)][: 3 if later else 1]
-        rows = query("SELECT turn, status, error_kind, answer, latency_ns, turn_time_ns, flags FROM turn").fetchall()
-        assert rows[0] == (1, "error", "truncated", "The answer is 2.", None, None, "no_done in_doubt")
-        assert rows[1][1:3] == (("error", "truncated") if later else ("answered", None))
-        assert rows[2][1:3] == ("error", "server")
-        assert query("SELECT DISTINCT turn FROM score").fetchall() == ([] if later else [(2,)])
-        (kind, partial, flags), *others = query("SELECT error_kind, partial, flags FROM attempt").fetchall()
-        assert (kind, partial, flags) == ("truncated", "The answer is 2.", "no_done in_doubt")
-        assert [kind for kind, *_ in others] == [None, "server"]
-        messages = [text for (text,) in query("SELECT error_message FROM turn WHERE error_kind = 'truncated'")]
-        assert messages[0].startswith("It ended without a finish reason, within a second of a failure")
-        assert messages[1:] == ["It had seen the answer of turn 1, which may be half: both are asked again."] * later
-        runfile.add([finished(0, conversation(), answered(1, "whole"))])
-        assert query("SELECT status, answer FROM turn WHERE turn = 1").fetchone() == ("answered", "whole")
-
-
 def test_answered_turns_are_counted_and_given_back_for_the_history(path):
     call = ToolCall("add", '{"a": 1}', "id1")
     exchange = (Message("assistant", None, (call,)), Message("tool", "3", tool_call_id="id1"))

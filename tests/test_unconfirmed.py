@@ -228,18 +228,19 @@ def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
             talk.answers[1] = record = answer_of(1, 0, 1000 * time)
             doubts.note_answer(talk, record)
             doubts.note_failure(failed_at(1000 * time))
-            if talk.doubtful:
-                again += 1
-                assert talk.take(own=True) == [1]
+            again += talk.doubtful
+            talk.doubtful = False
         assert again == most
 
 
 def test_later_turns_are_asked_again_where_they_have_seen_the_doubtful_one():
     for own, left in ((True, [1]), (False, [1, 3])):
-        doubts, talk = Doubts(2), Talk(None, {})
+        doubts, talk = Doubts(2), Talk(None, {}, own=own)
         for turn in (1, 2, 3):
             talk.answers[turn] = answer_of(turn, 0, 1000 if turn == 2 else 9000)
         doubts.note_answer(talk, talk.answers[2])
+        told = []
+        doubts.on_doubt = lambda talk, turn, told=told: told.append(turn)
         doubts.note_failure(failed_at(1100))
-        assert talk.take(own=own) == [2]
+        assert told == [2]
         assert sorted(talk.answers) == left
