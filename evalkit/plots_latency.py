@@ -318,7 +318,8 @@ def _points(ax: Axes, centre: float, sample: Sample, colour: str, marker: str) -
     rng = np.random.default_rng(0)
     across = centre + rng.uniform(-0.1, 0.1, len(values)) * (len(values) > 1)
     look: dict[str, Any] = {"s": 11, "alpha": 0.28, "linewidths": 0, "zorder": 1}
-    ax.scatter(across[~at_least], values[~at_least], color=colour, marker=marker, rasterized=True, **look)
+    look["rasterized"] = len(values) > style.MANY_POINTS
+    ax.scatter(across[~at_least], values[~at_least], color=colour, marker=marker, **look)
     ax.scatter(across[at_least], values[at_least], facecolors="none", edgecolors=colour, marker="^", s=26, zorder=2)
 
 

@@ -121,7 +121,7 @@ class AgainstPrompt(_AgainstPrompt):
                 color=colour,
                 alpha=0.3,
                 linewidths=0,
-                rasterized=True,
+                rasterized=len(lengths.times) > style.MANY_POINTS,
                 **look,
             )
             ax.scatter(
