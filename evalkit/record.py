@@ -198,10 +198,13 @@ class Attempt(NamedTuple):
     @property
     def latency_ns(self) -> int | None:
         """Last token-bearing arrival − sent; not streamed, or nothing in it: end − sent. None: the attempt failed."""
-        timing = self.timing
+        timing, answer = self.timing, self.answer
         if self.failure is not None:
             return None
-        last = timing.arrivals[-1] if self.streamed and timing.arrivals else timing.end
+        if self.streamed and timing.arrivals:
+            last: int | None = timing.arrivals[-1]
+        else:  # a stream that held something has an arrival
+            last = None if self.streamed and answer is not None and not answer.empty else timing.end
         return None if last is None else last - timing.sent
 
     @property

@@ -22,7 +22,9 @@ def test_ttft_is_first_token_bearing_arrival_minus_sent():
 
 def test_latency_of_a_stream_is_its_last_token_not_its_end():
     assert timed(50, 60).latency_ns == 60 * MS
-    assert (timed().latency_ns, timed().ttft_ns) == (1000 * MS, None)  # an empty answer that the model ended itself
+    assert timed().latency_ns is None  # text without an arrival: when it came is not known
+    empty = timed()._replace(answer=Answer(finish_reason="stop"))  # the model ended it itself
+    assert (empty.latency_ns, empty.ttft_ns) == (1000 * MS, None)
 
 
 def test_latency_of_a_whole_answer_is_body_complete_and_its_ttft_is_missing():
