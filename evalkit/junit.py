@@ -22,7 +22,7 @@ import orjson
 from evalkit import outputs, store
 from evalkit.gates import GateResult, parse
 from evalkit.measures import RunMeasures, Source, opened
-from evalkit.schema import JOIN_SCORE
+from evalkit.schema import INTERRUPTED, JOIN_SCORE
 from evalkit.transcripts import Said, Transcript, clipped, transcripts
 
 MOST_MESSAGE = 300  # characters of a message, of which build servers make a heading
@@ -31,10 +31,16 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
 _ATTRIBUTE_ESCAPES = _ESCAPES | str.maketrans({"\n": "&#10;", "\t": "&#9;"})
 # what a case is, by the outcome of its turn
-_ELEMENTS = {"error": "errors", "missed": "failures", "unscored": "skipped", "allowed": "skipped"}
+_ELEMENTS = {
+    "error": "errors",
+    "missed": "failures",
+    "unscored": "skipped",
+    "allowed": "skipped",
+    "interrupted": "skipped",
+}
 _COUNTS = f"""
-    SELECT CASE WHEN t.error_kind NOT NULL THEN 'error' WHEN s.value IS NULL THEN 'unscored'
-      WHEN s.value < 1 THEN 'wrong' ELSE 'right' END, count(*),
+    SELECT CASE WHEN {INTERRUPTED} THEN 'interrupted' WHEN t.error_kind NOT NULL THEN 'error'
+      WHEN s.value IS NULL THEN 'unscored' WHEN s.value < 1 THEN 'wrong' ELSE 'right' END, count(*),
       sum(coalesce(t.latency_ns, t.end_ns - t.sent_ns, 0)) / 1e9
     FROM turn t {JOIN_SCORE} GROUP BY 1"""  # noqa: S608 - SQL of our own
 
@@ -175,7 +181,8 @@ def _turn_case(transcript: Transcript, said: Said, *, allowed: bool) -> str:
             return f"{begin}>{_tag('skipped', {'message': _heading(said.reason or reason)})}/></testcase>\n"
         case "error":
             message = _heading(f"{said.error_kind}: {said.error_message}")
-            if not allowed:
+            cut = said.error_kind == "cancelled" and said.took_s is not None  # its session ended: nobody's failure
+            if not (allowed or cut):
                 tag = _tag("error", {"message": message, "type": said.error_kind})
                 return f"{begin}>{tag}>{talk}</error></testcase>\n"
             skipped = f"{_tag('skipped', {'message': message})}/>"

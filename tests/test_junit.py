@@ -75,7 +75,7 @@ def test_every_turn_is_a_case_and_every_outcome_an_element_of_its_own(tmp_path):
     assert late.time == 0.9
     assert "user: late, question 1\n  error: timeout: the timeout message" in error.text
     (suite,) = junitparser.JUnitXml.fromfile(str(out))
-    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (7, 0, 2, 2)
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (7, 0, 1, 3)  # one was cut off
     assert suite.time == pytest.approx(sum(case.time for case in found.values()))
 
 
@@ -96,6 +96,13 @@ def test_gates_are_cases_of_a_suite_of_their_own(tmp_path):
     ]  # fmt: skip
     assert missed[0].message.startswith("accuracy is 0.5 of 2 turns")
     assert missing[0].text == "latency_p95 is missing: p95 needs 20 samples, there are 2"
+
+
+def test_a_turn_cut_by_the_end_of_its_session_is_nobody_s_failure(tmp_path):
+    turns = [T("a", 1, score=1.0), T("b", 1, error="cancelled", end_ms=900.0, ttft_ms=None, text="")]
+    out = written(write(tmp_path / "r.evalkit", [S(turns)]), tmp_path, ())
+    (suite,) = junitparser.JUnitXml.fromfile(str(out))
+    assert (suite.failures, suite.errors, suite.skipped) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(
