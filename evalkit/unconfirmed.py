@@ -7,11 +7,9 @@ was under way then or had been, is in doubt: it is asked again.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from evalkit.record import Attempt, TurnRecord
 
@@ -37,6 +35,8 @@ def in_doubt(sent: Any, end: Any, failed: Any) -> Any:
     failed : array of int
         When other requests failed, in order.
     """
+    import numpy as np  # not for the asking process, which takes as long to start as numpy to import
+
     first = np.searchsorted(failed, np.maximum(sent + 1, end - WINDOW_NS))
     within = np.append(failed, np.iinfo(np.int64).max)[first] <= end + WINDOW_NS
     return within & (first < len(failed))
@@ -67,14 +67,14 @@ class Talk:
         self.answers = answers
         self.own = own
         self.over = self.doubtful = False
-        self._again = Counter[int]()
+        self._again: dict[int, int] = {}
 
     def doubt(self, record: TurnRecord, most: int) -> bool:
         """Note that an answer is in doubt; false: it is not the turn's any more, or was asked again often enough."""
         first = record.turn
-        if self.answers.get(first) is not record or self._again[first] >= most:
+        if self.answers.get(first) is not record or self._again.get(first, 0) >= most:
             return False
-        self._again[first] += 1
+        self._again[first] = self._again.get(first, 0) + 1
         self.doubtful = True
         for turn in [turn for turn in self.answers if turn == first or (self.own and turn > first)]:
             del self.answers[turn]
