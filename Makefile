@@ -9,7 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TWO_AT_ONCE := --numprocesses 2 --dist loadfile
+# many tests wait for something: two processors have room for three
+AT_ONCE := --numprocesses 3 --dist loadfile
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
 .PHONY: demo test lab bench check check-lowest browser-tools notebooks clean
@@ -19,7 +20,7 @@ demo: $(VENV)/.ready-local
 	@$(BIN)/evalkit demo
 
 test: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest $(TWO_AT_ONCE)
+	@$(BIN)/python -m pytest $(AT_ONCE)
 
 lab: $(VENV)/.ready-notebooks
 	@$(BIN)/jupyter lab notebooks
@@ -41,7 +42,7 @@ check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
-	@$(VENV)-lowest/bin/python -m pytest $(TWO_AT_ONCE) -q -W default \
+	@$(VENV)-lowest/bin/python -m pytest $(AT_ONCE) -q -W default \
 	  --ignore tests/test_modelfile.py --ignore tests/test_local.py \
 	  --ignore tests/test_jupyterlab.py --ignore tests/test_report_browser.py
 

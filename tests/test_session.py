@@ -380,10 +380,13 @@ def test_a_dataset_that_is_replaced_between_repeats_ends_the_run(server, sums, t
 def test_a_dataset_that_is_only_written_again_changes_nothing(server, sums, tmp_path):
     data = sums(20, 1)
     before = data.read_text()
-    run = ek.evaluate(
-        data, ek.Endpoint(server.base_url, "scripted"), out=tmp_path / "r.evalkit", concurrency=2, repeats=2,
-        watch=lambda progress: data.write_text(before) and None,
-    )  # fmt: skip
+
+    def write_again(progress):
+        (tmp_path / "draft").write_text(before)
+        (tmp_path / "draft").replace(data)
+
+    endpoint = ek.Endpoint(server.base_url, "scripted")
+    run = ek.evaluate(data, endpoint, out=tmp_path / "r.evalkit", concurrency=2, repeats=2, watch=write_again)
     assert turns(run.path) == [("answered", 40)]
 
 
