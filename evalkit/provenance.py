@@ -143,4 +143,6 @@ def _is_hit(name: str, value: str) -> bool:
 
 def _text(text: str) -> str:
     """A text from a stranger, cut, and free of halves of characters."""
+    if len(text) <= _LONGEST and text.isascii():  # as nearly every one
+        return text
     return text[:_LONGEST].encode("utf-8", "replace").decode()

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from evalkit.conversation import Turn, canonical
@@ -303,7 +303,7 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
         values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
     if attempt.provenance:
         groups += " provenance"
-        values.append(_TO_JSON(attempt.provenance))
+        values.append(_as_json(tuple(attempt.provenance.items())))
     if timing.arrivals:
         groups += " tokens"
         values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
@@ -328,6 +328,12 @@ def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int 
 def _storable_text(text: str | None) -> str | None:
     """A text without half surrogate pairs, which a scorer of the user's own may give."""
     return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+@lru_cache(maxsize=256)
+def _as_json(told: tuple[tuple[str, str], ...]) -> str:
+    """An object as JSON; what is kept of where answers came from is mostly the same."""
+    return _TO_JSON(dict(told))
 
 
 def _packed(typecode: str, numbers: Iterable[int]) -> bytes:

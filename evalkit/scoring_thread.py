@@ -70,7 +70,7 @@ class ScoringThread(threading.Thread):
             self._changed.notify_all()
 
     def take(self, wait_s: float = 0.0) -> list[Scored]:
-        """What has been scored since the last time, or is within so long.
+        """What has been scored since the last time; waits so long for all that was given.
 
         Raises
         ------
@@ -78,8 +78,8 @@ class ScoringThread(threading.Thread):
             A fault of ours has ended the thread.
         """
         with self._changed:
-            if wait_s and not self._scored and self._outstanding:
-                self._changed.wait_for(lambda: self._scored or self._error, wait_s)
+            if wait_s:
+                self._changed.wait_for(lambda: len(self._scored) == self._outstanding or self._error, wait_s)
             if self._error is not None:
                 raise self._error
             taken = list(self._scored)

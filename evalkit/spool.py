@@ -101,13 +101,14 @@ class Spool:
             os.close(file)
 
     def _append(self, message: bytes) -> None:
-        payload = self._clocks + message.rstrip(b"\n")
-        line = b"\n%08x %b" % (zlib.crc32(payload), payload)
-        rest = memoryview(line)
+        rest = memoryview(message)[:-1]  # without its line feed
+        head = memoryview(b"\n%08x %b" % (zlib.crc32(rest, zlib.crc32(self._clocks)), self._clocks))
+        size = len(head) + len(rest)
         with self._told():
             while rest:
-                rest = rest[os.write(self._files[self._active], rest) :]
-        self._size += len(line)
+                written = os.writev(self._files[self._active], (head, rest))
+                head, rest = head[written:], rest[max(written - len(head), 0) :]
+        self._size += size
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

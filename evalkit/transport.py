@@ -157,9 +157,9 @@ class Transport:
         timing = Timing(
             due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
         )
-        flags = reader.flags
-        if failure is None and reader.streamed:
-            flags = tuple(sorted({*flags, *held_back(timing, answer, reader.usage)}))
+        flags, usage = reader.flags, reader.usage
+        if failure is None and reader.streamed and (held := held_back(timing, answer, usage)):
+            flags = tuple(sorted({*flags, *held}))
         provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
         if provenance is not None and key is not None:
             provenance = redact_provenance(provenance, key)
@@ -170,7 +170,7 @@ class Transport:
             reader.streamed,
             exchange.status,
             answer,
-            reader.usage,
+            usage,
             failure,
             flags,
             exchange.opened,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evalkit.until import Until
 
 AHEAD = 50  # turns given to be scored at a time while others come
+AT_THE_END = 1_000
 WAIT_S = 0.1  # for scores, between two looks whether they are still waited for
 BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
 HELD = 500  # of a run that its scores are to end: each turn asked meanwhile may be one too many
@@ -165,9 +166,8 @@ class Writer:
 
     def use_lull(self) -> None:
         """Nothing comes: have some turns scored, and commit what is."""
-        if self._unscored and self._scoring.outstanding < AHEAD:
-            keys = sorted(self._unscored.popleft() for _ in range(min(AHEAD, len(self._unscored))))
-            self._give(self._runfile.to_score(keys))
+        if self._scoring.outstanding < AHEAD:
+            self._give_next(AHEAD)
         if scored := self._take():
             self._commit([], scored)
 
@@ -180,17 +180,20 @@ class Writer:
             An earlier session may have been killed between its answers and their scores.
         """
         while self.scoring and self._waits():
-            self._wait_for_scores()
+            self._wait_for_scores(AT_THE_END)
         if (self._left or earlier) and self._waits():
             for group in self._runfile.unscored():
                 self._give(group)
-                while self._scoring.outstanding > len(group) and self._waits():
+                while self._scoring.outstanding and self._waits():  # side by side the two threads would be slower
                     self._wait_for_scores()
                 if not self._waits():
                     break
-            while self._scoring.outstanding and self._waits():
-                self._wait_for_scores()
         self.add()
+
+    def _give_next(self, most: int) -> None:
+        if self._unscored:
+            keys = sorted(self._unscored.popleft() for _ in range(min(most, len(self._unscored))))
+            self._give(self._runfile.to_score(keys))
 
     def _give(self, turns: list[Unscored]) -> None:
         self._given.update(key for key, *_ in turns)
@@ -214,8 +217,9 @@ class Writer:
     def _held(self) -> int:
         return len(self._unscored) + self._scoring.outstanding
 
-    def _wait_for_scores(self) -> None:
-        self.use_lull()
+    def _wait_for_scores(self, most: int = AHEAD) -> None:
+        if not self._scoring.outstanding:
+            self._give_next(most)
         self._commit([], self._take(WAIT_S))
 
     def _commit(self, group: list[Done], scored: list[Scored]) -> None:

@@ -137,14 +137,14 @@ def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, m
     written = Spool(path, BEGUN)
     write, room = os.write, [10_000_000]
 
-    def full(file, data):
+    def full(file, parts):
         """As on a disk with so much room: what fits is written, after that nothing."""
         if not room[0]:
             raise OSError(28, "No space left on device")
-        room[0] -= (wrote := write(file, data[: room[0]]))
+        room[0] -= (wrote := write(file, b"".join(parts)[: room[0]]))
         return wrote
 
-    monkeypatch.setattr(spool.os, "write", full)
+    monkeypatch.setattr(spool.os, "writev", full)
     for number in range(5):
         room[0] = 100 if number == 2 else 10_000_000
         message = line((number, conversation(f"c{number}"), answered(1, identity=f"c{number}")))
