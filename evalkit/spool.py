@@ -136,7 +136,15 @@ def recover(runfile: RunFile) -> int:
         try:
             recovery = _Recovery(runfile, paths)
             recovery.take_over()
-        except (TypeError, ValueError, LookupError, AttributeError, DatasetError, sqlite3.IntegrityError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            DatasetError,
+            LookupError,
+            TypeError,
+            ValueError,
+            sqlite3.IntegrityError,
+        ) as error:
             raise RunFileError(
                 f"what lies beside {runfile.path} as its spool is none of evalkit's ({error}): "
                 "remove it to go on without"

@@ -302,3 +302,12 @@ def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path)
     path.unlink()
     create(path).close()
     assert not any(file.exists() for file in spool_files(path))
+
+
+def test_a_number_that_no_table_holds_is_refused_in_words(path):
+    create(path).close()
+    spool_files(path)[0].write_bytes(
+        messages.frame(messages.Begun(2**64 - 1, 1)) + line((0, conversation(), answered()))
+    )
+    with pytest.raises(RunFileError, match="as its spool is none of evalkit's"):
+        recovered(path)
