@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evalkit.clusters import Floats
-from evalkit.stats import Estimate, proportion
+from evalkit.arrays import Floats
+from evalkit.estimate import Estimate
+from evalkit.stats import proportion
 
 LEVELS = ("nominal", "ordinal", "interval")
 DRAWS = 2_000

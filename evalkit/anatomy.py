@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.clusters import Floats, Whole
+from evalkit.arrays import Floats, Whole
 from evalkit.errors import RunFileError
 
 NS_PER_MS = 1e6

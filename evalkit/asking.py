@@ -27,8 +27,9 @@ from evalkit.knee import Knee
 from evalkit.line import Line
 from evalkit.messages import Doubted, End
 from evalkit.outcome import Outcome
-from evalkit.pacing import Pacer, Retry, RetryBudget
+from evalkit.pacing import Pacer
 from evalkit.record import Failure, TurnRecord
+from evalkit.retries import Retry, RetryBudget
 from evalkit.schedule import Item, Schedule
 from evalkit.settings import Settings
 from evalkit.source import Known

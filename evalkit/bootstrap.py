@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit.clusters import Floats, Whole
+from evalkit.arrays import Floats, Whole
+from evalkit.estimate import Estimate
 from evalkit.redrawn import LEAST_CLUSTERS, check_resamples, no_interval, too_few
 from evalkit.samples import check_level, finite, numbered, totals
-from evalkit.stats import Estimate
 
 _AT_ONCE = 2_000_000  # draws held in memory
 _KINDS = 4_096

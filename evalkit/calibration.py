@@ -15,13 +15,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evalkit import stats, store
+from evalkit import quantiles, sessions, store
 from evalkit.endpoint import Endpoint
 from evalkit.errors import SettingsError
+from evalkit.estimate import Estimate
 from evalkit.evaluation import evaluate
 from evalkit.scripted import Law, Numbered, Script, ScriptedHandle, serve
 from evalkit.session import Watcher
-from evalkit.stats import Estimate
 from evalkit.store import SUFFIX
 
 LAW = Law(ttft_ms=50, itl_ms=10, tokens=20)
@@ -187,8 +187,8 @@ def _level(folder: Path, streams: int, watch: Watcher | None) -> Level | None:
         ttft_ms=median,
         loop_lag_p99_ms=trust["loop_lag_p99_ms"],
         cpu_share=trust["cpu_share"],
-        server_late_p99_ms=stats.quantile(_ms(late), 0.99).value,
-        client_bound=stats.client_bound(trust["loop_lag_p99_ms"], median),
+        server_late_p99_ms=quantiles.quantile(_ms(late), 0.99).value,
+        client_bound=sessions.client_bound(trust["loop_lag_p99_ms"], median),
     )
 
 
@@ -208,7 +208,7 @@ def _dataset(folder: Path, rows: int) -> Path:
 
 def _errors(pairs: Sequence[tuple[int, int]]) -> dict[str, Estimate]:
     errors = _ms([said - true for said, true in pairs])
-    return {name: stats.quantile(errors, q) for name, q in _QUANTILES.items()}
+    return {name: quantiles.quantile(errors, q) for name, q in _QUANTILES.items()}
 
 
 def _ms(nanoseconds: Sequence[int]) -> NDArray[np.float64]:

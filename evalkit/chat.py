@@ -11,15 +11,15 @@ from typing import Any
 
 import orjson
 
-from evalkit import wire
+from evalkit import request_body
 from evalkit.conversation import Message
 from evalkit.dialogue import Asker
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
 from evalkit.exchange import Exchange
-from evalkit.pacing import Retry
 from evalkit.record import Answer, Attempt
 from evalkit.redaction import redact_answer
+from evalkit.retries import Retry
 from evalkit.transport import Transport
 
 _LOOK_S = 0.1
@@ -106,7 +106,7 @@ class Chat:
             return
         Transport.check(self.endpoint)
         messages = [*self.messages(), Message("user", text)]
-        body = wire.request_body(messages, model=self.endpoint.model, stream=True, params=self.endpoint.params)
+        body = request_body.request_body(messages, model=self.endpoint.model, stream=True, params=self.endpoint.params)
         said = Said(text, orjson.loads(body))
         self.said.append(said)
         self._asking = _Asking(self.endpoint, messages)

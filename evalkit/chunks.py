@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit import stats
-from evalkit.clusters import ClusterSums, Floats, Whole
-from evalkit.stats import Estimate
+from evalkit.arrays import Floats, Whole
+from evalkit.clusters import ClusterSums
+from evalkit.estimate import Estimate
 
 NS_PER_MS = 1e6
 MOST_ANSWERS = 2_000

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Whole = NDArray[np.integer[Any]]
+from evalkit.arrays import Floats, Whole
 
 
 class ClusterSums:

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from evalkit import words
+from evalkit import figures
+from evalkit.progress import Progress as Counts
 from evalkit.session import Watcher
 from evalkit.sparklines import Glyphs, glyphs
 from evalkit.transcripts import plain
-from evalkit.writer import Progress as Counts
 
 PIPE_WIDTH = 120
 LONGEST = 300  # cells of a text of a stranger on one line
@@ -130,11 +130,11 @@ class _Counts(ProgressColumn):
             f"{counts.turns_per_s:.1f}/s",
         ]
         if counts.scored:
-            parts.append(f"accuracy so far {words.percent(counts.right / counts.scored, 0)}")
+            parts.append(f"accuracy so far {figures.percent(counts.right / counts.scored, 0)}")
         if counts.stopping:
             parts.append("stopping: waiting for answers in flight")
         elif counts.left_s is not None:
-            parts.append(f"{words.duration(counts.left_s)} left")
+            parts.append(f"{figures.duration(counts.left_s)} left")
         rates = self.rates(time.monotonic(), counts.done)
         if len(rates) > 1:
             parts.append(self._draw.counts(rates))

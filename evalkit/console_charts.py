@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalkit import words
+from evalkit import figures
 from evalkit.console import NARROW, one_line
+from evalkit.figures import MISSING, number, percent
 from evalkit.sketch import Sketch, Spread
 from evalkit.sparklines import Glyphs
-from evalkit.words import MISSING, number, percent
 
 TAGS = 8  # shown, the most frequent ones
 _LABEL = 22  # cells
@@ -70,7 +70,7 @@ def show_sketch(console: Console, drawn: Sketch, draw: Glyphs) -> None:
 def _lines(drawn: Sketch, draw: Glyphs) -> Iterator[tuple[str, str, str]]:
     over_time = [None if value != value else float(value) for value in drawn.latency_ms.tolist()]
     known = [value for value in over_time if value is not None]
-    part = "" if drawn.part_s is None else f" in {words.duration(drawn.part_s)} each"
+    part = "" if drawn.part_s is None else f" in {figures.duration(drawn.part_s)} each"
     if len(known) > 1:
         yield "latency over time", draw.sparkline(over_time), f"median{part}: {_range(min(known), max(known))}"
     if drawn.failed.any() and drawn.part_s is not None:

@@ -14,10 +14,10 @@ from evalkit.comparison import Comparison, Contrast
 from evalkit.console import printable
 from evalkit.console_transcript import command
 from evalkit.effects import Effect
+from evalkit.estimate import Estimate
+from evalkit.figures import MISSING, percent, points
 from evalkit.sides import Differing, Side
-from evalkit.stats import Estimate
 from evalkit.wording import LEVEL, ceiling, counted, left_out, lower_bounds, probability, time_rows
-from evalkit.words import MISSING, percent, points
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 _LONGEST = 60  # characters of a value or a label in a table

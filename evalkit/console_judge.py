@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console import failure, printable
+from evalkit.estimate import Estimate
+from evalkit.figures import MISSING, percent
 from evalkit.judging import Agreement, Judging
 from evalkit.labels import FAILED, UNPARSED, Check
 from evalkit.pairwise import OUTCOMES, Pairing
 from evalkit.run import Run
-from evalkit.stats import Estimate
-from evalkit.words import MISSING, percent
 
 
 def show_judging(console: Console, done: Judging) -> None:

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from evalkit.calibration import Calibration
 from evalkit.console import NARROW, printable
+from evalkit.estimate import Estimate
+from evalkit.figures import MISSING, number, percent
 from evalkit.sparklines import Glyphs, glyphs
-from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.sweep import Sweep
-from evalkit.words import MISSING, number, percent
 
 
 def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> None:

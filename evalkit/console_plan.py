@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from evalkit.console import printable
+from evalkit.figures import MISSING, duration, percent
 from evalkit.planning import Need, Plan
-from evalkit.words import MISSING, duration, percent
 
 
 def show_plan(console: Console, plan: Plan) -> None:

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console import printable
+from evalkit.figures import MISSING
 from evalkit.standings import Changed, Rescored, Scoring
-from evalkit.words import MISSING, rate
+from evalkit.words import rate
 
 
 def show_scorings(console: Console, scorings: Iterable[Scoring], path: Path) -> None:

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalkit import caveats, words
+from evalkit import caveats, figures, words
 from evalkit.console import LONGEST, NARROW, failure, one_line, printable
 from evalkit.console_charts import NARROW_PARTS, show_accuracy, show_sketch
+from evalkit.figures import number
+from evalkit.quantiles import expected_level
 from evalkit.run import Run
 from evalkit.sketch import PARTS, sketch
 from evalkit.sparklines import Glyphs, glyphs
-from evalkit.stats import expected_level
-from evalkit.words import number
 
 
 def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs | None = None) -> None:
@@ -81,7 +81,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(words.interrupted(result["interrupted"]), style="yellow", soft_wrap=True)
     for sentence in caveats.said(result["caveats"]):
         console.print(sentence, style="yellow", soft_wrap=True)
-    wall, pace = words.duration(result["wall_s"]), number(result["turns_per_s"])
+    wall, pace = figures.duration(result["wall_s"]), number(result["turns_per_s"])
     answered = "" if result["answered"] == result["turns"] else "answered "
     console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
     if result["cost"] is not None:

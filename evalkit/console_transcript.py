@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from evalkit.console import printable
+from evalkit.figures import number
 from evalkit.turnrows import spoken
-from evalkit.words import number
 
 
 def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> None:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit import columns, schema, stats
-from evalkit.clusters import ClusterSums, Floats, Whole
+from evalkit.arrays import Flags, Floats, Whole
+from evalkit.clusters import ClusterSums
+from evalkit.estimate import Estimate
 from evalkit.repeats import pass_at_k, pass_hat_k
-from evalkit.stats import Estimate, Flags
 
 _TURNS = f"""
     SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, {schema.AIMED}, s.value

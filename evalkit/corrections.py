@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:

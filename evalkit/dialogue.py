@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from evalkit import wire
+from evalkit import request_body, wire
 from evalkit.concessions import DEMANDS, Concessions, without_rounds
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
 from evalkit.knee import Knee
-from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Pause, Permit, Retry
+from evalkit.pacing import CHARACTERS_A_TOKEN, Pacer, Permit
 from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
+from evalkit.retries import Pause, Retry
 from evalkit.spending import Spending, UsedUp, length
 from evalkit.tool_functions import Function, as_text
 from evalkit.unconfirmed import Doubts
@@ -100,7 +101,7 @@ class Asker:
         while True:
             include_usage = self.include_usage
             demanded = concessions.params(params)
-            body = wire.request_body(
+            body = request_body.request_body(
                 sent,
                 model=self.endpoint.model,
                 stream=self.stream,

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from evalkit import paired as statistics
-from evalkit import stats, strata, survival
-from evalkit.clusters import Floats
+from evalkit import strata, survival
+from evalkit.arrays import Flags, Floats
+from evalkit.estimate import Estimate
 from evalkit.paired import Difference, McNemar
 from evalkit.pairing import Paired, Pairs, Places
-from evalkit.stats import Estimate, Flags
+from evalkit.quantiles import quantiles
 from evalkit.strata import Clusters
 
 CONFIDENCE = 0.95
@@ -307,7 +308,7 @@ def _times_of(turn: int | None, paired: Paired, clusters: Clusters, rows: Flags)
 
 
 def _quantiles(times: tuple[Floats, Floats], lost: tuple[Flags, Flags], labels: Places) -> dict[str, QuantileEffect]:
-    values = [stats.quantiles(side, tuple(QUANTILES.values()), flags) for side, flags in zip(times, lost, strict=True)]
+    values = [quantiles(side, tuple(QUANTILES.values()), flags) for side, flags in zip(times, lost, strict=True)]
     resamples = _RESAMPLES if len(labels) < _MANY else _RESAMPLES_OF_MANY
     told = {}
     for name, q, one, other in zip(QUANTILES, QUANTILES.values(), *values, strict=True):

@@ -21,6 +21,7 @@ from evalkit import (
     __version__,
     filenames,
     prices,
+    request_body,
     resumption,
     retraction,
     scorers,
@@ -30,7 +31,6 @@ from evalkit import (
     spool,
     store,
     tool_functions,
-    wire,
 )
 from evalkit import functions as own_functions
 from evalkit.asking import Task
@@ -41,6 +41,7 @@ from evalkit.errors import RunFileError, SettingsError
 from evalkit.functions import setting_of
 from evalkit.interrupts import Interrupts
 from evalkit.launch import Launched
+from evalkit.progress import Progress
 from evalkit.record import TurnRecord
 from evalkit.run import Run
 from evalkit.scorer import Scorer
@@ -48,7 +49,6 @@ from evalkit.session import Display, Watcher
 from evalkit.settings import Settings
 from evalkit.store import RunFile
 from evalkit.transport import Transport
-from evalkit.writer import Progress
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def evaluate(
     asked, known = _settings({**settings, "functions": tool_functions.versions(tools) or None})
     display = _display(watch)
     Transport.check(endpoint)
-    wire.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
+    request_body.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
     with Launched() as launched, filenames.run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit import runner  # noqa: F401 - takes as long as the asking process to start: side by side
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from scipy import special
 
-from evalkit import stats, words
+from evalkit import words
+from evalkit.estimate import Estimate, difference
 from evalkit.measures import RunMeasures
-from evalkit.stats import Estimate
 
 MOST = 12
 _FREEDOM = 10  # of the Student's t that an interval is widened by: few conversations may stand behind it
@@ -43,7 +43,7 @@ def change(
     (first, start, at_first), (last, end, at_last) = told[0], [row for row in told if 4 * row[1].n >= told[0][1].n][-1]
     if first == last:
         return f"{what}: {at_first} in turn {first}"
-    said = direction(stats.difference(start, end), "falls", "rises", among)
+    said = direction(difference(start, end), "falls", "rises", among)
     if said is None:
         return f"{what}: {at_first} in turn {first}, {at_last} in turn {last}, no clear difference"
     return f"{what} {said} from {at_first} in turn {first} to {at_last} in turn {last}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
 from evalkit.measures import opened
 from evalkit.pairing import Paired, Places
 from evalkit.turnrows import OUTCOME

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalkit.errors import SettingsError
+from evalkit.estimate import Estimate
 from evalkit.measures import Measures, RunMeasures, one_moment, opened
-from evalkit.stats import Estimate
 from evalkit.transcripts import Transcript, plain, transcripts
 
 EXAMPLES = "accuracy>=0.8, accuracy.low>=0.75, ttft_p95<=400ms, errors<=1%"

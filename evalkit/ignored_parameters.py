@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from evalkit import columns
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
 from evalkit.concessions import CALL_NOT_DEMANDED
 from evalkit.record import Attempt, Usage
 

@@ -8,77 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
+from evalkit.estimate import Estimate
 from evalkit.samples import check_level, finite, numbered, totals
-from evalkit.stats import Estimate, score_limits
 
 # by tests/benchmarks/bench_coverage.py: clusters' worth of the rarer outcome, its share, how graded values may be, and
 # how many there must be
 DOUBTFUL_BELOW, DOUBTFUL_SHARE, DOUBTFUL_GRADED, DOUBTFUL_FROM = 4, 0.1, 0.8, 40
-
-
-def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Share of a count, with the exact interval: it never holds the truth more seldom than it says, mostly more often.
-
-    Limits of Clopper and Pearson (1934): the shares at which ``right`` or more, and ``right`` or less, have probability
-    α/2, by quantiles of the beta distribution. It takes the n as independent.
-
-    Parameters
-    ----------
-    right, n : int
-        How many of how many.
-    confidence : float
-        Two-sided level of the interval.
-
-    Returns
-    -------
-    Estimate
-        Missing for n = 0.
-
-    Raises
-    ------
-    ValueError
-        ``right`` is not from 0 to n, or the level is none.
-
-    References
-    ----------
-    C. J. Clopper, E. S. Pearson, Biometrika 26 (1934) 404–413.
-    """
-    _check_count(right, n)
-    check_level(confidence)
-    if n == 0:
-        return Estimate(None, None, None, 0, "no samples")
-    tail = (1 - confidence) / 2
-    low = float(special.betaincinv(right, n - right + 1, tail)) if right else 0.0
-    high = float(special.betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
-    return Estimate(right / n, low, high, n)
-
-
-def wilson(right: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Share of a count, with Wilson's score interval; it takes the n as independent. See ``stats.proportion``.
-
-    Parameters
-    ----------
-    right, n : int
-        How many of how many.
-    confidence : float
-        Two-sided level of the interval.
-
-    Returns
-    -------
-    Estimate
-        Missing for n = 0.
-
-    Raises
-    ------
-    ValueError
-        ``right`` is not from 0 to n, or the level is none.
-    """
-    _check_count(right, n)
-    check_level(confidence)
-    if n == 0:
-        return Estimate(None, None, None, 0, "no samples")
-    return Estimate(right / n, *score_limits(right / n, n, confidence), n)
 
 
 def mean(values: ArrayLike, clusters: ArrayLike | None = None, confidence: float = 0.95) -> Estimate:
@@ -185,8 +121,3 @@ def doubt(n_clusters: int, value: float, graded: float = 0.0, n: int | None = No
         "turns of a conversation go alike. Where they do, an interval of 95 % held the truth in as few as 84 % of "
         "simulated runs; where they do not, it holds what it says. Ask more conversations."
     )
-
-
-def _check_count(right: int, n: int) -> None:
-    if not 0 <= right <= n:
-        raise ValueError(f"{right} right of {n}: the first must lie between 0 and the second")

@@ -18,8 +18,8 @@ from evalkit import __version__, agreement, hearing, scorings, store
 from evalkit.conversation import Conversation, Message
 from evalkit.endpoint import Endpoint
 from evalkit.errors import SettingsError
+from evalkit.estimate import Estimate
 from evalkit.hearing import Case, Heard, Hearing
-from evalkit.markers import without_scratch
 from evalkit.record import Score
 from evalkit.rows import parse_row
 from evalkit.rubric import Rubric, find
@@ -27,8 +27,9 @@ from evalkit.run import Run
 from evalkit.scorer import cut
 from evalkit.scorings import JudgedScoring
 from evalkit.session import Watcher
-from evalkit.stats import Estimate, proportion
+from evalkit.stats import proportion
 from evalkit.store import RunFile
+from evalkit.think_block import without_scratch
 
 NOTHING_BEFORE = "(nothing)"
 _TURNS = """

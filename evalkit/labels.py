@@ -14,14 +14,16 @@ import orjson
 from evalkit import agreement, hearing
 from evalkit.endpoint import Endpoint
 from evalkit.errors import DatasetError
+from evalkit.estimate import Estimate
 from evalkit.filenames import RUNS_FOLDER
 from evalkit.hearing import Case, Hearing
 from evalkit.judging import NOTHING_BEFORE, judge_json, rubric_for
 from evalkit.lines import open_dataset, read_lines, why_not_text
-from evalkit.rows import kind, near
+from evalkit.rows import kind
 from evalkit.rubric import Rubric
 from evalkit.session import Watcher
-from evalkit.stats import Estimate, proportion
+from evalkit.stats import proportion
+from evalkit.suggestions import near
 
 UNPARSED, FAILED = "unparsed", "failed"  # beside the rubric's choices, in a confusion table
 _TEXTS = ("question", "answer", "target", "conversation", "label", "id", "group")

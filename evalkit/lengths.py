@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from evalkit import columns, stats
-from evalkit.clusters import Floats, Whole
-from evalkit.stats import Estimate
+from evalkit import columns, quantiles
+from evalkit.arrays import Floats, Whole
+from evalkit.estimate import Estimate
 from evalkit.times import clusters
 
 NS_PER_MS = 1e6
@@ -121,7 +121,7 @@ def _bins(tokens: Floats, times: Floats, talk: Whole) -> tuple[Binned, ...]:
 
 
 def _binned(tokens: Floats, times: Floats, talk: Whole) -> Binned:
-    return Binned(float(np.median(tokens)), stats.quantile(times, 0.5, clusters=talk))
+    return Binned(float(np.median(tokens)), quantiles.quantile(times, 0.5, clusters=talk))
 
 
 def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95) -> Estimate:

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from evalkit import store, verdicts, words
+from evalkit import figures, store, verdicts, words
 from evalkit.errors import RunFileError
-from evalkit.writer import Progress
+from evalkit.progress import Progress
 
 LATEST = 300  # turns whose latencies are shown
 _LOOK_S = 0.5
@@ -101,7 +101,7 @@ def in_words(state: dict[str, Any]) -> str:
     if kinds:
         parts[-1] += f" ({kinds})"
     if state["per_s"] is not None:
-        parts.append(f"{words.number(state['per_s'])}/s")
+        parts.append(f"{figures.number(state['per_s'])}/s")
     if state["accuracy"] is not None:
         parts.append(f"accuracy so far {words.rate(state['accuracy'])}")
     if state["state"] == "ended":
@@ -109,5 +109,5 @@ def in_words(state: dict[str, Any]) -> str:
     elif state["state"] == "stopping":
         parts.append("stopping: waiting for answers in flight")
     elif state["left_s"] is not None:
-        parts.append(f"{words.duration(state['left_s'])} left")
+        parts.append(f"{figures.duration(state['left_s'])} left")
     return " · ".join(parts)

@@ -14,8 +14,8 @@ from IPython.display import DisplayHandle
 
 from evalkit import livestate, sidedoor
 from evalkit.livestate import LiveState
+from evalkit.progress import Progress
 from evalkit.widgetparts import script, style
-from evalkit.writer import Progress
 
 _SHOW_S = 0.5
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from evalkit import paired
 from evalkit.corrections import holm
+from evalkit.figures import points
 from evalkit.paired import Difference
-from evalkit.words import points
 
 LEVEL = 0.05
 

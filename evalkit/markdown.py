@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from evalkit import caveats, words
+from evalkit import caveats, figures, words
 from evalkit.reportparts import Part, commands, ended, scores, warnings
 from evalkit.wording import left_out, time_rows
 
@@ -89,7 +89,7 @@ def _lines(part: Part) -> Iterator[str]:
     yield "|---|" + "---:|" * (len(_HEADINGS) - 1)
     for row in [*result["by_turn"], {**result, "turn": "all"}]:
         ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
-        times = map(words.number, (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]))
+        times = map(figures.number, (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]))
         errors = sum(row["errors"].values())
         cells = (row["turn"], f"{row['answered']:,} of {row['turns']:,}", errors, words.rate(row["accuracy"]), *times)
         yield f"| {' | '.join(map(str, cells))} |"

@@ -15,7 +15,6 @@ _ANSWER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
-_SCRATCH, _SCRATCH_END = (re.compile(text, re.IGNORECASE) for text in (r"\s*<think(?:ing)?>", "</think(?:ing)?>"))
 
 
 def marked(text: str) -> list[str]:
@@ -58,25 +57,6 @@ def lowered(text: str) -> str:
         # Unicode's other forms of i and s; the lower case of the first would be two characters
         text = text.replace("İ", "i").replace("ı", "i").replace("ſ", "s")
     return text.lower()
-
-
-def without_scratch(text: str) -> str:
-    """Leave out a leading ``<think>…</think>`` block: some endpoints send the model's reasoning as text.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-        Empty when the block never ends.
-    """
-    begin = _SCRATCH.match(text)
-    if begin is None:
-        return text
-    end = _SCRATCH_END.search(text, begin.end())
-    return text[end.end() :] if end else ""
 
 
 def _boxed(text: str) -> list[str]:

@@ -28,9 +28,9 @@ from evalkit.caveats import NO_CAVEATS, Caveats
 from evalkit.conversations import ConversationScores, RepeatScores
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
+from evalkit.estimate import Estimate
 from evalkit.ignored_parameters import IgnoredParameters
 from evalkit.sessions import Trust
-from evalkit.stats import Estimate
 from evalkit.tagged import TagTally, TagVerdicts
 from evalkit.times import Retries, Sample, Times
 from evalkit.until import Told, Until

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit.clusters import Floats
+from evalkit.arrays import Flags, Floats
+from evalkit.estimate import Estimate
 from evalkit.intervals import mean_and_error
 from evalkit.redrawn import LEAST_CLUSTERS, check_resamples, no_interval, quantile_differences, too_few
 from evalkit.samples import check_level, check_q, needed, numbered, pairs, totals
-from evalkit.stats import Estimate, Flags
 
 _LEVEL, _FEW_DIFFER, _ONE_WAY = 0.95, 10, 0.75  # see ``doubt``
 _MANY_DIFFER = 15  # clusters: from so many on the t interval needs no help; tests/benchmarks/bench_coverage.py

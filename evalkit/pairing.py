@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit import columns, schema
-from evalkit.clusters import Floats
+from evalkit.arrays import Flags, Floats
 from evalkit.errors import RunFileError
-from evalkit.stats import Flags
 
 Places = NDArray[np.int64]
 

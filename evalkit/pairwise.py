@@ -14,12 +14,13 @@ import numpy as np
 from evalkit import hearing
 from evalkit.endpoint import Endpoint
 from evalkit.errors import RunFileError
+from evalkit.estimate import Estimate
 from evalkit.hearing import Case, Hearing
 from evalkit.judging import Said, answers, check_limit, judge_json, path_of, place, rubric_for
 from evalkit.rubric import Rubric
 from evalkit.run import Run
 from evalkit.session import Watcher
-from evalkit.stats import Estimate, proportion
+from evalkit.stats import proportion
 
 OUTCOMES = ("win", "loss", "tie", "inconsistent", "undecided", "failed")
 _ORDERS = (1, 2)  # in the second the answers have changed places

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit import findings, lettering, style
+from evalkit.estimate import Estimate
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
-from evalkit.stats import Estimate
 from evalkit.style import BLUE, FAINT, INK, PAPER, SERIES, Chart, percent
 from evalkit.tagged import TagVerdicts
 from evalkit.wording import LEVEL

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evalkit import findings, lettering, style, words
-from evalkit.stats import Estimate
+from evalkit import figures, findings, lettering, style
+from evalkit.estimate import Estimate
 from evalkit.style import BLUE, FAINT, INK, ORANGE, Chart
 
 if TYPE_CHECKING:
@@ -243,4 +243,4 @@ def _whole() -> Any:
 
 
 def _points(share: float) -> str:
-    return f"{words.points(share)} points"
+    return f"{figures.points(share)} points"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit import findings, stats, style, words
+from evalkit import estimate, findings, sessions, style, words
 from evalkit.chunks import Gaps
+from evalkit.estimate import Estimate
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
-from evalkit.stats import Estimate
 from evalkit.style import BLUE, FAINT, INK, ORANGE, PAPER, Chart, ms
 from evalkit.times import Distribution, Sample
 
@@ -159,7 +159,7 @@ class Ecdf(Chart):
         if len(told) < 2:
             name, value = next(iter(told.items()))
             return f"{self._what.capitalize()} in {_PARTS[name].removesuffix(', cold')}: {ms(value)}{self._tail(name)}"
-        said = findings.direction(stats.difference(medians["later"], medians["first"]), "faster", "slower")
+        said = findings.direction(estimate.difference(medians["later"], medians["first"]), "faster", "slower")
         both = f"{ms(told['first'])} against {ms(told['later'])}"
         if said is None:
             return f"{self._what.capitalize()} of turn 1 and of later turns: {both}, no clear difference"
@@ -257,7 +257,7 @@ class GapsBetweenReads(Chart):
     @property
     def _client_bound(self) -> str | None:
         lag, median = self.run.trust.loop_lag_p99_ms, self.gaps.quantiles.get("p50")
-        if not stats.client_bound(lag, median):
+        if not sessions.client_bound(lag, median):
             return None
         return f"client-bound: {words.client_added(lag, {'icl': median}, ['icl'])}"
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from evalkit import findings, stats, style, words
+from evalkit import findings, style, words
+from evalkit.estimate import Estimate, difference
+from evalkit.figures import number
 from evalkit.loadaccuracy import accuracy_changes
 from evalkit.slo import Slo
-from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.style import BLUE, FAINT, INK, SERIES, VERMILION, Chart, ms, percent
-from evalkit.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,7 +174,7 @@ class LoadFirstToken(_OverLoad):
         if first is last:
             return f"Median first token: {ms(start.value or 0)} at {self._at(first)}"
         # a load test ends where times have risen, so that any of the later steps might have been its last
-        said = findings.direction(stats.difference(start, end), "falls", "rises", among=len(told) - 1)
+        said = findings.direction(difference(start, end), "falls", "rises", among=len(told) - 1)
         both = f"{ms(start.value or 0)} at {self._at(first)} to {ms(end.value or 0)} at {last.load:g}"
         return f"Median first token {said} from {both}" if said else f"Median first token: {both}, no clear difference"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit import findings, stats, style
+from evalkit import estimate, findings, style
 from evalkit.lengths import Binned, Lengths
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
@@ -78,7 +78,7 @@ class AgainstPrompt(_AgainstPrompt):
                 continue
             first, last = lengths.bins[0], lengths.bins[-1]
             said = findings.direction(
-                stats.difference(first.median, last.median), "falls", "rises", among=len(self._told)
+                estimate.difference(first.median, last.median), "falls", "rises", among=len(self._told)
             )
             values = [ms(part.median.value or 0) for part in (first, last)]
             at = [f"{part.tokens:,.0f}" for part in (first, last)]

@@ -9,11 +9,11 @@ import numpy as np
 
 from evalkit import findings, lettering, style, words
 from evalkit.anatomy import Anatomy
+from evalkit.figures import duration, number
 from evalkit.measures import RunMeasures
 from evalkit.sessions import Trust
 from evalkit.style import BLUE, FAINT, INK, ORANGE, VERMILION, Chart, ms
 from evalkit.timeline import Timeline
-from evalkit.words import duration, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ import string
 from dataclasses import replace
 
 from evalkit.keys import Key
-from evalkit.pacing import LASTING_CODES
 from evalkit.record import Answer, Failure
+from evalkit.retries import LASTING_CODES
 
 _PART = 5  # characters of a key in a row that give something away
 _WHOLE = 8  # shorter keys are placeholders ("none", "ollama"); as words of an answer they must stay

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.clusters import Floats, Whole
+from evalkit.arrays import Floats, Whole
 from evalkit.intervals import mean_and_error
 from evalkit.samples import totals
 

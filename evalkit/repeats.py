@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
+from evalkit.estimate import Estimate
 from evalkit.intervals import mean_and_error
 from evalkit.samples import check_level, finite, numbered, totals
-from evalkit.stats import Estimate, score_limits
+from evalkit.stats import score_limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import orjson
 
-from evalkit import __version__, caveats, outputs, reportturns, words
+from evalkit import __version__, caveats, figures, outputs, reportturns, words
 from evalkit.definitions import DEFINITIONS
 from evalkit.elements import add, plain
 from evalkit.errors import SettingsError
@@ -185,7 +185,7 @@ def _table(section: Element, part: Part) -> None:
         times = (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])
         cells = (
             f"{row['answered']:,} of {row['turns']:,}", f"{sum(row['errors'].values()):,}", words.rate(row["accuracy"]),
-            *map(words.number, times),
+            *map(figures.number, times),
         )  # fmt: skip
         for cell in cells:
             add(line, "td", cell)

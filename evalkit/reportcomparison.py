@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
-from evalkit import plots, words
+from evalkit import figures, plots
 from evalkit.elements import add
 from evalkit.reportcharts import add_charts
 from evalkit.wording import left_out, lower_bounds, probability, time_rows
@@ -83,9 +83,9 @@ def _row(body: Element, name: str, effect: Effect) -> None:
     line = SubElement(body, "tr")
     add(line, "th", name, scope="row")
     found = effect.difference
-    shown = "–" if found.value is None else words.points(found.value)
+    shown = "–" if found.value is None else figures.points(found.value)
     if found.low is not None and found.high is not None:
-        shown += f" ({words.points(found.low)} to {words.points(found.high)})"
+        shown += f" ({figures.points(found.low)} to {figures.points(found.high)})"
     ps = map(probability, (effect.p, effect.corrected_p))
     for cell in (f"{effect.pairs:,}", shown, *ps, f"{effect.only_first:,}", f"{effect.only_second:,}"):
         add(line, "td", cell)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import DatasetError
+from evalkit.suggestions import near
 from evalkit.values import MOST_LEVELS, is_deeper
 
 Reader = Callable[[Any], Any]
@@ -130,11 +130,6 @@ def _refuse(key: str, known: Iterable[str]) -> NoReturn:
     slip = near(key, known)
     hint = f"; did you mean {slip!r}?" if slip else f". Known here: {', '.join(known)}"
     raise DatasetError(f"unknown key{hint}", field=_short(key))
-
-
-def near(key: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
-    """The known key that this one was most likely meant to be; None: it is like none of them."""
-    return next(iter(get_close_matches(key[:_SHORT], list(known), n=1, cutoff=cutoff)), None)
 
 
 def _short(text: str) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 import orjson
 
 from evalkit.errors import SettingsError
-from evalkit.rows import near
+from evalkit.suggestions import near
 
 SINGLE_FIELDS = ("question", "answer", "target", "conversation")
 PAIR_FIELDS = ("question", "answer_a", "answer_b", "target", "conversation")

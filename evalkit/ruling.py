@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from evalkit.markers import without_scratch
+from evalkit.think_block import without_scratch
 
 _DECORATION = " \t\r*_`'\"“”()[]>#"
 _LABEL = re.compile(r"""(?:my |the |final )*choice[ \t*_`"]*[:=](.*)""", re.IGNORECASE | re.ASCII)

@@ -15,13 +15,14 @@ from evalkit.heap import resting
 from evalkit.launch import Launched
 from evalkit.messages import Begun, Call, Committed, Doubted, End, Result, Stop, Turns
 from evalkit.outcome import Outcome
+from evalkit.progress import Progress
 from evalkit.schema import Row
 from evalkit.scorer import Scorer
 from evalkit.scoring_thread import ScoreTurn, ScoringThread
 from evalkit.store import RunFile
 from evalkit.tool_functions import Calls
 from evalkit.until import Until
-from evalkit.writer import Progress, Writer
+from evalkit.writer import Writer
 
 LATE_S = 1.5  # an asking process that was stopped and says nothing so long after the grace is frozen
 SCORING_S = 1.0  # what a stopped session may take for scores, after the last answer

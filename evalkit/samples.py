@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evalkit.clusters import Floats, Whole
+from evalkit.arrays import Floats, Whole
 
 
 def finite(values: ArrayLike) -> Floats:

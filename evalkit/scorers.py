@@ -13,7 +13,6 @@ from evalkit import data_scorers, date_scorer, limit_scorers, similarity_scorers
 from evalkit.calls import expected_calls
 from evalkit.conversation import ScorerSpec, Turn
 from evalkit.errors import DatasetError, InputError, SettingsError
-from evalkit.markers import without_scratch
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.scorer import (
     Problem,
@@ -30,6 +29,7 @@ from evalkit.scorer import (
     version_of,
 )
 from evalkit.text_scorers import folded, text_target
+from evalkit.think_block import without_scratch
 from evalkit.values import is_deeper
 
 __all__ = [

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from evalkit.clusters import Floats
-from evalkit.stats import Estimate
+from evalkit.arrays import Floats
+from evalkit.estimate import Estimate
 
 CAP = 0.75  # the share of its capital that a bet may lose at the most
 _STEPS = 30  # halvings of an interval within 0 to 1: a billionth is left

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from evalkit.asking import GRACE_S
 from evalkit.interrupts import LEAVE, Interrupts
+from evalkit.progress import Progress
 from evalkit.store import RunFile
-from evalkit.writer import Progress
 
 if TYPE_CHECKING:
     from evalkit.runner import Runner

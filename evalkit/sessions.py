@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from evalkit import columns, stats
+from evalkit import columns, sessions
+
+CLIENT_BOUND_SHARE = 0.05
 
 # of all turns: streams with an answer, those that came nearly at once, those whose first read may have been late
 STREAMS = """
@@ -149,11 +151,11 @@ class Lateness:
 
     def metrics(self, medians: Mapping[str, float | None]) -> list[str]:
         """The metrics with these medians of which more than a twentieth may be the client's."""
-        return [metric for metric, median in medians.items() if stats.client_bound(self.lag_ms, median)]
+        return [metric for metric, median in medians.items() if sessions.client_bound(self.lag_ms, median)]
 
     def bound(self, medians: Mapping[str, float | None]) -> bool | None:
         """Whether TTFT or latency is among them; None: it is not known."""
-        found = [stats.client_bound(self.lag_ms, medians[metric]) for metric in ("ttft", "latency")]
+        found = [sessions.client_bound(self.lag_ms, medians[metric]) for metric in ("ttft", "latency")]
         if True in found:
             return True
         return None if self.not_known or False not in found else False
@@ -221,3 +223,23 @@ def realised_rate(connection: sqlite3.Connection) -> float | None:
     ).fetchall()
     gaps, span = sum(row[0] for row in begun), sum(row[1] for row in begun)
     return gaps / span * 1e9 if span else None
+
+
+def client_bound(lag_ms: float | None, time_ms: float | None) -> bool | None:
+    """Whether more than a twentieth of a time may be the client's, and not the endpoint's.
+
+    Parameters
+    ----------
+    lag_ms : float or None
+        What the client may have added: the 99th percentile of its event loop's lag. None: not measured.
+    time_ms : float or None
+        The time it is compared with, such as the median TTFT.
+
+    Returns
+    -------
+    bool or None
+        None: one of them is not known.
+    """
+    if lag_ms is None or time_ms is None:
+        return None
+    return lag_ms > CLIENT_BOUND_SHARE * time_ms

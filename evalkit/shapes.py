@@ -33,7 +33,6 @@ from evalkit.rows import (
     SET_BY_RUN,
     Reader,
     list_in,
-    near,
     object_in,
     parse_row,
     read_each,
@@ -41,6 +40,7 @@ from evalkit.rows import (
     within,
     words_in,
 )
+from evalkit.suggestions import near
 
 BATCH_URL = "/v1/chat/completions"
 _KEPT = ("id", "tags", "group")

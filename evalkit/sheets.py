@@ -19,7 +19,8 @@ import orjson
 
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.lines import Line, why_not_text
-from evalkit.rows import REQUEST_KEYS, TOO_DEEP, near
+from evalkit.rows import REQUEST_KEYS, TOO_DEEP
+from evalkit.suggestions import near
 from evalkit.values import is_deep_text
 
 FIELDS = ("id", "user", "target", "system", "assistant", "scorer", "tags", "group")

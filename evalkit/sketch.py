@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit import columns, store
-from evalkit.clusters import Floats, Whole
+from evalkit.arrays import Floats, Whole
 from evalkit.measures import Source, opened
 
 PARTS = 40

@@ -13,12 +13,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evalkit import stats, store
-from evalkit.clusters import Whole
+from evalkit import quantiles, sessions, stats, store
+from evalkit.arrays import Whole
+from evalkit.estimate import Estimate
 from evalkit.loadaccuracy import StepScores
 from evalkit.schema import INTERRUPTED, JOIN_SCORE
 from evalkit.slo import Slo
-from evalkit.stats import Estimate
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -251,7 +251,7 @@ def read_step(path: Path, load: float, *, warm_up: int, open_loop: bool, slo: Sl
         ),
         accuracy=stats.proportion(rows["score"][scored], _numbered(names)[scored]),
         loop_lag_p99_ms=lag,
-        client_bound=stats.client_bound(lag, (ttft if streamed else latency)["p50"].value),
+        client_bound=sessions.client_bound(lag, (ttft if streamed else latency)["p50"].value),
         interrupted=int((rows["interrupted"] & kept).sum()),
         realised_rate=talks.rate(warm) if open_loop else None,
         arrivals_seed=settings.get("arrivals_seed"),
@@ -331,7 +331,7 @@ def _bounded(values: Floats, at_least: Floats, clusters: Whole) -> dict[str, Est
     timed_out = np.isnan(values) & ~np.isnan(at_least)
     times = np.where(timed_out, at_least, values)
     there = ~np.isnan(times)
-    told = stats.quantiles(times[there], tuple(_QUANTILES.values()), timed_out[there], clusters=clusters[there])
+    told = quantiles.quantiles(times[there], tuple(_QUANTILES.values()), timed_out[there], clusters=clusters[there])
     return dict(zip(_QUANTILES, told, strict=True))
 
 

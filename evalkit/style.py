@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from evalkit import lettering, words
-from evalkit.clusters import Floats
+from evalkit import figures, lettering, words
+from evalkit.arrays import Floats
 from evalkit.errors import MissingExtra
+from evalkit.estimate import Estimate
 from evalkit.sessions import Trust
-from evalkit.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -381,7 +381,7 @@ def height(rows: int) -> float:
 
 def percent(share: float) -> str:
     """A share in whole percent."""
-    return words.percent(share, 0, " %")
+    return figures.percent(share, 0, " %")
 
 
 def figure(value: float) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evalkit.pacing import LASTING_CODES
 from evalkit.record import Failure, TurnRecord
+from evalkit.retries import LASTING_CODES
 
 GIVE_UP_AFTER = 5
 LASTING = frozenset({"auth", "not_found", "connection"})  # what ends a run also after it has had answers

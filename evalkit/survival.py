@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit import paired, stats
-from evalkit.clusters import Floats
+from evalkit import paired, quantiles
+from evalkit.arrays import Flags, Floats
+from evalkit.estimate import Estimate
+from evalkit.quantiles import Below
 from evalkit.redrawn import LEAST_CLUSTERS, NO_VARIANCE, check_resamples, quantile_differences, too_few
 from evalkit.samples import needed, numbered, pairs
-from evalkit.stats import Below, Estimate, Flags
 
 STEPS = 400
 _TOLD = 20  # steps whose design effect is made
@@ -94,7 +95,7 @@ def _design_effect(at: Floats, alive: Floats, n: int, below: Below | None, confi
     if below is None or not len(at):
         return np.ones(len(at))
     places = np.unique(np.linspace(0, len(at) - 1, _TOLD).round().astype(int))
-    told = [stats.effective_n(below(float(at[place])), 1 - float(alive[place]), confidence) for place in places]
+    told = [quantiles.effective_n(below(float(at[place])), 1 - float(alive[place]), confidence) for place in places]
     effect: Floats = np.interp(at, at[places], [n / one if one else math.inf for one in told])
     return effect
 
@@ -147,7 +148,7 @@ def quantile_difference(
     x, y = pairs(first, second)
     check_resamples(resamples)
     n, (numbers, k) = len(x), numbered(clusters, len(x))
-    ends = [stats.quantile(side, q, flags, confidence) for side, flags in zip((x, y), lost, strict=True)]
+    ends = [quantiles.quantile(side, q, flags, confidence) for side, flags in zip((x, y), lost, strict=True)]
     named = zip(("first", "second"), ends, strict=True)
     beyond = [f"of the {name} run {end.reason}" for name, end in named if end.value is None]
     first_end, second_end = (end.value for end in ends)

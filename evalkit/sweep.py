@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import arrivals as schedules
-from evalkit import datasets, filenames, words
+from evalkit import datasets, figures, filenames, words
 from evalkit.bounds import LONGEST_S, check_above_0
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EndpointError, RunFileError, SettingsError
@@ -381,9 +381,9 @@ def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
     slo : Slo
     """
     if step.error_share > MOST_ERRORS:
-        return f"{words.percent(step.error_share, 0)} of the turns failed, more than {MOST_ERRORS:.0%}"
+        return f"{figures.percent(step.error_share, 0)} of the turns failed, more than {MOST_ERRORS:.0%}"
     if slo and step.within_slo is not None and step.within_slo < LEAST_WITHIN_SLO:
-        return f"only {words.percent(step.within_slo, 0)} of the turns kept within the SLO ({slo})"
+        return f"only {figures.percent(step.within_slo, 0)} of the turns kept within the SLO ({slo})"
     if before is None or not before.turns_per_s or step.turns_per_s is None:
         return None
     growth = step.turns_per_s / before.turns_per_s - 1

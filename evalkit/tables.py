@@ -13,12 +13,12 @@ import orjson
 
 from evalkit import conversations as talks
 from evalkit import exports, outputs, standings, store, turnrows
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
 from evalkit.costs import Cost
 from evalkit.errors import RunFileError, SettingsError
+from evalkit.estimate import Estimate
 from evalkit.measures import Measures, RunMeasures, Source, measure, opened
 from evalkit.schema import JOIN_SCORE
-from evalkit.stats import Estimate
 from evalkit.times import NS_PER_MS
 from evalkit.turnrows import json_value
 from evalkit.until import Told

@@ -11,8 +11,9 @@ import numpy as np
 import orjson
 
 from evalkit import stats
-from evalkit.clusters import ClusterSums, Floats, Whole
-from evalkit.stats import Estimate, Flags
+from evalkit.arrays import Flags, Floats, Whole
+from evalkit.clusters import ClusterSums
+from evalkit.estimate import Estimate
 
 MOST = 50
 

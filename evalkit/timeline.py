@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.clusters import Floats, Whole
+from evalkit.arrays import Floats, Whole
 
 NS_PER_S = 1e9
 BINS = 60

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evalkit import columns, stats, store, survival
-from evalkit.clusters import Floats, Whole
-from evalkit.stats import Below, Estimate, Flags
+from evalkit import columns, store, survival
+from evalkit.arrays import Flags, Floats, Whole
+from evalkit.estimate import Estimate
+from evalkit.quantiles import Below, by_clusters, ordered_quantiles
 from evalkit.survival import Curve
 
 NS_PER_MS = 1e6
@@ -262,13 +263,13 @@ def _joined(parts: Sequence[_Timed]) -> _Timed:
 
 def _below(known: _Timed, lost: _Timed, clusters: int) -> Below | None:
     both = _joined([known, lost]) if len(lost.values) else known
-    return stats.by_clusters(*both, clusters) if clusters else None
+    return by_clusters(*both, clusters) if clusters else None
 
 
 def _ordered(known: _Timed, lost: _Timed, below: Below | None) -> tuple[Floats, Floats, dict[str, Estimate]]:
     """Known times and lower bounds in ascending order, and their quantiles."""
     values, bounds = np.sort(known.values), np.sort(lost.values)
-    quantiles = stats.ordered_quantiles(values, bounds, tuple(_QUANTILES.values()), below=below)
+    quantiles = ordered_quantiles(values, bounds, tuple(_QUANTILES.values()), below=below)
     return values, bounds, dict(zip(_QUANTILES, quantiles, strict=True))
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from evalkit import columns, intervals, schema, stats
-from evalkit.clusters import ClusterSums, Floats, Whole
+from evalkit.arrays import Flags, Floats, Whole
+from evalkit.clusters import ClusterSums
 from evalkit.conversations import Tally
-from evalkit.stats import Estimate, Flags
+from evalkit.estimate import Estimate
 from evalkit.tagged import TagTally
 
 _JUDGED = """

@@ -14,7 +14,7 @@ from evalkit import livestate, tables, words
 from evalkit.errors import SettingsError
 from evalkit.livestate import LiveState
 from evalkit.measures import measure, one_moment, opened
-from evalkit.writer import Progress
+from evalkit.progress import Progress
 
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint

@@ -7,28 +7,24 @@ or something that is no answer. ``METRICS.md`` says which events bear tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from evalkit.bounds import check_json
-from evalkit.conversation import Message
-from evalkit.errors import SettingsError
 from evalkit.failures import failure_of, failure_of_error, plain, refuses_stream_options, retry_after_s, words_of
 from evalkit.parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
 from evalkit.provenance import of_body
 from evalkit.record import Answer, Failure, Usage, sent
+from evalkit.request_body import NOTHING_SET
 from evalkit.sse import EventDecoder
 
-__all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "request_body", "retry_after_s"]
+__all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "retry_after_s"]
 
 ANSWER_LIMIT = 64 * 2**20  # bytes held for one answer
 KEPT_LIMIT = 2**20  # bytes of a body that is no answer, and characters of a failed one, that are kept
 _LEAD = b"\xef\xbb\xbf \t\r\n"  # byte order mark and blanks mean nothing before an answer
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
-_NOTHING_SET: Mapping[str, str] = MappingProxyType({})
 
 _AGAIN = "The part that came is kept; if it happens again, look at the endpoint's own log."
 _LOST = "None of it can be read; if it happens again, look at the endpoint's own log."
@@ -40,58 +36,6 @@ _ENDED_ITSELF = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequenc
 
 # forms of a body
 _UNKNOWN, _EVENTS, _JSON, _OTHER, _ERROR, _CLOSED = range(6)
-
-
-def request_body(
-    messages: Sequence[Message],
-    *,
-    model: str,
-    stream: bool,
-    params: Mapping[str, Any] = _NOTHING_SET,
-    tools: Sequence[Mapping[str, Any]] = (),
-    include_usage: bool = True,
-) -> bytes:
-    """The JSON body of one request.
-
-    Parameters
-    ----------
-    messages : sequence of Message
-        The whole history; an endpoint keeps none.
-    model : str
-        Model name or assistant id.
-    stream : bool
-        Always written out: some endpoints refuse null.
-    params : mapping
-        Further request parameters.
-    tools : sequence of mapping
-        Function tools; they win over ``params["tools"]``.
-    include_usage : bool
-        Ask for token counts at the end of a stream.
-
-    Raises
-    ------
-    SettingsError
-        ``params`` would change model, messages or stream, asks for several answers at once, or holds what JSON
-        cannot.
-    """
-    for name in ("model", "messages", "stream"):
-        if name in params:
-            raise SettingsError(f"the parameter {name!r} cannot be set: evalkit writes it itself")
-    if params.get("n") not in (None, 1):
-        raise SettingsError("the parameter 'n' must be 1: to ask for several answers, use repeats")
-    body: dict[str, Any] = {"model": model, "messages": [message.to_json() for message in messages], "stream": stream}
-    if stream and include_usage:
-        body["stream_options"] = {"include_usage": True}
-    body.update(params)
-    if tools:
-        body["tools"] = list(tools)
-    try:
-        packed = orjson.dumps(body, default=_plain_mapping)
-    except orjson.JSONEncodeError as error:
-        raise SettingsError(f"the request cannot be written as JSON: {error}") from None
-    if b"null" in packed:  # what orjson makes of a number that JSON has no word for
-        check_json("of the request,", body)
-    return packed
 
 
 class AnswerReader:
@@ -131,7 +75,7 @@ class AnswerReader:
         content_type: str | None,
         *,
         stream_requested: bool,
-        headers: Mapping[str, str] = _NOTHING_SET,
+        headers: Mapping[str, str] = NOTHING_SET,
     ) -> None:
         good = 200 <= status < 300
         self._status = status
@@ -433,9 +377,3 @@ def _is_object(data: bytes) -> bool:
         return isinstance(_parsed(data), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _plain_mapping(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from evalkit import words
+from evalkit import figures
 from evalkit.effects import Times
+from evalkit.estimate import Estimate
+from evalkit.figures import MISSING, number
 from evalkit.pairing import LeftOut
-from evalkit.stats import Estimate
-from evalkit.words import MISSING, number
 
 LEVEL = 0.05  # of a p that is corrected for the comparisons made beside it
 TIMES = {"ttft": "TTFT", "latency": "latency"}
@@ -153,7 +153,7 @@ def _listed(counts: Sequence[tuple[int, str]]) -> str:
 
 def points(rate: float) -> str:
     """A difference of rates in points of a hundred."""
-    return words.points(rate, sign=False)
+    return figures.points(rate, sign=False)
 
 
 def ceiling(rate: float) -> str:

@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-MISSING = "–"
-_EXACT = 1e-9  # what sums of scores may be off by, in hundredths
-_MORE_DIGITS = 5  # than asked for, at most
+from evalkit.figures import MISSING, counted, duration, money, number, percent
+
 FUNCTION_WAIT_MS = 10.0  # a thread that is free starts in less
 STANDS_OUT = 0.05  # a share of reads or requests beyond which it is told
 NAMES = {"ttft": "TTFT", "latency": "latency", "tpot": "TPOT"}
 _ADDED_TO = {**NAMES, "tpot": "TPOT, from first to last token", "icl": "gap between reads"}
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """With as many digits as it bears; a dash when it is missing."""
-    if value is None:
-        return MISSING
-    return f"{value:,.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
-
-
-def percent(share: float | None, digits: int = 1, unit: str = "%") -> str:
-    """A share in hundredths; rounding makes neither 0 nor 100 of what is not. A dash when it is missing."""
-    return MISSING if share is None else f"{_rounded(100 * share, digits)}{unit}"
-
-
-def points(difference: float, digits: int = 1, *, sign: bool = True) -> str:
-    """A difference of shares in hundredths, with its sign; 0 only where there is none."""
-    shown = _rounded(100 * difference, digits)
-    return shown if not sign or shown[:1] in "-<" else f"+{shown}"
-
-
-def _rounded(value: float, digits: int) -> str:
-    near = next((end for end in (0.0, 100.0, -100.0) if abs(value - end) < _EXACT), None)
-    if near is not None:
-        return f"{near:.{digits}f}"
-    shown = (f"{value:.{more}f}" for more in range(digits, digits + _MORE_DIGITS))
-    told = next((text for text in shown if float(text) not in (0.0, 100.0, -100.0)), None)
-    if told is not None:
-        return told
-    least = 10.0 ** -(digits + _MORE_DIGITS - 1)
-    return (
-        f"<{least:.{digits + _MORE_DIGITS - 1}f}" if abs(value) < 1 else f">{100 - least:.{digits + _MORE_DIGITS - 1}f}"
-    )
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds, minutes or hours; a dash when they are missing."""
-    if seconds is None:
-        return MISSING
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def rate(accuracy: Mapping[str, Any]) -> str:
@@ -248,15 +204,6 @@ def cost(told: Mapping[str, Any]) -> str:
     return f"cost: {least}{money(told['total'])}, {money(told['per_turn'])} a turn{right}{untold}{now}"
 
 
-def money(value: float | None) -> str:
-    """To the hundredth, and smaller amounts to three digits; never with an exponent. A dash when it is missing."""
-    if value is None:
-        return MISSING
-    if value == 0:
-        return "0"
-    return f"{value:,.{max(2, 2 - math.floor(math.log10(value)))}f}"
-
-
 def arrivals(told: Mapping[str, Any]) -> str:
     """When conversations were due, by ``arrivals`` of ``--json``."""
     seed = "" if told["seed"] is None else f" (seed {told['seed']})"
@@ -287,10 +234,10 @@ def ignored(told: Mapping[str, Any], *, alone: bool = False) -> Iterator[str]:
     limit, choice = told["max_tokens"], told["tool_choice"]
     if limit is not None and limit["longer"]:
         verb = "is" if limit["longer"] == 1 else "are"
-        which = "this answer" if alone else f"{limit['longer']:,} of {_counted(limit['answers'], 'answer')}"
+        which = "this answer" if alone else f"{limit['longer']:,} of {counted(limit['answers'], 'answer')}"
         yield f"this endpoint seems to ignore {' and '.join(limit['parameters'])}: {which} {verb} longer"
     if choice is not None and 2 * choice["without_call"] > choice["turns"]:
-        shown = f"{choice['without_call']:,} of {_counted(choice['turns'], 'turn')} that demanded a function call"
+        shown = f"{choice['without_call']:,} of {counted(choice['turns'], 'turn')} that demanded a function call"
         yield f"this endpoint seems to ignore tool_choice: {shown} brought none"
 
 
@@ -306,7 +253,7 @@ def cut_off(told: Mapping[str, Any], *, alone: bool = False) -> Iterator[str]:
         ),
     ):
         if count:
-            which = "this answer" if alone else _counted(count, "answer")
+            which = "this answer" if alone else counted(count, "answer")
             yield f"{which} {'was' if count == 1 else 'were'} cut off {where}"
 
 
@@ -325,7 +272,7 @@ def answering_models(told: Mapping[str, Any], repeats: int = 1, quoted: Callable
     def listed(counts: Mapping[str, int]) -> str:
         return ", ".join(f"{quoted(_name(name))} ({count:,})" for name, count in counts.items())
 
-    answers = _counted(told["answers"], "answer")
+    answers = counted(told["answers"], "answer")
     names = listed(told["models"])
     names += f", others ({told['others']:,})" if told["others"] else ""
     if told["another"]:
@@ -349,10 +296,6 @@ def answering_models(told: Mapping[str, Any], repeats: int = 1, quoted: Callable
         if repeats > 1:
             effect += ", and repeats from a cache are not independent: do not rely on what is said over repeats"
         yield f"{told['not_independent']:,} of {answers} came from a cache ({', '.join(why)}): {effect}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _name(text: str) -> str:

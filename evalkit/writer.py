@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evalkit import retraction, scorings
+from evalkit.progress import Progress
 from evalkit.record import Score
 from evalkit.scoring_thread import Key, Scored, ScoringThread, Unscored
 from evalkit.store import Done, RunFile
@@ -21,59 +20,6 @@ AT_THE_END = 1_000
 WAIT_S = 0.1  # for scores, between two looks whether they are still waited for
 BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
 HELD = 500  # of a run that its scores are to end: each turn asked meanwhile may be one too many
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; every number counts what is committed.
-
-    Parameters
-    ----------
-    total : int or None
-        Turns of the whole run; None: the dataset was not checked first.
-    kept : int
-        Turns answered in earlier sessions.
-    answered, errors : int
-        Turns of this session.
-    right : float
-        Sum of the run's own scores, of earlier sessions too.
-    scored : int
-        Answered turns with such a score, of earlier sessions too.
-    errors_by_kind : Counter
-    stopping : bool
-        Nothing new is asked; what is in flight has a few seconds to end.
-    """
-
-    total: int | None = None
-    kept: int = 0
-    answered: int = 0
-    errors: int = 0
-    right: float = 0.0
-    scored: int = 0
-    errors_by_kind: Counter[str] = field(default_factory=Counter)
-    began_ns: int = field(default_factory=time.perf_counter_ns)
-    stopping: bool = False
-
-    @property
-    def done(self) -> int:
-        """Turns of this session that are in the run file."""
-        return self.answered + self.errors
-
-    @property
-    def turns_per_s(self) -> float:
-        """Answered turns of this session."""
-        return self.answered / self._elapsed_s
-
-    @property
-    def _elapsed_s(self) -> float:
-        return max((time.perf_counter_ns() - self.began_ns) / 1e9, 1e-9)
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds to go at the rate so far; None: unknown."""
-        if self.total is None or not self.done:
-            return None
-        return max(self.total - self.kept - self.done, 0) * self._elapsed_s / self.done
 
 
 class Writer:

@@ -17,8 +17,8 @@ from matplotlib.text import Text
 from runfiles import S, T, talk, write
 
 from evalkit import plots, plots_load
+from evalkit.estimate import Estimate
 from evalkit.slo import Slo
-from evalkit.stats import Estimate
 from evalkit.steps import Step
 from evalkit.style import Chart, styled
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from evalkit.bootstrap import bootstrap
-from evalkit.stats import Estimate
+from evalkit.estimate import Estimate
 
 RNG = np.random.default_rng(7)
 SKEWED = RNG.gamma(1.0, 10.0, 24)

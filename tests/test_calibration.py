@@ -3,7 +3,7 @@ import pytest
 
 from evalkit.calibration import LAW, Calibration, Level, calibrate
 from evalkit.errors import SettingsError
-from evalkit.stats import Estimate
+from evalkit.estimate import Estimate
 
 
 def test_every_turn_is_held_against_its_own_entry_in_the_servers_log():

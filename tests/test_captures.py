@@ -10,8 +10,9 @@ from captures import Capture, load, names, serve
 from evalkit.conversation import Message, ToolCall
 from evalkit.endpoint import Endpoint
 from evalkit.record import Attempt, Usage
+from evalkit.request_body import request_body
 from evalkit.transport import Transport
-from evalkit.wire import AnswerReader, request_body
+from evalkit.wire import AnswerReader
 
 KEY_ADVICE = "Check that the key is set, whole and meant for this endpoint."
 REQUEST_ADVICE = "Check the messages and parameters against what it accepts."

@@ -12,7 +12,7 @@ from evalkit.concessions import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
-from evalkit.pacing import Retry
+from evalkit.retries import Retry
 from evalkit.scripted import Calling, Fault, Script, serve
 from evalkit.transport import Transport
 

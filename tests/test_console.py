@@ -15,11 +15,11 @@ from test_store import create
 
 from evalkit.console import _Counts, one_line, printable
 from evalkit.console_summary import summary
+from evalkit.figures import MISSING
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Law, Script, serve
 from evalkit.sparklines import BLOCKS
 from evalkit.tables import summary_json
-from evalkit.words import MISSING
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ import evalkit as ek
 from evalkit import tables
 from evalkit.costs import Cost, Price
 from evalkit.errors import SettingsError
+from evalkit.figures import money
 from evalkit.measures import measure
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 from evalkit.run import Run
 from evalkit.scripted import Arithmetic, Script, serve
 from evalkit.store import RunFile
 from evalkit.words import cost as cost_words
-from evalkit.words import money
 
 PRICE = (2.0, 8.0)  # for a million tokens
 REFUSED = ("auth", "not_found", "bad_request", "rate_limited", "server", "connection")

@@ -11,8 +11,9 @@ from evalkit.dialogue import Asker, Dialogue
 from evalkit.done import stored_record
 from evalkit.endpoint import Endpoint
 from evalkit.gate import Gate
-from evalkit.pacing import Pacer, Pause, Retry
+from evalkit.pacing import Pacer
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
+from evalkit.retries import Pause, Retry
 from evalkit.scripted import Calling, Fault, Law, Script, serve
 from evalkit.tool_functions import in_threads
 from evalkit.transport import Transport

@@ -5,15 +5,15 @@ from types import SimpleNamespace as N
 import numpy as np
 import pytest
 
-from evalkit import findings, paired, stats
+from evalkit import findings, paired, quantiles, stats
 from evalkit.clusters import ClusterSums
 from evalkit.corrections import holm
+from evalkit.estimate import Estimate
 from evalkit.lengths import slope_within
 from evalkit.plots_accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
 from evalkit.plots_latency import Ecdf, LatencyByTurn
 from evalkit.plots_load import LoadAccuracy, LoadFirstToken
 from evalkit.plots_prompts import AgainstPrompt, ContextGrowth
-from evalkit.stats import Estimate
 from evalkit.style import Chart, percent
 
 
@@ -65,7 +65,7 @@ CLAIM = re.compile(r"(more|less) accurate|fast|slow|falls|rises|below it|above i
 
 
 def median(rng: np.random.Generator, n: int) -> Estimate:
-    return stats.quantile(rng.lognormal(6, 0.4, n), 0.5)
+    return quantiles.quantile(rng.lognormal(6, 0.4, n), 0.5)
 
 
 def models(rng: np.random.Generator, count: int, *, compared: bool) -> Chart:

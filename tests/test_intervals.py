@@ -8,8 +8,9 @@ from scipy import stats as scipy_stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.proportion import proportion_confint
 
-from evalkit.intervals import clopper_pearson, doubt, mean, wilson
-from evalkit.stats import Estimate, proportion
+from evalkit.estimate import Estimate
+from evalkit.intervals import doubt, mean
+from evalkit.stats import clopper_pearson, proportion, wilson
 
 COUNTS = [(0, 1), (1, 1), (0, 12), (7, 12), (12, 12), (350, 1000), (999_999, 1_000_000)]
 

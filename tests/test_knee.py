@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import run
 
-from evalkit import wire
+from evalkit import request_body
 from evalkit.conversation import Message
 from evalkit.dialogue import Asker
 from evalkit.endpoint import Endpoint
@@ -292,7 +292,9 @@ def test_it_finds_the_slots_of_a_real_server():
     async def main(server):
         endpoint, gate = Endpoint(server.base_url, server.model), Gate(1)
         knee, tasks = Knee(gate), set()
-        body = wire.request_body([Message("user", "Hello!")], model=server.model, stream=True, include_usage=True)
+        body = request_body.request_body(
+            [Message("user", "Hello!")], model=server.model, stream=True, include_usage=True
+        )
 
         async def one(transport):
             attempt = await transport.send(body, stream=True, due=0, slot=0)

@@ -5,7 +5,7 @@ import itertools
 from runfiles import S, T, write
 
 from evalkit.livestate import LATEST, LiveState, in_words
-from evalkit.writer import Progress
+from evalkit.progress import Progress
 
 
 def counted(total, answered, **errors):

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from evalkit.markers import lowered, marked, without_scratch
+from evalkit.markers import lowered, marked
+from evalkit.think_block import without_scratch
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from runfiles import S, T, talk, write
 from scipy import stats as scipy_stats
 
-from evalkit import columns, measures, stats, tables, times
+from evalkit import columns, measures, quantiles, stats, tables, times
 from evalkit.gates import evaluate, parse
 from evalkit.measures import Measures, measure
 from evalkit.times import SAMPLED
@@ -195,11 +195,11 @@ def test_times_know_of_clusters(tmp_path: Path) -> None:
     turns, times_ms, places, indices = some_times()
     measured = measure(write(tmp_path / "r.evalkit", [S(turns)]))
     for name, q in (("p50", 0.5), ("p95", 0.95)):
-        told, expected = measured.all.latency_ms[name], stats.quantile(times_ms, q, clusters=places)
+        told, expected = measured.all.latency_ms[name], quantiles.quantile(times_ms, q, clusters=places)
         assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
-        assert told.low < stats.quantile(times_ms, q).low
+        assert told.low < quantiles.quantile(times_ms, q).low
     first = [ms for ms, index in zip(times_ms, indices, strict=True) if index == 1]
-    assert measured.by_turn[0].latency_ms["p50"].low == pytest.approx(stats.quantile(first, 0.5).low)
+    assert measured.by_turn[0].latency_ms["p50"].low == pytest.approx(quantiles.quantile(first, 0.5).low)
 
 
 def test_times_know_of_groups_and_of_repeats(tmp_path: Path) -> None:
@@ -207,11 +207,11 @@ def test_times_know_of_groups_and_of_repeats(tmp_path: Path) -> None:
     talks = [talk(f"c{n}", group=f"g{n % 12}" if n >= 6 else None) for n in range(60)]
     grouped = measure(write(tmp_path / "g.evalkit", [S(turns)], talks)).all.latency_ms["p50"]
     labels = [f"g{place % 12}" if place >= 6 else str(place) for place in places]
-    expected = stats.quantile(times_ms, 0.5, clusters=labels)
+    expected = quantiles.quantile(times_ms, 0.5, clusters=labels)
     assert (grouped.low, grouped.high) == pytest.approx((expected.low, expected.high))
     again = [T(turn.conversation, 1, latency_ms=turn.latency_ms, repeat=turn.turn) for turn in turns]
     repeated = measure(write(tmp_path / "r.evalkit", [S(again)])).all.latency_ms["p50"]
-    expected = stats.quantile(times_ms, 0.5, clusters=places)
+    expected = quantiles.quantile(times_ms, 0.5, clusters=places)
     assert (repeated.low, repeated.high) == pytest.approx((expected.low, expected.high))
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from virtual import run
 
 from evalkit.budget import WINDOW_S
-from evalkit.pacing import BUDGET_SPENT, FIRST_OUTPUT, Pacer, Pause, Retry, RetryBudget
+from evalkit.pacing import FIRST_OUTPUT, Pacer
 from evalkit.record import Failure
+from evalkit.retries import BUDGET_SPENT, Pause, Retry, RetryBudget
 
 
 class Clock:

@@ -9,8 +9,8 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.power import TTestPower
 
 from evalkit import redrawn
+from evalkit.estimate import Estimate
 from evalkit.paired import Difference, McNemar, difference, doubt, mcnemar, quantile_difference, smallest_decidable
-from evalkit.stats import Estimate
 
 
 def two_models(seed: int, conversations: int, turns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from evalkit.estimate import Estimate
 from evalkit.repeats import Split, pass_at_k, pass_hat_k, variance_split
-from evalkit.stats import Estimate, proportion
+from evalkit.stats import proportion
 
 
 @pytest.mark.parametrize(("c", "n", "k"), [(0, 3, 2), (1, 5, 2), (3, 5, 3), (4, 6, 3), (6, 6, 1), (5, 6, 6)])

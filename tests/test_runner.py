@@ -19,9 +19,9 @@ import pytest
 import evalkit as ek
 from evalkit import store
 from evalkit.cli import main
+from evalkit.progress import Progress
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.surrender import GIVE_UP_AFTER
-from evalkit.writer import Progress
 
 
 def rows(path, query, *values):

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from scipy import optimize as scipy_optimize
 from scipy import stats as scipy_stats
 
-from evalkit.stats import Estimate, client_bound, difference, expected_level, proportion, quantile, quantiles
+from evalkit.estimate import Estimate, difference
+from evalkit.quantiles import expected_level, quantile, quantiles
+from evalkit.sessions import client_bound
+from evalkit.stats import proportion
 
 
 def ones(right: int, n: int) -> np.ndarray:

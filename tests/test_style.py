@@ -27,7 +27,7 @@ from matplotlib.text import Text
 from runfiles import S, T, talk, write
 
 from evalkit import plots, style
-from evalkit.stats import Estimate
+from evalkit.estimate import Estimate
 
 BOUND = "client-bound: up to 12 ms of "
 HOSTILE = "$\\frac{a}{ 🚀 مرحبا 模型 \x1b[31m\u202e</text><script>"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from evalkit import paired, stats, survival
-from evalkit.stats import quantiles
+from evalkit import paired, survival
+from evalkit.quantiles import by_clusters, quantile, quantiles
 
 
 def censored_sample(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -72,15 +72,15 @@ def test_a_curve_of_times_in_clusters_has_the_limits_of_their_effective_number()
     rng = np.random.default_rng(8)
     clusters = np.repeat(np.arange(100), 4)
     values = (rng.normal(size=(100, 1)) + 0.2 * rng.normal(size=(100, 4))).ravel()
-    made = survival.curve(np.sort(values), np.empty(0), below=stats.by_clusters(values, clusters, 100))
+    made = survival.curve(np.sort(values), np.empty(0), below=by_clusters(values, clusters, 100))
     apart = survival.curve(np.sort(values), np.empty(0))
     middle = 199
     assert made.share.tolist() == apart.share.tolist()
     # nearly four alike in each: about as wide as of 100 times
     assert 1.7 < (made.high - made.low)[middle] / (apart.high - apart.low)[middle] < 2.1
-    told = stats.quantile(values, 0.5, clusters=clusters)
+    told = quantile(values, 0.5, clusters=clusters)
     assert abs(np.interp(told.low, made.at, made.high) - 0.5) < 0.02
-    one = survival.curve(np.sort(values), np.empty(0), below=stats.by_clusters(values, clusters * 0, 1))
+    one = survival.curve(np.sort(values), np.empty(0), below=by_clusters(values, clusters * 0, 1))
     assert np.isnan(one.low).all() or (one.low[:-1] == 0).all()
 
 

@@ -14,9 +14,9 @@ from runfiles import S, T, talk, write
 
 import evalkit as ek
 from evalkit.errors import EndpointError, RunFileError, SettingsError
+from evalkit.estimate import Estimate
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.slo import Slo
-from evalkit.stats import Estimate
 from evalkit.steps import read_step
 from evalkit.sweep import Plan, Sweep, load, why_saturated
 

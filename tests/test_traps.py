@@ -14,10 +14,10 @@ from evalkit import transport
 from evalkit.conversation import Message
 from evalkit.dialogue import Asker
 from evalkit.endpoint import Endpoint
-from evalkit.pacing import Retry
+from evalkit.request_body import request_body
+from evalkit.retries import Retry
 from evalkit.scripted import Fault, Law, Script, serve
 from evalkit.transport import Transport
-from evalkit.wire import request_body
 
 LAW = Law(ttft_ms=200, itl_ms=20, tokens=20)  # the whole stream: 580 ms
 MS = 1e6

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from evalkit import words
+from evalkit import figures, words
 from evalkit.endpoint import Endpoint
 from evalkit.evaluation import evaluate
 from evalkit.launch import Launched
@@ -125,7 +125,7 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
     assert "ttft" in told["client_bound_metrics"]
     text, warning = words.trust(told, 2)
     assert "CLIENT-BOUND" in text
-    assert f"it stood still for up to {words.number(told['loop_stall_max_ms'], ' ms')}, during " in text
+    assert f"it stood still for up to {figures.number(told['loop_stall_max_ms'], ' ms')}, during " in text
     assert warning
 
 

@@ -11,11 +11,12 @@ from test_store import create
 
 import evalkit as ek
 from evalkit import cli, schema, store, words
+from evalkit.progress import Progress
 from evalkit.record import Score
 from evalkit.scoring_thread import ScoringThread
 from evalkit.scripted import Arithmetic, Fault, Law, Script, serve
 from evalkit.until import Until
-from evalkit.writer import Progress, Writer
+from evalkit.writer import Writer
 
 
 @pytest.fixture(scope="module")

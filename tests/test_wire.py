@@ -13,7 +13,8 @@ from evalkit import wire
 from evalkit.conversation import Message, ToolCall
 from evalkit.errors import SettingsError
 from evalkit.record import ERROR_KINDS, Answer, Usage
-from evalkit.wire import AnswerReader, request_body
+from evalkit.request_body import request_body
+from evalkit.wire import AnswerReader
 
 STOP = chunk(finish="stop")
 ASK = [Message("user", "hi")]

@@ -1,6 +1,6 @@
 import pytest
 
-from evalkit.stats import Estimate
+from evalkit.estimate import Estimate
 from evalkit.wording import ceiling, counted, effect, points, probability
 
 

@@ -5,8 +5,9 @@ import pytest
 from runfiles import S, T, write
 
 from evalkit import cli, plots
+from evalkit.figures import MISSING, duration, number, percent, points
 from evalkit.tables import summary_json
-from evalkit.words import MISSING, duration, number, percent, points, verdict
+from evalkit.words import verdict
 
 
 @pytest.mark.parametrize(

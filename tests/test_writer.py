@@ -6,9 +6,10 @@ from records import answered, conversation, failed, finished
 from test_store import create
 
 from evalkit.errors import RunFileError
+from evalkit.progress import Progress
 from evalkit.record import Score
 from evalkit.scoring_thread import ScoringThread
-from evalkit.writer import BACKLOG, Progress, Writer
+from evalkit.writer import BACKLOG, Writer
 
 
 def right(turn, answer):

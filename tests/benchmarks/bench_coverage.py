@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from evalkit import bootstrap, intervals, paired, power, stats
+from evalkit import bootstrap, intervals, paired, power, quantiles, stats
 from evalkit.clusters import ClusterSums
-from evalkit.stats import Estimate
+from evalkit.estimate import Estimate
 
 TURNS = 4
 CONVERSATIONS = (30, 100, 1000)
@@ -149,8 +149,8 @@ def timed(runs: int, seed: int, place: tuple[int, float]) -> str:
         times = np.exp(math.sqrt(correlation) * own + math.sqrt(1 - correlation) * luck).ravel()
         for q in cells:
             truth = math.exp(special.ndtri(q))
-            cells[q].add(stats.quantile(times, q, clusters=clusters), truth)
-            apart[q].add(stats.quantile(times, q), truth)
+            cells[q].add(quantiles.quantile(times, q, clusters=clusters), truth)
+            apart[q].add(quantiles.quantile(times, q), truth)
     shown = " | ".join(told[q].shown() for q in cells for told in (cells, apart))
     return f"| {conversations:,} | {correlation} | {shown} |"
 

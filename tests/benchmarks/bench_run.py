@@ -66,8 +66,8 @@ async def bare_loop(base_url: str, turns: int, concurrency: int, stream: bool) -
     """Turns a second."""
     from evalkit.conversation import Message
     from evalkit.endpoint import Endpoint
+    from evalkit.request_body import request_body
     from evalkit.transport import Transport
-    from evalkit.wire import request_body
 
     numbers = iter(range(turns))
     async with Transport(Endpoint(base_url, AT_ONCE)) as transport:

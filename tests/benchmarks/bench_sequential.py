@@ -19,7 +19,7 @@ import time
 import numpy as np
 from report import machine, met, say, table
 
-from evalkit.clusters import Floats
+from evalkit.arrays import Floats
 from evalkit.sequential import bets, gains
 from evalkit.until import Until
 

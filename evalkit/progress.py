@@ -1,0 +1,60 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; every number counts what is committed.
+
+    Parameters
+    ----------
+    total : int or None
+        Turns of the whole run; None: the dataset was not checked first.
+    kept : int
+        Turns answered in earlier sessions.
+    answered, errors : int
+        Turns of this session.
+    right : float
+        Sum of the run's own scores, of earlier sessions too.
+    scored : int
+        Answered turns with such a score, of earlier sessions too.
+    errors_by_kind : Counter
+    stopping : bool
+        Nothing new is asked; what is in flight has a few seconds to end.
+    """
+
+    total: int | None = None
+    kept: int = 0
+    answered: int = 0
+    errors: int = 0
+    right: float = 0.0
+    scored: int = 0
+    errors_by_kind: Counter[str] = field(default_factory=Counter)
+    began_ns: int = field(default_factory=time.perf_counter_ns)
+    stopping: bool = False
+
+    @property
+    def done(self) -> int:
+        """Turns of this session that are in the run file."""
+        return self.answered + self.errors
+
+    @property
+    def turns_per_s(self) -> float:
+        """Answered turns of this session."""
+        return self.answered / self._elapsed_s
+
+    @property
+    def _elapsed_s(self) -> float:
+        return max((time.perf_counter_ns() - self.began_ns) / 1e9, 1e-9)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go at the rate so far; None: unknown."""
+        if self.total is None or not self.done:
+            return None
+        return max(self.total - self.kept - self.done, 0) * self._elapsed_s / self.done
