@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_SCRATCH, _SCRATCH_END = (re.compile(text, re.IGNORECASE) for text in (r"\s*<think(?:ing)?>", "</think(?:ing)?>"))
+
 
 def without_scratch(text: str) -> str:
     """Leave out a leading ``<think>…</think>`` block: some endpoints send the model's reasoning as text.
