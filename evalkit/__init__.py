@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
 _HOMES = {
-    "compare": "comparison",
+    "compare": "comparing.comparison",
     "Conversation": "conversation",
     "Message": "conversation",
     "ScorerSpec": "conversation",
@@ -32,21 +32,22 @@ _HOMES = {
     "MissingExtra": "errors",
     "RunFileError": "errors",
     "SettingsError": "errors",
-    "check": "gates",
-    "judge": "judging",
+    "check": "gates.gates",
+    "judge": "judging.judging",
     "Run": "run",
-    "browse": "widgets",
+    "browse": "widgets.display",
     "converse": "evaluation",
     "evaluate": "evaluation",
     "resume": "evaluation",
-    "plan": "planning",
-    "Sweep": "sweep",
-    "load": "sweep",
-    "playground": "widgets",
+    "plan": "analysis.sample_size",
+    "Sweep": "loadtest.sweep",
+    "load": "loadtest.sweep",
+    "playground": "widgets.display",
 }
 
 if TYPE_CHECKING:
-    from evalkit.comparison import compare
+    from evalkit.analysis.sample_size import plan
+    from evalkit.comparing.comparison import compare
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
     from evalkit.endpoint import Endpoint, connect, local_endpoint
     from evalkit.errors import (
@@ -60,12 +61,11 @@ if TYPE_CHECKING:
         SettingsError,
     )
     from evalkit.evaluation import converse, evaluate, resume
-    from evalkit.gates import check
-    from evalkit.judging import judge
-    from evalkit.planning import plan
+    from evalkit.gates.gates import check
+    from evalkit.judging.judging import judge
+    from evalkit.loadtest.sweep import Sweep, load
     from evalkit.run import Run
-    from evalkit.sweep import Sweep, load
-    from evalkit.widgets import browse, playground
+    from evalkit.widgets.display import browse, playground
 
 __all__ = [
     "Conversation",

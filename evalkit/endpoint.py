@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from evalkit.bounds import LONGEST_S, check_above_0, check_json
 from evalkit.errors import MissingExtra, SettingsError
-from evalkit.keys import Key, key_in
+from evalkit.inputs.bounds import LONGEST_S, check_above_0, check_json
+from evalkit.process.api_keys import Key, key_in
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -291,10 +291,10 @@ def local_endpoint(**settings: Any) -> Iterator[Endpoint]:
     MissingExtra
         The ``local`` extra is not installed.
     """
-    from evalkit import local
+    from evalkit.local import server as local_server
 
     Endpoint("http://127.0.0.1", "embedded", **settings)  # settings that cannot be are told before a model is loaded
-    with local.serve() as server:
+    with local_server.serve() as server:
         started[server.base_url] = server.key_env
         try:
             yield Endpoint(server.base_url, server.model, server.key_env, source="embedded", **settings)

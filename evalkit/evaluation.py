@@ -17,38 +17,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit import (
-    __version__,
-    filenames,
-    prices,
-    request_body,
-    resumption,
-    retraction,
-    scorers,
-    scorings,
-    session,
-    source,
-    spool,
-    store,
-    tool_functions,
-)
-from evalkit import functions as own_functions
-from evalkit.asking import Task
+from evalkit import __version__
+from evalkit.analysis import price_file
+from evalkit.client import request_body
+from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation
-from evalkit.dialogue import Asker, Dialogue
 from evalkit.endpoint import Endpoint
+from evalkit.engine import dataset_fingerprint, session_thread, tool_functions
+from evalkit.engine.asking.dialogue import Asker, Dialogue
+from evalkit.engine.asking.process import Task
+from evalkit.engine.launch import Launched
+from evalkit.engine.saving import half_answers, spool
+from evalkit.engine.saving.progress import Progress
+from evalkit.engine.session_thread import Display, Watcher
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.functions import setting_of
-from evalkit.interrupts import Interrupts
-from evalkit.launch import Launched
-from evalkit.progress import Progress
+from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
 from evalkit.run import Run
-from evalkit.scorer import Scorer
-from evalkit.session import Display, Watcher
+from evalkit.runfile import file_names, resume_command, scorings, store
+from evalkit.runfile.store import RunFile
+from evalkit.scorers import own_functions, scoring
+from evalkit.scorers.own_functions import setting_of
+from evalkit.scorers.registry import Scorer
 from evalkit.settings import Settings
-from evalkit.store import RunFile
-from evalkit.transport import Transport
 
 T = TypeVar("T")
 
@@ -107,19 +98,19 @@ def evaluate(
         No turn was answered and all first ones failed the same way.
     """
     if settings.get("price") is None:
-        settings["price"] = prices.price_if_known(endpoint.model)
+        settings["price"] = price_file.price_if_known(endpoint.model)
     tools = dict(functions or {})
     tool_functions.check(tools)
     asked, known = _settings({**settings, "functions": tool_functions.versions(tools) or None})
     display = _display(watch)
     Transport.check(endpoint)
     request_body.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    with Launched() as launched, filenames.run_file(data, endpoint.model, name=name, out=out) as path:
-        from evalkit import runner  # noqa: F401 - takes as long as the asking process to start: side by side
+    with Launched() as launched, file_names.run_file(data, endpoint.model, name=name, out=out) as path:
+        from evalkit.engine import runner  # noqa: F401 - takes as long as the asking process to start: side by side
 
-        with scorers.found_once(known):
-            checker = scorers.turn_checker(asked.default_scorer)
-            dataset, _ = source.of(Path(data), asked, check=check, check_turn=checker)
+        with scoring.found_once(known):
+            checker = scoring.turn_checker(asked.default_scorer)
+            dataset, _ = dataset_fingerprint.of(Path(data), asked, check=check, check_turn=checker)
         with Interrupts() as interrupts:
             runfile = RunFile.create(
                 path.absolute(),  # a scorer may change the working folder
@@ -173,19 +164,19 @@ def resume(
     tools = dict(functions or {})
     tool_functions.check(tools)
     with Launched() as launched:
-        from evalkit import runner  # noqa: F401
+        from evalkit.engine import runner  # noqa: F401
 
         with closing(store.open_to_read(path)) as reader:
             info, versions = store.run_info(reader), scorings.own_versions(reader)
             settings, known = _same_scorer(path, info["settings"], scorer, versions)
             _same_functions(path, settings.functions or {}, tool_functions.versions(tools))
-            dataset = source.same(path, reader, info["dataset"], settings)
-            endpoint = _same_endpoint(path, resumption.kept_endpoint(path, info["endpoint"]), endpoint)
+            dataset = dataset_fingerprint.same(path, reader, info["dataset"], settings)
+            endpoint = _same_endpoint(path, resume_command.kept_endpoint(path, info["endpoint"]), endpoint)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
                 spool.recover(runfile)
-                retraction.take_back(runfile, settings)
+                half_answers.take_back(runfile, settings)
                 kept, scored = runfile.answered(), runfile.scored()
             except BaseException:
                 runfile.close()
@@ -211,34 +202,34 @@ class _Going:
 def _run(
     going: _Going,
     path: Path | str,
-    dataset: source.Known,
+    dataset: dataset_fingerprint.Known,
     *,
     resumed: bool = False,
     kept: int = 0,
     scored: tuple[int, float] = (0, 0.0),
 ) -> Run:
     """Hold the session, and close its run file on every way out."""
-    from evalkit.runner import Runner
+    from evalkit.engine.runner import Runner
 
     settings, runfile = going.settings, going.runfile
     try:
-        with scorers.found_once(going.known):
-            every = scorers.scores_all(settings.default_scorer)
+        with scoring.found_once(going.known):
+            every = scoring.scores_all(settings.default_scorer)
         task = Task(
             going.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
             resumed=resumed, kept=kept > 0, functions=tuple(going.tools), scores_all=every,
         )  # fmt: skip
-        total, (number, right) = source.turns_to_ask(dataset, settings), scored
+        total, (number, right) = dataset_fingerprint.turns_to_ask(dataset, settings), scored
         progress = Progress(total=total, kept=kept, scored=number, right=right)
         default = settings.default_scorer
         runner = Runner(
-            runfile, task, going.launched, progress, lambda turn, answer: scorers.score(turn, answer, default=default),
+            runfile, task, going.launched, progress, lambda turn, answer: scoring.score(turn, answer, default=default),
             going.known, going.tools, about=_about(),
         )  # fmt: skip
     except BaseException:
         runfile.close()
         raise
-    outcome = session.hold(runner, runfile, progress, going.display, going.interrupts)
+    outcome = session_thread.hold(runner, runfile, progress, going.display, going.interrupts)
     moved = Path(path).absolute() != runfile.path  # the working folder is another now
     return Run(runfile.path if moved else path, outcome)
 
@@ -256,7 +247,7 @@ def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: s
 
     kept = Run(path).info["endpoint"]
     if kept["source"] != "embedded":
-        yield resumption.trusted(path, resumption.kept_endpoint(path, kept), base_url=base_url, key_env=key_env)
+        yield resume_command.trusted(path, resume_command.kept_endpoint(path, kept), base_url=base_url, key_env=key_env)
         return
     if base_url or key_env:
         raise RunFileError(f"{path} was run against the embedded model: leave out --base-url and --api-key-env")
@@ -325,7 +316,7 @@ def _settings(settings: Mapping[str, Any]) -> tuple[Settings, Mapping[str, Score
     except TypeError as error:
         known = ", ".join(name for name in Settings.__dataclass_fields__ if name != "functions")
         raise SettingsError(f"{error}. The settings are: {known}") from None
-    return asked, scorers.registered(own_functions.own(scorer))
+    return asked, scoring.registered(own_functions.own(scorer))
 
 
 def _same_scorer(
@@ -339,7 +330,7 @@ def _same_scorer(
         raise RunFileError(
             f"{path} was begun with {begun}, and now {json.dumps(again)} is named: go on with what it was begun with"
         )
-    known = scorers.registered(own_functions.own(given))
+    known = scoring.registered(own_functions.own(given))
     for name, version in versions.items():
         now = known[name].version if name in known else version
         if ":" in name and now not in (version, "unknown"):
@@ -375,9 +366,9 @@ def _display(watch: Watcher | str | None) -> Display:
         return lambda _path, _progress: nullcontext(watch)
     if watch != "widget":
         raise SettingsError(f"watch is {watch!r}: it must be 'widget' or a function that takes the progress")
-    from evalkit import widgets
+    from evalkit.widgets import display as widgets_display
 
-    return widgets.watching
+    return widgets_display.watching
 
 
 def _run_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -392,7 +383,7 @@ def _run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> Endpoint:
     if given is None:
-        return resumption.trusted(path, kept)
+        return resume_command.trusted(path, kept)
     if given.model != kept.model:
         raise RunFileError(
             f"{path} was begun with the model {kept.model!r}, and now {given.model!r} is named: "

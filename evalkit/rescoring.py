@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit import functions, scorers, scorings
 from evalkit.conversation import ScorerSpec
-from evalkit.done import stored_answer, stored_turns
 from evalkit.errors import EvalkitError, RunFileError
-from evalkit.heap import resting
+from evalkit.process.gc_freeze import resting
 from evalkit.record import Score
-from evalkit.scorings import Scored
+from evalkit.runfile import scorings
+from evalkit.runfile.finished_turn import stored_answer, stored_turns
+from evalkit.runfile.scorings import Scored
+from evalkit.runfile.store import RunFile
+from evalkit.scorers import own_functions, scoring
 from evalkit.settings import Settings
-from evalkit.store import RunFile
 
 GROUP = 10_000  # scores committed together
 
@@ -51,13 +52,13 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
     SettingsError
         There is no such scorer; or the run was made with a Python function, and none is given.
     """
-    scorer = functions.setting_of(scorer)
+    scorer = own_functions.setting_of(scorer)
     given = Settings(scorer=scorer).default_scorer
     with RunFile.open(Path(path)) as runfile, resting():
         default = None if given else Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
         return scorings.add(
             runfile, scorer, _groups(runfile, given, default),
-            versions=scorings.versions_of, scores_all=scorers.scores_all(given or default),
+            versions=scorings.versions_of, scores_all=scoring.scores_all(given or default),
         )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def _scored(
             last = position, repeat, turn
             asked = stored_turns(row)[turn - 1]
             asked = asked._replace(scorer=given) if given else asked
-            score = scorers.score(asked, stored_answer(*said), default=default)
+            score = scoring.score(asked, stored_answer(*said), default=default)
             if score is None and aimed and given:
                 score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:

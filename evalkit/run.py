@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit import store
-from evalkit.reader import unsound
+from evalkit.runfile import store
+from evalkit.runfile.reader import unsound
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from evalkit.measures import RunMeasures
-    from evalkit.standings import Rescored
+    from evalkit.analysis.accuracy.by_scoring import Rescored
+    from evalkit.analysis.measures import RunMeasures
 
 
 class Run:
@@ -37,7 +37,7 @@ class Run:
     def __init__(self, path: Path | str, outcome: str | None = None) -> None:
         self.path = Path(path)
         self.outcome = outcome
-        from evalkit import measures
+        from evalkit.analysis import measures
 
         with measures.opened(self.path) as connection:
             self.info: dict[str, Any] = store.run_info(connection)
@@ -48,19 +48,19 @@ class Run:
 
     def turns(self) -> pd.DataFrame:
         """One row a turn, with the columns of an export; missing values are missing, never 0."""
-        from evalkit import tables
+        from evalkit.analysis import tables
 
         return tables.turns(self.path)
 
     def summary(self) -> pd.DataFrame:
         """One row a turn index and one for all: counts, accuracy with its 95 % interval, TTFT, TPOT, latency (ms)."""
-        from evalkit import tables
+        from evalkit.analysis import tables
 
         return tables.summary(self.path)
 
     def summary_json(self, k: int | None = None) -> dict[str, Any]:
         """The object that ``--json`` prints; missing values are None. ``k`` as for ``measures``."""
-        from evalkit import tables
+        from evalkit.analysis import tables
 
         return tables.summary_json(self.measures(k))
 
@@ -69,20 +69,20 @@ class Run:
 
         ``k`` repeats are those over which turns are right at least once and each time; None: all.
         """
-        from evalkit import costs, measures
+        from evalkit.analysis import costs, measures
 
         return measures.measure(self.path, costs.price(self.info), k)
 
     def costs(self) -> pd.DataFrame:
         """What each finished turn has cost (``conversation, repeat, turn, cost``); NaN where it cannot be told."""
-        from evalkit import costs, measures
+        from evalkit.analysis import costs, measures
 
         with measures.opened(self.path) as connection:
             return costs.by_turn(connection, costs.price(self.info))
 
     def conversations(self) -> pd.DataFrame:
         """One row a conversation and repeat: whether all its turns and its last turn are right, and its mean score."""
-        from evalkit import tables
+        from evalkit.analysis import tables
 
         return tables.conversations(self.path)
 
@@ -119,20 +119,22 @@ class Run:
 
     def scorings(self) -> pd.DataFrame:
         """One row a scoring: its scorer, the versions, accuracy with its 95 % interval, and which one counts."""
-        from evalkit import tables
+        from evalkit.analysis import tables
 
         return tables.scorings(self.path)
 
     def _rescored(self, make: Callable[[], int]) -> Rescored:
-        from evalkit import measures, scorings, standings
+        from evalkit.analysis import measures
+        from evalkit.analysis.accuracy import by_scoring
+        from evalkit.runfile import scorings
 
         with measures.opened(self.path) as connection:
-            old = standings.counting(connection)
+            old = by_scoring.counting(connection)
             if old not in scorings.complete(connection):
                 raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
         new = make()
         with measures.opened(self.path) as connection:
-            return standings.between(connection, old, new)
+            return by_scoring.between(connection, old, new)
 
     @property
     def planned(self) -> int | None:
@@ -158,36 +160,36 @@ class Run:
 
         Where nothing can be drawn: how many there are, in words.
         """
-        from evalkit import widgets
+        from evalkit.widgets import display
 
-        return widgets.browse(self, *others)
+        return display.browse(self, *others)
 
     def _select(self, query: str, *values: Any) -> list[Any]:
-        from evalkit import measures
+        from evalkit.analysis import measures
 
         with measures.opened(self.path) as connection:
             return connection.execute(query, values).fetchall()
 
     def plot_latency(self, ax: Axes | None = None) -> Axes:
         """TTFT and end-to-end latency by turn, on a matplotlib Axes."""
-        from evalkit import plots
+        from evalkit.charts import catalogue
 
-        return plots.plot_latency(self.path, ax=ax)
+        return catalogue.plot_latency(self.path, ax=ax)
 
     def plot_accuracy(self, ax: Axes | None = None) -> Axes:
         """Accuracy by turn with 95 % intervals, on a matplotlib Axes."""
-        from evalkit import plots
+        from evalkit.charts import catalogue
 
-        return plots.plot_accuracy(self.path, ax=ax)
+        return catalogue.plot_accuracy(self.path, ax=ax)
 
     def plot_ecdf(self, ax: Axes | None = None) -> Axes:
         """The distribution of latency, turn 1 apart, on a matplotlib Axes."""
-        from evalkit import plots
+        from evalkit.charts import catalogue
 
-        return plots.plot_ecdf(self.path, ax=ax)
+        return catalogue.plot_ecdf(self.path, ax=ax)
 
     def plot_timeline(self, ax: Axes | None = None) -> Axes:
         """Turns ended a second over the time of the run, failed ones apart, on a matplotlib Axes."""
-        from evalkit import plots
+        from evalkit.charts import catalogue
 
-        return plots.plot_timeline(self.path, ax=ax)
+        return catalogue.plot_timeline(self.path, ax=ax)

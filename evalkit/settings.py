@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evalkit.arrivals import check_seed, new_seed
-from evalkit.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, check_json, check_whole
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
+from evalkit.datasets.native_rows import read_scorer
+from evalkit.engine.pacing.arrivals import check_seed, new_seed
 from evalkit.errors import DatasetError, SettingsError
-from evalkit.rows import read_scorer
+from evalkit.inputs.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, check_json, check_whole
 
 ARRIVALS = ("constant", "poisson")
 CLOSED_LOOP_SLOTS = 4
@@ -117,11 +117,11 @@ class Settings:
             object.__setattr__(self, "price", _checked(self.price))
         if self.scorer is not None:
             check_json("the setting", {"scorer": self.scorer})
-            from evalkit import scorers  # the asking process, which scores nothing, is spared them
+            from evalkit.scorers import scoring  # the asking process, which scores nothing, is spared them
 
             spec = self.default_scorer
             if spec is not None:
-                scorers.validate(spec)
+                scoring.validate(spec)
 
     def _check_goal(self, half_width: float) -> None:
         if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not 0 < half_width < 0.5:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import datasets, scorers
 from evalkit.conversation import ToolCall
+from evalkit.datasets import reader
 from evalkit.record import Answer
+from evalkit.scorers import scoring
 
 DATA = Path(__file__).parent.parent / "data"
 NAMES = ("primary_math", "short_facts", "instructions", "function_calls")
@@ -49,7 +50,7 @@ def evaluate(expression):
 
 @cache
 def conversations(name):
-    return list(datasets.read(DATA / f"{name}.jsonl"))
+    return list(reader.read(DATA / f"{name}.jsonl"))
 
 
 def turns(name):
@@ -61,7 +62,7 @@ def every_turn():
 
 
 def value_of(turn, text="", calls=()):
-    return scorers.score(turn, Answer(text=text, tool_calls=tuple(calls))).value
+    return scoring.score(turn, Answer(text=text, tool_calls=tuple(calls))).value
 
 
 def asked_for(target):
@@ -76,7 +77,7 @@ def test_no_other_dataset_lies_there_unchecked():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dataset_can_be_asked_with_golden_history(name):
-    datasets.check(DATA / f"{name}.jsonl", history="golden", check_turn=scorers.turn_checker())
+    reader.check(DATA / f"{name}.jsonl", history="golden", check_turn=scoring.turn_checker())
     assert len(conversations(name)) >= AT_LEAST[name]
 
 

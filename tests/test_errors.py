@@ -15,7 +15,7 @@ def python(code):
 
 @pytest.mark.parametrize("arguments", [["demo"], ["run", "d.jsonl"], ["show", "r.evalkit"], ["--help"], ["nonsense"]])
 def test_a_command_says_where_evalkit_runs(arguments):
-    done = python(f"from evalkit.cli import main; sys.exit(main({arguments}))")
+    done = python(f"from evalkit.cli.main import main; sys.exit(main({arguments}))")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {SENTENCE}\n")
 
 

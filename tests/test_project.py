@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import cli
+from evalkit.cli.main import command_parser
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -19,7 +19,7 @@ DOCUMENTS = sorted(
 
 
 def commands() -> set[str]:
-    actions = cli._parser()._subparsers._group_actions
+    actions = command_parser()._subparsers._group_actions
     return set(actions[0].choices)
 
 

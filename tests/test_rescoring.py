@@ -10,25 +10,25 @@ from pathlib import Path
 
 import pytest
 from records import finished
+from rescored import nothing_right
 from runfiles import S, T, talk, write
 
-from evalkit import __version__, disk, rescoring, scorer, store
-from evalkit import scorings as scorings_of_file
+from evalkit import __version__, rescoring
+from evalkit.analysis.accuracy.by_scoring import counting, scorings
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 from evalkit.run import Run
-from evalkit.scorer import Verdict
-from evalkit.standings import counting, scorings
-from evalkit.store import RunFile
+from evalkit.runfile import lock_and_flush, store
+from evalkit.runfile import scorings as scorings_of_file
+from evalkit.runfile.store import RunFile
+from evalkit.scorers import registry
+from evalkit.scorers.registry import Verdict
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Two conversations of three turns with the targets 35, 276, 311; by the run none of their turns is right."""
-    answers = ["It is 35.", "276", "I do not know.", "35 or 36", "The product is 276", "311"]
-    turns = [T("ab"[n // 3], n % 3 + 1, text=text, score=0.0, scorer="exact") for n, text in enumerate(answers)]
-    return write(tmp_path / "r.evalkit", [S(turns)])
+def path(tmp_path):
+    return nothing_right(tmp_path / "r.evalkit")
 
 
 def rows(path: Path, query: str, *values: object) -> list[tuple]:
@@ -127,10 +127,10 @@ def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(pa
 
 
 def test_a_run_that_is_being_written_is_left_alone(path):
-    held = disk.lock(path)
+    held = lock_and_flush.lock(path)
     with pytest.raises(RunFileError, match=r"is in use: another evalkit is writing to it. Wait for it"):
         rescoring.rescore(path)
-    disk.unlock(held)
+    lock_and_flush.unlock(held)
     assert rescoring.rescore(path) == 1
 
 
@@ -171,8 +171,8 @@ def test_a_disk_that_takes_no_more_leaves_the_old_scores_counting(path, monkeypa
 
 
 def test_scorers_registered_in_code_can_score_anew(path, monkeypatch):
-    monkeypatch.setattr(scorer, "_SCORERS", dict(scorer._SCORERS))
-    scorer.register("longer", check=lambda target: None)(lambda answer, target: Verdict(len(answer.text) > 8))
+    monkeypatch.setattr(registry, "_SCORERS", dict(registry._SCORERS))
+    registry.register("longer", check=lambda target: None)(lambda answer, target: Verdict(len(answer.text) > 8))
     rescoring.rescore(path, "longer")
     assert rows(path, "SELECT sum(value) FROM score WHERE scoring = 1") == [(3.0,)]
 
@@ -219,8 +219,8 @@ def test_functions_and_several_scorers_can_score_anew(path):
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
     with RunFile.open(path) as file:
         scorings_of_file.note_own(file, {"exact", "none"})
-        newer = {name: replace(scorer.find(name), version="2") for name in ("exact", "number")}
-        monkeypatch.setattr(scorer, "_SCORERS", {**scorer._SCORERS, **newer})
+        newer = {name: replace(registry.find(name), version="2") for name in ("exact", "number")}
+        monkeypatch.setattr(registry, "_SCORERS", {**registry._SCORERS, **newer})
         scorings_of_file.note_own(file, {"exact", "number"})
         scorings_of_file.note_own(file, {"number"})
     with contextlib.closing(store.open_to_read(path)) as connection:

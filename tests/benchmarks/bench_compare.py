@@ -46,7 +46,7 @@ _COPIED: dict[str, dict[str, str]] = {
 
 def make(path: Path, turns: int, seed: int, repeats: int, *, checked: bool) -> None:
     """A run file of so many turns; the seed says which are right and how long they took."""
-    from evalkit.store import RunFile
+    from evalkit.runfile.store import RunFile
 
     settings = {"history": "own", "repeats": repeats, "concurrency": 64, "stream": True}
     endpoint = {"model": f"m{seed}", "base_url": "http://127.0.0.1:9/v1", "params": {}}

@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from evalkit import bootstrap, intervals, paired, power, quantiles, stats
-from evalkit.clusters import ClusterSums
-from evalkit.estimate import Estimate
+from evalkit.stats import bootstrap, means, paired, power, proportions, quantiles
+from evalkit.stats.clusters import ClusterSums
+from evalkit.stats.estimate import Estimate
 
 TURNS = 4
 CONVERSATIONS = (30, 100, 1000)
@@ -118,7 +118,7 @@ def proportion_of(right: Rows, turns: int) -> Estimate:
     """``stats.proportion``, clustered, of conversations with so many right turns."""
     sums = ClusterSums()
     sums.add_whole(right, np.full(len(right), turns))
-    return stats.clustered_proportion(sums)
+    return proportions.clustered_proportion(sums)
 
 
 def single(runs: int, bootstrap_runs: int, seed: int, place: Place) -> str:
@@ -130,7 +130,7 @@ def single(runs: int, bootstrap_runs: int, seed: int, place: Place) -> str:
     for begin in range(0, runs, AT_ONCE):
         for run, rows in enumerate(one_model(rng, min(AT_ONCE, runs - begin), place), begin):
             cells["proportion"].add(proportion_of(rows.sum(axis=1), TURNS), accuracy)
-            cells["mean"].add(intervals.mean(rows.ravel(), clusters), accuracy)
+            cells["mean"].add(means.mean(rows.ravel(), clusters), accuracy)
             for method in ("percentile", "bca") if run < bootstrap_runs else ():
                 told = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
                 cells[method].add(told, accuracy)
@@ -213,7 +213,7 @@ def graded(runs: int, seed: int, place: tuple[str, int, float]) -> str:
             sizes, sums, binary = np.full(conversations, turns), ClusterSums(), ClusterSums()
             sums.add_whole(rows.sum(axis=1), sizes, (rows * (1 - rows)).sum(axis=1))
             binary.add_whole(rows.sum(axis=1), sizes)
-            told, plain = stats.clustered_proportion(sums), stats.clustered_proportion(binary)
+            told, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
             cell.add(told, truth)
             if conversations == 100:
                 ratios.append((plain.high - plain.low) / (told.high - told.low))
@@ -278,7 +278,7 @@ def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple
     cell, missed, missed_doubted, all_doubted = Cell(), 0, 0, 0
     for right in rng.binomial(turns, share).astype(np.float64):
         told = proportion_of(right, turns)
-        says = told.value is not None and intervals.doubt(conversations, told.value, n=told.n) is not None
+        says = told.value is not None and means.doubt(conversations, told.value, n=told.n) is not None
         misses = cell.add(told, accuracy)
         missed, missed_doubted, all_doubted = missed + misses, missed_doubted + (misses and says), all_doubted + says
     often = 100 * all_doubted / runs

@@ -48,7 +48,7 @@ ek.evaluate(data, ek.Endpoint(url, "scripted"), out=out, functions={"f": f}, con
 """
 SERVES_CALLS = """
 import sys, time
-from evalkit.scripted import Calling, Script, serve
+from evalkit.scripted.server import Calling, Script, serve
 with serve(Script(answer=Calling())) as server:
     print(server.base_url, flush=True)
     sys.stdin.read()

@@ -31,7 +31,7 @@ GOAL_OPEN_S = 2.0
 
 def make(file: Path, turns: int) -> None:
     """A run file of so many turns."""
-    from evalkit.store import RunFile
+    from evalkit.runfile.store import RunFile
 
     settings = {"history": "own", "repeats": 1, "concurrency": 64, "stream": True}
     endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}, "key_env": None}

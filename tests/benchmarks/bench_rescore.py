@@ -51,7 +51,7 @@ _SCORES = """
 
 def make(file: Path, turns: int) -> None:
     """A run file of so many answered turns, none of them right by its scorer ``exact``."""
-    from evalkit.store import RunFile
+    from evalkit.runfile.store import RunFile
 
     settings = {"history": "own", "repeats": 1, "concurrency": 64, "stream": True, "scorer": "exact"}
     endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}

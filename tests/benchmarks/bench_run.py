@@ -64,10 +64,10 @@ CASES = (  # what is held against each other stands side by side: machines drift
 
 async def bare_loop(base_url: str, turns: int, concurrency: int, stream: bool) -> float:
     """Turns a second."""
+    from evalkit.client.request_body import request_body
+    from evalkit.client.transport import Transport
     from evalkit.conversation import Message
     from evalkit.endpoint import Endpoint
-    from evalkit.request_body import request_body
-    from evalkit.transport import Transport
 
     numbers = iter(range(turns))
     async with Transport(Endpoint(base_url, AT_ONCE)) as transport:

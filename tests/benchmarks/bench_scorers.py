@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from evalkit import scorers
 from evalkit.conversation import ScorerSpec, ToolCall, Turn
 from evalkit.record import Answer
+from evalkit.scorers import scoring
 
 ROUNDS = 30
 ROUND_S = 0.004
@@ -87,7 +87,7 @@ def rescored_per_second() -> float:
     sums = [(n, 2 * n + 7, 3 * n + 7) for n in range(RESCORED)]
     turns = [(Turn("?", c, spec), Answer(f"The sum of {a} + {b} is {c}.")) for a, b, c in sums]
     began = time.process_time()
-    right = sum(score.value == 1 for turn, said in turns if (score := scorers.score(turn, said)))
+    right = sum(score.value == 1 for turn, said in turns if (score := scoring.score(turn, said)))
     taken = time.process_time() - began
     assert right == RESCORED
     return RESCORED / taken
@@ -98,7 +98,7 @@ def main() -> None:
     for name, kind, target, answer in CASES:
         turn, body = Turn("?", target, ScorerSpec(name)), body_of(answer)
         score, read = microseconds(
-            lambda turn=turn, answer=answer: scorers.score(turn, answer), lambda body=body: json.loads(body)
+            lambda turn=turn, answer=answer: scoring.score(turn, answer), lambda body=body: json.loads(body)
         )
         print(f"| {name} | {kind} | {score:.1f} | {read:.1f} | {score / read:.1f} |")
     print(f"\n{RESCORED:,} different sentences by number: {rescored_per_second():,.0f} scores a second of CPU time")

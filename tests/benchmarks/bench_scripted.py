@@ -20,8 +20,8 @@ import orjson
 import psutil
 import uvloop
 
-from evalkit.scripted import Law, Script, ScriptedHandle, serve
-from evalkit.scripted_stats import Entry
+from evalkit.scripted.request_log import Entry
+from evalkit.scripted.server import Law, Script, ScriptedHandle, serve
 
 
 class Client(asyncio.Protocol):

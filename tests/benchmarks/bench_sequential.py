@@ -19,9 +19,9 @@ import time
 import numpy as np
 from report import machine, met, say, table
 
-from evalkit.arrays import Floats
-from evalkit.sequential import bets, gains
-from evalkit.until import Until
+from evalkit.engine.stopping.accuracy_goal import Until
+from evalkit.stats.anytime_interval import bets, gains
+from evalkit.stats.arrays import Floats
 
 RUNS, LENGTH, TURNS, GOAL = 2_000, 2_000, 4, 0.05
 BATCHES = 5

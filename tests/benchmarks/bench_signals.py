@@ -89,7 +89,9 @@ def family(process: subprocess.Popen) -> tuple[psutil.Process, list[psutil.Proce
     """The command, and the processes of evalkit's own that it has started."""
     parent = psutil.Process(process.pid)
     with suppress(psutil.Error):
-        return parent, [child for child in parent.children() if "evalkit.asking" in " ".join(child.cmdline())]
+        return parent, [
+            child for child in parent.children() if "evalkit.engine.asking.process" in " ".join(child.cmdline())
+        ]
     return parent, []
 
 

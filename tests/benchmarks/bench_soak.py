@@ -25,8 +25,8 @@ from pathlib import Path
 import psutil
 
 import evalkit as ek
-from evalkit.scripted import Fault, Law, Script, serve
-from evalkit.scripted_stats import Entry
+from evalkit.scripted.request_log import Entry
+from evalkit.scripted.server import Fault, Law, Script, serve
 
 TURNS = 4  # a conversation
 RETRIES = 2

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit import stats
-from evalkit.loadaccuracy import StepScores, accuracy_changes
+from evalkit.loadtest.accuracy_over_load import StepScores, accuracy_changes
+from evalkit.stats import proportions
 
 DOUBLED, COUNTED = tuple(2**number for number in range(10)), tuple(range(1, 11))
 TURNS, CORRELATION = 2, 0.3
@@ -59,7 +59,7 @@ def worse(sweep: Iterable[StepScores]) -> bool:
 def worse_one_by_one(case: Case, sweep: Iterable[StepScores]) -> bool:
     """The same by the interval of the first step alone, each step without the conversations of its warm-up."""
     first, *later = (
-        stats.proportion(*zip(*_after(case, *step), strict=True)) for step in zip(case.loads, sweep, strict=True)
+        proportions.proportion(*zip(*_after(case, *step), strict=True)) for step in zip(case.loads, sweep, strict=True)
     )
     return first.low is not None and any(step.value is not None and step.value < first.low for step in later)
 

@@ -34,7 +34,7 @@ MS = 1_000_000
 
 def make(path: Path, turns: int) -> None:
     """A run file of so many turns, streams of 20 chunks, 2 % of them failed."""
-    from evalkit.store import RunFile
+    from evalkit.runfile.store import RunFile
 
     settings = {"history": "own", "repeats": 1, "concurrency": 64, "stream": True}
     endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
@@ -96,7 +96,7 @@ def _seed(file: Any, turns: int) -> None:
 
 def bare(path: Path) -> None:
     """The SELECT of the table, row by row."""
-    from evalkit.turnrows import TURNS
+    from evalkit.runfile.turn_columns import TURNS
 
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for _ in connection.execute(TURNS):
@@ -104,27 +104,27 @@ def bare(path: Path) -> None:
 
 
 def frame(path: Path) -> None:
-    from evalkit import tables
+    from evalkit.analysis import tables
 
     tables.turns(path)
 
 
 def summary(path: Path) -> None:
-    from evalkit import tables
+    from evalkit.analysis import tables
 
     tables.summary_json(path)
 
 
 def show(path: Path) -> None:
-    from evalkit import cli
+    from evalkit.cli.main import main as run_command
 
     with contextlib.redirect_stdout(io.StringIO()):
-        cli.main(["show", str(path), "--json"])
+        run_command(["show", str(path), "--json"])
 
 
 def export(form: str) -> Callable[[Path], None]:
     def case(path: Path) -> None:
-        from evalkit import tables
+        from evalkit.analysis import tables
 
         tables.export(path, form, path.with_suffix(f".{form}"))
         path.with_suffix(f".{form}").unlink()
@@ -135,7 +135,7 @@ def export(form: str) -> Callable[[Path], None]:
 def adbc(path: Path) -> None:
     from adbc_driver_sqlite import dbapi
 
-    from evalkit.turnrows import TURNS
+    from evalkit.runfile.turn_columns import TURNS
 
     with dbapi.connect(f"file:{path}?mode=ro") as connection, connection.cursor() as cursor:
         cursor.execute(TURNS)

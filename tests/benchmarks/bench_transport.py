@@ -29,7 +29,7 @@ AT_ONCE = "ttft=0,itl=0,tokens=20"
 LONG_RUN_ONLY = ("in-reads", "per-pass", "openai")
 TITLES = {
     "bare": "bare asyncio protocol + httptools + orjson",
-    "bare-wire": "bare, decoded by `evalkit.wire`",
+    "bare-wire": "bare, decoded by `evalkit.client.answer_reader`",
     "evalkit": "**evalkit's transport**",
     "in-reads": "evalkit's, decoded in `data_received`",
     "per-pass": "evalkit's, decoded once per pass of the loop",

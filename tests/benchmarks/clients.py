@@ -107,7 +107,7 @@ class WireFold:
     """A fold that is evalkit's own reader, with all its checks."""
 
     def __init__(self, stream: bool) -> None:
-        from evalkit.wire import AnswerReader
+        from evalkit.client.answer_reader import AnswerReader
 
         kind = "text/event-stream" if stream else "application/json"
         self.reader = AnswerReader(200, kind, stream_requested=stream)
@@ -137,8 +137,8 @@ class EvalkitClient:
     """evalkit's transport, with everything it does: limits, whole ``wire`` decoding, an ``Attempt`` each."""
 
     def __init__(self, port: int) -> None:
+        from evalkit.client.transport import Transport
         from evalkit.endpoint import Endpoint
-        from evalkit.transport import Transport
 
         self.transport = Transport(Endpoint(f"http://127.0.0.1:{port}/v1", "known"))
 
@@ -168,7 +168,7 @@ class DecodedInReads(EvalkitClient):
     """The same, but decoded in ``data_received``."""
 
     def __init__(self, port: int) -> None:
-        from evalkit import connection
+        from evalkit.client import connection
 
         super().__init__(port)
         connection._BACKLOG = 0
@@ -178,7 +178,7 @@ class DecodedPerPass(EvalkitClient):
     """The same, but all that a pass of the loop has read is decoded in one go."""
 
     def __init__(self, port: int) -> None:
-        from evalkit import connection
+        from evalkit.client import connection
 
         super().__init__(port)
         connection._SLICE_NS = 10**12

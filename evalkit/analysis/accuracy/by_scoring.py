@@ -1,0 +1,158 @@
+"""The scorings of a run: its own and those made later, how right each finds it, and what changed between two."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from evalkit.analysis.accuracy import by_turn
+from evalkit.analysis.accuracy.by_turn import Accuracy
+from evalkit.judging.rubric import BUILT_IN
+from evalkit.runfile import schema
+
+_SCORINGS = """
+    SELECT id, scorer, versions, started_wall_ns, id = (SELECT scoring FROM run)
+    FROM (SELECT id, scorer, versions, started_wall_ns, ended_wall_ns FROM scoring
+      UNION ALL SELECT 0, 'null', '{}', NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
+    WHERE id = 0 OR ended_wall_ns NOT NULL ORDER BY id"""
+_MISSING = f"""
+    SELECT count(*) FROM turn t {schema.join_score("?")}
+    WHERE t.status = 'answered' AND {schema.aimed("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
+_CHANGED = f"""
+    SELECT sum(old.value >= 1 AND new.value < 1), sum(old.value < 1 AND new.value >= 1),
+      sum(old.value NOT NULL AND new.value IS NULL), sum(old.value IS NULL AND new.value NOT NULL),
+      sum(old.value < 1 AND new.value < 1 AND old.value <> new.value)
+    FROM turn t {schema.join_score("?", "old")} {schema.join_score("?", "new")}
+    WHERE t.status = 'answered'"""  # noqa: S608 - SQL of our own
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """One scoring of a run.
+
+    Parameters
+    ----------
+    number : int
+        0 is the run's own.
+    scorer : any JSON value
+        What scored every turn, such as a scorer's name. None: each turn's own
+        scorer, the run's, or that of its target's type.
+    versions : dict
+        Scorer to version, and that of evalkit; of both when two versions were at it. Empty: none was noted.
+    begun_ns : int or None
+        By the wall clock, since 1970. None: not noted.
+    counts : bool
+        Its scores are those that summaries and tables show.
+    missing : int
+        Answered turns with a target that it has not seen: they were added later.
+    accuracy : Accuracy
+        Over answered and scored turns.
+    """
+
+    number: int
+    scorer: Any
+    versions: dict[str, str]
+    begun_ns: int | None
+    counts: bool
+    missing: int
+    accuracy: Accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it; ``scoring`` is its number."""
+        row = {name: getattr(self, name) for name in ("scorer", "versions", "begun_ns", "counts", "missing")}
+        return {"scoring": self.number, **row, "accuracy": self.accuracy.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """How many verdicts differ between two scorings; right is a score of 1, wrong any below.
+
+    Parameters
+    ----------
+    right_to_wrong, wrong_to_right : int
+    to_unscored, from_unscored : int
+        A turn without a value in one of the two.
+    within_wrong : int
+        Below 1 in both, with another value.
+    """
+
+    right_to_wrong: int
+    wrong_to_right: int
+    to_unscored: int
+    from_unscored: int
+    within_wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """Two scorings of a run side by side."""
+
+    old: Scoring
+    new: Scoring
+    changed: Changed
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {"old": self.old.to_json(), "new": self.new.to_json(), "changed": asdict(self.changed)}
+
+
+def counting(connection: sqlite3.Connection) -> int:
+    """The number of the scoring that counts."""
+    return int(connection.execute("SELECT scoring FROM run").fetchone()[0])
+
+
+def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
+    """The command that makes such a scoring, not the run's own; whatever the file holds, it does nothing else."""
+    scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
+    if judge is not None:
+        return shlex.join(["evalkit", "judge", str(path), *_flags_of_judge(orjson.loads(judge))])
+    named = orjson.loads(scorer)
+    flags = [_flag_of(part) for part in (named if isinstance(named, list) else [named] if named else [])]
+    if None in flags:  # options are given in Python alone
+        return f"evalkit.Run({str(path)!r}).score(scorer=…), in Python"
+    return shlex.join(["evalkit", "score", str(path), *(word for flag in flags for word in ("--scorer", str(flag)))])
+
+
+def _flags_of_judge(judge: dict[str, Any]) -> list[str]:
+    rubric = judge["rubric"] if judge["rubric"] in BUILT_IN else "FILE.toml"
+    where = ["--base-url", judge["base_url"], "--model", judge["model"]] if judge["base_url"] else []
+    return ["--rubric", rubric, *where]
+
+
+def _flag_of(scorer: Any) -> str | None:
+    """A scorer as ``--scorer`` takes it; None: it cannot be told so."""
+    if isinstance(scorer, str):
+        return scorer
+    return f"{scorer['name']}={scorer['weight']:g}" if scorer.keys() == {"name", "weight"} else None
+
+
+def scorings(connection: sqlite3.Connection) -> list[Scoring]:
+    """Every complete scoring of a run, the run's own first."""
+    return [_scoring(connection, row) for row in connection.execute(_SCORINGS).fetchall()]
+
+
+def between(connection: sqlite3.Connection, old: int, new: int) -> Rescored:
+    """Two scorings by their numbers, and what changed from the one to the other."""
+    rows = {row[0]: row for row in connection.execute(_SCORINGS)}
+    counts = connection.execute(_CHANGED, (old, new)).fetchone()
+    first = _scoring(connection, rows[old])
+    second = first if new == old else _scoring(connection, rows[new])
+    return Rescored(first, second, Changed(*(count or 0 for count in counts)))
+
+
+def _scoring(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Scoring:
+    number, scorer, versions, begun_ns, counts = row
+    return Scoring(
+        number=number,
+        scorer=orjson.loads(scorer),
+        versions=orjson.loads(versions),
+        begun_ns=begun_ns,
+        counts=bool(counts),
+        missing=connection.execute(_MISSING, (number, number)).fetchone()[0],
+        accuracy=by_turn.accuracy(connection, number),
+    )

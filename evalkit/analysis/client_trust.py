@@ -1,0 +1,246 @@
+"""What the sessions of a run tell of themselves: how long they took, and how far their times can be trusted."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from evalkit.analysis import client_trust
+from evalkit.runfile import query_arrays
+
+CLIENT_BOUND_SHARE = 0.05
+
+# of all turns: streams with an answer, those that came nearly at once, those whose first read may have been late
+STREAMS = """
+    count(iif(error_kind IS NULL, ttft_ns, NULL)), total(error_kind IS NULL AND instr(flags, 'buffered')),
+    total(error_kind IS NULL AND instr(flags, 'first_read_late'))"""
+METRICS = ("ttft", "latency", "tpot")
+_STALLABLE = "SELECT session, sent_ns, end_ns FROM turn WHERE sent_ns NOT NULL AND end_ns NOT NULL"
+# such as of a killed one; one whose turns were all asked again has nothing to say
+_NOT_KNOWN = """
+    SELECT count(*) FROM session
+    WHERE trust IS NULL AND EXISTS (SELECT 1 FROM turn WHERE turn.session = session.id AND turn.sent_ns NOT NULL)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The client's own honesty over the sessions of a run; None: no session has told it.
+
+    Parameters
+    ----------
+    loop_lag_p99_ms : float or None
+        What the client may have added to a time: of the worst session.
+    client_bound : bool or None
+        More than a twentieth of the median TTFT, or latency, may be the client's: see ``stats.client_bound``. None: it
+        is not known of every session, and no known one is.
+    gc_pauses : int or None
+        Sum over sessions.
+    gc_pause_max_ms : float or None
+        The longest.
+    cpu_share : float or None
+        Of the busiest session: 1 is one core.
+    connections_opened : int or None
+        Sum over sessions.
+    attempts, attempts_on_new_connections : int
+        Requests, and those among them that a connection was opened for.
+    reads, reads_with_several_events : int or None
+        Reads that brought tokens, and those among them that held several token-bearing events; sums over sessions.
+    client_bound_metrics : list of str or None
+        Those of ``ttft``, ``latency`` and ``tpot`` of which more than a twentieth may be the client's. None: the lag is
+        not known.
+    medians_ms : dict
+        By metric, what the lag is compared with: medians of TTFT and latency; for TPOT the one less the other, since a
+        lag is spread over all tokens of an answer.
+    loop_stall_max_ms : float or None
+        How long the event loop stood still at the longest.
+    stalled_share : float or None
+        Share of turns that were under way while it stood still for 20 ms or more.
+    sessions_not_known : int
+        Sessions with turns and without a record of all this: they were killed, or are still running.
+    function_calls : int or None
+        How often functions of the user's own were called for the model; sum over sessions.
+    function_wait_max_ms : float or None
+        How long a call waited for one of the threads that functions are called on, at the longest.
+    streams, streams_at_once, streams_first_read_late : int
+        Answers that were streamed; those that came nearly at once, so that their first-token time is that of the whole
+        answer; and those whose first read held several tokens, so that it may be late: ``buffering.held_back``.
+    """
+
+    loop_lag_p99_ms: float | None
+    client_bound: bool | None
+    gc_pauses: int | None
+    gc_pause_max_ms: float | None
+    cpu_share: float | None
+    connections_opened: int | None
+    attempts: int
+    attempts_on_new_connections: int
+    reads: int | None
+    reads_with_several_events: int | None
+    client_bound_metrics: list[str] | None
+    medians_ms: dict[str, float | None]
+    loop_stall_max_ms: float | None
+    stalled_share: float | None
+    sessions_not_known: int
+    function_calls: int | None
+    function_wait_max_ms: float | None
+    streams: int
+    streams_at_once: int
+    streams_first_read_late: int
+
+
+def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dict[str, float | None]) -> Trust:
+    """Judge a run by what its sessions noted, what its ``STREAMS`` are, and its ``medians_ms``."""
+    noted = connection.execute("SELECT id, trust FROM session WHERE trust IS NOT NULL").fetchall()
+    by_session = {session: orjson.loads(text) for session, text in noted}
+    told = list(by_session.values())
+
+    def known(name: str) -> list[Any]:
+        return [session[name] for session in told if session.get(name) is not None]
+
+    def worst(name: str) -> float | None:
+        return max(map(float, known(name)), default=None)
+
+    def total(name: str) -> int | None:
+        return sum(known(name)) if known(name) else None
+
+    called = known("function_calls")
+    late = lateness(connection)
+    attempts, opened = connection.execute(
+        "SELECT count(*), coalesce(sum(connection_opened), 0) FROM attempt"
+    ).fetchone()
+    return Trust(
+        loop_lag_p99_ms=late.lag_ms,
+        client_bound=late.bound(medians),
+        gc_pauses=total("gc_pauses"),
+        gc_pause_max_ms=worst("gc_pause_max_ms"),
+        cpu_share=worst("cpu_share"),
+        connections_opened=total("connections_opened"),
+        attempts=attempts,
+        attempts_on_new_connections=opened,
+        reads=total("reads"),
+        reads_with_several_events=total("reads_with_several_events"),
+        client_bound_metrics=None if late.lag_ms is None else late.metrics(medians),
+        medians_ms=medians,
+        loop_stall_max_ms=worst("loop_stall_max_ms"),
+        stalled_share=_stalled_share(connection, by_session),
+        sessions_not_known=late.not_known,
+        function_calls=sum(noted["calls"] for noted in called) if called else None,
+        function_wait_max_ms=max((noted["wait_ms"]["max"] for noted in called), default=None),
+        **dict(zip(("streams", "streams_at_once", "streams_first_read_late"), map(int, streams), strict=True)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """What the client of a run may have added to its times.
+
+    Parameters
+    ----------
+    lag_ms : float or None
+        99th percentile of the event loop's lag, of the worst session; None: no session has told it.
+    not_known : int
+        See ``Trust.sessions_not_known``.
+    """
+
+    lag_ms: float | None
+    not_known: int
+
+    def metrics(self, medians: Mapping[str, float | None]) -> list[str]:
+        """The metrics with these medians of which more than a twentieth may be the client's."""
+        return [metric for metric, median in medians.items() if client_trust.client_bound(self.lag_ms, median)]
+
+    def bound(self, medians: Mapping[str, float | None]) -> bool | None:
+        """Whether TTFT or latency is among them; None: it is not known."""
+        found = [client_trust.client_bound(self.lag_ms, medians[metric]) for metric in ("ttft", "latency")]
+        if True in found:
+            return True
+        return None if self.not_known or False not in found else False
+
+
+def lateness(connection: sqlite3.Connection) -> Lateness:
+    """What the sessions of a run have told of their lag."""
+    (lag,) = connection.execute("SELECT max(json_extract(trust, '$.loop_lag_p99_ms')) FROM session").fetchone()
+    return Lateness(lag, connection.execute(_NOT_KNOWN).fetchone()[0])
+
+
+def streams(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """``Trust.streams``, ``streams_at_once`` and ``streams_first_read_late``."""
+    count, at_once, late = map(int, connection.execute(f"SELECT {STREAMS} FROM turn").fetchone())  # noqa: S608 - our own
+    return count, at_once, late
+
+
+def medians_ms(ttft: float | None, latency: float | None, tpot: float | None = None) -> dict[str, float | None]:
+    """What the lag is compared with, by metric, from the medians: see ``Trust.medians_ms``."""
+    streaming = None if ttft is None or latency is None or tpot is None else latency - ttft
+    return dict(zip(METRICS, (ttft, latency, streaming or None), strict=True))
+
+
+def _stalled_share(connection: sqlite3.Connection, by_session: Mapping[int, Mapping[str, Any]]) -> float | None:
+    """Share of the turns of sessions that tell of stalls, those that a stall touched; None: no session tells."""
+    stalls = {session: told["stalls"] for session, told in by_session.items() if told.get("stalls") is not None}
+    if not any(stalls.values()):
+        return 0.0 if stalls else None
+    touched = asked = 0
+    for session, sent, end in query_arrays.groups(connection.execute(_STALLABLE), ("i8", "i8", "i8")):
+        for number in stalls.keys() & np.unique(session).tolist():
+            own = session == number
+            touched += _touched(sent[own], end[own], stalls[number])
+            asked += int(own.sum())
+    return touched / asked if asked else None
+
+
+def _touched(sent: Any, end: Any, stalls: Sequence[tuple[int, int]]) -> int:
+    """How many of these stretches of time overlap a stall; stalls follow each other."""
+    if not stalls:
+        return 0
+    begins, ends = np.array(stalls, dtype=np.int64).T
+    following = np.minimum(np.searchsorted(ends, sent, side="right"), len(ends) - 1)
+    return int(((begins[following] < end) & (ends[following] > sent)).sum())
+
+
+def wall_s(connection: sqlite3.Connection) -> float | None:
+    """Sum over sessions of end − start, in s; a session without an end counts up to its last turn. None: none did."""
+    rows = connection.execute(
+        "SELECT coalesce(ended_mono_ns, (SELECT max(end_ns) FROM turn WHERE session = session.id)) - started_mono_ns "
+        "FROM session"
+    )
+    total = sum(nanoseconds for (nanoseconds,) in rows if nanoseconds is not None)
+    return total / 1e9 if total > 0 else None
+
+
+def realised_rate(connection: sqlite3.Connection) -> float | None:
+    """Conversations a second that were really due, of a run with a schedule of arrivals; None: fewer than two were.
+
+    From the first to the last of each session, over all sessions: random gaps add up to another rate than was wanted.
+    """
+    begun = connection.execute(
+        "SELECT count(*) - 1, max(due) - min(due) FROM (SELECT session, min(due_ns) AS due FROM attempt "
+        "WHERE turn = 1 GROUP BY session, conversation, repeat) GROUP BY session"
+    ).fetchall()
+    gaps, span = sum(row[0] for row in begun), sum(row[1] for row in begun)
+    return gaps / span * 1e9 if span else None
+
+
+def client_bound(lag_ms: float | None, time_ms: float | None) -> bool | None:
+    """Whether more than a twentieth of a time may be the client's, and not the endpoint's.
+
+    Parameters
+    ----------
+    lag_ms : float or None
+        What the client may have added: the 99th percentile of its event loop's lag. None: not measured.
+    time_ms : float or None
+        The time it is compared with, such as the median TTFT.
+
+    Returns
+    -------
+    bool or None
+        None: one of them is not known.
+    """
+    if lag_ms is None or time_ms is None:
+        return None
+    return lag_ms > CLIENT_BOUND_SHARE * time_ms

@@ -1,0 +1,97 @@
+"""One streamed answer, arrival by arrival, from the stored attempt of a turn."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.errors import RunFileError
+from evalkit.stats.arrays import Floats, Whole
+
+NS_PER_MS = 1e6
+_ATTEMPT = """
+    SELECT a.sent_ns, a.headers_ns, a.end_ns, a.arrivals, a.arrival_events, a.error_kind, t.output_tokens, a.flags
+    FROM conversation c JOIN turn t ON t.conversation = c.position
+      JOIN attempt a ON (a.conversation, a.repeat, a.turn, a.session) = (t.conversation, t.repeat, t.turn, t.session)
+    WHERE c.id = ? AND t.repeat = ? AND t.turn = ? ORDER BY a.id DESC LIMIT 1"""
+# two arrivals, else there is nothing to see; then the most ordinary times
+_TYPICAL = """
+    SELECT c.id, t.repeat, t.turn FROM turn t JOIN conversation c ON c.position = t.conversation
+    WHERE t.error_kind IS NULL AND t.streamed AND t.latency_ns > t.ttft_ns
+    ORDER BY abs(t.latency_ns - :latency) / :latency + abs(t.ttft_ns - :ttft) / :ttft,
+      t.conversation, t.repeat, t.turn LIMIT 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """The last attempt of one turn; times in ms since its request was sent.
+
+    Parameters
+    ----------
+    conversation : str
+    repeat, turn : int
+    headers, end : float or None
+        None: the attempt did not get so far.
+    arrivals : ndarray of float, shape (m,)
+        Of reads that brought tokens; empty when it was not streamed, or no token came.
+    events : ndarray of int, shape (m,)
+        Token-bearing events in each.
+    error_kind : str or None
+    output_tokens : int or None
+        As the endpoint told.
+    flags : tuple of str
+        See ``record.Attempt``.
+    """
+
+    conversation: str
+    repeat: int
+    turn: int
+    headers: float | None
+    end: float | None
+    arrivals: Floats
+    events: Whole
+    error_kind: str | None
+    output_tokens: int | None
+    flags: tuple[str, ...] = ()
+
+
+def typical(
+    connection: sqlite3.Connection, latency_p50_ms: float | None, ttft_p50_ms: float | None
+) -> tuple[str, int, int] | None:
+    """Conversation, repeat and turn of the streamed answer whose times are nearest the medians; None: there is none."""
+    if not latency_p50_ms or not ttft_p50_ms:
+        return None
+    medians = {"latency": latency_p50_ms * NS_PER_MS, "ttft": ttft_p50_ms * NS_PER_MS}
+    found: tuple[str, int, int] | None = connection.execute(_TYPICAL, medians).fetchone()
+    return found
+
+
+def anatomy(connection: sqlite3.Connection, conversation: str, turn: int, repeat: int = 1) -> Anatomy:
+    """Read the last attempt of a turn.
+
+    Raises
+    ------
+    RunFileError
+        The run holds no such turn, or it was never asked.
+    """
+    row = connection.execute(_ATTEMPT, (conversation, repeat, turn)).fetchone()
+    if row is None:
+        raise RunFileError(
+            f"the run file holds no attempt of turn {turn} of conversation {conversation!r} in repeat {repeat}: "
+            "turns() lists what it holds"
+        )
+    sent, headers, end, arrivals, events, error_kind, output_tokens, flags = row
+    return Anatomy(
+        conversation,
+        repeat,
+        turn,
+        None if headers is None else (headers - sent) / NS_PER_MS,
+        None if end is None else (end - sent) / NS_PER_MS,
+        np.frombuffer(arrivals or b"", dtype="<i8") / NS_PER_MS,
+        np.frombuffer(events or b"", dtype="<i4").astype(np.int64),
+        error_kind,
+        output_tokens,
+        tuple((flags or "").split()),
+    )

@@ -1,0 +1,87 @@
+"""Inter-chunk gaps of streamed answers: the times between reads that brought tokens, from the stored arrivals."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.stats import proportions
+from evalkit.stats.arrays import Floats, Whole
+from evalkit.stats.clusters import ClusterSums
+from evalkit.stats.estimate import Estimate
+
+NS_PER_MS = 1e6
+MOST_ANSWERS = 2_000
+MOST_GAPS = 200_000
+STEPS = 60
+# two arrivals of eight bytes each make one gap
+_STREAMED = "FROM attempt WHERE error_kind IS NULL AND length(arrivals) >= 16"
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Inter-chunk gaps of some answers, and their distribution.
+
+    Parameters
+    ----------
+    at : ndarray of float, shape (m,)
+        In ms, ascending.
+    share : tuple of Estimate, length m
+        Share of gaps that are at most ``at``; its interval knows that gaps of one answer resemble each other.
+    quantiles : dict
+        ``p50``, ``p95``, ``p99`` to the gap in ms, of as many as there are.
+    gaps, answers : int
+        Read ones.
+    answers_in_all : int
+        Answers that have a gap; a seeded choice of them is read where they are more than 2,000.
+    """
+
+    at: Floats
+    share: tuple[Estimate, ...]
+    quantiles: dict[str, float]
+    gaps: int
+    answers: int
+    answers_in_all: int
+
+
+def gaps(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> Gaps:
+    """Read the gaps of a run's good attempts, of so many answers at most."""
+    ids = np.fromiter((row[0] for row in connection.execute(f"SELECT id {_STREAMED} ORDER BY id")), dtype=np.int64)
+    drawn = ids if len(ids) <= most else np.sort(np.random.default_rng(0).choice(ids, most, replace=False))
+    parts: list[Floats] = []
+    total = 0
+    for number in drawn.tolist():
+        (packed,) = connection.execute("SELECT arrivals FROM attempt WHERE id = ?", (number,)).fetchone()
+        parts.append(np.diff(np.frombuffer(packed, dtype="<i8")) / NS_PER_MS)
+        total += len(parts[-1])
+        if total > MOST_GAPS:
+            break
+    values = np.concatenate([np.empty(0), *parts])
+    answer = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    at = np.unique(np.quantile(values, np.linspace(0, 1, STEPS))) if len(values) else values
+    enough = {name: q for name, q in _QUANTILES.items() if len(values) * (1 - q) >= 1}
+    return Gaps(
+        at=at,
+        share=shares(values, answer, at),
+        quantiles={name: float(np.quantile(values, q)) for name, q in enough.items()},
+        gaps=len(values),
+        answers=len(parts),
+        answers_in_all=len(ids),
+    )
+
+
+def shares(values: Floats, cluster: Whole, at: Floats) -> tuple[Estimate, ...]:
+    """Share of values that are at most each of ``at``, with intervals that know of clusters (``stats.proportion``).
+
+    Labels of clusters are in order.
+    """
+    told = []
+    for limit in at.tolist():
+        sums = ClusterSums()
+        sums.add(cluster, (values <= limit).astype(np.float64))
+        sums.close()
+        told.append(proportions.clustered_proportion(sums))
+    return tuple(told)

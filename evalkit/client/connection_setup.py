@@ -1,0 +1,285 @@
+"""Opening a connection: addresses, proxies and TLS; what fails on the way becomes a ``Failure``."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from asyncio.staggered import staggered_race
+from functools import partial
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import httptools
+
+from evalkit.client.connection import HEAD_LIMIT, Connection, reason_of
+from evalkit.client.error_answers import plain
+from evalkit.client.origin import Origin
+from evalkit.client.proxy import Proxy
+from evalkit.record import Failure, sent
+
+_HEAD_START_S = 0.25  # RFC 8305: before the next address is tried beside one that does not answer
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # notices a peer that has vanished
+# X509_V_ERR_* codes of OpenSSL
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_UNTRUSTED = (2, 18, 19, 20, 21)
+_WRONG_NAME = (62, 64)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
+async def dial(
+    connection: Connection,
+    origin: Origin,
+    proxy: Proxy | None,
+    context: ssl.SSLContext | None,
+    timeout_s: float,
+) -> Failure | None:
+    """Open ``connection`` to an origin.
+
+    Parameters
+    ----------
+    proxy : Proxy or None
+        What to go through: a tunnel for https; for http the connection ends at the proxy.
+    context : ssl.SSLContext or None
+        Needed when origin or proxy is https.
+    timeout_s : float
+        For all steps together.
+
+    Returns
+    -------
+    Failure or None
+        Of kind ``connection`` or ``timeout``, with what to try. None: it is open.
+    """
+    way = _Way(origin, proxy, context)
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            connection.connection_made(await way.open(connection))
+    except (OSError, _Refused, UnicodeError, httptools.HttpParserError) as error:
+        if limit.expired():
+            return Failure("timeout", way.too_slow(timeout_s), sent=())
+        return Failure("connection", way.explain(error), sent=())
+    return None
+
+
+class _Refused(Exception):
+    """What a proxy answered instead of opening a tunnel: status and reason."""
+
+
+class _Way:
+    """The steps to an origin, and at which of them it stands."""
+
+    def __init__(self, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._origin = origin
+        self._proxy = proxy
+        self._context = context
+        self._step = "reach"
+        self._peer: Origin | Proxy = proxy or origin
+
+    async def open(self, connection: Connection) -> asyncio.Transport:
+        origin, proxy = self._origin, self._proxy
+        if "https" not in (origin.scheme, self._peer.scheme):
+            return await self._reach(connection)
+        gate = _Gate()
+        transport = await self._reach(gate)
+        try:
+            if proxy is not None and proxy.scheme == "https":
+                transport = await self._secure(transport, gate if origin.scheme == "https" else connection)
+            if proxy is not None and origin.scheme == "https":
+                self._step = "tunnel"
+                await gate.pass_through(transport, origin, proxy)
+            if origin.scheme == "https":
+                self._peer = origin
+                transport = await self._secure(transport, connection)
+        except BaseException:
+            transport.abort()
+            raise
+        return transport
+
+    async def _reach(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """A TCP connection to the first address that answers, both families side by side."""
+        reached: list[socket.socket] = []
+        addresses = await self._addresses()
+        try:
+            _, _, errors = await staggered_race(
+                [partial(self._connect, reached, *address) for address in addresses], _HEAD_START_S
+            )
+            if not reached:
+                raise next(error for error in errors if error is not None)
+            transport, _ = await self._loop.create_connection(lambda: protocol, sock=reached.pop(0))
+        finally:
+            for unused in reached:
+                unused.close()
+        return transport
+
+    async def _addresses(self) -> list[tuple[Any, ...]]:
+        host, port = self._peer.host, self._peer.port
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        first = [entry for entry in found if entry[0] == found[0][0]]
+        others = [entry for entry in found if entry[0] != found[0][0]]
+        return [entry for entry in chain.from_iterable(zip_longest(first, others)) if entry is not None]
+
+    async def _connect(
+        self, reached: list[socket.socket], family: int, kind: int, protocol: int, _name: str, address: Any
+    ) -> None:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEPALIVE:
+                if hasattr(socket, name):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            await self._loop.sock_connect(sock, address)
+        except BaseException:
+            sock.close()
+            raise
+        reached.append(sock)
+
+    async def _secure(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> asyncio.Transport:
+        self._step = "tls"
+        assert self._context is not None
+        secured = await self._loop.start_tls(transport, protocol, self._context, server_hostname=self._peer.host)
+        if secured is None:  # the typed signature allows it, when the transport is closing
+            raise ConnectionResetError
+        return secured
+
+    def too_slow(self, timeout_s: float) -> str:
+        """Why the time limit was reached."""
+        limit = f"within {timeout_s:g} s (connect_timeout_s)"
+        if self._step == "reach":
+            return f"No connection to {self._peer} {limit}: is the host up, and does no firewall drop the packets?"
+        if self._step == "tunnel":
+            return f"No way to {self._origin} through {self._peer} {limit}: the proxy has not answered."
+        return f"No TLS handshake with {self._peer} {limit}: if it speaks plain HTTP, use http:// in {self._setting}."
+
+    def explain(self, error: Exception) -> str:
+        """What went wrong at this step, and what to try."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return self._explain_certificate(error)
+        if self._step == "tls":
+            return self._explain_tls(error)
+        if self._step == "tunnel":
+            return self._explain_tunnel(error)
+        if isinstance(error, (socket.gaierror, UnicodeError)):
+            reason = getattr(error, "strerror", None) or "no valid name"
+            return (
+                f"The host name {self._peer.host} cannot be resolved ({reason}): "
+                f"check {self._setting} for a slip, and this machine's network."
+            )
+        if isinstance(error, ConnectionRefusedError):
+            what = "server" if self._peer is self._origin else "proxy"
+            return f"Nothing listens on {self._peer}: is the {what} started, and is the port in {self._setting} right?"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return (
+                f"No connection to {self._peer}: too many files are open for one more. "
+                "Lower the concurrency, or raise the limit (ulimit -n)."
+            )
+        return f"No connection to {self._peer} ({reason_of(error)}): check {self._setting} and the network."
+
+    @property
+    def _setting(self) -> str:
+        return self._peer.source if isinstance(self._peer, Proxy) else "the base URL"
+
+    def _explain_certificate(self, error: ssl.SSLCertVerificationError) -> str:
+        whose, says = f"The certificate of {self._peer}", error.verify_message.rstrip(".")
+        if error.verify_code == _EXPIRED:
+            return f"{whose} has expired: whoever runs it must renew it. Check this machine's clock too."
+        if error.verify_code == _NOT_YET_VALID:
+            return f"{whose} is not valid yet: check this machine's clock."
+        if error.verify_code in _WRONG_NAME:
+            return f"{whose} was made for another name: use that name in {self._setting}. ({says})"
+        if error.verify_code in _UNTRUSTED:
+            return (
+                f"{whose} is signed by no authority this machine trusts ({says}): "
+                f"if the authority is your own, name its PEM file in SSL_CERT_FILE{_certificate_file_note()}."
+            )
+        return f"{whose} cannot be trusted ({says})."
+
+    def _explain_tls(self, error: Exception) -> str:
+        reason = getattr(error, "reason", None) or ""
+        if reason in _NO_TLS:
+            return f"No TLS is spoken on {self._peer}: use http:// in {self._setting}, or the port that speaks TLS."
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return f"The TLS handshake with {self._peer} failed ({reason.replace('_', ' ').lower() or error})."
+        return (
+            f"The connection to {self._peer} was closed during the TLS handshake: "
+            f"if it speaks plain HTTP, use http:// in {self._setting}."
+        )
+
+    def _explain_tunnel(self, error: Exception) -> str:
+        without = f"set NO_PROXY={self._origin.host} to go without it"
+        if isinstance(error, _Refused):
+            advice = f"Ask whoever runs the proxy, or {without}."
+            if str(error).startswith("407"):
+                advice = (
+                    f"It wants a user and password: put them into {self._setting} as http://user:password@host:port."
+                )
+            return f"No way to {self._origin} through {self._peer}, which answered {sent(plain(str(error)))}. {advice}"
+        return (
+            f"No way to {self._origin} through {self._peer} ({reason_of(error)}): is it an HTTP proxy? Else {without}."
+        )
+
+
+class _Gate(asyncio.Protocol):
+    """Stands at a socket until TLS is put upon it: reads nothing, except a proxy's answer to CONNECT."""
+
+    def __init__(self) -> None:
+        self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._reason = ""
+        self._size = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def pass_through(self, transport: asyncio.Transport, origin: Origin, proxy: Proxy) -> None:
+        """Ask a proxy for a tunnel."""
+        lines = [f"CONNECT {origin} HTTP/1.1", f"Host: {origin}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        transport.resume_reading()
+        transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        await self._answered
+
+    def data_received(self, data: bytes) -> None:
+        self._size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._answer(error)
+        if self._size > HEAD_LIMIT:
+            self._answer(ConnectionResetError("its answer is too long"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._answer(error or ConnectionResetError("it closed the connection"))
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 300:
+            self._answer(_Refused(f"{status} {self._reason}".strip()))
+        elif status >= 200:
+            self._answer(None)
+
+    def _answer(self, error: Exception | None) -> None:
+        if self._answered.done():
+            return
+        if error is None:
+            self._answered.set_result(None)
+        else:
+            self._answered.set_exception(error)
+
+
+def _certificate_file_note() -> str:
+    """OpenSSL passes silently over a file that is not there."""
+    path = os.environ.get("SSL_CERT_FILE")
+    return f", which now names {path}, where there is no file" if path and not Path(path).is_file() else ""

@@ -1,0 +1,131 @@
+"""One exchange: a request and what has come back for it so far."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from evalkit.client.answer_reader import AnswerReader
+from evalkit.record import Failure
+
+REDIRECTS = (301, 302, 303, 307, 308)
+FOLLOWED = (307, 308)  # the others turn a POST into a GET
+MAX_REDIRECTS = 3
+
+_FRAMING_NS = 200_000_000  # after [DONE]: wait for the end of the HTTP framing, so that the connection can be kept
+_INFLATED = 2**20  # bytes taken out of a compressed body at a time
+_GZIP_OR_ZLIB = 47  # window bits that tell zlib to look for itself
+
+
+class Exchange:
+    """One request and what has come back for it.
+
+    Attributes
+    ----------
+    finished : asyncio.Future
+        Done when the answer has ended, in whatever way.
+    outcome : str
+        How: ``complete`` (the framing says so), ``done`` (nothing more is wanted), ``closed`` early, ``malformed``,
+        ``oversized`` head, ``cancelled`` here, or a limit reached: ``ttft``, ``total``. Empty: never begun.
+    detail : str
+        What the parser or the operating system said of it.
+    headers_at, end : int or None
+        Stamps, as in ``Timing``.
+    reader : AnswerReader or None
+        None: no headers came, or a redirect.
+    received : int
+        Bytes, framing included.
+    failure : Failure or None
+        Why there is no connection.
+    interrupted : bool
+        Whoever waited for it was cancelled.
+    """
+
+    outcome = ""
+    detail = ""
+    opened = False
+    sent = 0
+    headers_at: int | None = None
+    end: int | None = None
+    status: int | None = None
+    reader: AnswerReader | None = None
+    inflater: zlib._Decompress | None = None
+    received = 0
+    first_bytes = b""
+    failure: Failure | None = None
+    interrupted = False
+
+    def __init__(self, url: str, stream: bool, timeout_s: float, ttft_timeout_s: float | None) -> None:
+        self.url = url
+        self.stream = stream
+        self.timeout_s = timeout_s
+        self.ttft_timeout_s = ttft_timeout_s if stream else None
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.headers: dict[str, str] = {}
+
+    def open_body(self) -> None:
+        """The headers are in hand: make what reads the body."""
+        assert self.status is not None
+        headers = self.headers
+        if headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
+            del headers["content-encoding"]  # it was not asked for, but it can be read
+            self.inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self.reader = AnswerReader(
+            self.status, headers.get("content-type"), stream_requested=self.stream, headers=headers
+        )
+
+    def feed(self, body: bytes, at: int) -> None:
+        """Body bytes of one read.
+
+        Raises
+        ------
+        zlib.error
+            They are not compressed as the headers say.
+        """
+        reader = self.reader
+        if reader is None:
+            return
+        if self.inflater is None:
+            reader.feed(body, at)
+            return
+        while body and reader.failure is None:
+            reader.feed(self.inflater.decompress(body, _INFLATED), at)
+            body = self.inflater.unconsumed_tail
+
+    def interrupt(self, at: int) -> None:
+        """Nobody waits for it any longer."""
+        self.interrupted = True
+        self.outcome = self.outcome or "cancelled"
+        self.end = self.end or at
+
+    def next_limit(self) -> tuple[int, str]:
+        """When this has lasted too long, and the outcome then."""
+        if self.end is not None:
+            return self.end + _FRAMING_NS, "done"
+        total = self.sent + int(self.timeout_s * 1e9)
+        reader = self.reader
+        if self.ttft_timeout_s is not None and (reader is None or (reader.streamed and not reader.arrivals)):
+            first = self.sent + int(self.ttft_timeout_s * 1e9)
+            if first < total:
+                return first, "ttft"
+        return total, "total"
+
+    @property
+    def redirects(self) -> bool:
+        """Whether it ended in a redirect that may be followed."""
+        return self.status in FOLLOWED and self.outcome in ("complete", "closed")
+
+    @property
+    def lost_on_reuse(self) -> bool:
+        """A kept connection was closed before it brought anything."""
+        return self.outcome == "closed" and not (self.received or self.opened)
+
+    @property
+    def settled(self) -> bool:
+        """Whether more of the body would change nothing."""
+        return self.reader is not None and (self.reader.done or self.reader.failure is not None)
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether only the end of the connection ends the body."""
+        return self.reader is not None and not self.headers.keys() & {"content-length", "transfer-encoding"}

@@ -1,0 +1,148 @@
+"""Where an answer came from: the model that it names, and what gateways say of caches, fallbacks and routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from evalkit.client.model_names import is_another
+from evalkit.record import Answer
+
+MOST_IDS = 32_768  # answers that are remembered, and up to as many before them
+_LONGEST = 200  # characters of one text
+_HIT = re.compile(r"hit(?![a-z]|-for)", re.IGNORECASE)  # Varnish: "hit-for-pass" was none
+_NO = ("", "0", "no", "none", "null", "false", "off")
+# a prompt whose beginning was computed before is answered afresh
+_NOT_THE_ANSWER = re.compile(r"control|prompt|prefix|kv|token|creation")
+_NEVER_A_FALLBACK = re.compile(r"max|allow|enabled|config|models|policy")
+# headers that name the model behind a gateway, which may write the name that was asked for into the answer
+_ROUTES = ("x-litellm-model-name", "x-kong-llm-model", "ngrok-aig-model", "x-bifrost-resolved-model")
+_PROVIDERS = ("x-portkey-provider", "x-portkey-last-used-option-index", "x-bifrost-provider", "cf-aig-provider")
+_IN_BODY = ("model", "id", "system_fingerprint", "provider")
+
+
+def of_body(event: Any) -> dict[str, str]:
+    """What an event of a stream, or a whole answer, says of where it comes from; empty: nothing."""
+    told = {}
+    for name in _IN_BODY:
+        text = event.get(name)
+        if text and isinstance(text, str):
+            told[name] = _text(text)
+    return told
+
+
+def of_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What the headers of an answer say of it, by names in lower case.
+
+    ``cache`` and ``fallback`` hold the header that says so. Any header will do whose name and value do: gateways and
+    caches are many, and their names for this are alike.
+    """
+    told: dict[str, str] = {}
+    for name, value in headers.items():
+        kind = _kind(name)
+        if kind is not None and _says_so(kind, name, value):
+            told.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
+    return told
+
+
+@lru_cache(maxsize=1024)
+def _kind(name: str) -> str | None:
+    """What a header may tell; None: nothing, as nearly every one."""
+    if name == "age" or ("cache" in name and not _NOT_THE_ANSWER.search(name)):
+        return "cache"
+    if name == "cf-aig-step" or ("fallback" in name and not _NEVER_A_FALLBACK.search(name)):
+        return "fallback"
+    return "route" if name in _ROUTES else "provider" if name in _PROVIDERS else None
+
+
+def _says_so(kind: str, name: str, value: str) -> bool:
+    if kind == "cache":
+        return _is_hit(name, value)
+    return kind != "fallback" or value.strip().lower() not in _NO
+
+
+class Provenance:
+    """Notes where the answers of a session come from, as far as that is not as it was asked for.
+
+    Parameters
+    ----------
+    model : str
+        The one that is asked for.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._fingerprint: str | None = None
+        self._seen: dict[int, int] = {}
+        self._seen_before: dict[int, int] = {}
+        self._ids_are_unique = True
+
+    def note(self, body: Mapping[str, str], headers: Mapping[str, str], answer: Answer | None) -> dict[str, str] | None:
+        """What to keep of an answer; None: nothing, as of nearly every one.
+
+        Parameters
+        ----------
+        body : mapping
+            See ``of_body``.
+        headers : mapping
+        answer : Answer or None
+            None: it is no good one.
+
+        Returns
+        -------
+        dict or None
+            ``model``: as it names itself, where that is not the name that was asked for; ``route``: the model that a
+            gateway names, where that is another; ``system_fingerprint``: where it is not that of the answer before;
+            ``provider``; ``cache``, ``fallback``: the header that says so; ``repeated_id``: of an earlier answer with
+            the same text.
+        """
+        kept = of_headers(headers)
+        if "route" in kept and not is_another(self._model, kept["route"]):
+            del kept["route"]
+        if not body:
+            return kept or None
+        if body.get("model", self._model) != self._model:
+            kept["model"] = body["model"]
+        if "provider" in body:
+            kept["provider"] = body["provider"]
+        fingerprint = body.get("system_fingerprint")
+        if fingerprint is not None and fingerprint != self._fingerprint:
+            kept["system_fingerprint"] = self._fingerprint = fingerprint
+        if answer is not None and "id" in body and self._is_repeated(body["id"], answer):
+            kept["repeated_id"] = body["id"]
+        return kept or None
+
+    def _is_repeated(self, name: str, answer: Answer) -> bool:
+        """Whether this answer has come before, by its id; not where answers that differ have one id."""
+        if not self._ids_are_unique:
+            return False
+        key, text = hash(name), hash((answer.text, tuple((call.name, call.arguments) for call in answer.tool_calls)))
+        earlier = self._seen.get(key, self._seen_before.get(key))
+        if earlier is None:
+            if len(self._seen) >= MOST_IDS:
+                self._seen, self._seen_before = {}, self._seen
+            self._seen[key] = text
+            return False
+        if earlier != text:
+            self._ids_are_unique = False
+            self._seen, self._seen_before = {}, {}
+        return earlier == text
+
+
+def _is_hit(name: str, value: str) -> bool:
+    if name == "age":
+        return value.isdecimal() and value.strip("0") != ""
+    if name == "x-litellm-cache-key":  # sent with answers from its cache alone
+        return bool(value)
+    if name.endswith(("hit", "hits")):
+        return any(part.strip().lower() not in (*_NO, "miss") for part in value.split(","))
+    return _HIT.search(value) is not None
+
+
+def _text(text: str) -> str:
+    """A text from a stranger, cut, and free of halves of characters."""
+    if len(text) <= _LONGEST and text.isascii():  # as nearly every one
+        return text
+    return text[:_LONGEST].encode("utf-8", "replace").decode()

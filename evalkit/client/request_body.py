@@ -1,0 +1,73 @@
+"""The JSON body of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from evalkit.conversation import Message
+from evalkit.errors import SettingsError
+from evalkit.inputs.bounds import check_json
+
+NOTHING_SET: Mapping[str, str] = MappingProxyType({})
+
+
+def request_body(
+    messages: Sequence[Message],
+    *,
+    model: str,
+    stream: bool,
+    params: Mapping[str, Any] = NOTHING_SET,
+    tools: Sequence[Mapping[str, Any]] = (),
+    include_usage: bool = True,
+) -> bytes:
+    """The JSON body of one request.
+
+    Parameters
+    ----------
+    messages : sequence of Message
+        The whole history; an endpoint keeps none.
+    model : str
+        Model name or assistant id.
+    stream : bool
+        Always written out: some endpoints refuse null.
+    params : mapping
+        Further request parameters.
+    tools : sequence of mapping
+        Function tools; they win over ``params["tools"]``.
+    include_usage : bool
+        Ask for token counts at the end of a stream.
+
+    Raises
+    ------
+    SettingsError
+        ``params`` would change model, messages or stream, asks for several answers at once, or holds what JSON
+        cannot.
+    """
+    for name in ("model", "messages", "stream"):
+        if name in params:
+            raise SettingsError(f"the parameter {name!r} cannot be set: evalkit writes it itself")
+    if params.get("n") not in (None, 1):
+        raise SettingsError("the parameter 'n' must be 1: to ask for several answers, use repeats")
+    body: dict[str, Any] = {"model": model, "messages": [message.to_json() for message in messages], "stream": stream}
+    if stream and include_usage:
+        body["stream_options"] = {"include_usage": True}
+    body.update(params)
+    if tools:
+        body["tools"] = list(tools)
+    try:
+        packed = orjson.dumps(body, default=_plain_mapping)
+    except orjson.JSONEncodeError as error:
+        raise SettingsError(f"the request cannot be written as JSON: {error}") from None
+    if b"null" in packed:  # what orjson makes of a number that JSON has no word for
+        check_json("of the request,", body)
+    return packed
+
+
+def _plain_mapping(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")

@@ -1,0 +1,266 @@
+"""Sends one request and stamps its times: the only HTTP client of evalkit, on connections that are kept open."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from time import perf_counter_ns
+from types import TracebackType
+
+from evalkit import __version__
+from evalkit.client.buffering import held_back
+from evalkit.client.connection import Connection, Slices
+from evalkit.client.connection_setup import dial
+from evalkit.client.exchange import MAX_REDIRECTS, Exchange
+from evalkit.client.network_failures import mishap
+from evalkit.client.origin import Origin, path_of, redirect_target
+from evalkit.client.provenance import Provenance
+from evalkit.client.proxy import Proxy, proxy_for
+from evalkit.client.redaction import redact_answer, redact_failure, redact_provenance
+from evalkit.endpoint import Endpoint
+from evalkit.record import Attempt, Interrupted, Timing
+
+
+class Transport:
+    """Exchanges with one endpoint; used inside ``async with``, on one event loop.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        Its key is read when a request is made and kept nowhere.
+    before_sending : callable or None
+        Called before requests go out, once for all that were made in one round of the loop. What it raises, ``send``
+        raises, and nothing goes out.
+
+    Attributes
+    ----------
+    connections_opened : int
+    reads, reads_with_several_events : int
+        Reads of streams that brought token-bearing events, and those of them that brought more than one.
+    on_exchange : callable or None
+        Called with each exchange as it begins, for a display that looks at what has come so far.
+
+    Raises
+    ------
+    SettingsError
+        On entry: the environment names a proxy that cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, before_sending: Callable[[], None] | None = None) -> None:
+        self.connections_opened = 0
+        self.reads = 0
+        self.reads_with_several_events = 0
+        self.on_exchange: Callable[[Exchange], None] | None = None
+        self._endpoint = endpoint
+        self._before_sending = before_sending
+        self._url = endpoint.url
+        self._origin = Origin.of(endpoint.url)
+        self._provenance = Provenance(endpoint.model)
+        self._public = f"{endpoint.model} {endpoint.base_url}"
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._proxy: Proxy | None = None
+        self._context: ssl.SSLContext | None = None
+        self._start = b""
+
+    @staticmethod
+    def check(endpoint: Endpoint) -> None:
+        """Whether requests to an endpoint can be made at all, before the first one.
+
+        Raises
+        ------
+        SettingsError
+            The key cannot be put into a header, or the environment names a proxy that cannot be used.
+        """
+        endpoint.key()
+        origin = Origin.of(endpoint.url)
+        proxy_for(origin.scheme, origin.host, origin.port)
+
+    async def __aenter__(self) -> Transport:
+        origin = self._origin
+        self._decoding = Slices(Connection.decode)
+        self._sending = Slices(Connection.write, self._before_sending)
+        self._emptied = asyncio.Event()
+        self._proxy = proxy_for(origin.scheme, origin.host, origin.port)
+        if origin.scheme == "https" or (self._proxy is not None and self._proxy.scheme == "https"):
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        self._start = self._request_start(self._url)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    async def send(self, body: bytes, *, stream: bool, due: int, slot: int, number: int = 1, round: int = 0) -> Attempt:
+        """POST a body to the endpoint's chat-completion route, once.
+
+        What the endpoint or the network did wrong is the attempt's ``failure``. Nothing is tried again; only a
+        redirect (307, 308) within the origin is followed, and ``sent`` stays that of the first request. When no
+        connection could be opened, ``sent`` is when opening one was begun.
+
+        Parameters
+        ----------
+        body : bytes
+            JSON.
+        stream : bool
+            Whether it asks for a stream; only then the limit for the first token holds.
+        due, slot : int
+            Stamps of ``time.perf_counter_ns`` for the attempt's timing.
+        number, round : int
+            For the attempt: which try of which request of the turn.
+
+        Raises
+        ------
+        SettingsError
+            The key cannot be put into a header.
+        Interrupted
+            The caller was cancelled while the exchange went on.
+        """
+        key = self._endpoint.key()
+        exchange = await self._exchange(self._url, body, stream, key)
+        if exchange.redirects and not exchange.interrupted:
+            exchange = await self._follow(exchange, body, stream, key)
+        attempt = self._attempt(exchange, key, due, slot, number, round)
+        if exchange.interrupted:
+            raise Interrupted(attempt)
+        return attempt
+
+    def _attempt(self, exchange: Exchange, key: str | None, due: int, slot: int, number: int, round: int) -> Attempt:
+        """What has come of an exchange."""
+        failure = exchange.failure or mishap(exchange, self._origin, self._proxy)
+        if failure is not None and key is not None:
+            failure = redact_failure(failure, key, self._public)
+        reader = exchange.reader
+        if reader is None:
+            return Attempt(
+                Timing(due, slot, exchange.sent, exchange.headers_at, end=exchange.end),
+                number,
+                round,
+                http_status=exchange.status,
+                failure=failure,
+                connection_opened=exchange.opened,
+                connection_lost_on_reuse=exchange.lost_on_reuse,
+            )
+        arrivals, events = tuple(reader.arrivals), tuple(reader.arrival_events)
+        self.reads += len(events)
+        self.reads_with_several_events += len(events) - events.count(1)
+        answer = reader.answer
+        if answer is not None and key is not None:
+            answer = redact_answer(answer, key)
+        timing = Timing(
+            due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
+        )
+        flags, usage = reader.flags, reader.usage
+        if failure is None and reader.streamed and (held := held_back(timing, answer, usage)):
+            flags = tuple(sorted({*flags, *held}))
+        provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
+        if provenance is not None and key is not None:
+            provenance = redact_provenance(provenance, key)
+        return Attempt(
+            timing,
+            number,
+            round,
+            reader.streamed,
+            exchange.status,
+            answer,
+            usage,
+            failure,
+            flags,
+            exchange.opened,
+            provenance=provenance,
+        )
+
+    # -- exchanges
+
+    async def _follow(self, exchange: Exchange, body: bytes, stream: bool, key: str | None) -> Exchange:
+        """The exchange that redirects within the origin lead to, timed from the first on."""
+        sent, opened = exchange.sent, exchange.opened
+        for _ in range(MAX_REDIRECTS):
+            target = redirect_target(exchange.url, exchange.headers.get("location", ""))
+            if exchange.interrupted or not exchange.redirects or target is None or Origin.of(target) != self._origin:
+                break
+            exchange = await self._exchange(target, body, stream, key)
+            opened = opened or exchange.opened
+        exchange.sent, exchange.opened = sent, opened
+        return exchange
+
+    async def _exchange(self, url: str, body: bytes, stream: bool, key: str | None) -> Exchange:
+        endpoint = self._endpoint
+        exchange = Exchange(url, stream, endpoint.timeout_s, endpoint.ttft_timeout_s)
+        if self.on_exchange is not None:
+            self.on_exchange(exchange)
+        try:
+            connection = self._kept_connection() or await self._new_connection(exchange)
+            if connection is None:
+                return exchange
+            connection.begin(exchange, lambda: self._request(url, body, key))
+            try:
+                await exchange.finished
+            finally:
+                if connection.usable:
+                    self._idle.append(connection)
+                else:
+                    connection.abort()
+        except asyncio.CancelledError:
+            exchange.interrupt(perf_counter_ns())
+        return exchange
+
+    def _kept_connection(self) -> Connection | None:
+        """The connection used last, which the endpoint is least likely to have closed by now."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
+
+    async def _new_connection(self, exchange: Exchange) -> Connection | None:
+        exchange.sent = perf_counter_ns()
+        connection = Connection(self._decoding, self._sending, self._forget)
+        limit_s = self._endpoint.connect_timeout_s
+        exchange.failure = await dial(connection, self._origin, self._proxy, self._context, limit_s)
+        if exchange.failure is not None:
+            exchange.end = perf_counter_ns()
+            return None
+        if not connection.closed:
+            self._open.add(connection)
+        self.connections_opened += 1
+        exchange.opened = True
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if not self._open:
+            self._emptied.set()
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    # -- requests
+
+    def _request(self, url: str, body: bytes, key: str | None) -> bytes:
+        start = self._start if url is self._url else self._request_start(url)
+        authorization = b"" if key is None else b"Authorization: Bearer %b\r\n" % key.encode("ascii")
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (start, authorization, len(body), body)
+
+    def _request_start(self, url: str) -> bytes:
+        """Request line and the headers that every request has."""
+        origin, proxy, target = self._origin, self._proxy, path_of(url)
+        lines = [
+            f"Host: {origin.authority}",
+            "Content-Type: application/json",
+            "Accept: application/json, text/event-stream",
+            "Accept-Encoding: identity",  # a compressor holds tokens back
+            f"User-Agent: evalkit/{__version__}",
+        ]
+        if proxy is not None and origin.scheme == "http":  # no tunnel: the proxy must know where to
+            target = f"http://{origin.authority}{target}"
+            if proxy.authorization:
+                lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        return "".join(f"{line}\r\n" for line in (f"POST {target} HTTP/1.1", *lines)).encode("ascii")

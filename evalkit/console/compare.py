@@ -1,0 +1,219 @@
+"""What ``evalkit compare`` shows: the effect in words, the tables it stands on, and the turns that flipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from evalkit.comparing.comparison import Comparison, Contrast
+from evalkit.comparing.conditions import Differing, Side
+from evalkit.comparing.effects import Effect
+from evalkit.console.terminal import printable
+from evalkit.console.transcript import command
+from evalkit.stats.estimate import Estimate
+from evalkit.wording.comparison import LEVEL, ceiling, counted, left_out, lower_bounds, probability, time_rows
+from evalkit.wording.numbers import MISSING, percent, points
+
+MOST_TAGS, MOST_FLIPS = 10, 5
+_LONGEST = 60  # characters of a value or a label in a table
+
+
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """Print every run compared with the first."""
+    contrasts = comparison.contrasts
+    for side in (contrasts[0].first, *(contrast.second for contrast in contrasts)):
+        console.print(_side(side), soft_wrap=True)
+    if len(contrasts) > 1:
+        first = contrasts[0].first.label
+        console.print(
+            f"each run is compared with {first}; p corrected by Holm's method, over these {len(contrasts)} runs too",
+            soft_wrap=True,
+        )
+    for contrast in contrasts:
+        console.print()
+        _contrast(console, contrast, runs=len(contrasts))
+
+
+def _side(side: Side) -> Text:
+    facts = side.facts
+    parameters = "".join(
+        f", {name.removeprefix('parameter ')} {_value(value)}"
+        for name, value in facts.items()
+        if name.startswith("parameter ")
+    )
+    what = f"{facts['model']} ({facts['endpoint']}{parameters}), {facts['history']} history"
+    repeats = f", {side.repeats} repeats" if side.repeats > 1 else ""
+    return _line(f"{side.label}  {side.path}: {what}{repeats}")
+
+
+def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
+    first, second = contrast.first.label, contrast.second.label
+    console.print(_differs(contrast), soft_wrap=True)
+    for warning in contrast.warnings:
+        console.print(Text(warning, style="yellow"), soft_wrap=True)
+    console.print(Text(_headline(contrast.all, first, second, runs), style="bold"), soft_wrap=True)
+    console.print(_base(contrast), style="dim", soft_wrap=True)
+    rows = [*((str(effect.label), effect) for effect in contrast.by_turn), ("all", contrast.all)]
+    if contrast.left_out.failed:
+        rows.append(("failed as not right", contrast.with_failures))
+    console.print(_effects(contrast, "turn", rows))
+    if (tested := _tested(contrast.by_turn)) > 1:
+        console.print(f"Holm: p corrected by Holm's method, over {_family('turn indices', tested, runs)}", style="dim")
+    _tags(console, contrast, runs)
+    if line := left_out(contrast.left_out, contrast.first.label, contrast.second.label):
+        console.print(line, soft_wrap=True)
+    if (mcnemar := contrast.all.mcnemar) and mcnemar.n:
+        console.print(
+            f"McNemar's test of {mcnemar.n} turns that only one has right: "
+            f"mid-p {probability(mcnemar.mid_p)}, exact p {probability(mcnemar.exact_p)}"
+        )
+    _times(console, contrast)
+    _flips(console, contrast)
+
+
+def _headline(effect: Effect, first: str, second: str, runs: int) -> str:
+    told = [] if effect.p is None else [f"p {probability(effect.p)}"]
+    if told and runs > 1:
+        told.append(f"corrected {probability(effect.corrected_p)}")
+    if not effect.shown and effect.difference.low is not None:
+        told.insert(0, f"{second} − {first} {_difference(effect.difference)} points")
+    return "; ".join([effect.words, ", ".join(told)]) if told else effect.words
+
+
+def _differs(contrast: Contrast) -> Text:
+    first, second = contrast.first.label, contrast.second.label
+    if not contrast.differs:
+        return Text(f"{first} and {second} were asked alike")
+
+    def told(each: Differing) -> str:
+        return f"{each.what.removeprefix('parameter ')} ({first} {_value(each.first)}, {second} {_value(each.second)})"
+
+    return _line(f"{first} and {second} differ in {', '.join(map(told, contrast.differs))}")
+
+
+def _base(contrast: Contrast) -> str:
+    averaged = ", means over repeats" if contrast.averaged else ""
+    return (
+        f"over {counted(contrast.all.pairs, 'turn')} that both answered and scored{averaged}; differences "
+        f"{contrast.second.label} − {contrast.first.label} in points with 95 % intervals; "
+        "least: what so many would show in 4 of 5 cases"
+    )
+
+
+def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]]) -> Table:
+    first, second = contrast.first.label, contrast.second.label
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(heading, overflow="fold", min_width=8 if heading == "tag" else None)
+    for name in ("pairs", first, second, "difference (95 %)", "p", "Holm", "least", f"only {first}/{second}"):
+        table.add_column(name, justify="right", overflow="fold")
+    for label, effect in rows:
+        table.add_row(
+            _line(_cut(label)),
+            f"{effect.pairs:,}",
+            *(MISSING if rate is None else percent(rate) for rate in (effect.first, effect.second)),
+            _difference(effect.difference),
+            probability(effect.p),
+            probability(effect.corrected_p),
+            _decidable(effect.smallest_decidable),
+            f"{effect.only_first:,}/{effect.only_second:,}",
+        )
+    return table
+
+
+def _decidable(smallest: float | None) -> str:
+    if smallest is None:
+        return MISSING
+    return "none" if smallest > 1 else ceiling(smallest)
+
+
+def _difference(difference: Estimate) -> str:
+    if difference.value is None:
+        return MISSING
+    shown = points(difference.value)
+    if difference.low is not None and difference.high is not None:
+        shown = f"{shown} ({points(difference.low)} to {points(difference.high)})"
+    return shown.replace("-", "−")
+
+
+def _tags(console: Console, contrast: Contrast, runs: int) -> None:
+    """The tags of most pairs, and those beside them that differ beyond chance; how many there are is said."""
+    if not contrast.by_tag:
+        return  # no tag, or no pair that has one
+    shown = [
+        effect
+        for place, effect in enumerate(contrast.by_tag)
+        if place < MOST_TAGS or (effect.corrected_p is not None and effect.corrected_p < LEVEL)
+    ]
+    console.print(_effects(contrast, "tag", [(str(effect.label), effect) for effect in shown]))
+    if (tested := _tested(contrast.by_tag)) > 1:
+        console.print(f"Holm: p corrected over {_family('tags', tested, runs)}", style="dim")
+    if more := len(contrast.by_tag) - len(shown):
+        console.print(f"{counted(more, 'more tag')}, of fewer turns and no difference beyond chance: --json has them")
+    if contrast.tags_left_out:
+        console.print(f"{counted(contrast.tags_left_out, 'tag')} of the fewest turns, or of no pair, not compared")
+
+
+def _tested(effects: Sequence[Effect]) -> int:
+    return sum(effect.p is not None for effect in effects)
+
+
+def _family(noun: str, tested: int, runs: int) -> str:
+    return f"the {tested:,} {noun} tested" if runs == 1 else f"the {noun} of all {runs} comparisons"
+
+
+def _times(console: Console, contrast: Contrast) -> None:
+    first, second = contrast.first.label, contrast.second.label
+    times = contrast.times[0]
+    if not any(times.pairs.values()):
+        return  # nothing was answered in both
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("time in ms")
+    for name in ("pairs", first, second, f"difference {second} − {first} (95 % interval)"):
+        table.add_column(name, justify="right")
+    for name, cells in time_rows(times):
+        table.add_row(name, *cells)
+    console.print(table)
+    if line := lower_bounds(times, first, second):
+        console.print(line, style="dim", soft_wrap=True)
+
+
+def _flips(console: Console, contrast: Contrast) -> None:
+    first, second, flips = contrast.first, contrast.second, contrast.flips
+    if not len(flips):
+        console.print("no turn is right in one run only")
+        return
+    only = contrast.all.only_first, contrast.all.only_second
+    console.print(
+        f"{counted(len(flips), 'turn')} right in one run only, {only[0]:,} in {first.label} and {only[1]:,} in "
+        f"{second.label}" + (f"; the first {MOST_FLIPS}:" if len(flips) > MOST_FLIPS else ":")
+    )
+    for flip in flips.read(first.path, second.path, MOST_FLIPS):
+        right = first.label if flip.first_score >= 1 else second.label
+        repeat = f", repeat {flip.repeat}" if flip.repeat > 1 else ""
+        console.print(
+            _line(f"  {_cut(flip.conversation)}{repeat}, turn {flip.turn}: right in {right} only"), soft_wrap=True
+        )
+        for side in (first, second):
+            console.print(_line(f"    {command(side.path, flip.conversation, flip.repeat)}"), soft_wrap=True)
+    if len(flips) > MOST_FLIPS:
+        console.print("all of them, with both answers, in Python: evalkit.compare(…).flips()")
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _line(text: str) -> Text:
+    """Text from a stranger on one line, so that no part of it can pass for a line of ours."""
+    return printable("".join("\ufffd" if character in "\n\t" else character for character in text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

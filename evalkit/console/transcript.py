@@ -1,0 +1,81 @@
+"""What ``evalkit show --conversation`` prints: one conversation as it went, and the command that shows it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from evalkit.console.terminal import printable
+from evalkit.runfile.turn_columns import spoken
+from evalkit.wording.numbers import number
+
+
+def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> None:
+    """Print the rows of ``tables.transcript``."""
+    for turn in turns:
+        console.print(f"turn {turn['turn']}", style="bold")
+        _said(console, "user", turn["user"])
+        for what, text in spoken(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
+            _said(console, what, text)
+        for call in turn["tool_calls"] or ():
+            _said(console, "call", f"{call['function']['name']}({call['function']['arguments']})")
+        if turn["error"] is not None:
+            _said(console, "error", turn["error"], style="red")
+        if turn["target"] is not None:
+            _said(console, "target", _text(turn["target"]))
+        if turn["score"] is not None or turn["reason"] is not None:
+            value = "none" if turn["score"] is None else f"{turn['score']:g}"
+            _said(console, "score", f"{value}" + (f": {turn['reason']}" if turn["reason"] else ""))
+        times = [f"{name} {number(turn[key], ' ms')}" for name, key in _TIMES.items() if turn[key] is not None]
+        if times:
+            console.print(f"  {', '.join(times)}", style="dim")
+
+
+_TIMES = {"TTFT": "ttft_ms", "latency": "latency_ms"}
+
+
+def _said(console: Console, who: str, text: str, style: str = "") -> None:
+    """One thing said; its further lines are indented, so that none can pass for one of ours."""
+    lines = printable(text).plain.splitlines() or [""]
+    console.print(
+        printable("\n".join([f"  {who:6} {lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
+        style=style,
+        soft_wrap=True,
+    )
+
+
+def command(path: Path, conversation: str, repeat: int = 1) -> str:
+    """The command that prints a transcript, for a shell; whatever the names hold, it does nothing else."""
+    words = ["evalkit", "show", str(path), "--conversation", conversation]
+    if str(path).startswith("-"):
+        words[2] = f"./{path}"
+    if conversation.startswith("-"):
+        words[3:] = [f"--conversation={conversation}"]
+    if repeat > 1:
+        words += ["--repeat", str(repeat)]
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; one with control characters in the form ``$'…'``, which bash, zsh and ksh read."""
+    if word.isprintable():
+        return shlex.quote(word)
+    shown = "".join(_escaped(character) for character in word)
+    return f"$'{shown}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

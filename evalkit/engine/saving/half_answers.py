@@ -1,0 +1,157 @@
+"""Answers that may be half are taken back: while they come, and before a run is gone on with."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from evalkit.engine.asking import unconfirmed_answers
+from evalkit.runfile.store import RunFile, unwritable
+from evalkit.settings import Settings
+
+Key = tuple[int, int, int]  # conversation, repeat, turn
+
+_FROM_TURN = """
+    SELECT t.turn, t.error_kind, s.value, t.session FROM turn t LEFT JOIN score s
+      ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
+    WHERE (t.conversation, t.repeat) = (?, ?) AND t.turn >= ? ORDER BY t.turn"""
+_RETRACT = """
+    UPDATE turn SET status = 'error', error_kind = 'truncated', error_message = ?, flags = trim(flags || ?),
+      latency_ns = NULL, tpot_ns = NULL, turn_time_ns = NULL, schedule_latency_ns = NULL
+    WHERE (conversation, repeat, turn) = (?, ?, ?)"""
+_RETRACT_ATTEMPT = """
+    UPDATE attempt SET error_kind = 'truncated', error_message = ?, flags = trim(flags || ?),
+      partial = (SELECT answer FROM turn WHERE (conversation, repeat, turn) = (?, ?, ?)) WHERE id = ?"""
+_LAST_ATTEMPT = """
+    SELECT max(id) FROM attempt
+    WHERE id > (SELECT max(id) FROM attempt) - 20000 AND (conversation, repeat, turn) = (?, ?, ?)"""
+_ANSWERS = f"""
+    SELECT session, conversation, repeat, turn, sent_ns, end_ns FROM turn
+    WHERE status = 'answered' AND streamed AND instr(flags, '{unconfirmed_answers.UNCONFIRMED}')
+      AND sent_ns NOT NULL AND end_ns NOT NULL"""  # noqa: S608 - SQL of our own
+_FAILURES = f"""
+    SELECT session, end_ns FROM attempt
+    WHERE error_kind IN ({", ".join("?" * len(unconfirmed_answers.KINDS))}) AND end_ns NOT NULL
+      AND coalesce(error_code, '') NOT IN ({", ".join("?" * len(unconfirmed_answers.CHOSEN))})
+      AND NOT instr(coalesce(flags, ''), '{unconfirmed_answers.IN_DOUBT}')
+      AND NOT instr(error_message, '{unconfirmed_answers.LOST_ON_REUSE}') ORDER BY end_ns"""  # noqa: S608 - SQL of our own
+# the attempt of each unconfirmed answer, and how often one of its turn was in doubt before
+_ATTEMPTS = f"""
+    SELECT a.conversation, a.repeat, a.turn, max(iif(a.sent_ns = t.sent_ns, a.id, NULL)),
+      total(instr(a.flags, '{unconfirmed_answers.IN_DOUBT}') > 0)
+    FROM attempt a JOIN turn t USING (conversation, repeat, turn)
+    WHERE instr(a.flags, '{unconfirmed_answers.UNCONFIRMED}') GROUP BY 1, 2, 3"""  # noqa: S608 - SQL of our own
+
+
+class Retracted(NamedTuple):
+    """A turn whose answer was taken back, or which had failed; with its score of the run's own.
+
+    ``here``: it was asked in this session.
+    """
+
+    turn: int
+    error_kind: str | None
+    score: float | None
+    here: bool
+
+
+def retract(
+    runfile: RunFile,
+    position: int,
+    repeat: int,
+    turns: Collection[int],
+    *,
+    later: bool,
+    attempts: Mapping[Key, int] | None = None,
+) -> list[Retracted]:
+    """Take back answers that may be half: such a turn is one that failed, until it is asked again.
+
+    Its text is kept, and its scores are gone.
+
+    Parameters
+    ----------
+    runfile : RunFile
+    position, repeat : int
+    turns : collection of int
+    later : bool
+        All later answers are taken back too: they have seen the first.
+    attempts : mapping, optional
+        Key of a turn to the id of its last attempt. None: it ended not long ago.
+
+    Returns
+    -------
+    list of Retracted
+        The turns that are to be asked again.
+    """
+    first, connection = min(turns), runfile.connection
+    found = connection.execute(_FROM_TURN, (position, repeat, first)).fetchall()
+    taken = [
+        Retracted(turn, kind, score, session == runfile.session)
+        for turn, kind, score, session in found
+        if later or turn in turns
+    ]
+    try:
+        with connection:
+            for turn, kind, *_ in taken:
+                if kind is None:
+                    _retract(connection, (position, repeat, turn), attempts, doubted=turn in turns)
+    except sqlite3.Error as error:
+        raise unwritable(runfile.path, str(error)) from error
+    return taken
+
+
+def _retract(connection: sqlite3.Connection, key: Key, attempts: Mapping[Key, int] | None, *, doubted: bool) -> None:
+    execute = connection.execute
+    why = unconfirmed_answers.MAY_BE_HALF if doubted else unconfirmed_answers.HAS_SEEN
+    flag = f" {unconfirmed_answers.IN_DOUBT}" if doubted else ""
+    if doubted:
+        found = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
+        execute(_RETRACT_ATTEMPT, (why, flag, *key, found))
+    execute(_RETRACT, (why, flag, *key))
+    execute("DELETE FROM score WHERE (conversation, repeat, turn) = (?, ?, ?)", key)
+
+
+def take_back(runfile: RunFile, settings: Settings) -> int:
+    """Take back the answers in doubt, by ``unconfirmed.in_doubt``; give their number.
+
+    Of a turn at most as many as it may be retried, and one.
+    """
+    doubted = _in_doubt(runfile.connection)
+    if not doubted:
+        return 0
+    most, last = max(settings.retries, 1), dict[Key, int]()
+    for *key, number, before in runfile.connection.execute(_ATTEMPTS):
+        if (turn := (key[0], key[1], key[2])) in doubted:
+            last[turn] = number
+            if before >= most:
+                doubted.remove(turn)
+    own = settings.history == "own"
+    for (position, repeat), turns in _by_conversation(doubted).items():
+        retract(runfile, position, repeat, [min(turns)] if own else turns, later=own, attempts=last)
+    return len(doubted)
+
+
+def _in_doubt(connection: sqlite3.Connection) -> set[Key]:
+    answers = np.array(connection.execute(_ANSWERS).fetchall(), dtype=np.int64).reshape(-1, 6)
+    if not len(answers):
+        return set()
+    kinds = (*unconfirmed_answers.KINDS, *unconfirmed_answers.CHOSEN)
+    failures = np.array(connection.execute(_FAILURES, kinds).fetchall(), dtype=np.int64).reshape(-1, 2)
+    found = set[Key]()
+    for session in np.unique(failures[:, 0]):
+        own = answers[answers[:, 0] == session]
+        failed = failures[failures[:, 0] == session][:, 1]
+        for _, position, repeat, turn, *_ in own[unconfirmed_answers.in_doubt(own[:, 4], own[:, 5], failed)].tolist():
+            found.add((position, repeat, turn))
+    return found
+
+
+def _by_conversation(keys: set[Key]) -> Mapping[tuple[int, int], list[int]]:
+    found = defaultdict[tuple[int, int], list[int]](list)
+    for position, repeat, turn in sorted(keys):
+        found[position, repeat].append(turn)
+    return found

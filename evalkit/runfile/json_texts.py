@@ -1,0 +1,296 @@
+"""What the JSON texts of a run file hold, each compared with its shape: a run file may come from a stranger.
+
+The row of ``run`` is compared whenever a file is opened. The texts of turns, which may be millions, are looked at when
+reading them has failed, to say which is at fault.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from evalkit.datasets.reader import parse_row
+from evalkit.errors import DatasetError
+from evalkit.runfile.integrity import MOST_REPEATS, MOST_TURNS, short
+
+MOST_JSON = 16 * 2**20  # characters of the settings, the dataset or the endpoint of a run
+_DEEPEST = 100  # levels of a JSON value
+_MANY = 2**53  # beyond it JSON numbers are not exact
+
+Check = Callable[[Any], bool]
+Shape = Mapping[str, tuple[Check, str]]  # key to what its value must be, as a check and in words
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 1_000_000
+
+
+def _is_place(value: Any) -> bool:
+    """An address, a path or the name of a variable, which the system must be able to take."""
+    return _is_text(value) and "\0" not in value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _is_whole(least: int, most: int) -> Check:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _is_price(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(part) and 0 <= part < 1e12 for part in value)
+
+
+def _is_columns(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(heading) for heading in value.values())
+
+
+def _is_call(value: Any) -> bool:
+    function = value.get("function") if isinstance(value, dict) else None
+    return isinstance(function, dict) and all(isinstance(function.get(key), str) for key in ("name", "arguments"))
+
+
+def _is_message(value: Any) -> bool:
+    calls = value.get("tool_calls") if isinstance(value, dict) else None
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("role"), str)
+        and isinstance(value.get("content", ""), str | None)
+        and (calls is None or _is_list_of(_is_call)(calls))
+    )
+
+
+def _is_list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _above_0(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+_ABOVE_0 = (_or_none(_above_0), "a number above 0, or null")
+_COUNT = (_or_none(_is_whole(0, _MANY)), "a whole number of 0 or more, or null")
+_TEXT, _SOME_TEXT = (_is_text, "text"), (_or_none(_is_text), "text or null")
+_PLACE = (_is_place, "text without a NUL")
+_OBJECT = (lambda value: isinstance(value, dict), "an object")
+SETTINGS: Shape = {
+    "history": _TEXT,
+    "repeats": (_is_whole(1, MOST_REPEATS), f"a whole number from 1 to {MOST_REPEATS:,}"),
+    "concurrency": (
+        _or_none(lambda value: value == "auto" or _is_whole(1, 10**6)(value)),
+        "a whole number from 1 to 1,000,000, auto or null",
+    ),
+    "stream": (lambda value: isinstance(value, bool), "true or false"),
+    "arrivals": _TEXT,
+    "retries": _COUNT,
+    "max_tool_rounds": _COUNT,
+    "limit": _COUNT,
+    "max_tokens_total": _COUNT,
+    **dict.fromkeys(("rate", "rpm", "tpm", "max_time_s", "max_cost"), _ABOVE_0),
+    "until_ci": (_or_none(lambda value: _is_number(value) and 0 < value < 0.5), "a number between 0 and 0.5, or null"),
+    "price": (_or_none(_is_price), "two finite numbers of 0 or more, or null"),
+    "arrivals_seed": _COUNT,
+    "columns": (_or_none(_is_columns), "an object of headings, or null"),
+}
+DATASET: Shape = {
+    "path": _PLACE,
+    "hash": _SOME_TEXT,
+    **dict.fromkeys(("conversations", "turns", "size"), _COUNT),
+    "changed_ns": (_or_none(_is_whole(-(2**63), 2**63)), "a whole number or null"),
+    "most_turns": (_or_none(_is_whole(0, MOST_TURNS)), f"a whole number up to {MOST_TURNS:,}, or null"),
+}
+ENDPOINT: Shape = {
+    "base_url": _PLACE,
+    "model": _TEXT,
+    "key_env": (_or_none(_is_place), "the name of a variable, or null"),
+    "params": _OBJECT,
+    "timeout_s": (_above_0, "a number above 0"),
+    "ttft_timeout_s": _ABOVE_0,
+    "connect_timeout_s": (_above_0, "a number above 0"),
+    "source": _TEXT,
+}
+_RUN = {"settings": SETTINGS, "dataset": DATASET, "endpoint": ENDPOINT}
+_LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost", "price", "until_ci", "most_turns"} | {
+    "arrivals_seed",
+    "size",
+    "changed_ns",
+}  # of settings that came with later versions
+
+
+def run_fault(name: Any, created_ns: Any, parts: Mapping[str, Any], *, whole: bool = False) -> str | None:
+    """What of the row of a run is none that evalkit writes; None: nothing is.
+
+    Parameters
+    ----------
+    name, created_ns : object
+        Its columns.
+    parts : mapping
+        ``settings``, ``dataset`` and ``endpoint``, read.
+    whole : bool
+        A key that is missing is at fault too.
+    """
+    if not isinstance(name, str) or not isinstance(created_ns, int):
+        return f"the run has the name {short(name)} and was created at {short(created_ns)}"
+    for part, shape in _RUN.items():
+        if (fault := _object_fault(parts[part], shape, whole=whole)) is not None:
+            return f"in its {part}, {fault}"
+    return None
+
+
+def _object_fault(value: Any, shape: Shape, *, whole: bool) -> str | None:
+    if not isinstance(value, dict):
+        return f"there is {short(value)}, and an object was expected"
+    if not _is_shallow(value):
+        return f"values are nested deeper than {_DEEPEST} levels"
+    if not _is_unicode(value):
+        return "a text ends in the middle of a character"
+    for key, (check, expected) in shape.items():
+        if key not in value:
+            if whole and key not in _LATER_KEYS:
+                return f"{key} is missing"
+        elif not check(value[key]):
+            return f"{key} is {short(value[key])}, and {expected} was expected"
+    return None
+
+
+def _is_shallow(value: Any, levels: int = _DEEPEST) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(part, levels - 1) for part in inner)
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def first_json_fault(connection: sqlite3.Connection) -> str | None:
+    """Which JSON text of a table other than ``run`` is none that evalkit writes; None: none is."""
+    return next(_json_faults(connection), None)
+
+
+def _json_faults(connection: sqlite3.Connection) -> Iterator[str]:
+    for query, where, expected, check in _TEXTS:
+        for number, text in connection.execute(query):
+            try:
+                value = read(text)
+                sound = _is_shallow(value) and check(value)
+            except (ValueError, RecursionError, DatasetError) as error:
+                yield f"{where} {number} holds JSON that cannot be read ({error})"
+            else:
+                if not sound:
+                    yield f"{where} {number} holds {short(value)}, and {expected} was expected"
+    for number, row, turns, last in connection.execute(_ROWS):
+        try:
+            value = read(row)
+            if not _is_shallow(value):
+                yield f"the row of conversation number {number} is nested deeper than {_DEEPEST} levels"
+            sound = len(parse_row(value).turns) == turns and turns >= (last or 0)
+        except (ValueError, RecursionError, DatasetError) as error:
+            yield f"conversation number {number} has a row that cannot be read ({error})"
+        else:
+            if not sound:
+                yield f"conversation number {number} does not have the turns that its table says"
+    for (number,) in connection.execute(_NO_SCORING):
+        yield f"the scoring that counts, number {number}, is not there"
+
+
+def read(text: Any) -> Any:
+    """A JSON text; Infinity and NaN, which Python writes, are read too."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
+def _is_trust(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_numbers(part) for part in value.values())
+
+
+def _is_numbers(value: Any) -> bool:
+    """A number, or a list or an object of such."""
+    if isinstance(value, list | dict):
+        return all(map(_is_numbers, value.values() if isinstance(value, dict) else value))
+    return value is None or _is_number(value)
+
+
+def _is_about(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("versions", {}), dict)
+
+
+def _is_judge(value: Any) -> bool:
+    texts = ("model", "rubric", "rubric_hash", "form", "run")
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), str) for key in texts)
+        and isinstance(value.get("base_url"), str | None)
+    )
+
+
+def _is_scorer(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return all(part is None or isinstance(part, str) or (isinstance(part, dict) and "name" in part) for part in parts)
+
+
+def _is_provenance(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _is_versions(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_anything(value: Any) -> bool:
+    return True
+
+
+_TURN = "(conversation + 1) || ', repeat ' || repeat || ', turn ' || turn"
+_OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
+# query for place and text, what a place is, what is expected
+_TEXTS: tuple[tuple[str, str, str, Check], ...] = (
+    ("SELECT id, about FROM session", "the session", "an object with versions", _is_about),
+    ("SELECT id, trust FROM session WHERE trust NOT NULL", "the session", "an object of numbers", _is_trust),
+    ("SELECT id, scorer FROM scoring", "the scoring", "the name of a scorer", _is_scorer),
+    ("SELECT id, versions FROM scoring", "the scoring", "an object of versions", _is_versions),
+    ("SELECT id, judge FROM scoring WHERE judge NOT NULL", "the scoring", "what evalkit keeps of a judge", _is_judge),
+    (
+        _OF.format("position + 1", "tags", "conversation", "tags"),
+        "conversation number", "a list of tags", _is_list_of(_is_text),
+    ),
+    (
+        _OF.format(_TURN, "tool_calls", "turn", "tool_calls"),
+        "conversation number", "a list of function calls", _is_list_of(_is_call),
+    ),
+    (
+        _OF.format(_TURN, "exchange", "turn", "exchange"),
+        "conversation number", "a list of messages", _is_list_of(_is_message),
+    ),
+    (
+        _OF.format(_TURN, "provenance", "attempt", "provenance"),
+        "an attempt of conversation number", "an object of texts", _is_provenance,
+    ),
+    (_OF.format(_TURN, "extracted", "score", "extracted"), "the score of conversation number", "JSON", _is_anything),
+    (
+        _OF.format(_TURN, "parts", "score", "parts"),
+        "the score of conversation number", "a list of objects", _is_list_of(_OBJECT[0]),
+    ),
+)  # fmt: skip
+_ROWS = """
+    SELECT position + 1, row, turns, (SELECT max(turn) FROM turn WHERE conversation = position) FROM conversation"""
+_NO_SCORING = """
+    SELECT scoring FROM run
+    WHERE scoring > 0 AND scoring NOT IN (SELECT id FROM scoring WHERE ended_wall_ns NOT NULL)"""

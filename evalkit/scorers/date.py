@@ -1,0 +1,45 @@
+"""The scorer of dates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evalkit.record import Answer
+from evalkit.scorers.reading.dates import ORDERS, WrittenDate, final_date, read_iso
+from evalkit.scorers.registry import Problem, Verdict, register, shown
+
+
+def _date_check(target: Any, *, order: str) -> Problem | None:
+    if order and order not in ORDERS:
+        return Problem("scorer", f"the option order of the scorer date is {order!r}: it must be 'dmy' or 'mdy'")
+    if not isinstance(target, str) or read_iso(target) is None:
+        return Problem("target", f'the target is {shown(target)}: the scorer date needs a date such as "2024-05-03"')
+    return None
+
+
+@register("date", check=_date_check)
+def date(answer: Answer, target: Any, *, order: str = "") -> Verdict:
+    """The date the answer gives, in figures or with an English month, is the target.
+
+    Of several dates the marked one counts, else the last (``dates.final_date``). ``order``, ``dmy`` or ``mdy``, says
+    how 03/05/2024 is read; when it is not told, such a date is judged only where both readings are wrong.
+    """
+    found = final_date(answer.text, order)
+    if found is None:
+        return Verdict(0, "no date with day, month and year in the answer")
+    wanted = read_iso(target)
+    if wanted not in found.readings:
+        return Verdict(0, f"the date is {_readings(found)}, not {target}", _extracted(found))
+    if len(found.readings) > 1:
+        return Verdict(None, f"{found.text} is {_readings(found)}: the option order says which, dmy or mdy", found.text)
+    return Verdict(1, extracted=target)
+
+
+def _readings(found: WrittenDate) -> str:
+    if not found.readings:
+        return f"{found.text}, which is in no calendar"
+    return " or ".join(reading.isoformat() for reading in found.readings)
+
+
+def _extracted(found: WrittenDate) -> str:
+    return found.readings[0].isoformat() if len(found.readings) == 1 else found.text

@@ -1,0 +1,398 @@
+"""Numbers as people and models write them: ``1,234.5``, ``1 234,5``, ``-$5``, ``35 %``, ``3/4``, ``thirty-five``.
+
+A mark that can be read in two ways is read so: one ``,`` before exactly three digits groups thousands, one ``.`` is
+the decimal mark (``decimal=","`` turns the two round). Everything else follows from the digits around the mark.
+Numbers are exact fractions, so that 0.1 + 0.2 is 0.3.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from evalkit.scorers.reading.answer_marks import lowered, marked
+from evalkit.scorers.reading.numbers_in_passing import CURRENCY, Asides, denied, stands_for_itself
+
+DECIMAL_MARKS = (".", ",")
+_LONGEST = 400  # digits: what is longer is no answer, and would be slow to compute with
+_LOOK = 24  # characters before a number that tell its sign
+LONGEST_TEXT = 20_000  # characters searched: enough for an answer, little enough not to hold up a run
+_VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_GAP = " \u00a0\u2009\u202f"
+
+_FIRST = rf"-+−–{CURRENCY}.,\d{_VULGAR}"  # a number begins with one of these
+_RAISED = "⁰¹²³⁴-⁹"
+# Text in lower case. A match is a number when its last group is simple or number: what no number begins with is taken
+# in whole runs before it, and most numbers are a few digits that nothing behind them goes on with.
+_NUMBER = re.compile(
+    rf"""
+    (?: [^{_FIRST}]++ | [.,](?!\d) | [-+−–](?![\d.,{CURRENCY}{_VULGAR}]) )*+
+    (?: (?P<simple>\d{{1,15}}+)
+            (?! [\d'’_/^{_VULGAR}{_RAISED}ex×·\\€£¥₹%٪p-] | [.,]\d | \*(?:[\d{_GAP}]|\*[\d{{])
+              | [{_GAP}] (?: [\d{_VULGAR}x×*·\\€£¥₹%٪] | per | hund | thou | mill | bill | trill ) )
+      | (?P<number> (?P<sign>[-+−–])? (?: [{CURRENCY}] [{_GAP}]? (?P<late>[-−–])? )?
+        (?: (?P<grouped> [1-9]\d{{0,2}} (?P<sep>[.,'’_{_GAP}]) \d{{3}} (?:(?P=sep)\d{{3}}){{0,20}}+ (?!(?P=sep)?\d) )
+                (?P<point> (?!(?P=sep)) [.,]\d++ (?![.,]\d) )?
+          | (?P<indian> [1-9]\d? (?:,\d\d){{1,9}} ,\d{{3}} (?!,?\d) ) (?P<tail> \.\d++ (?![.,]\d) )?
+          | (?<!/) (?: (?P<whole>\d{{1,9}}+) [{_GAP}] )?
+                (?P<over>\d{{1,9}}+) / (?P<under> (?!0++(?!\d)) \d{{1,9}}+ ) (?![/.,]?\d)
+          | (?P<base>\d{{1,9}}+) (?: (?:\^|\*\*) \{{? (?P<power>\d\d?) \}}? (?!\d) | (?P<raised>[{_RAISED}]{{1,2}}) )
+          | (?<!\d[.,]) (?P<plain>\d++) (?P<part> [.,]\d++ (?![.,]\d) )?
+          | (?P<listed>\d++)
+          | (?<![\d.,]) (?P<bare> [.,]\d++ ) (?![.,]\d)
+          | (?=[{_VULGAR}]) )
+        (?: [{_GAP}]? (?P<vulgar>[{_VULGAR}]) )?
+        (?: e (?P<e>[-+−]?\d{{1,3}}) (?!\w)
+          | [{_GAP}]? (?:[×x*·]|\\times|\\cdot) [{_GAP}]? 10
+                (?: (?:\^|\*\*) \{{? (?P<ten>[-−]?\d{{1,3}}) \}}? | (?P<tens>[⁻{_RAISED}]{{1,4}}) ) (?!\d) )?
+        (?: [{_GAP}-] (?P<scale>{"|".join(_SCALES)})s?\b )?
+        (?: [{_GAP}]? [€£¥₹] )?
+        (?P<percent> [{_GAP}]? (?:%|٪|per\ ?cent\b) )? )
+      | [{_FIRST}] | \Z )
+    """,
+    re.VERBOSE,
+)
+_AFTER_CUT = re.compile(r"[ \t]*[,/^=+×·−–-]?[ \t]*\Z")
+_ANY_DIGIT = re.compile(rf"[\d{_VULGAR}]")
+# LaTeX that only sets the number: \frac{3}{4}, 1{,}234, 1\,234, 35\%, \$5
+_LATEX = [
+    (re.compile(r"\\[dt]?frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}"), r"\1/\2"),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\\[,;:!](?=\d)"), "\u2009"),
+    (re.compile(r"\\([%$])"), r"\1"),
+]
+
+_MINUS_WORD = re.compile(r"(?<![\d)%] )\b(?:minus|negative) $")
+
+_UNITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SMALL = {word: n for n, word in enumerate(_UNITS + _TEENS)} | {word: 20 + 10 * n for n, word in enumerate(_TENS)}
+_UNDER_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_UNITS[1:])}))?|{'|'.join(_TEENS + _UNITS)})\b"
+_UNDER_1000 = rf"(?:(?:{'|'.join(_UNITS[1:])}) hundred\b(?:(?: and)? {_UNDER_100})?|{_UNDER_100})"
+_WORDS = re.compile(
+    rf"\b(?P<minus>(?:minus|negative) )?"
+    rf"(?P<number>{_UNDER_1000}(?: (?:thousand|million|billion|trillion)\b(?:,? (?:and )?{_UNDER_1000})?)*)"
+)
+_ANY_WORD = re.compile("|".join(_SMALL))
+_LONGEST_SIGN = len("negative ")
+_BEFORE_ONE = re.compile(r"(?:^|= ?|: ?|\b(?:is|has|have|had|only|exactly|just|equals) )[*_]*$")
+_AFTER_ONE = re.compile(r"(?! (?:of|that|who|which|another|more|can|could|should|must)\b)")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number found in a text.
+
+    Parameters
+    ----------
+    value : Fraction
+        Exact; of a percentage the number before the sign: 35 for ``35 %``.
+    percent : bool
+        It carried a percent sign or word.
+    start, end : int
+        Where it stands in the text that was searched.
+    """
+
+    value: Fraction
+    percent: bool = False
+    start: int = 0
+    end: int = 0
+
+    def to_json(self) -> int | float:
+        """An int when it is whole and exact as a JSON number everywhere, else the nearest float."""
+        whole = self.value.denominator == 1 and -(2**53) < self.value.numerator < 2**53
+        return self.value.numerator if whole else float(self.value)
+
+    def close_to(self, target: Number, *, abs_tol: float = 0.0, rel_tol: float = 0.0) -> bool:
+        """Whether it lies within ``max(abs_tol, rel_tol·|target|)`` of the target.
+
+        A percentage is also read as its hundredth where the other side is not one: 35 % is near 35 and near 0.35.
+        """
+        if self.percent == target.percent and not abs_tol and not rel_tol:
+            return self.value == target.value
+        mine, other = {self.value}, {target.value}
+        if self.percent != target.percent:
+            for number, readings in ((self, mine), (target, other)):
+                if number.percent:
+                    readings.add(number.value / 100)
+        abs_part, rel_part = Fraction(str(abs_tol)), Fraction(str(rel_tol))
+        return any(abs(a - b) <= max(abs_part, rel_part * abs(b)) for a in mine for b in other)
+
+
+def read_number(text: str, decimal: str = ".") -> Number | None:
+    """The number that a text is, with nothing around it but blanks; None when it is anything else.
+
+    Parameters
+    ----------
+    text : str
+    decimal : str
+        How a mark that could be either is read: ``.`` or ``,``.
+
+    Returns
+    -------
+    Number or None
+    """
+    text = text.strip()
+    found = list(_numbers(lowered(text), decimal))
+    return found[0] if len(found) == 1 and (found[0].start, found[0].end) == (0, len(text)) else None
+
+
+def first_number(text: str, decimal: str = ".") -> Number | None:
+    """The number a text begins with, whatever follows it; None: it begins with none."""
+    number = next(_numbers(lowered(text), decimal), None)
+    return number if number is not None and number.start == 0 else None
+
+
+def find_numbers(text: str, decimal: str = ".") -> list[Number]:
+    """Every number written with digits in the first 20,000 characters, in order.
+
+    Parameters
+    ----------
+    text : str
+    decimal : str
+        How a mark that could be either is read: ``.`` or ``,``.
+
+    Returns
+    -------
+    list of Number
+    """
+    return list(each_number(text, decimal))
+
+
+def each_number(text: str, decimal: str = ".") -> Iterator[Number]:
+    """The same as ``find_numbers``, one after the other: a caller who has enough of them stops."""
+    return _numbers(lowered(plain(text[:LONGEST_TEXT])), decimal)
+
+
+def last_number(text: str, decimal: str = ".") -> Number | None:
+    """The last number with digits in the last 20,000 characters, whatever is said of it; None: there is none."""
+    found = (_value(match, decimal) for match in reversed(list(_matches(lowered(plain(text[-LONGEST_TEXT:]))))))
+    return next((number for number in found if number is not None), None)
+
+
+def final_number(text: str, decimal: str = ".") -> Number | None:
+    """The number a text gives as its answer.
+
+    First what is marked (``markers.marked``), then the last number that stands for itself. Numbers that are said about
+    the way and not as its end are passed over while there is any other: operands (``12 + 23``, "the sum of 12 and 23"),
+    what follows "than", ordinals, parts of names (``GPT-4``), step and list numbers, and those in a question. One that
+    is denied ("it is not 35") never counts. A text without any digit is read for English number words.
+
+    Parameters
+    ----------
+    text : str
+    decimal : str
+        How a mark that could be either is read: ``.`` or ``,``.
+
+    Returns
+    -------
+    Number or None
+        None: there is no number in the text, or each is denied.
+    """
+    placed = final_place(text, decimal)
+    return None if placed is None else placed[0]
+
+
+def final_place(text: str, decimal: str = ".", *, strict: bool = False) -> tuple[Number, str] | None:
+    """``final_number``, and the piece of plain text that its ``start`` and ``end`` count in.
+
+    ``strict``: only a number that stands for itself, for a text whose own last number is lost.
+    """
+    text = plain(text[-LONGEST_TEXT:])
+    if not _ANY_DIGIT.search(text):
+        number = number_in_words(text)
+        return None if number is None else (number, text)
+    for piece in marked(text):
+        number = _first_that_stands(lowered(piece), decimal, strict)
+        if number is not None:
+            return number, piece
+    number = _last_that_stands(lowered(text), decimal, strict) or number_in_words(text)
+    return None if number is None else (number, text)
+
+
+def number_at_end(text: str, decimal: str = ".") -> Number | None:
+    """The number with which a text stops short: nothing follows it but blanks, a comma or a sign.
+
+    It may go on, or belong to a step. A number before a full stop, a closing mark or a line break has ended.
+
+    Parameters
+    ----------
+    text : str
+        As ``plain`` gives it; ``start`` and ``end`` of the number count in it.
+    decimal : str
+        How a mark that could be either is read: ``.`` or ``,``.
+
+    Returns
+    -------
+    Number or None
+    """
+    begin = max(0, len(text) - LONGEST_TEXT)
+    tail = _AFTER_CUT.sub("", text[begin:])
+    if tail[-1:].isalpha():
+        number = number_in_words(tail)
+    else:
+        found = (_value(match, decimal) for match in reversed(list(_matches(lowered(tail)))))
+        number = next((number for number in found if number is not None), None)
+    if number is None or number.end < len(tail):
+        return None
+    return Number(number.value, number.percent, begin + number.start, begin + number.end)
+
+
+def number_in_words(text: str) -> Number | None:
+    """The last number written in English words ("thirty-five", "minus two hundred and six").
+
+    A lone "one" counts at the begin of the text and after words such as "is", "has" or "only": else it is a pronoun.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    Number or None
+    """
+    low = lowered(text)
+    first = _ANY_WORD.search(low)
+    if first is None:
+        return None
+    last = None
+    for match in _WORDS.finditer(low, max(0, first.start() - _LONGEST_SIGN)):
+        before = low[max(0, match.start() - _LOOK) : match.start()].lstrip()
+        if match["number"] != "one" or (_BEFORE_ONE.search(before) and _AFTER_ONE.match(low, match.end())):
+            last = match
+    if last is None:
+        return None
+    total = current = 0
+    for word in re.findall(r"[a-z]+", text[slice(*last.span("number"))].lower()):
+        if word == "hundred":
+            current *= 100
+        elif word in _SCALES:
+            total, current = total + current * _SCALES[word], 0
+        else:
+            current += _SMALL.get(word, 0)
+    value = total + current
+    return Number(Fraction(-value if last["minus"] else value), False, last.start(), last.end())
+
+
+def _first_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
+    """The first number of a text that stands for itself, else, unless ``strict``, the first that is not denied."""
+    first = None
+    for number in _numbers(text, decimal):
+        if stands_for_itself(text, number.start, number.end):
+            return number
+        first = first or (None if strict or denied(text, number.start) else number)
+    return first
+
+
+def _last_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
+    """The last number that stands for itself and is no aside, else, unless ``strict``, the last that is not denied."""
+    last, asides = None, Asides(text)
+    for match in reversed(list(_matches(text))):
+        start, end = match.span("simple") if match.lastgroup == "simple" else _place(match)
+        stands = stands_for_itself(text, start, end) and not asides.hold(start)
+        if stands or last is None:  # what a number is worth takes longest to find out
+            number = _value(match, decimal)
+            if stands and number is not None:
+                return number
+            last = last or (None if strict or denied(text, start) else number)
+    return last
+
+
+def _numbers(text: str, decimal: str) -> Iterator[Number]:
+    for match in _matches(text):
+        number = _value(match, decimal)
+        if number is not None:
+            yield number
+
+
+def _matches(text: str) -> Iterator[re.Match[str]]:
+    for match in _NUMBER.finditer(text):
+        kind = match.lastgroup
+        if kind == "simple" or (kind == "number" and len(match["number"]) <= _LONGEST):
+            yield match
+
+
+def plain(text: str) -> str:
+    """A text whose numbers are not cut up by LaTeX spacing, grouping and fractions."""
+    if "\\" not in text and "{,}" not in text:
+        return text
+    for pattern, instead in _LATEX:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def _place(match: re.Match[str]) -> tuple[int, int]:
+    """Where a number stands: without its sign when that is none of its own."""
+    start, end = match.span("number")
+    joined = match["sign"] and _joins(match.string[max(0, start - _LOOK) : start])
+    return (start + 1 if joined else start), end
+
+
+def _value(match: re.Match[str], decimal: str) -> Number | None:
+    if match.lastgroup == "simple":
+        start, end = match.span("simple")
+        whole = int(match["simple"])
+        return Number(Fraction(-whole if _said_minus(match.string, start) else whole), False, start, end)
+    start, end = _place(match)
+    value = _magnitude(match, decimal)
+    try:
+        float(value)
+    except OverflowError:
+        return None
+    return Number(-value if _negative(match, start) else value, bool(match["percent"]), start, end)
+
+
+def _negative(match: re.Match[str], start: int) -> bool:
+    if match["sign"] and start > match.start("sign"):
+        return False
+    sign = match["sign"] or match["late"]
+    return (sign or "+") in "-−–" or _said_minus(match.string, start)
+
+
+def _said_minus(text: str, start: int) -> bool:
+    # two letters tell most words from these
+    if text[start - 3 : start] not in ("us ", "ve "):
+        return False
+    return _MINUS_WORD.search(text[max(0, start - _LOOK) : start]) is not None
+
+
+def _magnitude(match: re.Match[str], decimal: str) -> Fraction:
+    if match["over"] and match["under"]:
+        value = Fraction(int(match["over"]), int(match["under"])) + int(match["whole"] or 0)
+    elif match["base"]:
+        value = Fraction(int(match["base"])) ** int(match["power"] or (match["raised"] or "").translate(_SUPERSCRIPTS))
+    else:
+        value = _written(match, decimal)
+    if match["vulgar"]:
+        value += Fraction(unicodedata.numeric(match["vulgar"])).limit_denominator(10)
+    exponent = match["e"] or match["ten"] or (match["tens"] or "").translate(_SUPERSCRIPTS)
+    if exponent.lstrip("-+−"):
+        value *= Fraction(10) ** int(exponent.replace("−", "-"))
+    return value * _SCALES[match["scale"]] if match["scale"] else value
+
+
+def _written(match: re.Match[str], decimal: str) -> Fraction:
+    """What the digits say, grouped or not, with or without a decimal mark."""
+    whole = match["plain"] or match["grouped"] or match["indian"] or match["listed"] or "0"
+    fraction = match["part"] or match["point"] or match["tail"] or match["bare"] or ""
+    if match["grouped"] and match["sep"] == decimal and not fraction and whole.count(decimal) == 1:
+        at = whole.index(decimal)
+        whole, fraction = whole[:at], whole[at:]
+    if not whole.isdecimal():
+        whole = re.sub(r"\D", "", whole)
+    decimals = len(fraction) - 1
+    return Fraction(int(whole + fraction[1:]), 10**decimals) if decimals > 0 else Fraction(int(whole))
+
+
+def _joins(before: str) -> bool:
+    """Whether a sign after this text joins or separates (``12-5``, ``5–10``, ``GPT-4``) and is no sign of a number."""
+    if before[-1:].isalnum():
+        return True
+    left = before.rstrip(" \t")[-1:]
+    return left.isdigit() or (left != "" and left in ")]}%")

@@ -1,0 +1,234 @@
+"""Scores turns: picks the scorer, checks that it can be used, and makes a ``Score`` of its verdict.
+
+An answer without anything to compare is wrong: 0, with the reason. None, with the reason, is for what a scorer cannot
+decide. A turn that failed has no answer and is never scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from evalkit.conversation import ScorerSpec, Turn
+from evalkit.errors import DatasetError, InputError, SettingsError
+from evalkit.record import Answer, Score, TurnRecord
+from evalkit.scorers import date, json_value, length_language, similarity  # noqa: F401 - importing them registers them
+from evalkit.scorers.json_equality import is_deeper
+from evalkit.scorers.reading.think_block import without_scratch
+from evalkit.scorers.registry import (
+    Problem,
+    Scorer,
+    Verdict,
+    find,
+    found_once,
+    is_number,
+    names,
+    register,
+    registered,
+    usable,
+    validate,
+    version_of,
+)
+from evalkit.scorers.text import folded, text_target
+from evalkit.scorers.tool_calls import expected_calls
+
+__all__ = [
+    "Problem",
+    "Scorer",
+    "Verdict",
+    "default_for",
+    "find",
+    "folded",
+    "found_once",
+    "names",
+    "register",
+    "registered",
+    "score",
+    "scorer_of",
+    "scores_all",
+    "text_target",
+    "turn_checker",
+    "validate",
+    "version_of",
+]
+
+_NO_DEFAULT = "true and false have no scorer of their own: name one, such as json"
+_NUMBER, _INCLUDES, _TOOL_CALL, _JSON = map(ScorerSpec, ("number", "includes", "tool_call", "json"))
+
+
+def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], None]:
+    """A check of single turns, for ``datasets.check`` and ``datasets.read``.
+
+    Parameters
+    ----------
+    default : ScorerSpec or str, optional
+        The run's scorer, for turns that name none.
+
+    Returns
+    -------
+    callable
+        Raises ``DatasetError``, with the field, for a turn that cannot be scored as it asks to be, and
+        ``MissingExtra`` for a scorer whose package is not installed.
+    """
+    if isinstance(default, str):
+        default = ScorerSpec(default)
+
+    def check(turn: Turn) -> None:
+        if turn.target is None and turn.scorer is None:
+            return
+        spec = turn.scorer or default or default_for(turn.target)
+        if spec is None:
+            raise DatasetError(_NO_DEFAULT, field="target")
+        for number, part in enumerate(spec.parts or (spec,)):
+            problem = _problem(part, turn.target)
+            if problem is not None:
+                place = f"[{number}]" if spec.parts and turn.scorer and problem.field == "scorer" else ""
+                raise DatasetError(problem.text, field=problem.field + place)
+
+    return check
+
+
+def default_for(target: Any) -> ScorerSpec | None:
+    """The scorer for a target whose turn and run name none.
+
+    A number: ``number``. Text, or a list of texts: ``includes``. An object of ``name`` and ``arguments``, or a list
+    of such: ``tool_call``. Any other object or list: ``json``.
+
+    Returns
+    -------
+    ScorerSpec or None
+        None: true and false can mean too much to guess.
+    """
+    if isinstance(target, bool) or target is None:
+        return None
+    if is_number(target):
+        return _NUMBER
+    if isinstance(target, str) or (isinstance(target, list) and target and all(isinstance(t, str) for t in target)):
+        return _INCLUDES
+    return _TOOL_CALL if expected_calls(target) else _JSON
+
+
+def scorer_of(turn: Turn, default: ScorerSpec | None = None) -> ScorerSpec | None:
+    """What scores a turn: its own scorer, the run's, or the default for its target.
+
+    Returns
+    -------
+    ScorerSpec or None
+        None: it is not scored, for want of a target that this scorer needs; or its target has no default.
+    """
+    spec = turn.scorer or default or default_for(turn.target)
+    if spec is None or turn.target is not None:
+        return spec
+    return spec if all(map(_does_without_target, spec.parts or (spec,))) else None
+
+
+def scores_all(default: ScorerSpec | None) -> bool:
+    """Whether a run's scorer scores turns without a target too."""
+    return scorer_of(Turn(""), default) is not None
+
+
+def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None = None) -> Score | None:
+    """Score the answer of one turn.
+
+    Parameters
+    ----------
+    turn : Turn
+    said : TurnRecord or Answer
+        Of a record, the calls of all its tool rounds count. A refusal stands for a text that is missing, and a leading
+        ``<think>…</think>`` block does not count.
+    default : ScorerSpec, optional
+        The run's scorer, for a turn that names none; else ``default_for`` its target.
+
+    Returns
+    -------
+    Score or None
+        None: the turn has no target, and its scorer needs one, so there is nothing to score. Never raises: what goes
+        wrong is the reason of a score without a value.
+    """
+    target = turn.target
+    spec = scorer_of(turn, default)
+    if spec is None:
+        return None if target is None else Score("none", None, _NO_DEFAULT)
+    if spec.parts:
+        return _mean_of(spec, [_score(part, target, said) for part in spec.parts])
+    return _score(spec, target, said)
+
+
+def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
+    name, options = spec.name, spec.options
+    try:
+        scorer = usable(spec)
+        problem = _target_problem(scorer, options, target)
+        if problem is not None:
+            return Score(name, None, problem.text)
+        value, reason, extracted = scorer.judge(_answer(said), target, **options)
+        if value is not None:
+            value = float(value)
+            if not 0 <= value <= 1:
+                return Score(name, None, f"the scorer gave {value:g}, and a score is from 0 to 1")
+        if is_deeper(extracted):  # nothing could write it down, nor read it again
+            extracted = None
+    except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing
+        return Score(name, None, str(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # neither an odd answer nor a function's sys.exit must end a run of thousands
+        return Score(name, None, f"the scorer failed: {type(error).__name__}: {error}")
+    return Score(name, value, reason, extracted)
+
+
+def _mean_of(spec: ScorerSpec, scores: list[Score]) -> Score:
+    """The mean of several scores by their weights; without a value when one of them has none."""
+    parts = [
+        {
+            "scorer": score.scorer,
+            "weight": part.weight,
+            "value": score.value,
+            "reason": score.reason,
+            "extracted": score.extracted,
+        }
+        for part, score in zip(spec.parts, scores, strict=True)
+    ]
+    told = [score for score in scores if score.value is None] or [score for score in scores if score.reason]
+    reason = "; ".join(f"{score.scorer}: {score.reason}" for score in told) or None
+    value, weights = 0.0, sum(part.weight for part in spec.parts)
+    for part, score in zip(spec.parts, scores, strict=True):
+        if score.value is None:
+            return Score(spec.name, None, reason, parts=parts)
+        value += part.weight * score.value / weights
+    return Score(spec.name, 1.0 if all(score.value == 1 for score in scores) else value, reason, parts=parts)
+
+
+def _problem(spec: ScorerSpec, target: Any) -> Problem | None:
+    try:
+        scorer = usable(spec)
+    except SettingsError as error:
+        return Problem("scorer", str(error))
+    return _target_problem(scorer, spec.options, target)
+
+
+def _target_problem(scorer: Scorer, options: Any, target: Any) -> Problem | None:
+    if target is None and not scorer.targetless:
+        return Problem("target", f"there is none, and the scorer {scorer.name} needs one to compare with")
+    return scorer.check(target, **({**scorer.options, **options} if options else scorer.options))
+
+
+def _does_without_target(spec: ScorerSpec) -> bool:
+    try:
+        return find(spec.name).targetless and _problem(spec, None) is None
+    except SettingsError:
+        return False
+    except Exception:  # a package is missing, or the check broke: the score will say so
+        return True
+
+
+def _answer(said: TurnRecord | Answer) -> Answer:
+    """The answer as scorers see it; the one that came, when nothing is to be changed in it."""
+    if isinstance(said, TurnRecord):
+        answer, calls = said.answer or Answer(), said.tool_calls
+    else:
+        answer, calls = said, said.tool_calls
+    text = without_scratch(answer.text or answer.refusal or "")
+    if text is answer.text and len(calls) == len(answer.tool_calls):  # a record's calls are the answer's and earlier
+        return answer
+    return answer._replace(text=text, tool_calls=calls)

@@ -1,0 +1,98 @@
+"""Sums over clusters of values between 0 and 1: all that the interval of their mean needs of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evalkit.stats.arrays import Floats, Whole
+
+
+class ClusterSums:
+    """Adds up clusters, a part at a time; it takes little room however many there are.
+
+    The same is kept of y and of 1 − y. Far from 0 the spread of the clusters would be a small difference of large sums,
+    so that it is told from the smaller of the two.
+
+    Attributes
+    ----------
+    n : int
+        Values so far.
+    clusters : int
+        Clusters so far.
+    right, lacking : float
+        Sums of y and of 1 − y.
+    partial : float
+        Sum of y (1 − y): 0 when every value is 0 or 1.
+    partial_clusters : int
+        Clusters that hold a value between 0 and 1.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.clusters = 0
+        self.right = 0.0
+        self.lacking = 0.0
+        self.partial = 0.0
+        self.partial_clusters = 0
+        self._squares = [0.0, 0.0]  # Σ over clusters of (Σ in cluster)², of y and of 1 − y
+        self._products = [0.0, 0.0]  # Σ over clusters of size · Σ in cluster
+        self._sizes = 0.0  # Σ over clusters of size²
+        # label, sum, size and sum of y (1 − y) of the cluster that may go on
+        self._open: tuple[int, float, int, float] | None = None
+
+    def add(self, labels: Whole, values: Floats) -> None:
+        """Add values whose labels are in order; the last cluster may go on in the next call.
+
+        Raises
+        ------
+        ValueError
+            A value outside 0 to 1 or NaN.
+        """
+        if not len(values):
+            return
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError("a proportion is taken of values from 0 to 1")
+        begins = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
+        sums, sizes = np.add.reduceat(values, begins), np.diff(begins, append=len(values))
+        partial = np.add.reduceat(values * (1 - values), begins)
+        if self._open is not None and self._open[0] == labels[0]:
+            sums[0] += self._open[1]
+            sizes[0] += self._open[2]
+            partial[0] += self._open[3]
+        else:
+            self.close()
+        self._open = int(labels[-1]), float(sums[-1]), int(sizes[-1]), float(partial[-1])
+        self.add_whole(sums[:-1], sizes[:-1], partial[:-1])
+
+    def close(self) -> None:
+        """The last cluster goes on no more."""
+        if self._open is not None:
+            _, total, size, partial = self._open
+            self._open = None
+            self.add_whole(np.array([total]), np.array([size]), np.array([partial]))
+
+    def add_whole(self, sums: Floats, sizes: Whole, partial: Floats | None = None) -> None:
+        """Add clusters by the sums of y, their sizes and the sums of y (1 − y). None: all values are 0 or 1."""
+        many = sizes.astype(np.float64)
+        lacking = many - sums
+        self.n += int(sizes.sum())
+        self.clusters += len(sizes)
+        self.right += float(sums.sum())
+        self.lacking += float(lacking.sum())
+        for side, part in enumerate((sums, lacking)):
+            self._squares[side] += float((part * part).sum())
+            self._products[side] += float((part * many).sum())
+        if partial is not None:
+            self.partial += float(partial.sum())
+            self.partial_clusters += int(np.count_nonzero(partial))
+        self._sizes += float((many * many).sum())
+
+    def equal(self) -> float:
+        """How many clusters of one size would tell as much as these sizes do: (Σ size)² / Σ size² (Kish 1965)."""
+        return self.n**2 / self._sizes
+
+    def spread(self) -> float:
+        """Sum over clusters of (sum in cluster of (y − mean))²."""
+        side, total = (0, self.right) if self.right <= self.lacking else (1, self.lacking)
+        mean = total / self.n
+        return max(self._squares[side] - 2 * mean * self._products[side] + mean * mean * self._sizes, 0.0)

@@ -1,0 +1,294 @@
+"""What single charts draw and say, held against what was measured; test_style has what all of them share."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("agg")
+
+import charted
+from comparing import run, two
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.patches import StepPatch
+from runfiles import S, T, talk, write
+
+from evalkit.analysis.measures import measure, opened
+from evalkit.charts import catalogue
+from evalkit.comparing.comparison import compare
+from evalkit.errors import RunFileError
+from evalkit.run import Run
+from evalkit.stats.survival import curve
+
+
+@pytest.fixture(autouse=True)
+def closing_figures() -> Iterator[None]:
+    yield
+    pyplot.close("all")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.evalkit"
+
+
+def title(ax: Axes) -> str:
+    return ax.get_title(loc="left").replace("\n", " ")
+
+
+def notes(ax: Axes) -> str:
+    return " ".join([ax.get_xlabel(), *(text.get_text() for text in ax.texts)]).replace("\n", " ")
+
+
+# --- accuracy
+
+
+def test_tags_are_told_apart_only_where_all_compared_at_once_allow_it(path: Path) -> None:
+    talks = [talk(f"c{n}", targets=(1,), tags=("hard" if n < 20 else "easy",)) for n in range(200)]
+    ax = catalogue.plot_tags(write(path, [S([T(f"c{n}", 1, score=float(n >= 20)) for n in range(200)])], talks))
+    assert title(ax) == "Against the overall 90 %: hard below it, easy above it"
+
+
+def model_run(path: Path, right: int, *, data: str = "d", questions: int = 40, latency_ms: float = 400) -> Path:
+    """A run of 40 conversations, of which the last so many are right."""
+    made = [
+        T(f"c{n}", 1, latency_ms=latency_ms + n, score=float(n >= questions - right), text=str(n))
+        for n in range(questions)
+    ]
+    return run(path, made, endpoint={"model": path.stem}, dataset={"hash": data})
+
+
+@pytest.mark.parametrize(
+    ("rights", "said"),
+    [
+        ((12, 16), "No difference in accuracy shown"),
+        ((12, 38), "b is more accurate than a"),
+        ((38, 12), "a is more accurate than b"),
+        ((12, 14, 12), "Compared with a, no difference in accuracy is shown"),
+        ((12, 38, 12), "Compared with a, b is more accurate"),
+        ((20, 39, 1, 38), "Compared with a, b and d are more accurate, c is less accurate"),
+    ],
+)
+def test_a_model_is_more_accurate_only_where_the_comparison_shows_it(
+    tmp_path: Path, rights: tuple[int, ...], said: str
+) -> None:
+    names = "abcd"[: len(rights)]
+    runs = [
+        model_run(tmp_path / f"{name}.evalkit", right, latency_ms=400 + 500 * (name == "b"))
+        for name, right in zip(names, rights, strict=True)
+    ]
+    ax = catalogue.plot_models(runs)
+    assert title(ax) == f"{said}; median latency 420 ms to 920 ms"
+    middles = [tuple(container.lines[0].get_xydata()[0]) for container in ax.containers]
+    assert middles[:4:2] == [(419.5, rights[0] / 40), (919.5, rights[1] / 40)]
+    shown = any("is better" in contrast.all.words for contrast in compare(*runs).contrasts)
+    assert shown == ("difference" not in said)
+
+
+def test_models_that_cannot_be_compared_are_described(tmp_path: Path) -> None:
+    a = model_run(tmp_path / "a.evalkit", 2)
+    other = model_run(tmp_path / "b.evalkit", 38, data="another")
+    described = "Accuracy 5 % to 95 %; median latency 420 ms to 420 ms"
+    for runs in ([a, other], [measure(a), measure(other)], [a, measure(other)]):
+        ax = catalogue.plot_models(runs)
+        assert title(ax) == described
+        assert "differences are not tested: see evalkit compare" in notes(ax)
+    same = title(catalogue.plot_models([a, a]))  # one file twice
+    assert same.startswith("Accuracy 5 % to 5 %")
+
+
+def test_a_run_without_scores_is_named_beside_the_points_and_not_drawn(tmp_path: Path) -> None:
+    scored = run(tmp_path / "a.evalkit", [T("a", 1, score=1.0)], endpoint={"model": "scored"})
+    other = run(tmp_path / "b.evalkit", [T("a", 1)], endpoint={"model": "other"})
+    ax = catalogue.plot_models([scored, other])
+    assert "not drawn, no scored answer or no median latency: other" in notes(ax)
+    assert title(ax) == "scored: 100 % right at a median latency of 400 ms"
+
+
+# --- times
+
+
+def test_the_distribution_is_that_of_kaplan_and_meier_and_ends_at_the_last_time_out(path: Path) -> None:
+    turns = [T(f"c{n}", 2, latency_ms=100.0 + 10 * n) for n in range(12)]
+    turns += [T(f"t{n}", 2, error="timeout", ttft_ms=None, end_ms=180.0) for n in range(8)]
+    ax = catalogue.plot_ecdf(write(path, [S(turns)]))
+    expected = curve(np.array([100.0 + 10 * n for n in range(12)]), np.full(8, 180.0))
+    line = next(line for line in ax.lines if line.get_label() == "turns from 2 on (n = 20)")
+    np.testing.assert_allclose(line.get_ydata()[:-1], expected.share)
+    np.testing.assert_allclose(line.get_xdata()[:-1], expected.at)
+    assert "8 time-outs, known as lower bounds (Kaplan–Meier)" in notes(ax)
+
+
+def test_turn_1_is_told_apart_only_where_its_median_is(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    turns = [
+        T(f"c{n}", turn, latency_ms=float(500 * (turn == 1) + rng.gamma(9, 30))) for n in range(30) for turn in (1, 2)
+    ]
+    ax = catalogue.plot_ecdf(write(path, [S(turns)]))
+    assert title(ax).startswith("Turn 1 is slower than later turns: median whole answer ")
+    assert [line.get_label().split(" (")[0] for line in ax.lines if "turn" in str(line.get_label())] == [
+        "turn 1, cold", "turns from 2 on",
+    ]  # fmt: skip
+
+
+def test_gaps_say_how_many_answers_they_are_of_and_when_reads_were_coarse(path: Path) -> None:
+    trust = {"loop_lag_p99_ms": 1.0, "reads": 100, "reads_with_several_events": 30}
+    turns = [T(f"c{n}", 1, between_ms=(60.0, 80.0), latency_ms=100.0) for n in range(10)]
+    ax = catalogue.plot_gaps(write(path, [S(turns, trust=trust)]))
+    assert title(ax) == "Median gap between reads of a stream: 20 ms, p95 20 ms"
+    assert "30 inter-chunk gaps in 10 streamed answers" in notes(ax)
+    assert "30 % of reads held several events" in notes(ax)
+
+
+def test_growth_of_context_is_claimed_with_its_interval_or_not_at_all(path: Path, tmp_path: Path) -> None:
+    talks = [talk(f"c{n}") for n in range(12)]
+    rng = np.random.default_rng(8)
+
+    def turns(slope: float) -> list[T]:
+        return [
+            T(f"c{n}", turn, ttft_ms=80 + slope * turn + rng.normal(0, 4), latency_ms=rng.uniform(300, 900), tokens=9,
+              prompt_tokens=100 * turn)
+            for n in range(12) for turn in (1, 2, 3)
+        ]  # fmt: skip
+
+    steep = title(catalogue.plot_context(write(path, [S(turns(40.0))], talks)))
+    assert re.match(r"First token: (3[5-9]|4\d) ms more", steep)
+    assert "ms more for 100 prompt tokens more Whole answer: no clear change" in steep
+    flat = title(catalogue.plot_context(write(tmp_path / "flat.evalkit", [S(turns(0.0))], talks)))
+    assert flat.startswith("First token: no clear change as the context of a conversation grows")
+
+
+def test_prompts_without_enough_turns_have_points_and_no_medians(path: Path) -> None:
+    ax = catalogue.plot_prompts(write(path, [S([T("a", 1, tokens=3), T("a", 2, tokens=3), T("b", 1)])]))
+    assert "no medians: they need 40 turns from turn 2 on" in notes(ax)
+    assert "answered turns without prompt tokens: 1" in notes(ax)
+    assert sum(len(points.get_offsets()) for points in ax.findobj(PathCollection)) == 4
+
+
+# --- along time
+
+
+def test_bars_over_time_add_up_to_the_turns_and_gaps_are_marked(path: Path) -> None:
+    first = [T(f"a{n}", 1, sent_ms=1_000.0 * n, error="server" if n == 3 else None) for n in range(9)]
+    ax = catalogue.plot_timeline(write(path, [S(first, 0, 10_000), S([T("b", 1, sent_ms=90_000)], 90_000, 92_000)]))
+    bars = [patch for patch in ax.patches if isinstance(patch, StepPatch)]
+    areas = [
+        float(((part.values - part.baseline) * np.diff(part.edges)).sum()) for part in map(StepPatch.get_data, bars)
+    ]
+    np.testing.assert_allclose(areas, [8, 1, 1, 0])
+    assert title(ax) == "10 turns in 12 s, 0.75 answered a second on average; 1 failed (server 1)"
+    assert "resumed after" in notes(ax)
+    assert "2 sessions, the time between them taken out" in notes(ax)
+
+
+def test_an_answer_shows_every_read_and_its_longest_gap(path: Path) -> None:
+    write(path, [S([T("a", 1, ttft_ms=40.0, between_ms=(50.0, 90.0), latency_ms=95.0, tokens=4)])])
+    ax = catalogue.plot_answer(path, "a")
+    dots = next(line for line in ax.lines if line.get_marker() == "o")
+    assert dots.get_xydata().tolist() == [[40, 1], [50, 2], [90, 3], [95, 4]]
+    assert title(ax) == "First token after 40 ms, then 3 reads in 55 ms; longest gap 40 ms"
+    for stamp in ("sent", "first token 40 ms", "end 95 ms", "longest gap 40 ms", "the endpoint told 4 output tokens"):
+        assert stamp in notes(ax)
+    with pytest.raises(RunFileError, match="no attempt of turn 2"):
+        catalogue.plot_answer(path, "a", 2)
+
+
+def test_an_answer_that_failed_on_the_way_says_so(path: Path) -> None:
+    write(path, [S([T("a", 1, ttft_ms=40.0, error="truncated", end_ms=300.0)])])
+    assert title(catalogue.plot_answer(path, "a")) == "First token after 40 ms; then it failed (truncated)"
+    assert "the endpoint told no tokens" in notes(pyplot.gca())
+
+
+# --- load
+
+
+def test_a_load_test_is_four_panels_with_its_knee() -> None:
+    figure = catalogue.plot_load(charted.sweep())
+    assert [title(ax) for ax in figure.axes] == [
+        "Highest throughput: 19.5 turns a second at concurrency 16",
+        "Median first token rises from 50 ms at concurrency 1 to 300 ms at 16",
+        "Best goodput: 15.2 turns a second at concurrency 8",
+        "Accuracy: 80 % at concurrency 1 and 72 % at concurrency 16, no fall is shown",
+    ]
+    for ax in figure.axes:
+        assert any(line.get_xdata()[0] == 8 and line.get_linestyle() == "--" for line in ax.lines)
+        assert "knee" in notes(ax)
+    assert "client-bound at concurrency 16" in notes(figure.axes[0])
+    assert [len(ax.patches) for ax in figure.axes] == [1, 1, 1, 0]  # an accuracy is not the client's
+
+
+def test_a_step_without_a_rate_is_named_and_not_drawn_as_0() -> None:
+    load = charted.sweep()
+    load.measured = (charted.step(1, 4.0, 50, 0.9), charted.step(2, None, 60, 0.9))
+    load.knee = None
+    ax = catalogue.plot_load_throughput(load)
+    assert ax.lines[0].get_ydata()[0] == 4
+    assert np.isnan(ax.lines[0].get_ydata()[1])
+    assert "no rate at concurrency 2: the load was never whole" in notes(ax)
+    assert catalogue.load_charts(load)[0].alt.endswith(
+        "concurrency 1 4 turns/s, concurrency 2 missing; knee: none found."
+    )
+
+
+def test_goodput_needs_objectives_and_says_so() -> None:
+    ax = catalogue.plot_load_goodput(charted.sweep(slo=None))
+    assert [text.get_text() for text in ax.texts] == ["There is no goodput: the load test had no objectives (--slo)"]
+    empty = SimpleNamespace(**{**vars(charted.sweep()), "measured": (), "knee": None})
+    assert catalogue.load_charts(empty) == []
+
+
+# --- pairs
+
+
+def test_differences_are_those_of_the_comparison(tmp_path: Path) -> None:
+    files = two(tmp_path, [1.0, 0.0, 0.0, 1.0] * 10, [1.0, 1.0, 0.0, 1.0] * 10, turns=2)
+    (contrast,) = compare(*files).contrasts
+    ax = catalogue.plot_differences(contrast)
+    effects = [contrast.all, *contrast.by_turn]
+    drawn = [container.lines[0].get_xdata()[0] for container in ax.containers]
+    assert drawn == [effect.difference.value for effect in effects]
+    limits = [container.lines[2][0].get_segments()[0][:, 0].tolist() for container in ax.containers]
+    np.testing.assert_allclose(
+        limits, [[effect.difference.low, effect.difference.high] for effect in effects], atol=1e-9
+    )
+    assert title(ax).lower() == contrast.all.words.removesuffix(".").lower()
+
+
+def test_flips_count_the_turns_that_one_run_alone_has_right(tmp_path: Path) -> None:
+    (contrast,) = compare(*two(tmp_path, [1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 0.0])).contrasts
+    ax = catalogue.plot_flips(contrast)
+    assert title(ax) == "2 turns right only in B, 1 only in A"
+    assert [bar.get_width() for bar in ax.patches] == [-1, -1, 2, 2]
+    drawings = catalogue.comparison_charts(contrast)
+    assert [drawing.name for drawing in drawings] == ["differences", "flips"]
+    assert drawings[1].alt == (
+        "2 turns right only in B, 1 only in A. Right only in A and only in B: all turns 1 and 2; turn 1 1 and 2."
+    )
+
+
+# --- all of them
+
+
+def test_all_charts_are_name_function_and_alt_text_and_each_draws(path: Path) -> None:
+    charted.run(path, conversations=12)
+    drawings = catalogue.all_charts(path)
+    assert len({name for name, _, _ in drawings}) == len(drawings) == 10
+    for name, draw, alt in drawings:
+        ax = pyplot.figure().subplots()
+        assert draw(ax) is ax
+        assert alt.startswith(title(ax).split(" ")[0]), name
+        assert alt.endswith(".")
+
+
+def test_a_connection_is_taken_as_it_is_and_a_run_has_its_most_used_charts(path: Path) -> None:
+    charted.run(path, conversations=8)
+    with opened(path) as connection:
+        assert title(catalogue.plot_timeline(connection)) == title(Run(path).plot_timeline())
+    assert title(Run(path).plot_ecdf()) == title(catalogue.plot_ecdf(path))
+    assert catalogue.plot_models([measure(path)]).get_legend().get_texts()[0].get_text().startswith("primary (n = ")

@@ -1,0 +1,309 @@
+"""What all charts have in common, and every chart of runs that are empty, tiny, broken or named by an enemy."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+mpl.use("agg")
+
+import charted
+import comparing
+import lab
+import nbclient
+import nbformat
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from runfiles import S, T, talk, write
+
+from evalkit.charts import catalogue, style
+from evalkit.stats.estimate import Estimate
+
+BOUND = "client-bound: up to 12 ms of "
+HOSTILE = "$\\frac{a}{ 🚀 مرحبا 模型 \x1b[31m\u202e</text><script>"
+
+
+@pytest.fixture(autouse=True)
+def closing_figures() -> Iterator[None]:
+    yield
+    pyplot.close("all")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.evalkit"
+
+
+def named(path: Path, name: str) -> Path:
+    """The run, called so."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE run SET name = ?, endpoint = json_object('model', ?)", (name, name))
+    return path
+
+
+def all_of(path: Path) -> dict[str, style.Chart]:
+    return {**catalogue.charts(path), "accuracy-latency": catalogue.models_chart([path, path])}
+
+
+def seen(chart: style.Chart, *, rendered: bool = True) -> str:
+    """All that is written on the chart; rendered, a missing glyph would be a warning, and so an error."""
+    page = Figure(figsize=(7.5, 4.4), dpi=40)
+    chart.draw(page.subplots())
+    if rendered:
+        FigureCanvasAgg(page).draw()
+    return "\n".join(text.get_text() for text in page.findobj(Text))
+
+
+def test_a_run_without_a_finished_turn_says_so_in_every_chart(path: Path) -> None:
+    charts = all_of(write(path, [S([])]))
+    for name, chart in charts.items():
+        assert chart.missing, name
+        assert chart.missing in seen(chart).replace("\n", " ")
+        assert chart.alt == f"Not drawn: {chart.missing}."
+    assert {charts[name].missing for name in charts if name != "accuracy-latency"} == {
+        "No finished turn in this run yet"
+    }
+    assert catalogue.all_charts(path) == []
+
+
+def test_a_run_of_failures_draws_what_there_is_and_no_accuracy_of_0(path: Path) -> None:
+    turns = [T(f"c{n}", 1, error="auth" if n else "server", ttft_ms=None) for n in range(5)]
+    charts = all_of(write(path, [S(turns)], [talk(f"c{n}", tags=("t",)) for n in range(5)]))
+    failed = "No turn was answered: 5 failed (auth 4, server 1)"
+    for name in (
+        "latency-distribution",
+        "first-token-distribution",
+        "gaps",
+        "prompt-length",
+        "context-growth",
+        "answer",
+    ):
+        assert charts[name].missing == failed
+    for name in ("accuracy", "latency", "timeline"):
+        assert charts[name].finding == failed
+        assert failed in seen(charts[name])
+    assert charts["tags"].finding == "No answer with a tag has a score"
+    assert "no scored answer" in seen(charts["tags"])
+    assert " 0 %" not in charts["accuracy"].alt
+
+
+def test_one_turn_makes_charts_without_an_interval_that_it_does_not_have(path: Path) -> None:
+    turn = T("a", 1, score=1.0, tokens=3, between_ms=(60.0,))
+    charts = all_of(write(path, [S([turn])], [talk("a", tags=("t",))]))
+    drawn = {name for name, chart in charts.items() if chart.missing is None and seen(chart)}
+    assert drawn == set(charts) - {"context-growth"}
+    assert charts["latency-distribution"].finding == "Median whole answer in turn 1: 400 ms"
+    assert "no interval" in charts["latency-distribution"].alt
+    assert charts["prompt-length"].finding == "Too few turns to tell how times change with the prompt"
+    assert charts["answer"].finding == "First token after 50 ms, then 2 reads in 350 ms; longest gap 340 ms"
+
+
+def test_answers_without_times_or_tokens_are_said_to_lack_them(path: Path) -> None:
+    turns = [T(f"c{n}", 1, ttft_ms=None, latency_ms=None, score=1.0) for n in range(3)]
+    charts = all_of(write(path, [S(turns)]))
+    assert charts["gaps"].missing == "There is no gap between reads: no answer came in two or more of them"
+    assert charts["answer"].missing == "There is no stream to look into: no answer came in two or more reads"
+    assert charts["accuracy-latency"].missing == "No run has both a scored answer and a median latency"
+    assert charts["accuracy"].finding == "Accuracy: 100 % in turn 1"
+    for chart in charts.values():
+        seen(chart)
+
+
+def test_names_of_any_kind_are_drawn_as_text(path: Path, tmp_path: Path) -> None:
+    talks = [talk(f"{HOSTILE}{n}", tags=(HOSTILE, "$", "שלום")) for n in range(3)]
+    turns = [T(f"{HOSTILE}{n}", turn, score=1.0, tokens=5) for n in range(3) for turn in (1, 2)]
+    charts = all_of(named(write(path, [S(turns)], talks), HOSTILE))
+    for name, chart in charts.items():
+        words = seen(chart)
+        assert "\x1b" not in words, name
+    for name in ("tags", "answer"):
+        charts[name].save(tmp_path / f"{name}.svg")
+        assert "<script>" not in (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+    assert r"\$\frac{a}{" in seen(charts["tags"])
+    assert r"$\frac{a}{" in charts["accuracy-latency"].alt
+    assert r"\$" not in charts["accuracy-latency"].alt
+
+
+def test_200_tags_show_the_most_frequent_and_say_how_many_are_left_out(path: Path) -> None:
+    talks = [talk(f"c{n}", tags=(f"tag {n}",)) for n in range(200)]
+    charts = catalogue.charts(write(path, [S([T(f"c{n}", 1, score=1.0) for n in range(200)])], talks))
+    words = seen(charts["tags"])
+    assert "the 20 most frequent of 200 tags; 180 less frequent tags are left out" in words
+    assert len({line for line in words.splitlines() if line.startswith("tag ")}) == 20
+    assert len(charts["tags"].alt) < 2_000
+
+
+def test_a_client_bound_run_is_marked_on_every_chart_of_times(path: Path) -> None:
+    turn = T("a", 1, score=1.0, tokens=3, between_ms=(60.0,))
+    charts = catalogue.charts(write(path, [S([turn], trust={"loop_lag_p99_ms": 12.0})]))
+    marked = {name: seen(chart, rendered=False) for name, chart in charts.items()}
+    assert {name for name, words in marked.items() if BOUND in words} == {
+        "latency", "first-token-distribution", "gaps", "prompt-length", "answer",
+    }  # fmt: skip
+    assert f"{BOUND}50 ms (TTFT)" in marked["first-token-distribution"]
+    assert f"{BOUND}175 ms (gap between reads)" in marked["gaps"]
+
+
+def test_the_accuracy_of_a_client_bound_run_is_not_marked_and_its_latency_is(path: Path) -> None:
+    turn = T("a", 1, score=1.0, ttft_ms=50.0, latency_ms=100.0)
+    file = write(path, [S([turn], trust={"loop_lag_p99_ms": 12.0})])
+    charts = catalogue.charts(file)
+    assert "client-bound" not in seen(charts["accuracy"], rendered=False)
+    assert f"{BOUND}100 ms (latency)" in seen(charts["latency-distribution"], rendered=False)
+    against = catalogue.plot_models([file])
+    assert f"{BOUND}100 ms (latency)" in "".join(text.get_text() for text in against.texts)
+
+
+def test_nothing_that_is_written_overlaps_or_leaves_the_page(path: Path) -> None:
+    for name, chart in catalogue.charts(charted.run(path, conversations=16)).items():
+        page = Figure(figsize=(style.WIDTH, style.HEIGHT), dpi=40, layout="constrained")
+        ax = chart.draw(page.subplots())
+        FigureCanvasAgg(page).draw()
+        written = [*ax.texts, ax._left_title, ax.xaxis.label, ax.yaxis.label]
+        assert [text.get_text() for text in written if text.get_text() and not _within(page, text)] == [], name
+        legend = ax.get_legend()
+        if legend is not None:
+            assert ax._left_title.get_window_extent().y0 >= legend.get_window_extent().y1 - 3, name
+
+
+def _within(page: Figure, text: Text) -> bool:
+    box = text.get_window_extent()
+    return box.x0 >= -1 and box.x1 <= page.bbox.x1 + 1 and box.y0 >= -1 and box.y1 <= page.bbox.y1 + 1
+
+
+def test_settings_of_the_user_neither_show_nor_change(path: Path) -> None:
+    chart = catalogue.charts(charted.run(path, conversations=8))["latency"]
+    with pyplot.rc_context({"text.usetex": True, "font.size": 30, "axes.grid": True, "lines.linewidth": 9}):
+        before = dict(mpl.rcParams)
+        ax: Axes = chart.draw()
+        assert dict(mpl.rcParams) == before
+        assert not any(text.get_usetex() for text in ax.findobj(Text))
+        assert ax.yaxis.label.get_fontsize() == 10
+
+
+# What the user's process has of its own, before and after.
+STATE = """
+import gc, locale, logging, os, random, signal, sys, warnings
+import matplotlib, numpy, pandas, scipy.stats
+from matplotlib import font_manager, pyplot
+if BACKEND:
+    pyplot.figure()
+    pyplot.close("all")
+
+def state():
+    return {
+        "rcParams": {name: repr(matplotlib.rcParams._get(name)) for name in matplotlib.rcParams},
+        "interactive": matplotlib.is_interactive(),
+        "fonts": [font.name for font in font_manager.fontManager.ttflist],
+        "figures": pyplot.get_fignums(),
+        "warnings": list(warnings.filters), "locale": locale.setlocale(locale.LC_ALL), "numpy": numpy.geterr(),
+        "print": numpy.get_printoptions(), "numpy random": repr(numpy.random.get_state()), "random": random.getstate(),
+        "pandas": pandas.get_option("display.max_rows"), "gc": (gc.get_threshold(), gc.isenabled()),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
+        "hooks": (sys.excepthook, sys.displayhook), "logging": (logging.root.level, logging.root.handlers[:]),
+        "environ": dict(os.environ), "cwd": os.getcwd(), "recursion": sys.getrecursionlimit(),
+    }
+
+before = state()
+from evalkit import plots
+from evalkit.report.html_report import report
+for drawing in plots.all_charts("run.evalkit"):
+    drawing.draw(None)
+plots.charts("run.evalkit")["latency"].save(__import__("pathlib").Path("chart.svg"))
+report(["run.evalkit"], "report.html")
+import evalkit.widgets.display, evalkit.judging.judging, evalkit.loadtest.sweep, evalkit.cli
+assert len(pyplot.get_fignums()) == len(plots.all_charts("run.evalkit")), pyplot.get_fignums()
+pyplot.close("all")
+after = state()
+changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+assert not changed, {name: values if name != "rcParams" else {
+    key: (values[0][key], values[1][key]) for key in values[0] if values[0][key] != values[1][key]
+} for name, values in changed.items()}
+"""
+
+
+def in_a_kernel(folder: Path, *cells: str) -> list[int]:
+    """How many images each cell shows, run in a kernel of its own."""
+    told = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(told, timeout=60, resources={"metadata": {"path": str(folder)}})
+    environment = {**lab.environment(folder), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client.execute(env=environment)
+    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in told.cells]
+
+
+def test_every_figure_of_a_kernel_is_shown_whoever_draws_the_first(path: Path, tmp_path: Path) -> None:
+    write(path, [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
+    assert in_a_kernel(
+        tmp_path,
+        f"from evalkit import plots\nrun = {path.name!r}\nplots.charts(run)['latency'].svg()",
+        "_ = plots.plot_accuracy(run)",
+        "_ = plots.plot_latency(run)",
+        "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
+        "from matplotlib import pyplot\n_ = pyplot.plot([1, 2])",
+        "_ = plots.plot_models([run, run])",
+        "axes = pyplot.subplots(1, 2)[1]\n_ = plots.plot_accuracy(run, axes[0])",
+        "assert pyplot.isinteractive()\npyplot.ioff()\n_ = plots.plot_ecdf(run)",
+        "assert not pyplot.isinteractive()",
+    ) == [0, 1, 1, 1, 1, 1, 1, 0, 0]  # fmt: skip
+
+
+def test_what_the_user_configures_for_the_inline_backend_outlives_the_first_chart(path: Path, tmp_path: Path) -> None:
+    write(path, [S([T("a", 1, score=1.0)])])
+    assert in_a_kernel(
+        tmp_path,
+        "%config InlineBackend.rc = {'figure.figsize': (3.0, 2.0), 'axes.grid': True}",
+        f"from evalkit import plots\n_ = plots.plot_accuracy({path.name!r})",
+        "import matplotlib\nassert matplotlib.rcParams['figure.figsize'] == [3.0, 2.0]\n"
+        "assert matplotlib.rcParams['axes.grid']",
+    ) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("backend", [True, False], ids=["a figure before", "no figure before"])
+def test_drawing_leaves_the_process_of_the_user_as_it_was(path: Path, tmp_path: Path, backend: bool) -> None:
+    turns = [T(f"c{n}", turn, score=float(n % 2), tokens=3, between_ms=(60.0,)) for n in range(9) for turn in (1, 2)]
+    write(path, [S(turns)], [talk(f"c{n}", tags=("t",)) for n in range(9)])
+    comparing.said(path, endpoint={"model": "m", "base_url": "http://x/v1", "params": {}}, dataset={"path": "d.jsonl"})
+    script = f"BACKEND = {backend}\n{STATE}"
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_saved_chart_is_the_same_file_each_time_and_leaves_no_figure(path: Path, tmp_path: Path) -> None:
+    chart = catalogue.charts(charted.run(path, conversations=8))["timeline"]
+    for form in ("png", "svg"):
+        made = [tmp_path / f"{n}.{form}" for n in (1, 2)]
+        for file in made:
+            chart.save(file)
+        assert made[0].read_bytes() == made[1].read_bytes()
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    ("estimate", "words"),
+    [
+        (Estimate(0.5, 0.4, 0.6, 9), "50 % (95 % interval 40 % to 60 %, n = 9)"),
+        (Estimate(0.5, 0.4, None, 9), "50 % (95 % interval 40 % to no upper limit, n = 9)"),
+        (Estimate(0.5, None, None, 9), "50 % (no interval, n = 9)"),
+        (Estimate(None, None, None, 0, "no samples"), "missing (no samples)"),
+    ],
+)
+def test_an_estimate_in_words_hides_neither_n_nor_what_is_missing(estimate: Estimate, words: str) -> None:
+    assert style.within(estimate) == words
+
+
+def test_changes_have_a_sign_and_counts_a_plural() -> None:
+    assert [style.signed(value) for value in (-12.4, 0.5, 1234)] == ["−12", "+0.5", "+1,234"]
+    assert [style.counted(number, "turn") for number in (0, 1, 2_000)] == ["0 turns", "1 turn", "2,000 turns"]

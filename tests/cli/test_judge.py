@@ -1,0 +1,131 @@
+"""The commands ``judge`` and ``judge-check`` as their user types them; the embedded model as a judge."""
+
+import json
+
+import pytest
+from commands import evalkit
+from judges import Bench, failing, fair, locked, verdict
+from runfiles import S, T, write
+
+from evalkit.cli.main import main
+from evalkit.judging.judging import judge
+
+BAD = "\x1b[31m[bold]35"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write(tmp_path / "run.evalkit", [S([T("a", 1, text="35"), T("a", 2, text=BAD), T("b", 1, text="36")])])
+
+
+def flags(bench):
+    return ["--base-url", bench.server.base_url, "--model", "judge"]
+
+
+def said(capsys, *arguments):
+    """Exit code, and what stands on both streams."""
+    code = main(list(map(str, arguments)))
+    return code, *capsys.readouterr()
+
+
+def test_judge_prints_its_choices_and_where_its_calls_are(run, tmp_path, capsys):
+    with Bench(fair) as bench:
+        code, out, err = said(capsys, "judge", run, *flags(bench))
+        assert (code, err) == (0, "")
+        lines = out.splitlines()
+        assert lines[0] == (f"{run}: 3 turns judged by judge ({bench.server.base_url}) by the rubric correct")
+        assert [line.split() for line in lines[2:4]] == [["CORRECT", "1", "33.3%"], ["INCORRECT", "2", "66.7%"]]
+        assert "mean score 33.3% of 3 (" in out
+        assert "scores: scoring 1 of the run file; they count now" in out
+        assert lines[-1] == f"the judge's run file: {tmp_path / 'run.judge-1.evalkit'}"
+        code, out, _ = said(capsys, "judge", run, *flags(bench), "--json")
+    result = json.loads(out)
+    assert list(result) == [
+        "run", "judge", "scoring", "counts", "judged", "choices", "unsure", "unparsed", "failed", "mean", "agreement",
+        "stopped",
+    ]  # fmt: skip
+    assert (code, result["judged"], result["counts"], result["agreement"]) == (0, 3, True, None)
+
+
+def test_judge_against_another_run(run, tmp_path, capsys):
+    other = write(tmp_path / "other.evalkit", [S([T("a", 1), T("a", 2), T("b", 1)])])
+    with Bench(lambda body: verdict("A")) as bench:
+        code, out, _ = said(capsys, "judge", run, "--against", other, *flags(bench))
+        assert code == 0
+        assert "same verdict in both orders: 0.0% of 3 (" in out
+        assert "the answer shown first was chosen: 100.0% of 6 (" in out
+        result = json.loads(said(capsys, "judge", run, "--against", other, *flags(bench), "--json")[1])
+    assert list(result) == [
+        "run", "against", "judge", "pairs", "outcomes", "shares", "consistent", "first_shown", "turns", "stopped",
+    ]  # fmt: skip
+    assert result["outcomes"]["inconsistent"] == result["pairs"] == 3
+
+
+def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_gives(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": "q", "answer": f"3{n % 2 + 5}, {n}", "target": "35", "label": "CORRECT"} for n in range(12)]
+    rows += [{**row, "label": "INCORRECT", "answer": "no"} for row in rows[:4]]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Bench(fair) as bench:
+        code, out, err = said(capsys, "judge-check", labels, *flags(bench))
+        assert (code, err) == (0, "")
+        assert out.splitlines()[2].split() == ["CORRECT", "6", "6", "0", "0", "0"]
+        for part in (
+            "agreement on those it decided: 62.5% of 16 (",
+            "Cohen's kappa: 0.33 (",
+            "Krippendorff's alpha, nominal: 0.26 (",
+            "always saying CORRECT would agree on: 75.0% of 16 (",
+        ):
+            assert part in out
+        result = json.loads(said(capsys, "judge-check", labels, *flags(bench), "--json")[1])
+    assert list(result) == [
+        "labels", "judge", "n", "unsure", "unparsed", "failed", "confusion", "agreement", "agreement_all", "majority",
+        "kappa", "alpha", "stopped",
+    ]  # fmt: skip
+    assert result["majority"]["label"] == "CORRECT"
+
+
+def test_failed_calls_end_with_1_and_their_cause(run, capsys):
+    with Bench(failing(fair, ["b, question"])) as bench:
+        code, out, _ = said(capsys, "judge", run, *flags(bench))
+    assert code == 1
+    assert "1 × bad_request: " in out
+
+
+def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_go_on(run, capsys):
+    with Bench(locked) as bench:
+        code, out, err = said(capsys, "judge", run, *flags(bench))
+    assert (code, out) == (3, "")
+    assert err.endswith("When that is mended, the same command goes on.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["judge", "missing.evalkit"], "there is no run file missing.evalkit"),
+        (["judge", "RUN", "--rubric", "better"], "is about two answers"),
+        (["judge", "RUN", "--against", "missing.evalkit"], "there is no run file missing.evalkit"),
+        (["judge", "RUN", "--limit", "0"], "limit is 0"),
+        (["judge", "RUN", "--concurrency", "0"], "concurrency is 0"),
+        (["judge-check", "missing.jsonl"], "missing.jsonl: there is no such file"),
+    ],
+)
+def test_bad_input_is_said_before_a_model_is_started(run, capsys, arguments, message):
+    code, out, err = said(capsys, *[str(run) if part == "RUN" else part for part in arguments])
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "embedded" not in err
+
+
+def test_help_has_an_example():
+    shown = evalkit("judge", "--help")
+    assert shown.returncode == 0
+    assert "example:\n  evalkit judge runs/demo.evalkit " in shown.stdout
+
+
+def test_the_embedded_model_judges_under_a_schema_it_keeps(embedded, run):
+    done = judge(run, embedded.with_params(max_tokens=300), limit=1)
+    assert done.judge["form"] == "bounded"
+    assert (done.judged, done.failed, done.unparsed) == (1, 0, 0)
+    assert done.judge["base_url"] is None

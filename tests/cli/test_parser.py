@@ -1,0 +1,66 @@
+"""Command lines as people mistype them, and ``--json`` of every command."""
+
+import pytest
+
+from evalkit.cli.main import command_parser, main
+from evalkit.cli.parser import Parser
+
+# these print no result
+WITHOUT_JSON = {}
+
+
+def commands():
+    return command_parser().commands
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["shwo", "r"], "evalkit: there is no command 'shwo': did you mean 'show'? See 'evalkit --help'"),
+        (["frobnicate"], "evalkit: there is no command 'frobnicate'. See 'evalkit --help'"),
+        (["help", "rnu"], "evalkit: there is no command 'rnu': did you mean 'run'? See 'evalkit --help'"),
+        (["r.evalkit"],
+         "evalkit: name a command before the file, such as: evalkit show r.evalkit. See 'evalkit --help'"),
+        (["--jsno"], "evalkit: there is no flag --jsno. See 'evalkit --help'"),
+        (["show", "r", "--jsno"],
+         "evalkit show: there is no flag --jsno: did you mean '--json'? See 'evalkit show --help'"),
+        (["load", "d", "--concurency=4"],
+         "evalkit load: there is no flag --concurency: did you mean '--concurrency'? See 'evalkit load --help'"),
+        (["show", "a", "b"], "evalkit show: 'b' is one argument too many. See 'evalkit show --help'"),
+        (["run"], "evalkit run: the following arguments are required: DATA. See 'evalkit run --help'"),
+        (["\x1b[2J"], "evalkit: there is no command '\\x1b[2J'. See 'evalkit --help'"),
+        (["show", "r", "--\x1b[2J"], "evalkit show: there is no flag --\ufffd[2J. See 'evalkit show --help'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_understood_is_said_in_one_line(capsys, given, message):
+    with pytest.raises(SystemExit) as end:
+        main(given)
+    assert end.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+
+
+def test_without_a_command_there_is_help_on_standard_error(capsys):
+    with pytest.raises(SystemExit) as end:
+        main([])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert "Ask a dataset of an endpoint" in " ".join(err.split()) or "ask a dataset of an endpoint" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "usage"), [(["help"], "usage: evalkit "), (["help", "show"], "usage: evalkit show ")]
+)
+def test_help_is_a_command_too(capsys, given, usage):
+    with pytest.raises(SystemExit) as end:
+        main(given)
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(usage)
+
+
+def test_every_command_that_prints_a_result_has_json():
+    without = {name for name, parser in commands().items() if "--json" not in parser._option_string_actions}
+    assert without == set(WITHOUT_JSON)
+
+
+def test_every_parser_says_what_is_wrong_in_one_line():
+    assert all(type(parser) is Parser for parser in commands().values())

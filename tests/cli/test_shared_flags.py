@@ -1,0 +1,119 @@
+"""Flags that several commands share, and what is made of them."""
+
+from argparse import Namespace
+
+import pytest
+
+from evalkit.cli import shared_flags
+from evalkit.cli.main import command_parser
+from evalkit.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("texts", "scorer"),
+    [
+        ([], None),
+        (["number"], "number"),
+        (["number=2"], "number"),
+        (["number=2", "exact"], [{"name": "number", "weight": 2.0}, "exact"]),
+    ],
+)
+def test_scorers_with_their_weights(texts, scorer):
+    assert shared_flags.scorer(texts) == scorer
+
+
+@pytest.mark.parametrize("weight", ["much", "0", "nan", "-1", ""])
+def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
+    with pytest.raises(SettingsError) as caught:
+        shared_flags.scorer([f"number={weight}"])
+    assert str(caught.value) == f"--scorer number={weight}: {weight!r} is no weight above 0; write it as NAME=2"
+
+
+def test_a_function_that_is_not_there_is_told():
+    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere is not there$"):
+        shared_flags.scorer(["own_nowhere:f=2"])
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", '[1, {"a": NaN}]'])
+def test_a_parameter_that_json_has_no_word_for_is_refused_by_name(value):
+    given = Namespace(param=[f"top_p={value}"], temperature=None, max_tokens=None)
+    with pytest.raises(SettingsError, match=r"^the parameter top_p[\w.]* is (nan|inf|-inf): JSON has no such number$"):
+        shared_flags.params(given)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
+def test_a_temperature_that_is_no_number_is_refused_by_name(value):
+    given = Namespace(param=[], temperature=float(value), max_tokens=None)
+    with pytest.raises(SettingsError, match=r"^the parameter temperature is (nan|inf): JSON has no such number$"):
+        shared_flags.params(given)
+
+
+def parsed(*arguments):
+    return command_parser().parse_args([*arguments])
+
+
+URL = ("--base-url", "http://127.0.0.1:9", "--model", "m")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--temperature", "0", "--param", "temperature=1"], "--temperature and --param temperature= both set"),
+        (["--temperature", "0", "--param", "temperature=0"], "--temperature and --param temperature= both set"),
+        (["--max-tokens", "5", "--param", "max_tokens=6"], "--max-tokens and --param max_tokens= both set"),
+        (["--param", "seed=1", "--param", "seed=2"], "--param names seed twice"),
+        (["--ttft-timeout", "5", "--no-stream"], "--ttft-timeout and --no-stream exclude each other"),
+        (["--ttft-timeout", "400"], "--ttft-timeout 400 is longer than --timeout 300"),
+        (["--ttft-timeout", "9", "--timeout", "8"], "--ttft-timeout 9 is longer than --timeout 8"),
+    ],
+)
+@pytest.mark.parametrize("command", [["ask", "hi"], ["run", "D"], ["load", "D"], ["judge", "R"], ["judge-check", "L"]])
+def test_flags_of_requests_that_cannot_act_together_are_refused_by_every_command(command, arguments, problem):
+    given = parsed(*command, *URL, *arguments)
+    with pytest.raises(SettingsError) as caught, shared_flags.endpoint(given):
+        pass
+    assert str(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["run", "D", "--arrivals", "poisson"], "--arrivals says how conversations are begun at a rate: add --rate"),
+        (["run", "D", "--arrivals", "constant"], "--arrivals says how"),
+        (["load", "D", "--arrivals", "constant"], "--arrivals says how"),
+        (["load", "D", "--arrivals", "poisson", "--concurrency", "1,2"], "--arrivals says how"),
+        (["load", "D", "--slo", "ttft=1s", "--no-stream"], "--slo ttft and --no-stream exclude each other"),
+        (["load", "D", "--slo", "latency=1s,tpot=1ms", "--no-stream"], "--slo tpot and --no-stream exclude"),
+        (["plan", "R", "--precision", "0.05", "--power", "0.9"], "--power is the probability to find a difference"),
+        (["load", "D", "--seed", "5"], "the seed is that of poisson arrivals"),
+        (["run", "D", "--seed", "5"], "the seed is that of poisson arrivals"),
+        (["run", "D", "--column", "user=A", "--column", "user=B"], "--column names user twice"),
+        (["run", "D", *URL, "--prices", "missing.toml"], "there is no price file missing.toml"),
+    ],
+)
+def test_flags_that_cannot_act_together_are_refused(arguments, problem, sums, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    given = parsed(*(str(sums()) if each == "D" else each for each in arguments))
+    with pytest.raises(SettingsError) as caught:
+        given.command(given)
+    assert str(caught.value).startswith(problem)
+    assert not list(tmp_path.rglob("*.evalkit"))
+
+
+def test_a_price_file_that_the_environment_misspells_is_refused_before_anything_is_asked(sums, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVALKIT_PRICES", "missing.toml")
+    given = parsed("run", str(sums()), *URL)
+    with pytest.raises(SettingsError, match=r"there is no price file missing\.toml, which EVALKIT_PRICES names"):
+        given.command(given)
+    assert not list(tmp_path.rglob("*.evalkit"))
+
+
+def test_flags_that_can_act_together_do():
+    given = parsed("run", "D", *URL, "--temperature", "0", "--param", "seed=7", "--ttft-timeout", "5", "--rate", "2")
+    with shared_flags.endpoint(given) as endpoint:
+        assert endpoint.params == {"seed": 7, "temperature": 0}
+    poisson = parsed("run", "D", "--rate", "2", "--arrivals", "poisson")
+    assert (shared_flags.arrivals(given), shared_flags.arrivals(poisson)) == (
+        "constant", "poisson"
+    )  # fmt: skip

@@ -1,0 +1,402 @@
+"""Error answers of every form: kind, message, code, and how long to wait."""
+
+import json
+import time
+from email.utils import formatdate
+
+import pytest
+from dialects import unhurried
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalkit.client.error_answers import (
+    failure_of,
+    failure_of_error,
+    plain,
+    refuses_stream_options,
+    retry_after_s,
+    words_of,
+)
+from evalkit.record import ERROR_KINDS
+
+PROVIDER = "Error on calling provider model API: {'error': {'message': 'stub says %d', 'type': 'x', 'code': '%d'}}"
+
+
+def taskingai(code, message, **more):
+    return {"status": "error", "error": {"code": code, "message": message, **more}}
+
+
+def failure(status, body, **headers):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return failure_of(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+
+
+# -- kinds
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, "protocol"), (307, "protocol"), (400, "bad_request"), (401, "auth"), (402, "auth"), (403, "auth"),
+        (404, "not_found"), (405, "not_found"), (408, "server"), (409, "server"), (410, "not_found"),
+        (413, "bad_request"), (415, "bad_request"), (422, "bad_request"), (429, "rate_limited"), (451, "bad_request"),
+        (500, "server"), (502, "server"), (503, "server"), (504, "server"), (529, "server"), (100, "protocol"),
+        (999, "protocol"),
+    ],
+)  # fmt: skip
+def test_kind_by_status(status, kind):
+    for body in (b"", b"nothing to say", b'{"detail":"no"}', b"<html><body>no</body></html>", b'{"error":{}}', b"[]"):
+        told = failure_of(status, {}, body)
+        assert (told.kind, told.http_status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "kind"),
+    [
+        (422, "REQUEST_VALIDATION_ERROR", "Cannot connect to host a:1 ssl:default [Connect call failed]", "server"),
+        (400, "PROVIDER_ERROR", "Provider's service is unavailable", "server"),
+        (
+            500,
+            "GENERATION_ERROR",
+            "Error. {'code': 'PROVIDER_ERROR', 'message': \"%s\"}" % (PROVIDER % (429, 429)),
+            "rate_limited",
+        ),
+        (400, "PROVIDER_ERROR", PROVIDER % (429, 429), "rate_limited"),
+        (400, "PROVIDER_ERROR", PROVIDER % (400, 400), "bad_request"),
+        (500, "GENERATION_ERROR", PROVIDER % (400, 400), "bad_request"),
+        (400, "PROVIDER_ERROR", PROVIDER % (401, 401), "auth"),
+        (400, "PROVIDER_ERROR", PROVIDER % (503, 503), "server"),
+        (400, "PROVIDER_ERROR", "Error code: 429 - slow down", "rate_limited"),
+        (400, "PROVIDER_ERROR", "Rate limit reached for requests", "rate_limited"),
+        (400, "PROVIDER_ERROR", "The model service is overloaded", "server"),
+        (400, "PROVIDER_ERROR", "something else", "bad_request"),
+        (500, "GENERATION_ERROR", "something else", "server"),
+        (500, "GENERATION_ERROR", "", "server"),
+        (500, "INTERNAL_SERVER_ERROR", "Unsupported message type: <class 'dict'>", "bad_request"),
+        (500, "INTERNAL_SERVER_ERROR", "'parameters'", "server"),
+        # the number is one of the request's own here
+        (400, "context_length_exceeded", "This model's maximum is 429 tokens", "bad_request"),
+        (404, "OBJECT_NOT_FOUND", "assistant X5lM not found", "not_found"),
+        (422, "REQUEST_VALIDATION_ERROR", "Invalid model_id", "bad_request"),
+    ],
+)
+def test_text_tells_the_kind_where_the_status_does_not(status, code, message, kind):
+    assert failure(status, taskingai(code, message)).kind == kind
+
+
+def test_refusal_by_the_provider_is_not_blamed_on_the_users_key():
+    told = failure(400, taskingai("PROVIDER_ERROR", PROVIDER % (401, 401)))
+    assert told.message.startswith("The model's provider behind the endpoint refused the key stored there (HTTP 400")
+    assert told.message.endswith("Your own key was accepted: renew the provider's key in the service's settings.")
+
+
+def test_wrong_key_told_as_404_is_auth_and_its_echoed_part_is_left_out():
+    told = failure(404, taskingai("OBJECT_NOT_FOUND", "apikey -nope not found"))
+    assert told.kind == "auth"
+    assert told.message == (
+        "The endpoint does not know this API key (HTTP 404, OBJECT_NOT_FOUND). "
+        "The key is wrong or belongs to another service: copy it again."
+    )
+
+
+@pytest.mark.parametrize(
+    "echo",
+    ["sk-abcdefgh1234", "sk-ab***********yz", "tkAbCdEfGh0123456789AbCdEfGh0123", "ab****yz", "sk-proj-1_2-3.x"],
+)
+def test_key_repeated_by_a_refusal_is_left_out(echo):
+    body = {
+        "error": {
+            "message": f"Incorrect API key provided: {echo}. Find yours at https://x.test/keys.",
+            "code": "invalid_api_key",
+        }
+    }
+    told = failure(401, body)
+    assert echo not in told.message
+    assert '"Incorrect API key provided: …' in told.message
+    assert "https://x.test/keys" in told.message
+
+
+# -- forms
+
+
+@pytest.mark.parametrize(
+    ("body", "quoted", "code"),
+    [
+        ({"error": {"message": "Bad.", "type": "t", "param": None, "code": "c"}}, '"Bad"', "c"),
+        ({"error": {"message": "Bad", "type": "t", "code": None}}, '"Bad"', "t"),
+        ({"error": {"message": "Bad", "type": "authentication_error", "code": 401}}, '"Bad"', "401"),
+        ({"error": "Bad", "error_type": "validation"}, '"Bad"', "validation"),
+        ({"error": "Bad Request", "message": "Too long", "code": 7}, '"Too long"', "7"),
+        ({"object": "error", "message": "Bad", "type": "BadRequestError", "code": 400}, '"Bad"', "400"),
+        ({"message": "Bad"}, '"Bad"', None),
+        ({"detail": "Bad"}, '"Bad"', None),
+        (
+            {"detail": [{"loc": ["body", "messages", 0], "msg": "Field required", "input": {"a": 1}}, {"msg": "x"}, 5]},
+            '"body.messages.0: Field required; x; 5"',
+            None,
+        ),
+        ({"detail": {"reason": "Bad"}}, '"{"reason":"Bad"}"', None),
+        ([{"error": {"code": 400, "message": "Bad", "status": "INVALID_ARGUMENT"}}], '"Bad"', "400"),
+        (taskingai("C", "", debug="more"), '"more"', "C"),
+        (taskingai("C", "{'type': 'value_error', 'loc': ('a',), 'msg': 'Error, no.', 'x': []}"), '"Error, no"', "C"),
+        ({"anything": 1}, '"{"anything":1}"', None),
+        ("Bad", '"Bad"', None),
+        (b"plain words", '"plain words"', None),
+        (b'data: {"error": {"message": "Bad", "code": "c"}}\n\n', '"Bad"', "c"),
+        (b'\xef\xbb\xbf {"detail": "Bad"}', '"Bad"', None),
+        (b'{"error": {"message": "cut', '"{"error": {"message": "cut"', None),
+        (b"\xff\xfe", '"\ufffd\ufffd"', None),
+    ],
+)  # fmt: skip
+def test_every_form_is_read(body, quoted, code):
+    told = failure(400, body)
+    assert f": {quoted}. " in told.message
+    assert told.code == code
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"  \r\n", b"{}", b"[]", b"null", b'{"error": {"message": ""}}', b"<html></html>"]
+)
+def test_no_reason_given_is_said(body):
+    assert failure_of(500, {}, body).message.startswith("The endpoint failed (HTTP 500) and gave no reason. Try again")
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (b"<html>\r\n<head><title>502 Bad\r\n Gateway</title></head><body>x</body></html>", "502 Bad Gateway"),
+        (b"\n <!DOCTYPE html><head><script>var a = '<b>';</script></head><body><h1>No &amp; no</h1></body>", "No & no"),
+        (b"<p>Just <b>words</b> <!-- and a comment --> here", "Just words here"),
+        (b"<h1>caf\xc3\xa9 &lt;x&gt;</h1>", "café <x>"),
+        (b"<title></title><p>text", "text"),
+    ],
+)  # fmt: skip
+def test_html_is_reduced_to_its_title_or_text(page, words):
+    assert words_of(page) == words
+
+
+def test_no_control_characters_or_terminal_escapes_reach_a_message():
+    nasty = "a\x1b[31mred\x1b[0m\x1b]0;title\x07b\x00c\r\nd\x08e\u202ef\u2028g\x9b1mh\x7f\ud800i"
+    assert plain(nasty) == "aredb c d e f gh i"
+    assert '"aredb c d e f gh"' in failure(500, {"detail": nasty.removesuffix("\ud800i")}).message
+
+
+def test_quote_is_bounded():
+    told = failure(500, {"error": {"message": "x" * 100_000, "code": "y" * 1000}})
+    assert len(told.message) < 600
+    assert "xxx…" in told.message
+    assert len(told.code) <= 80
+
+
+def test_request_id_is_told():
+    told = failure(500, {"detail": "no"}, x_request_id="req_1\x1b[0m")
+    assert told.message.startswith('The endpoint failed (HTTP 500, request req_1): "no". ')
+
+
+# -- what is worth knowing for a retry
+
+
+@pytest.mark.parametrize(("wait", "shown"), [("0", "0"), ("1.25", "1.2"), ("20", "20"), ("3600", "3,600")])
+def test_a_wait_that_is_asked_for_is_told(wait, shown):
+    assert failure(503, b"busy", retry_after=wait).message == (
+        f'The endpoint failed (HTTP 503): "busy". It asks to wait {shown} s. '
+        "Try again; if it keeps failing, look at the endpoint's own log."
+    )
+
+
+def test_used_up_quota_is_told_by_its_code():
+    told = failure(
+        429,
+        {"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}},
+    )
+    assert (told.kind, told.code) == ("rate_limited", "insufficient_quota")
+    assert told.message == (
+        'The endpoint says that the quota is used up (HTTP 429, insufficient_quota): "You exceeded your quota". '
+        "Waiting does not help: check the account's plan and credit."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refuses"),
+    [
+        (400, {"error": {"message": "Unrecognized request argument supplied: stream_options"}}, True),
+        (422, {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, True),
+        (400, {"error": {"message": "x " * 400 + "stream_options"}}, True),
+        (400, {"error": {"message": "temperature is too high"}}, False),
+        (500, {"error": {"message": "stream_options"}}, False),
+        (422, {"detail": [{"loc": ["body", "n"], "msg": "Bad", "input": {"stream_options": 1}}]}, False),
+    ],
+)
+def test_refusal_of_stream_options_is_recognised(status, body, refuses):
+    assert refuses_stream_options(failure(status, body)) == refuses
+
+
+NOW = 1_795_407_799.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "20s"}, 20.0),
+        ({"retry-after": formatdate(NOW + 90, usegmt=True)}, 90.0),
+        ({"retry-after": formatdate(NOW - 90, usegmt=True)}, 0.0),
+        ({"retry-after": "Mon Nov 23 04:24:19 2026"}, 60.0),
+        ({"retry-after": "Monday, 23-Nov-26 04:24:19 GMT"}, 60.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "2, 9, 4"}, 9.0),
+        ({"retry-after": "soon, 4"}, 4.0),
+        ({"retry-after": str(NOW + 5)}, 5.0),
+        ({"retry-after": "1e300"}, pytest.approx(1e297)),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after-ms": "-3"}, 0.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
+        ({"retry-after": "9", "x-ratelimit-reset-requests": "1s"}, 9.0),
+        ({"x-ratelimit-reset-requests": "6m0s"}, 360.0),
+        ({"x-ratelimit-reset-requests": "1m30.5s"}, 90.5),
+        ({"x-ratelimit-reset-requests": "1h0m1s"}, 3601.0),
+        ({"x-ratelimit-reset-tokens": "250ms"}, 0.25),
+        ({"x-ratelimit-reset-tokens": "12"}, 12.0),
+        ({"x-ratelimit-reset": str(NOW + 5)}, 5.0),
+        ({"x-ratelimit-reset": str(int((NOW + 5) * 1000))}, 5.0),
+        ({"x-ratelimit-reset": str(NOW - 5)}, 0.0),
+        ({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "9s"}, 9.0),
+        (
+            {
+                "x-ratelimit-reset-requests": "2s",
+                "x-ratelimit-reset-tokens": "9s",
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-remaining-tokens": "80",
+            },
+            2.0,
+        ),
+        ({"x-ratelimit-reset-requests": "x"}, None),
+    ],
+)
+def test_wait_asked_for_in_all_its_forms(headers, seconds):
+    assert retry_after_s(headers, NOW) == pytest.approx(seconds)
+
+
+def test_wait_until_a_date_is_counted_by_the_senders_clock():
+    hour_ago = time.time() - 3600
+    dates = {"date": formatdate(hour_ago, usegmt=True), "retry_after": formatdate(hour_ago + 30, usegmt=True)}
+    assert failure(503, b"", **dates).retry_after_s == 30.0
+
+
+def test_rate_limit_headers_ask_for_nothing_on_other_failures():
+    assert failure(500, b"", x_ratelimit_reset_requests="8s").retry_after_s is None
+    assert failure(429, b"", x_ratelimit_reset_requests="8s").retry_after_s == 8.0
+    assert failure(500, b"", retry_after="8").retry_after_s == 8.0
+    assert failure(400, b"", retry_after="8").retry_after_s is None
+
+
+# -- errors inside a good answer
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"message": "x", "code": 429}, "rate_limited"),
+        ({"message": "x", "code": "429"}, "rate_limited"),
+        ({"message": "x", "status": 401}, "auth"),
+        ({"message": "x", "status_code": 404}, "not_found"),
+        ({"message": "x", "type": "rate_limit_error"}, "rate_limited"),
+        ({"message": "x", "code": "insufficient_quota"}, "rate_limited"),
+        ({"message": "x", "type": "BadRequestError"}, "bad_request"),
+        ({"message": "x", "type": "invalid_request_error", "code": "context_length_exceeded"}, "bad_request"),
+        ({"message": "x", "type": "invalid_request_error", "code": "invalid_api_key"}, "auth"),
+        ({"message": "x", "type": "server_error"}, "server"),
+        ({"message": "x", "type": "overloaded_error"}, "server"),
+        ({"message": "x", "code": 1301}, "server"),
+        ({"message": "Too many requests, slow down"}, "rate_limited"),
+        ({"message": "who knows"}, "server"),
+        ("The server had an error", "server"),
+        (True, "server"),
+        (["x"], "server"),
+    ],
+)
+def test_kind_of_an_error_under_200(error, kind):
+    told = failure_of_error(error, 200, {})
+    assert (told.kind, told.http_status) == (kind, 200)
+
+
+# -- anything at all
+
+NAMES = st.sampled_from(["error", "message", "detail", "code", "type", "loc", "msg", "x"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+    max_leaves=12,
+)
+
+
+@unhurried
+@given(
+    st.integers(100, 600), JSON.map(lambda value: json.dumps(value).encode()) | st.binary() | st.text().map(str.encode)
+)
+def test_any_body_gives_a_printable_failure(status, body):
+    told = failure_of(status, {}, body)
+    assert told.kind in ERROR_KINDS
+    assert told.message.isprintable()
+    assert told.code is None or told.code.isprintable()
+
+
+@unhurried
+@given(JSON)
+def test_any_error_object_gives_a_printable_failure(error):
+    told = failure_of_error(error, 200, {})
+    assert told.kind in ERROR_KINDS
+    assert told.message.isprintable()
+
+
+@unhurried
+@given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset", "date"]), st.text()))
+def test_any_header_gives_a_wait_or_none(headers):
+    wait = retry_after_s(headers, NOW)
+    assert wait is None or 0 <= wait < float("inf")
+
+
+@pytest.mark.parametrize(
+    "nested", ["[" * 100_000, '{"error":' * 800 + "1" + "}" * 800, '{"error":{"loc":' + "[" * 900 + "]" * 900 + "}}"]
+)
+def test_deep_nesting_gives_a_failure(nested):
+    assert failure_of(500, {}, nested.encode()).kind == "server"
+
+
+@given(st.floats(-1e6, 1e6), st.sampled_from(["{:.3f}", "{:.0f}", " {:.3f} ", "{:.3f}s", "{:e}"]))
+def test_seconds_in_any_spelling_are_kept_to(seconds, spelling):
+    text = spelling.format(seconds)
+    if text.endswith("s") and text.startswith("-"):  # also of -0.0
+        return
+    told = retry_after_s({"retry-after": text}, NOW)
+    assert told == pytest.approx(max(0.0, float(text.strip().rstrip("s"))))
+
+
+@given(st.integers(-(10**7), 10**7))
+def test_a_date_is_a_wait_from_now_and_none_when_it_is_past(ahead):
+    told = retry_after_s({"retry-after": formatdate(NOW + ahead, usegmt=True)}, NOW)
+    assert told == max(0, ahead)
+
+
+@given(st.integers(0, 59), st.integers(0, 59), st.integers(0, 23), st.integers(0, 999))
+def test_a_duration_is_the_sum_of_its_parts(seconds, minutes, hours, ms):
+    told = retry_after_s({"x-ratelimit-reset-tokens": f"{hours}h{minutes}m{seconds}s{ms}ms"}, NOW)
+    assert told == pytest.approx(hours * 3600 + minutes * 60 + seconds + ms / 1000)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 3)), min_size=1, max_size=4))
+def test_of_several_limits_the_longest_of_those_used_up_counts(limits):
+    headers = {}
+    for number, (wait, remaining) in enumerate(limits):
+        headers |= {f"x-ratelimit-reset-{number}": f"{wait}s", f"x-ratelimit-remaining-{number}": str(remaining)}
+    spent = [wait for wait, remaining in limits if remaining == 0]
+    assert retry_after_s(headers, NOW) == max(spent or [wait for wait, _ in limits])

@@ -1,0 +1,148 @@
+"""CSV files: columns, records of one conversation, and the whole message for what is wrong."""
+
+import pytest
+
+from evalkit.conversation import ScorerSpec, Turn
+from evalkit.datasets import reader
+from evalkit.errors import DatasetError, SettingsError
+from evalkit.scorers import scoring
+
+
+def read(tmp_path, text, **options):
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    return list(reader.read(path, check_turn=scoring.turn_checker(), **options))
+
+
+def test_records_that_share_an_id_are_turns(tmp_path):
+    first, second, third = read(
+        tmp_path,
+        "id,user,target,system,assistant,scorer,tags,group,level\n"
+        'a,"One,\n""1""",1,Be kind.,It is 1.,number,x; y,g,easy\n'
+        "a,Two,2,,,,,,\n\n"
+        'b,Three,"{""k"": [1]}",,,"{""name"": ""json""}",,,\n'
+        ",Four,007,,,,,,\n",
+    )
+    assert (first.id, first.system, first.tags, first.group, first.meta) == (
+        "a",
+        "Be kind.",
+        ("x", "y"),
+        "g",
+        {"level": "easy"},
+    )
+    assert first.turns == (Turn('One,\n"1"', 1, ScorerSpec("number"), "It is 1."), Turn("Two", 2))
+    assert second.turns == (Turn("Three", {"k": [1]}, ScorerSpec("json")),)
+    assert (third.id, third.turns) == ("row-000003", (Turn("Four", "007"),))
+
+
+def test_columns_may_be_called_anything(tmp_path):
+    (row,) = read(
+        tmp_path, '﻿Frage,Antwort,user\r\nWie viel?,"1,5",Ann\r\n', columns={"user": "Frage", "target": "Antwort"}
+    )
+    assert row.turns == (Turn("Wie viel?", "1,5"),)
+    assert row.meta == {"user": "Ann"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "target"),
+    [
+        ("35", 35),
+        ("-1.5", -1.5),
+        (" 35 ", 35),
+        ("true", "true"),
+        ("null", "null"),
+        ("NaN", "NaN"),
+        ("1e999", "1e999"),
+        ('"x"', '"x"'),
+    ],
+)
+def test_a_target_cell_is_a_number_or_text(tmp_path, cell, target):
+    quoted = cell.replace('"', '""')
+    (row,) = read(tmp_path, f'user,target\nHi,"{quoted}"\n')
+    assert row.turns[0].target == target
+
+
+WRONG = {
+    "no user column": (
+        "id,text\na,b\n",
+        ", line 1: there is no column 'user' to read as user: the header has id, text",
+    ),
+    "semicolons": (
+        "id;user\na;b\n",
+        ", line 1: there is no column 'user' to read as user: the header has id;user; are the columns "
+        "parted by commas?",
+    ),
+    "a slip": ("user,taget\na,b\n", ", line 1, field taget: unknown column; did you mean 'target'?"),
+    "two of a name": ("user,user\na,b\n", ", line 1: two columns are called 'user'"),
+    "too many cells": ("user,id\na,b\nc,d,e\n", ", line 3: the record has 3 cells, and the header names 2"),
+    "too few cells": ('user,id\n"a\nb"\n', ", line 2: the record has 1 cells, and the header names 2"),
+    "open quote": (
+        'user\na\n"b\nc\n',
+        ", line 3: the record that begins here is not valid CSV: unexpected end of data",
+    ),
+    "no user": ("id,user\na,\nb,x\n", ", line 2, field user: is missing: a turn needs a user message"),
+    "later turn": (
+        "id,user,target,scorer\na,x,,\na,y,z,number\n",
+        ', line 3, field target: the target is "z": the scorer number needs a number',
+    ),
+    "code": (
+        "user,scorer\na,os:system\n",
+        ", line 2, field scorer: 'os:system' names code; a dataset is data and may only name a scorer that is there",
+    ),
+    "broken list of scorers": ("user,scorer\na,[x\n", ", line 2, field scorer: is neither a name nor JSON"),
+    "broken scorer": ("user,scorer\na,{x}\n", ", line 2, field scorer: is neither a name nor JSON"),
+    "two systems": (
+        "id,user,system\na,x,s\na,y,t\n",
+        ", line 3, field system: differs from line 2, where the conversation begins",
+    ),
+    "parted turns": (
+        "id,user\na,x\nb,y\na,z\n",
+        ", line 4, field id: 'a' is the id in line 2 already: every row needs its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_told_with_line_and_column(tmp_path, name):
+    text, message = WRONG[name]
+    with pytest.raises(DatasetError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value) == f"{tmp_path / 'x.csv'}{message}"
+
+
+@pytest.mark.parametrize("column", ["temperature", "max_tokens", "response_format", "context", "tools", "params"])
+def test_a_column_that_should_be_sent_and_cannot_be_is_refused(tmp_path, column):
+    with pytest.raises(DatasetError, match="would not be sent from a sheet") as caught:
+        read(tmp_path, f"user,{column}\na,1\n")
+    assert (caught.value.line, caught.value.field) == (1, column)
+    (row,) = read(tmp_path, f"user,my {column}\na,1\n")
+    assert row.meta == {f"my {column}": "1"}
+
+
+def test_errors_name_the_column_as_the_file_does(tmp_path):
+    with pytest.raises(DatasetError) as caught:
+        read(tmp_path, "Frage,Art\nHi,nummer\n", columns={"user": "Frage", "scorer": "Art"})
+    assert (caught.value.line, caught.value.field) == (2, "Art")
+
+
+def test_a_column_that_is_named_must_be_there_and_be_a_field(tmp_path):
+    with pytest.raises(DatasetError) as caught:
+        read(tmp_path, "user\nHi\n", columns={"target": "answer"})
+    assert caught.value.problem == "there is no column 'answer' to read as target: the header has user"
+    with pytest.raises(SettingsError) as settings_error:
+        read(tmp_path, "user\nHi\n", columns={"targt": "answer"})
+    assert str(settings_error.value) == (
+        "no column can be read as 'targt': the fields are id, user, target, system, assistant, scorer, tags, group"
+    )
+
+
+def test_every_bad_record_is_listed(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,user\na,\nb,x\nc,\n")
+    with pytest.raises(DatasetError) as caught:
+        reader.check(path)
+    assert str(caught.value) == (
+        f"{path}: 2 problems\n"
+        "  line 2, field user: is missing: a turn needs a user message\n"
+        "  line 4, field user: is missing: a turn needs a user message"
+    )

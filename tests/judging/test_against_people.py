@@ -1,0 +1,145 @@
+"""Judges checked against labels: rows read with file, line and field; figures against hand counts."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from judges import Bench, failing, fair, read, verdict
+from statsmodels.stats.inter_rater import cohens_kappa
+
+from evalkit.errors import DatasetError
+from evalkit.judging.against_people import check_judge, read_labels
+from evalkit.judging.rubric import BUILT_IN
+
+CORRECT = BUILT_IN["correct"]
+LABELS = Path(__file__).parents[2] / "data" / "judged_answers.jsonl"
+
+
+def written(tmp_path, *rows):
+    path = tmp_path / "labels.jsonl"
+    texts = [row if isinstance(row, str) else json.dumps({"question": "q", "target": "35", **row}) for row in rows]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+def checked(tmp_path, judge, rows):
+    with Bench(judge) as bench:
+        return check_judge(written(tmp_path, *rows), bench.endpoint(), folder=tmp_path / "runs")
+
+
+def labelled(right, wrong):
+    return [{"answer": f"35 {n}", "label": "CORRECT"} for n in range(right)] + [
+        {"answer": f"36 {n}", "label": "INCORRECT"} for n in range(wrong)
+    ]
+
+
+def test_figures_of_a_judge_that_errs(tmp_path):
+    lies = {"35 0", "35 1", "36 0"}
+
+    def errs(body):
+        said = json.loads(fair(body))["choice"]
+        other = {"CORRECT": "INCORRECT", "INCORRECT": "CORRECT"}[said]
+        return verdict(other if read(body, "answer") in lies else said)
+
+    done = checked(tmp_path, errs, labelled(12, 8))
+    assert [list(row.values())[:2] for row in done.confusion.values()] == [[10, 2], [1, 7]]
+    assert done.agreement.value == done.agreement_all.value == 0.85
+    assert done.kappa.value == pytest.approx(cohens_kappa([[10, 2], [1, 7]]).kappa)
+    assert done.kappa.low < done.kappa.value < done.kappa.high
+    assert done.alpha.low < done.alpha.value < done.alpha.high
+
+
+def test_what_is_undecided_is_told_apart_and_does_not_agree(tmp_path):
+    said = {"35 0": verdict("UNSURE"), "36 0": "INCORRECT or not?"}
+    done = checked(
+        tmp_path, failing(lambda body: said.get(read(body, "answer")) or fair(body), ["36 1"]), labelled(6, 5)
+    )
+    assert (done.n, done.unsure, done.count("unparsed"), done.count("failed")) == (11, 1, 1, 1)
+    assert (done.agreement.value, done.agreement.n) == (1.0, 8)
+    assert (done.agreement_all.value, done.agreement_all.n) == (0.8, 10)  # a failed call said nothing at all
+    assert done.confusion["INCORRECT"] == {"CORRECT": 0, "INCORRECT": 3, "UNSURE": 0, "unparsed": 1, "failed": 1}
+    assert (done.majority_label, done.majority.value, done.majority.n) == ("CORRECT", 0.6, 10)
+    assert done.judge_run == tmp_path / "runs" / "labels.judge-1.evalkit"
+
+
+def test_a_scale_is_ordinal_and_its_labels_may_be_numbers(tmp_path):
+    rows = [{"answer": str(n), "label": n % 5 + 1} for n in range(20)]
+
+    def hums(body):
+        n = int(read(body, "answer")) if read(body, "answer").isdigit() else 0
+        return verdict(str(min(n % 5 + 1 + n % 2, 5)))
+
+    with Bench(hums) as bench:
+        done = check_judge(written(tmp_path, *rows), bench.endpoint(), "helpful", folder=tmp_path)
+    assert done.to_json()["alpha"]["level"] == "ordinal"
+    assert 0 < done.kappa.value < done.alpha.value < 1  # off by one is nearly right on a scale
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"label": "CORRECT"}, "line 2, field answer: is missing"),
+        ({"answer": "x"}, "line 2, field label: is missing"),
+        ({"answer": "x", "label": "CORECT"}, "line 2, field label: 'CORECT' is no choice of the rubric 'correct': did "
+         "you mean 'CORRECT'?"),
+        ({"answer": "x", "label": "UNSURE"}, "line 2, field label: 'UNSURE' is no choice of the rubric 'correct': they "
+         "are CORRECT, INCORRECT"),
+        ({"answer": 5, "label": "CORRECT"}, "line 2, field answer: must be text, not a number"),
+        ({"answer": "x", "label": "CORRECT", "traget": "y"}, "line 2, field traget: unknown key; did you mean "
+         "'target'?"),
+        ({"answer": "x", "label": "CORRECT", "id": "row-1"}, "line 2, field id: 'row-1' is the id in line 1 already"),
+        ({"answer": "x", "label": "CORRECT", "target": None}, "line 2, field target: is missing"),
+        ("[1]", "line 2: a row must be an object, {…}, not a list"),
+        ("{", "line 2: not valid JSON: "),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_used_is_named_by_file_line_and_field(tmp_path, row, message):
+    path = written(tmp_path, {"answer": "x", "label": "CORRECT"}, row)
+    with pytest.raises(DatasetError) as caught:
+        list(read_labels(path, CORRECT))
+    assert str(caught.value).startswith(f"{path}, {message}")
+
+
+def test_a_file_without_rows_and_one_of_another_kind(tmp_path):
+    with pytest.raises(DatasetError, match="holds no rows"):
+        list(read_labels(written(tmp_path, ""), CORRECT))
+    (tmp_path / "labels.csv").write_text("x")
+    with pytest.raises(DatasetError, match="labels are JSON Lines"):
+        list(read_labels(tmp_path / "labels.csv", CORRECT))
+
+
+def test_the_bundled_labels_are_about_half_each_with_the_hard_kinds():
+    rows = list(read_labels(LABELS, CORRECT))
+    right = sum(row.label == "CORRECT" for row in rows)
+    assert len(rows) >= 60
+    assert 0.45 * len(rows) <= right <= 0.55 * len(rows)
+    assert len({(row.material["question"], row.material["answer"]) for row in rows}) == len(rows)
+    tags = {tag for line in LABELS.read_text(encoding="utf-8").splitlines() for tag in json.loads(line)["tags"]}
+    assert tags >= {"unit", "contradiction", "verbose", "language", "injection"}
+    # looking for the target in the answer is not enough for them
+    naive = sum(
+        (row.material["target"].lower() in row.material["answer"].lower()) == (row.label == "CORRECT") for row in rows
+    )
+    assert naive < 0.8 * len(rows)
+
+
+def test_a_check_that_was_stopped_is_over_what_was_asked_and_more_labels_cost_only_themselves(tmp_path):
+    rows = [{"question": f"q{n}", "answer": "35", "target": "35", "label": "CORRECT"} for n in range(30)]
+    path = tmp_path / "labels.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows[:20])), encoding="utf-8")
+
+    def slow(body):
+        time.sleep(0.02)
+        return fair(body)
+
+    with Bench(slow) as bench:
+        how = {"folder": tmp_path / "runs", "concurrency": 1}
+        cut = check_judge(path, bench.endpoint(), watch=lambda progress: progress.done >= 3, **how)
+        assert (cut.stopped, cut.count("failed"), 3 <= cut.n < 20) == (True, 0, True)
+        assert cut.agreement_all.value == 1.0
+        assert check_judge(path, bench.endpoint(), **how).n == 20
+        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        whole = check_judge(path, bench.endpoint(), **how)
+        assert (whole.stopped, whole.n) == (False, 30)
+        assert len(bench.asked) == 1 + 30  # with the probe

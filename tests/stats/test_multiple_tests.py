@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+
+from evalkit.stats.multiple_tests import benjamini_hochberg, holm
+
+# Y. Benjamini, Y. Hochberg, J. R. Stat. Soc. B 57 (1995), section 3.2: thrombolysis in myocardial infarction
+THROMBOLYSIS = [
+    *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344),
+    *(0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0000),
+]
+
+
+def test_published_example_holm_rejects_three_and_benjamini_hochberg_four() -> None:
+    # the paper: Bonferroni's and Hochberg's procedures reject three hypotheses at 0.05, theirs four
+    assert [p <= 0.05 for p in holm(THROMBOLYSIS)] == [True] * 3 + [False] * 12
+    assert [p <= 0.05 for p in benjamini_hochberg(THROMBOLYSIS)] == [True] * 4 + [False] * 11
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_corrections_are_those_of_statsmodels_and_scipy(count: int) -> None:
+    known = np.round(np.random.default_rng(count).beta(0.5, 2, count), 2).tolist()  # rounded: some are equal
+    assert count < 40 or len(set(known)) < count
+    np.testing.assert_allclose(holm(known), multipletests(known, method="holm")[1])
+    np.testing.assert_allclose(benjamini_hochberg(known), multipletests(known, method="fdr_bh")[1])
+    np.testing.assert_allclose(benjamini_hochberg(known), scipy_stats.false_discovery_control(known))
+
+
+def test_a_test_that_was_not_made_does_not_count() -> None:
+    assert holm([0.02, None, 0.03]) == [0.04, None, 0.04]
+    assert benjamini_hochberg([None, 0.02]) == [None, 0.02]
+    assert holm([]) == benjamini_hochberg([]) == []
+    assert holm([None]) == [None]
+
+
+@pytest.mark.parametrize("p", [-0.01, 1.01, float("nan")])
+def test_what_is_no_p_is_refused(p: float) -> None:
+    for correct in (holm, benjamini_hochberg):
+        with pytest.raises(ValueError, match="no number from 0 to 1"):
+            correct([0.5, p])
