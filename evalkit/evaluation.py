@@ -23,7 +23,8 @@ from evalkit.client import request_body
 from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation
 from evalkit.endpoint import Endpoint
-from evalkit.engine import dataset_fingerprint, session_thread, tool_functions
+from evalkit.engine import session_thread
+from evalkit.engine.asking import dataset_fingerprint, tool_functions
 from evalkit.engine.asking.dialogue import Asker, Dialogue
 from evalkit.engine.asking.process import Task
 from evalkit.engine.launch import Launched

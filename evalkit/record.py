@@ -15,6 +15,11 @@ from typing import Any, NamedTuple
 
 from evalkit.conversation import Message, ToolCall
 
+LASTING_CODES = frozenset({"insufficient_quota", "length", "content_filter"})  # asking again changes nothing
+# flags of an attempt
+UNCONFIRMED, IN_DOUBT = "no_finish_reason", "in_doubt"
+CALL_NOT_DEMANDED, NO_TOOL_ROUNDS = "call_not_demanded", "no_tool_rounds"  # it was asked in another way
+
 NO_RESULT = "(no result)"
 
 ERROR_KINDS = (

@@ -6,8 +6,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from evalkit.engine.asking.request_fallbacks import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
-from evalkit.engine.asking.unconfirmed_answers import IN_DOUBT, UNCONFIRMED
+from evalkit.record import CALL_NOT_DEMANDED, IN_DOUBT, NO_TOOL_ROUNDS, UNCONFIRMED
 
 _TURNS = f"""
     SELECT total(status = 'answered'), total(status = 'answered' AND instr(flags, '{UNCONFIRMED}')),

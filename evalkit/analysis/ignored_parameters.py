@@ -11,8 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evalkit.engine.asking.request_fallbacks import CALL_NOT_DEMANDED
-from evalkit.record import Attempt, Usage
+from evalkit.record import CALL_NOT_DEMANDED, Attempt, Usage
 from evalkit.runfile import query_arrays
 from evalkit.stats.arrays import Floats
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evalkit import __version__
 from evalkit.cli import ask, compare, gate_flags, judge, load, plan, plot, report, resume_errors, score, shared_flags
 from evalkit.cli.parser import Parser
-from evalkit.engine.outcome import Outcome
+from evalkit.engine.stopping.outcome import Outcome
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, WrongPlatform, check_platform
 from evalkit.process.standard_streams import enduring
 

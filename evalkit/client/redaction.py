@@ -5,9 +5,8 @@ from __future__ import annotations
 import string
 from dataclasses import replace
 
-from evalkit.engine.pacing.retries import LASTING_CODES
 from evalkit.process.api_keys import Key
-from evalkit.record import Answer, Failure
+from evalkit.record import LASTING_CODES, Answer, Failure
 
 _PART = 5  # characters of a key in a row that give something away
 _WHOLE = 8  # shorter keys are placeholders ("none", "ollama"); as words of an answer they must stay

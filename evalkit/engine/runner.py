@@ -9,15 +9,15 @@ from typing import Any
 
 from evalkit import errors
 from evalkit.engine.asking.process import GRACE_S, Task
+from evalkit.engine.asking.tool_functions import Calls
 from evalkit.engine.launch import Launched
-from evalkit.engine.outcome import Outcome
 from evalkit.engine.saving import spool
 from evalkit.engine.saving.process_messages import Begun, Call, Committed, Doubted, End, Result, Stop, Turns
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import ScoreTurn, ScoringThread
 from evalkit.engine.saving.writer import Writer
 from evalkit.engine.stopping.accuracy_goal import Until
-from evalkit.engine.tool_functions import Calls
+from evalkit.engine.stopping.outcome import Outcome
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.process.gc_freeze import resting
 from evalkit.runfile import resume_command, schema

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from evalkit.comparing.effects import Times
-from evalkit.comparing.pairing import LeftOut
 from evalkit.stats.estimate import Estimate
 from evalkit.wording import numbers
 from evalkit.wording.numbers import MISSING, number
+
+if TYPE_CHECKING:
+    from evalkit.comparing.effects import Times
+    from evalkit.comparing.pairing import LeftOut
+
 
 LEVEL = 0.05  # of a p that is corrected for the comparisons made beside it
 TIMES = {"ttft": "TTFT", "latency": "latency"}

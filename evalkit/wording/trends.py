@@ -6,12 +6,15 @@ A title that may make several claims takes wider intervals, so that of equal thi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from scipy import special
 
-from evalkit.analysis.measures import RunMeasures
 from evalkit.stats.estimate import Estimate, difference
 from evalkit.wording import run_results
+
+if TYPE_CHECKING:
+    from evalkit.analysis.measures import RunMeasures
 
 MOST = 12
 _FREEDOM = 10  # of the Student's t that an interval is widened by: few conversations may stand behind it

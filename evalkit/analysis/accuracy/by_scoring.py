@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sqlite3
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from evalkit.analysis.accuracy import by_turn
 from evalkit.analysis.accuracy.by_turn import Accuracy
-from evalkit.judging.rubric import BUILT_IN
 from evalkit.runfile import schema
 
 _SCORINGS = """
@@ -104,31 +101,6 @@ class Rescored:
 def counting(connection: sqlite3.Connection) -> int:
     """The number of the scoring that counts."""
     return int(connection.execute("SELECT scoring FROM run").fetchone()[0])
-
-
-def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
-    """The command that makes such a scoring, not the run's own; whatever the file holds, it does nothing else."""
-    scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
-    if judge is not None:
-        return shlex.join(["evalkit", "judge", str(path), *_flags_of_judge(orjson.loads(judge))])
-    named = orjson.loads(scorer)
-    flags = [_flag_of(part) for part in (named if isinstance(named, list) else [named] if named else [])]
-    if None in flags:  # options are given in Python alone
-        return f"evalkit.Run({str(path)!r}).score(scorer=…), in Python"
-    return shlex.join(["evalkit", "score", str(path), *(word for flag in flags for word in ("--scorer", str(flag)))])
-
-
-def _flags_of_judge(judge: dict[str, Any]) -> list[str]:
-    rubric = judge["rubric"] if judge["rubric"] in BUILT_IN else "FILE.toml"
-    where = ["--base-url", judge["base_url"], "--model", judge["model"]] if judge["base_url"] else []
-    return ["--rubric", rubric, *where]
-
-
-def _flag_of(scorer: Any) -> str | None:
-    """A scorer as ``--scorer`` takes it; None: it cannot be told so."""
-    if isinstance(scorer, str):
-        return scorer
-    return f"{scorer['name']}={scorer['weight']:g}" if scorer.keys() == {"name", "weight"} else None
 
 
 def scorings(connection: sqlite3.Connection) -> list[Scoring]:

@@ -1,1 +1,6 @@
-"""TODO."""
+"""What runs in the asking process, which sends the requests and does nothing else: the schedule of what is still
+missing, one dialogue per conversation, tool rounds, and the link to the parent. Nothing here writes the run file.
+Start with ``dialogue``, then ``process``.
+"""
+
+__all__ = ["dataset_fingerprint", "dialogue", "process", "tool_functions"]

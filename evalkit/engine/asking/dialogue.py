@@ -12,13 +12,13 @@ from evalkit.client import answer_reader, request_body
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.request_fallbacks import DEMANDS, Concessions, without_rounds
-from evalkit.engine.asking.unconfirmed_answers import Doubts
+from evalkit.engine.asking.tool_functions import Function, as_text
 from evalkit.engine.pacing.adaptive_slots import Knee
 from evalkit.engine.pacing.rate_limits import CHARACTERS_A_TOKEN, Pacer, Permit
 from evalkit.engine.pacing.retries import Pause, Retry
 from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.unconfirmed_answers import Doubts
 from evalkit.engine.stopping.spending_caps import Spending, UsedUp, length
-from evalkit.engine.tool_functions import Function, as_text
 from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]

@@ -20,22 +20,22 @@ from typing import Any
 
 from evalkit.client.transport import Transport
 from evalkit.endpoint import Endpoint
+from evalkit.engine.asking.dataset_fingerprint import Known
 from evalkit.engine.asking.dialogue import Asker, Dialogue
 from evalkit.engine.asking.loop_lag import Watch
 from evalkit.engine.asking.parent_link import Line
 from evalkit.engine.asking.schedule import Item, Schedule
-from evalkit.engine.asking.unconfirmed_answers import HAS_SEEN, Doubts, Talk
-from evalkit.engine.dataset_fingerprint import Known
-from evalkit.engine.outcome import Outcome
+from evalkit.engine.asking.tool_functions import Function
 from evalkit.engine.pacing.adaptive_slots import Knee
 from evalkit.engine.pacing.arrivals import Arrivals, wait_until
 from evalkit.engine.pacing.rate_limits import Pacer
 from evalkit.engine.pacing.retries import Retry, RetryBudget
 from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.unconfirmed_answers import HAS_SEEN, Doubts, Talk
 from evalkit.engine.saving.process_messages import Doubted, End
 from evalkit.engine.stopping.giving_up import Surrender
+from evalkit.engine.stopping.outcome import Outcome
 from evalkit.engine.stopping.spending_caps import Spending
-from evalkit.engine.tool_functions import Function
 from evalkit.errors import EvalkitError
 from evalkit.record import Failure, TurnRecord
 from evalkit.settings import Settings

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalkit.conversation import Message
-from evalkit.record import Failure
+from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS, Failure
 
 DEMANDS = frozenset({"tool_choice", "function_call"})  # parameters, today's and the one before, that ask for a call
-CALL_NOT_DEMANDED, NO_TOOL_ROUNDS = "call_not_demanded", "no_tool_rounds"  # flags of what is asked in another way
 _REFUSED = (400, 422)
 
 _Form = tuple[str, str]  # a parameter, and a word for what it demanded

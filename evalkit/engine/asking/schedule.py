@@ -14,7 +14,7 @@ import orjson
 
 from evalkit.conversation import Conversation
 from evalkit.datasets import reader as datasets_reader
-from evalkit.engine.dataset_fingerprint import Known, Source
+from evalkit.engine.asking.dataset_fingerprint import Known, Source
 from evalkit.record import TurnRecord
 from evalkit.runfile import store
 from evalkit.settings import Settings

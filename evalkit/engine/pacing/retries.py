@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evalkit.record import Failure
+from evalkit.record import LASTING_CODES, Failure
 
 RETRYABLE = frozenset({"rate_limited", "server", "connection", "truncated", "empty"})
-LASTING_CODES = frozenset({"insufficient_quota", "length", "content_filter"})  # asking again changes nothing
 LONGEST_WAIT_S = 120.0
 
 BUDGET_SPENT = "Not tried again: too many of the last requests failed."

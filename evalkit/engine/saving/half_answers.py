@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evalkit.engine.asking import unconfirmed_answers
+from evalkit.engine.pacing import unconfirmed_answers
+from evalkit.record import IN_DOUBT, UNCONFIRMED
 from evalkit.runfile.store import RunFile, unwritable
 from evalkit.settings import Settings
 
@@ -31,20 +32,20 @@ _LAST_ATTEMPT = """
     WHERE id > (SELECT max(id) FROM attempt) - 20000 AND (conversation, repeat, turn) = (?, ?, ?)"""
 _ANSWERS = f"""
     SELECT session, conversation, repeat, turn, sent_ns, end_ns FROM turn
-    WHERE status = 'answered' AND streamed AND instr(flags, '{unconfirmed_answers.UNCONFIRMED}')
+    WHERE status = 'answered' AND streamed AND instr(flags, '{UNCONFIRMED}')
       AND sent_ns NOT NULL AND end_ns NOT NULL"""  # noqa: S608 - SQL of our own
 _FAILURES = f"""
     SELECT session, end_ns FROM attempt
     WHERE error_kind IN ({", ".join("?" * len(unconfirmed_answers.KINDS))}) AND end_ns NOT NULL
       AND coalesce(error_code, '') NOT IN ({", ".join("?" * len(unconfirmed_answers.CHOSEN))})
-      AND NOT instr(coalesce(flags, ''), '{unconfirmed_answers.IN_DOUBT}')
+      AND NOT instr(coalesce(flags, ''), '{IN_DOUBT}')
       AND NOT instr(error_message, '{unconfirmed_answers.LOST_ON_REUSE}') ORDER BY end_ns"""  # noqa: S608 - SQL of our own
 # the attempt of each unconfirmed answer, and how often one of its turn was in doubt before
 _ATTEMPTS = f"""
     SELECT a.conversation, a.repeat, a.turn, max(iif(a.sent_ns = t.sent_ns, a.id, NULL)),
-      total(instr(a.flags, '{unconfirmed_answers.IN_DOUBT}') > 0)
+      total(instr(a.flags, '{IN_DOUBT}') > 0)
     FROM attempt a JOIN turn t USING (conversation, repeat, turn)
-    WHERE instr(a.flags, '{unconfirmed_answers.UNCONFIRMED}') GROUP BY 1, 2, 3"""  # noqa: S608 - SQL of our own
+    WHERE instr(a.flags, '{UNCONFIRMED}') GROUP BY 1, 2, 3"""  # noqa: S608 - SQL of our own
 
 
 class Retracted(NamedTuple):
@@ -107,7 +108,7 @@ def retract(
 def _retract(connection: sqlite3.Connection, key: Key, attempts: Mapping[Key, int] | None, *, doubted: bool) -> None:
     execute = connection.execute
     why = unconfirmed_answers.MAY_BE_HALF if doubted else unconfirmed_answers.HAS_SEEN
-    flag = f" {unconfirmed_answers.IN_DOUBT}" if doubted else ""
+    flag = f" {IN_DOUBT}" if doubted else ""
     if doubted:
         found = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
         execute(_RETRACT_ATTEMPT, (why, flag, *key, found))

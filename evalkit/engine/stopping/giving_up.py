@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.engine.pacing.retries import LASTING_CODES
-from evalkit.record import Failure, TurnRecord
+from evalkit.record import LASTING_CODES, Failure, TurnRecord
 
 GIVE_UP_AFTER = 5
 LASTING = frozenset({"auth", "not_found", "connection"})  # what ends a run also after it has had answers

@@ -10,10 +10,10 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker, Dialogue
+from evalkit.engine.asking.tool_functions import in_threads
 from evalkit.engine.pacing.rate_limits import Pacer
 from evalkit.engine.pacing.retries import Pause, Retry
 from evalkit.engine.pacing.slots import Gate
-from evalkit.engine.tool_functions import in_threads
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.scripted.server import Calling, Fault, Law, Script, serve

@@ -12,8 +12,8 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.asking.request_fallbacks import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.engine.pacing.retries import Retry
+from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.scripted.server import Calling, Fault, Script, serve
 
 MODELS = ["X5lM" + "a" * 20, "Tp" + "b" * 6]

@@ -10,8 +10,8 @@ from half_answers import MODELS, check_whole, data, said, script, whole
 import evalkit as ek
 from evalkit.analysis import caveats
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.unconfirmed_answers import IN_DOUBT, UNCONFIRMED, Doubts, Talk, in_doubt
-from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord
+from evalkit.engine.pacing.unconfirmed_answers import Doubts, Talk, in_doubt
+from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Failure, Timing, TurnRecord
 from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import Fault, Law, Script, serve
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from evalkit.engine import tool_functions
-from evalkit.engine.tool_functions import Calls, call_function
+from evalkit.engine.asking import tool_functions
+from evalkit.engine.asking.tool_functions import Calls, call_function
 from evalkit.errors import SettingsError
 
 
@@ -93,7 +93,7 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
 def test_a_function_that_never_returns_keeps_python_from_nothing():
     code = """
         import threading
-        from evalkit.engine.tool_functions import Calls
+        from evalkit.engine.asking.tool_functions import Calls
         Calls({"f": lambda: threading.Event().wait()}).call("f", "{}", print)
         print("the end")
     """

@@ -11,9 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from evalkit.record import Attempt, TurnRecord
+from evalkit.record import UNCONFIRMED, Attempt, TurnRecord
 
-UNCONFIRMED, IN_DOUBT = "no_finish_reason", "in_doubt"  # flags of an attempt
 WINDOW_NS = 1_000_000_000  # seven half answers of a real service ended 128 ms before to 4 ms after such a failure
 KINDS = ("empty", "connection", "truncated", "server")
 CHOSEN = ("length", "content_filter")  # error codes of empty answers that say why
