@@ -108,11 +108,11 @@ def test_groups_meet_without_a_seam(path, monkeypatch):
 
 def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(path):
     code = (
-        "import os, signal, sys; from evalkit import rescoring; rescoring.GROUP = 2; number = rescoring.scorers.score\n"
+        "import os, signal, sys; from evalkit import rescoring; rescoring.GROUP = 2; number = rescoring.scoring.score\n"
         "def score(turn, said, **more):\n"
         "    if said.text.startswith('The product'): os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return number(turn, said, **more)\n"
-        "rescoring.scorers.score = score; rescoring.rescore(sys.argv[1], 'number')"
+        "rescoring.scoring.score = score; rescoring.rescore(sys.argv[1], 'number')"
     )
     assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
     assert rows(path, "SELECT count(*) FROM score WHERE scoring = 1") == [(4,)]

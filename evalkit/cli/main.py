@@ -434,7 +434,7 @@ def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _demo_data() -> Path:
     """The demo's dataset: inside the installed package, or in the working copy."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for path in (package / "primary_math.jsonl", package.parent / "data" / "primary_math.jsonl"):
         if path.exists():
             return path

@@ -469,7 +469,8 @@ def test_damage_inside_is_named(path: Path) -> None:
 
 
 def test_the_object_of_json_needs_neither_pandas_nor_arrow_nor_all_of_scipy(big: tuple[Path, pd.DataFrame]) -> None:
-    code = "import sys; from evalkit import tables; print(tables.summary_json(sys.argv[1])['turns'], *sys.modules)"
+    code = "import sys; from evalkit.analysis import tables; "
+    code += "print(tables.summary_json(sys.argv[1])['turns'], *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, big[0]], capture_output=True, text=True, check=True)
     turns, *loaded = done.stdout.split()
     assert turns == "240"

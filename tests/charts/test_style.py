@@ -215,13 +215,13 @@ def state():
     }
 
 before = state()
-from evalkit import plots
+from evalkit.charts import catalogue
 from evalkit.report.html_report import report
 for drawing in plots.all_charts("run.evalkit"):
     drawing.draw(None)
-plots.charts("run.evalkit")["latency"].save(__import__("pathlib").Path("chart.svg"))
+catalogue.charts("run.evalkit")["latency"].save(__import__("pathlib").Path("chart.svg"))
 report(["run.evalkit"], "report.html")
-import evalkit.widgets.display, evalkit.judging.judging, evalkit.loadtest.sweep, evalkit.cli
+import evalkit.widgets.display, evalkit.judging.judging, evalkit.loadtest.sweep, evalkit.cli.main
 assert len(pyplot.get_fignums()) == len(plots.all_charts("run.evalkit")), pyplot.get_fignums()
 pyplot.close("all")
 after = state()
@@ -247,13 +247,13 @@ def test_every_figure_of_a_kernel_is_shown_whoever_draws_the_first(path: Path, t
     write(path, [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     assert in_a_kernel(
         tmp_path,
-        f"from evalkit import plots\nrun = {path.name!r}\nplots.charts(run)['latency'].svg()",
-        "_ = plots.plot_accuracy(run)",
+        f"from evalkit.charts import catalogue\nrun = {path.name!r}\ncatalogue.charts(run)['latency'].svg()",
+        "_ = catalogue.plot_accuracy(run)",
         "_ = plots.plot_latency(run)",
         "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
         "from matplotlib import pyplot\n_ = pyplot.plot([1, 2])",
         "_ = plots.plot_models([run, run])",
-        "axes = pyplot.subplots(1, 2)[1]\n_ = plots.plot_accuracy(run, axes[0])",
+        "axes = pyplot.subplots(1, 2)[1]\n_ = catalogue.plot_accuracy(run, axes[0])",
         "assert pyplot.isinteractive()\npyplot.ioff()\n_ = plots.plot_ecdf(run)",
         "assert not pyplot.isinteractive()",
     ) == [0, 1, 1, 1, 1, 1, 1, 0, 0]  # fmt: skip
@@ -264,7 +264,7 @@ def test_what_the_user_configures_for_the_inline_backend_outlives_the_first_char
     assert in_a_kernel(
         tmp_path,
         "%config InlineBackend.rc = {'figure.figsize': (3.0, 2.0), 'axes.grid': True}",
-        f"from evalkit import plots\n_ = plots.plot_accuracy({path.name!r})",
+        f"from evalkit.charts import catalogue\n_ = catalogue.plot_accuracy({path.name!r})",
         "import matplotlib\nassert matplotlib.rcParams['figure.figsize'] == [3.0, 2.0]\n"
         "assert matplotlib.rcParams['axes.grid']",
     ) == [0, 1, 0]

@@ -462,7 +462,7 @@ def test_a_fault_in_evalkit_is_told_without_what_could_drive_the_terminal(tmp_pa
     def broken(*_):
         raise ValueError("\x1b]0;pwn\x07")
 
-    monkeypatch.setattr(main, "show", broken)
+    monkeypatch.setattr("evalkit.cli.main.show", broken)
     assert main(["show", str(tmp_path)]) == 70
     err = capsys.readouterr().err
     assert "Traceback" in err

@@ -78,7 +78,7 @@ def test_demos_of_one_second(endpoint, same_second, monkeypatch, capsys):
 
 
 def test_a_name_is_kept_from_other_processes_until_its_file_is_there(same_second):
-    other = SAME_SECOND + "from evalkit import filenames\nwith filenames.free('demo') as path: print(path)"
+    other = SAME_SECOND + "from evalkit.runfile import file_names\nwith file_names.free('demo') as path: print(path)"
     with file_names.free("demo") as path:
         found = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True).stdout
     assert (path.name, found.strip()) == ("demo-20260101-120000.evalkit", "runs/demo-20260101-120000-2.evalkit")

@@ -68,7 +68,7 @@ def test_every_chart_appears_whoever_draws_it(tmp_path):
     write(tmp_path / "run.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     lab.notebook(
         tmp_path / "charts.ipynb",
-        "from evalkit import plots\n_ = plots.plot_accuracy('run.evalkit')",
+        "from evalkit.charts import catalogue\n_ = catalogue.plot_accuracy('run.evalkit')",
         "_ = plots.plot_latency('run.evalkit')",
         "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
         "from matplotlib import pyplot\n_ = pyplot.plot([2, 1])",

@@ -65,9 +65,7 @@ def test_back_off_has_full_jitter_below_a_doubling_cap(number, seed):
 
 def test_two_clients_that_start_together_do_not_come_back_together():
     """Each draws its own waits, in one process and in several."""
-    code = (
-        "from evalkit.engine.pacing.rate_limits import Pause, Retry; print(Retry().rng.random(), Pause()._rng.random())"
-    )
+    code = "from evalkit.engine.pacing.retries import Pause, Retry; print(Retry().rng.random(), Pause()._rng.random())"
     told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)]
     assert len({number for line in told for number in line.split()}) == 4
     delays = [Retry().ruling(Failure("server", ""), 1).delay_s for _ in range(4)]
