@@ -249,12 +249,12 @@ def test_every_figure_of_a_kernel_is_shown_whoever_draws_the_first(path: Path, t
         tmp_path,
         f"from evalkit.charts import catalogue\nrun = {path.name!r}\ncatalogue.charts(run)['latency'].svg()",
         "_ = catalogue.plot_accuracy(run)",
-        "_ = plots.plot_latency(run)",
+        "_ = catalogue.plot_latency(run)",
         "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
         "from matplotlib import pyplot\n_ = pyplot.plot([1, 2])",
-        "_ = plots.plot_models([run, run])",
+        "_ = catalogue.plot_models([run, run])",
         "axes = pyplot.subplots(1, 2)[1]\n_ = catalogue.plot_accuracy(run, axes[0])",
-        "assert pyplot.isinteractive()\npyplot.ioff()\n_ = plots.plot_ecdf(run)",
+        "assert pyplot.isinteractive()\npyplot.ioff()\n_ = catalogue.plot_ecdf(run)",
         "assert not pyplot.isinteractive()",
     ) == [0, 1, 1, 1, 1, 1, 1, 0, 0]  # fmt: skip
 
