@@ -217,12 +217,12 @@ def state():
 before = state()
 from evalkit.charts import catalogue
 from evalkit.report.html_report import report
-for drawing in plots.all_charts("run.evalkit"):
+for drawing in catalogue.all_charts("run.evalkit"):
     drawing.draw(None)
 catalogue.charts("run.evalkit")["latency"].save(__import__("pathlib").Path("chart.svg"))
 report(["run.evalkit"], "report.html")
 import evalkit.widgets.display, evalkit.judging.judging, evalkit.loadtest.sweep, evalkit.cli.main
-assert len(pyplot.get_fignums()) == len(plots.all_charts("run.evalkit")), pyplot.get_fignums()
+assert len(pyplot.get_fignums()) == len(catalogue.all_charts("run.evalkit")), pyplot.get_fignums()
 pyplot.close("all")
 after = state()
 changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
