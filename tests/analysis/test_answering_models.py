@@ -7,7 +7,7 @@ from answering import answering, rows, stream, whole
 from runfiles import S, T, write
 
 import evalkit as ek
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.cli.main import main
 from evalkit.runfile import schema
 

@@ -1,7 +1,7 @@
 import pytest
 from runfiles import MS, S, T, write
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.wording import run_results
 
 TIMES = {"ttft_ms": 697.0, "latency_ms": 1200.0}

@@ -10,7 +10,7 @@ from records import finished
 from runfiles import S, T, talk, write
 
 import evalkit as ek
-from evalkit.analysis import tables
+from evalkit.analysis import summary_json
 from evalkit.analysis.costs import Cost, Price
 from evalkit.analysis.measures import measure
 from evalkit.errors import SettingsError
@@ -136,7 +136,7 @@ def test_the_costs_of_the_turns_add_up_to_that_of_the_run(tmp_path_factory, turn
 def test_without_a_price_there_is_no_cost(tmp_path):
     path = priced(write(tmp_path / "r.evalkit", [S([T("a", 1, tokens=10)])]), None)
     assert measure(path).cost is None
-    assert tables.summary_json(path)["cost"] is None
+    assert summary_json.summary_json(path)["cost"] is None
     assert Run(path).summary_json()["cost"] is None
     assert Run(path).costs()["cost"].isna().all()
 
@@ -199,4 +199,4 @@ def test_money_is_never_shown_with_an_exponent(value, text):
 )
 def test_the_line_of_the_cost_says_when_it_is_not_all_and_by_which_price_it_is(cost, text):
     total, untold, turns, right, source = cost
-    assert cost_words(tables._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text
+    assert cost_words(summary_json._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text

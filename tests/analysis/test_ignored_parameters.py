@@ -6,7 +6,7 @@ import pytest
 from answering import answering, rows, stream, whole
 
 import evalkit as ek
-from evalkit.analysis.ignored_parameters import demand
+from evalkit.analysis.ignored_parameters import demanded_function
 from evalkit.cli.main import main
 from evalkit.scripted.server import Script, serve
 
@@ -184,7 +184,7 @@ def test_most_turns_without_their_call_are_said(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_which_choice_demands_a_call(choice, wanted):
-    assert demand({"tool_choice": choice}) == wanted
+    assert demanded_function({"tool_choice": choice}) == wanted
 
 
 def test_ask_says_that_an_answer_was_cut_off_or_is_too_long(monkeypatch, capsys):

@@ -220,7 +220,7 @@ def test_times_know_of_groups_and_of_repeats(tmp_path: Path) -> None:
 
 def test_turns_that_come_after_the_counting_are_left_out(run: Path) -> None:
     with measures.opened(run) as connection:
-        timed = times_quantiles.timed(connection, {1: 10, 2: 5}, streamed=False, scheduled=False)
+        timed = times_quantiles.times_by_turn(connection, {1: 10, 2: 5}, streamed=False, scheduled=False)
     known = timed["latency"][None].quantiles["p50"].n - timed["latency"][None].sample.timed_out
     assert known == 15
 

@@ -13,7 +13,7 @@ import pytest
 from runfiles import MS, S, T, talk, write
 from scipy import stats as scipy_stats
 
-from evalkit.analysis import tables
+from evalkit.analysis import summary_json, tables
 from evalkit.analysis.measures import measure
 from evalkit.conversation import ToolCall
 from evalkit.errors import RunFileError, SettingsError
@@ -173,7 +173,7 @@ def test_tpot_recomputed(big: tuple[Path, pd.DataFrame]) -> None:
     path, truth = big
     good = truth[truth["error"].isna() & truth["tokens"].notna()]
     tpot = (good["latency_ms"] - good["ttft_ms"]) / (good["tokens"] - 1)
-    got = tables.summary_json(path)["tpot_ms"]
+    got = summary_json.summary_json(path)["tpot_ms"]
     assert got["p50"] == pytest.approx(np.median(tpot), abs=1e-5)
     assert got["p99"] == pytest.approx(np.quantile(tpot, 0.99), abs=1e-5)
 
@@ -202,7 +202,7 @@ def test_accuracy_interval_is_clustered_by_group_or_conversation(big: tuple[Path
 def test_errors_are_not_zeros(path: Path) -> None:
     turns = [T(f"c{n}", 1, score=1.0) for n in range(8)]
     turns += [T(f"d{n}", 1, error="server", ttft_ms=None) for n in range(2)]
-    result = tables.summary_json(write(path, [S(turns)]))
+    result = summary_json.summary_json(write(path, [S(turns)]))
     assert (result["turns"], result["answered"], result["errors"]) == (10, 8, {"server": 2})
     assert (result["accuracy"]["value"], result["accuracy"]["n"], result["accuracy"]["wrong"]) == (1.0, 8, 0)
     # over all turns a failed one is not right, but neither is it wrong
@@ -224,7 +224,7 @@ def test_turns_without_a_target_are_in_neither_denominator(path: Path) -> None:
         T("b", 2, error="empty"),
         T("b", 3, error="empty"),
     ]
-    result = tables.summary_json(write(path, [S(turns)], conversations))
+    result = summary_json.summary_json(write(path, [S(turns)], conversations))
     answered, every = result["accuracy"], result["accuracy_all"]
     assert (answered["value"], answered["n"], answered["wrong"], answered["unscored"]) == (1 / 2, 2, 1, 2)
     assert (every["value"], every["n"], every["wrong"], every["unscored"]) == (1 / 3, 3, 1, 3)
@@ -233,12 +233,12 @@ def test_turns_without_a_target_are_in_neither_denominator(path: Path) -> None:
 
 
 def test_partial_credit_counts_in_the_mean_and_as_wrong(path: Path) -> None:
-    result = tables.summary_json(write(path, [S([T("a", 1, score=0.5), T("b", 1, score=1.0)])]))
+    result = summary_json.summary_json(write(path, [S([T("a", 1, score=0.5), T("b", 1, score=1.0)])]))
     assert (result["accuracy"]["value"], result["accuracy"]["wrong"]) == (0.75, 1)
 
 
 def test_a_run_without_any_score_has_no_accuracy(path: Path) -> None:
-    result = tables.summary_json(write(path, [S([T("a", 1)])], [talk("a", targets=(None,))]))
+    result = summary_json.summary_json(write(path, [S([T("a", 1)])], [talk("a", targets=(None,))]))
     expected = {"value": None, "low": None, "high": None, "n": 0, "wrong": 0, "unscored": 1}
     assert result["accuracy"] == result["accuracy_all"] == expected
 
@@ -272,8 +272,8 @@ def test_ttft_of_a_run_that_does_not_stream_is_missing(path: Path) -> None:
 
 def test_p99_only_from_a_hundred_turns(path: Path, tmp_path: Path) -> None:
     turns = [T(f"c{n}", 1) for n in range(100)]
-    assert tables.summary_json(write(path, [S(turns[:99])]))["ttft_ms"]["p99"] is None
-    assert tables.summary_json(write(tmp_path / "more.evalkit", [S(turns)]))["ttft_ms"]["p99"] == 50.0
+    assert summary_json.summary_json(write(path, [S(turns[:99])]))["ttft_ms"]["p99"] is None
+    assert summary_json.summary_json(write(tmp_path / "more.evalkit", [S(turns)]))["ttft_ms"]["p99"] == 50.0
 
 
 # --- summary: open loop
@@ -281,7 +281,7 @@ def test_p99_only_from_a_hundred_turns(path: Path, tmp_path: Path) -> None:
 
 def test_schedule_latency_counts_from_the_time_a_turn_was_due(path: Path) -> None:
     turns = [T(f"c{n}", 1, due_ms=-100.0 * n) for n in range(21)] + [T("c0", 2)]
-    result = tables.summary_json(write(path, [S(turns)]))
+    result = summary_json.summary_json(write(path, [S(turns)]))
     assert result["schedule_latency_ms"] == result["by_turn"][0]["schedule_latency_ms"]
     assert result["schedule_latency_ms"] == {"p50": 1400.0, "p95": 2300.0, "p99": None}
     assert result["by_turn"][1]["schedule_latency_ms"] == {"p50": None, "p95": None, "p99": None}
@@ -316,14 +316,14 @@ def test_closed_loop_has_no_schedule_latency(big: tuple[Path, pd.DataFrame]) -> 
 def test_wall_time_is_that_of_the_sessions_without_the_pause_between(path: Path) -> None:
     first = S([T("a", 1), T("a", 2, sent_ms=1500)], start_ms=0, end_ms=None)  # killed: ends with its last turn
     second = S([T("b", 1, sent_ms=900_100)], start_ms=900_000, end_ms=902_000)
-    result = tables.summary_json(write(path, [first, second]))
+    result = summary_json.summary_json(write(path, [first, second]))
     assert result["wall_s"] == pytest.approx((1500 + 400) / 1000 + 2.0)
     assert result["turns_per_s"] == pytest.approx(3 / result["wall_s"])
 
 
 def test_failed_turns_are_no_throughput(path: Path) -> None:
     turns = [T(f"c{n}", 1, error="server" if n < 3 else None) for n in range(8)]
-    result = tables.summary_json(write(path, [S(turns, end_ms=2000)]))
+    result = summary_json.summary_json(write(path, [S(turns, end_ms=2000)]))
     assert (result["turns"], result["answered"], result["turns_per_s"]) == (8, 5, pytest.approx(2.5))
 
 
@@ -343,7 +343,7 @@ def test_trust_is_that_of_the_worst_session(path: Path) -> None:
         for n, lag in enumerate([1.0, 7.5, 2.0])
     ]
     write(path, sessions)
-    told = tables.summary_json(path)["trust"]
+    told = summary_json.summary_json(path)["trust"]
     assert (told["loop_lag_p99_ms"], told["client_bound"]) == (7.5, True)
     assert tables.summary(path)["client_bound"].all()
 
@@ -356,7 +356,7 @@ def test_trust_adds_up_what_its_sessions_counted_and_keeps_the_worst_of_the_rest
         S([T("a", 1)], trust=trust, start_ms=n * 5000, end_ms=n * 5000 + 1000)
         for n, trust in enumerate([first, second])
     ]
-    trust = tables.summary_json(write(path, [*sessions, S([T("b", 1, attempts=3)], end_ms=None)]))["trust"]
+    trust = summary_json.summary_json(write(path, [*sessions, S([T("b", 1, attempts=3)], end_ms=None)]))["trust"]
     assert (trust["gc_pauses"], trust["gc_pause_max_ms"], trust["cpu_share"]) == (4, 3.5, 0.75)
     assert (trust["connections_opened"], trust["reads"], trust["reads_with_several_events"]) == (8, 150, 6)
     assert (trust["attempts"], trust["attempts_on_new_connections"], trust["loop_lag_p99_ms"]) == (5, 0, None)
@@ -364,18 +364,18 @@ def test_trust_adds_up_what_its_sessions_counted_and_keeps_the_worst_of_the_rest
 
 def test_requests_on_new_connections_are_counted(path: Path) -> None:
     write(path, [S([T("a", 1, new_connection=True), T("a", 2), T("b", 1, new_connection=True)])])
-    trust = tables.summary_json(path)["trust"]
+    trust = summary_json.summary_json(path)["trust"]
     assert (trust["attempts"], trust["attempts_on_new_connections"]) == (3, 2)
 
 
 def test_tokens_are_summed_over_the_turns_that_tell_them(path: Path) -> None:
-    result = tables.summary_json(write(path, [S([T("a", 1, tokens=8), T("a", 2), T("b", 1, tokens=5)])]))
+    result = summary_json.summary_json(write(path, [S([T("a", 1, tokens=8), T("a", 2), T("b", 1, tokens=5)])]))
     assert result["tokens"] == {"prompt": 40, "output": 13}
 
 
 def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
     write(path, [S([], end_ms=None)])
-    result = tables.summary_json(path)
+    result = summary_json.summary_json(path)
     counts = ("attempts", "attempts_on_new_connections", "sessions_not_known", *TRUST[-3:])
     nothing = dict.fromkeys(counts, 0)
     assert result["trust"] == dict.fromkeys(TRUST) | nothing | {
@@ -387,7 +387,7 @@ def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
 
 
 def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFrame]) -> None:
-    result = tables.summary_json(big[0])
+    result = summary_json.summary_json(big[0])
     times = {"ttft_ms", "latency_ms", "tpot_ms", "schedule_latency_ms", "turn_time_ms"}
     measured = {"turns", "answered", "errors", "accuracy", "accuracy_all", "interrupted", "retries"} | times
     more = {
@@ -427,7 +427,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
 
 def test_one_measurement_serves_every_summary(big: tuple[Path, pd.DataFrame]) -> None:
     measured = measure(big[0])
-    assert tables.summary_json(measured) == tables.summary_json(big[0])
+    assert summary_json.summary_json(measured) == summary_json.summary_json(big[0])
     pd.testing.assert_frame_equal(tables.summary(measured), tables.summary(big[0]))
 
 
@@ -438,14 +438,14 @@ def test_a_growing_run_and_an_open_connection_can_be_read(path: Path) -> None:
     write(path, [S([T("a", 1)])])
     with RunFile.open(path) as file:
         assert len(tables.turns(path)) == 1
-        assert tables.summary_json(file.connection)["turns"] == 1
+        assert summary_json.summary_json(file.connection)["turns"] == 1
     connection = open_to_read(path)
     assert len(tables.turns(connection)) == 1
     assert connection.execute("SELECT 1").fetchone() == (1,)
     connection.close()
 
 
-@pytest.mark.parametrize("read", [tables.turns, tables.summary, tables.summary_json])
+@pytest.mark.parametrize("read", [tables.turns, tables.summary, summary_json.summary_json])
 def test_what_is_no_run_file_is_named(tmp_path: Path, read) -> None:
     text = tmp_path / "notes.evalkit"
     text.write_text("not a database")
@@ -469,8 +469,8 @@ def test_damage_inside_is_named(path: Path) -> None:
 
 
 def test_the_object_of_json_needs_neither_pandas_nor_arrow_nor_all_of_scipy(big: tuple[Path, pd.DataFrame]) -> None:
-    code = "import sys; from evalkit.analysis import tables; "
-    code += "print(tables.summary_json(sys.argv[1])['turns'], *sys.modules)"
+    code = "import sys; from evalkit.analysis.summary_json import summary_json; "
+    code += "print(summary_json(sys.argv[1])['turns'], *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, big[0]], capture_output=True, text=True, check=True)
     turns, *loaded = done.stdout.split()
     assert turns == "240"
@@ -521,8 +521,7 @@ def test_transcript_of_an_unknown_conversation_is_an_error(path: Path) -> None:
     with pytest.raises(RunFileError) as caught:
         tables.transcript(path, "z", repeat=3)
     assert str(caught.value) == (
-        "the run file holds no finished turn of conversation 'z' in repeat 3: "
-        "turns() and 'evalkit export' list what it holds"
+        "the run file has no finished turn of conversation 'z' in repeat 3: turns() and 'evalkit export' list its turns"
     )
 
 
@@ -573,7 +572,7 @@ def test_parquet_export_has_types_also_where_all_is_missing(odd: Path, tmp_path:
 
 
 def test_export_to_an_impossible_place_or_format_is_named(odd: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="'xlsx' is no export format: choose one of jsonl, csv, parquet"):
+    with pytest.raises(SettingsError, match="there is no export format 'xlsx': choose one of jsonl, csv, parquet"):
         tables.export(odd, "xlsx", tmp_path / "out.xlsx")
     for form in tables.FORMATS:
         with pytest.raises(SettingsError, match=r"nowhere/out cannot be written: .*Choose another place"):

@@ -253,7 +253,7 @@ def planned(runs: int, seed: int, place: Place) -> str:
             alike += 1
             continue
         value = float(values.mean())
-        spread = power.spread_of(values, least=math.sqrt(value * (1 - value) / TURNS))
+        spread = power.pilot_spread(values, least=math.sqrt(value * (1 - value) / TURNS))
         numbers = {
             "plain": power.clusters_for_precision(WANTED, spread.sd),
             "assured": power.assured_for_precision(WANTED, spread, value),

@@ -173,7 +173,7 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
     files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 40, 0.33)
     contrast = compare(*(files[::-1] if swapped else files)).contrasts[0]
     times, labels = contrast.times[0], (contrast.first.label, contrast.second.label)
-    assert (times.pairs["ttft"], sorted(times.lost["ttft"])) == (100, [0, 33])
+    assert (times.pairs["ttft"], sorted(times.lower_bounds["ttft"])) == (100, [0, 33])
     median, tail = (times.quantiles["ttft"][name] for name in ("p50", "p95"))
     assert abs(median.difference.value) == pytest.approx(60, abs=3)
     assert (tail.first if swapped else tail.second, tail.difference.value) == (None, None)
@@ -204,7 +204,7 @@ def test_two_endpoints_one_of_which_really_hangs(sums, tmp_path):
             endpoint = Endpoint(server.base_url, "scripted", timeout_s=0.8)
             runs.append(evaluate(data, endpoint, out=tmp_path / f"{name}.evalkit", concurrency=10))
     contrast = compare(*runs).contrasts[0]
-    tail, lost = contrast.times[0].quantiles["latency"]["p95"], contrast.times[0].lost["latency"]
+    tail, lost = contrast.times[0].quantiles["latency"]["p95"], contrast.times[0].lower_bounds["latency"]
     assert lost[0] == 0
     assert lost[1] >= 5
     assert (tail.second, tail.difference.value, tail.difference.high) == (None, None, None)
@@ -221,14 +221,14 @@ def test_where_both_hang_nothing_is_known_and_what_never_streamed_has_no_first_t
     for file in files:
         said(file, settings={"stream": False})
     times = compare(*files).contrasts[0].times[0]
-    assert (times.pairs["ttft"], times.lost["ttft"]) == (33, (0, 0))
+    assert (times.pairs["ttft"], times.lower_bounds["ttft"]) == (33, (0, 0))
     assert times.pairs["latency"] == 100
 
 
 def test_a_first_token_before_the_time_out_is_known(tmp_path):
     files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 40, 0.33, ttft_ms=41.0)
     times = compare(*files).contrasts[0].times[0]
-    assert times.lost == {"ttft": (0, 0), "latency": (0, 33)}
+    assert times.lower_bounds == {"ttft": (0, 0), "latency": (0, 33)}
     assert times.quantiles["ttft"]["p95"].difference.value == pytest.approx(-60, abs=4)
 
 
@@ -275,7 +275,7 @@ def test_what_differs_is_listed_and_other_scorers_are_warned_about(tmp_path):
         ("parameter temperature", None, 0.7),
     ]
     assert contrast.warnings == (
-        "the runs were not scored alike: a difference may be the scorers', and not the answers'",
+        "different scorers or versions scored the runs: a difference may be due to the scorers, not the answers",
     )
 
 
@@ -285,7 +285,7 @@ def test_versions_of_scorers_are_compared_where_both_runs_tell_them(tmp_path):
     assert compare(first, second).contrasts[0].warnings == ()  # an older file does not tell
     noted(second, "0.2.0", None)
     assert compare(first, second).contrasts[0].warnings == (
-        "other versions of evalkit made the runs: their scorers may not judge alike",
+        "the runs were made by different versions of evalkit, whose scorers may differ",
     )
     noted(first, "0.1.0", {"number": "1", "evalkit": "0.1.0"})
     noted(second, "0.2.0", {"number": "1", "evalkit": "0.2.0"})
@@ -311,7 +311,9 @@ def test_a_client_bound_run_is_marked(tmp_path):
     second = write(tmp_path / "b.evalkit", [S(answers([1.0, 1.0]), trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, second).contrasts[0]
     assert contrast.client_bound == (False, True)
-    assert contrast.warnings == ("B is client-bound: of its times, up to 9 ms of 50 ms (TTFT) may be the client's",)
+    assert contrast.warnings == (
+        "B is client-bound: of its times, up to 9 ms of 50 ms (TTFT) may be due to the client",
+    )
     slow = [T(f"c00{n}", 1, score=1.0, ttft_ms=697.0, latency_ms=900.0) for n in range(2)]
     third = write(tmp_path / "c.evalkit", [S(slow, trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, third).contrasts[0]
@@ -374,7 +376,7 @@ ONE_CONVERSATION = [RIGHT, T("a", 2, score=1.0)], [T("a", 1, score=0.0), T("a", 
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        ([FAILED], [RIGHT], "nothing to compare: no turn was answered and scored in both"),
+        ([FAILED], [RIGHT], "nothing to compare: no turn is answered and scored in both"),
         ([FAILED], [FAILED], "nothing to compare: "),
         (*ONE_CONVERSATION, "no difference can be shown: all pairs are of one conversation"),
     ],

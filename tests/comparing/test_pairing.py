@@ -7,7 +7,7 @@ import pytest
 from comparing import answers, run
 from runfiles import T, talk
 
-from evalkit.comparing import pairing
+from evalkit.comparing import pairing, shared_conversations
 from evalkit.errors import RunFileError
 from evalkit.runfile import store
 
@@ -16,13 +16,15 @@ CHECKED = {"hash": "one", "conversations": 3}
 
 def shared(first, second, *, common=False):
     with closing(store.open_to_read(first)) as one, closing(store.open_to_read(second)) as other:
-        return pairing.shared(one, other, (store.run_info(one), store.run_info(other)), common=common)
+        return shared_conversations.shared_conversations(
+            one, other, (store.run_info(one), store.run_info(other)), common=common
+        )
 
 
 def paired(first, second, *, averaged=False, common=False):
     found = shared(first, second, common=common)
     with closing(store.open_to_read(first)) as one, closing(store.open_to_read(second)) as other:
-        return pairing.paired(one, other, found, averaged=averaged)
+        return pairing.pair_turns(one, other, found, averaged=averaged)
 
 
 def abc(path, names="abc", other="", **about):
@@ -64,7 +66,7 @@ def test_a_limit_does_not_explain_a_conversation_past_the_end_of_the_other_datas
 
 def test_one_id_with_another_content_is_not_the_same_conversation(tmp_path):
     first, second = abc(tmp_path / "a.evalkit"), abc(tmp_path / "b.evalkit", other="b")
-    with pytest.raises(RunFileError, match=r"1 have one id, but not the same content \(such as 'b'\)"):
+    with pytest.raises(RunFileError, match=r"1 have the same id but different content \(such as 'b'\)"):
         shared(first, second)
     found = shared(first, second, common=True)
     assert (found.first.tolist(), found.changed, found.only_first) == ([0, 2], 1, 0)
@@ -89,7 +91,7 @@ def test_runs_without_a_conversation_in_common_are_refused_whatever_is_asked_for
 
 def test_a_run_that_holds_nothing_yet_is_named(tmp_path):
     first, second = abc(tmp_path / "a.evalkit"), run(tmp_path / "b.evalkit", [])
-    with pytest.raises(RunFileError, match="the second run holds no finished turn"):
+    with pytest.raises(RunFileError, match="the second run has no finished turn"):
         shared(first, second)
 
 
@@ -163,9 +165,9 @@ def test_a_time_out_and_an_interrupted_turn_are_lower_bounds_of_their_times(tmp_
     found = paired(first, run(tmp_path / "b.evalkit", [*hung, T("a", 3)]))
     assert found.times["ttft"][1].tolist() == [900.0, 50.0, 50.0]
     assert found.times["latency"][1].tolist() == [900.0, 900.0, 400.0]
-    assert found.lost["ttft"][1].tolist() == [True, False, False]
-    assert found.lost["latency"][1].tolist() == [True, True, False]
-    assert not any(flags[0].any() for flags in found.lost.values())
+    assert found.censored["ttft"][1].tolist() == [True, False, False]
+    assert found.censored["latency"][1].tolist() == [True, True, False]
+    assert not any(flags[0].any() for flags in found.censored.values())
 
 
 @pytest.mark.parametrize("repeats", [(2, 2), (3, 1), (1, 2)])

@@ -137,7 +137,7 @@ def test_a_dataset_in_order_of_difficulty_is_found_out():
             assert sequence.interval.value is not None
     assert sequence.interval.low is None
     assert sequence.interval.reason == (
-        "the limits have crossed: the conversations do not come in random order, shuffle the dataset"
+        "the limits have crossed: the conversations are not in random order, shuffle the dataset"
     )
     assert (sequence.half_width, sequence.reached) == (None, False)
 
@@ -145,7 +145,7 @@ def test_a_dataset_in_order_of_difficulty_is_found_out():
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ((1.0, 5), "a conversation has 5 scored turns: from 0 to 4 were announced"),
+        ((1.0, 5), "a conversation has 5 scored turns: it must have from 0 to 4"),
         ((3.0, 2), "2 scores from 0 to 1 cannot add up to 3.0"),
         ((float("nan"), 2), "2 scores from 0 to 1 cannot add up to nan"),
     ],
@@ -157,5 +157,5 @@ def test_what_cannot_be_added(added, message):
 
 @pytest.mark.parametrize("given", [(0, 0.1), (4, 0.0), (4, 1.0), (4, 0.1, 1.0)])
 def test_what_cannot_be_promised(given):
-    with pytest.raises(ValueError, match=r"must lie between 0 and 1|a conversation has a turn at least"):
+    with pytest.raises(ValueError, match=r"must be between 0 and 1|most_turns is 0: it must be at least 1"):
         ConfidenceSequence(*given)

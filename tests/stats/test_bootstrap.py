@@ -106,7 +106,7 @@ def test_bootstrap_is_missing_where_it_cannot_be_told() -> None:
     for values in ([1.0] * 12, [0.1] * 12):
         equal = bootstrap(values)
         assert (equal.low, equal.high) == (None, None)
-        assert equal.reason == "all resamples give the same value: no variance can be told"
+        assert equal.reason == "all resamples give the same value: the variance cannot be estimated"
     lost = bootstrap(SKEWED, statistic=lambda x: math.nan if SKEWED.max() in x else 0.0)
     assert lost.low is None
     assert "resamples is not finite" in (lost.reason or "")
@@ -116,5 +116,5 @@ def test_bootstrap_is_missing_where_it_cannot_be_told() -> None:
 
 def test_arguments_that_are_none_are_refused() -> None:
     for wrong in ({"method": "basic"}, {"statistic": "median"}, {"resamples": 99}, {"confidence": 1.0}):
-        with pytest.raises(ValueError, match=r"see the docstring|at least 100|must lie between"):
+        with pytest.raises(ValueError, match=r"choose 'bca' or 'percentile'|at least 100|must be between"):
             bootstrap(SKEWED, **wrong)

@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.means import doubt, mean
-from evalkit.stats.proportions import clopper_pearson, proportion, wilson
+from evalkit.stats.proportions import clopper_pearson, proportion, score_limits
 
 COUNTS = [(0, 1), (1, 1), (0, 12), (7, 12), (12, 12), (350, 1000), (999_999, 1_000_000)]
 
@@ -18,13 +18,15 @@ COUNTS = [(0, 1), (1, 1), (0, 12), (7, 12), (12, 12), (350, 1000), (999_999, 1_0
 @pytest.mark.parametrize(("right", "n"), COUNTS)
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_limits_of_counts_are_those_of_scipy_and_statsmodels(right: int, n: int, confidence: float) -> None:
-    for ours, scipys, statsmodels in ((clopper_pearson, "exact", "beta"), (wilson, "wilson", "wilson")):
-        told = ours(right, n, confidence)
+    exact = clopper_pearson(right, n, confidence)
+    assert (exact.value, exact.n, exact.reason) == (right / n, n, None)
+    for limits, scipys, statsmodels in (
+        ((exact.low, exact.high), "exact", "beta"),
+        (score_limits(right / n, n, confidence), "wilson", "wilson"),
+    ):
         expected = scipy_stats.binomtest(right, n).proportion_ci(confidence, method=scipys)
-        assert (told.value, told.n, told.reason) == (right / n, n, None)
-        assert (told.low, told.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
-        low, high = proportion_confint(right, n, 1 - confidence, method=statsmodels)
-        assert (told.low, told.high) == pytest.approx((low, high), abs=1e-9)
+        assert limits == pytest.approx((expected.low, expected.high), abs=1e-9)
+        assert limits == pytest.approx(proportion_confint(right, n, 1 - confidence, method=statsmodels), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -37,18 +39,17 @@ def test_clopper_pearson_gives_the_published_limits(right: int, n: int, low: flo
     assert (told.low, told.high) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_of_a_count_is_proportion_of_its_values() -> None:
-    assert wilson(7, 12) == proportion([1] * 7 + [0] * 5)
+def test_score_limits_of_a_count_are_those_of_proportion_of_its_values() -> None:
+    assert Estimate(7 / 12, *score_limits(7 / 12, 12), 12) == proportion([1] * 7 + [0] * 5)
 
 
 def test_counts_that_cannot_be_and_none_at_all() -> None:
-    for interval in (clopper_pearson, wilson):
-        assert interval(0, 0) == Estimate(None, None, None, 0, "no samples")
-        for right, n in ((-1, 3), (4, 3)):
-            with pytest.raises(ValueError, match="must lie between 0 and the second"):
-                interval(right, n)
-        with pytest.raises(ValueError, match="confidence is 95"):
-            interval(1, 2, 95)
+    assert clopper_pearson(0, 0) == Estimate(None, None, None, 0, "no samples")
+    for right, n in ((-1, 3), (4, 3)):
+        with pytest.raises(ValueError, match="the first number must be from 0 to the second"):
+            clopper_pearson(right, n)
+    with pytest.raises(ValueError, match="confidence is 95"):
+        clopper_pearson(1, 2, 95)
 
 
 # --- mean
@@ -83,12 +84,12 @@ def test_clusters_of_equal_size_are_a_t_test_of_their_means() -> None:
 def test_mean_is_missing_where_it_cannot_be_told() -> None:
     assert mean([]) == Estimate(None, None, None, 0, "no samples")
     assert mean([3.0]) == Estimate(3.0, None, None, 1, "one sample")
-    assert mean([1, 2], ["a", "a"]).reason == "all 2 samples are of one cluster: no interval can be told"
+    assert mean([1, 2], ["a", "a"]).reason == "all 2 samples are of one cluster: an interval needs two"
     # a standard error of 0 would be a lie, also where only the clusters' means are equal, or nearly so
     for values in ([0.1] * 6, [0, 1, 0, 1, 1, 0], [0.1 + 0.2, 0.3, 0.3, 0.3, 0.3, 0.3]):
         told = mean(values, [1, 1, 2, 2, 3, 3])
         assert (told.low, told.high) == (None, None)
-        assert told.reason == "all 3 clusters have the same mean: no variance can be told"
+        assert told.reason == "all 3 clusters have the same mean: the variance cannot be estimated"
     for values in ([1, math.nan], [[1, 2]]):
         with pytest.raises(ValueError, match=r"NaN or infinity|one-dimensional"):
             mean(values)
@@ -107,13 +108,13 @@ def test_labels_in_and_out_of_order_mean_the_same(labels: list) -> None:
 @pytest.mark.parametrize(
     ("clusters", "value", "said"),
     [
-        (30, 0.95, "The wrong answers are worth 1.5 of 30 conversations."),
-        (1000, 0.003, "The right answers are worth 3 of 1,000 conversations."),
+        (30, 0.95, "The wrong answers amount to 1.5 of 30 conversations,"),
+        (1000, 0.003, "The right answers amount to 3 of 1,000 conversations,"),
         (10, 0.6, None),
         (8, 0.8, None),  # a few conversations of any accuracy are no cause: the interval is wide, and holds the truth
-        (8, 0.95, "The wrong answers are worth 0.4 of 8 conversations."),
+        (8, 0.95, "The wrong answers amount to 0.4 of 8 conversations,"),
         (80, 0.95, None),  # 1 - 0.95 is not 0.05 in binary
-        (79, 0.95, "The wrong answers are worth 4 of 79 conversations."),
+        (79, 0.95, "The wrong answers amount to 4 of 79 conversations,"),
         (30, 1.0, None),
         (30, 0.0, None),
     ],

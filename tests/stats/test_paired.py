@@ -103,7 +103,7 @@ def test_no_difference_at_all_is_bounded_by_clusters_and_not_by_turns() -> None:
     assert (told.estimate.value, told.estimate.low, told.estimate.high) == pytest.approx((0.0, -bound, bound))
     assert (told.p, told.se, told.clusters, told.differing) == (None, None, 30, 0)
     assert told.estimate.reason == (
-        "0 of 30 clusters differ, too few for a test: the limits are what so many leave possible"
+        "0 of 30 clusters differ, too few for a test: the limits are what this number does not rule out"
     )
     assert smallest_decidable(told) is None
 
@@ -252,13 +252,13 @@ def test_difference_is_missing_where_it_cannot_be_told() -> None:
     assert difference([], []) == Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0, 0)
     one = difference([0, 1], [1, 1], ["a", "a"])
     assert one == Difference(
-        Estimate(0.5, None, None, 2, "all 2 samples are of one cluster: no interval can be told"), None, None, 1, 1
+        Estimate(0.5, None, None, 2, "all 2 samples are of one cluster: an interval needs two"), None, None, 1, 1
     )
     # of times nothing bounds what was not seen
     times = difference([100.0, 200.0], [105.0, 205.0])
     assert (times.estimate.low, times.p) == (None, None)
-    assert times.estimate.reason == "all 2 clusters have the same mean: no variance can be told"
-    with pytest.raises(ValueError, match="3 first and 2 second values make no pairs"):
+    assert times.estimate.reason == "all 2 clusters have the same mean: the variance cannot be estimated"
+    with pytest.raises(ValueError, match="there are 3 first and 2 second values: pairs need equally many of both"):
         difference([1, 2, 3], [1, 2])
 
 
@@ -315,7 +315,7 @@ def test_mcnemar_is_that_of_statsmodels_and_of_all_outcomes(first: int, second: 
 
 def test_mcnemar_without_discordant_pairs_has_no_p() -> None:
     assert mcnemar(0, 0) == McNemar(None, None, 0)
-    with pytest.raises(ValueError, match="a count is not negative"):
+    with pytest.raises(ValueError, match="a count must not be negative"):
         mcnemar(-1, 3)
 
 
@@ -385,7 +385,7 @@ def test_quantile_difference_is_missing_where_it_cannot_be_told() -> None:
     few = quantile_difference(rising, rising + 1, 0.5, np.repeat(range(5), 4))
     assert few == Estimate(1.0, None, None, 20, "a bootstrap interval needs 10 clusters, there are 5")
     same = quantile_difference(rising, rising, 0.5)
-    assert same == Estimate(0.0, None, None, 20, "all resamples give the same value: no variance can be told")
+    assert same == Estimate(0.0, None, None, 20, "all resamples give the same value: the variance cannot be estimated")
     with pytest.raises(ValueError, match="q is 95"):
         quantile_difference(rising, rising, 95)
 

@@ -8,7 +8,7 @@ from scipy import optimize as scipy_optimize
 from scipy import stats as scipy_stats
 
 from evalkit.analysis.client_trust import client_bound
-from evalkit.stats.estimate import Estimate, difference
+from evalkit.stats.estimate import Estimate, independent_difference
 from evalkit.stats.proportions import proportion
 from evalkit.stats.quantiles import expected_level, quantile, quantiles
 
@@ -167,7 +167,7 @@ def test_all_right_counts_a_cluster_as_one_sample() -> None:
 
 def test_one_cluster_has_a_value_but_no_interval() -> None:
     told = proportion([1, 0, 1], clusters=["a", "a", "a"])
-    assert told == Estimate(2 / 3, None, None, 3, "all 3 samples are of one cluster: no interval can be told")
+    assert told == Estimate(2 / 3, None, None, 3, "all 3 samples are of one cluster: an interval needs two")
 
 
 def test_clusters_must_be_as_many_as_values() -> None:
@@ -259,7 +259,7 @@ def test_missing_values_are_an_error_and_not_dropped(values: list[float]) -> Non
 
 @pytest.mark.parametrize("q", [0.0, 1.0, 1.5])
 def test_q_outside_its_range_is_an_error(q: float) -> None:
-    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="must be between 0 and 1"):
         quantile([1.0], q)
 
 
@@ -287,7 +287,7 @@ def test_equal_values_have_a_quantile_and_no_interval_without_width(q: float, cl
     # the trap: a clock of 10 ms, by which half of the times are one
     coarse = quantile(np.repeat([10.0, 20.0, 30.0], [40, 120, 40]), 0.5)
     assert (coarse.value, coarse.low, coarse.high) == (20.0, None, None)
-    assert coarse.reason == "both limits of p50 are 20: values as coarse as these tell no interval"
+    assert coarse.reason == "both limits of p50 are 20: the values are too coarse for an interval"
     lost = quantile([*[900.0] * 150, *[1000.0] * 50], 0.5, [False] * 150 + [True] * 50)
     assert (lost.value, lost.low, lost.high) == (900.0, None, None)
 
@@ -359,7 +359,7 @@ def test_few_clusters_beyond_a_quantile_count_as_one_sample_each(conversations: 
 def test_times_of_one_cluster_have_no_interval() -> None:
     told = quantile(np.arange(50.0), 0.5, clusters=["a"] * 50)
     assert (told.value, told.low, told.high) == (24.5, None, None)
-    assert told.reason == "all 50 samples are of one cluster: no interval can be told"
+    assert told.reason == "all 50 samples are of one cluster: an interval needs two"
     with pytest.raises(ValueError, match="2 cluster labels were given for 3 values"):
         quantile([1.0, 2.0, 3.0], 0.5, clusters=[1, 2])
 
@@ -478,7 +478,7 @@ def test_censored_quantile_lies_in_its_interval(rows: list[tuple[int, bool]], q:
 )
 def test_difference_gives_the_published_limits(first: tuple, second: tuple, low: float, high: float) -> None:
     # R. G. Newcombe, Statistics in Medicine 17 (1998) 873–890, table II, method 10
-    told = difference(proportion(ones(*first)), proportion(ones(*second)))
+    told = independent_difference(proportion(ones(*first)), proportion(ones(*second)))
     assert told.value == pytest.approx(second[0] / second[1] - first[0] / first[1])
     assert (told.low, told.high) == pytest.approx((low, high), abs=5e-5)
     assert told.n == min(first[1], second[1])
@@ -486,8 +486,8 @@ def test_difference_gives_the_published_limits(first: tuple, second: tuple, low:
 
 def test_difference_is_missing_where_one_side_is() -> None:
     whole, open_ended, none = Estimate(0.5, 0.4, 0.6, 9), Estimate(0.7, 0.6, None, 5, "open"), quantile([], 0.5)
-    assert difference(whole, none) == Estimate(None, None, None, 0, "no samples")
-    told = difference(open_ended, whole)
+    assert independent_difference(whole, none) == Estimate(None, None, None, 0, "no samples")
+    told = independent_difference(open_ended, whole)
     assert told == Estimate(pytest.approx(-0.2), None, None, 5, "open")
 
 

@@ -7,7 +7,7 @@ from scipy import stats as scipy_stats
 
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
-from evalkit.stats.repeats import Split, pass_at_k, pass_hat_k, variance_split
+from evalkit.stats.repeats import VarianceSplit, pass_at_k, pass_hat_k, variance_split
 
 
 @pytest.mark.parametrize(("c", "n", "k"), [(0, 3, 2), (1, 5, 2), (3, 5, 3), (4, 6, 3), (6, 6, 1), (5, 6, 6)])
@@ -79,10 +79,12 @@ def test_pass_is_missing_where_it_cannot_be_told() -> None:
         assert function([], [], 1) == Estimate(None, None, None, 0, "no items")
         assert function([1, 2], [2, 3], 3) == Estimate(None, None, None, 2, "1 of 2 items have fewer than 3 repeats")
         assert function([1, 1], [2, 2], 1, ["a", "a"]) == Estimate(
-            0.5, None, None, 2, "all 2 samples are of one cluster: no interval can be told"
+            0.5, None, None, 2, "all 2 samples are of one cluster: an interval needs two"
         )
         for right, n, k in (([3], [2], 1), ([-1], [2], 1), ([1], [2], 0)):
-            with pytest.raises(ValueError, match="one of these does not hold"):
+            with pytest.raises(
+                ValueError, match="it must be at least 1, and each item must have from 0 to n right repeats"
+            ):
                 function(right, n, k)
         with pytest.raises(ValueError, match="shorter"):
             function([1, 1], [2], 1)
@@ -124,9 +126,11 @@ def test_split_is_unbiased_over_all_outcomes_of_unequal_items() -> None:
 
 
 def test_split_is_missing_where_it_cannot_be_told() -> None:
-    assert variance_split([], []) == Split(None, None, None, 0, 0, "two items are needed, there are 0")
-    assert variance_split([1, 2], ["a", "a"]) == Split(None, None, None, 1, 2, "two items are needed, there is 1")
-    assert variance_split([1, 2], ["a", "b"]) == Split(None, None, None, 2, 2, "no item has two values")
+    assert variance_split([], []) == VarianceSplit(None, None, None, 0, 0, "two items are needed, there are 0")
+    assert variance_split([1, 2], ["a", "a"]) == VarianceSplit(
+        None, None, None, 1, 2, "two items are needed, there is 1"
+    )
+    assert variance_split([1, 2], ["a", "b"]) == VarianceSplit(None, None, None, 2, 2, "no item has two values", 0.5)
     equal = variance_split([1.0] * 4, [0, 0, 1, 1])
     assert (equal.between, equal.within, equal.icc) == (0.0, 0.0, None)
     assert equal.reason is not None

@@ -169,7 +169,7 @@ def test_repeats_count_how_often_each_turn_was_right(tmp_path):
     # the group is called like the place of another conversation
     talks = [talk("a"), talk("b", group="2"), talk("c"), talk("d", group="2")]
     with contextlib.closing(store.open_to_read(write(tmp_path / "r.evalkit", [S(turns)], talks))) as connection:
-        found = by_conversation.repeats(connection)
+        found = by_conversation.turn_repeats(connection)
     assert (found.right.tolist(), found.n.tolist()) == ([2, 0, 1, 0], [3, 1, 1, 1])
     assert found.cluster.tolist() == [0, 0, 1, 2]
 
@@ -181,10 +181,10 @@ def test_over_all_repeats_turns_are_right_once_or_each_time(tmp_path):
     ]  # fmt: skip
     path = write(tmp_path / "run.evalkit", [S(turns)])
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        found = by_conversation.repeated(connection, 2)
+        found = by_conversation.repeat_scores(connection, 2)
         assert (found.once.value, found.always.value, found.once.n) == (pytest.approx(2 / 3), pytest.approx(1 / 3), 3)
-        assert by_conversation.repeated(connection, 3).once.value is None  # each has two
-        assert by_conversation.repeated(connection, 1) is None
+        assert by_conversation.repeat_scores(connection, 3).once.value is None  # each has two
+        assert by_conversation.repeat_scores(connection, 1) is None
 
 
 def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
@@ -205,7 +205,10 @@ def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
     shown = evalkit("show", run.path, "--over-repeats", "2", "--json")
     assert json.loads(shown.stdout)["repeats"] == fewer
     refused = evalkit("show", run.path, "--over-repeats", "4")
-    assert (refused.returncode, "k is 4: the run asks each conversation 3 times" in refused.stderr) == (2, True)
+    assert (
+        refused.returncode,
+        "k is 4: the run has 3 repeats, and k must be from 2 to the number of repeats" in refused.stderr,
+    ) == (2, True)
     for k in (0, 1):
         with pytest.raises(SettingsError, match=f"k is {k}"):
             run.measures(k)

@@ -11,8 +11,8 @@ from rescored import nothing_right
 from runfiles import S, T, talk, write
 
 from evalkit import rescoring
-from evalkit.analysis import tables
-from evalkit.analysis.accuracy.by_scoring import Changed, between, scorings
+from evalkit.analysis import summary_json
+from evalkit.analysis.accuracy.by_scoring import ScoreChanges, rescored, scorings
 from evalkit.judging.scoring_command import command_of
 from evalkit.run import Run
 from evalkit.runfile import store
@@ -31,9 +31,9 @@ def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
         assert [(one.number, one.scorer, one.counts, one.accuracy.mean.value) for one in scorings(connection)] == [
             (0, None, False, 0.0), (1, "number", True, 4 / 6), (2, "exact", False, 2 / 6),
         ]  # fmt: skip
-        found = between(connection, 2, 1)
+        found = rescored(connection, 2, 1)
     assert (found.old.number, found.new.number) == (2, 1)
-    assert found.changed == Changed(0, 2, 0, 0, 0)
+    assert found.changed == ScoreChanges(0, 2, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,10 @@ def test_changes_of_every_kind_are_counted_apart(tmp_path):
             "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) VALUES (0, 1, ?, 1, 'x', ?)",
             [(n + 1, new) for n, (_, new) in enumerate(told)],
         )
-        found = between(connection, 0, 1)
-    assert found.changed == Changed(right_to_wrong=1, wrong_to_right=1, to_unscored=1, from_unscored=1, within_wrong=1)
+        found = rescored(connection, 0, 1)
+    assert found.changed == ScoreChanges(
+        right_to_wrong=1, wrong_to_right=1, to_unscored=1, from_unscored=1, within_wrong=1
+    )
     assert (found.old.accuracy.unscored, found.new.accuracy.unscored) == (2, 2)
 
 
@@ -90,7 +92,7 @@ def test_a_run_scores_anew_and_shows_its_scorings_as_a_table(path):
     assert pd.isna(frame["begun"][0])
     assert abs(pd.Timestamp.now("UTC") - frame["begun"][1]) < pd.Timedelta(minutes=5)
     assert run.use_scoring(0).changed.right_to_wrong == 4
-    assert tables.summary_json(path)["accuracy"]["value"] == 0.0
+    assert summary_json.summary_json(path)["accuracy"]["value"] == 0.0
 
 
 def test_the_object_of_json_of_two_scorings(path):

@@ -5,7 +5,7 @@ import pytest
 from runfiles import S, T, talk, write
 
 from evalkit.analysis.measures import measure
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.stats import proportions
 
 TAGS = [(), ("a",), ("a", "b"), ("b", "a", "b"), ("c",)]

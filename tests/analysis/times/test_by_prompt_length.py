@@ -17,9 +17,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.evalkit"
 
 
-def read(path: Path) -> dict[str, by_prompt_length.Lengths]:
+def read(path: Path) -> dict[str, by_prompt_length.TimesByPromptLength]:
     with opened(path) as connection:
-        return by_prompt_length.lengths(connection)
+        return by_prompt_length.times_by_prompt_length(connection)
 
 
 def growing(conversations: int, turns: int = 4) -> list[T]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from runfiles import S, T, write
 
 from evalkit.analysis import tables
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.console.summary import summary
 from evalkit.endpoint import Endpoint
 from evalkit.evaluation import evaluate

@@ -46,9 +46,9 @@ def test_the_band_knows_that_gaps_of_one_answer_resemble_each_other() -> None:
     answer = np.repeat(np.arange(30), 40)
     alike = np.repeat(rng.gamma(4, 10, 30), 40)  # every gap of an answer is the same
     at = np.array([30.0, 40.0])
-    told = token_gaps.shares(alike, answer, at)
+    told = token_gaps.cumulative_shares(alike, answer, at)
     assert told == tuple(proportions.proportion(alike <= limit, answer) for limit in at)
-    apart = token_gaps.shares(rng.permutation(alike), answer, at)
+    apart = token_gaps.cumulative_shares(rng.permutation(alike), answer, at)
     assert told[0].high - told[0].low > 3 * (apart[0].high - apart[0].low)
 
 
