@@ -1,4 +1,4 @@
-"""The table of docs/statistics.md against the code: every public function of the statistics is in it, with its tests."""
+"""The table of docs/statistics.md against the code: every public function of ``stats`` is in it, with its tests."""
 
 import ast
 import re

@@ -11,6 +11,7 @@ __all__ = [
     "measures",
     "price_file",
     "sample_size",
+    "summary_json",
     "tables",
     "terminal_sketch",
 ]
