@@ -156,7 +156,7 @@ def test_a_run_that_keeps_no_price_is_shown_by_the_price_file_of_now_and_says_so
     assert kept.summary_json()["cost"]["prompt_price"] == 2.0
     prices.write_text("[m]\nprompt = 1\n", encoding="utf-8")
     assert kept.summary_json()["cost"]["prompt_price"] == 2.0
-    with pytest.raises(SettingsError, match="has no number from 0 up for 'm', output"):
+    with pytest.raises(SettingsError, match="needs a number from 0 up as output of 'm'"):
         without.summary_json()
 
 
@@ -171,7 +171,7 @@ def test_a_run_keeps_the_price_that_holds_when_it_is_made(sums, tmp_path, monkey
         known = ek.evaluate(sums(1, 1), endpoint, out=tmp_path / "known.evalkit")
         given = ek.evaluate(sums(1, 1), endpoint, out=tmp_path / "given.evalkit", price=(1.0, 1.0))
         prices.write_text("[scripted]\nprompt = 3\n", encoding="utf-8")
-        with pytest.raises(SettingsError, match="has no number from 0 up for 'scripted', output"):
+        with pytest.raises(SettingsError, match="needs a number from 0 up as output of 'scripted'"):
             ek.evaluate(sums(1, 1), endpoint, out=tmp_path / "broken.evalkit")
     assert not (tmp_path / "broken.evalkit").exists()
     assert [run.info["settings"]["price"] for run in (unknown, known, given)] == [None, [3.0, 5.0], [1.0, 1.0]]

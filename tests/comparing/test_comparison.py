@@ -239,7 +239,7 @@ def test_few_time_outs_leave_the_quantiles_known_and_are_in_them(tmp_path):
     assert -1 < median.low <= median.value <= median.high < 3
     assert None not in (tail.value, tail.low)
     assert tail.high is None  # two of 100, drawn again, may be six
-    assert tail.reason == "0 and 2 of 100 values are lower bounds: they leave the difference open"
+    assert tail.reason == "0 and 2 of 100 values are lower bounds: they leave the difference unknown"
     assert contrast.warnings == ()
 
 
@@ -409,7 +409,7 @@ def test_too_few_that_differ_are_no_test_and_are_not_counted_among_the_tests(tmp
     alike, other = contrast.by_turn
     assert (alike.p, alike.corrected_p, alike.differing) == (None, None, 0)
     assert alike.difference.reason == (
-        "0 of 20 conversations differ, too few for a test: the limits are what so many leave possible"
+        "0 of 20 conversations differ, too few for a test: the limits are what this number does not rule out"
     )
     assert (other.differing, other.corrected_p) == (20, other.p)
 
@@ -420,5 +420,5 @@ def test_a_doubtful_interval_is_warned_of(tmp_path):
     many.mkdir()
     contrast = compare(*two(few, [0.0] * 30, [1.0] * 5 + [0.0] * 25)).contrasts[0]
     (warning,) = contrast.warnings
-    assert warning.startswith("only 5 of 30 conversations differ, nearly all one way")
+    assert warning.startswith("only 5 of 30 conversations differ, nearly all in one direction")
     assert compare(*two(many, [0.0] * 30, [1.0] * 14 + [0.0] * 16)).contrasts[0].warnings == ()

@@ -66,7 +66,7 @@ def test_half_answers_of_a_model_that_was_killed_are_asked_again(tmp_path, model
     sentences = caveats.sentences(told["caveats"])
     assert (
         sentences[0]
-        == "80 of 80 answers ended without a finish reason: the endpoint does not confirm that they are whole"
+        == "80 of 80 answers ended without a finish reason: the endpoint does not confirm that they are complete"
     )
     assert "ended within a second of a failure of another request" in sentences[1]
 
