@@ -154,10 +154,10 @@ class ClientLag:
 
     def client_bound(self, medians: Mapping[str, float | None]) -> bool | None:
         """Whether TTFT or latency is among these metrics; None: not known."""
-        found = [client_bound(self.lag_ms, medians[metric]) for metric in ("ttft", "latency")]
-        if True in found:
+        bound = [client_bound(self.lag_ms, medians[metric]) for metric in ("ttft", "latency")]
+        if True in bound:
             return True
-        return None if self.sessions_not_known or False not in found else False
+        return None if self.sessions_not_known or False not in bound else False
 
 
 def client_lag(connection: sqlite3.Connection) -> ClientLag:

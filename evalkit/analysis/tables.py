@@ -142,8 +142,8 @@ def conversations(source: Source) -> pd.DataFrame:
         names = dict(connection.execute("SELECT position, id FROM conversation"))
         groups = list(accuracy_by_conversation.conversations(connection))
     columns = {
-        name: np.concatenate([group[place] for group in groups] or [np.zeros(0)])
-        for place, name in enumerate(accuracy_by_conversation.Conversations._fields)
+        name: np.concatenate([group[index] for group in groups] or [np.zeros(0)])
+        for index, name in enumerate(accuracy_by_conversation.Conversations._fields)
     }
     scores = {name: pd.array(columns[name], dtype="Float64") for name in ("all_right", "last_right")}
     complete = pd.array(columns["complete"].astype(bool), dtype="boolean")

@@ -78,19 +78,19 @@ def sketch(source: Source, parts: int = PARTS) -> Sketch:
         sessions = connection.execute(_SESSIONS).fetchall()
         groups = list(query_arrays.groups(connection.execute(_TURNS), _TYPES))
     session, end, ttft, latency, no_tokens, failed = (
-        np.concatenate([group[place] for group in groups] or [np.zeros(0, dtype=kind)])
-        for place, kind in enumerate(_TYPES)
+        np.concatenate([group[index] for group in groups] or [np.zeros(0, dtype=kind)])
+        for index, kind in enumerate(_TYPES)
     )
     since, whole_s = _since_begin(sessions, session, end)
-    place = _places(since, whole_s, parts)
+    part_of = _parts(since, whole_s, parts)
     answered = ~failed
     missing = {"latency": np.isnan(latency), "output tokens": no_tokens}
     if streamed:
         missing = {"TTFT": np.isnan(ttft), **missing}
     return Sketch(
         part_s=whole_s / parts if whole_s else None,
-        latency_ms=_medians(place, np.where(answered, latency, np.nan) / _NS_PER_MS, parts),
-        failed=np.bincount(place[failed & (place >= 0)], minlength=parts),
+        latency_ms=_medians(part_of, np.where(answered, latency, np.nan) / _NS_PER_MS, parts),
+        failed=np.bincount(part_of[failed & (part_of >= 0)], minlength=parts),
         ttft=log_histogram(ttft[answered] / _NS_PER_MS, parts),
         latency=log_histogram(latency[answered] / _NS_PER_MS, parts),
         missing={name: int((answered & absent).sum()) for name, absent in missing.items() if (answered & absent).any()},
@@ -107,10 +107,10 @@ def log_histogram(values: Floats, parts: int) -> LogHistogram | None:
     first = float(positive.min()) if len(positive) else 1.0
     logs = np.log(np.maximum(known, first))
     begin, end = float(logs.min()), float(logs.max())
-    place = np.zeros(len(known), dtype=np.int64)
+    part_of = np.zeros(len(known), dtype=np.int64)
     if end > begin:
-        place = np.minimum(((logs - begin) / (end - begin) * parts).astype(np.int64), parts - 1)
-    return LogHistogram(low, high, np.bincount(place, minlength=parts))
+        part_of = np.minimum(((logs - begin) / (end - begin) * parts).astype(np.int64), parts - 1)
+    return LogHistogram(low, high, np.bincount(part_of, minlength=parts))
 
 
 def _since_begin(sessions: list[tuple[int, int, int | None]], session: Whole, end: Floats) -> tuple[Floats, float]:
@@ -125,21 +125,21 @@ def _since_begin(sessions: list[tuple[int, int, int | None]], session: Whole, en
     return since, before
 
 
-def _places(since: Floats, whole_s: float, parts: int) -> Whole:
+def _parts(since: Floats, whole_s: float, parts: int) -> Whole:
     """The part of the run in which each turn ended; −1: not known."""
     known = ~np.isnan(since)
-    place = np.full(len(since), -1, dtype=np.int64)
+    part_of = np.full(len(since), -1, dtype=np.int64)
     if whole_s:
-        place[known] = np.minimum((since[known] / whole_s * parts).astype(np.int64), parts - 1)
-    return place
+        part_of[known] = np.minimum((since[known] / whole_s * parts).astype(np.int64), parts - 1)
+    return part_of
 
 
-def _medians(place: Whole, values: Floats, parts: int) -> Floats:
+def _medians(part_of: Whole, values: Floats, parts: int) -> Floats:
     medians = np.full(parts, np.nan)
-    known = np.isfinite(values) & (place >= 0)
-    place, values = place[known], values[known]
-    order = np.argsort(place, kind="stable")
-    begins = np.searchsorted(place[order], np.arange(parts + 1))
+    known = np.isfinite(values) & (part_of >= 0)
+    part_of, values = part_of[known], values[known]
+    order = np.argsort(part_of, kind="stable")
+    begins = np.searchsorted(part_of[order], np.arange(parts + 1))
     for part in range(parts):
         own = values[order[begins[part] : begins[part + 1]]]
         if len(own):

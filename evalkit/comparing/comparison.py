@@ -309,12 +309,12 @@ def _corrected(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
         all_effects = [effect for group in groups for effect in (group if isinstance(group, tuple) else (group,))]
         family = sum(effect.p is not None for effect in all_effects)
         ps = iter(holm([effect.p for effect in all_effects]))
-        for place, (contrast, group) in enumerate(zip(corrected, groups, strict=True)):
+        for index, (contrast, group) in enumerate(zip(corrected, groups, strict=True)):
             if isinstance(group, tuple):
                 new: Any = tuple(_worded(contrast, effect, next(ps), family) for effect in group)
             else:
                 new = _worded(contrast, group, next(ps), family, history=True)
-            corrected[place] = replace(contrast, **{kind: new})
+            corrected[index] = replace(contrast, **{kind: new})
     return tuple(corrected)
 
 

@@ -16,7 +16,7 @@ from evalkit.stats.proportions import proportion
 
 LEVELS = ("nominal", "ordinal", "interval")
 DRAWS = 2_000
-_WEIGHTS_IN_MEMORY = 4_000_000  # at most so many draws of clusters in memory
+_WEIGHTS_IN_MEMORY = 4_000_000  # draws of clusters in memory
 _MOST_UNDEFINED = 0.05  # share of draws without a value, above which there is no interval
 
 Coefficient = Callable[[Floats], Floats]  # tables of shape (…, V, V) to values of shape (…), NaN where undefined

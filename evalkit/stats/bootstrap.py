@@ -15,7 +15,7 @@ from evalkit.stats.bootstrap_quantiles import LEAST_CLUSTERS, check_resamples, n
 from evalkit.stats.checked_samples import check_level, cluster_numbers, cluster_totals, finite
 from evalkit.stats.estimate import Estimate
 
-_DRAWS_IN_MEMORY = 2_000_000  # draws held in memory
+_DRAWS_IN_MEMORY = 2_000_000  # numbers of draws in memory
 _MOST_KINDS = 4_096
 _MOST_CLUSTERS = 20_000
 
@@ -51,7 +51,7 @@ def bootstrap(
         Label of each value's cluster. None: the values are independent.
     statistic : "mean" or callable
         A callable gets an array of values, shape (m,), in no particular order; it is called ``resamples`` times, and
-        for BCa once more for each cluster. The mean is fast even for a million values: more than 20,000 clusters of
+        for BCa also once for each cluster. The mean is fast even for a million values: more than 20,000 clusters of
         many kinds are first merged at random into 20,000 larger ones.
     method : {"bca", "percentile"}
         Which interval to return.
@@ -172,7 +172,7 @@ def resampled_sums(
     counts : ndarray of int, shape (kinds,)
         Number of clusters of each kind.
     most_draws : int
-        At most so many numbers of draws are in memory.
+        The largest number of drawn numbers in memory.
 
     Yields
     ------

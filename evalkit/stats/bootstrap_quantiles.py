@@ -125,10 +125,10 @@ def _drawn(
         quantiles = []
         for side, window in enumerate(windows):
             reached = known[:, side + 1, None] + np.cumsum(often[:, clusters.places[side]], axis=1)
-            found = _at(places, known[:, side + 1], reached, window.values)
-            if found is None:
+            values = _at(places, known[:, side + 1], reached, window.values)
+            if values is None:
                 return None
-            quantiles.append(found)
+            quantiles.append(values)
         parts.append(quantiles[1] - quantiles[0])
     return np.concatenate(parts)
 
@@ -142,5 +142,5 @@ def _at(places: Floats, below: Whole, reached: Whole, values: Floats) -> Floats 
     low, high = (values[(reached <= rank[:, None]).sum(axis=1)] for rank in (lower, upper))
     # between two infinite values there is nothing to interpolate
     steps = np.subtract(high, low, out=np.zeros_like(low), where=high != low)
-    found: Floats = low + steps * (places - lower)
-    return found
+    interpolated: Floats = low + steps * (places - lower)
+    return interpolated

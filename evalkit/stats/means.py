@@ -77,11 +77,11 @@ def mean_and_error(values: Floats, sums: Floats, sizes: Floats) -> tuple[float, 
     middle = float(sums.sum()) / n
     if k < 2:
         return middle, None, f"all {n} samples are of one cluster: an interval needs two" if n > 1 else "one sample"
-    apart = sums - middle * sizes
+    deviations = sums - middle * sizes
     # sums that differ only in their last bits count as equal
-    if np.abs(apart).max() <= 1e-12 * float(np.abs(values).max()) * float(sizes.max()):
+    if np.abs(deviations).max() <= 1e-12 * float(np.abs(values).max()) * float(sizes.max()):
         return middle, None, f"all {k} clusters have the same mean: the variance cannot be estimated"
-    return middle, math.sqrt(k / (k - 1) * float(apart @ apart)) / n, None
+    return middle, math.sqrt(k / (k - 1) * float(deviations @ deviations)) / n, None
 
 
 def doubt(n_clusters: int, value: float, graded: float = 0.0, n: int | None = None) -> str | None:

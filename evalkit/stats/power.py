@@ -85,24 +85,24 @@ def pilot_spread(values: ArrayLike, sd: float | None = None, least: float = 0.0)
         There are fewer than two values, or all are equal.
     """
     x = finite(values)
-    k, apart = len(x), x - x.mean() if len(x) else x
-    if k < 2 or not apart.any():
+    k, deviations = len(x), x - x.mean() if len(x) else x
+    if k < 2 or not deviations.any():
         raise ValueError(f"a spread needs two values that differ: there {'is' if k == 1 else 'are'} {k}")
     kurtosis = 3.0
     if k > 3:
-        excess = float((apart**4).mean() / (apart**2).mean() ** 2) - 3
+        excess = float((deviations**4).mean() / (deviations**2).mean() ** 2) - 3
         kurtosis += (k - 1) / ((k - 2) * (k - 3)) * ((k + 1) * excess + 6)
     return PilotSpread(float(x.std(ddof=1)) if sd is None else sd, k, max(kurtosis, _LEAST_KURTOSIS), least)
 
 
 def assured_for_precision(
-    wanted: float, spread: PilotSpread, value: float | None = None, assurance: float = 0.8, confidence: float = 0.95
+    precision: float, spread: PilotSpread, value: float | None = None, assurance: float = 0.8, confidence: float = 0.95
 ) -> int:
-    """The smallest number of clusters with a half-width of at most ``wanted`` with probability ``assurance``.
+    """The smallest number of clusters with a half-width of at most ``precision`` with probability ``assurance``.
 
     Parameters
     ----------
-    wanted : float
+    precision : float
     spread : Spread
     value : float, optional
         The accuracy, above 0 and below 1: the interval is that of ``proportions.proportion``. None: that of
@@ -112,7 +112,7 @@ def assured_for_precision(
     confidence : float
         Two-sided level of the interval.
     """
-    _check_above_0("the half-width", wanted)
+    _check_above_0("the half-width", precision)
     _check_above_0("sd", spread.sd)
     _check_share("assurance", assurance)
 
@@ -125,7 +125,7 @@ def assured_for_precision(
         low, high = score_limits(value, value * (1 - value) * clusters / sd**2 * few_clusters, confidence)
         return (high - low) / 2
 
-    return _fewest(lambda clusters: half(clusters) <= wanted)
+    return _fewest(lambda clusters: half(clusters) <= precision)
 
 
 def assured_for_difference(
@@ -153,11 +153,11 @@ def half_width(clusters: int, sd: float, confidence: float = 0.95) -> float:
     return float(special.stdtrit(clusters - 1, (1 + confidence) / 2)) * sd / math.sqrt(clusters)
 
 
-def clusters_for_precision(wanted: float, sd: float, confidence: float = 0.95) -> int:
-    """The smallest number of clusters whose mean has a half-width of at most ``wanted``; see ``half_width``."""
-    _check_above_0("the half-width", wanted)
+def clusters_for_precision(precision: float, sd: float, confidence: float = 0.95) -> int:
+    """The smallest number of clusters whose mean has a half-width of at most ``precision``; see ``half_width``."""
+    _check_above_0("the half-width", precision)
     _check_above_0("sd", sd)
-    return _fewest(lambda clusters: half_width(clusters, sd, confidence) <= wanted)
+    return _fewest(lambda clusters: half_width(clusters, sd, confidence) <= precision)
 
 
 def power_of(clusters: int, difference: float, sd: float, alpha: float = 0.05) -> float:

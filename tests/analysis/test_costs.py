@@ -47,9 +47,9 @@ def attempts_of(path, *attempts):
 def attempt(*usage, kind=None, text="", number=1, arrivals=()):
     timing = Timing(0, 0, 0, 1, arrivals, (1,) * len(arrivals), end=9)
     failure = None if kind is None else Failure(kind, "it failed")
-    told = Usage(*usage) if usage else None
+    result = Usage(*usage) if usage else None
     return Attempt(
-        timing, number=number, answer=Answer(text or ("35" if not kind else "")), usage=told, failure=failure
+        timing, number=number, answer=Answer(text or ("35" if not kind else "")), usage=result, failure=failure
     )
 
 

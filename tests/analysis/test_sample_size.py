@@ -109,9 +109,9 @@ def test_plan_and_summary_of_one_run_tell_the_same_precision(tmp_path, graded, w
     frame = scored(conversations=60)
     frame["score"] = rng.beta(8, 2, len(frame)) if graded else frame["score"]
     path = pilot(tmp_path / "a.evalkit", frame)
-    told = ek.Run(path).measures().all.accuracy.mean
-    assert plan(path).half_width == pytest.approx((told.high - told.low) / 2, rel=0.15)
-    assert (told.high - told.low) / 2 < wanted
+    result = ek.Run(path).measures().all.accuracy.mean
+    assert plan(path).half_width == pytest.approx((result.high - result.low) / 2, rel=0.15)
+    assert (result.high - result.low) / 2 < wanted
 
 
 def test_one_repeat_does_not_tell_what_more_would_save(tmp_path):
@@ -229,8 +229,8 @@ def test_the_command_prints_a_table_or_an_object(tmp_path):
         assert line.endswith(f"{need.fewest:,} to {need.most:,}")
     assert any(line.startswith("The number of conversations is enough in 80% of cases") for line in lines)
     assert "Turns, tokens and time are scaled from the pilot" in lines[-1]
-    told = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
-    assert json.loads(told.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))
+    result = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
+    assert json.loads(result.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))
 
 
 @pytest.mark.parametrize(

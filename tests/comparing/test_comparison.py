@@ -71,14 +71,14 @@ def test_groups_are_clusters(tmp_path):
     assert effect.mcnemar is None
 
 
-@pytest.mark.parametrize(("more", "told"), [({}, True), ({"text": 0.5}, False)])
-def test_mcnemar_is_told_of_single_answers_that_are_right_or_wrong(tmp_path, more, told):
+@pytest.mark.parametrize(("more", "result"), [({}, True), ({"text": 0.5}, False)])
+def test_mcnemar_is_told_of_single_answers_that_are_right_or_wrong(tmp_path, more, result):
     a, b = [1.0] * 8 + [0.0] * 9, [0.0] * 2 + [1.0] * 15
     if more:
         b[0] = 0.5
     effect = compare(*two(tmp_path, a, b)).contrasts[0].all
     assert (effect.only_first, effect.only_second) == (2, 9)
-    assert (effect.mcnemar == statistics.mcnemar(2, 9)) is told
+    assert (effect.mcnemar == statistics.mcnemar(2, 9)) is result
 
 
 def test_the_p_of_turn_indices_are_corrected_together_and_those_of_tags_too(tmp_path):
@@ -105,9 +105,9 @@ def test_three_runs_are_compared_with_the_first_and_corrected_over_runs(tmp_path
     assert [c.all.corrected_p for c in found.contrasts] == pytest.approx(multipletests(ps, method="holm")[1].tolist())
     turns = [c.by_turn[0].corrected_p for c in found.contrasts]
     assert turns == pytest.approx([c.all.corrected_p for c in found.contrasts])  # one turn index in each of two runs
-    told = json.loads(json.dumps(found.to_json()))
-    assert [each["label"] for each in told["runs"]] == ["A", "B", "C"]
-    assert (told["baseline"], len(told["comparisons"])) == ("A", 2)
+    result = json.loads(json.dumps(found.to_json()))
+    assert [each["label"] for each in result["runs"]] == ["A", "B", "C"]
+    assert (result["baseline"], len(result["comparisons"])) == ("A", 2)
     flips = found.flips()
     assert set(flips["second"]) == {"B", "C"}
     assert len(flips) == sum(len(contrast.flips) for contrast in found.contrasts)
@@ -188,8 +188,8 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
     assert contrast.warnings == (
         f"the difference of TTFT p95 and latency p95 is not known: {lost}, so that their times are lower bounds",
     )
-    told = json.loads(json.dumps(contrast.to_json(), allow_nan=False))["latency"]
-    for each in (told["latency_ms"], told["by_turn"][0]["latency_ms"]):
+    result = json.loads(json.dumps(contrast.to_json(), allow_nan=False))["latency"]
+    for each in (result["latency_ms"], result["by_turn"][0]["latency_ms"]):
         assert (each["p95"]["difference"], each["p95"]["reason"][:12]) == (
             None,
             "of the first" if swapped else "of the secon",
@@ -327,15 +327,15 @@ def test_a_client_bound_run_is_marked(tmp_path):
 
 def test_json_has_every_key_and_no_nan(tmp_path):
     first, second = two(tmp_path, [1.0, 0.0, 1.0], [0.0, 0.0, 1.0])
-    told = json.loads(json.dumps(compare(first, second).to_json(), allow_nan=False))
-    assert list(told) == [
+    result = json.loads(json.dumps(compare(first, second).to_json(), allow_nan=False))
+    assert list(result) == [
         "runs", "pairs", "averaged", "left_out", "differs", "warnings", "all", "with_failures", "by_turn", "by_tag",
         "tags_left_out", "latency", "flips",
     ]  # fmt: skip
-    assert list(told["all"]) == KEYS
-    assert list(told["by_turn"][0]) == ["turn", *KEYS]
-    assert list(told["latency"]) == ["ttft_ms", "latency_ms", "by_turn"]
-    assert told["latency"]["ttft_ms"]["p95"] == {
+    assert list(result["all"]) == KEYS
+    assert list(result["by_turn"][0]) == ["turn", *KEYS]
+    assert list(result["latency"]) == ["ttft_ms", "latency_ms", "by_turn"]
+    assert result["latency"]["ttft_ms"]["p95"] == {
         **dict.fromkeys(["first", "second", "difference", "low", "high"]),
         "reason": "p95 needs 20 pairs, there are 3",
     }

@@ -67,7 +67,7 @@ def test_the_interval_is_that_of_resampling_whole_clusters():
     ratings = noisy(units=80, missing=0, seed=5)
     clusters = np.repeat(np.arange(20), 4)
     found = alpha(ratings, "nominal", clusters, draws=400)
-    # the same by drawing rows of the data anew, one resample at a time
+    # the same by drawing rows of the data again, one resample at a time
     draw, drawn = np.random.default_rng(1), []
     for _ in range(400):
         units = np.concatenate([np.flatnonzero(clusters == own) for own in draw.integers(20, size=20)])

@@ -40,10 +40,10 @@ def test_parts_of_any_size_add_up_to_the_whole(data: st.DataObject) -> None:
     assert sums.partial == pytest.approx((thousandths * (1000 - thousandths)).sum() / 1e6)
     graded = (thousandths > 0) & (thousandths < 1000)
     assert sums.partial_clusters == len(set(labels[graded]))
-    told, whole = clustered_proportion(sums), proportion(thousandths / 1000, labels)
-    assert told.n == whole.n
-    assert told.value == pytest.approx(whole.value, rel=1e-12)
-    assert (told.low is None) == (whole.low is None)
+    result, whole = clustered_proportion(sums), proportion(thousandths / 1000, labels)
+    assert result.n == whole.n
+    assert result.value == pytest.approx(whole.value, rel=1e-12)
+    assert (result.low is None) == (whole.low is None)
 
 
 @pytest.mark.parametrize("wrong", [1, 50, 500_000, 999_950, 999_999])

@@ -115,10 +115,10 @@ def test_a_planned_run_reaches_its_precision_as_often_as_assured(accuracy):
         ):
             run = right(count)
             values = (np.arange(4) < run[:, None]).ravel().astype(float)
-            told = proportion(values, np.repeat(np.arange(count), 4))
+            result = proportion(values, np.repeat(np.arange(count), 4))
             plain, reached = (
-                plain + (not planned and told.high - told.low <= 0.1),
-                reached + (planned and told.high - told.low <= 0.1),
+                plain + (not planned and result.high - result.low <= 0.1),
+                reached + (planned and result.high - result.low <= 0.1),
             )
     assert plain < 130
     assert 150 <= reached <= 196

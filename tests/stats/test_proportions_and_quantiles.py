@@ -23,10 +23,10 @@ def ones(right: int, n: int) -> np.ndarray:
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 12), (7, 12), (12, 12), (350, 1000)])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_proportion_is_scipys_wilson_interval(right: int, n: int, confidence: float) -> None:
-    told = proportion(ones(right, n), confidence=confidence)
+    result = proportion(ones(right, n), confidence=confidence)
     expected = scipy_stats.binomtest(right, n).proportion_ci(confidence_level=confidence, method="wilson")
-    assert (told.value, told.n, told.reason) == (right / n, n, None)
-    assert (told.low, told.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert (result.value, result.n, result.reason) == (right / n, n, None)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_proportion_is_scipys_wilson_interval(right: int, n: int, confidence: fl
 )
 def test_proportion_gives_the_published_limits(right: int, n: int, low: float, high: float) -> None:
     # R. G. Newcombe, Statistics in Medicine 17 (1998) 857–872, table I, method 3
-    told = proportion(ones(right, n))
-    assert (told.low, told.high) == pytest.approx((low, high), abs=5e-5)
+    result = proportion(ones(right, n))
+    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_proportion_takes_booleans_and_partial_credit() -> None:
@@ -86,8 +86,8 @@ def test_clustered_proportion_agrees_with_the_long_way(data: st.DataObject) -> N
     values, clusters = [float(value) for value, _ in rows], [cluster for _, cluster in rows]
     if len(set(clusters)) < 2 or len(set(values)) < 2:
         return
-    told = proportion(values, clusters)
-    assert (told.low, told.high) == pytest.approx(survey_limits(values, clusters), abs=1e-9)
+    result = proportion(values, clusters)
+    assert (result.low, result.high) == pytest.approx(survey_limits(values, clusters), abs=1e-9)
 
 
 @pytest.mark.parametrize("scores", [(0.0, 0.7, 1.0), (0.25, 0.5, 0.75), (0.0, 0.31, 0.64, 1.0)])
@@ -95,8 +95,8 @@ def test_clustered_proportion_agrees_with_the_long_way(data: st.DataObject) -> N
 def test_interval_of_graded_scores_agrees_with_the_long_way(scores: tuple[float, ...], turns: int) -> None:
     values = np.random.default_rng(len(scores)).choice(scores, 12 * turns)
     clusters = np.repeat(list("abcdefghijkl"), turns)
-    told = proportion(values, clusters)
-    assert (told.low, told.high) == pytest.approx(survey_limits(values.tolist(), clusters.tolist()), abs=1e-9)
+    result = proportion(values, clusters)
+    assert (result.low, result.high) == pytest.approx(survey_limits(values.tolist(), clusters.tolist()), abs=1e-9)
 
 
 @pytest.mark.parametrize("turns", [1, 4])
@@ -107,10 +107,10 @@ def test_interval_of_graded_scores_is_as_wide_as_their_own_spread(
 ) -> None:
     # the trap: scores near 0.8 vary a third, or an eighth, as much as right and wrong of that accuracy
     values = np.random.default_rng(7).beta(a, b, conversations * turns)
-    told = proportion(values, np.repeat(np.arange(conversations), turns))
+    result = proportion(values, np.repeat(np.arange(conversations), turns))
     own = np.var(values.reshape(-1, turns).mean(axis=1), ddof=1)
     half = scipy_stats.t(conversations - 1).isf(0.025) * math.sqrt(own / conversations)
-    assert 0.95 * half < (told.high - told.low) / 2 < 1.6 * half
+    assert 0.95 * half < (result.high - result.low) / 2 < 1.6 * half
 
 
 @pytest.mark.parametrize("conversations", [8, 30, 100])
@@ -127,16 +127,16 @@ def test_interval_of_graded_scores_holds_the_truth(kind: str, conversations: int
     else:
         rows, truth = 0.7 * (rng.random(shape) < 0.8) + 0.3 * (rng.random(shape) < 0.6), 0.74
     clusters = np.repeat(np.arange(conversations), turns)
-    told = [proportion(row.ravel(), clusters) for row in rows]
-    assert np.mean([each.low <= truth <= each.high for each in told]) > 0.92
+    result = [proportion(row.ravel(), clusters) for row in rows]
+    assert np.mean([each.low <= truth <= each.high for each in result]) > 0.92
 
 
 @pytest.mark.parametrize("value", [0.3, 0.5, 0.8])
 def test_equal_graded_scores_count_a_cluster_as_one_sample(value: float) -> None:
     # the trap: no variance was seen, and none is taken for certain
-    told = proportion(np.full(120, value), np.repeat(np.arange(30), 4))
-    assert told.high - told.low > 0.2
-    assert told == proportion(np.full(120, value), np.repeat(np.arange(30), 4))
+    result = proportion(np.full(120, value), np.repeat(np.arange(30), 4))
+    assert result.high - result.low > 0.2
+    assert result == proportion(np.full(120, value), np.repeat(np.arange(30), 4))
     assert proportion([value] * 8).low < value - 0.15
 
 
@@ -153,21 +153,21 @@ def test_clusters_of_one_are_independent_values() -> None:
 
 def test_turns_that_repeat_their_conversation_add_nothing() -> None:
     values, clusters = ones(12, 30), np.arange(30)
-    alone, told = proportion(values), proportion(np.repeat(values, 4), np.repeat(clusters, 4))
-    assert told.n == 120
+    alone, result = proportion(values), proportion(np.repeat(values, 4), np.repeat(clusters, 4))
+    assert result.n == 120
     # four copies: a design effect of 4, but for the small-sample factors
-    assert (told.low, told.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+    assert (result.low, result.high) == pytest.approx((alone.low, alone.high), abs=0.01)
 
 
 def test_all_right_counts_a_cluster_as_one_sample() -> None:
-    told = proportion(np.ones(120), np.repeat(np.arange(30), 4))
-    assert told.high == 1.0
-    assert told.low == pytest.approx(proportion(np.ones(30)).low, abs=0.01)
+    result = proportion(np.ones(120), np.repeat(np.arange(30), 4))
+    assert result.high == 1.0
+    assert result.low == pytest.approx(proportion(np.ones(30)).low, abs=0.01)
 
 
 def test_one_cluster_has_a_value_but_no_interval() -> None:
-    told = proportion([1, 0, 1], clusters=["a", "a", "a"])
-    assert told == Estimate(2 / 3, None, None, 3, "all 3 samples are of one cluster: an interval needs two")
+    result = proportion([1, 0, 1], clusters=["a", "a", "a"])
+    assert result == Estimate(2 / 3, None, None, 3, "all 3 samples are of one cluster: an interval needs two")
 
 
 def test_clusters_must_be_as_many_as_values() -> None:
@@ -184,8 +184,8 @@ def test_clustered_interval_covers_where_the_plain_one_does_not() -> None:
     for _ in range(1000):
         shares = rng.beta(truth * total, (1 - truth) * total, 60)
         values = rng.random(240) < np.repeat(shares, 4)
-        told, naive = proportion(values, clusters), proportion(values)
-        robust += told.low <= truth <= told.high
+        result, naive = proportion(values, clusters), proportion(values)
+        robust += result.low <= truth <= result.high
         plain += naive.low <= truth <= naive.high
     assert robust >= 920
     assert plain < 890
@@ -216,19 +216,19 @@ def test_quantile_is_hyndman_fan_7(q: float) -> None:
 @settings(max_examples=80, deadline=None)
 def test_quantile_interval_is_scipys(n: int, q: float, confidence: float) -> None:
     values = np.random.default_rng(n).permutation(n).astype(float)
-    told = quantile(values, q, confidence=confidence)
-    if told.value is None:
+    result = quantile(values, q, confidence=confidence)
+    if result.value is None:
         return
     expected = scipy_stats.quantile_test(values, p=q).confidence_interval(confidence)
-    limits = [math.nan if limit is None else limit for limit in (told.low, told.high)]
+    limits = [math.nan if limit is None else limit for limit in (result.low, result.high)]
     np.testing.assert_equal(limits, [expected.low, expected.high])
-    assert (told.reason is None) == (not any(map(math.isnan, limits)))
+    assert (result.reason is None) == (not any(map(math.isnan, limits)))
 
 
 def test_quantile_interval_of_the_median_is_the_published_one() -> None:
     # ranks 6 and 15 of 20: the 95 % sign-test limits in W. J. Conover's tables
-    told = quantile(np.arange(1.0, 21.0), 0.5)
-    assert (told.value, told.low, told.high) == (10.5, 6.0, 15.0)
+    result = quantile(np.arange(1.0, 21.0), 0.5)
+    assert (result.value, result.low, result.high) == (10.5, 6.0, 15.0)
 
 
 @pytest.mark.parametrize(("q", "needed"), [(0.95, 20), (0.99, 100), (0.999, 1000), (0.05, 20), (0.9, 10)])
@@ -245,10 +245,10 @@ def test_median_of_one_sample_is_a_value_without_limits() -> None:
 
 
 def test_upper_limit_is_missing_where_the_sample_does_not_reach() -> None:
-    told = quantile(np.arange(30.0), 0.95)
-    assert told.low is not None
-    assert told.high is None
-    assert told.reason == "30 samples do not bound p95 on both sides"
+    result = quantile(np.arange(30.0), 0.95)
+    assert result.low is not None
+    assert result.high is None
+    assert result.reason == "30 samples do not bound p95 on both sides"
 
 
 @pytest.mark.parametrize("values", [[1.0, math.nan], [1.0, math.inf]])
@@ -281,9 +281,9 @@ def test_a_quantile_of_few_values_is_too_low_on_average(n: int, q: float) -> Non
 @pytest.mark.parametrize("q", [0.5, 0.95])
 @pytest.mark.parametrize("clusters", [None, np.repeat(np.arange(50), 4)])
 def test_equal_values_have_a_quantile_and_no_interval_without_width(q: float, clusters: np.ndarray | None) -> None:
-    told = quantile(np.full(200, 900.0), q, clusters=clusters)
-    assert (told.value, told.high, told.n) == (900.0, None, 200)
-    assert told.low is None or "do not bound p95" in told.reason  # few clusters have no upper limit anyway
+    result = quantile(np.full(200, 900.0), q, clusters=clusters)
+    assert (result.value, result.high, result.n) == (900.0, None, 200)
+    assert result.low is None or "do not bound p95" in result.reason  # few clusters have no upper limit anyway
     # the trap: a clock of 10 ms, by which half of the times are one
     coarse = quantile(np.repeat([10.0, 20.0, 30.0], [40, 120, 40]), 0.5)
     assert (coarse.value, coarse.low, coarse.high) == (20.0, None, None)
@@ -312,28 +312,28 @@ def test_copies_of_a_time_bound_its_quantile_no_closer() -> None:
     # the trap: four copies of each of 101 times taken for 404 that are independent
     alone = np.random.default_rng(3).permutation(np.arange(1.0, 102.0))
     copied, clusters = np.repeat(alone, 4), np.repeat(np.arange(101), 4)
-    told, of_one_each, taken_apart = (
+    result, of_one_each, taken_apart = (
         quantile(copied, 0.5, clusters=clusters),
         quantile(alone, 0.5),
         quantile(copied, 0.5),
     )
-    assert told.low <= of_one_each.low < taken_apart.low
-    assert told.high >= of_one_each.high > taken_apart.high
-    assert (told.value, told.n) == (51, 404)
-    assert told.low >= of_one_each.low - 2
-    assert told.high <= of_one_each.high + 2
+    assert result.low <= of_one_each.low < taken_apart.low
+    assert result.high >= of_one_each.high > taken_apart.high
+    assert (result.value, result.n) == (51, 404)
+    assert result.low >= of_one_each.low - 2
+    assert result.high <= of_one_each.high + 2
 
 
 def test_the_interval_of_a_clustered_quantile_is_that_of_its_effective_sample_size() -> None:
     values, clusters = conversations_of_times(4, 60, 5)
-    told = quantile(values, 0.5, clusters=clusters)
+    result = quantile(values, 0.5, clusters=clusters)
     # Woodruff 1952: the share at or below the quantile, by the score interval solved for its n
     share = proportion(values <= np.sort(values)[149], clusters)
     effective = int(_n_of_score_interval(share))
     assert 60 < effective < 200
     low, high = (scipy_stats.binom.ppf(tail, effective, 0.5) for tail in (0.025, 0.975))
     ranks = (low - 1) * 300 // effective + 1, -(-(high + 1) * 300 // effective)
-    assert (told.low, told.high) == tuple(np.sort(values)[int(rank) - 1] for rank in ranks)
+    assert (result.low, result.high) == tuple(np.sort(values)[int(rank) - 1] for rank in ranks)
 
 
 def _n_of_score_interval(share: Estimate) -> float:
@@ -348,18 +348,20 @@ def _n_of_score_interval(share: Estimate) -> float:
 @pytest.mark.parametrize(("conversations", "bounded"), [(30, False), (39, False), (40, True)])
 def test_few_clusters_beyond_a_quantile_count_as_one_sample_each(conversations: int, bounded: bool) -> None:
     values = np.random.default_rng(5).random(conversations * 10)
-    told = quantile(values, 0.95, clusters=np.repeat(np.arange(conversations), 10))
-    assert (told.high is not None) == bounded
-    assert told.value is not None
-    assert told.low is not None
+    result = quantile(values, 0.95, clusters=np.repeat(np.arange(conversations), 10))
+    assert (result.high is not None) == bounded
+    assert result.value is not None
+    assert result.low is not None
     if not bounded:
-        assert told.reason == f"{10 * conversations} samples in {conversations} clusters do not bound p95 on both sides"
+        assert (
+            result.reason == f"{10 * conversations} samples in {conversations} clusters do not bound p95 on both sides"
+        )
 
 
 def test_times_of_one_cluster_have_no_interval() -> None:
-    told = quantile(np.arange(50.0), 0.5, clusters=["a"] * 50)
-    assert (told.value, told.low, told.high) == (24.5, None, None)
-    assert told.reason == "all 50 samples are of one cluster: an interval needs two"
+    result = quantile(np.arange(50.0), 0.5, clusters=["a"] * 50)
+    assert (result.value, result.low, result.high) == (24.5, None, None)
+    assert result.reason == "all 50 samples are of one cluster: an interval needs two"
     with pytest.raises(ValueError, match="2 cluster labels were given for 3 values"):
         quantile([1.0, 2.0, 3.0], 0.5, clusters=[1, 2])
 
@@ -369,16 +371,16 @@ def test_one_large_cluster_counts_no_more_than_its_part_of_the_sample() -> None:
     rng = np.random.default_rng(6)
     sizes = [970] + [1] * 44
     values = np.repeat(rng.normal(size=45) * 10, sizes) + rng.normal(size=sum(sizes))
-    told = quantile(values, 0.95, clusters=np.repeat(np.arange(45), sizes))
-    assert (told.low, told.high) == (None, None)
+    result = quantile(values, 0.95, clusters=np.repeat(np.arange(45), sizes))
+    assert (result.low, result.high) == (None, None)
 
 
 def test_time_outs_of_clusters_bound_the_quantile_from_below_alone() -> None:
     values, clusters = conversations_of_times(7, 100, 4)
     lost = values > np.quantile(values, 0.9)
-    told = quantile(np.minimum(values, np.quantile(values, 0.9)), 0.5, lost, clusters=clusters)
+    result = quantile(np.minimum(values, np.quantile(values, 0.9)), 0.5, lost, clusters=clusters)
     whole = quantile(values, 0.5, clusters=clusters)
-    assert (told.low, told.high) == (whole.low, whole.high)
+    assert (result.low, result.high) == (whole.low, whole.high)
     tail = quantile(np.minimum(values, np.quantile(values, 0.9)), 0.95, lost, clusters=clusters)
     assert (tail.value, tail.high) == (None, None)
     assert tail.low is not None
@@ -388,8 +390,8 @@ def test_interval_of_a_clustered_median_holds_the_truth() -> None:
     held = [0, 0]
     for seed in range(400):
         values, clusters = conversations_of_times(seed, 60, 4)
-        for way, told in enumerate((quantile(values, 0.5, clusters=clusters), quantile(values, 0.5))):
-            held[way] += told.low <= 1 <= told.high
+        for way, result in enumerate((quantile(values, 0.5, clusters=clusters), quantile(values, 0.5))):
+            held[way] += result.low <= 1 <= result.high
     assert held[0] >= 372  # 93 %
     assert held[1] < 360
 
@@ -410,14 +412,14 @@ def test_censored_quantile_of_the_published_example() -> None:
 def test_time_outs_move_the_quantiles_and_are_never_dropped() -> None:
     answered = np.arange(1.0, 81.0)
     values, timed_out = np.append(answered, [100.0] * 20), np.repeat([False, True], [80, 20])
-    told = quantile(values, 0.75, timed_out)
-    assert (told.value, told.n) == (75.0, 100)
+    result = quantile(values, 0.75, timed_out)
+    assert (result.value, result.n) == (75.0, 100)
     assert quantile(answered, 0.75).value == pytest.approx(60.25)
     ranks = scipy_stats.binom(100, 0.75).ppf([0.025, 0.975])
-    assert told.low == ranks[0]
+    assert result.low == ranks[0]
     # rank 83 is among the time-outs: nothing bounds the quantile from above
     assert ranks[1] + 1 > 80
-    assert told.high is None
+    assert result.high is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=80), st.integers(1, 19))
@@ -425,12 +427,12 @@ def test_time_outs_move_the_quantiles_and_are_never_dropped() -> None:
 def test_censored_quantile_is_that_of_scipys_kaplan_meier_curve(rows: list[tuple[int, bool]], step: int) -> None:
     q = step / 20
     values, lost = np.array([value for value, _ in rows], dtype=float), np.array([flag for _, flag in rows])
-    told = quantile(values, q, lost)
-    if not lost.any() or told.n < 1 / min(q, 1 - q):
+    result = quantile(values, q, lost)
+    if not lost.any() or result.n < 1 / min(q, 1 - q):
         return
     curve = scipy_stats.ecdf(scipy_stats.CensoredData.right_censored(values, lost)).sf
     down = np.flatnonzero(np.asarray(curve.probabilities) <= 1 - q + 1e-12)
-    assert told.value == (curve.quantiles[down[0]] if down.size else None)
+    assert result.value == (curve.quantiles[down[0]] if down.size else None)
 
 
 def test_several_quantiles_are_each_as_if_alone() -> None:
@@ -442,13 +444,13 @@ def test_several_quantiles_are_each_as_if_alone() -> None:
 
 def test_quantile_among_the_time_outs_is_missing_with_its_bound() -> None:
     values, timed_out = [1.0, 2.0, 3.0, 30000.0, 30000.0, 30000.0, 30000.0], [False] * 3 + [True] * 4
-    told = quantile(values, 0.5, timed_out)
-    assert told == Estimate(None, 1.0, None, 7, "p50 is more than 30,000: 4 of 7 values are lower bounds")
+    result = quantile(values, 0.5, timed_out)
+    assert result == Estimate(None, 1.0, None, 7, "p50 is more than 30,000: 4 of 7 values are lower bounds")
 
 
 def test_all_timed_out_is_missing_with_its_bound() -> None:
-    told = quantile([5.0, 5.0], 0.5, [True, True])
-    assert (told.value, told.reason) == (None, "p50 is more than 5: 2 of 2 values are lower bounds")
+    result = quantile([5.0, 5.0], 0.5, [True, True])
+    assert (result.value, result.reason) == (None, "p50 is more than 5: 2 of 2 values are lower bounds")
 
 
 @given(
@@ -457,10 +459,10 @@ def test_all_timed_out_is_missing_with_its_bound() -> None:
 @settings(max_examples=80, deadline=None)
 def test_censored_quantile_lies_in_its_interval(rows: list[tuple[int, bool]], q: float) -> None:
     values, flags = [float(value) for value, _ in rows], [flag for _, flag in rows]
-    told = quantile(values, q, flags)
-    if told.value is not None:
-        assert told.low is None or told.low <= told.value
-        assert told.high is None or told.value <= told.high
+    result = quantile(values, q, flags)
+    if result.value is not None:
+        assert result.low is None or result.low <= result.value
+        assert result.high is None or result.value <= result.high
 
 
 # --- difference
@@ -478,17 +480,17 @@ def test_censored_quantile_lies_in_its_interval(rows: list[tuple[int, bool]], q:
 )
 def test_difference_gives_the_published_limits(first: tuple, second: tuple, low: float, high: float) -> None:
     # R. G. Newcombe, Statistics in Medicine 17 (1998) 873–890, table II, method 10
-    told = independent_difference(proportion(ones(*first)), proportion(ones(*second)))
-    assert told.value == pytest.approx(second[0] / second[1] - first[0] / first[1])
-    assert (told.low, told.high) == pytest.approx((low, high), abs=5e-5)
-    assert told.n == min(first[1], second[1])
+    result = independent_difference(proportion(ones(*first)), proportion(ones(*second)))
+    assert result.value == pytest.approx(second[0] / second[1] - first[0] / first[1])
+    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
+    assert result.n == min(first[1], second[1])
 
 
 def test_difference_is_missing_where_one_side_is() -> None:
     whole, open_ended, none = Estimate(0.5, 0.4, 0.6, 9), Estimate(0.7, 0.6, None, 5, "open"), quantile([], 0.5)
     assert independent_difference(whole, none) == Estimate(None, None, None, 0, "no samples")
-    told = independent_difference(open_ended, whole)
-    assert told == Estimate(pytest.approx(-0.2), None, None, 5, "open")
+    result = independent_difference(open_ended, whole)
+    assert result == Estimate(pytest.approx(-0.2), None, None, 5, "open")
 
 
 # --- trust

@@ -72,8 +72,8 @@ def timeline(connection: sqlite3.Connection) -> Timeline:
         seconds = (end - begin) / NS_PER_S
         count = max(int(np.ceil(seconds / width_s - 1e-9)), 1)
         counts = np.zeros((2, count), dtype=np.int64)
-        for place, failed, turns in connection.execute(_ENDED, (begin, width_s * NS_PER_S, number)):
-            counts[failed, min(max(place, 0), count - 1)] += turns
+        for index, failed, turns in connection.execute(_ENDED, (begin, width_s * NS_PER_S, number)):
+            counts[failed, min(max(index, 0), count - 1)] += turns
         if counts.any():
             edges = start_s + np.append(np.arange(count) * width_s, seconds)
             paused_s = None if previous_end_ns is None else max(wall_ns - previous_end_ns, 0) / NS_PER_S

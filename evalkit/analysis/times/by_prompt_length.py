@@ -120,8 +120,8 @@ def _bins(tokens: Floats, times: Floats, cluster: Whole) -> tuple[PromptBin, ...
     if count < 2:
         return ()
     edges = np.quantile(tokens, np.linspace(0, 1, count + 1)[1:-1])
-    place = np.searchsorted(edges, tokens, side="right")
-    bins = (place == each for each in np.unique(place).tolist())
+    bin_of = np.searchsorted(edges, tokens, side="right")
+    bins = (bin_of == each for each in np.unique(bin_of).tolist())
     return tuple(_prompt_bin(tokens[own], times[own], cluster[own]) for own in bins)
 
 

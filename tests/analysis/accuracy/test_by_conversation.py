@@ -104,7 +104,7 @@ def test_the_table_has_a_row_a_conversation_and_repeat_and_says_what_is_missing(
             assert np.isnan(row.mean)
 
 
-def told(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
+def result(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
     return measure(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", targets)])).conversations
 
 
@@ -112,7 +112,7 @@ def told(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
     ("turns", "targets", "incomplete"),
     [
         ([T("a", 1, score=1.0)], (1, 2), 1),  # the second was not asked yet
-        ([T("a", 1, score=1.0)], (1, None), 0),  # nor this one, but nothing is asked of it
+        ([T("a", 1, score=1.0)], (1, None), 0),  # nor this one, but it has no target
         ([T("a", 1)], (None, 2), 1),
         ([T("a", 1)], (None, None), None),
         ([T("a", 1, score=0.0), T("a", 2, error="server")], (1, 2), 1),  # it is wrong already, and still not guessed
@@ -123,7 +123,7 @@ def told(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
 def test_what_lacks_a_turn_with_a_target_is_incomplete_and_nothing_is_guessed_of_it(
     tmp_path, turns, targets, incomplete
 ):
-    scores = told(tmp_path, turns, targets)
+    scores = result(tmp_path, turns, targets)
     assert scores.incomplete == (incomplete or 0)
     assert scores.n == (incomplete == 0)
     assert scores.all_right.value == scores.last_right.value == scores.mean.value == (1.0 if scores.n else None)
@@ -144,12 +144,12 @@ def test_a_turn_still_to_be_asked_is_missed_also_where_its_scorer_wants_no_targe
 
 
 def test_the_last_right_is_that_of_the_last_turn_with_a_target(tmp_path):
-    scores = told(tmp_path, [T("a", 1, score=0.0), T("a", 2, score=1.0), T("a", 3)], (1, 2, None))
+    scores = result(tmp_path, [T("a", 1, score=0.0), T("a", 2, score=1.0), T("a", 3)], (1, 2, None))
     assert (scores.all_right.value, scores.last_right.value, scores.mean.value) == (0.0, 1.0, 0.5)
 
 
 def test_repeats_of_a_conversation_are_one_cluster_and_bound_nothing_alone(tmp_path):
-    scores = told(tmp_path, [T("a", 1, repeat=k, score=float(k > 1)) for k in (1, 2, 3)], (1,))
+    scores = result(tmp_path, [T("a", 1, repeat=k, score=float(k > 1)) for k in (1, 2, 3)], (1,))
     assert (scores.n, scores.all_right.value, scores.all_right.low) == (3, 2 / 3, None)
 
 
@@ -188,15 +188,15 @@ def test_over_all_repeats_turns_are_right_once_or_each_time(tmp_path):
 
 
 def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
-    # the trap: one failed call of 30, and neither share was told
+    # the trap: one failed call of 30, and neither share was reported
     turns = [T(name, 1, repeat=k, score=float(k > 1 or name == "a")) for name in "abcd" for k in (1, 2, 3)]
     turns += [T("e", 1, score=1.0), T("e", 1, repeat=2, error="server"), T("e", 1, repeat=3, score=1.0)]
     turns += [T("f", 1, repeat=k, error="timeout") for k in (1, 2, 3)]
     run = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk(name, (5,)) for name in "abcdef"]))
-    told = run.summary_json()["repeats"]
-    assert (told["k"], told["n"], told["left_out"]) == (3, 4, 2)
-    assert (told["once"]["value"], told["always"]["value"]) == (1.0, 0.25)
-    assert run_results.repeats(told).endswith(", of 4 turns; 2 turns lack 3 scores")
+    result = run.summary_json()["repeats"]
+    assert (result["k"], result["n"], result["left_out"]) == (3, 4, 2)
+    assert (result["once"]["value"], result["always"]["value"]) == (1.0, 0.25)
+    assert run_results.repeats(result).endswith(", of 4 turns; 2 turns lack 3 scores")
     fewer = run.summary_json(k=2)["repeats"]
     assert (fewer["k"], fewer["n"], fewer["left_out"]) == (2, 5, 1)
     # of b, c and d two of three choices of two hold the wrong one
@@ -216,6 +216,8 @@ def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
 
 def test_turns_that_all_lack_a_score_have_neither_share(tmp_path):
     turns = [T("a", 1, score=1.0), T("a", 1, repeat=2, error="server"), T("b", 1, error="server")]
-    told = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", (5,)), talk("b", (5,))])).summary_json()["repeats"]
-    assert (told["n"], told["left_out"], told["once"]["value"]) == (0, 2, None)
-    assert run_results.repeats(told) == "over 2 repeats: –, no turn has 2 scores"
+    result = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", (5,)), talk("b", (5,))])).summary_json()[
+        "repeats"
+    ]
+    assert (result["n"], result["left_out"], result["once"]["value"]) == (0, 2, None)
+    assert run_results.repeats(result) == "over 2 repeats: –, no turn has 2 scores"

@@ -61,14 +61,14 @@ def test_the_command_that_makes_a_scoring_anew_is_safe_in_a_shell(path, scorer, 
 
 
 def test_changes_of_every_kind_are_counted_apart(tmp_path):
-    told = [(1.0, 0.4), (1.0, 1.0), (0.3, 1.0), (0.3, 0.5), (0.0, 0.0), (1.0, None), (None, 0.0), (None, None)]
-    turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(told)]
+    result = [(1.0, 0.4), (1.0, 1.0), (0.3, 1.0), (0.3, 0.5), (0.0, 0.0), (1.0, None), (None, 0.0), (None, None)]
+    turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(result)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", [1] * 9)])
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL, 0)")
         connection.executemany(
             "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) VALUES (0, 1, ?, 1, 'x', ?)",
-            [(n + 1, new) for n, (_, new) in enumerate(told)],
+            [(n + 1, new) for n, (_, new) in enumerate(result)],
         )
         found = rescored(connection, 0, 1)
     assert found.changed == ScoreChanges(

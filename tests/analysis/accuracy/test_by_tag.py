@@ -39,10 +39,10 @@ def test_each_tag_has_the_accuracy_of_its_turns(tmp_path, grouped):
         assert row.among_all.low == pytest.approx(wider.low, abs=1e-12)
         for limit in ("value", "low", "high"):
             assert getattr(row.mean, limit) == pytest.approx(getattr(expected, limit), abs=1e-12)
-    told = summary_json(run)
-    assert (told["by_tag"][0]["tag"], told["tags_left_out"]) == ("a", 0)
-    assert set(told["by_tag"][0]) == {"tag", "turns", "answered", *told["accuracy"]}
-    assert told["by_tag"][0]["unscored"] == run.by_tag[0].answered - run.by_tag[0].mean.n
+    result = summary_json(run)
+    assert (result["by_tag"][0]["tag"], result["tags_left_out"]) == ("a", 0)
+    assert set(result["by_tag"][0]) == {"tag", "turns", "answered", *result["accuracy"]}
+    assert result["by_tag"][0]["unscored"] == run.by_tag[0].answered - run.by_tag[0].mean.n
 
 
 def test_of_many_tags_the_most_frequent_are_told_and_the_others_counted(tmp_path):

@@ -17,17 +17,17 @@ def test_stamps_are_those_of_the_last_attempt_since_it_was_sent(path: Path) -> N
     turn = T("a", 1, ttft_ms=40, between_ms=(55, 90), latency_ms=100, sent_ms=7_000, attempts=3, tokens=12)
     write(path, [S([turn])])
     with opened(path) as connection:
-        told = one_answer.answer_timing(connection, "a", 1)
-    assert told.arrivals.tolist() == [40, 55, 90, 100]
-    assert told.events.tolist() == [1, 1, 1, 1]
-    assert (told.headers, told.end, told.output_tokens, told.error_kind) == (0, 100, 12, None)
+        result = one_answer.answer_timing(connection, "a", 1)
+    assert result.arrivals.tolist() == [40, 55, 90, 100]
+    assert result.events.tolist() == [1, 1, 1, 1]
+    assert (result.headers, result.end, result.output_tokens, result.error_kind) == (0, 100, 12, None)
 
 
 def test_a_failed_turn_shows_how_far_it_came(path: Path) -> None:
     write(path, [S([T("a", 1, ttft_ms=40, error="truncated", end_ms=300)])])
     with opened(path) as connection:
-        told = one_answer.answer_timing(connection, "a", 1)
-    assert (told.arrivals.tolist(), told.error_kind, told.end) == ([40], "truncated", 300)
+        result = one_answer.answer_timing(connection, "a", 1)
+    assert (result.arrivals.tolist(), result.error_kind, result.end) == ([40], "truncated", 300)
 
 
 def test_the_typical_turn_is_near_both_medians(path: Path) -> None:
