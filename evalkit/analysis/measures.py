@@ -88,7 +88,7 @@ class RunMeasures:
     all : Measures
     by_turn : tuple of Measures
         By turn index; the first turn is separate because connections and caches are cold.
-    by_tag : tuple of TagVerdicts
+    by_tag : tuple of TagAccuracy
         By tag of the conversations: the 50 tags with the most finished turns, in that order.
     tags_left_out : int
         Number of other tags.

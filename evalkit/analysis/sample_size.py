@@ -91,7 +91,7 @@ class Plan:
         Probability of finding a difference.
     half_width, smallest_difference : float or None
         What the number of clusters of the pilot can show.
-    needs : tuple of Need
+    needs : tuple of SampleSize
     assumes, warnings : tuple of str
         Assumptions of the plan; reasons not to rely on it.
     assurance : float

@@ -50,7 +50,7 @@ class Sketch:
         Median latency of the answered turns that ended in each part; NaN: there are none.
     failed : ndarray of int, shape (parts,)
         Turns that failed in each part.
-    ttft, latency : Spread or None
+    ttft, latency : LogHistogram or None
         None: no answered turn has such a time.
     missing : dict
         ``TTFT``, ``latency`` or ``output tokens`` to the number of answered turns without it; TTFT is not missing where

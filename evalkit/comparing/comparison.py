@@ -40,9 +40,9 @@ class Contrast:
 
     Parameters
     ----------
-    first, second : Side
+    first, second : ComparedRun
         The baseline, and the run compared with it.
-    differs : tuple of Differing
+    differs : tuple of ConditionDifference
         Conditions in which they differ.
     warnings : tuple of str
         Reasons to be careful with the comparison.
@@ -58,7 +58,7 @@ class Contrast:
         In the order of turn indices, and of tags by decreasing number of pairs.
     tags_left_out : int
         Tags that are not in ``by_tag``, because there are too many, or because no pair has them.
-    times : tuple of Times
+    times : tuple of TimeEffects
         Over all turns first, then by turn index.
     client_bound : (bool or None, bool or None)
         Whether the times of each run may be partly due to the client.

@@ -90,10 +90,10 @@ class PairedRuns:
 
     Parameters
     ----------
-    shared : Shared
-    pairs : Pairs
+    shared : SharedConversations
+    pairs : TurnPairs
         By conversation, repeat and turn; with ``averaged`` by conversation and turn.
-    single : Pairs
+    single : TurnPairs
         By conversation, repeat and turn: single answers.
     times : mapping
         ``ttft`` and ``latency`` to two arrays parallel to ``single``, in ms; NaN: missing, or the turn failed for
@@ -153,7 +153,7 @@ class _Keys:
 def pair_turns(
     first: sqlite3.Connection, second: sqlite3.Connection, shared: SharedConversations, *, averaged: bool
 ) -> PairedRuns:
-    """Pair the turns of shared conversations; see ``Paired``."""
+    """Pair the turns of shared conversations; see ``PairedRuns``."""
     most = [
         connection.execute("SELECT coalesce(max(repeat), 0) + 1, coalesce(max(turn), 0) + 1 FROM turn").fetchone()
         for connection in (first, second)

@@ -103,7 +103,7 @@ def assured_for_precision(
     Parameters
     ----------
     precision : float
-    spread : Spread
+    spread : PilotSpread
     value : float, optional
         The accuracy, above 0 and below 1: the interval is that of ``proportions.proportion``. None: that of
         ``half_width``.

@@ -174,7 +174,7 @@ def variance_split(values: ArrayLike, items: ArrayLike) -> VarianceSplit:
 
     Returns
     -------
-    Split
+    VarianceSplit
         Without ``between`` and ``within`` for fewer than two items, or if no item has two values. Without ``icc`` when
         ``between + within`` is not above 0, for example when all values are equal.
 

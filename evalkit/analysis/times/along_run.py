@@ -48,7 +48,7 @@ class Timeline:
 
     Parameters
     ----------
-    stretches : tuple of Stretch
+    stretches : tuple of SessionTimeline
         Sessions in which a turn ended.
     width_s : float
         Width of a bin.

@@ -41,10 +41,10 @@ class TimesByPromptLength:
         A seeded sample of at most 400 turns.
     lines : tuple of (ndarray, ndarray)
         Tokens and times of the turns of a conversation from turn 2 on, for a seeded sample of at most 40 conversations.
-    bins : tuple of Binned
+    bins : tuple of PromptBin
         Bins of turns from 2 on, of equal size and with at least 20 turns; empty where there are fewer.
     by_turn : dict
-        Turn index to Binned.
+        Turn index to PromptBin.
     growth : Estimate
         Increase in ms per 100 prompt tokens, within conversations and from turn 2 on; see ``slope_within``.
     n, untold : int
