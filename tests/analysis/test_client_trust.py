@@ -1,6 +1,7 @@
 import pytest
 from runfiles import MS, S, T, write
 
+from evalkit.analysis.client_trust import client_bound
 from evalkit.analysis.summary_json import summary_json
 from evalkit.wording import run_results
 
@@ -109,3 +110,22 @@ def test_calls_of_functions_that_waited_for_a_thread_are_said(tmp_path):
         "calls of your functions waited up to 312 ms for a thread, which is in no latency"
         in run_results.trust(result, 4)[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("lag", "time", "expected"),
+    [
+        (9.7, 300.0, False),
+        (5.5, 770.0, False),
+        (9.0, 45.0, True),
+        (5.0, 100.0, False),
+        (5.1, 100.0, True),
+        (0.6, 10.0, True),
+        (4.0, None, None),
+        (None, 20.0, None),
+    ],
+)
+def test_client_bound_is_more_than_a_twentieth_of_the_time_that_is_shown(
+    lag: float | None, time: float | None, expected: bool | None
+) -> None:
+    assert client_bound(lag, time) is expected

@@ -6,53 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.proportion import proportion_confint
 
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.means import doubt, mean
-from evalkit.stats.proportions import clopper_pearson, proportion, score_limits
-
-COUNTS = [(0, 1), (1, 1), (0, 12), (7, 12), (12, 12), (350, 1000), (999_999, 1_000_000)]
-
-
-@pytest.mark.parametrize(("right", "n"), COUNTS)
-@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-def test_limits_of_counts_are_those_of_scipy_and_statsmodels(right: int, n: int, confidence: float) -> None:
-    exact = clopper_pearson(right, n, confidence)
-    assert (exact.value, exact.n, exact.reason) == (right / n, n, None)
-    for limits, scipys, statsmodels in (
-        ((exact.low, exact.high), "exact", "beta"),
-        (score_limits(right / n, n, confidence), "wilson", "wilson"),
-    ):
-        expected = scipy_stats.binomtest(right, n).proportion_ci(confidence, method=scipys)
-        assert limits == pytest.approx((expected.low, expected.high), abs=1e-9)
-        assert limits == pytest.approx(proportion_confint(right, n, 1 - confidence, method=statsmodels), abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [(81, 263, 0.2527, 0.3676), (15, 148, 0.0578, 0.1617), (0, 20, 0.0, 0.1684), (1, 29, 0.0009, 0.1776)],
-)
-def test_clopper_pearson_gives_the_published_limits(right: int, n: int, low: float, high: float) -> None:
-    # R. G. Newcombe, Statistics in Medicine 17 (1998) 857–872, table I, method 5
-    result = clopper_pearson(right, n)
-    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_score_limits_of_a_count_are_those_of_proportion_of_its_values() -> None:
-    assert Estimate(7 / 12, *score_limits(7 / 12, 12), 12) == proportion([1] * 7 + [0] * 5)
-
-
-def test_counts_that_cannot_be_and_none_at_all() -> None:
-    assert clopper_pearson(0, 0) == Estimate(None, None, None, 0, "no samples")
-    for right, n in ((-1, 3), (4, 3)):
-        with pytest.raises(ValueError, match="the first number must be from 0 to the second"):
-            clopper_pearson(right, n)
-    with pytest.raises(ValueError, match="confidence is 95"):
-        clopper_pearson(1, 2, 95)
-
-
-# --- mean
+from evalkit.stats.proportions import proportion
 
 
 def test_mean_without_clusters_is_the_t_interval_of_scipy() -> None:
