@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from evalkit.analysis import caveats, client_trust, costs, ignored_parameters
 from evalkit.analysis.accuracy import by_conversation, by_scoring
@@ -31,6 +31,14 @@ from evalkit.stats.estimate import Estimate
 
 Source = Path | str | sqlite3.Connection
 _snapshots: ContextVar[Mapping[Path, sqlite3.Connection]] = ContextVar("snapshots", default=MappingProxyType({}))
+
+
+class HasPath(Protocol):
+    """A ``Run``, or another object with a run file."""
+
+    @property
+    def path(self) -> Path:
+        """Its run file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from evalkit.analysis.measures import HasPath
 from evalkit.analysis.pilot_runs import ClusterRepeat, Pilot, accuracy_shares, difference_shares
 from evalkit.errors import SettingsError
 from evalkit.stats.checked_samples import cluster_totals
@@ -28,12 +29,6 @@ ASSURANCE, RANGE = 0.8, (0.1, 0.9)  # shares of cases in which a number of conve
 REPEATS = (1, 2, 5)
 _FEWEST_CLUSTERS = 10  # a pilot with fewer is too small
 _ROUNDING = 1e-9  # a smaller standard deviation is rounding
-
-
-class HasPath(Protocol):
-    """A run with a run file, such as ``Run``."""
-
-    path: Path
 
 
 @dataclass(frozen=True, slots=True)

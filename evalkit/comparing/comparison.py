@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis import client_trust
 from evalkit.analysis.client_trust import ClientLag
-from evalkit.analysis.measures import opened
+from evalkit.analysis.measures import HasPath, opened
 from evalkit.comparing import conditions, effects, flips, pairing, shared_conversations
 from evalkit.comparing.conditions import ComparedRun, ConditionDifference
 from evalkit.comparing.effects import Effect, Effects, TimeEffects
@@ -24,14 +24,6 @@ from evalkit.wording import comparison, run_results
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class HasPath(Protocol):
-    """A ``Run``, or another object with a run file."""
-
-    @property
-    def path(self) -> Path:
-        """Its run file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,10 @@ class Estimate:
     n: int
     reason: str | None = None
 
+    def value_and_limits(self) -> dict[str, float | None]:
+        """``value``, ``low`` and ``high``, as ``--json`` prints them."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
 
 def independent_difference(first: Estimate, second: Estimate) -> Estimate:
     """Difference second − first of two independent estimates, with an interval made from their intervals.

@@ -72,7 +72,7 @@ class ConversationScores:
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         shares = {"all_right": self.all_right, "last_right": self.last_right, "mean": self.mean}
-        limits = {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in shares.items()}
+        limits = {name: share.value_and_limits() for name, share in shares.items()}
         return {"n": self.n, "incomplete": self.incomplete, **limits}
 
 
@@ -236,7 +236,7 @@ class RepeatScores:
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         shares = {"once": self.once, "always": self.always}
-        limits = {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in shares.items()}
+        limits = {name: share.value_and_limits() for name, share in shares.items()}
         return {"k": self.k, "n": self.once.n, **limits, "left_out": self.left_out}
 
 

@@ -46,7 +46,7 @@ class TagAccuracy:
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it: ``tag``, the keys of an accuracy, ``turns`` and ``answered``."""
-        limits = {"value": self.mean.value, "low": self.mean.low, "high": self.mean.high, "n": self.mean.n}
+        limits = {**self.mean.value_and_limits(), "n": self.mean.n}
         rest = {"wrong": self.wrong, "unscored": self.answered - self.mean.n}
         return {"tag": self.tag, **limits, **rest, "turns": self.turns, "answered": self.answered}
 

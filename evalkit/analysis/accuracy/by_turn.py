@@ -58,9 +58,8 @@ class Accuracy:
 
     def to_json(self) -> dict[str, float | int | None]:
         """As ``--json`` prints it."""
-        mean = self.mean
-        limits = {"value": mean.value, "low": mean.low, "high": mean.high}
-        return {**limits, "n": mean.n, "wrong": self.wrong, "unscored": self.unscored}
+        rest = {"n": self.mean.n, "wrong": self.wrong, "unscored": self.unscored}
+        return {**self.mean.value_and_limits(), **rest}
 
 
 @dataclass(frozen=True, slots=True)
