@@ -100,7 +100,7 @@ def test_the_same_id_twice_is_a_cache_without_any_header(tmp_path):
     assert (result["cached"], result["repeated_ids"], result["not_independent"]) == (0, 2, 2)
 
 
-def test_providers_and_fingerprints_that_change_are_said(tmp_path, capsys):
+def test_providers_and_fingerprints_that_change_are_reported(tmp_path, capsys):
     def reply(body, n):
         return whole(model="gpt-4o", provider="Azure" if n else "OpenAI", system_fingerprint=f"fp_{n > 1}")
 

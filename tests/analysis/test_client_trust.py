@@ -83,7 +83,7 @@ def test_the_turns_that_a_stall_touched_are_counted(tmp_path):
     assert warning
 
 
-def test_a_stall_that_is_short_beside_the_times_or_touched_few_turns_is_no_warning(tmp_path):
+def test_a_stall_that_is_short_compared_with_the_times_or_touched_few_turns_is_no_warning(tmp_path):
     turns = [T(f"c{n}", 1, **TIMES, sent_ms=2000.0 * n) for n in range(40)]
     trust = {"loop_lag_p99_ms": 1.0, "loop_stall_max_ms": 30.0, "stalls": [[100 * MS, 130 * MS]]}
     result = trusted(tmp_path, S(turns, trust=trust))

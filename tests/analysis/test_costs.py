@@ -98,13 +98,13 @@ def test_a_request_that_may_be_paid_for_and_tells_no_tokens_makes_a_cost_at_leas
     assert Run(path).costs()["cost"].isna().tolist() == [True]
 
 
-def test_what_costs_nothing_need_not_be_told(tmp_path):
+def test_tokens_with_a_price_of_0_need_not_be_reported(tmp_path):
     path = attempts_of(tmp_path / "r.evalkit", attempt(None, 10))
     cost = measure(priced(path, (0.0, 8.0))).cost
     assert (cost.total, cost.complete) == (10 * 8.0 / 1e6, True)
 
 
-def test_a_run_of_which_no_tokens_are_told_has_no_cost_and_not_one_of_0(tmp_path):
+def test_a_run_without_reported_tokens_has_no_cost_rather_than_one_of_0(tmp_path):
     cost = measure(attempts_of(tmp_path / "r.evalkit", attempt())).cost
     assert (cost.total, cost.complete, cost.per_turn, cost.per_right) == (None, False, None, None)
 

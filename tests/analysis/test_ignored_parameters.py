@@ -76,7 +76,7 @@ def test_what_may_be_within_its_limit_is_not_called_longer(tmp_path, name):
 
 @pytest.mark.parametrize("model", ["X5lMscriptedassistant000", "TpAbCdEf"])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_taskingai_which_heeds_no_limit_is_noticed(tmp_path, monkeypatch, model, streamed):
+def test_taskingai_which_ignores_limits_is_noticed(tmp_path, monkeypatch, model, streamed):
     monkeypatch.setenv("MY_KEY", KEY)
     data = rows(tmp_path / "d.jsonl", 4)
     with serve(Script(profile="taskingai", key=KEY)) as server:  # 20 tokens an answer

@@ -249,7 +249,7 @@ def test_no_interval_is_doubted_where_there_is_none(tmp_path):
     assert (accuracy.mean.value, accuracy.mean.low, accuracy.doubt) == (0.5, None, None)
 
 
-def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_blames_nobody(tmp_path):
+def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_is_no_failure(tmp_path):
     turns = [T("a", 1, score=1.0), T("b", 1, error="cancelled", ttft_ms=None), T("c", 1, error="server", ttft_ms=None)]
     asked = [talk(name, targets=(35,)) for name in "abc"]
     run = measure(write(tmp_path / "r.evalkit", [S(turns)], asked))

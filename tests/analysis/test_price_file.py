@@ -45,7 +45,7 @@ def test_an_unknown_price_is_said_and_never_taken_for_0(tmp_path, text, message)
     assert str(caught.value) == message.format(path=path, how=HOW)
 
 
-def test_a_price_that_is_not_there_is_quietly_missing_but_a_broken_file_is_told(tmp_path, monkeypatch):
+def test_an_unknown_price_is_missing_but_a_broken_file_is_an_error(tmp_path, monkeypatch):
     monkeypatch.delenv("EVALKIT_PRICES", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert price_if_known("m") is None  # nobody named a file

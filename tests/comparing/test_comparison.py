@@ -72,7 +72,7 @@ def test_groups_are_clusters(tmp_path):
 
 
 @pytest.mark.parametrize(("more", "result"), [({}, True), ({"text": 0.5}, False)])
-def test_mcnemar_is_told_of_single_answers_that_are_right_or_wrong(tmp_path, more, result):
+def test_mcnemar_is_only_for_single_answers_that_are_right_or_wrong(tmp_path, more, result):
     a, b = [1.0] * 8 + [0.0] * 9, [0.0] * 2 + [1.0] * 15
     if more:
         b[0] = 0.5
@@ -113,7 +113,7 @@ def test_three_runs_are_compared_with_the_first_and_corrected_over_runs(tmp_path
     assert len(flips) == sum(len(contrast.flips) for contrast in found.contrasts)
 
 
-def test_failures_are_beside_the_comparison_and_not_in_it(tmp_path):
+def test_failures_are_next_to_the_comparison_and_not_in_it(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0] * 12))
     turns = [*answers([1.0] * 8), *(T(f"c{n:03}", 1, error="timeout") for n in range(8, 12))]
     contrast = compare(first, run(tmp_path / "b.evalkit", turns)).contrasts[0]

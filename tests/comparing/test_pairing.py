@@ -59,7 +59,7 @@ def test_every_turn_that_is_left_out_has_its_reason(tmp_path):
     assert found.pairs.first[scored].tolist() == [1.0]
 
 
-def test_a_failed_call_is_not_wrong_but_counts_as_not_right_beside_it(tmp_path):
+def test_a_failed_call_is_not_wrong_but_counts_as_not_right_with_failures(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0, 1.0]))
     second = run(tmp_path / "b.evalkit", [T("c000", 1, score=1.0), T("c001", 1, error="timeout")])
     pairs = paired(first, second).pairs
@@ -67,7 +67,7 @@ def test_a_failed_call_is_not_wrong_but_counts_as_not_right_beside_it(tmp_path):
     assert pairs.second_all.tolist() == [1.0, 0.0]
 
 
-def test_a_turn_that_the_end_of_a_session_cut_off_is_not_held_against_its_run(tmp_path):
+def test_a_turn_that_the_end_of_a_session_cut_off_does_not_count_against_its_run(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0, 1.0]))
     second = run(tmp_path / "b.evalkit", [T("c000", 1, score=1.0), T("c001", 1, error="cancelled")])
     pairs = paired(first, second).pairs

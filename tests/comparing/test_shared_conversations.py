@@ -24,7 +24,7 @@ def abc(path, names="abc", other="", **about):
     return run(path, [T(name, 1, score=1.0) for name in names], conversations, **about)
 
 
-def test_runs_of_one_checked_dataset_share_what_both_have_begun(tmp_path):
+def test_runs_of_one_checked_dataset_share_what_both_have_started(tmp_path):
     first = abc(tmp_path / "a.evalkit", dataset=CHECKED)
     second = abc(tmp_path / "b.evalkit", "ab", dataset=CHECKED)
     found = shared(first, second)

@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
         ([[0.0] * 29 + [1], [0.0] * 30], 0.0, "ratings hardly vary: too many resamples contain only one value"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_told_is_missing_with_the_reason(ratings, value, reason):
+def test_what_is_not_available_is_missing_with_the_reason(ratings, value, reason):
     found = alpha(ratings)
     assert (found.value, found.low, found.high, found.reason) == (
         None if value is None else pytest.approx(value), None, None, reason,

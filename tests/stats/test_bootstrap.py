@@ -99,7 +99,7 @@ def test_the_same_seed_draws_the_same() -> None:
     assert bootstrap(SKEWED, seed=3) == bootstrap(SKEWED, seed=3) != bootstrap(SKEWED, seed=4)
 
 
-def test_bootstrap_is_missing_where_it_cannot_be_told() -> None:
+def test_bootstrap_is_missing_where_it_is_not_available() -> None:
     assert bootstrap([]) == Estimate(None, None, None, 0, "no samples")
     few = bootstrap(range(36), np.repeat(range(9), 4))
     assert few == Estimate(17.5, None, None, 36, "a bootstrap interval needs 10 clusters, there are 9")

@@ -38,7 +38,7 @@ def test_clusters_of_equal_size_are_a_t_test_of_their_means() -> None:
     assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_mean_is_missing_where_it_cannot_be_told() -> None:
+def test_mean_is_missing_where_it_is_not_available() -> None:
     assert mean([]) == Estimate(None, None, None, 0, "no samples")
     assert mean([3.0]) == Estimate(3.0, None, None, 1, "one sample")
     assert mean([1, 2], ["a", "a"]).reason == "all 2 samples are of one cluster: an interval needs two"
@@ -76,7 +76,9 @@ def test_labels_in_and_out_of_order_mean_the_same(labels: list) -> None:
         (30, 0.0, None),
     ],
 )
-def test_doubt_is_told_where_few_clusters_hold_the_rarer_answer(clusters: int, value: float, said: str | None) -> None:
+def test_doubt_is_reported_where_few_clusters_have_the_rarer_answer(
+    clusters: int, value: float, said: str | None
+) -> None:
     result = doubt(clusters, value)
     assert result is None if said is None else result is not None and result.startswith(said)
 

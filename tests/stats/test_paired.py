@@ -250,7 +250,7 @@ def test_clusters_that_all_cancel_out_have_no_zero_width_interval() -> None:
     assert result.estimate.high > 0.2
 
 
-def test_difference_is_missing_where_it_cannot_be_told() -> None:
+def test_difference_is_missing_where_it_is_not_available() -> None:
     assert difference([], []) == Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0, 0)
     one = difference([0, 1], [1, 1], ["a", "a"])
     assert one == Difference(
@@ -380,7 +380,7 @@ def test_pairs_that_are_slow_together_tell_more_than_two_runs_apart() -> None:
     assert result.high - result.low < 0.8 * (apart.high - apart.low)
 
 
-def test_quantile_difference_is_missing_where_it_cannot_be_told() -> None:
+def test_quantile_difference_is_missing_where_it_is_not_available() -> None:
     rising = np.arange(20.0)
     assert quantile_difference([], [], 0.5) == Estimate(None, None, None, 0, "no pairs")
     assert quantile_difference(rising, rising, 0.99).reason == "p99 needs 100 pairs, there are 20"

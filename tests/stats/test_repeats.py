@@ -76,7 +76,7 @@ def test_all_right_is_no_certainty() -> None:
     assert result.low == pytest.approx(proportion([1] * 20).low, abs=0.02)
 
 
-def test_pass_is_missing_where_it_cannot_be_told() -> None:
+def test_pass_is_missing_where_it_is_not_available() -> None:
     for function in (pass_at_k, pass_hat_k):
         assert function([], [], 1) == Estimate(None, None, None, 0, "no items")
         assert function([1, 2], [2, 3], 3) == Estimate(None, None, None, 2, "1 of 2 items have fewer than 3 repeats")
@@ -127,7 +127,7 @@ def test_split_is_unbiased_over_all_outcomes_of_unequal_items() -> None:
     assert min(between for between, _ in found) < 0  # which cutting at 0 would bias
 
 
-def test_split_is_missing_where_it_cannot_be_told() -> None:
+def test_split_is_missing_where_it_is_not_available() -> None:
     assert variance_split([], []) == VarianceSplit(None, None, None, 0, 0, "two items are needed, there are 0")
     assert variance_split([1, 2], ["a", "a"]) == VarianceSplit(
         None, None, None, 1, 2, "two items are needed, there is 1"

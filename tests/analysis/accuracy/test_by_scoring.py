@@ -23,7 +23,7 @@ def path(tmp_path):
     return nothing_right(tmp_path / "r.evalkit")
 
 
-def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
+def test_an_older_scoring_counts_again_and_its_changes_are_reported(path):
     rescoring.rescore(path, "number")
     rescoring.rescore(path, "exact")
     assert rescoring.use(path, 1) == 1
@@ -51,7 +51,7 @@ def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
         ),
     ],
 )  # fmt: skip
-def test_the_command_that_makes_a_scoring_anew_is_safe_in_a_shell(path, scorer, judge, command):
+def test_the_command_that_repeats_a_scoring_is_safe_in_a_shell(path, scorer, judge, command):
     with contextlib.closing(sqlite3.connect(path)) as connection:
         row = (json.dumps(scorer), judge and json.dumps(judge))
         connection.execute(
@@ -60,7 +60,7 @@ def test_the_command_that_makes_a_scoring_anew_is_safe_in_a_shell(path, scorer, 
         assert command_of(connection, 1, Path("a b")) == command
 
 
-def test_changes_of_every_kind_are_counted_apart(tmp_path):
+def test_changes_of_every_kind_are_counted_separately(tmp_path):
     result = [(1.0, 0.4), (1.0, 1.0), (0.3, 1.0), (0.3, 0.5), (0.0, 0.0), (1.0, None), (None, 0.0), (None, None)]
     turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(result)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", [1] * 9)])
@@ -77,7 +77,7 @@ def test_changes_of_every_kind_are_counted_apart(tmp_path):
     assert (found.old.accuracy.unscored, found.new.accuracy.unscored) == (2, 2)
 
 
-def test_a_run_scores_anew_and_shows_its_scorings_as_a_table(path):
+def test_a_run_scores_again_and_shows_its_scorings_as_a_table(path):
     run = Run(path)
     done = run.score("number")
     assert (done.old.number, done.new.number, done.changed.wrong_to_right) == (0, 1, 4)

@@ -45,7 +45,7 @@ def test_each_tag_has_the_accuracy_of_its_turns(tmp_path, grouped):
     assert result["by_tag"][0]["unscored"] == run.by_tag[0].answered - run.by_tag[0].mean.n
 
 
-def test_of_many_tags_the_most_frequent_are_told_and_the_others_counted(tmp_path):
+def test_of_many_tags_the_most_frequent_are_listed_and_the_others_counted(tmp_path):
     talks = [talk(f"c{n}", (35,), tags=("every", f"t{n:03}")) for n in range(200)]
     turns = [T(f"c{n}", 1, score=1.0) for n in range(199)]  # one conversation is not asked yet
     run = measure(write(tmp_path / "r.evalkit", [S(turns)], talks))

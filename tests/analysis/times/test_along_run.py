@@ -34,7 +34,7 @@ def test_turns_are_counted_where_they_ended_failed_ones_apart(path: Path) -> Non
     assert (one.answered[0], one.answered.sum(), one.failed[10], one.failed.sum()) == (2, 2, 1, 1)
 
 
-def test_the_time_between_sessions_is_taken_out_and_told(path: Path) -> None:
+def test_the_time_between_sessions_is_left_out_and_reported(path: Path) -> None:
     sessions = [S([T("a", 1)], 0, 10_000), S([T("b", 1, sent_ms=50_000)], 50_000, 55_000)]
     write(path, sessions)
     wall(path, 1_000, 1_000 + 3_610)

@@ -33,7 +33,7 @@ def growing(conversations: int, turns: int = 4) -> list[T]:
     return made
 
 
-def test_growth_is_told_within_conversations_and_without_the_cold_turn(path: Path) -> None:
+def test_growth_is_measured_within_conversations_and_without_the_cold_turn(path: Path) -> None:
     result = read(write(path, [S(growing(10))], TALKS))
     growth = result["ttft"].growth
     assert growth.value == pytest.approx(10)
@@ -64,7 +64,7 @@ def test_slope_and_its_limits_are_those_of_regressions_that_leave_out_each_clust
 
 @pytest.mark.parametrize("spread", [0.0, 0.7], ids=["prompts grow alike", "some grow much more"])
 @pytest.mark.parametrize("clusters", [6, 20])
-def test_no_slope_is_told_once_in_twenty_however_prompts_grow(spread: float, clusters: int) -> None:
+def test_no_slope_is_found_once_in_twenty_however_prompts_grow(spread: float, clusters: int) -> None:
     rng = np.random.default_rng(2)
     cluster, claims = np.repeat(np.arange(clusters), 3), 0
     for _ in range(400):
@@ -102,7 +102,7 @@ def test_points_and_lines_are_bounded(path: Path) -> None:
     )
 
 
-def test_turns_without_tokens_or_without_streaming_are_counted_as_untold(path: Path, tmp_path: Path) -> None:
+def test_turns_without_tokens_or_without_streaming_are_counted(path: Path, tmp_path: Path) -> None:
     turns = [T("a", 1, tokens=5), T("a", 2), T("b", 1, error="server")]
     result = read(write(path, [S(turns)]))
     assert (result["latency"].n, result["latency"].untold, result["latency"].bins) == (1, 1, ())

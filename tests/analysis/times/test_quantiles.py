@@ -77,7 +77,7 @@ def test_a_run_without_retries_says_so_and_one_without_answers_nothing(tmp_path)
     assert (empty["retries"], empty["turn_time_ms"]["p50"]) == (NONE, None)
 
 
-def test_they_are_shown_beside_the_latency(tmp_path):
+def test_turn_times_are_shown_next_to_the_latency(tmp_path):
     turns = [T("a", 1, attempts=3, sent_ms=90_000.0, due_ms=0.0, score=1.0), T("b", 1)]
     endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
     path = made(tmp_path / "run.evalkit", turns, endpoint=endpoint, dataset={"path": "sums.jsonl", "turns": None})
