@@ -1,7 +1,7 @@
 """The wire, without a socket: request bodies out, answers of every form in.
 
 A body is read by what it holds rather than by what its headers promise: server-sent events, one JSON object,
-or something that is no answer. ``METRICS.md`` says which events bear tokens.
+or something that is no answer. ``docs/metrics.md`` says which events bear tokens.
 """
 
 from __future__ import annotations
