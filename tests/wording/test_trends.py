@@ -7,15 +7,16 @@ import pytest
 
 from evalkit.analysis.times.by_prompt_length import slope_within
 from evalkit.charts.accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
-from evalkit.charts.latency import Ecdf, LatencyByTurn
+from evalkit.charts.chart import Chart
+from evalkit.charts.latency import LatencyByTurn, TimeDistribution
 from evalkit.charts.load import LoadAccuracy, LoadFirstToken
-from evalkit.charts.prompt_length import AgainstPrompt, ContextGrowth
-from evalkit.charts.style import Chart, percent
+from evalkit.charts.prompt_length import ContextGrowth, TimesByPromptLength
 from evalkit.stats import paired, proportions, quantiles
 from evalkit.stats.clusters import ClusterSums
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.multiple_tests import holm
 from evalkit.wording import trends
+from evalkit.wording.numbers import whole_percent
 
 
 def between(low: float | None, value: float, high: float | None, n: int = 50) -> Estimate:
@@ -39,7 +40,9 @@ def test_a_direction_is_claimed_only_where_the_interval_leaves_0_out(difference:
 
 def test_a_change_without_limits_is_no_clear_difference() -> None:
     told = [(1, between(None, 0.9, None)), (2, between(None, 0.1, None))]
-    assert trends.change("Accuracy", told, percent) == ("Accuracy: 90 % in turn 1, 10 % in turn 2, no clear difference")
+    assert trends.change("Accuracy", told, whole_percent) == (
+        "Accuracy: 90 % in turn 1, 10 % in turn 2, no clear difference"
+    )
 
 
 def test_lists_read_as_sentences_and_long_ones_are_cut() -> None:
@@ -47,7 +50,7 @@ def test_lists_read_as_sentences_and_long_ones_are_cut() -> None:
         "none", "a", "a and b", "a, b and c",
     ]  # fmt: skip
     assert trends.listed(["a", "b"], 3) == "a, b and 3 more"
-    assert trends.some([str(n) for n in range(14)]).endswith("; 11; and 2 more")
+    assert trends.first_rows([str(n) for n in range(14)]).endswith("; 11; and 2 more")
 
 
 def test_of_several_claims_of_one_title_each_needs_more() -> None:
@@ -60,7 +63,7 @@ def test_of_several_claims_of_one_title_each_needs_more() -> None:
 # --- of equal things, one title in twenty claims a difference at the most
 
 
-CLAIM = re.compile(r"(more|less) accurate|fast|slow|falls|rises|below it|above it| (more|less) for")
+CLAIM = re.compile(r"(more|less) accurate|fast|slow|falls|rises|below it|above it| (more|less) per")
 
 
 def median(rng: np.random.Generator, n: int) -> Estimate:
@@ -121,12 +124,12 @@ def tags(rng: np.random.Generator, count: int = 8) -> Chart:
 
 def distribution(rng: np.random.Generator) -> Chart:
     parts = {name: N(quantiles={"p50": median(rng, n)}) for name, n in (("first", 40), ("later", 80))}
-    return Ecdf("latency", parts, N(by_turn=[1]))
+    return TimeDistribution("latency", parts, N(by_turn=[1]))
 
 
 def prompts(rng: np.random.Generator) -> Chart:
     told = [N(n=60, bins=[N(tokens=10 * bin, median=median(rng, 15)) for bin in range(5)]) for _ in range(2)]
-    return AgainstPrompt(dict(zip(("ttft", "latency"), told, strict=True)), N())
+    return TimesByPromptLength(dict(zip(("ttft", "latency"), told, strict=True)), N())
 
 
 def growth(rng: np.random.Generator) -> Chart:
@@ -169,8 +172,6 @@ def test_a_load_test_whose_answers_get_worse_says_so_over_the_turns_that_its_ste
         for load, wrong in ((1, 10), (2, 11), (4, 40))
     ]
     chart = LoadAccuracy(N(plan=N(by="concurrency"), measured=tuple(steps), knee=None, slo=None))
-    assert (
-        chart._finding == "Accuracy falls by 30 points from concurrency 1 to 4, over the 100 turns that both answered"
-    )
+    assert chart._finding == "Accuracy falls by 30 points from concurrency 1 to 4, over the 100 turns answered in both"
     chart = LoadAccuracy(N(plan=N(by="concurrency"), measured=tuple(steps[:2]), knee=None, slo=None))
     assert chart._finding == "Accuracy: 90 % at concurrency 1 and 89 % at concurrency 2, no fall is shown"
