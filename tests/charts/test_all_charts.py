@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from evalkit.charts.style import Chart
+from evalkit.charts.chart import Chart
 
 # of 255; matplotlib 3.10 and 3.11 make the same pictures, and each change below makes more
 MOST, MOST_IN_A_PLACE = 1.0, 60.0

@@ -8,7 +8,7 @@ from evalkit.charts import safe_text
 
 @pytest.fixture
 def old_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_text, "_shapes", lambda: False)
+    monkeypatch.setattr(safe_text, "_orders_right_to_left", lambda: False)
 
 
 def drawn(text: str) -> None:
