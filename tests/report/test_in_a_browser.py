@@ -264,7 +264,7 @@ def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_i
         {"role": "assistant", "content": ""},  # reasoning is shown, and not sent
         {"role": "user", "content": "question 4"},
     ]
-    assert curl(page, 5).startswith("# not here: an earlier answer is too long")
+    assert curl(page, 5).startswith("# not available: an earlier answer is too long")
     assert page.locator("dialog article[data-turn='6'] summary").count() == 0  # it was never asked
     assert visit.complaints == []
 
