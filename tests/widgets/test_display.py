@@ -118,7 +118,7 @@ def test_a_playground_shows_what_streams_and_takes_what_is_typed(page):
     with serve(Script(answer=lambda body: HOSTILE + "x" * 10**6, law=Law())) as server:
         playground = Playground(ek.Endpoint(server.base_url, HOSTILE))
         playground.observe(lambda change: changed.set(), "past")
-        playground._heard({"do": "send", "text": HOSTILE, "system": HOSTILE})
+        playground._on_message({"do": "send", "text": HOSTILE, "system": HOSTILE})
         assert changed.wait(30)
         playground.chat.join()
     mount(page, playground)
@@ -153,9 +153,9 @@ def hostile_run(path, text=HOSTILE):
 def test_transcripts_are_filtered_and_opened_in_a_frame_that_reaches_nothing(page, tmp_path):
     one, other = hostile_run(tmp_path / "one.evalkit"), hostile_run(tmp_path / "other.evalkit", "x" * 10**6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evalkit.widgets.display.drawable", lambda: True)
+        patch.setattr("evalkit.widgets.display.widgets_available", lambda: True)
         browser = ek.Run(one).browse(ek.Run(other))
-    assert "one: 3 answered turns, 1 failed ones" in repr(browser)
+    assert "one: 3 answered turns, 1 failed; accuracy" in repr(browser)
     mount(page, browser, dark=True)
     frame = page.frame_locator("iframe")
     frame.get_by_label("wrong").check()
@@ -191,7 +191,7 @@ def test_a_run_says_how_it_ended_in_a_line_where_nothing_can_be_drawn(sums, tmp_
     assert told.out == ""
     assert told.err.startswith("r: 4 of 4 turns · 0 errors · ")
     assert told.err.endswith(" · done\n")
-    assert "r: 4 answered turns, 0 failed ones; accuracy 100.0% of 4" in repr(run.browse())
+    assert "r: 4 answered turns, 0 failed; accuracy 100.0% of 4" in repr(run.browse())
     assert "playground for s at http" in repr(ek.Endpoint(server.base_url, "s").playground())
 
 
@@ -226,14 +226,14 @@ class Bell:
         self.heard.append(1)
 
 
-def test_a_door_is_heard_until_it_is_closed():
+def test_a_button_works_until_it_is_unregistered():
     heard = []
     bell = Bell(heard)
-    door = button_comm.open_door(bell.press)
-    for data in ({"door": door}, {"door": "another"}, {}):
-        button_comm._heard(None, {"content": {"data": data}})
-    button_comm.close_door(door)
-    button_comm._heard(None, {"content": {"data": {"door": door}}})
+    button_id = button_comm.register_button(bell.press)
+    for data in ({"button_id": button_id}, {"button_id": "another"}, {}):
+        button_comm._on_press(None, {"content": {"data": data}})
+    button_comm.unregister_button(button_id)
+    button_comm._on_press(None, {"content": {"data": {"button_id": button_id}}})
     assert heard == [1]
 
 
@@ -249,7 +249,7 @@ def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
     said(path, endpoint={"model": "m", "base_url": "http://127.0.0.1:9", "params": {}})
     gc.collect()  # what earlier tests have left
-    known, doors = len(ipywidget._instances), len(button_comm._doors)
+    known, buttons = len(ipywidget._instances), len(button_comm._buttons)
     kept = []
     for _ in range(3):
         widget = Browser([path], "x") if kind == "browser" else Playground(ek.Endpoint("http://127.0.0.1:9", "m"))
@@ -268,7 +268,7 @@ def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
     gc.collect()
     assert [ref() for ref in kept] == [None] * 3
     layouts = 3 if shown and kind == "browser" else 0  # those of what a page still shows
-    assert (len(ipywidget._instances), len(button_comm._doors)) == (known + layouts, doors)
+    assert (len(ipywidget._instances), len(button_comm._buttons)) == (known + layouts, buttons)
 
 
 @pytest.mark.parametrize("shown", [False, True])

@@ -5,7 +5,7 @@ import itertools
 from runfiles import S, T, write
 
 from evalkit.engine.saving.progress import Progress
-from evalkit.widgets.live_state import LATEST, LiveState, in_words
+from evalkit.widgets.live_state import LATEST, LiveState, status_line
 
 
 def counted(total, answered, **errors):
@@ -29,13 +29,13 @@ def test_counts_accuracy_and_latencies(tmp_path):
     assert (state["state"], state["done"], state["total"], state["errors"]) == ("running", 3, 4, {"server": 1})
     assert (state["accuracy"]["value"], state["accuracy"]["n"]) == (0.5, 2)
     assert state["latencies"] == [[1, 100.0], [2, 200.0]]
-    assert in_words(state).startswith("r: 3 of 4 turns · 1 errors (1 server) · ")
+    assert status_line(state).startswith("r: 3 of 4 turns · 1 errors (1 server) · ")
 
 
 def test_before_anything_has_come(tmp_path):
     state = state_of(write(tmp_path / "r.evalkit", []), Progress())
     assert (state["accuracy"], state["latencies"], state["per_s"], state["left_s"]) == (None, [], None, None)
-    assert in_words(state) == "r: 0 of ? turns · 0 errors"
+    assert status_line(state) == "r: 0 of ? turns · 0 errors"
 
 
 def test_a_turn_that_was_tried_thrice_is_one_latency_and_only_the_latest_are_shown(tmp_path):
@@ -75,6 +75,6 @@ def test_a_run_file_that_is_gone_ends_no_display(tmp_path):
 def test_the_end_in_words(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1)])])
     progress = counted(2, 1)
-    assert in_words(state_of(path, progress, "done")).endswith(" · done")
+    assert status_line(state_of(path, progress, "done")).endswith(" · done")
     progress.stopping = True
-    assert in_words(state_of(path, progress)).endswith("stopping: waiting for answers in flight")
+    assert status_line(state_of(path, progress)).endswith("stopping: waiting for answers in flight")
