@@ -21,6 +21,7 @@ from evalkit.comparing.pairing import LeftOut
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.stats.multiple_tests import holm
 from evalkit.wording import comparison, run_results
+from evalkit.wording.numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -287,10 +288,10 @@ def _warnings(
     for side, (lateness, medians) in zip((first, second), late, strict=True):
         shown = {metric: medians[metric] for metric in ("ttft", "latency")}
         if bound := lateness.metrics(shown):
-            added = run_results.client_added(lateness.lag_ms, shown, bound)
+            added = run_results.delay_added_by_client(lateness.lag_ms, shown, bound)
             yield f"{side.label} is client-bound: of its times, {added} may be the client's"
     for side in (first, second):
-        yield from (f"{side.label}: {note}" for note in run_results.streams(*side.streams))
+        yield from (f"{side.label}: {note}" for note in run_results.first_token_warnings(*side.streams))
     if open_ended := comparison.unknown_times(measured.times[0], first.label, second.label):
         yield open_ended
     if measured.doubt is not None:
@@ -324,7 +325,7 @@ def _worded(
     words = comparison.effect(
         names,
         effect.difference,
-        clusters=comparison.counted(effect.clusters, effect.noun),
+        clusters=counted(effect.clusters, effect.noun),
         corrected_p=corrected_p,
         family=family,
         smallest=effect.smallest_decidable,

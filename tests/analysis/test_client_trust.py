@@ -41,7 +41,8 @@ def test_only_the_metrics_that_it_touches_are_marked(tmp_path, times, bound, met
         f"trust: {' and '.join(run_results.NAMES[name] for name in metrics)} CLIENT-BOUND, event-loop lag"
     )
     headings = [
-        run_results.marked(heading, told, "*") for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
+        run_results.marked_heading(heading, told, "*")
+        for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
     ]
     marks = ["*" if name in metrics else "" for name in ("ttft", "tpot", "latency")]
     assert headings == ["accuracy", f"TTFT p50{marks[0]}", f"TPOT p50{marks[1]}", f"latency p95{marks[2]}"]
@@ -58,12 +59,12 @@ def test_the_trust_of_a_killed_session_is_not_known(tmp_path):
     told = trusted(tmp_path, good, S([T("b", 1, **TIMES)], end_ms=None))
     assert (told["client_bound"], told["sessions_not_known"], told["loop_lag_p99_ms"]) == (None, 1, 1.0)
     assert said(told)[0] == (
-        "trust: not known for one session, which was killed or is still running; "
+        "trust: unknown for one session, which was killed or is still running; "
         "event-loop lag p99 1 ms: the client may have added up to 1 ms of 697 ms (TTFT)"
     )
     alone = trusted(tmp_path / "alone", S([T("b", 1)], end_ms=None))
     assert (alone["client_bound"], alone["client_bound_metrics"]) == (None, None)
-    assert said(alone) == ("trust: not known for one session, which was killed or is still running", False)
+    assert said(alone) == ("trust: unknown for one session, which was killed or is still running", False)
     late = S([T("a", 1)], trust={"loop_lag_p99_ms": 40.0})
     assert trusted(tmp_path / "late", late, S([T("b", 1)], end_ms=None))["client_bound"] is True
     # it left nothing behind that is shown
@@ -77,8 +78,8 @@ def test_the_turns_that_a_stall_touched_are_counted(tmp_path):
     told = trusted(tmp_path, S(turns, trust=trust))
     assert told["stalled_share"] == 0.4  # 1, 5, 8 and 9; one was between two turns
     text, warning = said(told)
-    assert text.startswith("trust: good but for stalls, ")
-    assert text.endswith("; it stood still for up to 910 ms, during 40.0% of the turns")
+    assert text.startswith("trust: good except for stalls, ")
+    assert text.endswith("; the client stalled for up to 910 ms, during 40.0% of the turns")
     assert warning
 
 
@@ -87,10 +88,10 @@ def test_a_stall_that_is_short_beside_the_times_or_touched_few_turns_is_no_warni
     trust = {"loop_lag_p99_ms": 1.0, "loop_stall_max_ms": 30.0, "stalls": [[100 * MS, 130 * MS]]}
     told = trusted(tmp_path, S(turns, trust=trust))
     assert (told["stalled_share"], said(told)[1]) == (0.025, False)
-    assert "stood still" not in said(told)[0]
+    assert "stalled" not in said(told)[0]
     told = trusted(tmp_path / "long", S(turns, trust={**trust, "loop_stall_max_ms": 300.0}))
     text, warning = said(told)
-    assert "it stood still for up to 300 ms, during 2.5% of the turns" in text
+    assert "the client stalled for up to 300 ms, during 2.5% of the turns" in text
     assert (text.startswith("trust: good, "), warning) == (True, False)
 
 
