@@ -96,7 +96,7 @@ class LatencyByTurn(Chart):
         if few:
             notes.append(f"no p95 below 20 turns: turn {', '.join(few)}")
         if late:
-            notes.append(f"p95 beyond the time-outs: turn {', '.join(late)}")
+            notes.append(f"p95 unknown because of time-outs: turn {', '.join(late)}")
         return notes + trends.first_token_warnings(run)
 
     def _draw(self, ax: Axes) -> None:
@@ -140,9 +140,9 @@ class TimeDistribution(Chart):
             return trends.NO_TURN
         if any(len(part.curve.at) for part in self.parts.values()):
             return None
-        if self.metric == "ttft" and self.run.all.answered:
-            return "TTFT is missing: no answer was streamed"
-        return trends.all_failed(self.run)
+        if (reason := trends.no_answer(self.run)) is not None:
+            return reason
+        return "TTFT is missing: no answer was streamed" if self.metric == "ttft" else "No answer has a latency"
 
     @property
     def _trust(self) -> Trust:
@@ -254,10 +254,8 @@ class GapsBetweenReads(Chart):
     def _missing(self) -> str | None:
         if self.gaps.gaps:
             return None
-        if not self.run.by_turn:
-            return trends.NO_TURN
-        if not self.run.all.answered:
-            return trends.all_failed(self.run)
+        if (reason := trends.no_answer(self.run)) is not None:
+            return reason
         return "There is no gap between reads: no answer arrived in two or more reads"
 
     @property

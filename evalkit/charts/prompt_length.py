@@ -50,10 +50,8 @@ class _PromptLengthChart(Chart):
     def _missing(self) -> str | None:
         if self._measured:
             return None
-        if not self.run.by_turn:
-            return trends.NO_TURN
-        if not self.run.all.answered:
-            return trends.all_failed(self.run)
+        if (reason := trends.no_answer(self.run)) is not None:
+            return reason
         return "No prompt length is known: the endpoint reported no prompt tokens (usage)"
 
     def _missing_notes(self) -> list[str]:

@@ -19,6 +19,7 @@ from evalkit.report.html_page import new_page, page_text
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
+_SCRIPTS = ("elements.js", "curl_command.js", "transcript_browser.js")
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
@@ -28,7 +29,7 @@ _HEADINGS = (
 
 def script() -> str:
     """Return the script of the browser."""
-    return static_file("report", "curl_command.js") + static_file("report", "transcript_browser.js")
+    return "".join(static_file("report", name) for name in _SCRIPTS)
 
 
 def browser_page(paths: Sequence[Path | str]) -> str:

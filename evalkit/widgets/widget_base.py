@@ -13,8 +13,9 @@ from evalkit.static_files import static_file
 
 
 def widget_script(name: str) -> str:
-    """Return the script of a widget, preceded by the shared one."""
-    return static_file("widgets", "widgets.js") + static_file("widgets", name)
+    """Return the script of a widget, preceded by the shared scripts."""
+    shared = static_file("report", "elements.js") + static_file("widgets", "widgets.js")
+    return shared + static_file("widgets", name)
 
 
 def widget_style() -> str:

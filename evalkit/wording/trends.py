@@ -28,6 +28,13 @@ def all_failed(run: RunMeasures) -> str:
     return f"No turn was answered: {run.all.turns:,} failed ({kinds})"
 
 
+def no_answer(run: RunMeasures) -> str | None:
+    """Say why a run has no answer to draw; None if it has one."""
+    if not run.by_turn:
+        return NO_TURN
+    return None if run.all.answered else all_failed(run)
+
+
 def first_token_warnings(run: RunMeasures) -> list[str]:
     """Return warnings about the first-token times of a run."""
     trust = run.trust

@@ -96,7 +96,7 @@ def test_axes_of_a_dark_figure_are_made_readable(charts: Mapping[str, Chart]) ->
 
 
 @pytest.mark.parametrize("name", ["latency", "load-first-token", "prompt-length", "flips"])
-def test_series_are_told_apart_without_colour(charts: Mapping[str, Chart], name: str) -> None:
+def test_series_differ_without_colour(charts: Mapping[str, Chart], name: str) -> None:
     page = Figure()
     ax = charts[name].draw(page.subplots())
     handles, _ = ax.get_legend_handles_labels()

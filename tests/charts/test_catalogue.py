@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,12 +18,6 @@ from evalkit.analysis.measures import RunMeasures, measure
 from evalkit.analysis.times.quantiles import SAMPLED
 from evalkit.charts import catalogue
 from evalkit.errors import MissingExtra, RunFileError
-
-
-@pytest.fixture(autouse=True)
-def closing_figures() -> Iterator[None]:
-    yield
-    pyplot.close("all")
 
 
 @pytest.fixture
@@ -174,16 +167,16 @@ def test_ttft_that_was_not_streamed_is_named_and_not_drawn(path: Path) -> None:
     assert (ax.get_yscale(), ax.get_ylim()[0]) == ("linear", 0)
 
 
-def test_few_turns_have_no_p95_and_that_is_said(path: Path) -> None:
+def test_few_turns_have_no_p95_and_a_note_says_so(path: Path) -> None:
     ax = catalogue.plot_latency(write(path, [S([T("a", 1), T("b", 1)])]))
     assert "no p95 below 20 turns: turn 1" in words(ax)
 
 
-def test_p95_among_the_time_outs_is_not_drawn_and_that_is_said(path: Path) -> None:
+def test_p95_among_the_time_outs_is_not_drawn_and_a_note_says_so(path: Path) -> None:
     turns = [T(f"c{n}", 1) for n in range(20)] + [T(f"t{n}", 1, error="timeout", end_ms=30_000) for n in range(4)]
     ax = catalogue.plot_latency(write(path, [S(turns)]))
     assert len(bars(ax)) == 2
-    assert "p95 beyond the time-outs: turn 1" in words(ax)
+    assert "p95 unknown because of time-outs: turn 1" in words(ax)
 
 
 def test_at_most_400_points_stand_behind_a_median(path: Path) -> None:

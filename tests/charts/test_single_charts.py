@@ -1,7 +1,6 @@
 """Single charts: what they draw and say, compared with what was measured; test_style has what all charts share."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,12 +26,6 @@ from evalkit.run import Run
 from evalkit.stats.survival import curve
 
 
-@pytest.fixture(autouse=True)
-def closing_figures() -> Iterator[None]:
-    yield
-    pyplot.close("all")
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run.evalkit"
@@ -49,7 +42,7 @@ def notes(ax: Axes) -> str:
 # --- accuracy
 
 
-def test_tags_are_told_apart_only_where_all_compared_at_once_allow_it(path: Path) -> None:
+def test_a_tag_differs_only_if_its_interval_widened_for_all_tags_excludes_the_overall_accuracy(path: Path) -> None:
     talks = [talk(f"c{n}", targets=(1,), tags=("hard" if n < 20 else "easy",)) for n in range(200)]
     ax = catalogue.plot_tags(write(path, [S([T(f"c{n}", 1, score=float(n >= 20)) for n in range(200)])], talks))
     assert title(ax) == "Compared with the overall 90 %: hard below it, easy above it"
@@ -103,7 +96,7 @@ def test_models_that_cannot_be_compared_are_described(tmp_path: Path) -> None:
     assert same.startswith("Accuracy 5 % to 5 %")
 
 
-def test_a_run_without_scores_is_named_beside_the_points_and_not_drawn(tmp_path: Path) -> None:
+def test_a_run_without_scores_is_named_in_a_note_and_not_drawn(tmp_path: Path) -> None:
     scored = run(tmp_path / "a.evalkit", [T("a", 1, score=1.0)], endpoint={"model": "scored"})
     other = run(tmp_path / "b.evalkit", [T("a", 1)], endpoint={"model": "other"})
     ax = catalogue.plot_models([scored, other])
@@ -125,7 +118,7 @@ def test_the_distribution_is_that_of_kaplan_and_meier_and_ends_at_the_last_time_
     assert "8 time-outs counted as lower bounds (Kaplan–Meier)" in notes(ax)
 
 
-def test_turn_1_is_told_apart_only_where_its_median_is(path: Path) -> None:
+def test_turn_1_is_slower_only_if_its_median_differs_clearly(path: Path) -> None:
     rng = np.random.default_rng(0)
     turns = [
         T(f"c{n}", turn, latency_ms=float(500 * (turn == 1) + rng.gamma(9, 30))) for n in range(30) for turn in (1, 2)
@@ -146,7 +139,7 @@ def test_gaps_say_how_many_answers_they_are_of_and_when_reads_were_coarse(path: 
     assert "30 % of reads held several events" in notes(ax)
 
 
-def test_growth_of_context_is_claimed_with_its_interval_or_not_at_all(path: Path, tmp_path: Path) -> None:
+def test_growth_with_context_is_claimed_only_if_its_interval_excludes_0(path: Path, tmp_path: Path) -> None:
     talks = [talk(f"c{n}") for n in range(12)]
     rng = np.random.default_rng(8)
 
@@ -205,7 +198,7 @@ def test_an_answer_shows_every_read_and_its_longest_gap(path: Path) -> None:
         catalogue.plot_answer(path, "a", 2)
 
 
-def test_an_answer_that_failed_on_the_way_says_so(path: Path) -> None:
+def test_an_answer_that_failed_midway_says_so(path: Path) -> None:
     write(path, [S([T("a", 1, ttft_ms=40.0, error="truncated", end_ms=300.0)])])
     assert title(catalogue.plot_answer(path, "a")) == "First token after 40 ms; then the answer failed (truncated)"
     assert "the endpoint reported no tokens" in notes(pyplot.gca())
@@ -266,7 +259,7 @@ def test_differences_are_those_of_the_comparison(tmp_path: Path) -> None:
     assert title(ax).lower() == contrast.all.words.removesuffix(".").lower()
 
 
-def test_flips_count_the_turns_that_one_run_alone_has_right(tmp_path: Path) -> None:
+def test_flips_count_the_turns_that_only_one_run_has_right(tmp_path: Path) -> None:
     (contrast,) = compare(*two(tmp_path, [1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 0.0])).contrasts
     ax = catalogue.plot_flips(contrast)
     assert title(ax) == "2 turns right only in B, 1 only in A"
@@ -292,7 +285,7 @@ def test_all_charts_are_name_function_and_alt_text_and_each_draws(path: Path) ->
         assert alt.endswith(".")
 
 
-def test_a_connection_is_taken_as_it_is_and_a_run_has_its_most_used_charts(path: Path) -> None:
+def test_charts_accept_a_connection_and_a_run_has_the_most_used_ones(path: Path) -> None:
     charted.run(path, conversations=8)
     with opened(path) as connection:
         assert title(catalogue.plot_timeline(connection)) == title(Run(path).plot_timeline())

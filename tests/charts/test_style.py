@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -31,12 +30,6 @@ from evalkit.charts.chart import Chart
 
 BOUND = "client-bound: up to 12 ms of "
 HOSTILE = "$\\frac{a}{ 🚀 مرحبا 模型 \x1b[31m\u202e</text><script>"
-
-
-@pytest.fixture(autouse=True)
-def closing_figures() -> Iterator[None]:
-    yield
-    pyplot.close("all")
 
 
 @pytest.fixture
@@ -108,7 +101,7 @@ def test_one_turn_makes_charts_without_an_interval_that_it_does_not_have(path: P
     assert charts["answer"].finding == "First token after 50 ms, then 2 reads in 350 ms; longest gap 340 ms"
 
 
-def test_answers_without_times_or_tokens_are_said_to_lack_them(path: Path) -> None:
+def test_charts_say_that_times_or_tokens_are_missing(path: Path) -> None:
     turns = [T(f"c{n}", 1, ttft_ms=None, latency_ms=None, score=1.0) for n in range(3)]
     charts = all_of(write(path, [S(turns)]))
     assert charts["gaps"].missing == "There is no gap between reads: no answer arrived in two or more reads"
@@ -164,7 +157,7 @@ def test_the_accuracy_of_a_client_bound_run_is_not_marked_and_its_latency_is(pat
     assert f"{BOUND}100 ms (latency)" in "".join(text.get_text() for text in against.texts)
 
 
-def test_nothing_that_is_written_overlaps_or_leaves_the_page(path: Path) -> None:
+def test_text_neither_overlaps_nor_leaves_the_page(path: Path) -> None:
     for name, chart in catalogue.charts(charted.run(path, conversations=16)).items():
         page = Figure(figsize=(style.WIDTH, style.HEIGHT), dpi=40, layout="constrained")
         ax = chart.draw(page.subplots())
@@ -181,7 +174,7 @@ def _within(page: Figure, text: Text) -> bool:
     return box.x0 >= -1 and box.x1 <= page.bbox.x1 + 1 and box.y0 >= -1 and box.y1 <= page.bbox.y1 + 1
 
 
-def test_settings_of_the_user_neither_show_nor_change(path: Path) -> None:
+def test_user_settings_neither_affect_charts_nor_change(path: Path) -> None:
     chart = catalogue.charts(charted.run(path, conversations=8))["latency"]
     with pyplot.rc_context({"text.usetex": True, "font.size": 30, "axes.grid": True, "lines.linewidth": 9}):
         before = dict(mpl.rcParams)
@@ -234,16 +227,16 @@ assert not changed, {name: values if name != "rcParams" else {
 
 def in_a_kernel(folder: Path, *cells: str) -> list[int]:
     """How many images each cell shows, run in a kernel of its own."""
-    told = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    client = nbclient.NotebookClient(told, timeout=60, resources={"metadata": {"path": str(folder)}})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}})
     environment = {**lab.environment(folder), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         client.execute(env=environment)
-    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in told.cells]
+    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in notebook.cells]
 
 
-def test_every_figure_of_a_kernel_is_shown_whoever_draws_the_first(path: Path, tmp_path: Path) -> None:
+def test_a_kernel_shows_every_figure_whatever_drew_the_first(path: Path, tmp_path: Path) -> None:
     write(path, [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     assert in_a_kernel(
         tmp_path,

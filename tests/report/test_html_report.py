@@ -87,7 +87,7 @@ def test_a_large_run_is_sampled_by_whole_conversations_and_says_so(tmp_path, mon
     assert "60 of 400 turns are shown here" in tmp_path.joinpath("r.html").read_text(encoding="utf-8")
 
 
-def test_a_sample_is_drawn_the_same_each_time_and_not_the_first_ones(tmp_path):
+def test_a_sample_is_random_and_reproducible(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n:03}", 1, score=1.0) for n in range(200)])])
     with opened(path) as connection:
         first, second = (transcripts(connection, most_turns=20, seed=0).data for _ in range(2))
@@ -99,7 +99,7 @@ def test_a_sample_is_drawn_the_same_each_time_and_not_the_first_ones(tmp_path):
     assert (every.turns, every.total) == (200, 200)
 
 
-def test_texts_that_are_too_long_are_sampled_at_random_too_and_not_the_first_ones(tmp_path, monkeypatch):
+def test_a_run_with_too_much_text_is_sampled_at_random(tmp_path, monkeypatch):
     monkeypatch.setattr(transcript_data, "MOST_CHARACTERS", 30_000)
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n:03}", 1, text="x" * 1_000) for n in range(200)])])
     with opened(path) as connection:
@@ -187,11 +187,11 @@ def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
         ("", "` `"),
     ],
 )
-def test_what_a_stranger_wrote_is_code_in_markdown(text, shown):
+def test_untrusted_text_is_code_in_markdown(text, shown):
     assert code(text) == shown
 
 
-def test_a_bar_ends_no_cell_of_a_table_and_stays_what_it_is_elsewhere(tmp_path):
+def test_a_bar_is_escaped_in_table_cells_only(tmp_path):
     turns = [T("a", 1, score=0.0, scorer="x|<b>", reason="a | b")]
     path = endpoint(write(tmp_path / "r.evalkit", [S(turns)]), params={"stop": "|"})
     report([path], tmp_path / "r.md")
@@ -200,7 +200,7 @@ def test_a_bar_ends_no_cell_of_a_table_and_stays_what_it_is_elsewhere(tmp_path):
     assert "--param 'stop=\"|\"'" in text
 
 
-def test_an_answer_without_a_score_is_not_told_as_wrong(tmp_path):
+def test_an_answer_without_a_score_is_not_counted_as_wrong(tmp_path):
     path = endpoint(write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0), T("b", 1, reason="unsure")])]))
     for name in ("r.html", "r.md"):
         report([path], tmp_path / name)
@@ -209,7 +209,7 @@ def test_an_answer_without_a_score_is_not_told_as_wrong(tmp_path):
         assert "wrong: number" not in text
 
 
-def test_the_command_that_repeats_a_run_is_one_that_evalkit_takes(tmp_path):
+def test_evalkit_accepts_the_command_that_repeats_a_run(tmp_path):
     named = [{"name": "number", "weight": 2.0}, "length"]
     path = run(
         tmp_path / "r.evalkit", [T("a", 1)], dataset={"path": "a b.csv", "most_turns": 1},
@@ -234,7 +234,7 @@ def test_markdown_has_the_same_finding_and_table(file, tmp_path):
     assert [line.split("|")[1].strip() for line in table] == ["1", "2", "all"]
 
 
-def test_control_characters_have_no_place_in_a_page_and_signs_have():
+def test_control_characters_are_replaced_and_other_characters_are_kept():
     assert plain("a\x00b\x1bc\x9fd\ud800") == "a\ufffdb\ufffdc\ufffdd\ufffd"
     assert plain("line\nnext\t\u202e \U0001f469\u200d\U0001f680") == "line\nnext\t\u202e \U0001f469\u200d\U0001f680"
 
@@ -255,13 +255,13 @@ def test_what_cannot_be_reported(file, tmp_path):
 
 def texts(path, tmp_path):
     """The report as a page and as Markdown, without its markup."""
-    told = []
+    pages = []
     for name in ("r.html", "r.md"):
         report([path], tmp_path / name)
         text = tmp_path.joinpath(name).read_text(encoding="utf-8")
         text = re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL)
-        told.append(html.unescape(re.sub(r"<[^>]+>", "", text) if name == "r.html" else text.replace("`", "")))
-    return told
+        pages.append(html.unescape(re.sub(r"<[^>]+>", "", text) if name == "r.html" else text.replace("`", "")))
+    return pages
 
 
 def scored_again(path, scorer=None, judge=None, value=0.0):
@@ -298,7 +298,7 @@ JUDGE = {"model": "gpt<b>", "base_url": "http://127.0.0.1:9/v1", "rubric": "help
         ),
     ],
 )
-def test_a_report_says_whose_scores_it_shows_and_how_they_are_made_again(tmp_path, made, whose, command):
+def test_a_report_names_its_scoring_and_the_command_that_repeats_it(tmp_path, made, whose, command):
     path = run(tmp_path / "r.evalkit", [T("a", 1, score=1.0)], endpoint=TINY)
     if made:
         scored_again(path, **made)
@@ -319,7 +319,7 @@ def test_a_report_of_a_run_whose_own_scores_count_again_says_so(tmp_path):
         assert "evalkit score" not in text
 
 
-def test_the_commands_that_repeat_a_run_hold_all_that_makes_its_numbers(tmp_path):
+def test_the_commands_that_repeat_a_run_have_all_settings_that_affect_its_numbers(tmp_path):
     path = run(
         tmp_path / "r.evalkit", [T("a", 1, score=1.0)], dataset={"path": "d.jsonl"},
         endpoint={
@@ -343,7 +343,7 @@ def test_the_commands_that_repeat_a_run_hold_all_that_makes_its_numbers(tmp_path
     assert price_of('m "1"%s', tmp_path / parsed.prices) == (0.15, 0.6)
 
 
-def test_a_run_of_usual_settings_is_repeated_by_a_plain_command(tmp_path):
+def test_a_run_with_default_settings_is_repeated_by_a_short_command(tmp_path):
     endpoint = {**TINY, "timeout_s": 300.0, "ttft_timeout_s": None, "connect_timeout_s": 10.0}
     (line,) = commands(
         read_run(run(tmp_path / "r.evalkit", [T("a", 1)], endpoint=endpoint, dataset={"path": "d.jsonl"}))
@@ -352,7 +352,7 @@ def test_a_run_of_usual_settings_is_repeated_by_a_plain_command(tmp_path):
 
 
 @pytest.mark.parametrize(("spread", "reached"), [(0, True), (1, False)])
-def test_a_run_that_its_until_has_ended_is_whole(tmp_path, spread, reached):
+def test_a_run_that_until_ended_is_complete(tmp_path, spread, reached):
     turns = [T(f"c{n:03}", 1, score=float(n % 2 or not spread)) for n in range(60)]
     talks = [talk(f"c{n:03}", targets=(35,)) for n in range(60)]
     dataset, settings = {"turns": 100, "most_turns": 1}, Settings(until_ci=0.1).to_json()
@@ -371,7 +371,7 @@ def test_a_run_that_its_until_has_ended_is_whole(tmp_path, spread, reached):
         ((35,), [1.0] * 10, None, "Nothing failed, every target has a score, and no scored answer was wrong."),
     ],
 )
-def test_nothing_is_said_to_be_well_beside_turns_without_a_score(tmp_path, targets, scores, listed, well):
+def test_turns_without_a_score_are_not_reported_as_nothing_failed(tmp_path, targets, scores, listed, well):
     turns = [T(f"c{n}", 1, score=score) for n, score in enumerate(scores)]
     path = run(tmp_path / "r.evalkit", turns, [talk(f"c{n}", targets=targets) for n in range(10)], endpoint=TINY)
     page, in_words = texts(path, tmp_path)
@@ -383,7 +383,7 @@ def test_nothing_is_said_to_be_well_beside_turns_without_a_score(tmp_path, targe
         assert "| not scored | 4 | for example: no scorer has scored it |" in in_words
 
 
-def test_turns_without_a_target_are_told_apart_from_targets_without_a_score(tmp_path):
+def test_turns_without_a_target_and_targets_without_a_score_are_reported_differently(tmp_path):
     turns = [T("a", 1, score=1.0), T("b", 1)]
     path = run(tmp_path / "r.evalkit", turns, [talk("a", [35]), talk("b", [None])], endpoint=TINY)
     assert "Nothing failed, 1 answered turn has no target, and no scored" in texts(path, tmp_path)[0]

@@ -38,7 +38,7 @@ def test_an_answer_streams_and_later_requests_see_it():
     assert [message["role"] for message in second.body["messages"]] == ["system", "user", "assistant", "user"]
 
 
-def test_a_stopped_answer_ends_at_once_and_what_came_stays():
+def test_a_stopped_answer_ends_immediately_and_keeps_what_arrived():
     half = threading.Event()
     with serve(Script(law=Law(ttft_ms=1, itl_ms=50, tokens=2000))) as server:
         chat = chat_with(server, lambda turn: half.set() if turn.answer else None)
@@ -52,7 +52,7 @@ def test_a_stopped_answer_ends_at_once_and_what_came_stays():
     assert chat.messages()[-1].content == turn.answer != ""
 
 
-def test_stopped_before_anything_came():
+def test_stopped_before_the_first_token():
     with serve(Script(law=Law(ttft_ms=60_000))) as server:
         chat = chat_with(server)
         chat.send("Hello")
@@ -61,7 +61,7 @@ def test_stopped_before_anything_came():
     assert (chat.turns[0].state, chat.turns[0].answer, chat.messages()) == ("stopped", "", [])
 
 
-def test_a_failed_answer_says_why_is_not_asked_again_and_no_later_request_sees_it():
+def test_a_failed_answer_has_its_reason_is_not_retried_and_is_in_no_later_request():
     with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={1})])) as server:
         chat = chat_with(server)
         chat.send("lost")
@@ -73,7 +73,7 @@ def test_a_failed_answer_says_why_is_not_asked_again_and_no_later_request_sees_i
     assert chat.turns[1].body["messages"] == [{"role": "user", "content": "What is 1 + 1?"}]
 
 
-def test_an_endpoint_that_is_not_there():
+def test_an_endpoint_that_cannot_be_reached():
     chat = Chat(ek.Endpoint("http://127.0.0.1:9", "m"), lambda turn: None)
     chat.send("Hello")
     chat.join()
@@ -88,7 +88,7 @@ def test_parameters_that_cannot_be_sent_are_refused_before_anything_is_asked():
     assert chat.turns == []
 
 
-def test_the_key_is_never_shown_not_even_its_beginning_while_the_rest_comes(monkeypatch):
+def test_the_key_is_never_shown_not_even_its_beginning_while_it_streams(monkeypatch):
     monkeypatch.setenv("A_KEY", SECRET)
     seen = []
     with serve(Script(answer=lambda body: f"a {SECRET} b", law=Law(ttft_ms=1, itl_ms=110))) as server:

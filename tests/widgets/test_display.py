@@ -68,8 +68,8 @@ def mount(page, widget, *, dark=False):
     state = {
         name: getattr(widget, name) for name in widget.keys if name[0] != "_" and name not in ("layout", "tabbable")
     }
-    told = {"module": widget._esm, "style": widget._css, "state": state, "light": json.dumps(not dark)}
-    page.evaluate(_MODEL, told)
+    arguments = {"module": widget._esm, "style": widget._css, "state": state, "light": json.dumps(not dark)}
+    page.evaluate(_MODEL, arguments)
 
 
 LIVE = {
@@ -85,9 +85,9 @@ def test_a_live_run_is_drawn_and_its_button_stops_it(page, dark):
     from evalkit.widgets.live_run import LiveRun
 
     mount(page, LiveRun(LIVE), dark=dark)
-    told = page.locator(".ek-live").inner_text()
+    shown = page.locator(".ek-live").inner_text()
     for text in ("42 of 60", "90.0% of 40 (76.0% to 97.0%)", "3.14/s", "2 min", "2 × server", "<svg onload="):
-        assert text in told
+        assert text in shown
     assert [dots.get_attribute("d").count("h0") for dots in page.locator(".ek-dot").all()] == [3, 1, 1]
     name = page.get_by_role("img").get_attribute("aria-label")
     assert name == "Median latency of the latest turns: turn 1 150 ms, turn 2 300 ms, turn 16 9.0 ms"
@@ -101,7 +101,7 @@ def test_a_live_run_is_drawn_and_its_button_stops_it(page, dark):
     assert page.get_by_role("status").inner_text() == "stopped"
 
 
-def test_a_live_run_of_which_nothing_is_known(page):
+def test_a_live_run_without_any_data(page):
     from evalkit.widgets.live_run import LiveRun
 
     empty = {"done": 0, "total": None, "errors": {}, "per_s": None, "left_s": None, "accuracy": None, "latencies": []}
@@ -111,7 +111,7 @@ def test_a_live_run_of_which_nothing_is_known(page):
     assert page.locator("progress").get_attribute("value") is None
 
 
-def test_a_playground_shows_what_streams_and_takes_what_is_typed(page):
+def test_a_playground_shows_streaming_answers_and_sends_typed_messages(page):
     from evalkit.widgets.playground import MOST_CHARACTERS, Playground
 
     changed = threading.Event()
@@ -183,19 +183,19 @@ def test_transcripts_of_a_run_without_a_turn(page, tmp_path):
 # -- where nothing can be drawn
 
 
-def test_a_run_says_how_it_ended_in_a_line_where_nothing_can_be_drawn(sums, tmp_path, capsys):
+def test_a_run_without_widgets_prints_a_line_with_its_outcome(sums, tmp_path, capsys):
     with serve(Script(answer=Arithmetic())) as server:
         run = ek.evaluate(sums(2, 2), ek.Endpoint(server.base_url, "s"), out=tmp_path / "r.evalkit", watch="widget")
     assert run.outcome == "done"
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("r: 4 of 4 turns · 0 errors · ")
-    assert told.err.endswith(" · done\n")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("r: 4 of 4 turns · 0 errors · ")
+    assert printed.err.endswith(" · done\n")
     assert "r: 4 answered turns, 0 failed; accuracy 100.0% of 4" in repr(run.browse())
     assert "playground for s at http" in repr(ek.Endpoint(server.base_url, "s").playground())
 
 
-def test_a_watcher_that_returns_true_stops_the_run_and_gives_it_back(sums, tmp_path):
+def test_a_watcher_that_returns_true_stops_the_run(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20))) as server:
         endpoint = ek.Endpoint(server.base_url, "s")
@@ -205,13 +205,13 @@ def test_a_watcher_that_returns_true_stops_the_run_and_gives_it_back(sums, tmp_p
         assert ek.resume(out).outcome == "done"
 
 
-def test_an_unknown_watch_is_refused_before_anything_is_made(sums, tmp_path):
+def test_an_unknown_watch_is_refused_before_a_file_is_created(sums, tmp_path):
     with pytest.raises(ek.SettingsError, match="watch is 'window'"):
         ek.evaluate(sums(), ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r.evalkit", watch="window")
     assert not (tmp_path / "r.evalkit").exists()
 
 
-def test_runs_have_to_be_named_to_be_browsed():
+def test_browse_needs_a_run():
     with pytest.raises(ek.SettingsError):
         ek.browse()
 
@@ -239,7 +239,7 @@ def test_a_button_works_until_it_is_unregistered():
 
 @pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("kind", ["browser", "playground"])
-def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
+def test_a_widget_without_references_is_freed(tmp_path, kind, shown):
     pytest.importorskip("anywidget")
     from ipywidgets.widgets import widget as ipywidget
 
@@ -272,7 +272,7 @@ def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_a_widget_that_a_page_shows_does_not_vanish_from_it_when_it_is_dropped(tmp_path, monkeypatch, shown):
+def test_a_displayed_widget_stays_on_its_page_when_it_is_freed(tmp_path, monkeypatch, shown):
     pytest.importorskip("anywidget")
     from ipywidgets.widgets import widget as ipywidget
 
@@ -295,7 +295,7 @@ def test_a_widget_that_a_page_shows_does_not_vanish_from_it_when_it_is_dropped(t
     assert name not in ipywidget._instances
 
 
-def test_a_notebook_that_nobody_looks_at_keeps_the_end_in_words(sums, tmp_path):
+def test_a_notebook_executed_without_a_browser_has_the_outcome_as_text(sums, tmp_path):
     if reason := lab.missing():
         pytest.skip(reason)
     with serve(Script(answer=Arithmetic()), process=True) as server:

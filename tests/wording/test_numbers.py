@@ -26,7 +26,7 @@ def test_durations_as_people_say_them(seconds, text):
 @pytest.mark.parametrize(
     ("value", "text"), [(None, MISSING), (0, "0"), (0.6321, "0.632"), (41.68, "41.7"), (1234.5, "1,234")]
 )
-def test_numbers_with_as_many_digits_as_they_bear(value, text):
+def test_numbers_have_three_significant_digits(value, text):
     assert number(value) == text
 
 
@@ -39,7 +39,7 @@ def test_numbers_with_as_many_digits_as_they_bear(value, text):
         (1 - 1e-9, 1, ">99.99999%"), (1 - 1e-13, 1, "100.0%"), (0.1 + 0.2 + 0.7, 1, "100.0%"),
     ],
 )  # fmt: skip
-def test_rounding_makes_neither_all_nor_nothing_of_what_is_not(share, digits, text):
+def test_only_exactly_0_and_1_are_shown_as_0_and_100_percent(share, digits, text):
     assert percent(share, digits) == text
 
 
@@ -48,7 +48,7 @@ def test_rounding_makes_neither_all_nor_nothing_of_what_is_not(share, digits, te
     [(0.0, "+0.0"), (-0.0, "+0.0"), (0.0003, "+0.03"), (-0.0003, "-0.03"), (0.05, "+5.0"), (-1.0, "-100.0"),
      (-0.9999, "-99.99"), (1.0, "+100.0"), (-0.12, "-12.0")],
 )  # fmt: skip
-def test_a_difference_is_nothing_only_where_there_is_none(difference, text):
+def test_only_a_difference_of_exactly_0_is_shown_as_0(difference, text):
     assert points(difference) == text
 
 
@@ -71,7 +71,7 @@ def test_a_p_is_never_shown_as_0(p, text):
     assert p_value(p) == text
 
 
-def test_one_of_a_thing_is_in_the_singular():
+def test_a_count_of_1_is_singular():
     assert (counted(1, "turn"), counted(1200, "turn")) == ("1 turn", "1,200 turns")
 
 
@@ -84,7 +84,7 @@ def test_one_of_a_thing_is_in_the_singular():
         (Estimate(None, None, None, 0, "no samples"), "missing (no samples)"),
     ],
 )
-def test_an_estimate_in_words_hides_neither_n_nor_what_is_missing(estimate: Estimate, words: str) -> None:
+def test_an_estimate_in_words_has_n_and_what_is_missing(estimate: Estimate, words: str) -> None:
     assert with_interval(estimate) == words
 
 

@@ -15,7 +15,7 @@ ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
 @pytest.mark.parametrize(
     ("right", "shown", "wrong"), [(1.0, "99.96", re.compile(r"\b100(\.0)?%")), (0.0, "0.04", re.compile(r"\b0(\.0)?%"))]
 )
-def test_no_view_of_a_run_says_all_or_none_where_one_turn_is_otherwise(tmp_path, capsys, right, shown, wrong):
+def test_no_view_rounds_to_all_or_none_if_one_turn_differs(tmp_path, capsys, right, shown, wrong):
     turns = [T(f"c{n:04}", 1, score=1 - right if n == 7 else right) for n in range(2500)]
     run = comparing.said(
         write(tmp_path / "r.evalkit", [S(turns)]), endpoint=ENDPOINT, dataset={"path": "d.jsonl", "turns": 2500}

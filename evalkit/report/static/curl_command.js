@@ -1,5 +1,4 @@
-// The request of a turn as a cURL command. The page concatenates this file and transcript_browser.js.
-"use strict";
+// The request of a turn as a cURL command. The page concatenates elements.js, this file and transcript_browser.js.
 
 function curlOf(data, place, i) {
   const code = make("pre", { tabindex: 0, "aria-label": "cURL command" });

@@ -1,25 +1,8 @@
 // The transcript browser of a report. Its data are text and enter the page as text, never as markup.
-"use strict";
-
 const ROW = 34; // px, as in report.css
 const STATUS = { r: ["✓", "right"], p: ["◐", "partly right"], w: ["✗", "wrong"], e: ["!", "failed"], u: ["–", "not scored"] };
 const page = {};
 for (const element of document.querySelectorAll("[id]")) page[element.id] = element;
-
-function make(tag, { text, className, ...attributes } = {}, ...children) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = visible(text);
-  if (className) element.className = className;
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-// Makes control characters visible.
-function visible(text) {
-  return String(text).replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\u007f-\u009f]/g, "\u2421");
-}
 
 async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
@@ -154,11 +137,6 @@ function partialScore(score) {
 function verdict(turns, i) {
   const [sign, word] = STATUS[turns.status[i]];
   return turns.status[i] === "p" ? `${sign} ${partialScore(turns.score[i])}` : `${sign} ${word}`;
-}
-
-function time(ms) {
-  if (ms === null || ms === undefined) return "–";
-  return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
 }
 
 function move(place) {
