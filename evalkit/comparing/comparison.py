@@ -333,7 +333,7 @@ def _worded(
         equal=effect.equal,
     )
     if alone and history and words.startswith("golden history is better"):
-        words = f"{words}: {comparison.COST}"
+        words = f"{words}: {comparison.OWN_HISTORY_COST}"
     return replace(effect, corrected_p=corrected_p, words=words)
 
 

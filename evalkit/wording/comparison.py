@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05  # for p-values that are corrected for multiple comparisons
 TIMES = {"ttft": "TTFT", "latency": "latency"}
-COST = "what the model's own earlier answers cost it"
+OWN_HISTORY_COST = "the cost of the model's own earlier answers"
 
 
 def effect(
@@ -60,9 +60,9 @@ def effect(
         if family > 1 and corrected_p is not None and corrected_p >= LEVEL:
             return f"{claim}, which may be chance among {family:,} comparisons (corrected p {p_value(corrected_p)})"
         return claim
-    undetected = max(high, -low) if smallest is None else smallest
+    detectable = max(high, -low) if smallest is None else smallest
     all_equal = f"all {difference.n:,} pairs have equal scores, and " if equal else ""
-    what = "any difference" if undetected >= 1 else f"a difference under {points_rounded_up(undetected)} points"
+    what = "any difference" if detectable >= 1 else f"a difference under {points_rounded_up(detectable)} points"
     if differing:
         only = f"only {differing} of {clusters} {'differs' if differing == 1 else 'differ'}"
         return f"no difference shown: {only}, too few to detect {what}"
@@ -78,7 +78,7 @@ def left_out(left_out: LeftOut, first: str, second: str) -> str:
         (left_out.only_first, f"finished in {first} only"),
         (left_out.only_second, f"finished in {second} only"),
         (left_out.unscored, "without a score"),
-        (left_out.no_target, "without a target"),
+        (left_out.no_target, "with nothing to score"),
     )
     conversations = (
         (left_out.conversations_only_first, f"in {first} only"),

@@ -252,7 +252,7 @@ def test_history_alone_says_what_the_models_own_answers_cost_it(tmp_path):
     said(golden, settings={"history": "golden"})
     contrast = compare(own, golden).contrasts[0]
     assert contrast.all.words.startswith("golden history is better by 75.0 points, 95 % ")
-    assert contrast.all.words.endswith(": what the model's own earlier answers cost it")
+    assert contrast.all.words.endswith(": the cost of the model's own earlier answers")
     assert compare(golden, own).contrasts[0].all.words == contrast.all.words
     said(golden, endpoint={"params": {"temperature": 1}})
     words = compare(own, golden).contrasts[0].all.words

@@ -28,7 +28,7 @@ def test_two_runs_as_their_user_reads_them(tmp_path):
     assert lines[0] == f"A  {first}: m (http://127.0.0.1:9/v1, temperature 0), own history"
     assert lines[3] == "A and B differ in history (A own, B golden)"
     assert lines[4].startswith("golden history is better by 75.0 points, 95 % ")
-    assert ": what the model's own earlier answers cost it; p " in lines[4]
+    assert ": the cost of the model's own earlier answers; p " in lines[4]
     assert "over 20 turns that both answered and scored" in lines[5]
     rows = {line.split()[0]: line.split() for line in lines[7:10]}
     assert rows["1"][1:5] == ["10", "50.0%", "100.0%", "+50.0"]
