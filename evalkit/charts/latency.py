@@ -170,7 +170,7 @@ class TimeDistribution(Chart):
         first, later = short_ms(known["first"]), short_ms(known["later"])
         if comparative is None:
             return f"{self._median.capitalize()}: {first} in turn 1, {later} in later turns, no clear difference"
-        return f"Turn 1 is {comparative} than later turns: {self._median} {first} compared with {later}"
+        return f"Turn 1 is {comparative}: {self._median} {first}, {later} in later turns"
 
     def _p95(self, name: str) -> str:
         p95 = self.parts[name].quantiles["p95"].value
@@ -286,8 +286,8 @@ class GapsBetweenReads(Chart):
     def _notes(self) -> list[str]:
         gaps = self.gaps
         notes = [
-            f"{counted(gaps.gaps, 'inter-chunk gap')} in {counted(gaps.answers, 'streamed answer')}; "
-            "band: 95 % interval, the gaps of one answer as one cluster"
+            f"{counted(gaps.gaps, 'inter-chunk gap')} in {counted(gaps.answers, 'streamed answer')}",
+            "band: 95 % interval, the gaps of one answer as one cluster",
         ]
         if gaps.answers < gaps.answers_in_all:
             notes.append(f"a random sample (seeded) of {gaps.answers:,} of {gaps.answers_in_all:,} answers")

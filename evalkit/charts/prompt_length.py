@@ -16,7 +16,7 @@ from evalkit.charts import axes, marks, style
 from evalkit.charts.chart import Chart
 from evalkit.charts.style import BLUE, INK, ORANGE
 from evalkit.stats import estimate
-from evalkit.wording import trends
+from evalkit.wording import run_results, trends
 from evalkit.wording.numbers import counted, short_ms, signed, with_interval
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class ContextGrowth(_PromptLengthChart):
     def _notes(self) -> list[str]:
         first = next(iter(self._measured.values()))
         slopes = [
-            f"{_LOOKS[name][1]} {signed(lengths.growth.value)} ms per 100 tokens"
+            f"{run_results.NAMES[name]} {signed(lengths.growth.value)} ms per 100 tokens"
             + (
                 ""
                 if lengths.growth.low is None or lengths.growth.high is None

@@ -96,7 +96,7 @@ def add_frame(ax: Axes, grid_axis: GridAxis, title: str, notes: Sequence[str], w
     ax.yaxis.label.set_color(INK)
     rows = _legend(ax)
     ax.set_title(
-        wrapped(ax, title, 10.6), loc="left", fontsize="medium", fontweight="bold", color=INK, pad=7 + 13.5 * rows
+        wrapped(ax, title, 11.4), loc="left", fontsize="medium", fontweight="bold", color=INK, pad=7 + 13.5 * rows
     )  # fmt: skip
     _write_notes(ax, notes)
     if warning is not None:

@@ -66,9 +66,9 @@ class Playground(CollectableWidget):
             self.past = self._past()
             self.problem = ""
         elif action == "send" and not self.chat.busy:
-            self._send(str(content.get("text", "")), str(content.get("system", "")))
+            self._send_message(str(content.get("text", "")), str(content.get("system", "")))
 
-    def _send(self, text: str, system: str) -> None:
+    def _send_message(self, text: str, system: str) -> None:
         self.chat.system = system
         self.problem = ""
         try:

@@ -107,6 +107,6 @@ def test_calls_of_functions_that_waited_for_a_thread_are_said(tmp_path):
     told = trusted(tmp_path / "r.evalkit", S([T("a", 1)], trust={"loop_lag_p99_ms": 0.2, "function_calls": calls}))
     assert (told["function_calls"], told["function_wait_max_ms"]) == (7, 312.0)
     assert (
-        "calls of your functions waited up to 312 ms for a thread, which is in no latency"
+        "calls of your functions waited up to 312 ms for a thread, which no latency includes"
         in run_results.trust(told, 4)[0]
     )

@@ -124,7 +124,7 @@ def test_turn_1_is_slower_only_if_its_median_differs_clearly(path: Path) -> None
         T(f"c{n}", turn, latency_ms=float(500 * (turn == 1) + rng.gamma(9, 30))) for n in range(30) for turn in (1, 2)
     ]
     ax = catalogue.plot_ecdf(write(path, [S(turns)]))
-    assert title(ax).startswith("Turn 1 is slower than later turns: median latency ")
+    assert title(ax).startswith("Turn 1 is slower: median latency ")
     assert [line.get_label().split(" (")[0] for line in ax.lines if "turn" in str(line.get_label())] == [
         "turn 1, cold", "turns from 2 on",
     ]  # fmt: skip

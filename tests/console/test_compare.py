@@ -27,7 +27,7 @@ def test_two_runs_as_their_user_reads_them(tmp_path):
     lines = shown(first, second).splitlines()
     assert lines[0] == f"A  {first}: m (http://127.0.0.1:9/v1, temperature 0), own history"
     assert lines[3] == "A and B differ in history (A own, B golden)"
-    assert lines[4].startswith("golden history is better by 75.0 points, 95 % ")
+    assert lines[4].startswith("golden history is better by 75.0 points (95 % interval ")
     assert ": the cost of the model's own earlier answers; p " in lines[4]
     assert "over 20 turns that both answered and scored" in lines[5]
     rows = {line.split()[0]: line.split() for line in lines[7:10]}
@@ -138,5 +138,5 @@ def test_times_that_time_outs_leave_open_are_bounded_in_words(tmp_path):
     assert rows["TTFT p95   "][2:5] == ["60", "106", "–"]
     assert "at least +1,89" in text
     assert "lower bounds, from turns that timed out or were cut off: TTFT 0 in A and 20 in B, latency 0 in A" in text
-    assert "20 in B, so that their times are lower bounds" in text
+    assert "20 in B, so their times are only lower bounds" in text
     assert "at most −1,8" in shown(second, first)
