@@ -125,7 +125,8 @@ def _write_notes(ax: Axes, notes: Sequence[str]) -> None:
     """Write notes below the label of the x axis, or in its place if it has none."""
     if not notes:
         return
-    text = "\n".join(wrapped(ax, note, _SMALL_FONT) for note in notes)
+    # notes are full of digits, which are wider than most letters
+    text = "\n".join(wrapped(ax, note, 1.05 * _SMALL_FONT) for note in notes)
     if not ax.get_xlabel():
         ax.set_xlabel(text, fontsize="small", color=FAINT, loc="left")
         ax.xaxis.label.set_multialignment("left")

@@ -280,7 +280,7 @@ def test_it_is_said_wherever_a_first_token_time_is(tmp_path):
     charts = catalogue.charts(path)
     noted = {name for name, chart in charts.items() if any(AT_ONCE in note for note in chart._notes)}
     assert {"latency", "first-token-distribution", "prompt-length"} <= noted
-    assert any("it came nearly at once" in note for note in charts["answer"]._notes)
+    assert any("the stream arrived almost all at once" in note for note in charts["answer"]._notes)
     assert not noted & {"accuracy", "latency-distribution", "gaps"}
     other = flagged(tmp_path / "other.evalkit", "first_read_late", 8)
     first, second = compare(path, other).contrasts[0].warnings
