@@ -161,7 +161,7 @@ def test_nothing_imports_upwards():
     [
         ("stats.paired", "from evalkit.runfile import store"),
         ("client.transport", "from evalkit.engine.asking.dialogue import drive"),
-        ("analysis.measures", "from evalkit.charts.style import Chart"),
+        ("analysis.measures", "from evalkit.charts.chart import Chart"),
         ("datasets.reader", "import evalkit.runfile.store"),
         ("run", "from evalkit.widgets import display"),
         ("wording.numbers", "from evalkit.analysis import measures"),

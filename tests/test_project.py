@@ -80,7 +80,7 @@ def test_the_wheel_holds_the_package_its_marker_and_the_demo_data(tmp_path):
     ).stdout  # fmt: skip
     for name in (
         "evalkit/cli/main.py",
-        "evalkit/report/static/report.js",
+        "evalkit/report/static/transcript_browser.js",
         "evalkit/py.typed",
         "evalkit/primary_math.jsonl",
     ):

@@ -1,8 +1,8 @@
-"""Pictures of runs on matplotlib axes.
+"""Charts of runs on matplotlib axes.
 
-Each chart states its finding, its numbers and what is missing; nothing is measured here. ``catalogue`` lists every
-chart and is what others use; how all of them look is in ``style``. To add a chart: one file, and its entry in
-``catalogue``.
+Each chart states its finding, its numbers and what is missing; nothing is measured here. ``catalogue`` lists all
+charts and is what other folders use; ``chart`` has their base class, ``style`` their look. To add a chart: one class,
+and its entry in ``catalogue``.
 """
 
 __all__ = ["catalogue"]

@@ -11,11 +11,13 @@ import numpy as np
 from evalkit.analysis.accuracy.by_tag import TagAccuracy
 from evalkit.analysis.client_trust import Trust
 from evalkit.analysis.measures import RunMeasures
-from evalkit.charts import safe_text, style
-from evalkit.charts.style import BLUE, FAINT, INK, PAPER, SERIES, Chart, percent
+from evalkit.charts import axes, marks, safe_text
+from evalkit.charts.chart import Chart, height_for_rows
+from evalkit.charts.style import BLUE, FAINT, INK, PAPER, SERIES
 from evalkit.stats.estimate import Estimate
 from evalkit.wording import trends
 from evalkit.wording.comparison import LEVEL
+from evalkit.wording.numbers import counted, short_ms, whole_percent, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,13 +43,13 @@ class AccuracyByTurn(Chart):
     def _finding(self) -> str:
         if not self.run.all.answered:
             return trends.all_failed(self.run)
-        told = [(row.turn, row.accuracy.mean) for row in self.run.by_turn]
-        return trends.change("Accuracy", told, percent) or "No answer has a score"
+        means = [(row.turn, row.accuracy.mean) for row in self.run.by_turn]
+        return trends.change("Accuracy", means, whole_percent) or "No answer has a score"
 
     @property
     def _numbers(self) -> str:
-        rows = [f"turn {row.turn} {style.within(row.accuracy.mean)}" for row in self.run.by_turn]
-        return f"Accuracy over answered and scored turns: {trends.some(rows)}"
+        rows = [f"turn {row.turn} {with_interval(row.accuracy.mean)}" for row in self.run.by_turn]
+        return f"Accuracy over answered and scored turns: {trends.first_rows(rows)}"
 
     @property
     def _notes(self) -> list[str]:
@@ -60,25 +62,24 @@ class AccuracyByTurn(Chart):
         rows = self.run.by_turn
         means = [row.accuracy.mean for row in rows]
         places = np.arange(len(means), dtype=float)
-        ax.plot(places, style.values(means), color=FAINT, linewidth=1, zorder=1)
-        style.errorbars(ax, places, means, color=BLUE, marker="o", label="answered turns (95 % interval)")
+        ax.plot(places, marks.values(means), color=FAINT, linewidth=1, zorder=1)
+        marks.error_bars(ax, places, means, color=BLUE, marker="o", label="answered turns (95 % interval)")
         if any(row.accuracy_all.mean.n > row.accuracy.mean.n for row in rows):
             look: dict[str, Any] = {"color": INK, "marker": "D", "markerfacecolor": PAPER, "alpha": 0.75}
             every = [row.accuracy_all.mean for row in rows]
-            style.errorbars(ax, places + 0.14, every, label="all turns (failed ones not right)", **look)
+            marks.error_bars(ax, places + 0.14, every, label="all turns (failed ones count as not right)", **look)
         for place, mean in zip(places, means, strict=True):
             if mean.value is None:
                 ax.text(place, 0.5, "no scored\nanswer", ha="center", va="center", color=FAINT, fontsize="small")
             elif len(means) <= VALUES_WRITTEN:
-                style.write(ax, place, mean.value, percent(mean.value), (-9, 0), "right")
+                marks.label_value(ax, place, mean.value, whole_percent(mean.value), (-9, 0), "right")
         overall = self.run.all.accuracy.mean.value
         if overall is not None:
-            ax.axhline(
-                overall, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=1, label=f"overall {percent(overall)}"
-            )
-        style.turn_axis(ax, rows, [mean.n for mean in means])
+            name = f"overall {whole_percent(overall)}"
+            ax.axhline(overall, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=1, label=name)
+        axes.turn_axis(ax, rows, [mean.n for mean in means])
         ax.set_ylim(-0.02, 1.04)
-        style.percent_axis(ax.yaxis)
+        axes.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
 
 
@@ -87,7 +88,7 @@ class AccuracyByTag(Chart):
     """Accuracy by tag, the most frequent tag on top."""
 
     run: RunMeasures
-    _bar_axis = "x"
+    _grid_axis = "x"
 
     @property
     def _missing(self) -> str | None:
@@ -109,27 +110,27 @@ class AccuracyByTag(Chart):
 
     @property
     def _height(self) -> float:
-        return style.height(len(self._shown))
+        return height_for_rows(len(self._shown))
 
     @property
     def _finding(self) -> str:
-        told = [tag for tag in self._shown if tag.mean.value is not None]
-        if not told:
+        scored = [tag for tag in self._shown if tag.mean.value is not None]
+        if not scored:
             return "No answer with a tag has a score"
-        apart = [tag for tag in told if self._side(tag.among_all)]
-        if self._overall is None or len(told) == 1 or not apart:
-            return f"{style.counted(len(told), 'tag')}: no clear difference from the overall accuracy"
-        below = [tag.tag for tag in apart if self._side(tag.among_all) < 0]
-        above = [tag.tag for tag in apart if self._side(tag.among_all) > 0]
+        differing = [tag for tag in scored if self._side(tag.among_all)]
+        if self._overall is None or len(scored) == 1 or not differing:
+            return f"{counted(len(scored), 'tag')}: no clear difference from the overall accuracy"
+        below = [tag.tag for tag in differing if self._side(tag.among_all) < 0]
+        above = [tag.tag for tag in differing if self._side(tag.among_all) > 0]
         parts = [
             f"{trends.listed([safe_text.name(tag, 24) for tag in names[:3]], len(names) - 3)} {side} it"
             for names, side in ((below, "below"), (above, "above"))
             if names
         ]
-        return f"Against the overall {percent(self._overall)}: {', '.join(parts)}"
+        return f"Compared with the overall {whole_percent(self._overall)}: {', '.join(parts)}"
 
     def _side(self, accuracy: Estimate) -> int:
-        """-1: its interval lies below the overall accuracy; 1: above; 0: neither. Many tags are compared at once."""
+        """-1: the interval, widened for all tags, is below the overall accuracy; 1: above; 0: neither."""
         overall = self._overall
         if overall is None or accuracy.low is None or accuracy.high is None:
             return 0
@@ -137,22 +138,22 @@ class AccuracyByTag(Chart):
 
     @property
     def _numbers(self) -> str:
-        rows = [f"{safe_text.name(tag.tag)} {style.within(tag.mean)}" for tag in self._shown]
-        return f"Accuracy by tag: {trends.some(rows)}{self._left_out()}"
+        rows = [f"{safe_text.name(tag.tag)} {with_interval(tag.mean)}" for tag in self._shown]
+        return f"Accuracy by tag: {trends.first_rows(rows)}{self._left_out()}"
 
     def _left_out(self) -> str:
-        return f"; {self._more:,} less frequent tags are left out" if self._more else ""
+        return f"; {counted(self._more, 'less frequent tag')} left out" if self._more else ""
 
     @property
     def _notes(self) -> list[str]:
-        notes = ["bars: 95 % interval, each by itself; n: answered and scored turns; a turn counts in each of its tags"]
+        notes = [
+            "bars: 95 % interval of each tag alone; n: answered and scored turns; a turn counts in each of its tags"
+        ]
         if self._more:
             count = len(self._shown)
             notes.append(f"the {count} most frequent of {count + self._more:,} tags{self._left_out()}")
         if any(tag.mean.value is not None and tag.mean.low is None for tag in self._shown):
-            notes.append(
-                "hollow: all scored turns of the tag are of one conversation, or group, which tells no interval"
-            )
+            notes.append("hollow, without an interval: all scored turns of the tag are from one conversation or group")
         return notes
 
     def _draw(self, ax: Axes) -> None:
@@ -161,20 +162,20 @@ class AccuracyByTag(Chart):
         estimates = [tag.mean for tag in shown]
         bounded = [estimate.low is not None for estimate in estimates]
         label = "answered turns (95 % interval)"
-        for told, face in ((True, BLUE), (False, PAPER)):
-            own = [place for place, is_bounded in enumerate(bounded) if is_bounded is told]
+        for has_interval, face in ((True, BLUE), (False, PAPER)):
+            own = [place for place, is_bounded in enumerate(bounded) if is_bounded is has_interval]
             if own:
                 look: dict[str, Any] = {
                     "marker": "o",
                     "markerfacecolor": face,
-                    "label": label if told else "no interval",
+                    "label": label if has_interval else "no interval",
                 }
-                style.errorbars(ax, places[own], [estimates[place] for place in own], across=True, color=BLUE, **look)
+                marks.error_bars(ax, places[own], [estimates[place] for place in own], across=True, color=BLUE, **look)
         for place, tag in zip(places, shown, strict=True):
             if tag.mean.value is None:
                 ax.text(0.5, place, "no scored answer", ha="center", va="center", color=FAINT, fontsize="small")
         if self._overall is not None:
-            name = f"overall {percent(self._overall)}"
+            name = f"overall {whole_percent(self._overall)}"
             ax.axvline(self._overall, color=FAINT, linestyle=(0, (4, 3)), linewidth=1, zorder=1, label=name)
         labels = [
             f"{safe_text.name(tag.tag, 28)}  n = {tag.mean.n:,}"
@@ -185,21 +186,21 @@ class AccuracyByTag(Chart):
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(places[-1] - 0.6, 0.6)
         ax.set_xlim(-0.02, 1.04)
-        style.percent_axis(ax.xaxis)
+        axes.percent_axis(ax.xaxis)
         ax.set_xlabel("accuracy (mean score)")
 
 
 @dataclass(frozen=True)
 class AccuracyAgainstLatency(Chart):
-    """One point a run: its accuracy over its median latency, both with their intervals."""
+    """One point per run: its accuracy against its median latency, both with their intervals."""
 
     runs: Sequence[RunMeasures]
     names: Sequence[str]
-    comparison: Comparison | None = None  # of the same runs; without one, no difference is claimed
-    _bar_axis = "both"
+    comparison: Comparison | None = None  # of these runs; without it no difference is claimed
+    _grid_axis = "both"
 
     @property
-    def _told(self) -> list[tuple[str, Estimate, Estimate]]:
+    def _drawn(self) -> list[tuple[str, Estimate, Estimate]]:
         return [
             (name, run.all.latency_ms["p50"], run.all.accuracy.mean)
             for name, run in zip(self.names, self.runs, strict=True)
@@ -208,7 +209,7 @@ class AccuracyAgainstLatency(Chart):
 
     @property
     def _missing(self) -> str | None:
-        if self._told:
+        if self._drawn:
             return None
         return "No run has both a scored answer and a median latency" if self.runs else "No run was given"
 
@@ -217,22 +218,24 @@ class AccuracyAgainstLatency(Chart):
         return next((run.trust for run in self.runs if "latency" in (run.trust.client_bound_metrics or ())), None)
 
     @property
-    def _timed(self) -> tuple[str, ...]:
+    def _timed_metrics(self) -> tuple[str, ...]:
         return ("latency",)
 
     @property
     def _finding(self) -> str:
-        told = self._told
-        if len(told) == 1:
-            name, latency, accuracy = told[0]
-            return f"{name}: {percent(accuracy.value or 0)} right at a median latency of {style.ms(latency.value or 0)}"
-        accuracies = [accuracy.value or 0 for _, _, accuracy in told]
-        medians = [latency.value or 0 for _, latency, _ in told]
-        lead = self._compared() or f"Accuracy {percent(min(accuracies))} to {percent(max(accuracies))}"
-        return f"{lead}; median latency {style.ms(min(medians))} to {style.ms(max(medians))}"
+        drawn = self._drawn
+        if len(drawn) == 1:
+            name, latency, accuracy = drawn[0]
+            return (
+                f"{name}: accuracy {whole_percent(accuracy.value or 0)}, median latency {short_ms(latency.value or 0)}"
+            )
+        accuracies = [accuracy.value or 0 for _, _, accuracy in drawn]
+        medians = [latency.value or 0 for _, latency, _ in drawn]
+        claim = self._compared() or f"Accuracy {whole_percent(min(accuracies))} to {whole_percent(max(accuracies))}"
+        return f"{claim}; median latency {short_ms(min(medians))} to {short_ms(max(medians))}"
 
     def _compared(self) -> str | None:
-        """What the comparison of the runs shows; None: they are not compared."""
+        """What the comparison of the runs shows; None if they are not compared."""
         if self.comparison is None:
             return None
         first, *others = self.names
@@ -250,7 +253,7 @@ class AccuracyAgainstLatency(Chart):
         return f"Compared with {first}, {', '.join(parts) or 'no difference in accuracy is shown'}"
 
     def _side(self, effect: Effect) -> int:
-        """Whether a comparison shows the later run to be better, 1, or worse, -1, among all that are compared."""
+        """1 if the comparison, corrected for all runs, shows the later run to be better; -1 if worse; 0 if neither."""
         assert self.comparison is not None
         alone = len(self.comparison.contrasts) == 1
         if not alone and (effect.corrected_p is None or effect.corrected_p >= LEVEL):
@@ -260,32 +263,32 @@ class AccuracyAgainstLatency(Chart):
     @property
     def _numbers(self) -> str:
         rows = [
-            f"{name}: accuracy {style.within(accuracy)}, median latency {style.within(latency, style.ms)}"
-            for name, latency, accuracy in self._told
+            f"{name}: accuracy {with_interval(accuracy)}, median latency {with_interval(latency, short_ms)}"
+            for name, latency, accuracy in self._drawn
         ]
-        return trends.some([*rows, *self._gone()])
+        return trends.first_rows([*rows, *self._not_drawn()])
 
-    def _gone(self) -> list[str]:
-        shown = {name for name, _, _ in self._told}
-        gone = [name for name in self.names if name not in shown]
-        return [f"not drawn, no scored answer or no median latency: {trends.listed(gone)}"] if gone else []
+    def _not_drawn(self) -> list[str]:
+        shown = {name for name, _, _ in self._drawn}
+        left_out = [name for name in self.names if name not in shown]
+        return [f"not drawn, no scored answer or no median latency: {trends.listed(left_out)}"] if left_out else []
 
     @property
     def _notes(self) -> list[str]:
-        tested = [] if self.comparison or len(self._told) < 2 else ["differences are not tested: see evalkit compare"]
-        return ["bars: 95 % intervals, each by itself; n: scored answers", *tested, *self._gone()]
+        tested = [] if self.comparison or len(self._drawn) < 2 else ["differences are not tested; use evalkit compare"]
+        return ["bars: 95 % interval of each run alone; n: scored answers", *tested, *self._not_drawn()]
 
     def _draw(self, ax: Axes) -> None:
-        reach = []
-        for place, (name, latency, accuracy) in enumerate(self._told):
+        limits = []
+        for place, (name, latency, accuracy) in enumerate(self._drawn):
             colour, marker, _ = SERIES[place % len(SERIES)]
             x, y = latency.value or 0.0, accuracy.value or 0.0
             look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 7.5}
-            style.errorbars(ax, np.array([x]), [accuracy], label=f"{name} (n = {accuracy.n:,})", **look)
-            style.errorbars(ax, np.array([y]), [latency], across=True, **look)
-            reach += [limit for limit in (latency.low, x, latency.high) if limit]
-        style.time_scale(ax, min(reach, default=1.0), max(reach, default=0.0), axis="x", room=1.3)
+            marks.error_bars(ax, np.array([x]), [accuracy], label=f"{name} (n = {accuracy.n:,})", **look)
+            marks.error_bars(ax, np.array([y]), [latency], across=True, **look)
+            limits += [limit for limit in (latency.low, x, latency.high) if limit]
+        axes.time_scale(ax, min(limits, default=1.0), max(limits, default=0.0), axis="x", room=1.3)
         ax.set_ylim(-0.02, 1.16 if self._client_bound else 1.04)
-        style.percent_axis(ax.yaxis)
+        axes.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
-        ax.set_xlabel("median latency of a whole answer (ms)")
+        ax.set_xlabel("median latency (ms)")

@@ -1,4 +1,4 @@
-"""Charts along time: a run from its begin to its end, and one streamed answer from its request to its last byte."""
+"""Charts over time: a run from start to end, and one streamed answer from the request to its last byte."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from evalkit.analysis.client_trust import Trust
 from evalkit.analysis.measures import RunMeasures
 from evalkit.analysis.times.along_run import Timeline
 from evalkit.analysis.times.one_answer import AnswerTiming
-from evalkit.charts import safe_text, style
-from evalkit.charts.style import BLUE, FAINT, INK, ORANGE, VERMILION, Chart, ms
+from evalkit.charts import marks, safe_text
+from evalkit.charts.chart import Chart
+from evalkit.charts.style import BLUE, FAINT, INK, ORANGE, VERMILION
 from evalkit.wording import run_results, trends
-from evalkit.wording.numbers import duration, number
+from evalkit.wording.numbers import counted, duration, number, short_ms, short_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +24,8 @@ _UNITS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 @dataclass(frozen=True)
-class OverTime(Chart):
-    """Turns ended a second over the time of the run; failed ones apart."""
+class TurnsOverTime(Chart):
+    """Turns ended per second over the time of the run, failed turns shown separately."""
 
     timeline: Timeline
     run: RunMeasures
@@ -33,7 +34,7 @@ class OverTime(Chart):
     def _missing(self) -> str | None:
         if self.timeline.stretches:
             return None
-        return "No finished turn tells when it ended" if self.run.by_turn else trends.NO_TURN
+        return "No finished turn has an end time" if self.run.by_turn else trends.NO_TURN
 
     @property
     def _finding(self) -> str:
@@ -42,9 +43,9 @@ class OverTime(Chart):
         if not run.all.answered:
             return trends.all_failed(run)
         answered = " answered" if failed else ""
-        pace = "" if run.turns_per_s is None else f", {number(run.turns_per_s)}{answered} a second on average"
-        how = "none failed" if not failed else f"{failed:,} failed ({self._kinds()})"
-        return f"{style.counted(run.all.turns, 'turn')} in {duration(self._seconds)}{pace}; {how}"
+        pace = "" if run.turns_per_s is None else f", {number(run.turns_per_s)}{answered} per second on average"
+        outcome = "none failed" if not failed else f"{failed:,} failed ({self._kinds()})"
+        return f"{counted(run.all.turns, 'turn')} in {duration(self._seconds)}{pace}; {outcome}"
 
     def _kinds(self) -> str:
         return ", ".join(f"{kind} {count:,}" for kind, count in list(self.run.all.errors.items())[:4])
@@ -55,10 +56,11 @@ class OverTime(Chart):
 
     @property
     def _numbers(self) -> str:
+        pauses = "".join(f"; {note}" for note in self._pauses())
         rates = np.concatenate([(one.answered + one.failed) / np.diff(one.edges) for one in self.timeline.stretches])
         return (
-            f"In bins of {self.timeline.width_s:g} s between {style.figure(float(rates.min()))} and "
-            f"{style.figure(float(rates.max()))} turns ended a second{''.join(f'; {note}' for note in self._pauses())}"
+            f"In bins of {self.timeline.width_s:g} s, between {short_number(float(rates.min()))} and "
+            f"{short_number(float(rates.max()))} turns ended per second{pauses}"
         )
 
     def _pauses(self) -> list[str]:
@@ -66,17 +68,17 @@ class OverTime(Chart):
         if not paused:
             return []
         shown = trends.listed(paused[:4], len(paused) - 4)
-        return [f"{len(paused) + 1} sessions, the time between them taken out ({shown})"]
+        return [f"{len(paused) + 1} sessions, the time between them left out ({shown})"]
 
     @property
     def _notes(self) -> list[str]:
         notes = [
             f"counts of finished turns in bins of {self.timeline.width_s:g} s, n = {self.run.all.turns:,}; "
-            "what happened, so without an interval",
+            "a record of the run, so without an interval",
             *self._pauses(),
         ]
         if self.timeline.untimed:
-            notes.append(f"never sent, so without a time: {style.counted(self.timeline.untimed, 'turn')}")
+            notes.append(f"never sent, so not drawn: {counted(self.timeline.untimed, 'turn')}")
         return notes
 
     def _draw(self, ax: Axes) -> None:
@@ -99,7 +101,7 @@ class OverTime(Chart):
             top = max(top, float(both.max()))
         ax.set_xlim(0, self._seconds / unit)
         ax.set_ylim(0, top * 1.12)
-        ax.set_ylabel("turns ended a second")
+        ax.set_ylabel("turns ended per second")
         ax.set_xlabel(f"time of the run ({name})")
 
 
@@ -109,7 +111,7 @@ class OneAnswer(Chart):
 
     anatomy: AnswerTiming | None
     run: RunMeasures
-    _bar_axis = "x"
+    _grid_axis = "x"
 
     @property
     def _missing(self) -> str | None:
@@ -118,17 +120,17 @@ class OneAnswer(Chart):
         if not self.run.by_turn:
             return trends.NO_TURN
         if self.anatomy is not None:
-            return f"{self._which} brought no token in a stream"
+            return f"{self._which} streamed no token"
         if not self.run.all.answered:
             return trends.all_failed(self.run)
-        return "There is no stream to look into: no answer came in two or more reads"
+        return "There is no stream to show: no answer arrived in two or more reads"
 
     @property
     def _trust(self) -> Trust:
         return self.run.trust
 
     @property
-    def _timed(self) -> tuple[str, ...]:
+    def _timed_metrics(self) -> tuple[str, ...]:
         return ("ttft", "latency")
 
     @property
@@ -145,35 +147,32 @@ class OneAnswer(Chart):
     @property
     def _finding(self) -> str:
         one = self._one
-        said = f"First token after {ms(float(one.arrivals[0]))}"
+        text = f"First token after {short_ms(float(one.arrivals[0]))}"
         if len(one.arrivals) > 1:
             gaps = np.diff(one.arrivals)
-            reads = style.counted(len(gaps), "read")
-            streaming = ms(float(one.arrivals[-1] - one.arrivals[0]))
-            said += f", then {reads} in {streaming}; longest gap {ms(float(gaps.max()))}"
-        return said if one.error_kind is None else f"{said}; then it failed ({one.error_kind})"
+            reads = counted(len(gaps), "read")
+            streaming = short_ms(float(one.arrivals[-1] - one.arrivals[0]))
+            text += f", then {reads} in {streaming}; longest gap {short_ms(float(gaps.max()))}"
+        return text if one.error_kind is None else f"{text}; then the answer failed ({one.error_kind})"
 
     @property
     def _numbers(self) -> str:
         one = self._one
-        parts = [] if one.headers is None else [f"headers after {ms(one.headers)}"]
-        parts.append(f"last token after {ms(float(one.arrivals[-1]))}")
-        parts += [] if one.end is None else [f"end after {ms(one.end)}"]
-        parts.append(f"{int(one.events.sum()):,} token-bearing events in {style.counted(len(one.arrivals), 'read')}")
+        parts = [] if one.headers is None else [f"headers after {short_ms(one.headers)}"]
+        parts.append(f"last token after {short_ms(float(one.arrivals[-1]))}")
+        parts += [] if one.end is None else [f"end after {short_ms(one.end)}"]
+        parts.append(f"{int(one.events.sum()):,} token-bearing events in {counted(len(one.arrivals), 'read')}")
         return f"{self._which}: {', '.join(parts)}"
 
     @property
     def _notes(self) -> list[str]:
-        told = self._one.output_tokens
-        tokens = (
-            "the endpoint told no tokens"
-            if told is None
-            else f"the endpoint told {style.counted(told, 'output token')}"
-        )
-        note = run_results.stream(self._one.flags)
+        reported = self._one.output_tokens
+        tokens = "no tokens" if reported is None else counted(reported, "output token")
+        warning = run_results.first_token_warning(self._one.flags)
         return [
-            f"{self._which}; each dot is a read that brought tokens; {tokens}; one answer: no interval",
-            *([note] if note else []),
+            f"{self._which}; each dot is a read that brought tokens; the endpoint reported {tokens}; "
+            "one answer, so without an interval",
+            *([warning] if warning else []),
         ]
 
     def _draw(self, ax: Axes) -> None:
@@ -185,7 +184,7 @@ class OneAnswer(Chart):
             linewidth=1.2, zorder=2,
         )  # fmt: skip
         ax.plot(one.arrivals, events, color=BLUE, marker="o", markersize=4, linestyle="none", zorder=3)
-        # the reads by themselves, on a line: bunches and gaps are seen there
+        # the reads again, on one line that shows bunches and gaps
         ax.plot(
             one.arrivals,
             np.full(len(one.arrivals), -0.07 * total),
@@ -195,9 +194,9 @@ class OneAnswer(Chart):
             markersize=9,
         )
         ax.axhline(-0.07 * total, color=FAINT, linewidth=0.7, zorder=1)
-        self._stamps(ax, total)
+        self._draw_time_stamps(ax, total)
         if len(one.arrivals) > 2:
-            self._longest(ax, events)
+            self._draw_longest_gap(ax, events)
         last = max(float(one.arrivals[-1]), one.end or 0.0, one.headers or 0.0)
         ax.set_xlim(-0.02 * last, last * 1.04)
         ax.set_ylim(-0.14 * total, total * 1.24)
@@ -206,7 +205,7 @@ class OneAnswer(Chart):
         ax.set_xlabel("time since the request was sent (ms)")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
 
-    def _stamps(self, ax: Axes, total: int) -> None:
+    def _draw_time_stamps(self, ax: Axes, total: int) -> None:
         one = self._one
         stamps = [
             ("sent", 0.0, 0),
@@ -226,9 +225,9 @@ class OneAnswer(Chart):
                 zorder=1,
             )
             away, ha = ((-4, 0), "right") if name == "end" else ((4, 0), "left")
-            style.write(ax, at, (1.19 - 0.075 * row) * total, f"{name} {ms(at)}" if at else name, away, ha)
+            marks.label_value(ax, at, (1.19 - 0.075 * row) * total, f"{name} {short_ms(at)}" if at else name, away, ha)
 
-    def _longest(self, ax: Axes, events: Any) -> None:
+    def _draw_longest_gap(self, ax: Axes, events: Any) -> None:
         one = self._one
         gaps = np.diff(one.arrivals)
         place = int(np.argmax(gaps))
@@ -236,4 +235,4 @@ class OneAnswer(Chart):
         level = float(events[place])
         ax.plot([begin, end], [level, level], color=ORANGE, linewidth=3.5, zorder=2.5, solid_capstyle="butt")
         away, ha, at = ((6, -8), "left", end) if end < 0.6 * float(one.arrivals[-1]) else ((-6, 8), "right", begin)
-        style.write(ax, at, level, f"longest gap {ms(end - begin)}", away, ha)
+        marks.label_value(ax, at, level, f"longest gap {short_ms(end - begin)}", away, ha)

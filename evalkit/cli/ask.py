@@ -77,7 +77,7 @@ def _notes(attempt: Attempt, endpoint: Endpoint) -> Iterator[str]:
 
     heeded = ignored_parameters.ignored_by_attempt(endpoint.params, attempt).to_json()
     yield from run_results.cut_off(heeded, alone=True)
-    yield from run_results.ignored(heeded, alone=True)
+    yield from run_results.ignored_parameters(heeded, alone=True)
     known = attempt.provenance or {}
     if "model" in known and is_another(endpoint.model, known["model"]):
         yield f"this answer names another model than {endpoint.model}: {known['model']}"
@@ -121,5 +121,5 @@ def _timing(attempt: Attempt) -> str:
     whole = "" if attempt.latency_ns is None else f"all after {attempt.latency_ns / 1e6:.0f} ms"
     tokens = attempt.usage.output_tokens if attempt.usage else None
     counted = "" if tokens is None else f", {tokens} tokens"
-    notes = (run_results.stream(attempt.flags), caveats.answer_note(attempt.flags))
+    notes = (run_results.first_token_warning(attempt.flags), caveats.answer_note(attempt.flags))
     return f"[{ttft}{whole}{counted}{''.join(f'; {note}' for note in notes if note)}]"

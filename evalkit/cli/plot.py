@@ -14,7 +14,7 @@ from evalkit.errors import RunFileError, SettingsError
 from evalkit.runfile import output_files
 
 if TYPE_CHECKING:
-    from evalkit.charts.style import Chart
+    from evalkit.charts.chart import Chart
 
 FORMATS = ("png", "svg")
 

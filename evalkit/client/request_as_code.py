@@ -81,7 +81,7 @@ def _literal(value: Any) -> str:
 def _visible(text: str) -> str:
     """JSON with what cannot be seen, such as marks that turn the direction of text around, as escapes.
 
-    ``report.js`` writes the same command by the same rule.
+    ``curl_command.js`` writes the same command by the same rule.
     """
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
 

@@ -21,6 +21,7 @@ from evalkit.comparing.pairing import LeftOut
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.stats.multiple_tests import holm
 from evalkit.wording import comparison, run_results
+from evalkit.wording.numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -283,10 +284,10 @@ def _warnings(
     for run, (lag, medians) in zip((first, second), lags, strict=True):
         shown = {metric: medians[metric] for metric in ("ttft", "latency")}
         if bound := lag.client_bound_metrics(shown):
-            added = run_results.client_added(lag.lag_ms, shown, bound)
+            added = run_results.delay_added_by_client(lag.lag_ms, shown, bound)
             yield f"{run.label} is client-bound: of its times, {added} may be due to the client"
     for run in (first, second):
-        yield from (f"{run.label}: {note}" for note in run_results.streams(*run.streams))
+        yield from (f"{run.label}: {note}" for note in run_results.first_token_warnings(*run.streams))
     if open_ended := comparison.unknown_times(result.times[0], first.label, second.label):
         yield open_ended
     if result.doubt is not None:
@@ -320,7 +321,7 @@ def _worded(
     words = comparison.effect(
         names,
         effect.difference,
-        clusters=comparison.counted(effect.clusters, effect.noun),
+        clusters=counted(effect.clusters, effect.noun),
         corrected_p=corrected_p,
         family=family,
         smallest=effect.smallest_decidable,
@@ -328,7 +329,7 @@ def _worded(
         equal=effect.equal,
     )
     if only_history and history and words.startswith("golden history is better"):
-        words = f"{words}: {comparison.COST}"
+        words = f"{words}: {comparison.OWN_HISTORY_COST}"
     return replace(effect, corrected_p=corrected_p, words=words)
 
 

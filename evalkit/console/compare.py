@@ -16,8 +16,8 @@ from evalkit.comparing.effects import Effect
 from evalkit.console.terminal import printable
 from evalkit.console.transcript import command
 from evalkit.stats.estimate import Estimate
-from evalkit.wording.comparison import LEVEL, ceiling, counted, left_out, lower_bounds, probability, time_rows
-from evalkit.wording.numbers import MISSING, percent, points
+from evalkit.wording.comparison import LEVEL, left_out, lower_bounds, time_rows
+from evalkit.wording.numbers import MISSING, counted, p_value, percent, points, points_rounded_up
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 _LONGEST = 60  # characters of a value or a label in a table
@@ -70,16 +70,16 @@ def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
     if (mcnemar := contrast.all.mcnemar) and mcnemar.n:
         console.print(
             f"McNemar's test of {mcnemar.n} turns that only one has right: "
-            f"mid-p {probability(mcnemar.mid_p)}, exact p {probability(mcnemar.exact_p)}"
+            f"mid-p {p_value(mcnemar.mid_p)}, exact p {p_value(mcnemar.exact_p)}"
         )
     _times(console, contrast)
     _flips(console, contrast)
 
 
 def _headline(effect: Effect, first: str, second: str, runs: int) -> str:
-    told = [] if effect.p is None else [f"p {probability(effect.p)}"]
+    told = [] if effect.p is None else [f"p {p_value(effect.p)}"]
     if told and runs > 1:
-        told.append(f"corrected {probability(effect.corrected_p)}")
+        told.append(f"corrected {p_value(effect.corrected_p)}")
     if not effect.shown and effect.difference.low is not None:
         told.insert(0, f"{second} − {first} {_difference(effect.difference)} points")
     return "; ".join([effect.words, ", ".join(told)]) if told else effect.words
@@ -117,8 +117,8 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
             f"{effect.pairs:,}",
             *(MISSING if rate is None else percent(rate) for rate in (effect.first, effect.second)),
             _difference(effect.difference),
-            probability(effect.p),
-            probability(effect.corrected_p),
+            p_value(effect.p),
+            p_value(effect.corrected_p),
             _decidable(effect.smallest_decidable),
             f"{effect.only_first:,}/{effect.only_second:,}",
         )
@@ -128,7 +128,7 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
 def _decidable(smallest: float | None) -> str:
     if smallest is None:
         return MISSING
-    return "none" if smallest > 1 else ceiling(smallest)
+    return "none" if smallest > 1 else points_rounded_up(smallest)
 
 
 def _difference(difference: Estimate) -> str:

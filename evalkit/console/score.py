@@ -14,7 +14,7 @@ from rich.text import Text
 from evalkit.analysis.accuracy.by_scoring import Rescored, ScoreChanges, Scoring
 from evalkit.console.terminal import printable
 from evalkit.wording.numbers import MISSING
-from evalkit.wording.run_results import rate
+from evalkit.wording.run_results import accuracy_with_interval
 
 
 def show_scorings(console: Console, scorings: Iterable[Scoring], path: Path) -> None:
@@ -50,7 +50,7 @@ def _table(rows: Iterable[tuple[str, Scoring]]) -> Table:
         table.add_row(
             word,
             str(scoring.number),
-            rate(accuracy.to_json()),
+            accuracy_with_interval(accuracy.to_json()),
             str(accuracy.unscored),
             _scorer(scoring),
             _begun(scoring.begun_ns),

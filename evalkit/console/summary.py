@@ -42,7 +42,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         "answered", "errors", "TTFT p50", "p95", "TPOT p50", "latency p50", "p95",
         *(("from schedule p50", "p95") if open_loop else ()),
     ):  # fmt: skip
-        table.add_column(run_results.marked(heading, result["trust"], "*"), justify="right")
+        table.add_column(run_results.marked_heading(heading, result["trust"], "*"), justify="right")
     for row in rows:
         table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
@@ -64,13 +64,16 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     if result["repeats"] is not None:
         console.print(run_results.repeats(result["repeats"]))
     heeded, repeats = result["ignored_parameters"], int(run.info["settings"].get("repeats", 1))
-    for line in (*run_results.answering_models(result["answering_models"], repeats), *run_results.ignored(heeded)):
+    for line in (
+        *run_results.answering_models(result["answering_models"], repeats),
+        *run_results.ignored_parameters(heeded),
+    ):
         console.print(Text(line, style="yellow"), soft_wrap=True)
     if result["scoring"]:
         scores = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
         console.print(printable(scores), soft_wrap=True)
     if result["until"] is not None:
-        text, warning = run_results.until(result["until"])
+        text, warning = run_results.accuracy_goal(result["until"])
         console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
     text, warning = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
     console.print(Text(text, style="yellow" if warning else ""))
@@ -79,7 +82,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     if result["arrivals"] is not None:
         console.print(run_results.arrivals(result["arrivals"]))
     if result["interrupted"]:
-        console.print(run_results.interrupted(result["interrupted"]), style="yellow", soft_wrap=True)
+        console.print(run_results.cancelled_turns(result["interrupted"]), style="yellow", soft_wrap=True)
     for sentence in caveats.sentences(result["caveats"]):
         console.print(sentence, style="yellow", soft_wrap=True)
     wall, pace = numbers.duration(result["wall_s"]), number(result["turns_per_s"])

@@ -189,7 +189,7 @@ class Sweep:
                 )
             if step.client_bound:
                 said.append(f"{at} the times are partly the client's: event-loop lag p99 {step.loop_lag_p99_ms:.3g} ms")
-            said += [f"{at} {note}" for note in run_results.streams(*step.streams)]
+            said += [f"{at} {note}" for note in run_results.first_token_warnings(*step.streams)]
             if step.window_s is None:
                 said.append(f"{at} the load was never whole after the warm-up, so no rate is told: ask more a step")
             said += [

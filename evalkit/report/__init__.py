@@ -1,7 +1,8 @@
-"""Runs in one HTML file, or in Markdown for a pull request.
+"""Reports of runs: one HTML file, or Markdown for a pull request.
 
-The page loads nothing from elsewhere, and text from strangers is never markup. ``run_contents`` says what is told of
-a run, whatever its form. Scripts and styles are in ``static``. Start with ``html_report``.
+The page loads nothing, and untrusted text is never markup. ``run_contents`` has what both forms show of a run.
+Scripts and styles are in ``static``. Start with ``html_report``; the list of transcripts, which a widget shows too, is
+in ``transcript_browser``.
 """
 
-__all__ = ["html_report"]
+__all__ = ["html_report", "transcript_browser"]

@@ -1,4 +1,4 @@
-"""Charts in a report: pictures inside the page, each with its finding and its numbers in words."""
+"""Charts in a report: images embedded in the page, each with its finding and its numbers as alt text."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from xml.etree.ElementTree import Element, SubElement
 from evalkit.report.html_elements import add, plain
 
 if TYPE_CHECKING:
-    from evalkit.charts.style import Chart
+    from evalkit.charts.chart import Chart
 
 
 def add_charts(section: Element, charts: Mapping[str, Chart]) -> None:
-    """Add the charts that can be drawn, and why others cannot."""
+    """Add the charts that can be drawn, and say why others cannot."""
     box = SubElement(section, "div", {"class": "charts"})
     missing = []
     for name, chart in charts.items():
         if chart.missing is None:
-            SubElement(SubElement(box, "figure"), "img", src=_picture(chart), alt=plain(chart.alt))
+            SubElement(SubElement(box, "figure"), "img", src=_data_url(chart), alt=plain(chart.alt))
         else:
             missing.append(f"{name}: {chart.missing}")
     if missing:
         add(section, "p", f"Not drawn: {'; '.join(missing)}", class_="faint")
 
 
-def _picture(chart: Chart) -> str:
-    """A chart as the address of an image, so that no style of its own is loosed on the page."""
+def _data_url(chart: Chart) -> str:
+    """Return a chart as the data URL of an image, so that its styles do not affect the page."""
     return f"data:image/svg+xml;base64,{base64.b64encode(chart.svg()).decode()}"

@@ -1,4 +1,4 @@
-"""The part of a report that compares its runs."""
+"""The section of a report that compares its runs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from xml.etree.ElementTree import Element, SubElement
 from evalkit.charts import catalogue
 from evalkit.report.charts import add_charts
 from evalkit.report.html_elements import add
-from evalkit.wording import numbers
-from evalkit.wording.comparison import left_out, lower_bounds, probability, time_rows
+from evalkit.wording.comparison import left_out, lower_bounds, time_rows
+from evalkit.wording.numbers import MISSING, counted, p_value, points
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison, Contrast
     from evalkit.comparing.effects import Effect
 
 MOST_TAGS = 20
-_HEADINGS = ("of", "pairs", "difference (95 % interval)", "p", "corrected p", "only the first right", "only the second")
+_HEADINGS = (
+    "turns",
+    "pairs",
+    "difference (95 % interval)",
+    "p",
+    "corrected p",
+    "only the first right",
+    "only the second",
+)
 
 
 def comparison(main: Element, compared: Comparison | str) -> None:
-    """Add the comparison, or why there is none."""
+    """Add the comparison, or the reason why there is none."""
     section = SubElement(main, "section")
     add(section, "h1", "Runs compared")
     if isinstance(compared, str):
-        add(section, "p", f"These runs are shown beside each other, and not compared: {compared}", class_="warning")
+        add(section, "p", f"These runs are shown side by side, and not compared: {compared}", class_="warning")
         return
     for contrast in compared.contrasts:
         _contrast(section, contrast)
@@ -37,19 +45,19 @@ def _contrast(section: Element, contrast: Contrast) -> None:
     for warning in contrast.warnings:
         add(section, "p", warning, class_="warning")
     if contrast.differs:
-        told = "; ".join(f"{each.what}: {each.first} and {each.second}" for each in contrast.differs)
-        add(section, "p", f"What differs, {first.label} and {second.label}: {told}")
+        differences = "; ".join(f"{each.what}: {each.first} and {each.second}" for each in contrast.differs)
+        add(section, "p", f"What differs between {first.label} and {second.label}: {differences}")
     if line := left_out(contrast.left_out, first.label, second.label):
         add(section, "p", line)
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
-    add(table, "caption", f"{second.label} − {first.label} in points, over turns that both answered and scored")
+    add(table, "caption", f"{second.label} − {first.label} in points, over turns answered and scored in both")
     head = SubElement(SubElement(table, "thead"), "tr")
     for heading in _HEADINGS:
         add(head, "th", heading, scope="col")
     body = SubElement(table, "tbody")
     _row(body, "all", contrast.all)
     if contrast.left_out.failed:
-        _row(body, "all, failed as not right", contrast.with_failures)
+        _row(body, "all, failed turns as not right", contrast.with_failures)
     for effect in contrast.by_turn:
         _row(body, f"turn {effect.label}", effect)
     for effect in contrast.by_tag[:MOST_TAGS]:
@@ -58,7 +66,7 @@ def _contrast(section: Element, contrast: Contrast) -> None:
     add_charts(section, catalogue.contrast_charts(contrast))
     more = len(contrast.by_tag[MOST_TAGS:]) + contrast.tags_left_out
     if more:
-        add(section, "p", f"{more} more tags are in 'evalkit compare --json'.", class_="faint")
+        add(section, "p", f"For {counted(more, 'more tag')} see 'evalkit compare --json'.", class_="faint")
 
 
 def _times(section: Element, contrast: Contrast) -> None:
@@ -66,7 +74,7 @@ def _times(section: Element, contrast: Contrast) -> None:
     if not any(times.pairs.values()):
         return
     table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
-    add(table, "caption", "times in ms, of turns that both runs have")
+    add(table, "caption", "times in ms, over turns that both runs have")
     head = SubElement(SubElement(table, "thead"), "tr")
     for heading in ("time", "pairs", first, second, f"{second} − {first} (95 % interval)"):
         add(head, "th", heading, scope="col")
@@ -83,10 +91,10 @@ def _times(section: Element, contrast: Contrast) -> None:
 def _row(body: Element, name: str, effect: Effect) -> None:
     line = SubElement(body, "tr")
     add(line, "th", name, scope="row")
-    found = effect.difference
-    shown = "–" if found.value is None else numbers.points(found.value)
-    if found.low is not None and found.high is not None:
-        shown += f" ({numbers.points(found.low)} to {numbers.points(found.high)})"
-    ps = map(probability, (effect.p, effect.corrected_p))
-    for cell in (f"{effect.pairs:,}", shown, *ps, f"{effect.only_first:,}", f"{effect.only_second:,}"):
+    difference = effect.difference
+    shown = MISSING if difference.value is None else points(difference.value)
+    if difference.low is not None and difference.high is not None:
+        shown += f" ({points(difference.low)} to {points(difference.high)})"
+    p_values = map(p_value, (effect.p, effect.corrected_p))
+    for cell in (f"{effect.pairs:,}", shown, *p_values, f"{effect.only_first:,}", f"{effect.only_second:,}"):
         add(line, "td", cell)

@@ -1,4 +1,4 @@
-"""Elements of an HTML page: what is put into them is text, never markup."""
+"""Elements of an HTML page: their content is text, never markup."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 
 def plain(text: str) -> str:
-    """Text that a page may hold: without control characters, which HTML forbids, and halves of surrogate pairs."""
+    """Replace what HTML forbids: control characters and halves of surrogate pairs."""
     if text.isascii() and text.isprintable():
         return text
     return "".join("\ufffd" if _forbidden(character) else character for character in text)
@@ -18,7 +18,7 @@ def _forbidden(character: str) -> bool:
 
 
 def add(parent: Element, tag: str, text: str = "", **attributes: str) -> Element:
-    """Add an element; an attribute is written ``class_`` or ``data_sort`` for ``class`` and ``data-sort``."""
+    """Add an element. Write ``class_`` and ``data_sort`` for the attributes ``class`` and ``data-sort``."""
     element = SubElement(parent, tag, {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()})
     element.text = plain(text)
     return element

@@ -1,4 +1,4 @@
-"""A run, or several, as Markdown for a pull request: the finding, the table, what failed, how to repeat it."""
+"""One or more runs as Markdown for a pull request: the result, the table, what failed, how to repeat it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evalkit.analysis import caveats
-from evalkit.report.run_contents import Part, commands, ended, scores, warnings
+from evalkit.report.repeat_commands import commands
+from evalkit.report.run_contents import RunContents, early_end, scores, warnings
 from evalkit.wording import numbers, run_results
 from evalkit.wording.comparison import left_out, time_rows
 
@@ -27,14 +28,14 @@ _HEADINGS = (
 )
 
 
-def markdown(parts: Sequence[Part], compared: Comparison | str | None = None) -> str:
-    """The report in Markdown; what a stranger wrote stands in code, where it links, names and loads nothing."""
+def markdown(runs: Sequence[RunContents], compared: Comparison | str | None = None) -> str:
+    """Return the report in Markdown. Untrusted text is inline code, where it cannot link, mention or load anything."""
     lines = [] if compared is None else list(_compared(compared))
-    return "\n".join([*lines, *(line for part in parts for line in _lines(part))]) + "\n"
+    return "\n".join([*lines, *(line for run in runs for line in _lines(run))]) + "\n"
 
 
 def code(text: str) -> str:
-    """A text as inline code, on one line."""
+    """Return text as inline code, on one line."""
     text = " ".join(text.split())
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     blank = " " if text[:1] == "`" or text[-1:] == "`" else ""
@@ -42,7 +43,7 @@ def code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """The same in a table, whose cells a bar would end, also in code."""
+    """Return text as inline code for a table, where a bar would end the cell even in code."""
     return code(text).replace("|", "\\|")
 
 
@@ -72,20 +73,20 @@ def _compared(compared: Comparison | str) -> Iterator[str]:
             yield ""
 
 
-def _lines(part: Part) -> Iterator[str]:
-    result = part.result
-    yield f"## {code(part.measures.name)}"
+def _lines(run: RunContents) -> Iterator[str]:
+    result = run.result
+    yield f"## {code(run.measures.name)}"
     yield ""
-    yield run_results.verdict(result, code(part.model))
+    yield run_results.verdict(result, code(run.model))
     yield ""
-    for told in (scores(part, code), ended(part)):
-        if told is not None:
-            yield told
+    for sentence in (scores(run, code), early_end(run)):
+        if sentence is not None:
+            yield sentence
             yield ""
-    for warning in warnings(part, code):
+    for warning in warnings(run, code):
         yield f"> **{warning}**"
         yield ""
-    headings = (run_results.marked(heading, result["trust"], " (client-bound)") for heading in _HEADINGS)
+    headings = (run_results.marked_heading(heading, result["trust"], " (client-bound)") for heading in _HEADINGS)
     yield f"| {' | '.join(headings)} |"
     yield "|---|" + "---:|" * (len(_HEADINGS) - 1)
     for row in [*result["by_turn"], {**result, "turn": "all"}]:
@@ -96,34 +97,35 @@ def _lines(part: Part) -> Iterator[str]:
             row["turn"],
             f"{row['answered']:,} of {row['turns']:,}",
             errors,
-            run_results.rate(row["accuracy"]),
+            run_results.accuracy_with_interval(row["accuracy"]),
             *times,
         )
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    trust, _ = run_results.trust(result["trust"], part.info["settings"]["concurrency"])
-    due = f" {run_results.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
-    cut = f" {run_results.interrupted(result['interrupted'])}." if result["interrupted"] else ""
-    known = "".join(f" {sentence}." for sentence in caveats.sentences(result["caveats"]))
-    yield f"Times in ms. {run_results.turn_time(result)}. {run_results.accuracy_all(result)}.{due}{cut}{known} {trust}."
+    trust, _ = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
+    arrivals = f" {run_results.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
+    cancelled = f" {run_results.cancelled_turns(result['interrupted'])}." if result["interrupted"] else ""
+    notes = "".join(f" {sentence}." for sentence in caveats.sentences(result["caveats"]))
+    accuracy = run_results.accuracy_all(result)
+    yield f"Times in ms. {run_results.turn_time(result)}. {accuracy}.{arrivals}{cancelled}{notes} {trust}."
     yield ""
-    yield from _reasons(part)
-    yield "<details><summary>How to repeat it</summary>"
+    yield from _reasons(run)
+    yield "<details><summary>How to repeat this run</summary>"
     yield ""
-    for line in commands(part):
+    for line in commands(run):
         yield code(line)
         yield ""
-    digest = part.info["dataset"].get("hash")
+    digest = run.info["dataset"].get("hash")
     if digest:
-        yield f"Dataset SHA-256 {code(digest)}, evalkit {code(part.versions.get('evalkit', '?'))}."
+        yield f"Dataset SHA-256 {code(digest)}, evalkit {code(run.versions.get('evalkit', '?'))}."
         yield ""
     yield "</details>"
     yield ""
 
 
-def _reasons(part: Part) -> Iterator[str]:
-    rows = [(f"error: {kind}", count, message) for kind, message, count in part.failed]
-    rows += [(what, count, f"such as: {reason}") for what, reason, count in part.wrong]
+def _reasons(run: RunContents) -> Iterator[str]:
+    rows = [(f"error: {kind}", count, message) for kind, message, count in run.failed]
+    rows += [(what, count, f"for example: {reason}") for what, reason, count in run.wrong]
     if not rows:
         return
     yield "| kind | turns | reason |"

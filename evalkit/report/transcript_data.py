@@ -1,4 +1,4 @@
-"""The turns of a run as a report holds them: columns of plain values, bounded in number and length."""
+"""The turns of a run as a report stores them: columns of plain values, limited in number and length."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from evalkit.runfile.schema import JOIN_SCORE
 from evalkit.runfile.turn_columns import OUTCOME, json_value, spoken
 
 MOST_TURNS = 50_000
-MOST_CHARACTERS = 48_000_000  # of all texts
-LONGEST_TEXT = 20_000  # characters of one
-_FAILED_SHARE = 4  # of a sample, one part in so many is kept for conversations with a failed turn
+MOST_CHARACTERS = 48_000_000  # in all texts together
+LONGEST_TEXT = 20_000  # characters
+_FAILED_SHARE = 4  # one part in 4 of a sample is reserved for conversations with a failed turn
 
 _TURNS = f"""
     SELECT t.conversation, t.repeat, t.turn, t.status, t.answer, t.refusal, t.reasoning, t.tool_calls, t.exchange,
@@ -46,17 +46,17 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Transcripts:
-    """Turns of a run.
+    """Turns of a run, or a sample of them.
 
     Parameters
     ----------
     data : dict
-        ``conversations`` and ``turns``, each a dict of columns, with what the requests had in common. A turn's
-        ``status`` is one letter: right, partly right, wrong, error, unscored; ``answer``, ``refusal`` and ``reasoning``
-        are what is shown of what the model said; ``later`` are the messages that later
-        turns saw of it, where these are not its answer alone. Times in ms; missing values are None.
+        ``conversations`` and ``turns``, each a dict of columns, and what all requests have in common. The ``status``
+        of a turn is one letter: right, partly right, wrong, error, unscored; ``answer``, ``refusal`` and ``reasoning``
+        are what is shown of the model's output; ``later`` are the messages of the turn that later turns saw, if these
+        are more than its answer. Times in ms; missing values are None.
     turns, total : int
-        Turns held, and turns of the run.
+        Turns in ``data``, and turns of the run.
     """
 
     data: dict[str, Any]
@@ -65,15 +65,15 @@ class Transcripts:
 
 
 def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0) -> Transcripts:
-    """Read the turns of a run, or a sample of whole conversations where there are too many.
+    """Read the turns of a run, or a sample of whole conversations if there are too many.
 
-    A sample is drawn at random, seeded; up to a quarter of its turns is kept for conversations with a failed one. Its
-    texts have ``MOST_CHARACTERS`` at the most.
+    The sample is random and seeded; up to a quarter of its turns is reserved for conversations with a failed turn. Its
+    texts have at most ``MOST_CHARACTERS`` in total.
 
     Parameters
     ----------
     connection : sqlite3.Connection
-        A run file open to read.
+        A run file opened for reading.
     most_turns : int
     seed : int
     """
@@ -98,7 +98,7 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
 
 
 def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: int) -> list[int]:
-    """Positions of the conversations to show, in their order: a fair sample where turns or texts are too many."""
+    """Return the positions of the conversations to show, in order: a random sample if there are too many."""
     positions, sizes, failed = array("q"), array("q"), array("b")
     for position, size, has_failed in connection.execute(_COUNTS):
         positions.append(position)
@@ -115,7 +115,7 @@ def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: i
 
 
 def _fitting(order: Iterable[int], sizes: Mapping[int, int] | Sequence[int], most: int) -> Iterator[int]:
-    """Those that find room, one after another; one that is too large is passed over."""
+    """Yield places in this order as long as they fit; one that is too large is skipped."""
     for place in order:
         if sizes[place] <= most:
             most -= sizes[place]
@@ -123,7 +123,7 @@ def _fitting(order: Iterable[int], sizes: Mapping[int, int] | Sequence[int], mos
 
 
 class _Columns:
-    """Collects turns."""
+    """Collects the columns of turns and conversations."""
 
     def __init__(self, *, own: bool) -> None:
         self._own = own  # later turns saw the model's own answers
@@ -136,40 +136,40 @@ class _Columns:
         """Add the turns of one conversation."""
         if not rows:
             return
-        asked = orjson.loads(rows[0][-1])
+        dataset_row = orjson.loads(rows[0][-1])
         conversations = self.conversations
         place = len(conversations["id"])
         conversations["id"].append(rows[0][-2])
-        conversations["tags"].append(asked.get("tags", []))
+        conversations["tags"].append(dataset_row.get("tags", []))
         for name in ("system", "context", "tools", "params"):
-            conversations[name].append(asked.get(name))
+            conversations[name].append(dataset_row.get(name))
         for row in rows:
-            values = _turn(place, row, asked["turns"][row[2] - 1])
+            values = _turn(place, row, dataset_row["turns"][row[2] - 1])
             if self._own and values["status"] != "e":
                 values["later"] = _later(row, values["answer"])
             for name, column in self.turns.items():
                 column.append(values[name])
 
 
-def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[str, Any]:
+def _turn(place: int, row: tuple[Any, ...], dataset_turn: Mapping[str, Any]) -> dict[str, Any]:
     (
         _, repeat, turn, status, answer, refusal, reasoning, calls, _, kind, message, attempts, ttft, latency,
-        tpot, prompt, output, value, scorer, reason, extracted, outcome, _, _,
+        tpot, prompt, output_tokens, value, scorer, reason, extracted, outcome, _, _,
     ) = row  # fmt: skip
-    said = dict(spoken(outcome, answer, refusal, reasoning))
-    texts = {name: said.get(name) for name in ("answer", "refusal", "reasoning")}
+    output = dict(spoken(outcome, answer, refusal, reasoning))
+    texts = {name: output.get(name) for name in ("answer", "refusal", "reasoning")}
     shown = {name: None if text is None else text[:LONGEST_TEXT] for name, text in texts.items()}
     return {
         "conversation": place,
         "repeat": repeat,
         "turn": turn,
         "status": _letter(status, value),
-        "user": asked["user"],
+        "user": dataset_turn["user"],
         **shown,
         "outcome": outcome,
-        "cut": sum(max(len(text) - LONGEST_TEXT, 0) for text in said.values()),
-        "golden": asked.get("assistant"),
-        "target": asked.get("target"),
+        "cut": sum(max(len(text) - LONGEST_TEXT, 0) for text in output.values()),
+        "golden": dataset_turn.get("assistant"),
+        "target": dataset_turn.get("target"),
         "calls": json_value(calls),
         "later": None,
         "error": None if kind is None else f"{kind}: {message}",
@@ -178,7 +178,7 @@ def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[st
         "latency": _ms(latency),
         "tpot": _ms(tpot),
         "prompt_tokens": prompt,
-        "output_tokens": output,
+        "output_tokens": output_tokens,
         "score": value,
         "scorer": scorer,
         "reason": reason,
@@ -187,7 +187,7 @@ def _turn(place: int, row: tuple[Any, ...], asked: Mapping[str, Any]) -> dict[st
 
 
 def _later(row: tuple[Any, ...], shown: str | None) -> list[dict[str, Any]] | bool | None:
-    """What later turns were sent of this one; None: what is shown as its answer; False: it is too long to hold."""
+    """Return the messages of this turn that later turns saw; None: its answer as shown; False: too long to store."""
     _, repeat, turn, _, answer, refusal, _, calls, exchange, *_ = row
     messages = stored_record("", repeat, turn, answer, refusal, calls, exchange).seen_later
     if any(len(message.content or "") > LONGEST_TEXT for message in messages):

@@ -1,7 +1,7 @@
-"""Runs, transcripts and endpoints in JupyterLab, and the same in words where nothing can be drawn.
+"""Widgets for JupyterLab that show runs, transcripts and endpoints, and text where widgets are not available.
 
-Scripts and styles are in ``static`` and loaded from nowhere else. A cell's stop button is in ``button_comm``. Start
-with ``display``.
+Scripts and styles are in ``static``; nothing is loaded from elsewhere. How a stop button reaches Python while a cell
+runs is in ``button_comm``. Start with ``display``.
 """
 
 __all__ = ["display"]

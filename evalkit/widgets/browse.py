@@ -1,4 +1,4 @@
-"""The widget in which transcripts are read: the browser of a report, shut into a frame of its own."""
+"""The widget that shows transcripts: the browser of a report in a sandboxed frame."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import traitlets
 
-from evalkit.report import html_report
-from evalkit.widgets.static_files import Droppable, script, style
+from evalkit.report import transcript_browser
+from evalkit.widgets.widget_base import CollectableWidget, widget_script, widget_style
 
 
-class Browser(Droppable):
+class Browser(CollectableWidget):
     """Transcripts of one run, or of several side by side.
 
     Parameters
     ----------
     paths : sequence of Path
-    in_words : str
-        What is shown where nothing can be drawn.
+    text : str
+        The text representation.
 
     Raises
     ------
@@ -26,15 +26,15 @@ class Browser(Droppable):
         A file cannot be read as a run file.
     """
 
-    _esm = script("browse.js")
-    _css = style()
+    _esm = widget_script("browse.js")
+    _css = widget_style()
     page = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, paths: Sequence[Path], in_words: str) -> None:
-        self._in_words = in_words
+    def __init__(self, paths: Sequence[Path], text: str) -> None:
+        self._text = text
         names = ", ".join(path.stem for path in paths)
-        super().__init__(page=html_report.browser(paths), label=f"Transcripts of {names}")
+        super().__init__(page=transcript_browser.browser_page(paths), label=f"Transcripts of {names}")
 
     def __repr__(self) -> str:
-        return self._in_words
+        return self._text

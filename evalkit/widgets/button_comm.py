@@ -1,8 +1,8 @@
 """How a button reaches Python while a cell keeps the kernel busy.
 
-What a widget sends waits on the shell channel until the running cell ends, and a run is such a cell. A comm that the
-front end itself opens is heard at once where the kernel has subshells, threads with a queue of their own (ipykernel 7,
-JupyterLab 4.4). A comm that Python has opened is of no use: replies to it are taken to the thread that sent last.
+A message of a widget waits on the shell channel until the running cell ends, and a run is such a cell. A comm that the
+front end opens is handled immediately if the kernel has subshells, threads with their own queue (ipykernel 7,
+JupyterLab 4.4). A comm that Python opens does not help: replies to it go to the thread that sent last.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from typing import Any
 import comm
 
 TARGET = "evalkit.press"  # as in widgets.js
-_doors: dict[str, weakref.WeakMethod[Callable[[], None]]] = {}
+_buttons: dict[str, weakref.WeakMethod[Callable[[], None]]] = {}
 
 
-def open_door(pressed: Callable[[], None]) -> str:
-    """A name under which the front end can have this called, on whatever thread.
+def register_button(pressed: Callable[[], None]) -> str:
+    """Return an id with which the front end can have this method called, on any thread.
 
     Parameters
     ----------
     pressed : bound method
-        Must be quick and safe on any thread. The door holds nobody: it closes when its owner is freed.
+        Must be fast and thread-safe. Only a weak reference is kept: the id is removed when the object is freed.
     """
-    if not _doors:
-        comm.get_comm_manager().register_target(TARGET, _heard)
-    door = secrets.token_hex(8)
-    _doors[door] = weakref.WeakMethod(pressed, lambda _: close_door(door))
-    return door
+    if not _buttons:
+        comm.get_comm_manager().register_target(TARGET, _on_press)
+    button_id = secrets.token_hex(8)
+    _buttons[button_id] = weakref.WeakMethod(pressed, lambda _: unregister_button(button_id))
+    return button_id
 
 
-def close_door(door: str) -> None:
-    """What was pressed late is heard no more."""
-    _doors.pop(door, None)
+def unregister_button(button_id: str) -> None:
+    """Ignore this button from now on."""
+    _buttons.pop(button_id, None)
 
 
-def _heard(_opened: Any, message: Mapping[str, Any]) -> None:
+def _on_press(_opened: Any, message: Mapping[str, Any]) -> None:
     data = message["content"]["data"]
-    held = _doors.get(str(data.get("door")))
-    pressed = None if held is None else held()
+    reference = _buttons.get(str(data.get("button_id")))
+    pressed = None if reference is None else reference()
     if pressed is not None:
         pressed()

@@ -1,4 +1,4 @@
-"""A conversation typed by hand: each answer streams on a thread of its own, and can be looked at as it comes."""
+"""A conversation typed by hand: each answer streams on its own thread and can be read while it arrives."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from evalkit.engine.pacing.retries import Retry
 from evalkit.errors import EvalkitError
 from evalkit.record import Answer, Attempt
 
-_LOOK_S = 0.1
-_REST = 20  # what looks at an answer rests so many times as long as that took
+_POLL_S = 0.1
+_PAUSE_FACTOR = 20  # after each update the watcher pauses this many times as long as the update took
 
 
 @dataclass(slots=True)
-class Said:
-    """One message and its answer, as far as it has come.
+class ChatTurn:
+    """One message and its answer, complete or still streaming.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ class Said:
     body : mapping
         The request's JSON.
     state : str
-        ``streaming``, ``answered``, ``stopped`` (by hand) or ``failed``.
+        ``streaming``, ``answered``, ``stopped`` (by the user) or ``failed``.
     answer, reasoning : str
     problem : str or None
-        Why it failed.
+        Why the answer failed.
     arrivals : list of (float, int)
         Reads that brought tokens: ms after the request was sent, and token-bearing events in it.
     ttft_ms, latency_ms : float or None
     prompt_tokens, output_tokens : int or None
     flags : tuple of str
-        Of the attempt, once it has ended.
+        Flags of the attempt, once it has ended.
     """
 
     user: str
@@ -69,33 +69,33 @@ class Chat:
     ----------
     endpoint : Endpoint
     on_change : callable
-        Called with the newest ``Said`` a few times a second while it comes and once when it has ended; on a thread of
-        its own, so that what it does delays no read.
+        Called with the latest turn a few times a second while it streams, and once when it has ended; on a separate
+        thread, so that it delays no read.
     """
 
-    def __init__(self, endpoint: Endpoint, on_change: Callable[[Said], None]) -> None:
+    def __init__(self, endpoint: Endpoint, on_change: Callable[[ChatTurn], None]) -> None:
         self.endpoint = endpoint
         self.system = ""
-        self.said: list[Said] = []
+        self.turns: list[ChatTurn] = []
         self._on_change = on_change
-        self._asking: _Asking | None = None
+        self._request: _StreamingRequest | None = None
         self._watcher: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
-        """An answer is on its way."""
-        return self._asking is not None
+        """True while an answer is streaming."""
+        return self._request is not None
 
     def messages(self) -> list[Message]:
-        """What the next request begins with: an answer that failed is no part of it, nor is its question."""
+        """Return the history of the next request. A failed answer and its question are not part of it."""
         messages = [Message("system", self.system)] if self.system else []
-        for said in self.said:
-            if said.answer and said.state in ("answered", "stopped"):
-                messages += [Message("user", said.user), Message("assistant", said.answer)]
+        for turn in self.turns:
+            if turn.answer and turn.state in ("answered", "stopped"):
+                messages += [Message("user", turn.user), Message("assistant", turn.answer)]
         return messages
 
     def send(self, text: str) -> None:
-        """Ask; returns at once. Nothing happens while an answer is on its way.
+        """Send a message and return immediately. Does nothing while an answer is streaming.
 
         Raises
         ------
@@ -107,44 +107,44 @@ class Chat:
         Transport.check(self.endpoint)
         messages = [*self.messages(), Message("user", text)]
         body = request_body.request_body(messages, model=self.endpoint.model, stream=True, params=self.endpoint.params)
-        said = Said(text, orjson.loads(body))
-        self.said.append(said)
-        self._asking = _Asking(self.endpoint, messages)
+        turn = ChatTurn(text, orjson.loads(body))
+        self.turns.append(turn)
+        self._request = _StreamingRequest(self.endpoint, messages)
         self._watcher = threading.Thread(
-            target=self._watch, args=(said, self._asking), name="evalkit-chat", daemon=True
+            target=self._watch, args=(turn, self._request), name="evalkit-chat", daemon=True
         )
         self._watcher.start()
 
     def stop(self) -> None:
-        """End the answer that is on its way; what has come of it stays. Safe from any thread."""
-        if self._asking is not None:
-            self._asking.stop()
+        """Stop the streaming answer; what has arrived is kept. Safe to call from any thread."""
+        if self._request is not None:
+            self._request.stop()
 
-    def forget(self) -> None:
-        """Begin anew."""
+    def clear(self) -> None:
+        """Start a new conversation. Does nothing while an answer is streaming."""
         if not self.busy:
-            self.said.clear()
+            self.turns.clear()
 
     def join(self) -> None:
-        """Wait until nothing is on its way."""
+        """Wait until no answer is streaming."""
         if self._watcher is not None:
             self._watcher.join()
 
-    def _watch(self, said: Said, asking: _Asking) -> None:
-        asking.start()
-        rest_s = _LOOK_S
-        while not asking.ended.wait(rest_s):
+    def _watch(self, turn: ChatTurn, request: _StreamingRequest) -> None:
+        request.start()
+        pause_s = _POLL_S
+        while not request.ended.wait(pause_s):
             began = time.monotonic()
-            asking.note(said)
-            self._on_change(said)
-            rest_s = max(_LOOK_S, _REST * (time.monotonic() - began))
-        asking.conclude(said)
-        self._asking = None
-        self._on_change(said)
+            request.update(turn)
+            self._on_change(turn)
+            pause_s = max(_POLL_S, _PAUSE_FACTOR * (time.monotonic() - began))
+        request.finish(turn)
+        self._request = None
+        self._on_change(turn)
 
 
-class _Asking(threading.Thread):
-    """One request, on a thread that does nothing else."""
+class _StreamingRequest(threading.Thread):
+    """One request, on its own thread."""
 
     def __init__(self, endpoint: Endpoint, messages: Sequence[Message]) -> None:
         super().__init__(name="evalkit-asking", daemon=True)
@@ -177,7 +177,7 @@ class _Asking(threading.Thread):
 
     async def _ask(self) -> None:
         async with Transport(self._endpoint) as transport:
-            transport.on_exchange = self._begun
+            transport.on_exchange = self._on_exchange
             asker = Asker(transport, self._endpoint, retry=Retry(retries=0))
             with self._lock:
                 self._loop = asyncio.get_running_loop()
@@ -190,49 +190,49 @@ class _Asking(threading.Thread):
                 with self._lock:
                     self._loop = None
 
-    def _begun(self, exchange: Exchange) -> None:
+    def _on_exchange(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
-    def note(self, said: Said) -> None:
-        """What has come so far."""
+    def update(self, turn: ChatTurn) -> None:
+        """Copy what has arrived so far."""
         exchange = self._exchange
         if exchange is None or exchange.reader is None:
             return
-        self._take(
-            said, exchange.reader.answer, exchange.sent, exchange.reader.arrivals, exchange.reader.arrival_events
+        self._copy(
+            turn, exchange.reader.answer, exchange.sent, exchange.reader.arrivals, exchange.reader.arrival_events
         )
 
-    def conclude(self, said: Said) -> None:
-        """What has come of it."""
+    def finish(self, turn: ChatTurn) -> None:
+        """Copy the result."""
         attempt = self._attempt
         if attempt is None:
-            self.note(said)
-            said.state = "stopped" if self._error is None else "failed"
+            self.update(turn)
+            turn.state = "stopped" if self._error is None else "failed"
             if self._error is not None:
-                told = self._error if isinstance(self._error, EvalkitError) else repr(self._error)
-                said.problem = self._without_key(str(told), whole=True)
+                message = self._error if isinstance(self._error, EvalkitError) else repr(self._error)
+                turn.problem = self._without_key(str(message), whole=True)
             return
         timing = attempt.timing
-        self._take(said, attempt.answer, timing.sent, timing.arrivals, timing.arrival_events, whole=True)
-        said.state = "answered" if attempt.failure is None else "failed"
-        said.problem = None if attempt.failure is None else f"{attempt.failure.kind}: {attempt.failure.message}"
-        said.flags = attempt.flags
-        said.latency_ms = None if attempt.latency_ns is None else attempt.latency_ns / 1e6
+        self._copy(turn, attempt.answer, timing.sent, timing.arrivals, timing.arrival_events, whole=True)
+        turn.state = "answered" if attempt.failure is None else "failed"
+        turn.problem = None if attempt.failure is None else f"{attempt.failure.kind}: {attempt.failure.message}"
+        turn.flags = attempt.flags
+        turn.latency_ms = None if attempt.latency_ns is None else attempt.latency_ns / 1e6
         if attempt.usage is not None:
-            said.prompt_tokens, said.output_tokens = attempt.usage.prompt_tokens, attempt.usage.output_tokens
+            turn.prompt_tokens, turn.output_tokens = attempt.usage.prompt_tokens, attempt.usage.output_tokens
 
-    def _take(
-        self, said: Said, answer: Answer | None, sent: int, arrivals: Sequence[int], events: Sequence[int],
+    def _copy(
+        self, turn: ChatTurn, answer: Answer | None, sent: int, arrivals: Sequence[int], events: Sequence[int],
         *, whole: bool = False,
     ) -> None:  # fmt: skip
-        said.arrivals = [((at - sent) / 1e6, count) for at, count in zip(tuple(arrivals), tuple(events), strict=False)]
-        said.ttft_ms = said.arrivals[0][0] if said.arrivals else None
+        turn.arrivals = [((at - sent) / 1e6, count) for at, count in zip(tuple(arrivals), tuple(events), strict=False)]
+        turn.ttft_ms = turn.arrivals[0][0] if turn.arrivals else None
         if answer is not None:
-            said.answer = self._without_key(answer.text or answer.refusal or "", whole)
-            said.reasoning = self._without_key(answer.reasoning, whole)
+            turn.answer = self._without_key(answer.text or answer.refusal or "", whole)
+            turn.reasoning = self._without_key(answer.reasoning, whole)
 
     def _without_key(self, text: str, whole: bool) -> str:
-        """The text without the key, nor with the beginning of one at its end while more may come."""
+        """Remove the key, and while more may arrive, also the beginning of a key at the end of the text."""
         key = self._endpoint.key()
         if not key:
             return text

@@ -1,4 +1,4 @@
-"""Runs, transcripts and endpoints to look at in JupyterLab; in words where nothing can be drawn."""
+"""Runs, transcripts and endpoints in JupyterLab, or as text where widgets are not available."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from evalkit.wording import run_results
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
 
-_LINE_S = 10.0
+_LINE_INTERVAL_S = 10.0
 
 
 class _Run(Protocol):
-    """What knows its run file."""
+    """An object with a run file."""
 
     path: Path
 
 
-class InWords:
-    """What stands for a widget where nothing can be drawn."""
+class TextFallback:
+    """Stands in for a widget where widgets are not available."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -40,16 +40,19 @@ class InWords:
         return self._text
 
 
-def drawable() -> bool:
-    """Whether this is a Jupyter kernel that has what widgets need; whether anybody looks at it cannot be known."""
+def widgets_available() -> bool:
+    """Return whether this is a Jupyter kernel with the packages that widgets need.
+
+    Whether a front end is connected cannot be known.
+    """
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None and find_spec("anywidget") is not None
 
 
 def watching(path: Path, progress: Progress) -> AbstractContextManager[Any]:
-    """Show a run for as long as the block runs: as a widget, or now and then a line on standard error."""
-    if not drawable():
+    """Show the progress of a run while the block runs: as a widget, or as occasional lines on standard error."""
+    if not widgets_available():
         return _lines(path, progress)
     from evalkit.widgets import live_run
 
@@ -59,26 +62,26 @@ def watching(path: Path, progress: Progress) -> AbstractContextManager[Any]:
 @contextmanager
 def _lines(path: Path, progress: Progress) -> Iterator[Any]:
     with closing(LiveState(path, progress)) as state:
-        said_s = time.monotonic()
+        printed_s = time.monotonic()
 
         def watch(_progress: Progress) -> None:
-            nonlocal said_s
-            if time.monotonic() - said_s >= _LINE_S:
-                said_s = time.monotonic()
-                _say(state.now())
+            nonlocal printed_s
+            if time.monotonic() - printed_s >= _LINE_INTERVAL_S:
+                printed_s = time.monotonic()
+                _print_line(state.now())
 
         yield watch
-        _say(state.now("stopped" if progress.stopping else "done"))
+        _print_line(state.now("stopped" if progress.stopping else "done"))
 
 
-def _say(state: dict[str, Any]) -> None:
-    print(live_state.in_words(state), file=sys.stderr)
+def _print_line(state: dict[str, Any]) -> None:
+    print(live_state.status_line(state), file=sys.stderr)
 
 
 def browse(*runs: Path | str | _Run) -> Any:
-    """The transcripts of one run, or of several side by side, to filter, search and read in JupyterLab.
+    """Show the transcripts of one run, or of several side by side, in JupyterLab, with filters and search.
 
-    Where nothing can be drawn: how many there are, in words.
+    Where widgets are not available, the result is a text that says how many transcripts there are.
 
     Parameters
     ----------
@@ -90,38 +93,39 @@ def browse(*runs: Path | str | _Run) -> Any:
     RunFileError
         A file cannot be read as a run file.
     SettingsError
-        No run is named.
+        No run is given.
     """
     if not runs:
-        raise SettingsError("name a run to browse, or several")
+        raise SettingsError("name one or more runs to browse")
     paths = [Path(run) if isinstance(run, (str, Path)) else run.path for run in runs]
     with snapshot(*paths):
-        text = "\n".join(map(_transcripts_in_words, paths))
-        if drawable():
+        text = "\n".join(map(_transcripts_as_text, paths))
+        if widgets_available():
             from evalkit.widgets.browse import Browser
 
             return Browser(paths, text)
-    return InWords(text)
+    return TextFallback(text)
 
 
-def _transcripts_in_words(path: Path) -> str:
-    """How many transcripts a run has, and how to read them elsewhere."""
+def _transcripts_as_text(path: Path) -> str:
+    """Say how many transcripts a run has, and how to read them in a browser."""
     with opened(path) as connection:
         result = summary_json.summary_json(measure(connection))
     failed = sum(result["errors"].values())
+    accuracy = run_results.accuracy_with_interval(result["accuracy"])
     return (
-        f"{path.stem}: {result['answered']:,} answered turns, {failed:,} failed ones; accuracy "
-        f"{run_results.rate(result['accuracy'])}. To read them in a browser: evalkit report {path} -o {path.stem}.html"
+        f"{path.stem}: {result['answered']:,} answered turns, {failed:,} failed; accuracy "
+        f"{accuracy}. To read them in a browser: evalkit report {path} -o {path.stem}.html"
     )
 
 
 def playground(endpoint: Endpoint) -> Any:
-    """A conversation with an endpoint, typed by hand."""
-    if drawable():
+    """Show a conversation with an endpoint, typed by hand."""
+    if widgets_available():
         from evalkit.widgets.playground import Playground
 
         return Playground(endpoint)
-    return InWords(
+    return TextFallback(
         f"a playground for {endpoint.model} at {endpoint.base_url} needs JupyterLab and the notebooks extra. "
-        "In a terminal: evalkit ask"
+        "In a terminal, use evalkit ask"
     )

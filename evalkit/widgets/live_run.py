@@ -1,4 +1,4 @@
-"""The widget of a run that is going on, with a button that stops it."""
+"""The widget that shows a run in progress, with a button that stops it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from IPython.display import DisplayHandle
 from evalkit.engine.saving.progress import Progress
 from evalkit.widgets import button_comm, live_state
 from evalkit.widgets.live_state import LiveState
-from evalkit.widgets.static_files import script, style
+from evalkit.widgets.widget_base import widget_script, widget_style
 
-_SHOW_S = 0.5
+_INTERVAL_S = 0.5
 
 
 class LiveRun(anywidget.AnyWidget):
-    """A run that is going on; the run itself is not held."""
+    """Shows a run in progress; it keeps no reference to the run."""
 
-    _esm = script("live_run.js")
-    _css = style()
+    _esm = widget_script("live_run.js")
+    _css = widget_style()
     seen: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
-    latencies: traitlets.List[list[float]] = traitlets.List().tag(sync=True)  # sent when they have changed
-    door = traitlets.Unicode().tag(sync=True)
+    latencies: traitlets.List[list[float]] = traitlets.List().tag(sync=True)  # sent only when they change
+    button_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, state: dict[str, Any]) -> None:
         super().__init__()
         self.show(state)
         self.stopped = False
-        self.door = button_comm.open_door(self.stop)
+        self.button_id = button_comm.register_button(self.stop)
         self.on_msg(lambda _widget, content, _buffers: self.stop() if content.get("do") == "stop" else None)
 
     def __repr__(self) -> str:
-        return live_state.in_words(self.seen)
+        return live_state.status_line(self.seen)
 
     def show(self, state: dict[str, Any]) -> None:
         """Show a state, as ``LiveState.now`` gives it."""
@@ -45,23 +45,23 @@ class LiveRun(anywidget.AnyWidget):
         self.seen = {name: value for name, value in state.items() if name != "latencies"}
 
     def stop(self) -> None:
-        """The button was pressed; the thread that shows the run sees to it."""
+        """Request a stop. The thread that shows the run carries it out."""
         self.stopped = True
 
 
 @contextmanager
 def watching(path: Path, progress: Progress) -> Iterator[Any]:
-    """Show a run for as long as the block runs; yields its watcher, which is True once the run is to stop."""
+    """Show a run while the block runs; yields its watcher, which returns True once the run should stop."""
     state = LiveState(path, progress)
     widget = LiveRun(state.now())
-    shown = DisplayHandle()  # type: ignore[no-untyped-call]
-    shown.display(widget)  # type: ignore[no-untyped-call]
+    handle = DisplayHandle()  # type: ignore[no-untyped-call]
+    handle.display(widget)  # type: ignore[no-untyped-call]
     shown_s = 0.0
 
     def watch(progress: Progress) -> bool:
         nonlocal shown_s
         now = time.monotonic()
-        if now - shown_s >= _SHOW_S or (widget.stopped and not progress.stopping):
+        if now - shown_s >= _INTERVAL_S or (widget.stopped and not progress.stopping):
             widget.show(state.now())
             shown_s = now
         return widget.stopped
@@ -77,8 +77,8 @@ def watching(path: Path, progress: Progress) -> Iterator[Any]:
         outcome = f"{type(error).__name__}: {error}"
         raise
     finally:
-        button_comm.close_door(widget.door)
+        button_comm.unregister_button(widget.button_id)
         widget.show(state.now(outcome))
         state.close()
-        # what a page without widgets shows of this cell is the text beside the widget: it has to be the last one
-        shown.update(widget)  # type: ignore[no-untyped-call]
+        # a page without widgets shows the text stored with the widget, which must be the final one
+        handle.update(widget)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""How a run stands while it goes, looked up so seldom that the run does not feel it."""
+"""The state of a run in progress, read so seldom that it does not slow down the run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from evalkit.runfile import store
 from evalkit.wording import numbers, run_results
 
 LATEST = 300  # turns whose latencies are shown
-_LOOK_S = 0.5
-_REST = 20  # a look at the run file is followed by a rest so many times as long
+_INTERVAL_S = 0.5
+_PAUSE_FACTOR = 20  # after each read of the run file, a pause this many times as long follows
 _LATEST = """
     SELECT t.conversation, t.repeat, t.turn, t.latency_ns
     FROM (SELECT conversation, repeat, turn FROM attempt ORDER BY id DESC LIMIT ?) a
@@ -24,14 +24,14 @@ _LATEST = """
 
 
 class LiveState:
-    """How a run stands.
+    """The state of a run in progress.
 
     Counts come from its ``Progress``; accuracy and latencies are read from the run file, on the thread of the display.
 
     Parameters
     ----------
     path : Path
-        The run file, which is growing.
+        The run file, which is being written.
     progress : Progress
     """
 
@@ -40,20 +40,20 @@ class LiveState:
         self._progress = progress
         self._connection: sqlite3.Connection | None = None
         self._next_s = 0.0
-        self._read: dict[str, Any] = {"accuracy": None, "latencies": []}
+        self._state: dict[str, Any] = {"accuracy": None, "latencies": []}
 
     def close(self) -> None:
-        """Let go of the run file."""
+        """Close the run file."""
         if self._connection is not None:
             self._connection.close()
 
     def now(self, outcome: str | None = None) -> dict[str, Any]:
-        """The state as JSON.
+        """Return the state as JSON.
 
         Parameters
         ----------
         outcome : str, optional
-            How the session has ended: then everything is looked up once more.
+            How the session ended; if given, everything is read again.
 
         Returns
         -------
@@ -64,7 +64,7 @@ class LiveState:
         """
         progress = self._progress
         if outcome is not None or time.monotonic() >= self._next_s:
-            self._look()
+            self._read_run_file()
         return {
             "state": "ended" if outcome is not None else "stopping" if progress.stopping else "running",
             "outcome": outcome,
@@ -74,15 +74,15 @@ class LiveState:
             "errors": dict(progress.errors_by_kind),
             "per_s": progress.turns_per_s if progress.done else None,
             "left_s": progress.left_s,
-            **self._read,
+            **self._state,
         }
 
-    def _look(self) -> None:
+    def _read_run_file(self) -> None:
         began = time.monotonic()
-        with suppress(sqlite3.Error, RunFileError):  # a display ends no run: what was seen last stays
-            self._read = self._latest()
+        with suppress(sqlite3.Error, RunFileError):  # a display must not end the run: the last state stays
+            self._state = self._latest()
         ended = time.monotonic()
-        self._next_s = ended + max(_LOOK_S, _REST * (ended - began))
+        self._next_s = ended + max(_INTERVAL_S, _PAUSE_FACTOR * (ended - began))
 
     def _latest(self) -> dict[str, Any]:
         if self._connection is None:
@@ -95,8 +95,8 @@ class LiveState:
         }
 
 
-def in_words(state: dict[str, Any]) -> str:
-    """A line of plain text."""
+def status_line(state: dict[str, Any]) -> str:
+    """Return the state as one line of plain text."""
     total = "?" if state["total"] is None else f"{state['total']:,}"
     kinds = ", ".join(f"{count} {kind}" for kind, count in state["errors"].items())
     parts = [f"{state['name']}: {state['done']:,} of {total} turns", f"{sum(state['errors'].values())} errors"]
@@ -105,7 +105,7 @@ def in_words(state: dict[str, Any]) -> str:
     if state["per_s"] is not None:
         parts.append(f"{numbers.number(state['per_s'])}/s")
     if state["accuracy"] is not None:
-        parts.append(f"accuracy so far {run_results.rate(state['accuracy'])}")
+        parts.append(f"accuracy so far {run_results.accuracy_with_interval(state['accuracy'])}")
     if state["state"] == "ended":
         parts.append(str(state["outcome"]))
     elif state["state"] == "stopping":

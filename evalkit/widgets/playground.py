@@ -1,4 +1,4 @@
-"""The widget in which a conversation with an endpoint is typed by hand."""
+"""The widget for a conversation with an endpoint, typed by hand."""
 
 from __future__ import annotations
 
@@ -10,65 +10,65 @@ from evalkit.client import request_as_code
 from evalkit.endpoint import Endpoint
 from evalkit.errors import EvalkitError
 from evalkit.widgets import button_comm
-from evalkit.widgets.chat import Chat, Said
-from evalkit.widgets.static_files import Droppable, script, style
+from evalkit.widgets.chat import Chat, ChatTurn
+from evalkit.widgets.widget_base import CollectableWidget, widget_script, widget_style
 from evalkit.wording import run_results
+from evalkit.wording.numbers import counted
 
-MOST_CHARACTERS = 20_000  # of one text that are shown
-MOST_ARRIVALS = 1_000  # that are drawn
+MOST_CHARACTERS = 20_000  # shown of one text
+MOST_ARRIVALS = 1_000  # drawn
+
+_displayed: dict[str, Playground] = {}  # those that a page shows, by their button ids
 
 
-_answering: dict[str, Playground] = {}  # by their doors, those that a page shows
+class Playground(CollectableWidget):
+    """A conversation with an endpoint: messages, arrivals, and each request as cURL and Python.
 
-
-class Playground(Droppable):
-    """A conversation with an endpoint: what is said, its arrivals, its cURL and Python.
-
-    One that was shown is held until it is closed: its page wants answers.
+    A displayed playground is kept alive until it is closed, since its page needs answers.
     """
 
-    _esm = script("playground.js")
-    _css = style()
+    _esm = widget_script("playground.js")
+    _css = widget_style()
     address = traitlets.Dict().tag(sync=True)
     past: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
-    live: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)  # empty: nothing is on its way
+    live: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)  # empty if no answer is streaming
     problem = traitlets.Unicode().tag(sync=True)
-    door = traitlets.Unicode().tag(sync=True)
+    button_id = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(address={"model": endpoint.model, "base_url": endpoint.base_url})
         self.chat = Chat(endpoint, self._changed)
-        self.door = button_comm.open_door(self.chat.stop)
-        self.on_msg(lambda _widget, content, _buffers: self._heard(content))
+        self.button_id = button_comm.register_button(self.chat.stop)
+        self.on_msg(lambda _widget, content, _buffers: self._on_message(content))
 
     def __repr__(self) -> str:
-        said, endpoint = self.chat.said, self.chat.endpoint
-        spoken = "".join(f"\nuser: {one.user}\nassistant: {one.answer or one.problem or ''}" for one in said)
-        return f"playground for {endpoint.model} at {endpoint.base_url}, {len(said)} messages so far{spoken}"
+        turns, endpoint = self.chat.turns, self.chat.endpoint
+        text = "".join(f"\nuser: {turn.user}\nassistant: {turn.answer or turn.problem or ''}" for turn in turns)
+        return f"playground for {endpoint.model} at {endpoint.base_url}, {counted(len(turns), 'message')} so far{text}"
 
     def _repr_mimebundle_(self, **how: Any) -> Any:
-        _answering[self.door] = self
+        _displayed[self.button_id] = self
         return super()._repr_mimebundle_(**how)
 
     def close(self) -> None:
-        """End what is on its way, and let go of the page's side."""
+        """Stop the streaming answer and remove the widget from its page."""
         self.chat.stop()
-        button_comm.close_door(self.door)
-        _answering.pop(self.door, None)
+        button_comm.unregister_button(self.button_id)
+        _displayed.pop(self.button_id, None)
         super().close()
 
-    def _heard(self, content: dict[str, Any]) -> None:
-        what = content.get("do")
-        if what == "stop":
+    def _on_message(self, content: dict[str, Any]) -> None:
+        action = content.get("do")
+        if action == "stop":
             self.chat.stop()
-        elif what == "forget":
-            self.chat.forget()
+        elif action == "clear":
+            self.chat.clear()
             self.past = self._past()
             self.problem = ""
-        elif what == "send" and not self.chat.busy:
-            self._ask(str(content.get("text", "")), str(content.get("system", "")))
+        elif action == "send" and not self.chat.busy:
+            self._send_message(str(content.get("text", "")), str(content.get("system", "")))
 
-    def _ask(self, text: str, system: str) -> None:
+    def _send_message(self, text: str, system: str) -> None:
         self.chat.system = system
         self.problem = ""
         try:
@@ -76,43 +76,43 @@ class Playground(Droppable):
         except EvalkitError as error:
             self.problem = str(error)
 
-    def _changed(self, said: Said) -> None:
-        if said.state == "streaming":
-            self.live = self._shown(said, whole=False)
+    def _changed(self, turn: ChatTurn) -> None:
+        if turn.state == "streaming":
+            self.live = self._shown(turn, whole=False)
         else:
             self.past = self._past()
             self.live = {}
 
     def _past(self) -> list[dict[str, Any]]:
-        known = self.past[: len(self.chat.said) - 1]
-        return [*known, *(self._shown(said, whole=True) for said in self.chat.said[len(known) :])]
+        shown = self.past[: len(self.chat.turns) - 1]
+        return [*shown, *(self._shown(turn, whole=True) for turn in self.chat.turns[len(shown) :])]
 
-    def _shown(self, said: Said, *, whole: bool) -> dict[str, Any]:
+    def _shown(self, turn: ChatTurn, *, whole: bool) -> dict[str, Any]:
         shown: dict[str, Any] = {
-            "user": said.user[:MOST_CHARACTERS],
-            "state": said.state,
-            "answer": said.answer[:MOST_CHARACTERS],
-            "cut": max(len(said.answer) - MOST_CHARACTERS, 0),
-            "reasoning": said.reasoning[:MOST_CHARACTERS],
-            "problem": said.problem,
-            "ttft": said.ttft_ms,
-            "latency": said.latency_ms,
-            "tokens": [said.prompt_tokens, said.output_tokens],
-            "reads": len(said.arrivals),
-            "note": run_results.stream(said.flags),
-            "arrivals": [round(at, 2) for at, _ in said.arrivals[:: len(said.arrivals) // MOST_ARRIVALS + 1]],
+            "user": turn.user[:MOST_CHARACTERS],
+            "state": turn.state,
+            "answer": turn.answer[:MOST_CHARACTERS],
+            "cut": max(len(turn.answer) - MOST_CHARACTERS, 0),
+            "reasoning": turn.reasoning[:MOST_CHARACTERS],
+            "problem": turn.problem,
+            "ttft": turn.ttft_ms,
+            "latency": turn.latency_ms,
+            "tokens": [turn.prompt_tokens, turn.output_tokens],
+            "reads": len(turn.arrivals),
+            "note": run_results.first_token_warning(turn.flags),
+            "arrivals": [round(at, 2) for at, _ in turn.arrivals[:: len(turn.arrivals) // MOST_ARRIVALS + 1]],
         }
         if whole:
-            shown |= self._snippets(said)
+            shown |= self._request_as_code(turn)
         return shown
 
-    def _snippets(self, said: Said) -> dict[str, str]:
+    def _request_as_code(self, turn: ChatTurn) -> dict[str, str]:
         endpoint = self.chat.endpoint
-        if sum(len(str(message["content"])) for message in said.body["messages"]) > 5 * MOST_CHARACTERS:
-            too_long = "The conversation is too long to be shown as a command."
+        if sum(len(str(message["content"])) for message in turn.body["messages"]) > 5 * MOST_CHARACTERS:
+            too_long = "The conversation is too long to show as a command."
             return {"curl": too_long, "python": too_long}
         key_env = endpoint.key_env if endpoint.key() else None
         return {
-            "curl": request_as_code.curl(endpoint.url, said.body, key_env=key_env),
-            "python": request_as_code.python(endpoint.base_url, said.body, key_env=key_env),
+            "curl": request_as_code.curl(endpoint.url, turn.body, key_env=key_env),
+            "python": request_as_code.python(endpoint.base_url, turn.body, key_env=key_env),
         }

@@ -1,7 +1,7 @@
-"""Numbers and findings in words, the same in a terminal, a chart, a report and a pull request.
+"""Numbers and results as text, the same in a terminal, a chart, a report and a pull request.
 
-Nothing is measured here, and nothing is laid out: ``console``, ``charts`` and ``report`` place the sentences. Start
-with ``numbers``, then ``run_results``.
+Nothing is measured or laid out here: ``console``, ``charts`` and ``report`` place the sentences. Start with
+``numbers``; ``run_results`` is about one run, ``comparison`` about two, ``trends`` about the titles of charts.
 """
 
 __all__ = ["comparison", "glossary", "numbers", "run_results", "trends"]

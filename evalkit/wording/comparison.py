@@ -1,23 +1,21 @@
-"""The effect of a comparison in words."""
+"""What a comparison of two runs shows, in sentences."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evalkit.stats.estimate import Estimate
-from evalkit.wording import numbers
-from evalkit.wording.numbers import MISSING, number
+from evalkit.wording.numbers import MISSING, number, p_value, points, points_rounded_up, signed
 
 if TYPE_CHECKING:
     from evalkit.comparing.effects import TimeEffects
     from evalkit.comparing.pairing import LeftOut
 
 
-LEVEL = 0.05  # of a p that is corrected for the comparisons made beside it
+LEVEL = 0.05  # for p-values that are corrected for multiple comparisons
 TIMES = {"ttft": "TTFT", "latency": "latency"}
-COST = "what the model's own earlier answers cost it"
+OWN_HISTORY_COST = "the cost of the model's own earlier answers"
 
 
 def effect(
@@ -31,24 +29,24 @@ def effect(
     differing: int | None = None,
     equal: bool = False,
 ) -> str:
-    """Which of two is better, by how much and how sure that is; or that it cannot be told, and what could be.
+    """Say which of two is better, by how much and with what interval, or what difference could not be detected.
 
     Parameters
     ----------
     names : sequence of str
-        Of the first and the second.
+        The first and the second.
     difference : Estimate
         Second − first, of rates between 0 and 1.
     clusters : str
-        What the interval stands on: "12 conversations".
+        The independent units behind the interval, such as "12 conversations".
     corrected_p : float, optional
-        p after correction for the ``family`` of comparisons that this is one of.
+        The p-value, corrected for the ``family`` of comparisons that this one belongs to.
     smallest : float, optional
-        The smallest difference that so many clusters would show; None: as much as the interval leaves possible.
+        The smallest difference that this many clusters can detect; None: the largest that the interval includes.
     differing : int, optional
-        How many of the clusters differ, where these are too few for a test.
+        How many clusters differ, if these are too few for a test.
     equal : bool
-        The scores of every pair are equal.
+        True if the scores of every pair are equal.
     """
     value, low, high = difference.value, difference.low, difference.high
     if value is None:
@@ -57,23 +55,22 @@ def effect(
         return f"no difference can be shown: {difference.reason}"
     if low > 0 or high < 0:
         better, least, most = (names[1], low, high) if low > 0 else (names[0], -high, -low)
-        told = f"{better} is better by {points(abs(value))} points, 95 % {points(least)} to {points(most)}"
+        shares = [points(share, sign=False) for share in (abs(value), least, most)]
+        claim = f"{better} is better by {shares[0]} points (95 % interval {shares[1]} to {shares[2]})"
         if family > 1 and corrected_p is not None and corrected_p >= LEVEL:
-            return (
-                f"{told}; that is within chance among {family:,} comparisons (corrected p {probability(corrected_p)})"
-            )
-        return told
-    undecided = max(high, -low) if smallest is None else smallest
-    alike = f"all {difference.n:,} pairs have equal scores, and " if equal else ""
-    what = "any difference" if undecided >= 1 else f"a difference under {ceiling(undecided)} points"
+            return f"{claim}, which may be chance among {family:,} comparisons (corrected p {p_value(corrected_p)})"
+        return claim
+    detectable = max(high, -low) if smallest is None else smallest
+    all_equal = f"all {difference.n:,} pairs have equal scores, and " if equal else ""
+    what = "any difference" if detectable >= 1 else f"a difference under {points_rounded_up(detectable)} points"
     if differing:
         only = f"only {differing} of {clusters} {'differs' if differing == 1 else 'differ'}"
-        return f"no difference shown: {only}, too few to decide {what}"
-    return f"no difference shown: {alike}{clusters} cannot decide {what}"
+        return f"no difference shown: {only}, too few to detect {what}"
+    return f"no difference shown: {all_equal}{clusters} are too few to detect {what}"
 
 
 def left_out(left_out: LeftOut, first: str, second: str) -> str:
-    """Why turns are not among the pairs of two runs, which are called by their labels; empty: all are."""
+    """Say why turns are left out of the pairs of two runs, by their labels; empty if none is."""
     turns = (
         (left_out.failed_first, f"failed in {first}"),
         (left_out.failed_second, f"failed in {second}"),
@@ -81,46 +78,46 @@ def left_out(left_out: LeftOut, first: str, second: str) -> str:
         (left_out.only_first, f"finished in {first} only"),
         (left_out.only_second, f"finished in {second} only"),
         (left_out.unscored, "without a score"),
-        (left_out.no_target, "not to be scored"),
+        (left_out.no_target, "with nothing to score"),
     )
     conversations = (
         (left_out.conversations_only_first, f"in {first} only"),
         (left_out.conversations_only_second, f"in {second} only"),
-        (left_out.conversations_changed, "not the same in both"),
+        (left_out.conversations_changed, "different in the two"),
     )
     groups = (("turns", turns), ("conversations", conversations))
-    parts = [f"{noun} {listed}" for noun, counts in groups if (listed := _listed(counts))]
+    parts = [f"{noun} {listed}" for noun, counts in groups if (listed := _counts(counts))]
     return f"left out: {'; '.join(parts)}" if parts else ""
 
 
 def unknown_times(times: TimeEffects, first: str, second: str) -> str | None:
-    """Which differences of times are not known for time-outs, of runs that are called by their labels; None: none."""
-    names, lost = [], (0, 0)
+    """Say which differences of times are unknown because of time-outs in two runs, by their labels; None if none is."""
+    names, cut = [], (0, 0)
     for metric, title in TIMES.items():
         if any(times.lower_bounds[metric]):
             unknown = [name for name, found in times.quantiles[metric].items() if found.difference.value is None]
             names += [f"{title} {name}" for name in unknown]
-            lost = max(lost, times.lower_bounds[metric], key=sum)
+            cut = max(cut, times.lower_bounds[metric], key=sum)
     if not names:
         return None
     return (
-        f"the difference of {' and '.join(names)} is not known: of {times.pairs['latency']:,} turns {lost[0]:,} timed "
-        f"out or were cut off in {first} and {lost[1]:,} in {second}, so that their times are lower bounds"
+        f"the difference in {' and '.join(names)} is unknown: of {times.pairs['latency']:,} turns, {cut[0]:,} timed "
+        f"out or were cut off in {first} and {cut[1]:,} in {second}, so their times are only lower bounds"
     )
 
 
 def lower_bounds(times: TimeEffects, first: str, second: str) -> str:
-    """How many of the times of two runs are lower bounds; empty: none is."""
-    told = [
+    """Say how many times of two runs are lower bounds; empty if none is."""
+    parts = [
         f"{title} {counts[0]:,} in {first} and {counts[1]:,} in {second}"
         for metric, title in TIMES.items()
         if any(counts := times.lower_bounds[metric])
     ]
-    return f"lower bounds, of turns that timed out or were cut off: {', '.join(told)}" if told else ""
+    return f"lower bounds, from turns that timed out or were cut off: {', '.join(parts)}" if parts else ""
 
 
 def time_rows(times: TimeEffects) -> list[tuple[str, tuple[str, str, str, str]]]:
-    """The table of times: what each row is of; its pairs, both runs in ms, and the difference."""
+    """Return the table of times: the name of each row, then its pairs, both runs in ms, and the difference."""
     return [
         (
             f"{title} {name}",
@@ -137,42 +134,19 @@ def time_rows(times: TimeEffects) -> list[tuple[str, tuple[str, str, str, str]]]
 
 
 def _time_difference(difference: Estimate) -> str:
-    """A difference of times in ms with its interval; where it is not known, what it is at least or at most."""
+    """A difference of times in ms with its interval; if it is unknown, the bound that is known."""
     value, low, high = difference.value, difference.low, difference.high
     if value is not None:
-        ends = [MISSING if limit is None else _signed(limit) for limit in (low, high)]
-        return _signed(value) if low is high is None else f"{_signed(value)} ({ends[0]} to {ends[1]})"
+        limits = [MISSING if limit is None else _signed(limit) for limit in (low, high)]
+        return _signed(value) if low is high is None else f"{_signed(value)} ({limits[0]} to {limits[1]})"
     if low is None and high is None:
         return MISSING
     return f"at least {_signed(low)}" if low is not None else f"at most {_signed(high or 0.0)}"
 
 
 def _signed(value: float) -> str:
-    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
+    return signed(value, number)
 
 
-def _listed(counts: Sequence[tuple[int, str]]) -> str:
+def _counts(counts: Sequence[tuple[int, str]]) -> str:
     return ", ".join(f"{why} {count:,}" for count, why in counts if count)
-
-
-def points(rate: float) -> str:
-    """A difference of rates in points of a hundred."""
-    return numbers.points(rate, sign=False)
-
-
-def ceiling(rate: float) -> str:
-    """The same, rounded up: whole points from ten on."""
-    hundredths = 100 * rate - 1e-9
-    return f"{math.ceil(hundredths)}" if hundredths > 10 else f"{math.ceil(10 * hundredths) / 10:.1f}"
-
-
-def probability(p: float | None) -> str:
-    """A p with two digits, and never 0."""
-    if p is None:
-        return "–"
-    return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 1e-3 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,6 +1,7 @@
-"""What charts say in words: sentences that claim a difference only where its interval leaves 0 out.
+"""Titles of charts: sentences that claim a difference only if its interval excludes 0.
 
-A title that may make several claims takes wider intervals, so that of equal things one title in twenty claims any.
+A title that may make several claims uses wider intervals, so that at most one title in twenty claims a difference
+between things that are equal.
 """
 
 from __future__ import annotations
@@ -16,64 +17,74 @@ from evalkit.wording import run_results
 if TYPE_CHECKING:
     from evalkit.analysis.measures import RunMeasures
 
-MOST = 12
-_FREEDOM = 10  # of the Student's t that an interval is widened by: few conversations may stand behind it
-NO_TURN = "No finished turn in this run yet"
+MAX_ROWS = 12
+_DEGREES_OF_FREEDOM = 10  # of Student's t when intervals are widened: there may be few conversations
+NO_TURN = "This run has no finished turn yet"
 
 
 def all_failed(run: RunMeasures) -> str:
-    """Why no turn of a run was answered."""
+    """Say why no turn of a run was answered."""
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in run.all.errors.items())
     return f"No turn was answered: {run.all.turns:,} failed ({kinds})"
 
 
-def first_tokens(run: RunMeasures) -> list[str]:
-    """Why first-token times are not what they seem."""
+def no_answer(run: RunMeasures) -> str | None:
+    """Say why a run has no answer to draw; None if it has one."""
+    if not run.by_turn:
+        return NO_TURN
+    return None if run.all.answered else all_failed(run)
+
+
+def first_token_warnings(run: RunMeasures) -> list[str]:
+    """Return warnings about the first-token times of a run."""
     trust = run.trust
-    return run_results.streams(trust.streams, trust.streams_at_once, trust.streams_first_read_late)
+    return run_results.first_token_warnings(trust.streams, trust.streams_at_once, trust.streams_first_read_late)
 
 
 def change(
     what: str, estimates: Sequence[tuple[int | None, Estimate]], form: Callable[[float], str], among: int = 1
 ) -> str:
-    """How the first turn index compares with the last that has a quarter of its samples; empty: nothing to tell.
+    """Compare the first turn index with the last one that has at least a quarter of its samples.
 
-    ``among``: as ``direction`` takes it.
+    Returns an empty string if there is no value. ``among``: see ``direction``.
     """
-    told = [(turn, estimate, form(estimate.value)) for turn, estimate in estimates if estimate.value is not None]
-    if not told:
+    known = [(turn, estimate, form(estimate.value)) for turn, estimate in estimates if estimate.value is not None]
+    if not known:
         return ""
-    (first, start, at_first), (last, end, at_last) = told[0], [row for row in told if 4 * row[1].n >= told[0][1].n][-1]
+    (first, start, at_first), (last, end, at_last) = (
+        known[0],
+        [row for row in known if 4 * row[1].n >= known[0][1].n][-1],
+    )
     if first == last:
         return f"{what}: {at_first} in turn {first}"
-    said = direction(independent_difference(start, end), "falls", "rises", among)
-    if said is None:
+    verb = direction(independent_difference(start, end), "falls", "rises", among)
+    if verb is None:
         return f"{what}: {at_first} in turn {first}, {at_last} in turn {last}, no clear difference"
-    return f"{what} {said} from {at_first} in turn {first} to {at_last} in turn {last}"
+    return f"{what} {verb} from {at_first} in turn {first} to {at_last} in turn {last}"
 
 
 def direction(difference: Estimate, down: str, up: str, among: int = 1) -> str | None:
-    """``down`` or ``up`` where the interval of a difference leaves 0 out; None: it does not, or there is none.
+    """Return ``down`` or ``up`` if the interval of a difference excludes 0, else None.
 
-    ``among``: the claims that a title may make. The interval, of 95 %, is widened so that it holds for all of them at
-    once (Bonferroni).
+    ``among``: how many claims a title may make. The 95 % interval is widened so that it holds for all of them together
+    (Bonferroni).
     """
     value, low, high = difference.value, difference.low, difference.high
     if value is None or low is None or high is None:
         return None
-    wider = special.stdtrit(_FREEDOM, 1 - 0.025 / among) / special.stdtrit(_FREEDOM, 0.975)
-    if value - wider * (value - low) > 0:
+    widening = special.stdtrit(_DEGREES_OF_FREEDOM, 1 - 0.025 / among) / special.stdtrit(_DEGREES_OF_FREEDOM, 0.975)
+    if value - widening * (value - low) > 0:
         return up
-    return down if value + wider * (high - value) < 0 else None
+    return down if value + widening * (high - value) < 0 else None
 
 
-def some(rows: Sequence[str]) -> str:
-    """Rows with semicolons, the first dozen of them."""
-    left_out = len(rows) - MOST
-    return "; ".join([*rows[:MOST], *([f"and {left_out:,} more"] if left_out > 0 else [])])
+def first_rows(rows: Sequence[str]) -> str:
+    """Join the first dozen rows with semicolons, and say how many more there are."""
+    left_out = len(rows) - MAX_ROWS
+    return "; ".join([*rows[:MAX_ROWS], *([f"and {left_out:,} more"] if left_out > 0 else [])])
 
 
 def listed(names: Sequence[str], more: int = 0) -> str:
-    """Names with commas and an *and*, and how many are not named."""
+    """Join names with commas and *and*; ``more`` counts those that are not named."""
     parts = [*names, f"{more:,} more"] if more > 0 else list(names)
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"

@@ -42,7 +42,8 @@ def test_only_the_metrics_that_it_touches_are_marked(tmp_path, times, bound, met
         f"trust: {' and '.join(run_results.NAMES[name] for name in metrics)} CLIENT-BOUND, event-loop lag"
     )
     headings = [
-        run_results.marked(heading, result, "*") for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
+        run_results.marked_heading(heading, result, "*")
+        for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
     ]
     marks = ["*" if name in metrics else "" for name in ("ttft", "tpot", "latency")]
     assert headings == ["accuracy", f"TTFT p50{marks[0]}", f"TPOT p50{marks[1]}", f"latency p95{marks[2]}"]
@@ -64,7 +65,7 @@ def test_the_trust_of_a_killed_session_is_not_known(tmp_path):
     )
     alone = trusted(tmp_path / "alone", S([T("b", 1)], end_ms=None))
     assert (alone["client_bound"], alone["client_bound_metrics"]) == (None, None)
-    assert said(alone) == ("trust: not known for one session, which was killed or is still running", False)
+    assert said(alone) == ("trust: unknown for one session, which was killed or is still running", False)
     late = S([T("a", 1)], trust={"loop_lag_p99_ms": 40.0})
     assert trusted(tmp_path / "late", late, S([T("b", 1)], end_ms=None))["client_bound"] is True
     # it left nothing behind that is shown

@@ -191,10 +191,10 @@ def test_money_is_never_shown_with_an_exponent(value, text):
 @pytest.mark.parametrize(
     ("cost", "text"),
     [
-        ((0.0123, 0, 72, 20, "run"), "cost: 0.0123, 0.000171 a turn, 0.000615 a right answer"),
-        ((0.5, 3, 5, 0, "run"), "cost: at least 0.500, 0.100 a turn; 3 requests told no tokens"),
-        ((None, 5, 5, 2, "run"), "cost: –; 5 requests told no tokens"),
-        ((0.0, 0, 0, 0, "file"), "cost: 0, – a turn; by the price file as it is now: the run keeps no price"),
+        ((0.0123, 0, 72, 20, "run"), "cost: 0.0123, 0.000171 per turn, 0.000615 per right answer"),
+        ((0.5, 3, 5, 0, "run"), "cost: at least 0.500, 0.100 per turn; no tokens reported for 3 requests"),
+        ((None, 5, 5, 2, "run"), "cost: –; no tokens reported for 5 requests"),
+        ((0.0, 0, 0, 0, "file"), "cost: 0, – per turn; by the current price file: the run stores no price"),
     ],
 )
 def test_the_line_of_the_cost_says_when_it_is_not_all_and_by_which_price_it_is(cost, text):

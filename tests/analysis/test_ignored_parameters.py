@@ -130,7 +130,7 @@ def test_cut_off_at_max_tokens_is_said_where_it_can_be(tmp_path, name, capsys):
     main(["show", str(run.path)])
     said = " ".join(capsys.readouterr().out.split())
     assert ("4 answers were cut off at the token limit (max_tokens)" in said) == (at_limit > 0)
-    assert ("4 answers were cut off at a token limit of the endpoint's own" in said) == (elsewhere > 0)
+    assert ("4 answers were cut off at the endpoint's own token limit" in said) == (elsewhere > 0)
 
 
 def test_it_is_said_in_the_terminal_and_in_both_reports(tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_most_turns_without_their_call_are_said(tmp_path, capsys):
         endpoint = ek.Endpoint(url, "m", params={"tool_choice": "required"})
         run = ek.evaluate(data, endpoint, out=tmp_path / "r.evalkit")
     main(["show", str(run.path)])
-    said = "this endpoint seems to ignore tool_choice: 3 of 4 turns that demanded a function call brought none"
+    said = "this endpoint seems to ignore tool_choice: 3 of 4 turns that required a function call brought none"
     assert said in " ".join(capsys.readouterr().out.split())
 
 
@@ -198,9 +198,7 @@ def test_ask_says_that_an_answer_was_cut_off_or_is_too_long(monkeypatch, capsys)
     assert "this answer was cut off at the token limit (max_tokens)" in asked(
         lambda body, n: stream(usage=usage(8), finish="length"), "--max-tokens", "8"
     )
-    assert "this answer was cut off at a token limit of the endpoint's own" in asked(
-        lambda body, n: stream(finish="length")
-    )
+    assert "this answer was cut off at the endpoint's own token limit" in asked(lambda body, n: stream(finish="length"))
     assert "this endpoint seems to ignore max_tokens: this answer is longer" in asked(
         lambda body, n: stream(usage=usage(40)), "--max-tokens", "8"
     )

@@ -76,7 +76,7 @@ def readings(path, tmp_path):
     yield 3 * sum(number for _, _, number in run.failures())
     yield 3 * int(sketch(path).failed.sum())
     yield junit.write(path, out / "x.xml", measured)
-    part = run_contents.read(path, drawn=False)
+    part = run_contents.read_run(path, drawn=False)
     yield part.result["turns"]
     yield part.transcripts.total
     yield catalogue.charts(path)["accuracy"].run.all.turns

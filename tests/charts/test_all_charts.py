@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from evalkit.charts.style import Chart
+from evalkit.charts.chart import Chart
 
 # of 255; matplotlib 3.10 and 3.11 make the same pictures, and each change below makes more
 MOST, MOST_IN_A_PLACE = 1.0, 60.0
@@ -96,7 +96,7 @@ def test_axes_of_a_dark_figure_are_made_readable(charts: Mapping[str, Chart]) ->
 
 
 @pytest.mark.parametrize("name", ["latency", "load-first-token", "prompt-length", "flips"])
-def test_series_are_told_apart_without_colour(charts: Mapping[str, Chart], name: str) -> None:
+def test_series_differ_without_colour(charts: Mapping[str, Chart], name: str) -> None:
     page = Figure()
     ax = charts[name].draw(page.subplots())
     handles, _ = ax.get_legend_handles_labels()

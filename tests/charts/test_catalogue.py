@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,12 +18,6 @@ from evalkit.analysis.measures import RunMeasures, measure
 from evalkit.analysis.times.quantiles import SAMPLED
 from evalkit.charts import catalogue
 from evalkit.errors import MissingExtra, RunFileError
-
-
-@pytest.fixture(autouse=True)
-def closing_figures() -> Iterator[None]:
-    yield
-    pyplot.close("all")
 
 
 @pytest.fixture
@@ -148,9 +141,9 @@ def test_latency_title_says_both_changes_in_words(run: RunMeasures) -> None:
     first, last = run.by_turn[0], run.by_turn[2]
     token, answer = catalogue.plot_latency(run).get_title(loc="left").split("\n")
     start, end = first.ttft_ms["p50"].value, last.ttft_ms["p50"].value
-    assert token == f"Median first token falls from {start:.0f} ms in turn 1 to {end:.0f} ms in turn 3"
+    assert token == f"Median time to first token falls from {start:.0f} ms in turn 1 to {end:.0f} ms in turn 3"
     start, end = first.latency_ms["p50"].value, last.latency_ms["p50"].value
-    assert answer == f"Median whole answer rises from {start:.0f} ms in turn 1 to {end:,.0f} ms in turn 3"
+    assert answer == f"Median latency rises from {start:.0f} ms in turn 1 to {end:,.0f} ms in turn 3"
 
 
 def test_time_outs_are_drawn_at_their_bound_and_a_missing_median_is_named(path: Path) -> None:
@@ -160,8 +153,8 @@ def test_time_outs_are_drawn_at_their_bound_and_a_missing_median_is_named(path: 
     assert bars(ax) == []
     heights = sorted(float(y) for points in ax.collections for _, y in points.get_offsets())
     assert heights == [50.0] * 8 + [400.0] * 8 + [30_000.0] * 24
-    assert "turn 1, whole answer in ms: p50 is more than 30,000: 12 of 20 values are lower bounds" in words(ax)
-    assert "time-out: at least this" in words(ax)
+    assert "turn 1, latency in ms: p50 is more than 30,000: 12 of 20 values are lower bounds" in words(ax)
+    assert "timed out: at least this" in words(ax)
     assert "12 failed" in words(ax)
 
 
@@ -170,20 +163,20 @@ def test_ttft_that_was_not_streamed_is_named_and_not_drawn(path: Path) -> None:
     ax = catalogue.plot_latency(write(path, [S(turns)], stream=False))
     assert [bar[1] for bar in bars(ax)] == [409.5]
     assert "TTFT is missing: no answer was streamed" in words(ax)
-    assert "first token (TTFT)" not in words(ax)
+    assert "time to first token (TTFT)" not in words(ax)
     assert (ax.get_yscale(), ax.get_ylim()[0]) == ("linear", 0)
 
 
-def test_few_turns_have_no_p95_and_that_is_said(path: Path) -> None:
+def test_few_turns_have_no_p95_and_a_note_says_so(path: Path) -> None:
     ax = catalogue.plot_latency(write(path, [S([T("a", 1), T("b", 1)])]))
     assert "no p95 below 20 turns: turn 1" in words(ax)
 
 
-def test_p95_among_the_time_outs_is_not_drawn_and_that_is_said(path: Path) -> None:
+def test_p95_among_the_time_outs_is_not_drawn_and_a_note_says_so(path: Path) -> None:
     turns = [T(f"c{n}", 1) for n in range(20)] + [T(f"t{n}", 1, error="timeout", end_ms=30_000) for n in range(4)]
     ax = catalogue.plot_latency(write(path, [S(turns)]))
     assert len(bars(ax)) == 2
-    assert "p95 beyond the time-outs: turn 1" in words(ax)
+    assert "p95 unknown because of time-outs: turn 1" in words(ax)
 
 
 def test_at_most_400_points_stand_behind_a_median(path: Path) -> None:
@@ -200,7 +193,7 @@ both = pytest.mark.parametrize("plot", [catalogue.plot_latency, catalogue.plot_a
 @both
 def test_a_run_without_turns_says_so(path: Path, plot) -> None:
     ax = plot(write(path, [S([])]))
-    assert [text.get_text() for text in ax.texts] == ["No finished turn in this run yet"]
+    assert [text.get_text() for text in ax.texts] == ["This run has no finished turn yet"]
 
 
 @both

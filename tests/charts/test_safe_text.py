@@ -8,7 +8,7 @@ from evalkit.charts import safe_text
 
 @pytest.fixture
 def old_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_text, "_shapes", lambda: False)
+    monkeypatch.setattr(safe_text, "_orders_right_to_left", lambda: False)
 
 
 def drawn(text: str) -> None:
@@ -30,20 +30,20 @@ def drawn(text: str) -> None:
     ],
 )  # fmt: skip
 def test_any_name_is_drawn_without_a_warning(name: str) -> None:
-    told = safe_text.name(name)
-    assert told
-    assert len(told) < 800
-    drawn(told)
+    shown = safe_text.name(name)
+    assert shown
+    assert len(shown) < 800
+    drawn(shown)
 
 
-def test_a_dollar_sign_stays_a_dollar_sign_and_is_no_mathematics() -> None:
+def test_a_dollar_sign_does_not_start_mathematics() -> None:
     page = Figure()
     text = page.text(0, 0, safe_text.name("$a_1$ costs 3$"))
     assert text._preprocess_math(text.get_text()) == ("$a_1$ costs 3$", False)
     assert safe_text.unescaped(safe_text.name(r"$\a$")) == r"$\a$"
 
 
-def test_what_no_font_has_is_said_and_what_one_has_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_without_a_font_are_spelled_out_and_others_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safe_text, "families", lambda: (safe_text.FONT,))
     safe_text.drawable.cache_clear()
     assert safe_text.name("fast 🚀") == "fast ⟨rocket⟩"
@@ -52,14 +52,14 @@ def test_what_no_font_has_is_said_and_what_one_has_is_kept(monkeypatch: pytest.M
     safe_text.drawable.cache_clear()
 
 
-def test_what_could_drive_or_turn_the_line_is_taken_out() -> None:
+def test_control_and_direction_characters_are_removed() -> None:
     assert safe_text.name("a\u202eb\u2066c\u200d") == "abc"
     assert safe_text.name("two\r\nlines\x1b[0m") == "two  lines\ufffd[0m"
 
 
 def test_a_long_name_keeps_both_ends() -> None:
-    told = safe_text.name("org/model-" + "x" * 100 + "-q4_0", 30)
-    assert (len(told), told[:10], told[-5:]) == (30, "org/model-", "-q4_0")
+    shown = safe_text.name("org/model-" + "x" * 100 + "-q4_0", 30)
+    assert (len(shown), shown[:10], shown[-5:]) == (30, "org/model-", "-q4_0")
 
 
 def test_an_older_matplotlib_gets_right_to_left_letters_as_they_are_seen(old_matplotlib: None) -> None:

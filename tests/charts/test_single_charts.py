@@ -1,7 +1,6 @@
-"""What single charts draw and say, held against what was measured; test_style has what all of them share."""
+"""Single charts: what they draw and say, compared with what was measured; test_style has what all charts share."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,12 +26,6 @@ from evalkit.run import Run
 from evalkit.stats.survival import curve
 
 
-@pytest.fixture(autouse=True)
-def closing_figures() -> Iterator[None]:
-    yield
-    pyplot.close("all")
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run.evalkit"
@@ -49,10 +42,10 @@ def notes(ax: Axes) -> str:
 # --- accuracy
 
 
-def test_tags_are_told_apart_only_where_all_compared_at_once_allow_it(path: Path) -> None:
+def test_a_tag_differs_only_if_its_interval_widened_for_all_tags_excludes_the_overall_accuracy(path: Path) -> None:
     talks = [talk(f"c{n}", targets=(1,), tags=("hard" if n < 20 else "easy",)) for n in range(200)]
     ax = catalogue.plot_tags(write(path, [S([T(f"c{n}", 1, score=float(n >= 20)) for n in range(200)])], talks))
-    assert title(ax) == "Against the overall 90 %: hard below it, easy above it"
+    assert title(ax) == "Compared with the overall 90 %: hard below it, easy above it"
 
 
 def model_run(path: Path, right: int, *, data: str = "d", questions: int = 40, latency_ms: float = 400) -> Path:
@@ -98,17 +91,17 @@ def test_models_that_cannot_be_compared_are_described(tmp_path: Path) -> None:
     for runs in ([a, other], [measure(a), measure(other)], [a, measure(other)]):
         ax = catalogue.plot_models(runs)
         assert title(ax) == described
-        assert "differences are not tested: see evalkit compare" in notes(ax)
+        assert "differences are not tested; use evalkit compare" in notes(ax)
     same = title(catalogue.plot_models([a, a]))  # one file twice
     assert same.startswith("Accuracy 5 % to 5 %")
 
 
-def test_a_run_without_scores_is_named_beside_the_points_and_not_drawn(tmp_path: Path) -> None:
+def test_a_run_without_scores_is_named_in_a_note_and_not_drawn(tmp_path: Path) -> None:
     scored = run(tmp_path / "a.evalkit", [T("a", 1, score=1.0)], endpoint={"model": "scored"})
     other = run(tmp_path / "b.evalkit", [T("a", 1)], endpoint={"model": "other"})
     ax = catalogue.plot_models([scored, other])
     assert "not drawn, no scored answer or no median latency: other" in notes(ax)
-    assert title(ax) == "scored: 100 % right at a median latency of 400 ms"
+    assert title(ax) == "scored: accuracy 100 %, median latency 400 ms"
 
 
 # --- times
@@ -122,16 +115,16 @@ def test_the_distribution_is_that_of_kaplan_and_meier_and_ends_at_the_last_time_
     line = next(line for line in ax.lines if line.get_label() == "turns from 2 on (n = 20)")
     np.testing.assert_allclose(line.get_ydata()[:-1], expected.share)
     np.testing.assert_allclose(line.get_xdata()[:-1], expected.at)
-    assert "8 time-outs, known as lower bounds (Kaplan–Meier)" in notes(ax)
+    assert "8 time-outs counted as lower bounds (Kaplan–Meier)" in notes(ax)
 
 
-def test_turn_1_is_told_apart_only_where_its_median_is(path: Path) -> None:
+def test_turn_1_is_slower_only_if_its_median_differs_clearly(path: Path) -> None:
     rng = np.random.default_rng(0)
     turns = [
         T(f"c{n}", turn, latency_ms=float(500 * (turn == 1) + rng.gamma(9, 30))) for n in range(30) for turn in (1, 2)
     ]
     ax = catalogue.plot_ecdf(write(path, [S(turns)]))
-    assert title(ax).startswith("Turn 1 is slower than later turns: median whole answer ")
+    assert title(ax).startswith("Turn 1 is slower: median latency ")
     assert [line.get_label().split(" (")[0] for line in ax.lines if "turn" in str(line.get_label())] == [
         "turn 1, cold", "turns from 2 on",
     ]  # fmt: skip
@@ -146,7 +139,7 @@ def test_gaps_say_how_many_answers_they_are_of_and_when_reads_were_coarse(path: 
     assert "30 % of reads held several events" in notes(ax)
 
 
-def test_growth_of_context_is_claimed_with_its_interval_or_not_at_all(path: Path, tmp_path: Path) -> None:
+def test_growth_with_context_is_claimed_only_if_its_interval_excludes_0(path: Path, tmp_path: Path) -> None:
     talks = [talk(f"c{n}") for n in range(12)]
     rng = np.random.default_rng(8)
 
@@ -158,10 +151,10 @@ def test_growth_of_context_is_claimed_with_its_interval_or_not_at_all(path: Path
         ]  # fmt: skip
 
     steep = title(catalogue.plot_context(write(path, [S(turns(40.0))], talks)))
-    assert re.match(r"First token: (3[5-9]|4\d) ms more", steep)
-    assert "ms more for 100 prompt tokens more Whole answer: no clear change" in steep
+    assert re.match(r"Time to first token: (3[5-9]|4\d) ms more", steep)
+    assert "ms more per 100 prompt tokens Latency: no clear change" in steep
     flat = title(catalogue.plot_context(write(tmp_path / "flat.evalkit", [S(turns(0.0))], talks)))
-    assert flat.startswith("First token: no clear change as the context of a conversation grows")
+    assert flat.startswith("Time to first token: no clear change as the context of a conversation grows")
 
 
 def test_prompts_without_enough_turns_have_points_and_no_medians(path: Path) -> None:
@@ -182,9 +175,9 @@ def test_bars_over_time_add_up_to_the_turns_and_gaps_are_marked(path: Path) -> N
         float(((part.values - part.baseline) * np.diff(part.edges)).sum()) for part in map(StepPatch.get_data, bars)
     ]
     np.testing.assert_allclose(areas, [8, 1, 1, 0])
-    assert title(ax) == "10 turns in 12 s, 0.75 answered a second on average; 1 failed (server 1)"
+    assert title(ax) == "10 turns in 12 s, 0.75 answered per second on average; 1 failed (server 1)"
     assert "resumed after" in notes(ax)
-    assert "2 sessions, the time between them taken out" in notes(ax)
+    assert "2 sessions, the time between them left out" in notes(ax)
 
 
 def test_an_answer_shows_every_read_and_its_longest_gap(path: Path) -> None:
@@ -193,16 +186,22 @@ def test_an_answer_shows_every_read_and_its_longest_gap(path: Path) -> None:
     dots = next(line for line in ax.lines if line.get_marker() == "o")
     assert dots.get_xydata().tolist() == [[40, 1], [50, 2], [90, 3], [95, 4]]
     assert title(ax) == "First token after 40 ms, then 3 reads in 55 ms; longest gap 40 ms"
-    for stamp in ("sent", "first token 40 ms", "end 95 ms", "longest gap 40 ms", "the endpoint told 4 output tokens"):
+    for stamp in (
+        "sent",
+        "first token 40 ms",
+        "end 95 ms",
+        "longest gap 40 ms",
+        "the endpoint reported 4 output tokens",
+    ):
         assert stamp in notes(ax)
     with pytest.raises(RunFileError, match="no attempt of turn 2"):
         catalogue.plot_answer(path, "a", 2)
 
 
-def test_an_answer_that_failed_on_the_way_says_so(path: Path) -> None:
+def test_an_answer_that_failed_midway_says_so(path: Path) -> None:
     write(path, [S([T("a", 1, ttft_ms=40.0, error="truncated", end_ms=300.0)])])
-    assert title(catalogue.plot_answer(path, "a")) == "First token after 40 ms; then it failed (truncated)"
-    assert "the endpoint told no tokens" in notes(pyplot.gca())
+    assert title(catalogue.plot_answer(path, "a")) == "First token after 40 ms; then the answer failed (truncated)"
+    assert "the endpoint reported no tokens" in notes(pyplot.gca())
 
 
 # --- load
@@ -211,9 +210,9 @@ def test_an_answer_that_failed_on_the_way_says_so(path: Path) -> None:
 def test_a_load_test_is_four_panels_with_its_knee() -> None:
     figure = catalogue.plot_load(charted.sweep())
     assert [title(ax) for ax in figure.axes] == [
-        "Highest throughput: 19.5 turns a second at concurrency 16",
-        "Median first token rises from 50 ms at concurrency 1 to 300 ms at 16",
-        "Best goodput: 15.2 turns a second at concurrency 8",
+        "Highest throughput: 19.5 turns per second at concurrency 16",
+        "Median time to first token rises from 50 ms at concurrency 1 to 300 ms at 16",
+        "Best goodput: 15.2 turns per second at concurrency 8",
         "Accuracy: 80 % at concurrency 1 and 72 % at concurrency 16, no fall is shown",
     ]
     for ax in figure.axes:
@@ -230,7 +229,7 @@ def test_a_step_without_a_rate_is_named_and_not_drawn_as_0() -> None:
     ax = catalogue.plot_load_throughput(load)
     assert ax.lines[0].get_ydata()[0] == 4
     assert np.isnan(ax.lines[0].get_ydata()[1])
-    assert "no rate at concurrency 2: the load was never whole" in notes(ax)
+    assert "no rate at concurrency 2: the full load was not reached" in notes(ax)
     assert catalogue.load_charts(load)[0].alt.endswith(
         "concurrency 1 4 turns/s, concurrency 2 missing; knee: none found."
     )
@@ -260,7 +259,7 @@ def test_differences_are_those_of_the_comparison(tmp_path: Path) -> None:
     assert title(ax).lower() == contrast.all.words.removesuffix(".").lower()
 
 
-def test_flips_count_the_turns_that_one_run_alone_has_right(tmp_path: Path) -> None:
+def test_flips_count_the_turns_that_only_one_run_has_right(tmp_path: Path) -> None:
     (contrast,) = compare(*two(tmp_path, [1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 0.0])).contrasts
     ax = catalogue.plot_flips(contrast)
     assert title(ax) == "2 turns right only in B, 1 only in A"
@@ -286,7 +285,7 @@ def test_all_charts_are_name_function_and_alt_text_and_each_draws(path: Path) ->
         assert alt.endswith(".")
 
 
-def test_a_connection_is_taken_as_it_is_and_a_run_has_its_most_used_charts(path: Path) -> None:
+def test_charts_accept_a_connection_and_a_run_has_the_most_used_ones(path: Path) -> None:
     charted.run(path, conversations=8)
     with opened(path) as connection:
         assert title(catalogue.plot_timeline(connection)) == title(Run(path).plot_timeline())

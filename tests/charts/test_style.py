@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,16 +26,10 @@ from matplotlib.text import Text
 from runfiles import S, T, talk, write
 
 from evalkit.charts import catalogue, style
-from evalkit.stats.estimate import Estimate
+from evalkit.charts.chart import Chart
 
 BOUND = "client-bound: up to 12 ms of "
 HOSTILE = "$\\frac{a}{ 🚀 مرحبا 模型 \x1b[31m\u202e</text><script>"
-
-
-@pytest.fixture(autouse=True)
-def closing_figures() -> Iterator[None]:
-    yield
-    pyplot.close("all")
 
 
 @pytest.fixture
@@ -51,11 +44,11 @@ def named(path: Path, name: str) -> Path:
     return path
 
 
-def all_of(path: Path) -> dict[str, style.Chart]:
+def all_of(path: Path) -> dict[str, Chart]:
     return {**catalogue.charts(path), "accuracy-latency": catalogue.models_chart([path, path])}
 
 
-def seen(chart: style.Chart, *, rendered: bool = True) -> str:
+def seen(chart: Chart, *, rendered: bool = True) -> str:
     """All that is written on the chart; rendered, a missing glyph would be a warning, and so an error."""
     page = Figure(figsize=(7.5, 4.4), dpi=40)
     chart.draw(page.subplots())
@@ -71,7 +64,7 @@ def test_a_run_without_a_finished_turn_says_so_in_every_chart(path: Path) -> Non
         assert chart.missing in seen(chart).replace("\n", " ")
         assert chart.alt == f"Not drawn: {chart.missing}."
     assert {charts[name].missing for name in charts if name != "accuracy-latency"} == {
-        "No finished turn in this run yet"
+        "This run has no finished turn yet"
     }
     assert catalogue.all_charts(path) == []
 
@@ -102,17 +95,17 @@ def test_one_turn_makes_charts_without_an_interval_that_it_does_not_have(path: P
     charts = all_of(write(path, [S([turn])], [talk("a", tags=("t",))]))
     drawn = {name for name, chart in charts.items() if chart.missing is None and seen(chart)}
     assert drawn == set(charts) - {"context-growth"}
-    assert charts["latency-distribution"].finding == "Median whole answer in turn 1: 400 ms"
+    assert charts["latency-distribution"].finding == "Median latency in turn 1: 400 ms"
     assert "no interval" in charts["latency-distribution"].alt
-    assert charts["prompt-length"].finding == "Too few turns to tell how times change with the prompt"
+    assert charts["prompt-length"].finding == "Too few turns to show how times change with prompt length"
     assert charts["answer"].finding == "First token after 50 ms, then 2 reads in 350 ms; longest gap 340 ms"
 
 
-def test_answers_without_times_or_tokens_are_said_to_lack_them(path: Path) -> None:
+def test_charts_say_that_times_or_tokens_are_missing(path: Path) -> None:
     turns = [T(f"c{n}", 1, ttft_ms=None, latency_ms=None, score=1.0) for n in range(3)]
     charts = all_of(write(path, [S(turns)]))
-    assert charts["gaps"].missing == "There is no gap between reads: no answer came in two or more of them"
-    assert charts["answer"].missing == "There is no stream to look into: no answer came in two or more reads"
+    assert charts["gaps"].missing == "There is no gap between reads: no answer arrived in two or more reads"
+    assert charts["answer"].missing == "There is no stream to show: no answer arrived in two or more reads"
     assert charts["accuracy-latency"].missing == "No run has both a scored answer and a median latency"
     assert charts["accuracy"].finding == "Accuracy: 100 % in turn 1"
     for chart in charts.values():
@@ -138,7 +131,7 @@ def test_200_tags_show_the_most_frequent_and_say_how_many_are_left_out(path: Pat
     talks = [talk(f"c{n}", tags=(f"tag {n}",)) for n in range(200)]
     charts = catalogue.charts(write(path, [S([T(f"c{n}", 1, score=1.0) for n in range(200)])], talks))
     words = seen(charts["tags"])
-    assert "the 20 most frequent of 200 tags; 180 less frequent tags are left out" in words
+    assert "the 20 most frequent of 200 tags; 180 less frequent tags left out" in words
     assert len({line for line in words.splitlines() if line.startswith("tag ")}) == 20
     assert len(charts["tags"].alt) < 2_000
 
@@ -164,7 +157,7 @@ def test_the_accuracy_of_a_client_bound_run_is_not_marked_and_its_latency_is(pat
     assert f"{BOUND}100 ms (latency)" in "".join(text.get_text() for text in against.texts)
 
 
-def test_nothing_that_is_written_overlaps_or_leaves_the_page(path: Path) -> None:
+def test_text_neither_overlaps_nor_leaves_the_page(path: Path) -> None:
     for name, chart in catalogue.charts(charted.run(path, conversations=16)).items():
         page = Figure(figsize=(style.WIDTH, style.HEIGHT), dpi=40, layout="constrained")
         ax = chart.draw(page.subplots())
@@ -181,7 +174,7 @@ def _within(page: Figure, text: Text) -> bool:
     return box.x0 >= -1 and box.x1 <= page.bbox.x1 + 1 and box.y0 >= -1 and box.y1 <= page.bbox.y1 + 1
 
 
-def test_settings_of_the_user_neither_show_nor_change(path: Path) -> None:
+def test_user_settings_neither_affect_charts_nor_change(path: Path) -> None:
     chart = catalogue.charts(charted.run(path, conversations=8))["latency"]
     with pyplot.rc_context({"text.usetex": True, "font.size": 30, "axes.grid": True, "lines.linewidth": 9}):
         before = dict(mpl.rcParams)
@@ -234,16 +227,16 @@ assert not changed, {name: values if name != "rcParams" else {
 
 def in_a_kernel(folder: Path, *cells: str) -> list[int]:
     """How many images each cell shows, run in a kernel of its own."""
-    told = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    client = nbclient.NotebookClient(told, timeout=60, resources={"metadata": {"path": str(folder)}})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}})
     environment = {**lab.environment(folder), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         client.execute(env=environment)
-    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in told.cells]
+    return [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in notebook.cells]
 
 
-def test_every_figure_of_a_kernel_is_shown_whoever_draws_the_first(path: Path, tmp_path: Path) -> None:
+def test_a_kernel_shows_every_figure_whatever_drew_the_first(path: Path, tmp_path: Path) -> None:
     write(path, [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     assert in_a_kernel(
         tmp_path,
@@ -289,21 +282,3 @@ def test_a_saved_chart_is_the_same_file_each_time_and_leaves_no_figure(path: Pat
             chart.save(file)
         assert made[0].read_bytes() == made[1].read_bytes()
     assert pyplot.get_fignums() == []
-
-
-@pytest.mark.parametrize(
-    ("estimate", "words"),
-    [
-        (Estimate(0.5, 0.4, 0.6, 9), "50 % (95 % interval 40 % to 60 %, n = 9)"),
-        (Estimate(0.5, 0.4, None, 9), "50 % (95 % interval 40 % to no upper limit, n = 9)"),
-        (Estimate(0.5, None, None, 9), "50 % (no interval, n = 9)"),
-        (Estimate(None, None, None, 0, "no samples"), "missing (no samples)"),
-    ],
-)
-def test_an_estimate_in_words_hides_neither_n_nor_what_is_missing(estimate: Estimate, words: str) -> None:
-    assert style.within(estimate) == words
-
-
-def test_changes_have_a_sign_and_counts_a_plural() -> None:
-    assert [style.signed(value) for value in (-12.4, 0.5, 1234)] == ["−12", "+0.5", "+1,234"]
-    assert [style.counted(number, "turn") for number in (0, 1, 2_000)] == ["0 turns", "1 turn", "2,000 turns"]

@@ -234,7 +234,7 @@ def test_ask_says_when_a_stream_came_at_once():
     with serve(Script(faults=[fault], law=Law(ttft_ms=5, itl_ms=10, tokens=8))) as server:
         shown = evalkit("ask", "hello", *flags(server))
         told = evalkit("ask", "hello", *flags(server), "--json")
-    assert "; it came nearly at once: its first-token time is that of the whole answer]" in shown.stdout
+    assert "; the stream arrived almost all at once: its first-token time is that of the whole answer]" in shown.stdout
     assert "buffered" in json.loads(told.stdout)["turns"][0]["flags"]
 
 

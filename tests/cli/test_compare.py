@@ -29,7 +29,7 @@ def evalkit(capsys, *arguments):
 def test_a_comparison_ends_with_0_and_says_nothing_on_standard_error(capsys, files):
     code, out, err = evalkit(capsys, "compare", *files)
     assert (code, err) == (0, "")
-    assert "no difference shown: 2 conversations cannot decide a difference under 99 points" in out
+    assert "no difference shown: 2 conversations are too few to detect a difference under 99 points" in out
 
 
 def test_json_is_one_object_and_nothing_else(capsys, files):

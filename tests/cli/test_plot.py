@@ -12,7 +12,7 @@ import charted
 from matplotlib import pyplot
 from runfiles import S, T, talk, write
 
-from evalkit.charts.style import Chart
+from evalkit.charts.chart import Chart
 from evalkit.cli.main import main
 
 
@@ -52,7 +52,7 @@ def test_json_tells_alt_texts_and_why_charts_are_missing(capsys, tmp_path: Path)
     missing = {each["chart"]: each["reason"] for each in told["missing"]}
     assert missing["tags"] == "No conversation of this run has a tag"
     assert missing["first-token-distribution"] == "TTFT is missing: no answer was streamed"
-    assert missing["prompt-length"].startswith("The endpoint told no prompt tokens")
+    assert missing["prompt-length"] == "No prompt length is known: the endpoint reported no prompt tokens (usage)"
 
 
 def test_several_runs_have_folders_of_their_own_and_are_compared(capsys, tmp_path: Path, unrendered) -> None:

@@ -183,10 +183,10 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
     known, bound = (tail.difference.high, tail.difference.low)[:: 1 if swapped else -1]
     assert (abs(known) == pytest.approx(1895, abs=10), bound) == (True, None)
     counts = (33, 0) if swapped else (0, 33)
-    lost = f"of 100 turns {counts[0]} timed out or were cut off in A and {counts[1]} in B"
+    lost = f"of 100 turns, {counts[0]} timed out or were cut off in A and {counts[1]} in B"
     assert labels == ("A", "B")
     assert contrast.warnings == (
-        f"the difference of TTFT p95 and latency p95 is not known: {lost}, so that their times are lower bounds",
+        f"the difference in TTFT p95 and latency p95 is unknown: {lost}, so their times are only lower bounds",
     )
     result = json.loads(json.dumps(contrast.to_json(), allow_nan=False))["latency"]
     for each in (result["latency_ms"], result["by_turn"][0]["latency_ms"]):
@@ -209,7 +209,7 @@ def test_two_endpoints_one_of_which_really_hangs(sums, tmp_path):
     assert lost[1] >= 5
     assert (tail.second, tail.difference.value, tail.difference.high) == (None, None, None)
     assert tail.difference.low > 300
-    assert "the difference of " in contrast.warnings[-1]
+    assert "the difference in " in contrast.warnings[-1]
 
 
 def test_where_both_hang_nothing_is_known_and_what_never_streamed_has_no_first_token(tmp_path):
@@ -251,8 +251,8 @@ def test_history_alone_says_what_the_models_own_answers_cost_it(tmp_path):
     own, golden = two(tmp_path, a, b)
     said(golden, settings={"history": "golden"})
     contrast = compare(own, golden).contrasts[0]
-    assert contrast.all.words.startswith("golden history is better by 75.0 points, 95 % ")
-    assert contrast.all.words.endswith(": what the model's own earlier answers cost it")
+    assert contrast.all.words.startswith("golden history is better by 75.0 points (95 % interval ")
+    assert contrast.all.words.endswith(": the cost of the model's own earlier answers")
     assert compare(golden, own).contrasts[0].all.words == contrast.all.words
     said(golden, endpoint={"params": {"temperature": 1}})
     words = compare(own, golden).contrasts[0].all.words

@@ -27,8 +27,8 @@ def test_two_runs_as_their_user_reads_them(tmp_path):
     lines = shown(first, second).splitlines()
     assert lines[0] == f"A  {first}: m (http://127.0.0.1:9/v1, temperature 0), own history"
     assert lines[3] == "A and B differ in history (A own, B golden)"
-    assert lines[4].startswith("golden history is better by 75.0 points, 95 % ")
-    assert ": what the model's own earlier answers cost it; p " in lines[4]
+    assert lines[4].startswith("golden history is better by 75.0 points (95 % interval ")
+    assert ": the cost of the model's own earlier answers; p " in lines[4]
     assert "over 20 turns that both answered and scored" in lines[5]
     rows = {line.split()[0]: line.split() for line in lines[7:10]}
     assert rows["1"][1:5] == ["10", "50.0%", "100.0%", "+50.0"]
@@ -48,7 +48,7 @@ def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
     first, second = two(tmp_path, [0.0] * 30, [1.0] * 3 + [0.0] * 27, endpoint=ENDPOINT)
     lines = shown(first, second).splitlines()
     assert lines[4] == (
-        "no difference shown: only 3 of 30 conversations differ, too few to decide a difference under 27 points; "
+        "no difference shown: only 3 of 30 conversations differ, too few to detect a difference under 27 points; "
         "B − A +10.0 (−4.6 to +26.5) points"
     )
     assert lines[7].split()[-4:] == ["–", "–", "–", "0/3"]
@@ -137,6 +137,6 @@ def test_times_that_time_outs_leave_open_are_bounded_in_words(tmp_path):
     rows = {line[:11]: line.split() for line in text.splitlines() if line.startswith(("TTFT p", "latency p"))}
     assert rows["TTFT p95   "][2:5] == ["60", "106", "–"]
     assert "at least +1,89" in text
-    assert "lower bounds, of turns that timed out or were cut off: TTFT 0 in A and 20 in B, latency 0 in A" in text
-    assert "20 in B, so that their times are lower bounds" in text
+    assert "lower bounds, from turns that timed out or were cut off: TTFT 0 in A and 20 in B, latency 0 in A" in text
+    assert "20 in B, so their times are only lower bounds" in text
     assert "at most −1,8" in shown(second, first)

@@ -119,11 +119,11 @@ def test_whole_conversations_have_a_line_when_there_is_more_than_one_turn(tmp_pa
     turns = [T(name, n, score=float((name, n) != ("b", 1))) for name in "ab" for n in (1, 2)]
     text = told("all", [*turns, T("c", 1, error="server")], (35, 276))
     line = (
-        r"\nconversations: all turns right 50.0% \(.+ to .+\), last turn right 100.0% \(.+\), of 2; 1 are incomplete\n"
+        r"\nconversations: all turns right 50.0% \(.+ to .+\), last turn right 100.0% \(.+\), of 2; 1 is incomplete\n"
     )
     assert re.search(line, text)
     text = told("half", [T("a", 1, score=1.0), T("a", 2, error="server")], (35, 276))
-    assert "\nconversations: none is complete; 1 are incomplete\n" in text
+    assert "\nconversations: none is complete; 1 is incomplete\n" in text
     assert "conversations:" not in told("single", [turns[0], turns[2]], (35,))
     assert "conversations:" not in told("aimless", [T("a", 1), T("a", 2)], (None, None))
 

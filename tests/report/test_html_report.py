@@ -22,7 +22,8 @@ from evalkit.report import transcript_data
 from evalkit.report.html_elements import plain
 from evalkit.report.html_report import report
 from evalkit.report.markdown_report import code
-from evalkit.report.run_contents import command, commands, read
+from evalkit.report.repeat_commands import commands, run_command
+from evalkit.report.run_contents import read_run
 from evalkit.report.transcript_data import transcripts
 from evalkit.runfile import scorings
 from evalkit.runfile.store import RunFile
@@ -46,11 +47,11 @@ def packed(path):
     return json.loads(gzip.decompress(base64.b64decode(data)))
 
 
-def test_a_report_tells_the_finding_the_reasons_and_how_to_repeat_it(file, tmp_path):
+def test_a_report_has_the_result_the_reasons_and_how_to_repeat_it(file, tmp_path):
     report([file], tmp_path / "r.html")
     text = tmp_path.joinpath("r.html").read_text(encoding="utf-8")
-    assert "tiny answered 3 of 4 turns, and 33.3% of 3 scored ones were right" in text
-    assert "such as: the final number is 3, not 276" in text  # one kind of reason, told by its first
+    assert "tiny answered 3 of 4 turns, and 33.3% of 3 scored answers were right" in text
+    assert "for example: the final number is 3, not 276" in text  # the first of one kind of reason
     assert "the final number is 9, not 35" not in text
     assert "the server message" in text
     assert "evalkit run" in text
@@ -83,10 +84,10 @@ def test_a_large_run_is_sampled_by_whole_conversations_and_says_so(tmp_path, mon
     assert ids == sorted(ids)
     assert len(data["turns"]["turn"]) == 60
     assert {"c007", "c057", "c107", "c157"} <= set(ids)  # those with a failed turn
-    assert "60 of 400 turns are here" in tmp_path.joinpath("r.html").read_text(encoding="utf-8")
+    assert "60 of 400 turns are shown here" in tmp_path.joinpath("r.html").read_text(encoding="utf-8")
 
 
-def test_a_sample_is_drawn_the_same_each_time_and_not_the_first_ones(tmp_path):
+def test_a_sample_is_random_and_reproducible(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n:03}", 1, score=1.0) for n in range(200)])])
     with opened(path) as connection:
         first, second = (transcripts(connection, most_turns=20, seed=0).data for _ in range(2))
@@ -98,7 +99,7 @@ def test_a_sample_is_drawn_the_same_each_time_and_not_the_first_ones(tmp_path):
     assert (every.turns, every.total) == (200, 200)
 
 
-def test_texts_that_are_too_long_are_sampled_at_random_too_and_not_the_first_ones(tmp_path, monkeypatch):
+def test_a_run_with_too_much_text_is_sampled_at_random(tmp_path, monkeypatch):
     monkeypatch.setattr(transcript_data, "MOST_CHARACTERS", 30_000)
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n:03}", 1, text="x" * 1_000) for n in range(200)])])
     with opened(path) as connection:
@@ -137,7 +138,7 @@ def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_pa
         report(files, tmp_path / name)
         text = tmp_path.joinpath(name).read_text(encoding="utf-8")
         assert "left out: turns failed in B 6" in text
-        assert "failed as not right" in text or "failed turns as not right: A is better by 50.0 points" in text
+        assert "failed turns as not right<" in text or "failed turns as not right: A is better by 50.0 points" in text
 
 
 def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
@@ -150,9 +151,7 @@ def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
     for name in ("two.html", "two.md"):
         report(files, tmp_path / name)
         text = tmp_path.joinpath(name).read_text(encoding="utf-8")
-        assert (
-            "the difference of TTFT p95 and latency p95 is not known: of 60 turns 0 timed out or were cut off" in text
-        )
+        assert "the difference in TTFT p95 and latency p95 is unknown: of 60 turns, 0 timed out or were cut off" in text
         row = next(
             line for line in re.split(r"</tr>|\n", text) if "TTFT p95" in line and ("<td>60" in line or "| 60" in line)
         )
@@ -188,20 +187,20 @@ def test_runs_that_cannot_be_compared_are_shown_and_say_why(file, tmp_path):
         ("", "` `"),
     ],
 )
-def test_what_a_stranger_wrote_is_code_in_markdown(text, shown):
+def test_untrusted_text_is_code_in_markdown(text, shown):
     assert code(text) == shown
 
 
-def test_a_bar_ends_no_cell_of_a_table_and_stays_what_it_is_elsewhere(tmp_path):
+def test_a_bar_is_escaped_in_table_cells_only(tmp_path):
     turns = [T("a", 1, score=0.0, scorer="x|<b>", reason="a | b")]
     path = endpoint(write(tmp_path / "r.evalkit", [S(turns)]), params={"stop": "|"})
     report([path], tmp_path / "r.md")
     text = tmp_path.joinpath("r.md").read_text(encoding="utf-8")
-    assert "| `wrong: x\\|<b>` | 1 | `such as: a \\| b` |" in text
+    assert "| `wrong: x\\|<b>` | 1 | `for example: a \\| b` |" in text
     assert "--param 'stop=\"|\"'" in text
 
 
-def test_an_answer_without_a_score_is_not_told_as_wrong(tmp_path):
+def test_an_answer_without_a_score_is_not_counted_as_wrong(tmp_path):
     path = endpoint(write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0), T("b", 1, reason="unsure")])]))
     for name in ("r.html", "r.md"):
         report([path], tmp_path / name)
@@ -210,14 +209,14 @@ def test_an_answer_without_a_score_is_not_told_as_wrong(tmp_path):
         assert "wrong: number" not in text
 
 
-def test_the_command_that_repeats_a_run_is_one_that_evalkit_takes(tmp_path):
+def test_evalkit_accepts_the_command_that_repeats_a_run(tmp_path):
     named = [{"name": "number", "weight": 2.0}, "length"]
     path = run(
         tmp_path / "r.evalkit", [T("a", 1)], dataset={"path": "a b.csv", "most_turns": 1},
         endpoint={"base_url": "http://127.0.0.1:9/v1", "model": "m", "params": {"stop": ["'"]}},
         settings={"scorer": named, "until_ci": 0.03, "columns": {"user": "The question"}, "retries": 0},
     )  # fmt: skip
-    arguments = shlex.split(command(read(path)))
+    arguments = shlex.split(run_command(read_run(path)))
     assert arguments[:2] == ["evalkit", "run"]
     parsed = command_parser().parse_args(arguments[1:])
     assert (str(parsed.data), parsed.model, parsed.until, parsed.retries) == ("a b.csv", "m", 0.03, 0)
@@ -235,7 +234,7 @@ def test_markdown_has_the_same_finding_and_table(file, tmp_path):
     assert [line.split("|")[1].strip() for line in table] == ["1", "2", "all"]
 
 
-def test_control_characters_have_no_place_in_a_page_and_signs_have():
+def test_control_characters_are_replaced_and_other_characters_are_kept():
     assert plain("a\x00b\x1bc\x9fd\ud800") == "a\ufffdb\ufffdc\ufffdd\ufffd"
     assert plain("line\nnext\t\u202e \U0001f469\u200d\U0001f680") == "line\nnext\t\u202e \U0001f469\u200d\U0001f680"
 
@@ -256,13 +255,13 @@ def test_what_cannot_be_reported(file, tmp_path):
 
 def texts(path, tmp_path):
     """The report as a page and as Markdown, without its markup."""
-    told = []
+    pages = []
     for name in ("r.html", "r.md"):
         report([path], tmp_path / name)
         text = tmp_path.joinpath(name).read_text(encoding="utf-8")
         text = re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL)
-        told.append(html.unescape(re.sub(r"<[^>]+>", "", text) if name == "r.html" else text.replace("`", "")))
-    return told
+        pages.append(html.unescape(re.sub(r"<[^>]+>", "", text) if name == "r.html" else text.replace("`", "")))
+    return pages
 
 
 def scored_again(path, scorer=None, judge=None, value=0.0):
@@ -280,14 +279,18 @@ JUDGE = {"model": "gpt<b>", "base_url": "http://127.0.0.1:9/v1", "rubric": "help
     ("made", "whose", "command"),
     [
         ({}, None, None),
-        ({"scorer": "includes"}, "scoring 1, made again by includes;", "evalkit score again.evalkit --scorer includes"),
+        (
+            {"scorer": "includes"},
+            "scoring 1, scored again by includes;",
+            "evalkit score again.evalkit --scorer includes",
+        ),
         (
             {"scorer": [{"name": "number", "weight": 2.0}, "f1"]},
-            "scoring 1, made again by number=2.0, f1;",
+            "scoring 1, scored again by number=2.0, f1;",
             "evalkit score again.evalkit --scorer number=2 --scorer f1",
         ),
-        ({"scorer": {"name": "number", "abs_tol": 1}}, "scoring 1, made again by number;", "# evalkit.Run('again"),
-        ({"scorer": None}, "scoring 1, made again by the scorer of each turn;", "evalkit score again.evalkit"),
+        ({"scorer": {"name": "number", "abs_tol": 1}}, "scoring 1, scored again by number;", "# evalkit.Run('again"),
+        ({"scorer": None}, "scoring 1, scored again by the scorer of each turn;", "evalkit score again.evalkit"),
         (
             {"judge": JUDGE},
             "scoring 1, by the judge gpt<b> with the rubric helpful;",
@@ -295,14 +298,14 @@ JUDGE = {"model": "gpt<b>", "base_url": "http://127.0.0.1:9/v1", "rubric": "help
         ),
     ],
 )
-def test_a_report_says_whose_scores_it_shows_and_how_they_are_made_again(tmp_path, made, whose, command):
+def test_a_report_names_its_scoring_and_the_command_that_repeats_it(tmp_path, made, whose, command):
     path = run(tmp_path / "r.evalkit", [T("a", 1, score=1.0)], endpoint=TINY)
     if made:
         scored_again(path, **made)
     for text in texts(path, tmp_path):
         assert ("Scores: " in text) == (whose is not None)
         if whose is not None:
-            assert f"Scores: {whose[:-1]}; they are not the run's own." in text
+            assert f"Scores: {whose[:-1]}; these are not the run's own scores." in text
             assert "--out again.evalkit" in text
             assert command in text
 
@@ -312,11 +315,11 @@ def test_a_report_of_a_run_whose_own_scores_count_again_says_so(tmp_path):
     with RunFile.open(path) as runfile:
         scorings.count(runfile, 0)
     for text in texts(path, tmp_path):
-        assert "Scores: the run's own, made as it was asked; it was scored again later." in text
+        assert "Scores: those of the run itself; it was scored again later." in text
         assert "evalkit score" not in text
 
 
-def test_the_commands_that_repeat_a_run_hold_all_that_makes_its_numbers(tmp_path):
+def test_the_commands_that_repeat_a_run_have_all_settings_that_affect_its_numbers(tmp_path):
     path = run(
         tmp_path / "r.evalkit", [T("a", 1, score=1.0)], dataset={"path": "d.jsonl"},
         endpoint={
@@ -328,33 +331,35 @@ def test_the_commands_that_repeat_a_run_hold_all_that_makes_its_numbers(tmp_path
             "scorer": {"name": "number", "abs_tol": 0.1}, "limit": 30,
         },
     )  # fmt: skip
-    prices, asked, apart = commands(read(path))
+    prices, asked, apart = commands(read_run(path))
     parsed = command_parser().parse_args(shlex.split(asked)[1:])
     assert (parsed.timeout, parsed.ttft_timeout, parsed.limit) == (12.5, 2.0, 30)
     assert (parsed.max_time, parsed.max_tokens_total, parsed.max_cost) == (60.0, 9000, 1.5)
     assert parsed.scorer == ["number"]
     assert apart == (
-        '# in Python alone: connect_timeout_s=3.0, max_tool_rounds=7, scorer={"name":"number","abs_tol":0.1}'
+        '# only in Python: connect_timeout_s=3.0, max_tool_rounds=7, scorer={"name":"number","abs_tol":0.1}'
     )
     subprocess.run(["sh", "-c", prices], check=True, cwd=tmp_path)
     assert price_of('m "1"%s', tmp_path / parsed.prices) == (0.15, 0.6)
 
 
-def test_a_run_of_usual_settings_is_repeated_by_a_plain_command(tmp_path):
+def test_a_run_with_default_settings_is_repeated_by_a_short_command(tmp_path):
     endpoint = {**TINY, "timeout_s": 300.0, "ttft_timeout_s": None, "connect_timeout_s": 10.0}
-    (line,) = commands(read(run(tmp_path / "r.evalkit", [T("a", 1)], endpoint=endpoint, dataset={"path": "d.jsonl"})))
+    (line,) = commands(
+        read_run(run(tmp_path / "r.evalkit", [T("a", 1)], endpoint=endpoint, dataset={"path": "d.jsonl"}))
+    )
     assert line == f"evalkit run d.jsonl --base-url {TINY['base_url']} --model {TINY['model']} --concurrency 4"
 
 
 @pytest.mark.parametrize(("spread", "reached"), [(0, True), (1, False)])
-def test_a_run_that_its_until_has_ended_is_whole(tmp_path, spread, reached):
+def test_a_run_that_until_ended_is_complete(tmp_path, spread, reached):
     turns = [T(f"c{n:03}", 1, score=float(n % 2 or not spread)) for n in range(60)]
     talks = [talk(f"c{n:03}", targets=(35,)) for n in range(60)]
     dataset, settings = {"turns": 100, "most_turns": 1}, Settings(until_ci=0.1).to_json()
     path = run(tmp_path / "r.evalkit", turns, talks, endpoint=TINY, dataset=dataset, settings=settings)
     for text in texts(path, tmp_path):
-        assert ("40 turns are still to be asked" in text) is not reached
-        assert ("40 turns need not be asked" in text) is reached
+        assert ("40 turns have not been run yet" in text) is not reached
+        assert ("40 turns need not be run" in text) is reached
         assert ("--until ci=0.1 is not reached" in text) is not reached
 
 
@@ -366,7 +371,7 @@ def test_a_run_that_its_until_has_ended_is_whole(tmp_path, spread, reached):
         ((35,), [1.0] * 10, None, "Nothing failed, every target has a score, and no scored answer was wrong."),
     ],
 )
-def test_nothing_is_said_to_be_well_beside_turns_without_a_score(tmp_path, targets, scores, listed, well):
+def test_turns_without_a_score_are_not_reported_as_nothing_failed(tmp_path, targets, scores, listed, well):
     turns = [T(f"c{n}", 1, score=score) for n, score in enumerate(scores)]
     path = run(tmp_path / "r.evalkit", turns, [talk(f"c{n}", targets=targets) for n in range(10)], endpoint=TINY)
     page, in_words = texts(path, tmp_path)
@@ -374,11 +379,11 @@ def test_nothing_is_said_to_be_well_beside_turns_without_a_score(tmp_path, targe
     if well is not None:
         assert well in page
     if listed is not None:
-        assert "no scorer has seen it" in page
-        assert "| not scored | 4 | such as: no scorer has seen it |" in in_words
+        assert "no scorer has scored it" in page
+        assert "| not scored | 4 | for example: no scorer has scored it |" in in_words
 
 
-def test_turns_without_a_target_are_told_apart_from_targets_without_a_score(tmp_path):
+def test_turns_without_a_target_and_targets_without_a_score_are_reported_differently(tmp_path):
     turns = [T("a", 1, score=1.0), T("b", 1)]
     path = run(tmp_path / "r.evalkit", turns, [talk("a", [35]), talk("b", [None])], endpoint=TINY)
-    assert "Nothing failed, 1 answered turns have no target, and no scored" in texts(path, tmp_path)[0]
+    assert "Nothing failed, 1 answered turn has no target, and no scored" in texts(path, tmp_path)[0]

@@ -89,7 +89,7 @@ def test_the_list_is_filtered_searched_and_sorted(visit, plain):
 
 
 @pytest.mark.parametrize("name", ["latency", "ttft", "score"])
-def test_what_is_missing_comes_last_whichever_way_a_list_is_sorted(visit, tmp_path, name):
+def test_missing_values_are_last_in_both_sort_directions(visit, tmp_path, name):
     turns = [T(f"c{n}", 1, latency_ms=100.0 + n, ttft_ms=50.0 + n, score=n % 2.0) for n in range(6)]
     turns += [T(f"lost{n}", 1, error="server", ttft_ms=None, latency_ms=None) for n in range(3)]
     path = endpoint(write(tmp_path / "r.evalkit", [S(turns)], [talk(turn.conversation, (1,)) for turn in turns]))
@@ -120,7 +120,7 @@ def test_a_conversation_is_opened_read_and_closed_by_the_keyboard_alone(visit, p
     assert visit.complaints == []
 
 
-def test_two_runs_stand_side_by_side_and_what_flipped_can_be_asked_for(visit, plain):
+def test_two_runs_are_side_by_side_and_can_be_filtered_by_flips(visit, plain):
     page = shown(visit, plain / "two.html")
     assert "Runs compared" in page.inner_text("h1")
     page.check("#flipped")
@@ -129,16 +129,16 @@ def test_two_runs_stand_side_by_side_and_what_flipped_can_be_asked_for(visit, pl
     until(lambda: page.inner_text("#count") == f"{flipped} of 60 turns")
     rows(page).first.click()
     page.wait_for_selector("dialog[open]")
-    told = page.inner_text("#dialogues")
-    assert "first answer 3, 1" in told
-    assert "second answer 3, 1" in told
+    text = page.inner_text("#dialogues")
+    assert "first answer 3, 1" in text
+    assert "second answer 3, 1" in text
     page.click("#close")
     page.select_option("#run", "1")
     until(lambda: "second answer" in page.inner_text("#space"))
     assert visit.complaints == []
 
 
-def test_an_address_leads_to_a_conversation(visit, plain):
+def test_a_link_opens_a_conversation(visit, plain):
     page = shown(visit, plain / "one.html", "#run=0&conversation=c07&repeat=1")
     page.wait_for_selector("dialog[open]")
     assert page.inner_text("#title") == "c07"
@@ -154,7 +154,7 @@ class _Asked(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_curl_command_sends_what_the_turn_sent_whatever_stands_in_it(visit, tmp_path):
+def test_the_curl_command_sends_the_same_request_whatever_text_it_has(visit, tmp_path):
     nasty = 'It\'s $(touch hacked) `touch hacked` "quoted" \\ back\nline ! ; && <&>'
     server = HTTPServer(("127.0.0.1", 0), _Asked)
     server.asked = []
@@ -200,7 +200,7 @@ UNSEEN = (
 )
 
 
-def test_what_cannot_be_seen_is_escaped_in_the_curl_command(visit, tmp_path):
+def test_invisible_characters_are_escaped_in_the_curl_command(visit, tmp_path):
     talk = Conversation("c", (Turn(f"a{UNSEEN}b"),), system=UNSEEN, params={UNSEEN: UNSEEN})
     file = endpoint(
         write(tmp_path / "r.evalkit", [S([T("c", 1)])], [talk]),
@@ -217,7 +217,7 @@ def test_what_cannot_be_seen_is_escaped_in_the_curl_command(visit, tmp_path):
     assert "%E2%80%AE" in command.partition("\n")[0]
 
 
-def test_the_page_and_the_terminal_escape_by_one_rule(visit, plain):
+def test_the_page_and_the_terminal_escape_alike(visit, plain):
     page = shown(visit, plain / "one.html")
     codes = [*range(0xD800), *range(0xE000, 0x10000), *range(0x1F000, 0x20000), *range(0xE0000, 0xE0200)]
     # a browser may know younger characters than Python does
@@ -228,7 +228,7 @@ def test_the_page_and_the_terminal_escape_by_one_rule(visit, plain):
     assert command.startswith(f"curl {words[1]} ")
 
 
-def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_is_shown_of_them(visit, tmp_path):
+def test_the_curl_command_has_earlier_turns_as_the_model_saw_them_not_as_shown(visit, tmp_path):
     calls = (ToolCall("add", '{"a": 1}', "call_a"), ToolCall("add", "{}"))
     context = (
         Message("user", "Hello"),
@@ -264,7 +264,7 @@ def test_the_curl_command_has_what_the_model_saw_of_earlier_turns_and_not_what_i
         {"role": "assistant", "content": ""},  # reasoning is shown, and not sent
         {"role": "user", "content": "question 4"},
     ]
-    assert curl(page, 5).startswith("# not here: an earlier answer is too long")
+    assert curl(page, 5).startswith("# not available: an earlier answer is too long")
     assert page.locator("dialog article[data-turn='6'] summary").count() == 0  # it was never asked
     assert visit.complaints == []
 
@@ -286,7 +286,7 @@ def hostile(path):
     return file
 
 
-def test_what_attacks_stays_text(visit, tmp_path):
+def test_attacks_stay_text(visit, tmp_path):
     report([hostile(tmp_path / "h.evalkit")], tmp_path / "h.html")
     page = shown(visit, tmp_path / "h.html")
     for number, payload in enumerate(PAYLOADS):
@@ -317,7 +317,7 @@ def test_the_attacks_are_real(browser, tmp_path):
     assert fired >= 8
 
 
-def test_the_page_has_no_serious_fault_for_those_who_cannot_see_it(visit, plain):
+def test_the_page_has_no_serious_accessibility_problem(visit, plain):
     if not AXE.exists():
         pytest.skip(f"needs axe-core: npm install --prefix {AXE.parents[2]} axe-core")
     for scheme in ("light", "dark"):
@@ -337,7 +337,7 @@ def test_the_page_has_no_serious_fault_for_those_who_cannot_see_it(visit, plain)
             assert faults == []
 
 
-def test_it_prints_without_what_paper_cannot_do(visit, plain, tmp_path):
+def test_it_prints_without_its_interactive_parts(visit, plain, tmp_path):
     page = shown(visit, plain / "one.html")
     page.emulate_media(media="print")
     assert not page.locator("#browser").is_visible()
@@ -368,10 +368,10 @@ def test_odd_runs_are_shown_and_say_what_is_missing(visit, tmp_path, name):
     if ODD[name]:
         rows(page).first.click()
         page.wait_for_selector("dialog[open]")
-        told = page.inner_text("dialog")
-        assert ODD[name][0].conversation in told
+        text = page.inner_text("dialog")
+        assert ODD[name][0].conversation in text
         if name == "a million characters":
-            assert "980,000 more characters are in the run file" in told
+            assert "980,000 more characters are in the run file" in text
 
 
 def test_two_hundred_tags_can_be_chosen_from(visit, tmp_path):

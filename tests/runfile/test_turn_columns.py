@@ -19,7 +19,7 @@ from evalkit.analysis.measures import measure
 from evalkit.console.transcript import show_transcript
 from evalkit.conversation import ToolCall
 from evalkit.gates import junit
-from evalkit.report.html_report import browser
+from evalkit.report.transcript_browser import browser_page
 
 CALL = ToolCall("add", '{"a": 1}', "call-1")
 # outcome, turn, and what a view shows
@@ -80,7 +80,7 @@ def test_a_build_server_and_a_report_tell_the_same(case, tmp_path):
     junit.write(path, out, measure(path), [])
     if turn.error is not None:
         assert shown in out.read_text(encoding="utf-8").replace("&quot;", '"')
-    packed = re.search(r'"application/gzip"[^>]*>([^<]+)<', browser([path]))[1]
+    packed = re.search(r'"application/gzip"[^>]*>([^<]+)<', browser_page([path]))[1]
     turns = json.loads(gzip.decompress(base64.b64decode(packed)))["turns"]
     assert turns["outcome"] == [outcome]
     held = [turns[name][0] for name in ("answer", "refusal", "reasoning")]

@@ -1,6 +1,7 @@
 """What the image tests draw: a fixed run, a fixed load test, a fixed comparison.
 
-``python tests/charted.py`` makes the pictures in tests/images anew: look at each before it is committed.
+``PYTHONPATH=. python tests/support/charted.py`` makes the pictures in tests/charts/images again: look at each before
+you commit it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from runfiles import S, T, talk, write
 
 from evalkit.charts import catalogue
 from evalkit.charts import load as charts_load
-from evalkit.charts.style import Chart, styled
+from evalkit.charts.chart import Chart
+from evalkit.charts.style import styled
 from evalkit.loadtest.slo import Slo
 from evalkit.loadtest.step import Step
 from evalkit.stats.estimate import Estimate
@@ -84,7 +86,7 @@ def effect(label: int | str | None, value: float | None, half: float, pairs: int
     told = estimate(value, half, pairs)
     return SimpleNamespace(
         label=label, pairs=pairs, difference=told, corrected_p=p, only_first=only[0], only_second=only[1],
-        words="B is better by 9.0 points (95 % 2.0 to 16.0)",
+        words="B is better by 9.0 points (95 % interval 2.0 to 16.0)",
     )  # fmt: skip
 
 
@@ -139,7 +141,7 @@ def blurred(image: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Make all pictures anew."""
+    """Make all pictures again."""
     IMAGES.mkdir(exist_ok=True)
     for old in IMAGES.glob("*.png"):
         old.unlink()

@@ -11,14 +11,14 @@ from evalkit.widgets.chat import Chat
 SECRET = "sk-of-the-test-1234567890"
 
 
-def chat_with(server, on_change=lambda said: None, **fields):
+def chat_with(server, on_change=lambda turn: None, **fields):
     return Chat(ek.Endpoint(server.base_url, "scripted", **fields), on_change)
 
 
 def test_an_answer_streams_and_later_requests_see_it():
     seen = []
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=60, itl_ms=60))) as server:
-        chat = chat_with(server, lambda said: seen.append((said.state, said.answer, len(said.arrivals))))
+        chat = chat_with(server, lambda turn: seen.append((turn.state, turn.answer, len(turn.arrivals))))
         chat.system = "You are kind."
         chat.send("What is 12 + 23?")
         assert chat.busy
@@ -26,7 +26,7 @@ def test_an_answer_streams_and_later_requests_see_it():
         chat.join()
         chat.send("And times 2?")
         chat.join()
-    first, second = chat.said
+    first, second = chat.turns
     assert (first.state, first.answer) == ("answered", "The sum of 12 and 23 is 35.")
     assert 60 <= first.ttft_ms <= first.latency_ms == first.arrivals[-1][0]
     assert first.output_tokens == sum(count for _, count in first.arrivals)
@@ -38,30 +38,30 @@ def test_an_answer_streams_and_later_requests_see_it():
     assert [message["role"] for message in second.body["messages"]] == ["system", "user", "assistant", "user"]
 
 
-def test_a_stopped_answer_ends_at_once_and_what_came_stays():
+def test_a_stopped_answer_ends_immediately_and_keeps_what_arrived():
     half = threading.Event()
     with serve(Script(law=Law(ttft_ms=1, itl_ms=50, tokens=2000))) as server:
-        chat = chat_with(server, lambda said: half.set() if said.answer else None)
+        chat = chat_with(server, lambda turn: half.set() if turn.answer else None)
         chat.send("Tell me all")
         assert half.wait(10)
         chat.stop()
         chat.join()
-    (said,) = chat.said
-    assert said.state == "stopped"
-    assert 0 < len(said.arrivals) < 2000
-    assert chat.messages()[-1].content == said.answer != ""
+    (turn,) = chat.turns
+    assert turn.state == "stopped"
+    assert 0 < len(turn.arrivals) < 2000
+    assert chat.messages()[-1].content == turn.answer != ""
 
 
-def test_stopped_before_anything_came():
+def test_stopped_before_the_first_token():
     with serve(Script(law=Law(ttft_ms=60_000))) as server:
         chat = chat_with(server)
         chat.send("Hello")
         chat.stop()
         chat.join()
-    assert (chat.said[0].state, chat.said[0].answer, chat.messages()) == ("stopped", "", [])
+    assert (chat.turns[0].state, chat.turns[0].answer, chat.messages()) == ("stopped", "", [])
 
 
-def test_a_failed_answer_says_why_is_not_asked_again_and_no_later_request_sees_it():
+def test_a_failed_answer_has_its_reason_is_not_retried_and_is_in_no_later_request():
     with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={1})])) as server:
         chat = chat_with(server)
         chat.send("lost")
@@ -69,40 +69,40 @@ def test_a_failed_answer_says_why_is_not_asked_again_and_no_later_request_sees_i
         chat.send("What is 1 + 1?")
         chat.join()
         assert server.stats()["requests"] == 2
-    assert chat.said[0].problem.startswith("server: ")
-    assert chat.said[1].body["messages"] == [{"role": "user", "content": "What is 1 + 1?"}]
+    assert chat.turns[0].problem.startswith("server: ")
+    assert chat.turns[1].body["messages"] == [{"role": "user", "content": "What is 1 + 1?"}]
 
 
-def test_an_endpoint_that_is_not_there():
-    chat = Chat(ek.Endpoint("http://127.0.0.1:9", "m"), lambda said: None)
+def test_an_endpoint_that_cannot_be_reached():
+    chat = Chat(ek.Endpoint("http://127.0.0.1:9", "m"), lambda turn: None)
     chat.send("Hello")
     chat.join()
-    assert (chat.said[0].state, chat.said[0].problem[:11]) == ("failed", "connection:")
+    assert (chat.turns[0].state, chat.turns[0].problem[:11]) == ("failed", "connection:")
 
 
 def test_parameters_that_cannot_be_sent_are_refused_before_anything_is_asked():
-    chat = Chat(ek.Endpoint("http://127.0.0.1:9", "m", params={"n": 2}), lambda said: None)
+    chat = Chat(ek.Endpoint("http://127.0.0.1:9", "m", params={"n": 2}), lambda turn: None)
     with pytest.raises(ek.SettingsError):
         chat.send("Hello")
     assert not chat.busy
-    assert chat.said == []
+    assert chat.turns == []
 
 
-def test_the_key_is_never_shown_not_even_its_beginning_while_the_rest_comes(monkeypatch):
+def test_the_key_is_never_shown_not_even_its_beginning_while_it_streams(monkeypatch):
     monkeypatch.setenv("A_KEY", SECRET)
     seen = []
     with serve(Script(answer=lambda body: f"a {SECRET} b", law=Law(ttft_ms=1, itl_ms=110))) as server:
-        chat = chat_with(server, lambda said: seen.append(said.answer), key_env="A_KEY")
+        chat = chat_with(server, lambda turn: seen.append(turn.answer), key_env="A_KEY")
         chat.send("What is your key?")
         chat.join()
-    assert chat.said[0].answer == "a *** b"
+    assert chat.turns[0].answer == "a *** b"
     assert all(text in ("", "a", "a ", "a ***", "a *** ", "a *** b") for text in seen), seen
 
 
-def test_forgetting_begins_anew():
+def test_clearing_starts_a_new_conversation():
     with serve(Script(answer=Arithmetic())) as server:
         chat = chat_with(server)
         chat.send("What is 1 + 1?")
         chat.join()
-    chat.forget()
-    assert chat.said == []
+    chat.clear()
+    assert chat.turns == []

@@ -68,8 +68,8 @@ def mount(page, widget, *, dark=False):
     state = {
         name: getattr(widget, name) for name in widget.keys if name[0] != "_" and name not in ("layout", "tabbable")
     }
-    told = {"module": widget._esm, "style": widget._css, "state": state, "light": json.dumps(not dark)}
-    page.evaluate(_MODEL, told)
+    arguments = {"module": widget._esm, "style": widget._css, "state": state, "light": json.dumps(not dark)}
+    page.evaluate(_MODEL, arguments)
 
 
 LIVE = {
@@ -85,9 +85,9 @@ def test_a_live_run_is_drawn_and_its_button_stops_it(page, dark):
     from evalkit.widgets.live_run import LiveRun
 
     mount(page, LiveRun(LIVE), dark=dark)
-    told = page.locator(".ek-live").inner_text()
+    shown = page.locator(".ek-live").inner_text()
     for text in ("42 of 60", "90.0% of 40 (76.0% to 97.0%)", "3.14/s", "2 min", "2 × server", "<svg onload="):
-        assert text in told
+        assert text in shown
     assert [dots.get_attribute("d").count("h0") for dots in page.locator(".ek-dot").all()] == [3, 1, 1]
     name = page.get_by_role("img").get_attribute("aria-label")
     assert name == "Median latency of the latest turns: turn 1 150 ms, turn 2 300 ms, turn 16 9.0 ms"
@@ -101,7 +101,7 @@ def test_a_live_run_is_drawn_and_its_button_stops_it(page, dark):
     assert page.get_by_role("status").inner_text() == "stopped"
 
 
-def test_a_live_run_of_which_nothing_is_known(page):
+def test_a_live_run_without_any_data(page):
     from evalkit.widgets.live_run import LiveRun
 
     empty = {"done": 0, "total": None, "errors": {}, "per_s": None, "left_s": None, "accuracy": None, "latencies": []}
@@ -111,14 +111,14 @@ def test_a_live_run_of_which_nothing_is_known(page):
     assert page.locator("progress").get_attribute("value") is None
 
 
-def test_a_playground_shows_what_streams_and_takes_what_is_typed(page):
+def test_a_playground_shows_streaming_answers_and_sends_typed_messages(page):
     from evalkit.widgets.playground import MOST_CHARACTERS, Playground
 
     changed = threading.Event()
     with serve(Script(answer=lambda body: HOSTILE + "x" * 10**6, law=Law())) as server:
         playground = Playground(ek.Endpoint(server.base_url, HOSTILE))
         playground.observe(lambda change: changed.set(), "past")
-        playground._heard({"do": "send", "text": HOSTILE, "system": HOSTILE})
+        playground._on_message({"do": "send", "text": HOSTILE, "system": HOSTILE})
         assert changed.wait(30)
         playground.chat.join()
     mount(page, playground)
@@ -153,9 +153,9 @@ def hostile_run(path, text=HOSTILE):
 def test_transcripts_are_filtered_and_opened_in_a_frame_that_reaches_nothing(page, tmp_path):
     one, other = hostile_run(tmp_path / "one.evalkit"), hostile_run(tmp_path / "other.evalkit", "x" * 10**6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evalkit.widgets.display.drawable", lambda: True)
+        patch.setattr("evalkit.widgets.display.widgets_available", lambda: True)
         browser = ek.Run(one).browse(ek.Run(other))
-    assert "one: 3 answered turns, 1 failed ones" in repr(browser)
+    assert "one: 3 answered turns, 1 failed; accuracy" in repr(browser)
     mount(page, browser, dark=True)
     frame = page.frame_locator("iframe")
     frame.get_by_label("wrong").check()
@@ -183,19 +183,19 @@ def test_transcripts_of_a_run_without_a_turn(page, tmp_path):
 # -- where nothing can be drawn
 
 
-def test_a_run_says_how_it_ended_in_a_line_where_nothing_can_be_drawn(sums, tmp_path, capsys):
+def test_a_run_without_widgets_prints_a_line_with_its_outcome(sums, tmp_path, capsys):
     with serve(Script(answer=Arithmetic())) as server:
         run = ek.evaluate(sums(2, 2), ek.Endpoint(server.base_url, "s"), out=tmp_path / "r.evalkit", watch="widget")
     assert run.outcome == "done"
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("r: 4 of 4 turns · 0 errors · ")
-    assert told.err.endswith(" · done\n")
-    assert "r: 4 answered turns, 0 failed ones; accuracy 100.0% of 4" in repr(run.browse())
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("r: 4 of 4 turns · 0 errors · ")
+    assert printed.err.endswith(" · done\n")
+    assert "r: 4 answered turns, 0 failed; accuracy 100.0% of 4" in repr(run.browse())
     assert "playground for s at http" in repr(ek.Endpoint(server.base_url, "s").playground())
 
 
-def test_a_watcher_that_returns_true_stops_the_run_and_gives_it_back(sums, tmp_path):
+def test_a_watcher_that_returns_true_stops_the_run(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20))) as server:
         endpoint = ek.Endpoint(server.base_url, "s")
@@ -205,13 +205,13 @@ def test_a_watcher_that_returns_true_stops_the_run_and_gives_it_back(sums, tmp_p
         assert ek.resume(out).outcome == "done"
 
 
-def test_an_unknown_watch_is_refused_before_anything_is_made(sums, tmp_path):
+def test_an_unknown_watch_is_refused_before_a_file_is_created(sums, tmp_path):
     with pytest.raises(ek.SettingsError, match="watch is 'window'"):
         ek.evaluate(sums(), ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r.evalkit", watch="window")
     assert not (tmp_path / "r.evalkit").exists()
 
 
-def test_runs_have_to_be_named_to_be_browsed():
+def test_browse_needs_a_run():
     with pytest.raises(ek.SettingsError):
         ek.browse()
 
@@ -226,20 +226,20 @@ class Bell:
         self.heard.append(1)
 
 
-def test_a_door_is_heard_until_it_is_closed():
+def test_a_button_works_until_it_is_unregistered():
     heard = []
     bell = Bell(heard)
-    door = button_comm.open_door(bell.press)
-    for data in ({"door": door}, {"door": "another"}, {}):
-        button_comm._heard(None, {"content": {"data": data}})
-    button_comm.close_door(door)
-    button_comm._heard(None, {"content": {"data": {"door": door}}})
+    button_id = button_comm.register_button(bell.press)
+    for data in ({"button_id": button_id}, {"button_id": "another"}, {}):
+        button_comm._on_press(None, {"content": {"data": data}})
+    button_comm.unregister_button(button_id)
+    button_comm._on_press(None, {"content": {"data": {"button_id": button_id}}})
     assert heard == [1]
 
 
 @pytest.mark.parametrize("shown", [False, True])
 @pytest.mark.parametrize("kind", ["browser", "playground"])
-def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
+def test_a_widget_without_references_is_freed(tmp_path, kind, shown):
     pytest.importorskip("anywidget")
     from ipywidgets.widgets import widget as ipywidget
 
@@ -249,7 +249,7 @@ def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
     said(path, endpoint={"model": "m", "base_url": "http://127.0.0.1:9", "params": {}})
     gc.collect()  # what earlier tests have left
-    known, doors = len(ipywidget._instances), len(button_comm._doors)
+    known, buttons = len(ipywidget._instances), len(button_comm._buttons)
     kept = []
     for _ in range(3):
         widget = Browser([path], "x") if kind == "browser" else Playground(ek.Endpoint("http://127.0.0.1:9", "m"))
@@ -268,11 +268,11 @@ def test_a_widget_that_is_dropped_is_freed(tmp_path, kind, shown):
     gc.collect()
     assert [ref() for ref in kept] == [None] * 3
     layouts = 3 if shown and kind == "browser" else 0  # those of what a page still shows
-    assert (len(ipywidget._instances), len(button_comm._doors)) == (known + layouts, doors)
+    assert (len(ipywidget._instances), len(button_comm._buttons)) == (known + layouts, buttons)
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_a_widget_that_a_page_shows_does_not_vanish_from_it_when_it_is_dropped(tmp_path, monkeypatch, shown):
+def test_a_displayed_widget_stays_on_its_page_when_it_is_freed(tmp_path, monkeypatch, shown):
     pytest.importorskip("anywidget")
     from ipywidgets.widgets import widget as ipywidget
 
@@ -295,7 +295,7 @@ def test_a_widget_that_a_page_shows_does_not_vanish_from_it_when_it_is_dropped(t
     assert name not in ipywidget._instances
 
 
-def test_a_notebook_that_nobody_looks_at_keeps_the_end_in_words(sums, tmp_path):
+def test_a_notebook_executed_without_a_browser_has_the_outcome_as_text(sums, tmp_path):
     if reason := lab.missing():
         pytest.skip(reason)
     with serve(Script(answer=Arithmetic()), process=True) as server:

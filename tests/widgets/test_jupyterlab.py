@@ -64,7 +64,7 @@ def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
 
 
 @pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
-def test_every_chart_appears_whoever_draws_it(tmp_path):
+def test_every_chart_appears_once_however_it_is_drawn(tmp_path):
     write(tmp_path / "run.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     lab.notebook(
         tmp_path / "charts.ipynb",

@@ -5,7 +5,7 @@ import itertools
 from runfiles import S, T, write
 
 from evalkit.engine.saving.progress import Progress
-from evalkit.widgets.live_state import LATEST, LiveState, in_words
+from evalkit.widgets.live_state import LATEST, LiveState, status_line
 
 
 def counted(total, answered, **errors):
@@ -29,16 +29,16 @@ def test_counts_accuracy_and_latencies(tmp_path):
     assert (state["state"], state["done"], state["total"], state["errors"]) == ("running", 3, 4, {"server": 1})
     assert (state["accuracy"]["value"], state["accuracy"]["n"]) == (0.5, 2)
     assert state["latencies"] == [[1, 100.0], [2, 200.0]]
-    assert in_words(state).startswith("r: 3 of 4 turns · 1 errors (1 server) · ")
+    assert status_line(state).startswith("r: 3 of 4 turns · 1 errors (1 server) · ")
 
 
-def test_before_anything_has_come(tmp_path):
+def test_before_the_first_turn(tmp_path):
     state = state_of(write(tmp_path / "r.evalkit", []), Progress())
     assert (state["accuracy"], state["latencies"], state["per_s"], state["left_s"]) == (None, [], None, None)
-    assert in_words(state) == "r: 0 of ? turns · 0 errors"
+    assert status_line(state) == "r: 0 of ? turns · 0 errors"
 
 
-def test_a_turn_that_was_tried_thrice_is_one_latency_and_only_the_latest_are_shown(tmp_path):
+def test_a_retried_turn_has_one_latency_and_only_the_latest_turns_are_shown(tmp_path):
     turns = [T(f"c{n}", 1, latency_ms=n, attempts=2 if n % 2 else 1, sent_ms=n) for n in range(1, LATEST + 51)]
     latencies = state_of(write(tmp_path / "r.evalkit", [S(turns)]), counted(None, len(turns)))["latencies"]
     shown = [ms for _, ms in latencies]
@@ -47,7 +47,7 @@ def test_a_turn_that_was_tried_thrice_is_one_latency_and_only_the_latest_are_sho
     assert len(shown) <= LATEST
 
 
-def test_it_rests_twenty_times_as_long_as_a_look_takes(tmp_path, monkeypatch):
+def test_the_pause_after_a_read_is_twenty_times_as_long_as_the_read(tmp_path, monkeypatch):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1)])])
     clock, looks = [0.0], []
     state = LiveState(path, counted(9, 1))
@@ -66,15 +66,15 @@ def test_it_rests_twenty_times_as_long_as_a_look_takes(tmp_path, monkeypatch):
     assert len(looks) >= 2
 
 
-def test_a_run_file_that_is_gone_ends_no_display(tmp_path):
+def test_a_deleted_run_file_does_not_end_the_display(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1)])])
     path.unlink()
     assert state_of(path, counted(2, 1), "done")["accuracy"] is None
 
 
-def test_the_end_in_words(tmp_path):
+def test_the_status_line_of_an_ended_run(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1)])])
     progress = counted(2, 1)
-    assert in_words(state_of(path, progress, "done")).endswith(" · done")
+    assert status_line(state_of(path, progress, "done")).endswith(" · done")
     progress.stopping = True
-    assert in_words(state_of(path, progress)).endswith("stopping: waiting for answers in flight")
+    assert status_line(state_of(path, progress)).endswith("stopping: waiting for answers in flight")

@@ -7,15 +7,16 @@ import pytest
 
 from evalkit.analysis.times.by_prompt_length import slope_within
 from evalkit.charts.accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
-from evalkit.charts.latency import Ecdf, LatencyByTurn
+from evalkit.charts.chart import Chart
+from evalkit.charts.latency import LatencyByTurn, TimeDistribution
 from evalkit.charts.load import LoadAccuracy, LoadFirstToken
-from evalkit.charts.prompt_length import AgainstPrompt, ContextGrowth
-from evalkit.charts.style import Chart, percent
+from evalkit.charts.prompt_length import ContextGrowth, TimesByPromptLength
 from evalkit.stats import paired, proportions, quantiles
 from evalkit.stats.clusters import ClusterSums
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.multiple_tests import holm
 from evalkit.wording import trends
+from evalkit.wording.numbers import whole_percent
 
 
 def between(low: float | None, value: float, high: float | None, n: int = 50) -> Estimate:
@@ -33,13 +34,15 @@ def between(low: float | None, value: float, high: float | None, n: int = 50) ->
         (Estimate(None, None, None, 0, "no samples"), None),
     ],
 )
-def test_a_direction_is_claimed_only_where_the_interval_leaves_0_out(difference: Estimate, said: str | None) -> None:
+def test_a_direction_is_claimed_only_if_the_interval_excludes_0(difference: Estimate, said: str | None) -> None:
     assert trends.direction(difference, "down", "up") == said
 
 
 def test_a_change_without_limits_is_no_clear_difference() -> None:
-    told = [(1, between(None, 0.9, None)), (2, between(None, 0.1, None))]
-    assert trends.change("Accuracy", told, percent) == ("Accuracy: 90 % in turn 1, 10 % in turn 2, no clear difference")
+    rows = [(1, between(None, 0.9, None)), (2, between(None, 0.1, None))]
+    assert trends.change("Accuracy", rows, whole_percent) == (
+        "Accuracy: 90 % in turn 1, 10 % in turn 2, no clear difference"
+    )
 
 
 def test_lists_read_as_sentences_and_long_ones_are_cut() -> None:
@@ -47,10 +50,10 @@ def test_lists_read_as_sentences_and_long_ones_are_cut() -> None:
         "none", "a", "a and b", "a, b and c",
     ]  # fmt: skip
     assert trends.listed(["a", "b"], 3) == "a, b and 3 more"
-    assert trends.some([str(n) for n in range(14)]).endswith("; 11; and 2 more")
+    assert trends.first_rows([str(n) for n in range(14)]).endswith("; 11; and 2 more")
 
 
-def test_of_several_claims_of_one_title_each_needs_more() -> None:
+def test_each_of_several_claims_in_one_title_needs_a_wider_interval() -> None:
     almost = between(0.005, 0.1, 0.195)
     assert trends.direction(almost, "down", "up") == "up"
     assert trends.direction(almost, "down", "up", among=2) is None
@@ -60,7 +63,7 @@ def test_of_several_claims_of_one_title_each_needs_more() -> None:
 # --- of equal things, one title in twenty claims a difference at the most
 
 
-CLAIM = re.compile(r"(more|less) accurate|fast|slow|falls|rises|below it|above it| (more|less) for")
+CLAIM = re.compile(r"(more|less) accurate|fast|slow|falls|rises|below it|above it| (more|less) per")
 
 
 def median(rng: np.random.Generator, n: int) -> Estimate:
@@ -110,30 +113,30 @@ def by_turn(rng: np.random.Generator) -> N:
 
 def tags(rng: np.random.Generator, count: int = 8) -> Chart:
     scores = [(rng.random(30) < 0.7).astype(float) for _ in range(count)]
-    told = []
+    rows = []
     for n, score in enumerate(scores):
         sums = ClusterSums()
         sums.add_whole(score, np.ones(len(score), dtype=np.int64))
         wide = proportions.clustered_proportion(sums, 1 - 0.05 / count)
-        told.append(N(tag=f"t{n}", mean=proportions.clustered_proportion(sums), among_all=wide))
-    return AccuracyByTag(N(by_tag=told, tags_left_out=0, all=N(accuracy=N(mean=N(value=np.mean(scores))))))
+        rows.append(N(tag=f"t{n}", mean=proportions.clustered_proportion(sums), among_all=wide))
+    return AccuracyByTag(N(by_tag=rows, tags_left_out=0, all=N(accuracy=N(mean=N(value=np.mean(scores))))))
 
 
 def distribution(rng: np.random.Generator) -> Chart:
     parts = {name: N(quantiles={"p50": median(rng, n)}) for name, n in (("first", 40), ("later", 80))}
-    return Ecdf("latency", parts, N(by_turn=[1]))
+    return TimeDistribution("latency", parts, N(by_turn=[1]))
 
 
 def prompts(rng: np.random.Generator) -> Chart:
-    told = [N(n=60, bins=[N(tokens=10 * bin, median=median(rng, 15)) for bin in range(5)]) for _ in range(2)]
-    return AgainstPrompt(dict(zip(("ttft", "latency"), told, strict=True)), N())
+    rows = [N(n=60, bins=[N(tokens=10 * bin, median=median(rng, 15)) for bin in range(5)]) for _ in range(2)]
+    return TimesByPromptLength(dict(zip(("ttft", "latency"), rows, strict=True)), N())
 
 
 def growth(rng: np.random.Generator) -> Chart:
     talks, tokens = np.repeat(np.arange(20), 3), np.tile([1.0, 2.0, 3.0], 20) + rng.normal(0, 0.2, 60)
     first = rng.lognormal(6, 0.4, 60)
-    told = [N(n=60, growth=slope_within(tokens, times, talks)) for times in (first, first + rng.lognormal(6, 0.4, 60))]
-    return ContextGrowth(dict(zip(("ttft", "latency"), told, strict=True)), N())
+    rows = [N(n=60, growth=slope_within(tokens, times, talks)) for times in (first, first + rng.lognormal(6, 0.4, 60))]
+    return ContextGrowth(dict(zip(("ttft", "latency"), rows, strict=True)), N())
 
 
 EQUAL = {
@@ -151,7 +154,7 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_a_title_of_equal_things_claims_a_difference_once_in_twenty_at_the_most(name: str) -> None:
+def test_at_most_one_title_in_twenty_claims_a_difference_between_equal_things(name: str) -> None:
     rng = np.random.default_rng(0)
     titles = [EQUAL[name](rng)._finding for _ in range(300)]
     claims = sum(CLAIM.search(title) is not None for title in titles)
@@ -169,8 +172,6 @@ def test_a_load_test_whose_answers_get_worse_says_so_over_the_turns_that_its_ste
         for load, wrong in ((1, 10), (2, 11), (4, 40))
     ]
     chart = LoadAccuracy(N(plan=N(by="concurrency"), measured=tuple(steps), knee=None, slo=None))
-    assert (
-        chart._finding == "Accuracy falls by 30 points from concurrency 1 to 4, over the 100 turns that both answered"
-    )
+    assert chart._finding == "Accuracy falls by 30 points from concurrency 1 to 4, over the 100 turns answered in both"
     chart = LoadAccuracy(N(plan=N(by="concurrency"), measured=tuple(steps[:2]), knee=None, slo=None))
     assert chart._finding == "Accuracy: 90 % at concurrency 1 and 89 % at concurrency 2, no fall is shown"

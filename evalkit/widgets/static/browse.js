@@ -1,5 +1,5 @@
 
-// The page may run its own script and nothing else: it has no origin, so neither Jupyter's page nor its server is in reach.
+// The page may run only its own script. It has no origin, so it can reach neither Jupyter's page nor its server.
 function render({ model, el }) {
   const frame = document.createElement("iframe");
   frame.setAttribute("sandbox", "allow-scripts");

@@ -1,12 +1,12 @@
 
 const WIDE = 880, HIGH = 180, LEFT = 64, BOTTOM = 30, TOP = 12;
-const MOST_BANDS = 16; // turn indices drawn apart; later ones share the last
+const MOST_BANDS = 16; // turn indices with their own band; later ones share the last
 
 function render({ model, el }) {
   const title = make("h3"), status = make("span", { className: "ek-state", role: "status" });
   const bar = make("progress", { "aria-label": "turns done", max: 1 });
   const facts = make("dl"), errors = make("p", { className: "ek-errors" });
-  const stop = make("button", { type: "button", text: "Stop", title: "Answers in flight are waited for and kept; ek.resume goes on" });
+  const stop = make("button", { type: "button", text: "Stop", title: "Waits for answers in flight and keeps them; ek.resume continues the run" });
   const chart = make("figure");
   el.append(make("section", { className: "evalkit ek-live", "aria-label": "Run" },
     make("header", {}, title, status, stop), bar, facts, errors, chart));
@@ -14,8 +14,8 @@ function render({ model, el }) {
 
   function show() {
     const seen = model.get("seen"), ended = seen.state === "ended", total = seen.total;
-    say(title, seen.name);
-    say(status, ended ? seen.outcome : seen.state === "stopping" || pressed ? "stopping: waiting for answers in flight" : "running");
+    setText(title, seen.name);
+    setText(status, ended ? seen.outcome : seen.state === "stopping" || pressed ? "stopping: waiting for answers in flight" : "running");
     status.dataset.state = ended ? (seen.outcome === "done" ? "done" : "stopped") : seen.state;
     if (total !== null) { bar.max = Math.max(total, 1); bar.value = seen.done; }
     else if (ended) bar.value = 1;
@@ -29,7 +29,7 @@ function render({ model, el }) {
       [ended ? "accuracy" : "accuracy so far", accuracy(seen.accuracy)],
       ["time left", ended ? "–" : left(seen.left_s)],
     ]);
-    say(errors, Object.entries(seen.errors).map(([kind, count]) => `${whole(count)} × ${kind}`).join(", "));
+    setText(errors, Object.entries(seen.errors).map(([kind, count]) => `${whole(count)} × ${kind}`).join(", "));
     errors.hidden = !failed;
   }
 
@@ -40,7 +40,7 @@ function render({ model, el }) {
   stop.addEventListener("click", () => {
     pressed = true;
     show();
-    press(model, () => model.get("seen").state === "running").catch((error) => say(status, `could not be stopped: ${error.message}`));
+    press(model, () => model.get("seen").state === "running").catch((error) => setText(status, `could not be stopped: ${error.message}`));
   });
   model.on("change:seen", show);
   model.on("change:latencies", showLatencies);
@@ -55,8 +55,8 @@ function render({ model, el }) {
 function list(element, pairs) {
   if (!element.children.length) element.append(...pairs.map(() => make("div", {}, make("dt"), make("dd"))));
   pairs.forEach(([name, value], i) => {
-    say(element.children[i].children[0], name);
-    say(element.children[i].children[1], value);
+    setText(element.children[i].children[0], name);
+    setText(element.children[i].children[1], value);
   });
 }
 
@@ -64,16 +64,16 @@ function whole(number) {
   return number.toLocaleString("en");
 }
 
-// rounding makes neither 0 nor 100 of what is not
+// Only exactly 0 and 1 are shown as 0% and 100%.
 function share(value) {
-  const more = [1, 2, 3, 4, 5].find((digits) => value === 0 || value === 1 || ![0, 100].includes(Number((100 * value).toFixed(digits))));
-  return more ? `${(100 * value).toFixed(more)}%` : value < 0.5 ? "<0.00001%" : ">99.99999%";
+  const digits = [1, 2, 3, 4, 5].find((n) => value === 0 || value === 1 || ![0, 100].includes(Number((100 * value).toFixed(n))));
+  return digits ? `${(100 * value).toFixed(digits)}%` : value < 0.5 ? "<0.00001%" : ">99.99999%";
 }
 
-function accuracy(told) {
-  if (!told) return "–";
-  const range = told.low === null ? "" : ` (${share(told.low)} to ${share(told.high)})`;
-  return `${share(told.value)} of ${whole(told.n)}${range}`;
+function accuracy(result) {
+  if (!result) return "–";
+  const interval = result.low === null ? "" : ` (${share(result.low)} to ${share(result.high)})`;
+  return `${share(result.value)} of ${whole(result.n)}${interval}`;
 }
 
 function left(seconds) {
@@ -83,7 +83,7 @@ function left(seconds) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// One band for each turn index, in it the latest turns from left to right as they ended, and their median.
+// One band per turn index, with its latest turns from left to right in the order they ended, and their median.
 function plot(latencies) {
   if (!latencies.length) return [];
   const bands = new Map();
@@ -99,7 +99,7 @@ function plot(latencies) {
     picture.append(draw("line", { x1: LEFT, x2: WIDE, y1: y(top * share), y2: y(top * share), className: "ek-grid" }),
       draw("text", { x: LEFT - 6, y: y(top * share) + 4, "text-anchor": "end", text: share ? time(top * share) : "0" }));
   }
-  const told = [];
+  const medians = [];
   turns.forEach((turn, n) => {
     const own = bands.get(turn), from = LEFT + n * width + 6, wide = width - 12;
     const middle = median(own);
@@ -108,13 +108,13 @@ function plot(latencies) {
         text: `${turns.length > 6 ? "" : "turn "}${turn}${turn === MOST_BANDS ? "+" : ""}` }));
     const dots = own.map((ms, i) => {
       const across = own.length === 1 ? 0.5 : i / (own.length - 1);
-      return `M${(from + wide * across).toFixed(1)} ${y(ms).toFixed(1)}h0`; // a line of no length, which its round ends make a dot
+      return `M${(from + wide * across).toFixed(1)} ${y(ms).toFixed(1)}h0`; // a line of length 0, whose round ends make a dot
     });
     picture.append(draw("path", { d: dots.join(""), className: "ek-dot" }));
-    told.push(`turn ${turn} ${time(middle)}`);
+    medians.push(`turn ${turn} ${time(middle)}`);
   });
-  picture.setAttribute("aria-label", `Median latency of the latest turns: ${told.join(", ")}`);
-  return [picture, make("figcaption", { text: `Latency of the latest ${whole(latencies.length)} turns by turn index; the line is the median` })];
+  picture.setAttribute("aria-label", `Median latency of the latest turns: ${medians.join(", ")}`);
+  return [picture, make("figcaption", { text: `Latency of the latest ${whole(latencies.length)} turns by turn index; lines are medians` })];
 }
 
 function median(values) {

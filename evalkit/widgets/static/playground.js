@@ -6,34 +6,34 @@ function render({ model, el }) {
   const log = make("div", { role: "log", "aria-label": "conversation" }), live = make("div");
   const system = make("textarea", { rows: 1, placeholder: "none" }), text = make("textarea", { rows: 2 });
   const send = make("button", { type: "button", text: "Send", className: "ek-first" });
-  const stop = make("button", { type: "button", text: "Stop" }), forget = make("button", { type: "button", text: "New conversation" });
+  const stop = make("button", { type: "button", text: "Stop" }), clear = make("button", { type: "button", text: "New conversation" });
   const status = make("span", { role: "status" }), problem = make("p", { className: "ek-wrong", role: "alert" });
   el.append(make("section", { className: "evalkit ek-playground", "aria-label": "Playground" },
     make("header", {}, make("h3", { text: name }), make("span", { text: where, className: "ek-state" })),
     make("label", { text: "System prompt" }, system), log, live, problem,
-    make("label", { text: "Message (Enter sends, Shift+Enter begins a line)" }, text),
-    make("div", { className: "ek-buttons" }, send, stop, forget, status)));
-  let waiting = 0; // since when the kernel has not answered
+    make("label", { text: "Message (Enter sends, Shift+Enter starts a new line)" }, text),
+    make("div", { className: "ek-buttons" }, send, stop, clear, status)));
+  let waiting = 0; // since when the kernel has not replied
   let drawn = [];
 
   function show() {
     const past = model.get("past"), current = model.get("live").state ? model.get("live") : null;
     if (past.length < drawn.length) { log.replaceChildren(); drawn = []; }
-    for (const said of past.slice(drawn.length)) { log.append(turn(said)); drawn.push(said); }
+    for (const turn of past.slice(drawn.length)) { log.append(turnArticle(turn)); drawn.push(turn); }
     if (current || past.length !== show.before) waiting = 0;
     show.before = past.length;
     showLive(live, current);
-    say(problem, model.get("problem"));
+    setText(problem, model.get("problem"));
     problem.hidden = !model.get("problem");
     if (model.get("problem")) waiting = 0;
     const busy = Boolean(current || waiting);
     send.disabled = busy;
-    forget.disabled = busy || !past.length;
+    clear.disabled = busy || !past.length;
     stop.disabled = !busy;
-    say(status, current ? "streaming" : waiting ? (Date.now() - waiting > 1500 ? "waiting: a running cell keeps the kernel busy" : "asked") : "");
+    setText(status, current ? "streaming" : waiting ? (Date.now() - waiting > 1500 ? "waiting: a running cell keeps the kernel busy" : "sent") : "");
   }
 
-  function ask() {
+  function sendMessage() {
     if (send.disabled || !text.value.trim()) return;
     model.send({ do: "send", text: text.value, system: system.value });
     text.value = "";
@@ -42,47 +42,47 @@ function render({ model, el }) {
     show();
   }
 
-  send.addEventListener("click", ask);
+  send.addEventListener("click", sendMessage);
   text.addEventListener("keydown", (event) => {
-    event.stopPropagation(); // Shift+Enter would run the notebook's cell
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }
+    event.stopPropagation(); // Shift+Enter would run the notebook cell
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); sendMessage(); }
   });
   system.addEventListener("keydown", (event) => event.stopPropagation());
-  stop.addEventListener("click", () => press(model, () => false).catch((error) => say(problem, error.message)));
-  forget.addEventListener("click", () => { model.send({ do: "forget" }); text.focus(); });
+  stop.addEventListener("click", () => press(model, () => false).catch((error) => setText(problem, error.message)));
+  clear.addEventListener("click", () => { model.send({ do: "clear" }); text.focus(); });
   for (const trait of ["past", "live", "problem"]) model.on(`change:${trait}`, show);
   show();
   return () => { for (const trait of ["past", "live", "problem"]) model.off(`change:${trait}`, show); };
 }
 
-function showLive(box, said) {
-  if (!said) { box.replaceChildren(); return; }
-  if (!box.children.length) box.append(...spoken(said));
-  say(box.querySelector(".ek-asked"), said.user);
+function showLive(box, turn) {
+  if (!turn) { box.replaceChildren(); return; }
+  if (!box.children.length) box.append(...messages(turn));
+  setText(box.querySelector(".ek-asked"), turn.user);
   const answer = box.querySelector(".ek-answer"), atEnd = answer.scrollTop + answer.clientHeight >= answer.scrollHeight - 8;
-  say(answer, said.answer || (said.reasoning ? `(thinking) ${said.reasoning}` : "…"));
+  setText(answer, turn.answer || (turn.reasoning ? `(thinking) ${turn.reasoning}` : "…"));
   if (atEnd) answer.scrollTop = answer.scrollHeight;
-  box.querySelector("figure").replaceChildren(...arrivals(said));
+  box.querySelector("figure").replaceChildren(...arrivals(turn));
 }
 
-function spoken(said) {
+function messages(turn) {
   return [
-    make("span", { text: "user", className: "ek-who" }), make("div", { text: said.user, className: "ek-words ek-asked", dir: "auto" }),
+    make("span", { text: "user", className: "ek-who" }), make("div", { text: turn.user, className: "ek-words ek-asked", dir: "auto" }),
     make("span", { text: "assistant", className: "ek-who" }),
-    make("div", { text: said.answer, className: "ek-words ek-answer", dir: "auto", "data-state": said.state }),
-    make("figure", {}, ...arrivals(said)),
+    make("div", { text: turn.answer, className: "ek-words ek-answer", dir: "auto", "data-state": turn.state }),
+    make("figure", {}, ...arrivals(turn)),
   ];
 }
 
-function turn(said) {
-  const article = make("article", {}, ...spoken(said));
+function turnArticle(turn) {
+  const article = make("article", {}, ...messages(turn));
   const answer = article.querySelector(".ek-answer");
-  if (!said.answer) answer.replaceChildren(make("span", { text: "no answer", className: "ek-none" }));
-  if (said.cut) answer.after(make("p", { text: `${said.cut.toLocaleString("en")} more characters are not shown.`, className: "ek-none" }));
-  if (said.problem) answer.after(make("p", { text: `${said.problem} It is no part of the conversation.`, className: "ek-wrong" }));
-  if (said.state === "stopped") answer.after(make("p", { text: "stopped", className: "ek-wrong" }));
-  if (said.reasoning) article.append(folded("Reasoning", said.reasoning));
-  article.append(folded("cURL", said.curl), folded("Python", said.python));
+  if (!turn.answer) answer.replaceChildren(make("span", { text: "no answer", className: "ek-none" }));
+  if (turn.cut) answer.after(make("p", { text: `${turn.cut.toLocaleString("en")} more characters are not shown.`, className: "ek-none" }));
+  if (turn.problem) answer.after(make("p", { text: `${turn.problem} It is not part of the conversation.`, className: "ek-wrong" }));
+  if (turn.state === "stopped") answer.after(make("p", { text: "stopped", className: "ek-wrong" }));
+  if (turn.reasoning) article.append(folded("Reasoning", turn.reasoning));
+  article.append(folded("cURL", turn.curl), folded("Python", turn.python));
   return article;
 }
 
@@ -91,27 +91,27 @@ function folded(name, text) {
   copy.addEventListener("click", async () => {
     try {
       await navigator.clipboard.writeText(text);
-      say(copy, "Copied");
+      setText(copy, "Copied");
     } catch {
       getSelection().selectAllChildren(code);
-      say(copy, "Selected: copy it");
+      setText(copy, "Selected: copy it");
     }
   });
   return make("details", {}, make("summary", { text: name }), code, copy);
 }
 
-// Each read that brought tokens as a line, at its own time.
-function arrivals(said) {
-  if (!said.arrivals.length) return [];
-  const last = said.arrivals.at(-1), end = roundUp(last), x = (ms) => EDGE + (WIDE - 2 * EDGE) * (ms / end);
+// One line per read that brought tokens, at its time.
+function arrivals(turn) {
+  if (!turn.arrivals.length) return [];
+  const last = turn.arrivals.at(-1), end = roundUp(last), x = (ms) => EDGE + (WIDE - 2 * EDGE) * (ms / end);
   const picture = draw("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img" },
     draw("line", { x1: x(0), x2: x(end), y1: 36, y2: 36, className: "ek-grid" }));
-  picture.append(draw("path", { d: said.arrivals.map((at) => `M${x(at).toFixed(1)} 8v28`).join(""), className: "ek-tick" }));
+  picture.append(draw("path", { d: turn.arrivals.map((at) => `M${x(at).toFixed(1)} 8v28`).join(""), className: "ek-tick" }));
   for (const [share, anchor] of [[0, "start"], [0.5, "middle"], [1, "end"]]) {
     picture.append(draw("text", { x: x(end * share), y: 52, "text-anchor": anchor, text: share ? time(end * share) : "sent" }));
   }
-  const facts = [`first token ${time(said.ttft)}`, said.latency === null ? null : `latency ${time(said.latency)}`, `${said.reads} arrivals`,
-    said.tokens[1] === null ? null : `${said.tokens[0] ?? "?"} tokens in, ${said.tokens[1]} out`, said.latency === null ? null : said.note].filter(Boolean).join(" · ");
+  const facts = [`first token ${time(turn.ttft)}`, turn.latency === null ? null : `latency ${time(turn.latency)}`, `${turn.reads} arrivals`,
+    turn.tokens[1] === null ? null : `${turn.tokens[0] ?? "?"} tokens in, ${turn.tokens[1]} out`, turn.latency === null ? null : turn.note].filter(Boolean).join(" · ");
   picture.setAttribute("aria-label", `Arrivals over time: ${facts}`);
   return [picture, make("figcaption", { text: facts })];
 }

@@ -1,39 +1,15 @@
-// What the widgets share. Texts of models, datasets and endpoints go into the page as text, never as markup.
-
-function make(tag, { text, className, ...attributes } = {}, ...children) {
-  const element = document.createElement(tag);
-  return filled(element, text, className, attributes, children);
-}
+// Shared by all widgets, after report/static/elements.js.
 
 function draw(tag, { text, className, ...attributes } = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), text, className, attributes, children);
 }
 
-function filled(element, text, className, attributes, children) {
-  if (text !== undefined) element.textContent = visible(text);
-  if (className) element.setAttribute("class", className);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-// Control characters are shown, not obeyed.
-function visible(text) {
-  return String(text).replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\u007f-\u009f]/g, "\u2421");
-}
-
-function say(element, text) {
+function setText(element, text) {
   const shown = visible(text);
-  if (element.textContent !== shown) element.textContent = shown; // a text that stays can be selected
+  if (element.textContent !== shown) element.textContent = shown; // unchanged text keeps the user's selection
 }
 
-function time(ms) {
-  if (ms === null || ms === undefined) return "–";
-  return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
-}
-
-// A round number at or above a value, to end an axis with.
+// Returns a round number at or above a value, as the end of an axis.
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
   return [1, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value) * power;
@@ -43,19 +19,19 @@ function wait(ms) {
   return new Promise((done) => setTimeout(done, ms));
 }
 
-// Tells Python to stop, also while a cell keeps the kernel busy: evalkit/sidedoor.py says how. Where that way is closed,
-// in an older JupyterLab or kernel, the kernel is interrupted, as its own stop button does.
+// Tells Python to stop, also while a cell keeps the kernel busy: see evalkit/widgets/button_comm.py. In an older
+// JupyterLab or kernel, where that is not possible, the kernel is interrupted, as by JupyterLab's own stop button.
 async function press(model, stillGoing) {
   model.send({ do: "stop" });
   const kernel = model.widget_manager?.kernel;
   if (!kernel?.createComm) return;
-  const door = kernel.createComm("evalkit.press");
+  const comm = kernel.createComm("evalkit.press");
   try {
-    await Promise.race([door.subshellStarted, wait(500)]);
-    door.open({ door: model.get("door") });
+    await Promise.race([comm.subshellStarted, wait(500)]);
+    comm.open({ button_id: model.get("button_id") });
     await wait(2500);
     if (stillGoing()) await kernel.interrupt();
   } finally {
-    if (!door.isDisposed) door.close(); // Python lets go of it too
+    if (!comm.isDisposed) comm.close(); // on Python's side too
   }
 }

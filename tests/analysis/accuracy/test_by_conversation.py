@@ -201,7 +201,7 @@ def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
     assert (fewer["k"], fewer["n"], fewer["left_out"]) == (2, 5, 1)
     # of b, c and d two of three choices of two hold the wrong one
     assert fewer["always"]["value"] == pytest.approx((1 + 3 / 3 + 1) / 5)
-    assert run_results.repeats(fewer).endswith(", of 5 turns; 1 turn lacks 2 scores")
+    assert run_results.repeats(fewer).endswith(", of 5 turns; 1 turn has fewer than 2 scores")
     shown = evalkit("show", run.path, "--over-repeats", "2", "--json")
     assert json.loads(shown.stdout)["repeats"] == fewer
     refused = evalkit("show", run.path, "--over-repeats", "4")

@@ -81,11 +81,11 @@ def test_turn_times_are_shown_next_to_the_latency(tmp_path):
     turns = [T("a", 1, attempts=3, sent_ms=90_000.0, due_ms=0.0, score=1.0), T("b", 1)]
     endpoint = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
     path = made(tmp_path / "run.evalkit", turns, endpoint=endpoint, dataset={"path": "sums.jsonl", "turns": None})
-    shown = "turn time, waits and retries included: p50 45,400 ms, p95 –; one turn made 2 requests again and lost 1 min"
+    shown = "turn time, waits and retries included: p50 45,400 ms, p95 –; 1 turn retried 2 requests and lost 1 min"
     written = io.StringIO()
     summary(Console(file=written, width=200), Run(path), summary_json(path))
     assert shown in written.getvalue()
-    assert shown in markdown([run_contents.read(path, drawn=False)])
+    assert shown in markdown([run_contents.read_run(path, drawn=False)])
     page = tmp_path / "report.html"
     report([path], page)
     assert shown.removeprefix("turn time") in page.read_text()

@@ -125,7 +125,7 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
     assert "ttft" in told["client_bound_metrics"]
     text, warning = run_results.trust(told, 2)
     assert "CLIENT-BOUND" in text
-    assert f"it stood still for up to {numbers.number(told['loop_stall_max_ms'], ' ms')}, during " in text
+    assert f"the client stalled for up to {numbers.number(told['loop_stall_max_ms'], ' ms')}, during " in text
     assert warning
 
 

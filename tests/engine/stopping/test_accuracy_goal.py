@@ -197,17 +197,17 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
         ),
         (
             {"reached": False, "value": None, "low": None, "high": None, "conversations": 0},
-            "--until ci=0.03 is not reached: no conversation has ended with a scored turn",
+            "--until ci=0.03 is not reached: no conversation with a scored turn has ended",
         ),
         (
             {"reached": False, "value": 0.5, "low": None, "high": None, "conversations": 80},
             "--until ci=0.03 is not reached after 80 conversations: accuracy 50.0%, its limits have crossed: "
-            "the conversations do not come in random order, shuffle the dataset",
+            "the conversations are not in random order, shuffle the dataset",
         ),
     ],
 )
 def test_a_goal_that_is_not_reached_is_told_as_such(until, text):
-    assert run_results.until({"ci": 0.03, **until})[0] == text
+    assert run_results.accuracy_goal({"ci": 0.03, **until})[0] == text
 
 
 def test_a_goal_is_written_as_ci():

@@ -1,25 +1,8 @@
-// The transcript browser of a report. Data come as text and go into the page as text, never as markup.
-"use strict";
-
+// The transcript browser of a report. Its data are text and enter the page as text, never as markup.
 const ROW = 34; // px, as in report.css
 const STATUS = { r: ["✓", "right"], p: ["◐", "partly right"], w: ["✗", "wrong"], e: ["!", "failed"], u: ["–", "not scored"] };
 const page = {};
 for (const element of document.querySelectorAll("[id]")) page[element.id] = element;
-
-function make(tag, { text, className, ...attributes } = {}, ...children) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = visible(text);
-  if (className) element.className = className;
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-// Control characters are shown, not obeyed.
-function visible(text) {
-  return String(text).replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-    .replace(/[\u007f-\u009f]/g, "\u2421");
-}
 
 async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
@@ -47,32 +30,32 @@ function key(id, repeat, turn) {
   return JSON.stringify([id, repeat, turn]);
 }
 
-// -- what is shown
+// -- filters and order
 
-const state = { run: 0, data: null, shown: [], current: 0, sort: "order", down: false };
+const state = { run: 0, data: null, shown: [], current: 0, sort: "order", descending: false };
 
-function statusesWanted() {
+function selectedStatuses() {
   return new Set([...page.statuses.querySelectorAll("input:checked")].map((box) => box.value));
 }
 
-function haystack(data, i) {
-  data.found ??= [];
-  return (data.found[i] ??= [data.conversations.id[data.turns.conversation[i]], data.turns.user[i], words(data.turns, i),
+function searchText(data, i) {
+  data.searchTexts ??= [];
+  return (data.searchTexts[i] ??= [data.conversations.id[data.turns.conversation[i]], data.turns.user[i], outputText(data.turns, i),
     data.turns.error[i], data.turns.reason[i]].filter(Boolean).join("\n").toLowerCase());
 }
 
 async function filter() {
   const { data } = state, { turns, conversations } = data;
-  const wanted = statusesWanted(), text = page.search.value.trim().toLowerCase();
+  const statuses = selectedStatuses(), text = page.search.value.trim().toLowerCase();
   const tag = page.tag.value, turn = Number(page.turn.value), flipped = page.flipped?.checked;
-  const first = flipped ? await load(state.run === 0 ? 1 : 0) : null;
+  const other = flipped ? await load(state.run === 0 ? 1 : 0) : null;
   const shown = [];
   for (let i = 0; i < turns.conversation.length; i++) {
-    if (wanted.size && !wanted.has(turns.status[i])) continue;
+    if (statuses.size && !statuses.has(turns.status[i])) continue;
     if (turn && turns.turn[i] !== turn) continue;
     if (tag && !conversations.tags[turns.conversation[i]].includes(tag)) continue;
-    if (first && !hasFlipped(data, first, i)) continue;
-    if (text && !haystack(data, i).includes(text)) continue;
+    if (other && !hasFlipped(data, other, i)) continue;
+    if (text && !searchText(data, i).includes(text)) continue;
     shown.push(i);
   }
   state.shown = sorted(shown);
@@ -93,23 +76,23 @@ function hasFlipped(data, other, i) {
 }
 
 function sorted(shown) {
-  if (state.sort === "order") return state.down ? shown.reverse() : shown;
-  const values = state.data.turns[state.sort], way = state.down ? -1 : 1;
-  const missing = (i) => values[i] === null || values[i] === undefined; // last, whichever way
-  return shown.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : way * (values[a] - values[b])) || a - b);
+  if (state.sort === "order") return state.descending ? shown.reverse() : shown;
+  const values = state.data.turns[state.sort], sign = state.descending ? -1 : 1;
+  const missing = (i) => values[i] === null || values[i] === undefined; // last in both directions
+  return shown.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : sign * (values[a] - values[b])) || a - b);
 }
 
 function sortBy(name) {
-  state.down = state.sort === name ? !state.down : name !== "order";
+  state.descending = state.sort === name ? !state.descending : name !== "order";
   state.sort = name;
   for (const head of page.grid.querySelectorAll("[role=columnheader]")) {
     const own = head.querySelector("button")?.dataset.sort === name;
-    head.setAttribute("aria-sort", own ? (state.down ? "descending" : "ascending") : "none");
+    head.setAttribute("aria-sort", own ? (state.descending ? "descending" : "ascending") : "none");
   }
   filter();
 }
 
-// -- the list, of which only what can be seen is in the page
+// -- the list; only its visible rows are in the page
 
 function draw() {
   const total = state.shown.length, box = page.grid;
@@ -126,7 +109,7 @@ function row(place) {
   const cells = [
     conversations.id[turns.conversation[i]] + (turns.repeat[i] > 1 ? ` · repeat ${turns.repeat[i]}` : ""),
     turns.turn[i], verdict(turns, i), time(turns.latency[i]), time(turns.ttft[i]), brief(turns.user[i]),
-    brief(turns.error[i] || words(turns, i)),
+    brief(turns.error[i] || outputText(turns, i)),
   ];
   const line = make("div", { className: `row s-${turns.status[i]}`, role: "row", id: `row-${place}`, "aria-rowindex": place + 2,
     "aria-selected": place === state.current });
@@ -136,7 +119,7 @@ function row(place) {
   return line;
 }
 
-function words(turns, i) {
+function outputText(turns, i) {
   const reasoning = turns.reasoning[i] === null ? "" : `(only reasoning) ${turns.reasoning[i]}`;
   return [turns.answer[i], turns.refusal[i] === null ? "" : `(refusal) ${turns.refusal[i]}`, reasoning].filter(Boolean).join(" ");
 }
@@ -145,20 +128,15 @@ function brief(text) {
   return text.length > 160 ? text.slice(0, 160) + "…" : text;
 }
 
-// rounding makes neither 0 nor 1 of what is not
-function part(score) {
+// Only exactly 0 and 1 are shown as 0 and 1.
+function partialScore(score) {
   const digits = [2, 3, 4, 5].find((digits) => ![0, 1].includes(Number(score.toFixed(digits))));
   return digits ? score.toFixed(digits) : String(score);
 }
 
 function verdict(turns, i) {
   const [sign, word] = STATUS[turns.status[i]];
-  return turns.status[i] === "p" ? `${sign} ${part(turns.score[i])}` : `${sign} ${word}`;
-}
-
-function time(ms) {
-  if (ms === null || ms === undefined) return "–";
-  return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
+  return turns.status[i] === "p" ? `${sign} ${partialScore(turns.score[i])}` : `${sign} ${word}`;
 }
 
 function move(place) {
@@ -181,13 +159,13 @@ async function openConversation(id, repeat, turn) {
   page.title.textContent = visible(repeat > 1 ? `${id}, repeat ${repeat}` : id);
   page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, id, repeat)));
   if (!page.conversation.open) page.conversation.showModal();
-  remember(`#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
-  const asked = page.dialogues.querySelector(`[data-turn="${Number(turn)}"]`);
-  if (asked && turn > 1) asked.scrollIntoView();
+  setAddress(`#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
+  const article = page.dialogues.querySelector(`[data-turn="${Number(turn)}"]`);
+  if (article && turn > 1) article.scrollIntoView();
 }
 
-// So that a link leads to it; a page in a frame has no address.
-function remember(place) {
+// Sets the address, so that a link opens the conversation. A page in a frame has no address.
+function setAddress(place) {
   if (location.protocol !== "about:") history.replaceState(null, "", place);
 }
 
@@ -197,12 +175,12 @@ function dialogue(data, number, id, repeat) {
   if (runs.length > 1) column.append(make("h3", { text: runs[number].element.dataset.name }));
   const own = place < 0 ? [] : turnsOf(data, place, repeat);
   if (!own.length) {
-    column.append(make("p", { text: "This run does not hold the conversation, or its sample does not.", className: "faint" }));
+    column.append(make("p", { text: "This run, or its sample, does not have the conversation.", className: "faint" }));
     return column;
   }
   const system = data.conversations.system[place];
-  if (system) column.append(said("system", system));
-  for (const message of data.conversations.context[place] || []) column.append(said(message.role, message.content || ""));
+  if (system) column.append(message("system", system));
+  for (const { role, content } of data.conversations.context[place] || []) column.append(message(role, content || ""));
   for (const i of own) column.append(turnOf(data, place, i));
   return column;
 }
@@ -215,23 +193,23 @@ function turnsOf(data, place, repeat) {
   return own;
 }
 
-function said(who, text, kind = who) {
-  return make("div", { className: `said ${kind}` }, make("span", { text: who, className: "who" }),
+function message(who, text, kind = who) {
+  return make("div", { className: `message ${kind}` }, make("span", { text: who, className: "who" }),
     make("div", { text, className: "words", dir: "auto" }));
 }
 
 function turnOf(data, place, i) {
   const { turns } = data;
   const article = make("article", { className: `turn s-${turns.status[i]}`, "data-turn": turns.turn[i] },
-    make("h4", { text: `Turn ${turns.turn[i]}` }), said("user", turns.user[i]));
-  if (turns.answer[i] !== null) article.append(said("assistant", turns.answer[i]));
-  if (turns.refusal[i] !== null) article.append(said("refusal", turns.refusal[i]));
-  if (turns.reasoning[i] !== null) article.append(said("only reasoning", turns.reasoning[i], "reasoning"));
+    make("h4", { text: `Turn ${turns.turn[i]}` }), message("user", turns.user[i]));
+  if (turns.answer[i] !== null) article.append(message("assistant", turns.answer[i]));
+  if (turns.refusal[i] !== null) article.append(message("refusal", turns.refusal[i]));
+  if (turns.reasoning[i] !== null) article.append(message("only reasoning", turns.reasoning[i], "reasoning"));
   if (turns.cut[i]) article.append(make("p", { text: `${turns.cut[i].toLocaleString("en")} more characters are in the run file.`, className: "faint" }));
-  for (const call of turns.calls[i] || []) article.append(said("call", `${call.function.name}(${call.function.arguments})`));
+  for (const call of turns.calls[i] || []) article.append(message("call", `${call.function.name}(${call.function.arguments})`));
   const facts = [["verdict", verdict(turns, i)], ["target", turns.target[i]], ["extracted", turns.extracted[i]],
     ["why", turns.reason[i]], ["scorer", turns.scorer[i]], ["error", turns.error[i]], ["latency", time(turns.latency[i])],
-    ["first token", time(turns.ttft[i])], ["a token", time(turns.tpot[i])],
+    ["first token", time(turns.ttft[i])], ["time per token", time(turns.tpot[i])],
     ["tokens", tokens(turns.prompt_tokens[i], turns.output_tokens[i])],
     ["attempts", turns.attempts[i] > 1 ? turns.attempts[i] : null]];
   const list = make("dl");
@@ -241,7 +219,7 @@ function turnOf(data, place, i) {
     list.append(make("div", {}, make("dt", { text: name }), make("dd", { text, dir: "auto" })));
   }
   article.append(list);
-  if (turns.attempts[i]) article.append(curlOf(data, place, i)); // else it was never asked
+  if (turns.attempts[i]) article.append(curlOf(data, place, i)); // without attempts the turn was never sent
   return article;
 }
 
@@ -249,75 +227,7 @@ function tokens(prompt, output) {
   return prompt === null && output === null ? null : `${prompt ?? "?"} in, ${output ?? "?"} out`;
 }
 
-// -- the request of a turn, as a shell command
-
-function curlOf(data, place, i) {
-  const code = make("pre", { tabindex: 0, "aria-label": "cURL command" });
-  const copy = make("button", { text: "copy", type: "button" });
-  copy.addEventListener("click", () => copyText(code, copy));
-  const details = make("details", {}, make("summary", { text: "cURL" }), code, copy);
-  details.addEventListener("toggle", () => { if (!code.textContent) code.textContent = curl(data, place, i); });
-  return details;
-}
-
-function curl(data, place, i) {
-  const { endpoint } = data, messages = messagesBefore(data, place, i);
-  if (!messages) return "# not here: an earlier answer is too long for this report; the run file has it";
-  const body = { model: endpoint.model, messages, stream: data.stream };
-  if (data.stream) body.stream_options = { include_usage: true };
-  Object.assign(body, endpoint.params, data.conversations.params[place] || {});
-  if (data.conversations.tools[place]) body.tools = data.conversations.tools[place];
-  const lines = [`curl ${data.stream ? "-N " : ""}${quoted(encoded(endpoint.base_url + "/chat/completions"))}`,
-    "-H 'Content-Type: application/json'"];
-  if (endpoint.key_env) lines.push(`-H "Authorization: Bearer $${endpoint.key_env.replace(/\W/g, "")}"`);
-  lines.push(`--data-raw ${quoted(escaped(JSON.stringify(body, null, 1)))}`);
-  return lines.join(" \\\n  ");
-}
-
-function messagesBefore(data, place, i) {
-  const { turns, conversations } = data, messages = [];
-  if (conversations.system[place] !== null) messages.push({ role: "system", content: conversations.system[place] });
-  messages.push(...(conversations.context[place] || []));
-  for (const j of turnsOf(data, place, turns.repeat[i])) {
-    if (turns.turn[j] >= turns.turn[i]) break;
-    messages.push({ role: "user", content: turns.user[j] });
-    if (data.history === "golden") messages.push({ role: "assistant", content: turns.golden[j] });
-    else if (turns.later[j] === false) return null;
-    else messages.push(...(turns.later[j] || [{ role: "assistant", content: turns.answer[j] }]));
-  }
-  messages.push({ role: "user", content: turns.user[i] });
-  return messages;
-}
-
-// What cannot be seen, such as marks that turn the direction of text around: the rule of snippets.py, which writes the
-// same command for a terminal.
-const UNSEEN = /(?![ \n])[\p{C}\p{Z}]/gu;
-
-function escaped(json) {
-  return json.replace(UNSEEN, (character) =>
-    Array.from({ length: character.length }, (_, n) => `\\u${character.charCodeAt(n).toString(16).padStart(4, "0")}`).join(""));
-}
-
-function encoded(url) {
-  return url.replaceAll("\n", "%0A").replace(UNSEEN, (character) => /\p{Cs}/u.test(character) ? "%3F" : encodeURIComponent(character));
-}
-
-// In single quotes a shell takes everything as it is but the single quote itself.
-function quoted(text) {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-async function copyText(code, button) {
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = "copied";
-  } catch {
-    getSelection().selectAllChildren(code);
-    button.textContent = "selected: copy it";
-  }
-}
-
-// -- what the reader does
+// -- controls and keys
 
 async function choose(number) {
   page.run.disabled = true;
@@ -339,7 +249,7 @@ function fill(select, everything, values) {
 const KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -Infinity, End: Infinity };
 
 page.grid.addEventListener("keydown", (event) => {
-  if (event.target !== page.grid) return; // a heading's button
+  if (event.target !== page.grid) return; // a button in a heading
   if (event.key in KEYS && state.shown.length) {
     event.preventDefault();
     move(state.current + KEYS[event.key]);
@@ -354,7 +264,7 @@ page.search.addEventListener("input", () => { clearTimeout(typing); typing = set
 for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", filter);
 page.run.addEventListener("change", () => choose(Number(page.run.value)));
 page.close.addEventListener("click", () => page.conversation.close());
-page.conversation.addEventListener("close", () => { remember("#"); page.grid.focus(); });
+page.conversation.addEventListener("close", () => { setAddress("#"); page.grid.focus(); });
 for (const button of page.grid.querySelectorAll("button[data-sort]")) button.addEventListener("click", () => sortBy(button.dataset.sort));
 
 (async () => {
