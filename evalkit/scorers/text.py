@@ -121,12 +121,13 @@ def _regex_check(target: Any, *, pattern: str) -> Problem | None:
     return None
 
 
-@register("regex", check=_regex_check)
+@register("regex", check=_regex_check, version=2)
 def regex(answer: Answer, target: Any, *, pattern: str = "") -> Verdict:
     """The target, a pattern, matches in the answer; or what the option ``pattern`` captures is the target.
 
-    Patterns are in RE2 syntax, whose matching takes time in proportion to the text, whatever the pattern. What is
-    captured is the first group, or the whole match; it is compared as ``exact`` does.
+    Patterns are in RE2 syntax: matching takes time in proportion to the text, whatever the pattern. The pattern
+    captures the first group that took part in its first match, or the whole match if it has no groups. The captured
+    text is compared as in ``exact``.
     """
     found = search(pattern or target, answer.text)
     if found is None:

@@ -205,8 +205,8 @@ BAD = {
     ),
     "bad pattern": (
         '{"turns": [{"user": "Hi", "target": "(?=a)", "scorer": "regex"}]}',
-        ", line 1, field turns[0].target: the pattern '(?=a)' cannot be used: invalid perl operator: (?= (RE2 syntax: "
-        "no look-around, no back-references)",
+        ", line 1, field turns[0].target: the pattern '(?=a)' cannot be used: invalid perl operator '(?=' "
+        "at character 1 (RE2 syntax: no look-around, no back-references)",
     ),
     "number with words for target": (
         '{"turns": [{"user": "Hi", "target": "many", "scorer": "number"}]}',

@@ -229,7 +229,7 @@ def test_a_turn_without_target_is_scored_by_what_needs_none():
 
 def test_every_scorer_has_a_version_to_be_kept_with_its_scores():
     assert {name: scoring.version_of(spec(name)) for name in scoring.names()} == {
-        **dict.fromkeys(NAMES, "1"), "number": "2"
+        **dict.fromkeys(NAMES, "1"), "number": "2", "regex": "2"
     }  # fmt: skip
     assert scoring.version_of(BOTH) == "2+1"
     with pytest.raises(SettingsError, match=r"^no scorer is called 'x'"):
