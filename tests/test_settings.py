@@ -37,10 +37,10 @@ from evalkit.settings import Settings
         ),
         ({"scorer": []}, "scorer: is empty: name at least one scorer"),
         ({"scorer": 3}, "scorer: must be text, not a number"),
-        ({"scorer": "./score.py"}, "scorer: './score.py' is no scorer's name"),
+        ({"scorer": "./score.py"}, "scorer: './score.py' is not the name of a scorer"),
         (
             {"scorer": ["exact", {"name": "number", "weight": -1}]},
-            "scorer[1].weight: must be a number above 0, a million at most",
+            "scorer[1].weight: must be a number above 0, at most a million",
         ),
         (
             {"scorer": ["exact", {"name": "length"}, {"name": "length", "min": "x"}]},

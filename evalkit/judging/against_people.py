@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from evalkit.datasets.field_checks import kind
 from evalkit.datasets.file_lines import open_dataset, read_lines, why_not_text
-from evalkit.datasets.native_rows import kind
 from evalkit.endpoint import Endpoint
 from evalkit.engine.session_thread import Watcher
 from evalkit.errors import DatasetError
-from evalkit.inputs.suggestions import near
+from evalkit.inputs.suggestions import nearest_name
 from evalkit.judging import judge_run as judging_run
 from evalkit.judging.judge_run import Case, Hearing
 from evalkit.judging.judging import NOTHING_BEFORE, judge_json, rubric_for
@@ -246,8 +246,8 @@ def _row(raw: bytes, position: int, chosen: Rubric) -> Labelled:
             raise DatasetError("is missing", field=key)
     known = _places(chosen)
     if texts["label"] not in known:
-        slip = near(texts["label"].upper(), known)
-        hint = f"did you mean {slip!r}?" if slip else f"they are {', '.join(known)}"
+        suggestion = nearest_name(texts["label"].upper(), known)
+        hint = f"did you mean {suggestion!r}?" if suggestion else f"they are {', '.join(known)}"
         raise DatasetError(f"{texts['label'][:60]!r} is no choice of the rubric {chosen.name!r}: {hint}", field="label")
     name = texts.get("id", f"row-{position}")
     material = {field: texts.get(field, NOTHING_BEFORE) for field in ("question", "answer", "target", "conversation")}
@@ -256,8 +256,8 @@ def _row(raw: bytes, position: int, chosen: Rubric) -> Labelled:
 
 def _text(key: str, value: Any) -> str:
     if key not in _KEYS:
-        slip = near(key, _KEYS)
-        hint = f"; did you mean {slip!r}?" if slip else f". Known here: {', '.join(_KEYS)}"
+        suggestion = nearest_name(key, _KEYS)
+        hint = f"; did you mean {suggestion!r}?" if suggestion else f". Known here: {', '.join(_KEYS)}"
         raise DatasetError(f"unknown key{hint}", field=key[:60])
     if key in ("target", "label", "id") and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)

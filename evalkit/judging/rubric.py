@@ -28,7 +28,7 @@ from typing import Any
 import orjson
 
 from evalkit.errors import SettingsError
-from evalkit.inputs.suggestions import near
+from evalkit.inputs.suggestions import nearest_name
 
 SINGLE_FIELDS = ("question", "answer", "target", "conversation")
 PAIR_FIELDS = ("question", "answer_a", "answer_b", "target", "conversation")
@@ -73,8 +73,12 @@ class Rubric:
         _check_choices(where, self.choices)
         known = PAIR_FIELDS if self.pairwise else SINGLE_FIELDS
         for field in sorted(self.fields - set(known)):
-            slip = near(field, known)
-            hint = f"did you mean {{{slip}}}?" if slip else f"the fields are {', '.join(f'{{{f}}}' for f in known)}"
+            suggestion = nearest_name(field, known)
+            hint = (
+                f"did you mean {{{suggestion}}}?"
+                if suggestion
+                else f"the fields are {', '.join(f'{{{f}}}' for f in known)}"
+            )
             raise SettingsError(f"{where} has the unknown field {{{field}}}: {hint}")
         needed = {"answer_a", "answer_b"} if self.pairwise else {"answer"}
         if lacking := sorted(needed - self.fields):
@@ -195,8 +199,12 @@ def find(name: str | Path | Rubric) -> Rubric:
     if text in BUILT_IN:
         return BUILT_IN[text]
     if not (text.endswith(".toml") or "/" in text):
-        slip = near(text, BUILT_IN)
-        hint = f"did you mean {slip!r}?" if slip else f"there are {', '.join(BUILT_IN)}, and those in a .toml file"
+        suggestion = nearest_name(text, BUILT_IN)
+        hint = (
+            f"did you mean {suggestion!r}?"
+            if suggestion
+            else f"there are {', '.join(BUILT_IN)}, and those in a .toml file"
+        )
         raise SettingsError(f"no rubric is called {text!r}: {hint}")
     return _read(Path(text))
 
@@ -213,8 +221,8 @@ def _read(path: Path) -> Rubric:
     kinds: dict[str, tuple[type, str]] = {"name": (str, "text"), "text": (str, "text"), "choices": (dict, "a table")}
     for key in table:
         if key not in kinds:
-            slip = near(key, kinds)
-            hint = f"did you mean {slip!r}?" if slip else "it has name, text and choices"
+            suggestion = nearest_name(key, kinds)
+            hint = f"did you mean {suggestion!r}?" if suggestion else "it has name, text and choices"
             raise SettingsError(f"the rubric file {path} has the unknown key {key!r}: {hint}")
     for key, (kind, called) in kinds.items():
         if not isinstance(table.get(key), kind):

@@ -22,7 +22,6 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import orjson
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import SettingsError
 from evalkit.inputs.bounds import not_json
+from evalkit.inputs.suggestions import nearest_name
 from evalkit.record import Answer
 from evalkit.scorers.function_version import code_version
 from evalkit.scorers.registry import Problem, Scorer, Verdict, add_scorer, cut
@@ -108,8 +108,8 @@ def load(name: str) -> str:
         )
     found: Any = _imported(module_name, name)
     for part in path.split("."):
-        near = get_close_matches(part, dir(found), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion = nearest_name(part, dir(found), cutoff=0.6)
+        hint = f"; did you mean {suggestion!r}?" if suggestion else ""
         found = getattr(found, part, None)
         if found is None:
             raise SettingsError(f"--scorer {name}: {module_name} has no {path!r}{hint}")

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ import orjson
 
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import MissingExtra, SettingsError
+from evalkit.inputs.suggestions import similar_names
 from evalkit.scorers.json_equality import DEEP_VALUE, is_deeper
 
 _SHOWN = 200  # characters of a value or an answer that are kept or shown
@@ -172,9 +172,9 @@ def find(name: str) -> Scorer:
             f"the scorer {name!r} is a Python function, and neither a dataset nor a run file makes code run: "
             f"give the function itself in Python, scorer=…, or name it with --scorer {name}"
         )
-    near = get_close_matches(name, names(), n=len(_SCORERS), cutoff=0.5)
-    others = [*near, *(known for known in names() if known not in near)]
-    raise SettingsError(f"no scorer is called {name!r}. Known, nearest first: {', '.join(others)}")
+    similar = similar_names(name, names(), most=len(_SCORERS), cutoff=0.5)
+    others = [known for known in names() if known not in similar]
+    raise SettingsError(f"no scorer is called {name!r}. Known, nearest first: {', '.join([*similar, *others])}")
 
 
 def version_of(spec: ScorerSpec) -> str:

@@ -104,7 +104,7 @@ def rule_problem(rule: Mapping[str, Any]) -> str | None:
     """What is wrong with a rule for an argument; None: nothing."""
     name = rule[RULE]
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return f"{shown(name)} is no scorer's name"
+        return f"{shown(name)} is not the name of a scorer"
     spec, target = _spec_of(rule)
     try:
         scorer = usable(spec)

@@ -245,7 +245,7 @@ def test_two_functions_of_one_name_are_refused():
 def test_a_rule_for_an_argument_cannot_use_one():
     name = own_functions.adopt(lambda text, target: True, "own:rule")
     target = {"name": "f", "arguments": {"x": {"$scorer": name, "target": 1}}}
-    with pytest.raises(DatasetError, match=r"is no scorer's name"):
+    with pytest.raises(DatasetError, match=r"is not the name of a scorer"):
         scoring.turn_checker("tool_call")(Turn("?", target))
 
 

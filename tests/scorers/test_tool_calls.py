@@ -122,7 +122,7 @@ def test_tool_call(trap, options, target, made, value, reason):
     ("rule", "problem"),
     [
         ({"$scorer": "os:system", "target": 1}, '"os:system" is no scorer\'s name'),
-        ({"$scorer": 1}, "1 is no scorer's name"),
+        ({"$scorer": 1}, "1 is not the name of a scorer"),
         ({"$scorer": "nummer", "target": 1}, "no scorer is called 'nummer'"),
         ({"$scorer": "number"}, "it has no target, and the scorer number needs one"),
         ({"$scorer": "number", "target": "many"}, 'the target is "many": the scorer number needs a number'),
