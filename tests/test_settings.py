@@ -44,12 +44,12 @@ from evalkit.settings import Settings
         ),
         (
             {"scorer": ["exact", {"name": "length"}, {"name": "length", "min": "x"}]},
-            'the option min of the scorer length is "x": it must be a number from 0 up',
+            'the option min of the scorer length is "x": it must be a number, 0 or more',
         ),
         (
             {"scorer": "os:system"},
-            "the scorer 'os:system' is a Python function, and neither a dataset nor a run file makes code run: "
-            "give the function itself in Python, scorer=…, or name it with --scorer os:system",
+            "the scorer 'os:system' is a Python function, and datasets and run files cannot run code: "
+            "pass the function itself in Python, scorer=…, or name it with --scorer os:system",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from evalkit.errors import DatasetError, SettingsError
 from evalkit.scorers.json_equality import MOST_LEVELS, is_deep_text
 
 _HINTS = {
-    "'": "text stands in double quotes",
+    "'": "text needs double quotes",
     ",}": "no comma before a closing bracket",
     ",]": "no comma before a closing bracket",
     "NaN": "JSON has no such number",

@@ -18,7 +18,7 @@ from evalkit.analysis import costs, tables
 from evalkit.analysis.measures import RunMeasures, measure, opened
 from evalkit.client.request_as_code import KEY_VARIABLE
 from evalkit.errors import EvalkitError
-from evalkit.judging import scoring_command
+from evalkit.judging import rescore_command
 from evalkit.report import transcript_data
 from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
@@ -138,7 +138,7 @@ def read(path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn: boo
 
 def _scores(connection: sqlite3.Connection) -> Scores:
     number, others, scorer, judge = connection.execute(_SCORES).fetchone()
-    again = scoring_command.command_of(connection, number, AGAIN) if number else None
+    again = rescore_command.command_of(connection, number, AGAIN) if number else None
     named, kept = (None if text is None else orjson.loads(text) for text in (scorer, judge))
     return Scores(number, others, named, kept, again)
 

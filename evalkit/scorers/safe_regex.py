@@ -12,10 +12,10 @@ import re2
 
 HINT = "RE2 syntax: no look-around, no back-references"
 _MOST_MEMORY = 8 << 20  # bytes of one pattern, its program and the states met while matching; RE2's default
-_MOST_PATTERNS = 32  # compiled ones that are kept
+_MOST_PATTERNS = 32  # compiled and cached
 
 
-def why_unusable(pattern: str) -> str | None:
+def pattern_problem(pattern: str) -> str | None:
     """Why RE2 rejects a pattern, and at which character; None if the pattern is usable."""
     try:
         _compiled(pattern)

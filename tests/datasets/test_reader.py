@@ -132,7 +132,7 @@ BAD = {
     ),
     "single quotes": (
         "{'id': 1}",
-        """, line 1: not valid JSON at column 2, near "'id': 1}": text stands in double quotes""",
+        """, line 1: not valid JSON at column 2, near "'id': 1}": text needs double quotes""",
     ),
     "not a number": ('{"id": NaN}', ", line 1: not valid JSON at column 8, near 'NaN}': JSON has no such number"),
     "two rows a line": (f"{GOOD} {GOOD}", """, line 1: not valid JSON at column 43, near '{"id": "good", "turn'"""),
@@ -167,8 +167,8 @@ BAD = {
     ),
     "unknown scorer": (
         '{"turns": [{"user": "Hi"}, {"user": "2?", "target": 2, "scorer": "numbr"}]}',
-        ", line 1, field turns[1].scorer: no scorer is called 'numbr'. Known, nearest first: number, choice, chrf, "
-        "date, edit, exact, f1, includes, json, language, length, regex, rouge_l, tool_call",
+        ", line 1, field turns[1].scorer: no scorer is called 'numbr'. Known, most similar first: number, choice, "
+        "chrf, date, edit, exact, f1, includes, json, language, length, regex, rouge_l, tool_call",
     ),
     "unknown option": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "tol": 1}}]}',
@@ -178,7 +178,7 @@ BAD = {
     "option of a wrong type": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "abs_tol": "1"}}]}',
         ', line 1, field turns[0].scorer: the option abs_tol of the scorer number is "1": it must be a '
-        "number from 0 up",
+        "number, 0 or more",
     ),
     "option of a wrong value": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "which": "best"}}]}',
@@ -219,11 +219,11 @@ BAD = {
     ),
     "scorer without target": (
         '{"turns": [{"user": "Hi", "scorer": "exact"}]}',
-        ", line 1, field turns[0].target: there is none, and the scorer exact needs one to compare with",
+        ", line 1, field turns[0].target: the target is missing: the scorer exact needs one to compare with",
     ),
     "target true": (
         '{"turns": [{"user": "Hi", "target": true}]}',
-        ", line 1, field turns[0].target: true and false have no scorer of their own: name one, such as json",
+        ", line 1, field turns[0].target: true and false have no default scorer: name one, such as json",
     ),
 }
 

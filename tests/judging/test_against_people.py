@@ -9,7 +9,8 @@ from judges import Bench, failing, fair, read, verdict
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from evalkit.errors import DatasetError
-from evalkit.judging.against_people import check_judge, read_labels
+from evalkit.judging.against_people import check_judge
+from evalkit.judging.labels import read_labels
 from evalkit.judging.rubric import BUILT_IN
 
 CORRECT = BUILT_IN["correct"]
@@ -81,10 +82,10 @@ def test_a_scale_is_ordinal_and_its_labels_may_be_numbers(tmp_path):
     [
         ({"label": "CORRECT"}, "line 2, field answer: is missing"),
         ({"answer": "x"}, "line 2, field label: is missing"),
-        ({"answer": "x", "label": "CORECT"}, "line 2, field label: 'CORECT' is no choice of the rubric 'correct': did "
-         "you mean 'CORRECT'?"),
-        ({"answer": "x", "label": "UNSURE"}, "line 2, field label: 'UNSURE' is no choice of the rubric 'correct': they "
-         "are CORRECT, INCORRECT"),
+        ({"answer": "x", "label": "CORECT"}, "line 2, field label: 'CORECT' is not a choice of the rubric 'correct': "
+         "did you mean 'CORRECT'?"),
+        ({"answer": "x", "label": "UNSURE"}, "line 2, field label: 'UNSURE' is not a choice of the rubric 'correct': "
+         "they are CORRECT, INCORRECT"),
         ({"answer": 5, "label": "CORRECT"}, "line 2, field answer: must be text, not a number"),
         ({"answer": "x", "label": "CORRECT", "traget": "y"}, "line 2, field traget: unknown key; did you mean "
          "'target'?"),

@@ -39,11 +39,11 @@ CALLS = [
     ),
     ("true is not 1", F, [("f", '{"x": true}')], 0, "f was called with x true, not 1"),
     ("one is missing", BOSTON, [("get_weather", '{"city": "Boston"}')], 0, "get_weather was called without days"),
-    ("one too many", F, [("f", '{"x": 1, "y": 2}')], 0, "f was called with y beside what was expected"),
+    ("one too many", F, [("f", '{"x": 1, "y": 2}')], 0, "f was called with y in addition to what was expected"),
     ("broken arguments", F, [("f", '{"x": ')], 0, 'the arguments of f are not a JSON object: "{\\"x\\": "'),
     ("arguments are a list", F, [("f", "[1]")], 0, "the arguments of f are not a JSON object: [1]"),
-    ("called twice", F, [("f", '{"x": 1}'), ("f", '{"x": 1}')], 0, "f was called beside what was expected"),
-    ("another call beside", F, [("f", '{"x": 1}'), ("g", "{}")], 0, "g was called beside what was expected"),
+    ("called twice", F, [("f", '{"x": 1}'), ("f", '{"x": 1}')], 0, "f was called in addition to what was expected"),
+    ("another call beside", F, [("f", '{"x": 1}'), ("g", "{}")], 0, "g was called in addition to what was expected"),
     ("one of two", [F, {"name": "g"}], [("f", '{"x": 1}')], 0, "g was not called"),
     (
         "the loose one must not take the strict one's call",
@@ -162,7 +162,7 @@ def test_json_with_options(trap, options, target, text, value, reason):
 @pytest.mark.parametrize(
     ("options", "target", "field", "problem"),
     [
-        ({}, None, "target", "there is none, and the scorer json needs one, or a schema as its option"),
+        ({}, None, "target", "the target is missing: the scorer json needs one, or a schema as its option"),
         ({"only_fields": True}, [1], "target", "the target is [1]: with only_fields it must be an object"),
         ({"schema": [1]}, None, "scorer", "the option schema of the scorer json is [1]: it must be an object"),
         (

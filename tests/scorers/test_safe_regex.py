@@ -30,7 +30,7 @@ ANSWER = r"answer is (\w+)|final: (\w+)"
     ],
 )
 def test_the_first_group_of_the_match_is_captured_or_the_whole_match(pattern, text, captured):
-    assert safe_regex.why_unusable(pattern) is None
+    assert safe_regex.pattern_problem(pattern) is None
     assert safe_regex.search(pattern, text) == captured
     assert safe_regex.matches(pattern, text) is (captured is not None)
 
@@ -58,14 +58,14 @@ def test_a_pattern_that_would_run_away_matches_in_time():
     ],
 )
 def test_an_unusable_pattern_is_named_with_what_is_wrong_and_where(pattern, why, capfd):
-    assert safe_regex.why_unusable(pattern) == why
+    assert safe_regex.pattern_problem(pattern) == why
     with pytest.raises(ValueError, match="^" + re.escape(why) + "$"):
         safe_regex.search(pattern, "a")
     assert capfd.readouterr() == ("", "")  # RE2 logs to standard error
 
 
 def test_a_long_pattern_is_usable():
-    assert safe_regex.why_unusable("a" * 300) is None
+    assert safe_regex.pattern_problem("a" * 300) is None
 
 
 def test_few_compiled_patterns_are_kept():

@@ -171,7 +171,12 @@ def test_verdict(trap, name, options, target, text, value):
         ("12 kg", ScorerSpec("number"), "12 g.", Score("number", 0.0, "the final number is 12 g, not 12 kg", "12 g")),
         ("12 kg", ScorerSpec("number"), "12 kgs", Score("number", 1.0, None, "12 kgs")),
         ("x", ScorerSpec("regex"), "y", Score("regex", 0.0, "the pattern does not match the answer")),
-        ("x", ScorerSpec("regex", {"pattern": "."}), "y", Score("regex", 0.0, "the pattern took 'y', not 'x'", "y")),
+        (
+            "x",
+            ScorerSpec("regex", {"pattern": "."}),
+            "y",
+            Score("regex", 0.0, "the pattern captured 'y', not 'x'", "y"),
+        ),
         (35, ScorerSpec("number"), "26", Score("number", 0.0, "the final number is 26, not 35", 26)),
         (35, None, "none", Score("number", 0.0, "no number in the answer")),
         (0.5, ScorerSpec("number"), "1/2", Score("number", 1.0, None, 0.5)),

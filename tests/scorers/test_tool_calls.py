@@ -28,7 +28,7 @@ CALLS = [
         [G],
         [("g", "{}"), ("f", "{}")],
         0,
-        "f was called beside what was expected",
+        "f was called in addition to what was expected",
     ),
     (
         "none in order, one made",
@@ -56,7 +56,7 @@ CALLS = [
         with_x(NEAR_3),
         [("f", '{"x": 3, "y": 1}')],
         0,
-        "f was called with y beside what was expected",
+        "f was called with y in addition to what was expected",
     ),
     ("a rule inside an object in a list", {}, with_x([{"a": NEAR_3}]), [("f", '{"x": [{"a": 3}]}')], 1, None),
     (
@@ -121,7 +121,7 @@ def test_tool_call(trap, options, target, made, value, reason):
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [
-        ({"$scorer": "os:system", "target": 1}, '"os:system" is no scorer\'s name'),
+        ({"$scorer": "os:system", "target": 1}, '"os:system" is not the name of a scorer'),
         ({"$scorer": 1}, "1 is not the name of a scorer"),
         ({"$scorer": "nummer", "target": 1}, "no scorer is called 'nummer'"),
         ({"$scorer": "number"}, "it has no target, and the scorer number needs one"),
@@ -139,7 +139,7 @@ def test_a_rule_that_cannot_be_is_refused(rule, problem, place):
 
 def test_an_answer_of_a_million_calls_is_judged_at_once():
     many = [{"name": "f", "arguments": {}}] * 1_000_000
-    missed, beside = tool_calls.matched([G], many)
+    missed, beside = tool_calls.match([G], many)
     assert (missed, len(beside)) == ([G], 1_000_000)
 
 
@@ -147,5 +147,5 @@ def test_as_many_calls_as_can_be_find_their_own():
     """Each wide rule, which comes first, must make room for the next narrower one."""
     wanted = [with_x({"$scorer": "number", "target": 0, "abs_tol": float(n)}) for n in range(9, -1, -1)]
     made = [{"name": "f", "arguments": {"x": n}} for n in range(10)]
-    assert tool_calls.matched(wanted, made) == ([], [])
-    assert tool_calls.matched(wanted, made[1:])[0] == [wanted[-1]]
+    assert tool_calls.match(wanted, made) == ([], [])
+    assert tool_calls.match(wanted, made[1:])[0] == [wanted[-1]]
