@@ -402,14 +402,6 @@ def test_the_run_s_scorer_is_checked_against_every_target(tmp_path):
     )
 
 
-def test_ids_stay_compact_and_every_second_one_is_found():
-    ids = id_set.IdSet()
-    texts = [f"row-{n}" for n in range(20_000)]
-    assert all(ids.add(text) for text in texts)
-    assert not any(ids.add(text) for text in texts)
-    assert len(ids._slots) * 8 <= 27 * len(texts)
-
-
 def test_a_mere_clash_of_hashes_is_no_duplicate(tmp_path, monkeypatch):
     monkeypatch.setattr(id_set.IdSet, "add", lambda self, text: False)
     path = tmp_path / "x.jsonl"

@@ -8,15 +8,13 @@ from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
-from judges import Bench, failing, fair, locked, read, refusing, verdict
-from runfiles import S, T, talk, write
+from judges import Bench, failing, fair, locked, read, refusing, run_of, verdict
+from runfiles import T, talk
 
 import evalkit as ek
 from evalkit.analysis import tables
-from evalkit.conversation import Conversation, ToolCall, Turn
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.judging import judge_run
-from evalkit.judging.cases import answered_turns, cases, position_of
 from evalkit.judging.judging import judge
 from evalkit.judging.rubric import BUILT_IN, Rubric
 from evalkit.runfile import scorings
@@ -25,17 +23,6 @@ from evalkit.runfile import scorings
 def rows(path, query):
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
-
-
-def run_of(tmp_path, turns=None, conversations=(), name="run"):
-    """A run of two conversations: right, wrong, failed; right."""
-    turns = turns or [
-        T("a", 1, text="It is 35.", score=1.0),
-        T("a", 2, text="It is 270.", score=0.0),
-        T("a", 3, error="server"),
-        T("b", 1, text="35", score=1.0),
-    ]
-    return write(tmp_path / f"{name}.evalkit", [S(turns)], conversations)
 
 
 @pytest.fixture(scope="module")
@@ -207,43 +194,6 @@ def test_a_rubric_in_code_gives_its_own_values(tmp_path):
         own = Rubric("polite", "Polite? {answer}", {"4": 0.25, "5": 1})
         assert judge(path, bench.endpoint(), own).mean.value == 0.25
     assert rows(path, "SELECT scorer, extracted FROM score") == [("judge:polite", '"4"')]
-
-
-class TestWhatIsShown:
-    def said(self, path):
-        return {said.id: said for said in answered_turns(path)}
-
-    def test_a_turn_is_shown_with_what_stood_before_it(self, tmp_path):
-        conversation = talk("a/1", [35, 276], system="You are a teacher.")
-        path = run_of(tmp_path, [T("a/1", 1, text="35"), T("a/1", 2, text="<think>hm</think>276")], [conversation])
-        second = self.said(path)["a/1/1/2"]
-        assert (second.question, second.answer, second.target) == ("a/1, question 2", "276", "276")
-        assert second.before == "system: You are a teacher.\nuser: a/1, question 1\nassistant: 35"
-        assert second.questions_before == "system: You are a teacher.\nuser: a/1, question 1"
-        assert position_of("a/1/1/2") == ("a/1", 1, 2)
-
-    def test_without_anything_before_it_says_so(self, tmp_path):
-        assert self.said(run_of(tmp_path))["a/1/1"].before == "(nothing)"
-
-    def test_under_the_golden_history_the_golden_answers_are_shown(self, tmp_path):
-        conversation = Conversation("a", (Turn("q1", 1, assistant="gold"), Turn("q2", 2)))
-        path = run_of(tmp_path, [T("a", 1, text="mine"), T("a", 2, text="2")], [conversation])
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE run SET settings = json_set(settings, '$.history', 'golden')")
-        assert self.said(path)["a/1/2"].before == "user: q1\nassistant: gold"
-
-    def test_calls_are_part_of_the_answer_and_targets_are_json(self, tmp_path):
-        conversation = talk("a", [{"name": "add", "arguments": {"a": 1}}])
-        turns = [T("a", 1, text="", calls=(ToolCall("add", '{"a": 1}', "c1"),))]
-        said = self.said(run_of(tmp_path, turns, [conversation]))["a/1/1"]
-        assert said.answer == '(calls add with {"a": 1})'
-        assert said.target == '{"arguments": {"a": 1}, "name": "add"}'
-
-    def test_a_golden_answer_stands_in_for_a_target_and_a_turn_with_neither_is_not_judged(self, tmp_path):
-        conversation = Conversation("a", (Turn("q1", assistant="gold"), Turn("q2")))
-        path = run_of(tmp_path, [T("a", 1, text="gold"), T("a", 2, text="x")], [conversation])
-        assert [(case.id, case.material["target"]) for case in cases(path, BUILT_IN["correct"])] == [("a/1/1", "gold")]
-        assert [case.id for case in cases(path, BUILT_IN["helpful"])] == ["a/1/1", "a/1/2"]
 
 
 @pytest.mark.parametrize(
