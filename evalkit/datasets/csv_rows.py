@@ -31,7 +31,7 @@ _TURN_FIELD = re.compile(r"turns\[(\d+)\](?:\.(.*))?")
 
 
 @dataclass(frozen=True, slots=True)
-class SheetRow:
+class CsvRow:
     """A native row made of CSV records, with the line of each turn."""
 
     row: dict[str, Any]
@@ -48,9 +48,9 @@ class SheetRow:
         return DatasetError(error.problem, line=line, field=column or None)
 
 
-def read_sheet(
+def read_csv(
     lines: Iterable[Line | DatasetError], columns: Mapping[str, str] | None = None
-) -> Iterator[SheetRow | DatasetError]:
+) -> Iterator[CsvRow | DatasetError]:
     """Read a CSV file.
 
     Parameters
@@ -62,7 +62,7 @@ def read_sheet(
 
     Yields
     ------
-    SheetRow or DatasetError
+    CsvRow or DatasetError
         An error in the CSV itself is the last item.
 
     Raises
@@ -146,7 +146,7 @@ def _named(header: list[str], columns: Mapping[str, str]) -> list[str]:
     return [by_column.get(name, f"meta.{name}") for name in header]
 
 
-def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: list[str]) -> SheetRow | DatasetError:
+def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: list[str]) -> CsvRow | DatasetError:
     """One conversation from its records."""
     columns = {name: column.strip() for name, column in zip(names, header, strict=True)}
     first_line, first = group[0]
@@ -173,7 +173,7 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
         elif "scorer" in turn:
             turn["scorer"] = turn["scorer"].strip()
         row["turns"].append(turn)
-    return SheetRow(row, tuple(line for line, _ in group), columns)
+    return CsvRow(row, tuple(line for line, _ in group), columns)
 
 
 def _target(cell: str) -> Any:

@@ -14,7 +14,7 @@ from evalkit.inputs.suggestions import similar_names
 
 LONGEST_LINE = 10_000_000  # bytes
 LARGEST_LIST = 256_000_000  # bytes: a JSON list is read as a whole
-KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "list", ".csv": "sheet"}
+KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "list", ".csv": "csv"}
 _UNREADABLE = (OSError, EOFError, zlib.error)  # a failing disk, a compressed file that is cut off or is not one
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {
@@ -39,7 +39,7 @@ def open_dataset(path: Path) -> tuple[BinaryIO, str]:
     Returns
     -------
     file, str
-        The file, which decompresses itself if its name ends in ``.gz``, and its kind: ``lines``, ``list`` or ``sheet``.
+        The file, which decompresses itself if its name ends in ``.gz``, and its kind: ``lines``, ``list`` or ``csv``.
 
     Raises
     ------

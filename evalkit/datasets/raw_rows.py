@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from evalkit.datasets.csv_rows import SheetRow, read_sheet
+from evalkit.datasets.csv_rows import CsvRow, read_csv
 from evalkit.datasets.file_lines import begins_list, open_dataset, read_all, read_lines, why_not_text
 from evalkit.datasets.native_rows import TOO_DEEP
 from evalkit.errors import DatasetError, SettingsError
@@ -32,7 +32,7 @@ _HINTS = {
 }
 
 
-@dataclass(slots=True)  # not frozen: one is made for each row, and that doubles its price
+@dataclass(slots=True)  # not frozen: that would double the cost, and one is made for each row
 class RawRow:
     """A row as it came: a JSON value, the CSV records of one conversation, or the error in its place."""
 
@@ -52,11 +52,11 @@ def read_rows(path: Path, columns: Mapping[str, str] | None, start: int) -> Iter
     """The rows of a file; in JSON Lines the first ``start`` ones are skipped, except for the very first."""
     file, form = open_dataset(path)
     with file:
-        if columns and form != "sheet":
+        if columns and form != "csv":
             raise SettingsError(f"columns are for CSV files, and {path} is not one")
-        if form == "sheet":
-            for sheet_row in read_sheet(read_lines(file), columns):
-                yield RawRow(sheet_row, sheet_row.lines[0] if isinstance(sheet_row, SheetRow) else None)
+        if form == "csv":
+            for csv_row in read_csv(read_lines(file), columns):
+                yield RawRow(csv_row, csv_row.lines[0] if isinstance(csv_row, CsvRow) else None)
         elif form == "list" and begins_list(file, path):
             yield from list_rows(file)
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from evalkit.conversation import HISTORY_POLICIES, Conversation, Turn
-from evalkit.datasets.csv_rows import SheetRow
+from evalkit.datasets.csv_rows import CsvRow
 from evalkit.datasets.field_checks import kind
 from evalkit.datasets.file_lines import begins_list, open_dataset
 from evalkit.datasets.id_set import IdSet
@@ -263,8 +263,8 @@ def _conversations(
         position += 1 + row.skipped
         try:
             if row.nested:
-                refuse_deep(value.row if isinstance(value, SheetRow) else value)
-            if isinstance(value, SheetRow):
+                refuse_deep(value.row if isinstance(value, CsvRow) else value)
+            if isinstance(value, CsvRow):
                 row_format = "csv"
                 conversation = parse_row(value.row, position=position)
             elif not isinstance(value, dict):
@@ -282,7 +282,7 @@ def _conversations(
 
 def _located(error: DatasetError, row: RawRow, row_format: str) -> DatasetError:
     """The error with the line, and the field as the row names it."""
-    if isinstance(row.value, SheetRow):
+    if isinstance(row.value, CsvRow):
         return row.value.located(error)
     field = field_in_row(row_format, error.field)
     if row.number is not None:

@@ -26,7 +26,7 @@ UNPARSED, FAILED = "unparsed", "failed"  # columns of a confusion table, next to
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class JudgeCheck:
     """The agreement of a judge with people.
 
     Parameters
@@ -106,7 +106,7 @@ def check_judge(
     concurrency: int = 4,
     stream: bool = True,
     watch: Watcher | None = None,
-) -> Check:
+) -> JudgeCheck:
     """Let a judge judge answers that people have labelled, and measure the agreement.
 
     Parameters
@@ -123,7 +123,7 @@ def check_judge(
 
     Returns
     -------
-    Check
+    JudgeCheck
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _check(
     rows: list[LabelledAnswer],
     choices: list[str],
     majority: str,
-) -> Check:
+) -> JudgeCheck:
     columns = (*chosen.choices, UNPARSED, FAILED)
     counts = Counter(zip((row.label for row in rows), choices, strict=True))
     values = chosen.values
@@ -165,7 +165,7 @@ def _check(
     judged = np.array([values.get(choice, np.nan) for choice in choices])
     clusters = np.array([row.group for row in rows])
     replied = np.array([choice != FAILED for choice in choices], dtype=bool)
-    return Check(
+    return JudgeCheck(
         data=path,
         judge_run=judge_run.path,
         rubric=chosen,

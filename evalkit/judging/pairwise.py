@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
+class PairwiseJudging:
     """The result of judging two runs side by side.
 
     Parameters
@@ -111,7 +111,7 @@ def judge_pairs(
     concurrency: int = 4,
     stream: bool = True,
     watch: Watcher | None = None,
-) -> Pairing:
+) -> PairwiseJudging:
     """Let a model decide which of two runs answered better, turn by turn, each pair in both orders.
 
     A run wins a turn only if the judge prefers its answer in both orders. Turns that both runs answered are compared;
@@ -133,7 +133,7 @@ def judge_pairs(
 
     Returns
     -------
-    Pairing
+    PairwiseJudging
 
     Raises
     ------
@@ -221,7 +221,7 @@ def _pairing(
     judge: Mapping[str, Any],
     pairs: list[Pair],
     clusters: list[str],
-) -> Pairing:
+) -> PairwiseJudging:
     outcomes = Counter(pair.outcome for pair in pairs)
     decided = [at for at, pair in enumerate(pairs) if pair.outcome in OUTCOMES[:4]]
     of_decided = [clusters[at] for at in decided]
@@ -230,7 +230,7 @@ def _pairing(
         return proportion(np.array([pairs[at].outcome in outcomes_in for at in decided], dtype=float), of_decided)
 
     placed = [(choice == "A", clusters[at]) for at in decided for choice in pairs[at].choices if choice != "TIE"]
-    return Pairing(
+    return PairwiseJudging(
         run=run_path,
         against=against_path,
         judge_run=judge_run.path,

@@ -15,14 +15,14 @@ _EMPTY_BOX = re.compile(r"\[\s*\]")
 _UNFINISHED = {"length": "was cut off at the token limit", "content_filter": "was cut off by a content filter"}
 
 
-class Reply(NamedTuple):
+class JudgeReply(NamedTuple):
     """A judge's choice and its reason; without a choice, ``reason`` says why there is none."""
 
     choice: str | None
     reason: str | None
 
 
-def read_reply(text: str, choices: Iterable[str], finish_reason: str | None = None) -> Reply:
+def read_reply(text: str, choices: Iterable[str], finish_reason: str | None = None) -> JudgeReply:
     """Read a judge's reply.
 
     A JSON object, alone or at the end, has the choice in its field ``choice``. Otherwise the last line has it, if it is
@@ -39,11 +39,11 @@ def read_reply(text: str, choices: Iterable[str], finish_reason: str | None = No
         A reply that was cut off has no choice.
     """
     if finish_reason in _UNFINISHED:
-        return Reply(None, f"the judge's answer {_UNFINISHED[finish_reason]}")
+        return JudgeReply(None, f"the judge's answer {_UNFINISHED[finish_reason]}")
     known = {choice.lower(): choice for choice in choices}
     text = without_think_block(text).strip()
     if not text:
-        return Reply(None, "the judge's answer is empty")
+        return JudgeReply(None, "the judge's answer is empty")
     before, found = _object_at_end(text)
     lines = [line for line in before.split("\n") if line.strip(_DECORATION)]
     stated = [choice for choice in (_stated(line, known) for line in lines) if choice is not None]
@@ -53,10 +53,10 @@ def read_reply(text: str, choices: Iterable[str], finish_reason: str | None = No
     else:
         last, reason = _stated(lines[-1], known) if lines else None, "\n".join(lines[:-1]).strip() or None
     if last is None:
-        return Reply(None, "the judge's answer does not end with one of its choices")
+        return JudgeReply(None, "the judge's answer does not end with one of its choices")
     if set(stated) - {last}:
-        return Reply(None, "the judge's answer has two different choices")
-    return Reply(last, reason)
+        return JudgeReply(None, "the judge's answer has two different choices")
+    return JudgeReply(last, reason)
 
 
 def _chosen(found: dict[str, Any], known: dict[str, str]) -> str | None:

@@ -268,7 +268,7 @@ BAD_BYTES = {
         b'\n{"turns": [{"user": "a\0b"}]}',
         ", line 2: byte 23 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
     ),
-    "nul in a sheet": (
+    "nul in a CSV file": (
         "x.csv",
         b"user\na\0b\n",
         ", line 2: byte 6 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
@@ -297,8 +297,8 @@ BAD_BYTES = {
     ),
     "list of texts": ("x.json", b'["a"]', ", field [0]: a row must be an object, {…}, not text"),
     "empty list": ("x.json", b"[]", ": holds no rows"),
-    "empty sheet": ("x.csv", b"", ": holds no rows"),
-    "sheet of a header": ("x.csv", b"id,user\n", ": holds no rows"),
+    "empty CSV file": ("x.csv", b"", ": holds no rows"),
+    "CSV file of a header": ("x.csv", b"id,user\n", ": holds no rows"),
 }
 
 
