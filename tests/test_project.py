@@ -31,8 +31,8 @@ def test_environment_yml_points_at_pyproject_and_names_nothing_else():
 
 def test_every_extra_of_the_plan_is_there_and_all_holds_them():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"local", "notebooks", "scorers", "dask", "dev", "all"}
-    assert extras["all"] == ["chat-evalkit[local,notebooks,scorers,dask]"]
+    assert set(extras) == {"local", "notebooks", "parquet", "scorers", "dask", "dev", "all"}
+    assert extras["all"] == ["chat-evalkit[local,notebooks,parquet,scorers,dask]"]
 
 
 def test_every_dependency_has_a_lower_bound_and_no_upper_one():

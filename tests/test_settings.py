@@ -37,19 +37,19 @@ from evalkit.settings import Settings
         ),
         ({"scorer": []}, "scorer: is empty: name at least one scorer"),
         ({"scorer": 3}, "scorer: must be text, not a number"),
-        ({"scorer": "./score.py"}, "scorer: './score.py' is no scorer's name"),
+        ({"scorer": "./score.py"}, "scorer: './score.py' is not the name of a scorer"),
         (
             {"scorer": ["exact", {"name": "number", "weight": -1}]},
-            "scorer[1].weight: must be a number above 0, a million at most",
+            "scorer[1].weight: must be a number above 0, at most a million",
         ),
         (
             {"scorer": ["exact", {"name": "length"}, {"name": "length", "min": "x"}]},
-            'the option min of the scorer length is "x": it must be a number from 0 up',
+            'the option min of the scorer length is "x": it must be a number, 0 or more',
         ),
         (
             {"scorer": "os:system"},
-            "the scorer 'os:system' is a Python function, and neither a dataset nor a run file makes code run: "
-            "give the function itself in Python, scorer=…, or name it with --scorer os:system",
+            "the scorer 'os:system' is a Python function, and datasets and run files cannot run code: "
+            "pass the function itself in Python, scorer=…, or name it with --scorer os:system",
         ),
     ],
 )

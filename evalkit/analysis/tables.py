@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from evalkit.analysis import turn_frame
 from evalkit.analysis.accuracy import by_conversation as accuracy_by_conversation
 from evalkit.analysis.accuracy import by_scoring
 from evalkit.analysis.measures import RunMeasures, Source, measured, opened
@@ -23,7 +24,7 @@ from evalkit.stats.arrays import Floats
 if TYPE_CHECKING:
     import pandas as pd
 
-# pandas and pyarrow are imported where a DataFrame is made, since other functions here do not need them
+# pandas is imported where a DataFrame is made, since other functions here do not need them
 FORMATS = tuple(exports.WRITERS)
 
 _TRANSCRIPT = f"""
@@ -58,15 +59,8 @@ def turns(source: Source) -> pd.DataFrame:
     RunFileError
         The file cannot be read as a run file.
     """
-    import pandas as pd
-
-    arrays: dict[str, list[Any]] = {name: [] for name in turn_columns.KINDS}
     with opened(source) as connection:
-        for group in turn_columns.columns(connection):
-            for name, kind in turn_columns.KINDS.items():
-                arrays[name].append(_part(kind, group[name]))
-    # each list is freed as soon as its column is made
-    return pd.DataFrame({name: _column(kind, arrays.pop(name)) for name, kind in turn_columns.KINDS.items()})
+        return turn_frame.read(connection)
 
 
 def summary(data: Source | RunMeasures) -> pd.DataFrame:
@@ -308,32 +302,3 @@ def write_export(
 
 def _floats(values: list[float | None]) -> Floats:
     return np.array(values, dtype=np.float64)
-
-
-def _part(kind: str, values: tuple[Any, ...]) -> Any:
-    """Some values of a column in little memory: an Arrow array, or a list of decoded JSON texts."""
-    import pyarrow as pa
-
-    if kind == "json":
-        return [text if text is None else json_value(text) for text in values]
-    if kind == "tags":  # turns with equal tags share one list, since a million lists would slow down garbage collection
-        lists = {text: json_value(text) for text in set(values)}
-        return [lists[text] for text in values]
-    return pa.array(values, {"text": pa.large_string(), "number": pa.float64()}.get(kind, pa.int64()))
-
-
-def _column(kind: str, parts: list[Any]) -> Any:
-    import pandas as pd
-    import pyarrow as pa
-
-    if kind in ("json", "tags"):
-        return pd.Series([value for part in parts for value in part], dtype=object)
-    if kind == "text":
-        joined = pa.chunked_array(parts, pa.large_string())
-        parts.clear()
-        text = pd.Series(["text"]).dtype  # the type that pandas gives to texts: objects before version 3
-        return pa.chunked_array([joined.combine_chunks()]).to_pandas(
-            types_mapper=lambda _: text if isinstance(text, pd.StringDtype) else None
-        )
-    numbers = pa.chunked_array(parts, pa.float64() if kind == "number" else pa.int64())
-    return numbers.to_pandas(types_mapper=lambda _: pd.Int64Dtype() if kind == "count" else None)

@@ -95,10 +95,10 @@ def judge_check(parsed: argparse.Namespace) -> int:
     """``evalkit judge-check``."""
     from evalkit.console.judge import show_check
     from evalkit.console.terminal import output, watching
-    from evalkit.judging import against_people, judging
+    from evalkit.judging import against_people, judging, labels
 
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
-    for _ in against_people.read_labels(parsed.labels, rubric):
+    for _ in labels.read_labels(parsed.labels, rubric):
         pass
     with _judge_of(parsed) as endpoint, watching() as watch:
         done = against_people.check_judge(

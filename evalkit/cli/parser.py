@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
+
+from evalkit.inputs.suggestions import nearest_name
 
 WRONG = 2  # exit code
 _BY_SUFFIX = {".evalkit": "show", ".jsonl": "run", ".json": "run", ".csv": "run"}
@@ -72,5 +73,5 @@ def _too_much(rest: Sequence[str], flags: Iterable[str]) -> str:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    return f": did you mean {near[0]!r}?" if near else ""
+    suggestion = nearest_name(name.lower(), known, cutoff=0.6)
+    return f": did you mean {suggestion!r}?" if suggestion else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.cli import shared_flags
 from evalkit.errors import RunFileError
-from evalkit.judging import scoring_command
+from evalkit.judging import rescore_command
 
 
 def add_score(commands: Any) -> None:
@@ -83,4 +83,4 @@ def _counting(path: Path) -> tuple[int, str]:
 
     with opened(path) as connection:
         number = by_scoring.active_scoring(connection)
-        return number, scoring_command.command_of(connection, number, path) if number else ""
+        return number, rescore_command.command_of(connection, number, path) if number else ""

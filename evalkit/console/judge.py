@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console.terminal import failure, printable
-from evalkit.judging.against_people import FAILED, UNPARSED, Check
+from evalkit.judging.against_people import FAILED, UNPARSED, JudgeCheck
 from evalkit.judging.judging import Agreement, Judging
-from evalkit.judging.pairwise import OUTCOMES, Pairing
+from evalkit.judging.pairwise import OUTCOMES, PairwiseJudging
 from evalkit.run import Run
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, percent
@@ -37,7 +37,7 @@ def show_judging(console: Console, done: Judging) -> None:
     _ending(console, done)
 
 
-def show_pairing(console: Console, done: Pairing) -> None:
+def show_pairing(console: Console, done: PairwiseJudging) -> None:
     """Print what a judge said of two runs."""
     console.print(_title(f"{done.run} against {done.against}", done.judge, f"{len(done.turns)} turns"), soft_wrap=True)
     table = _table("outcome")
@@ -56,7 +56,7 @@ def show_pairing(console: Console, done: Pairing) -> None:
     _ending(console, done)
 
 
-def show_check(console: Console, done: Check) -> None:
+def show_check(console: Console, done: JudgeCheck) -> None:
     """Print how far a judge agrees with people."""
     console.print(_title(str(done.data), done.judge, f"{done.n} labelled answers"), soft_wrap=True)
     columns = [*done.rubric.choices, UNPARSED, FAILED]
@@ -83,7 +83,7 @@ def show_check(console: Console, done: Check) -> None:
     _ending(console, done)
 
 
-def _beside_majority(done: Check) -> Text:
+def _beside_majority(done: JudgeCheck) -> Text:
     always = printable(f"always saying {done.majority_label} would agree on: {_share(done.majority)}")
     kappa = done.kappa
     if kappa.low is not None and kappa.low > 0:
@@ -136,7 +136,7 @@ def _coefficient(found: Estimate) -> str:
     return f"{found.value:.2f} {limits}"
 
 
-def _ending(console: Console, done: Judging | Pairing | Check) -> None:
+def _ending(console: Console, done: Judging | PairwiseJudging | JudgeCheck) -> None:
     if done.stopped:
         console.print("stopped by hand before everything was judged; the same command goes on", style="yellow")
     for kind, message, count in Run(done.judge_run).failures():

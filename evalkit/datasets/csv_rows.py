@@ -1,10 +1,10 @@
-"""Sheets: CSV files to native rows, by a map of fields to columns.
+"""CSV files to native rows, by a map of fields to columns.
 
-The first record names the columns. Records in a row that share an ``id`` are the turns of one conversation; what is of
-the conversation (``system``, ``tags``, ``group``) need only stand in the first. A ``target`` cell that is a JSON
-number, object or list is that, any other is text; a ``scorer`` cell is a name, a JSON object or list; tags are parted
-by ``;``. An empty cell is the same as none. Columns of no field go into ``meta``; one that would change what is asked,
-such as ``temperature`` or ``context``, is refused.
+The first record names the columns. Consecutive records with the same ``id`` are the turns of one conversation; the
+fields of the conversation (``system``, ``tags``, ``group``) are needed in the first only. A ``target`` cell that is a
+JSON number, object or list is read as such, any other as text; a ``scorer`` cell is a name, a JSON object or list; tags
+are separated by ``;``. An empty cell counts as missing. Other columns go into ``meta``; a column that would change the
+request, such as ``temperature`` or ``context``, is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 from evalkit.datasets.file_lines import Line, why_not_text
 from evalkit.datasets.native_rows import REQUEST_KEYS, TOO_DEEP
 from evalkit.errors import DatasetError, SettingsError
-from evalkit.inputs.suggestions import near
+from evalkit.inputs.suggestions import nearest_name
 from evalkit.scorers.json_equality import is_deep_text
 
 FIELDS = ("id", "user", "target", "system", "assistant", "scorer", "tags", "group")
@@ -31,15 +31,15 @@ _TURN_FIELD = re.compile(r"turns\[(\d+)\](?:\.(.*))?")
 
 
 @dataclass(frozen=True, slots=True)
-class SheetRow:
-    """A native row made of records, with the line that each turn stands on."""
+class CsvRow:
+    """A native row made of CSV records, with the line of each turn."""
 
     row: dict[str, Any]
     lines: tuple[int, ...]
     columns: Mapping[str, str] = field(repr=False)
 
     def located(self, error: DatasetError) -> DatasetError:
-        """The error with the line and the column where it is."""
+        """The error with its line and column."""
         name, line = error.field or "", self.lines[0]
         if match := _TURN_FIELD.match(name):
             line, name = self.lines[int(match[1])], match[2] or ""
@@ -48,27 +48,27 @@ class SheetRow:
         return DatasetError(error.problem, line=line, field=column or None)
 
 
-def read_sheet(
+def read_csv(
     lines: Iterable[Line | DatasetError], columns: Mapping[str, str] | None = None
-) -> Iterator[SheetRow | DatasetError]:
+) -> Iterator[CsvRow | DatasetError]:
     """Read a CSV file.
 
     Parameters
     ----------
     lines : iterable
-        From ``lines.read_lines``.
+        From ``file_lines.read_lines``.
     columns : mapping, optional
-        Field to column name, for fields whose column is called otherwise.
+        Field to column name, for columns with another name than their field.
 
     Yields
     ------
-    SheetRow or DatasetError
-        After an error in the CSV itself nothing more comes.
+    CsvRow or DatasetError
+        An error in the CSV itself is the last item.
 
     Raises
     ------
     SettingsError
-        ``columns`` names a field that a sheet cannot hold.
+        ``columns`` names a field that a CSV file cannot hold.
     """
     for name in columns or {}:
         if name not in FIELDS:
@@ -82,7 +82,7 @@ def read_sheet(
         names = _named(header, columns or {})
         for line, cells in records:
             if len(cells) != len(header):
-                yield DatasetError(f"the record has {len(cells)} cells, and the header names {len(header)}", line=line)
+                yield DatasetError(f"the record has {len(cells)} cells and the header {len(header)}", line=line)
                 continue
             record = {names[at]: cell for at, cell in enumerate(cells) if cell.strip()}
             if group and not ("id" in record and record["id"] == group[0][1].get("id")):
@@ -96,7 +96,7 @@ def read_sheet(
 
 
 def _records(lines: Iterable[Line | DatasetError]) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not blank, each with the line it begins on."""
+    """The records that are not blank, each with its first line."""
     reader = csv.reader(_texts(lines), strict=True)
     while True:
         line = reader.line_num + 1
@@ -105,7 +105,7 @@ def _records(lines: Iterable[Line | DatasetError]) -> Iterator[tuple[int, list[s
         except StopIteration:
             return
         except csv.Error as error:
-            raise DatasetError(f"the record that begins here is not valid CSV: {error}", line=line) from None
+            raise DatasetError(f"the record that starts here is not valid CSV: {error}", line=line) from None
         if any(cell.strip() for cell in cells):
             yield line, cells
 
@@ -121,7 +121,7 @@ def _texts(lines: Iterable[Line | DatasetError]) -> Iterator[str]:
 
 
 def _named(header: list[str], columns: Mapping[str, str]) -> list[str]:
-    """For each column the field it holds, or ``meta.`` and its own name."""
+    """The field of each column, or ``meta.`` and the column's own name."""
     header = [name.strip() for name in header]
     listed = ", ".join(header)
     twice = next((name for name in header if name and header.count(name) > 1), None)
@@ -130,23 +130,24 @@ def _named(header: list[str], columns: Mapping[str, str]) -> list[str]:
     by_column = {columns.get(name, name): name for name in FIELDS}
     for name, column in {"user": "user", **columns}.items():
         if column not in header:
-            parted = "; are the columns parted by commas?" if re.search(r"[;\t|]", listed) else ""
-            wanted = f"there is no column {column!r} to read as {name}"
-            raise DatasetError(f"{wanted}: the header has {listed[:200]}{parted}", line=1)
+            hint = "; are the columns separated by commas?" if re.search(r"[;\t|]", listed) else ""
+            problem = f"there is no column {column!r} to read as {name}"
+            raise DatasetError(f"{problem}: the header has {listed[:200]}{hint}", line=1)
     for name in header:
         if name in _NEVER_SENT and name not in by_column:
             raise DatasetError(
-                "would not be sent from a sheet: give it with --param, write the rows as JSON, or rename the column",
+                "would not be sent from a CSV file: give it with --param, write the rows as JSON, or rename the column",
                 line=1, field=name,
             )  # fmt: skip
-        slip = None if name in by_column else near(name, [other for other in FIELDS if other not in header])
-        if slip and slip not in columns:
-            raise DatasetError(f"unknown column; did you mean {slip!r}?", line=1, field=name)
+        free = [other for other in FIELDS if other not in header]
+        suggestion = None if name in by_column else nearest_name(name, free)
+        if suggestion and suggestion not in columns:
+            raise DatasetError(f"unknown column; did you mean {suggestion!r}?", line=1, field=name)
     return [by_column.get(name, f"meta.{name}") for name in header]
 
 
-def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: list[str]) -> SheetRow | DatasetError:
-    """One conversation of its records."""
+def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: list[str]) -> CsvRow | DatasetError:
+    """One conversation from its records."""
     columns = {name: column.strip() for name, column in zip(names, header, strict=True)}
     first_line, first = group[0]
     row: dict[str, Any] = {name: first[name] for name in ("id", "system", "group") if name in first}
@@ -156,11 +157,11 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
     for line, record in group:
         for name in _OF_CONVERSATION:
             if record.get(name, first.get(name)) != first.get(name):
-                text = f"differs from line {first_line}, where the conversation begins"
+                text = f"differs from line {first_line}, where the conversation starts"
                 return DatasetError(text, line=line, field=columns[name])
         turn: dict[str, Any] = {name: record[name] for name in _OF_TURN if name in record}
         for name in ("target", "scorer"):
-            if name in turn and is_deep_text(turn[name]):  # some of it no parser reads
+            if name in turn and is_deep_text(turn[name]):  # too deep for some parsers
                 return DatasetError(TOO_DEEP, line=line, field=columns[name])
         if "target" in turn:
             turn["target"] = _target(turn["target"])
@@ -172,11 +173,11 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
         elif "scorer" in turn:
             turn["scorer"] = turn["scorer"].strip()
         row["turns"].append(turn)
-    return SheetRow(row, tuple(line for line, _ in group), columns)
+    return CsvRow(row, tuple(line for line, _ in group), columns)
 
 
 def _target(cell: str) -> Any:
-    """A JSON number, object or list when the cell is one, else its text; a sheet's true may well mean the word."""
+    """A JSON number, object or list if the cell is one, else its text; true in a CSV file may mean the word."""
     cell = cell.strip()
     try:
         value = orjson.loads(cell)

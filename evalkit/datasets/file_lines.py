@@ -1,21 +1,21 @@
-"""Lines of a dataset file: opened, unpacked, numbered, of bounded length, in UTF-8."""
+"""Lines of a dataset file: opened, decompressed, numbered, limited in length, in UTF-8."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 from collections.abc import Iterator
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from evalkit.errors import DatasetError
+from evalkit.inputs.suggestions import similar_names
 
 LONGEST_LINE = 10_000_000  # bytes
-LARGEST_LIST = 256_000_000  # bytes: a JSON list has to be read whole
-KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "list", ".csv": "sheet"}
-_UNREADABLE = (OSError, EOFError, zlib.error)  # a disk that fails, a packed file that is cut or none
+LARGEST_LIST = 256_000_000  # bytes: a JSON list is read as a whole
+KINDS = {".jsonl": "lines", ".ndjson": "lines", ".json": "list", ".csv": "csv"}
+_UNREADABLE = (OSError, EOFError, zlib.error)  # a failing disk, a compressed file that is cut off or is not one
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -26,7 +26,7 @@ _OTHER_BOMS = {
 
 
 class Line(NamedTuple):
-    """One line: its number, counted from 1, where its first byte stands in the file, and its bytes."""
+    """One line: its number, counted from 1, the position of its first byte in the file, and its bytes."""
 
     number: int
     offset: int
@@ -39,12 +39,12 @@ def open_dataset(path: Path) -> tuple[BinaryIO, str]:
     Returns
     -------
     file, str
-        The file, unpacked on the way if its name ends in ``.gz``, and its kind: ``lines``, ``list`` or ``sheet``.
+        The file, which decompresses itself if its name ends in ``.gz``, and its kind: ``lines``, ``list`` or ``csv``.
 
     Raises
     ------
     DatasetError
-        No such file, a folder, a file of another kind, or one that may not be read.
+        There is no such file, it is a folder or of another kind, or it cannot be read.
     """
     name = path.name.lower()
     kind = KINDS.get(Path(name.removesuffix(".gz")).suffix)
@@ -54,13 +54,15 @@ def open_dataset(path: Path) -> tuple[BinaryIO, str]:
         if not path.exists():
             raise DatasetError(_nearby(path), path=path)
         if not path.is_file():
-            raise DatasetError("is no regular file; a dataset is read more than once, so save it first", path=path)
+            raise DatasetError(
+                "is not a regular file: a dataset is read more than once, so save it to a file first", path=path
+            )
         if kind is None:
             if path.suffix == ".evalkit":
                 raise DatasetError(
-                    "is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' goes on", path=path
+                    "is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' continues it", path=path
                 )
-            raise DatasetError(f"is no known kind of dataset: its name must end in {', '.join(KINDS)}", path=path)
+            raise DatasetError(f"is not a known kind of dataset: its name must end in {', '.join(KINDS)}", path=path)
         file = gzip.open(path) if name.endswith(".gz") else path.open("rb")  # noqa: SIM115 the caller closes it
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -69,10 +71,10 @@ def open_dataset(path: Path) -> tuple[BinaryIO, str]:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line | DatasetError]:
-    """The lines of a file; what is wrong comes as an error in the place of the line.
+    """The lines of a file, with an error in place of a line that cannot be read.
 
-    Lines end with LF. A line above 10 MB is skipped without being held in memory. A file that is not UTF-8, by its
-    byte order mark, or that cannot be unpacked, ends with the error.
+    Lines end with LF. A line above 10 MB is skipped without being held in memory. The error is the last item if the
+    byte order mark is not that of UTF-8, or if the file cannot be decompressed.
     """
     number = offset = 0
     while True:
@@ -95,7 +97,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line | DatasetError]:
                 return
             raw = raw.removeprefix(_BOM)
         if size > LONGEST_LINE:
-            yield DatasetError(f"the line has {size:,} bytes: a row has {LONGEST_LINE:,} at most", line=number)
+            yield DatasetError(f"the line has {size:,} bytes: a row can have at most {LONGEST_LINE:,}", line=number)
         else:
             yield Line(number, offset + size - len(raw), raw)
         offset += size
@@ -112,21 +114,23 @@ def begins_list(file: BinaryIO, path: Path) -> bool:
 
 
 def read_all(file: BinaryIO) -> bytes | DatasetError:
-    """A whole file without its byte order mark, or why it cannot be had."""
+    """A whole file without its byte order mark, or the error."""
     try:
         data = file.read(LARGEST_LIST + 1)
     except _UNREADABLE as error:
         return DatasetError(f"cannot be read further: {error}")
     if len(data) > LARGEST_LIST:
-        return DatasetError(f"a JSON list may have {LARGEST_LIST:,} bytes: write it as JSON Lines, a row a line")
+        return DatasetError(
+            f"a JSON list can have at most {LARGEST_LIST:,} bytes: write it as JSON Lines, one row per line"
+        )
     return data.removeprefix(_BOM)
 
 
 def why_not_text(raw: bytes, offset: int = 0) -> str | None:
-    """Why bytes are no UTF-8 text, with the place in the file; None: they are."""
+    """Why bytes are not UTF-8 text, with the position in the file; None if they are."""
     at = raw.find(b"\0")
     if at >= 0:
-        return f"byte {offset + at} of the file is NUL: this is no text file, or not in UTF-8; save it as UTF-8"
+        return f"byte {offset + at} of the file is NUL: this is not a text file in UTF-8; save it as UTF-8"
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -136,21 +140,21 @@ def why_not_text(raw: bytes, offset: int = 0) -> str | None:
     return None
 
 
-def _skip_line(file: BinaryIO, begun: bytes) -> int:
-    """Read on to the end of a line that is too long; how many bytes that was."""
+def _skip_line(file: BinaryIO, piece: bytes) -> int:
+    """Read on to the end of a line that is too long, and return the number of bytes."""
     skipped = 0
-    while begun and not begun.endswith(b"\n"):
-        begun = file.readline(1 << 20)
-        skipped += len(begun)
+    while piece and not piece.endswith(b"\n"):
+        piece = file.readline(1 << 20)
+        skipped += len(piece)
     return skipped
 
 
 def _nearby(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"there is no such file, nor a folder {path.parent}"
+        return f"there is no such file, and no folder {path.parent}"
     names = [entry.name for entry in islice(path.parent.iterdir(), 10_000)]
-    near = get_close_matches(path.name, names, n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(near)}?" if near else f"; {_listed(names)}"
+    similar = similar_names(path.name, names)
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else f"; {_listed(names)}"
     return f"there is no such file in {path.parent.resolve()}{hint}"
 
 

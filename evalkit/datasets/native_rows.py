@@ -1,37 +1,48 @@
-"""Rows: one JSON object of a dataset to one Conversation, held to its keys and types.
+"""Native rows: one JSON object of a dataset to one Conversation; unknown keys and wrong types are errors.
 
-Errors carry the field; who reads the file adds file and line.
+Errors carry the field; the caller that reads the file adds file and line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
+from evalkit.datasets.field_checks import (
+    Reader,
+    kind,
+    label_in,
+    list_in,
+    object_in,
+    optional_text_in,
+    read_each,
+    read_fields,
+    shortened,
+    text_in,
+    within,
+    words_in,
+)
 from evalkit.errors import DatasetError
-from evalkit.inputs.suggestions import near
 from evalkit.scorers.json_equality import MOST_LEVELS, is_deeper
 
-Reader = Callable[[Any], Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 SET_BY_RUN = ("model", "messages", "stream", "stream_options", "tools")
-# request parameters that rows of other shapes may hold beside what is asked
+# request parameters that rows of other formats may hold
 REQUEST_KEYS = (
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "stop", "seed", "response_format",
     "tool_choice", "parallel_tool_calls", "functions", "function_call", "frequency_penalty", "presence_penalty",
     "repetition_penalty", "logit_bias", "reasoning_effort", "verbosity", "modalities", "service_tier", "guided_json",
     "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs",
 )  # fmt: skip
-TOO_DEEP = f"is nested in more than {MOST_LEVELS} levels: a row may have no more"
-_NAMED_LEVELS = 3  # of a field's name
+TOO_DEEP = f"has more than {MOST_LEVELS} levels of nesting, which is the limit"
+_NAMED_LEVELS = 3  # levels of a field's name that a message shows
 _HEAVIEST = 1_000_000
-_SHORT = 60  # characters of a wrong key or value that a message shows
 _NAME = re.compile(r"[A-Za-z]\w*")
 _FUNCTION = re.compile(r"[\w.]+:[\w.<>]+")
-# what exports put beside a message and no endpoint needs sent back
+# fields that exports add to a message and that no endpoint needs back
 _UNSENT = {"weight", "refusal", "annotations", "audio", "reasoning_content", "reasoning"}
 
 
@@ -53,14 +64,14 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
     DatasetError
         An unknown key, a wrong type, a missing turn; ``field`` says where.
     """
-    if type(row) is dict and len(row) == 2:  # most are this; there may be millions
+    if type(row) is dict and len(row) == 2:  # the usual case, and there may be millions
         name, turns = row.get("id"), row.get("turns")
         if type(name) is str and type(turns) is list and name and not name.isspace():
             try:
                 return Conversation(name, _turns(turns))
             except DatasetError as error:
                 raise within("turns", error) from None
-    fields = _read(object_in(row), ROW_FIELDS)
+    fields = read_fields(object_in(row), ROW_FIELDS)
     if "turns" not in fields:
         raise DatasetError("is missing: a row needs at least one turn with a user message", field="turns")
     if "id" not in fields:
@@ -72,118 +83,18 @@ def parse_row(row: Any, *, position: int = 1) -> Conversation:
 
 
 def refuse_deep(row: Any) -> None:
-    """Raise when a row is nested too deep to be hashed, compared and sent; ``field`` says where."""
+    """Raise if a row is nested too deeply to be hashed, compared and sent; ``field`` says where."""
     if not is_deeper(row, MOST_LEVELS):
         return
     value, field = row, ""
     for room in range(MOST_LEVELS - 1, MOST_LEVELS - 1 - _NAMED_LEVELS, -1):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         name, value = next((name, part) for name, part in parts if is_deeper(part, room))
-        field += f"[{name}]" if isinstance(name, int) else f".{_short(name)}"
+        field += f"[{name}]" if isinstance(name, int) else f".{shortened(name)}"
     raise DatasetError(TOO_DEEP, field=field.removeprefix("."))
 
 
-def _read(row: Mapping[str, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
-    """Read each value with the reader of its key; null is the same as nothing."""
-    fields = {}
-    key = ""
-    try:
-        for key, value in row.items():
-            reader = readers.get(key)
-            if reader is None:
-                break
-            if value is not None:
-                fields[key] = reader(value)
-        else:
-            return fields
-    except DatasetError as error:
-        raise within(key, error) from None
-    return _refuse(key, readers)
-
-
-def read_each(values: list[Any], reader: Reader, field: str = "") -> list[Any]:
-    """Read each value of a list; an error names its place."""
-    try:
-        return list(map(reader, values))
-    except DatasetError:
-        return _read_one_by_one(values, reader, field)
-
-
-def _read_one_by_one(values: list[Any], reader: Reader, field: str) -> list[Any]:
-    read = []
-    for number, value in enumerate(values):
-        try:
-            read.append(reader(value))
-        except DatasetError as error:
-            raise within(f"{field}[{number}]", error) from None
-    return read
-
-
-def within(place: str, error: DatasetError) -> DatasetError:
-    """The error, its field seen from one level further out."""
-    inner = error.field or ""
-    dot = "." if inner and not inner.startswith("[") else ""
-    return DatasetError(error.problem, field=f"{place}{dot}{inner}")
-
-
-def _refuse(key: str, known: Iterable[str]) -> NoReturn:
-    slip = near(key, known)
-    hint = f"; did you mean {slip!r}?" if slip else f". Known here: {', '.join(known)}"
-    raise DatasetError(f"unknown key{hint}", field=_short(key))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
-
-
-def _wrong(expected: str, value: Any) -> NoReturn:
-    raise DatasetError(f"must be {expected}, not {kind(value)}")
-
-
-def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    kinds = {str: "text", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return kinds.get(type(value), type(value).__name__)
-
-
-def object_in(value: Any) -> dict[str, Any]:
-    """The value, when it is an object."""
-    return value if isinstance(value, dict) else _wrong("an object", value)
-
-
-def list_in(value: Any, expected: str = "a list") -> list[Any]:
-    """The value, when it is a list."""
-    return value if isinstance(value, list) else _wrong(expected, value)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else _wrong("text", value)
-
-
-def words_in(value: Any) -> str:
-    """The value, when it is text and not blank."""
-    if not isinstance(value, str):
-        _wrong("text", value)
-    if not value or value.isspace():
-        raise DatasetError("must not be empty")
-    return value
-
-
-def _label(value: Any) -> str:
-    if type(value) is not str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return words_in(value)
-
-
-def _optional_text(value: Any) -> str | None:
-    return _text(value) or None
-
-
-def _as_it_is(value: Any) -> Any:
+def _any_value(value: Any) -> Any:
     return value
 
 
@@ -192,18 +103,18 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 
 def read_scorer(value: Any, *, functions: bool = False) -> ScorerSpec:
-    """Read a scorer: a name, an object of a name and options, or a list of such with weights.
+    """Read a scorer: a name, an object with a name and options, or a list of these with weights.
 
     Parameters
     ----------
     value : any JSON value
     functions : bool
-        Names of Python functions may stand in it (``module:function``): it is the user's own setting and no dataset's.
+        Allow names of Python functions (``module:function``): the value is the user's setting, not a dataset's.
 
     Raises
     ------
     DatasetError
-        It is none of those; ``field`` says where.
+        It is none of these; ``field`` says where.
     """
 
     def one(value: Any) -> ScorerSpec:
@@ -215,7 +126,7 @@ def read_scorer(value: Any, *, functions: bool = False) -> ScorerSpec:
             raise DatasetError("is empty: name at least one scorer")
         return ScorerSpec.several(parts) if len(parts) > 1 else replace(parts[0], weight=1.0)
     if isinstance(value, dict) and "weight" in value:
-        raise DatasetError("means something only in a list of several scorers", field="weight")
+        raise DatasetError("is allowed only in a list of several scorers", field="weight")
     return one(value)
 
 
@@ -228,24 +139,24 @@ def _one_scorer(value: Any, functions: bool) -> ScorerSpec:
             raise DatasetError('has no name: write "number" or {"name": "number", "abs_tol": 0.5}')
         value, weight = options.pop("name"), options.pop("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= _HEAVIEST:
-            raise DatasetError("must be a number above 0, a million at most", field="weight")
+            raise DatasetError("must be a number above 0, at most a million", field="weight")
     name = words_in(value)
     if _NAME.fullmatch(name) or (functions and _FUNCTION.fullmatch(name)):
         return ScorerSpec(name, options, float(weight))
     if not functions and any(mark in name for mark in ":./\\("):
-        raise DatasetError(f"{_short(name)!r} names code; a dataset is data and may only name a scorer that is there")
-    raise DatasetError(f"{_short(name)!r} is no scorer's name")
+        raise DatasetError(f"{shortened(name)!r} names code: a dataset is data and can only name existing scorers")
+    raise DatasetError(f"{shortened(name)!r} is not the name of a scorer")
 
 
 def read_turn(value: Any) -> Turn:
     """Read one turn of a native row."""
-    if type(value) is dict and len(value) == 2:  # most are this; there may be millions
+    if type(value) is dict and len(value) == 2:  # the usual case, and there may be millions
         user, target = value.get("user"), value.get("target")
         if type(user) is str and target is not None and user and not user.isspace():
             return Turn(user, target)
     if not isinstance(value, dict):
         raise DatasetError(f'must be an object such as {{"user": "Hello"}}, not {kind(value)}')
-    fields = _read(value, _TURN_FIELDS)
+    fields = read_fields(value, _TURN_FIELDS)
     if "user" not in fields:
         raise DatasetError("is missing: a turn needs a user message", field="user")
     return Turn(**fields)
@@ -278,8 +189,8 @@ def _params(value: Any) -> Mapping[str, Any]:
     params = object_in(value)
     for name in SET_BY_RUN:
         if name in params:
-            instead = "give them beside params" if name == "tools" else "the run sets this itself"
-            raise DatasetError(f"does not belong among the parameters: {instead}", field=name)
+            instead = "write them outside params, as tools" if name == "tools" else "the run sets this itself"
+            raise DatasetError(f"must not be among the parameters: {instead}", field=name)
     return params
 
 
@@ -287,29 +198,29 @@ def _check_results(conversation: Conversation) -> None:
     known = [tool["function"]["name"] for tool in conversation.tools]
     for name in conversation.tool_results:
         if name not in known:
-            there = f"the tools are {', '.join(known)}" if known else "the row has no tools"
-            raise DatasetError(f"no tool has this name: {there}", field=f"tool_results.{name}")
+            tools = f"the tools are {', '.join(known)}" if known else "the row has no tools"
+            raise DatasetError(f"no tool has this name: {tools}", field=f"tool_results.{name}")
 
 
-_TURN_FIELDS: dict[str, Reader] = {"user": words_in, "target": _as_it_is, "scorer": read_scorer, "assistant": words_in}
+_TURN_FIELDS: dict[str, Reader] = {"user": words_in, "target": _any_value, "scorer": read_scorer, "assistant": words_in}
 ROW_FIELDS: dict[str, Reader] = {
-    "id": _label,
-    "system": _optional_text,
+    "id": label_in,
+    "system": optional_text_in,
     "context": _context,
     "tools": _tools,
     "tool_results": object_in,
     "params": _params,
     "tags": _tags,
-    "group": _label,
+    "group": label_in,
     "meta": object_in,
     "turns": _turns,
 }
 
 
 def read_message(value: Any) -> Message:
-    """Read one chat message; of a list of content parts the texts are joined by line breaks."""
+    """Read one chat message; content given as a list of text parts is joined with line breaks."""
     sent = {key: part for key, part in object_in(value).items() if key not in _UNSENT}
-    fields = _read(sent, _MESSAGE_FIELDS)
+    fields = read_fields(sent, _MESSAGE_FIELDS)
     if "role" not in fields:
         raise DatasetError("is missing", field="role")
     if "content" not in fields and not fields.get("tool_calls"):
@@ -319,7 +230,7 @@ def read_message(value: Any) -> Message:
 
 def _role(value: Any) -> str:
     if value not in ROLES:
-        raise DatasetError(f"must be one of {', '.join(ROLES)}, not {_short(repr(value))}")
+        raise DatasetError(f"must be one of {', '.join(ROLES)}, not {shortened(repr(value))}")
     return str(value)
 
 
@@ -329,7 +240,7 @@ def _content(value: Any) -> str:
 
 def _text_part(value: Any) -> str:
     if not isinstance(value, dict) or value.get("type") != "text" or not isinstance(value.get("text"), str):
-        raise DatasetError("is no text part, and text is all that evalkit asks with")
+        raise DatasetError("is not a text part; evalkit sends text only")
     return str(value["text"])
 
 
@@ -350,5 +261,5 @@ _MESSAGE_FIELDS: dict[str, Reader] = {
     "role": _role,
     "content": _content,
     "tool_calls": lambda value: tuple(read_each(list_in(value), _call)),
-    "tool_call_id": _text,
+    "tool_call_id": text_in,
 }

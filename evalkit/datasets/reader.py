@@ -1,57 +1,45 @@
-"""Datasets: files to Conversations, one row at a time; errors name file, line and field.
+"""Datasets: files to conversations, one row at a time; errors name file, line and field.
 
-JSON Lines (``.jsonl``, ``.ndjson``), a JSON list (``.json``) and CSV (``.csv``), each also packed as ``.gz``.
-``shapes`` tells what JSON rows may look like, ``sheets`` how the columns of a CSV file are read. A dataset is data:
-nothing in it can name code to run.
+JSON Lines (``.jsonl``, ``.ndjson``), a JSON list (``.json``) and CSV (``.csv``), each also compressed as ``.gz``.
+``row_formats`` lists the formats of JSON rows, ``csv_rows`` says how the columns of a CSV file are read. A dataset is
+data: nothing in it can name code to run.
 """
 
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import orjson
 
 from evalkit.conversation import HISTORY_POLICIES, Conversation, Turn
-from evalkit.datasets.csv_rows import SheetRow, read_sheet
-from evalkit.datasets.file_lines import begins_list, open_dataset, read_all, read_lines, why_not_text
-from evalkit.datasets.native_rows import TOO_DEEP, kind, parse_row, refuse_deep
-from evalkit.datasets.row_formats import parse, place, shape_of
+from evalkit.datasets.csv_rows import CsvRow
+from evalkit.datasets.field_checks import kind
+from evalkit.datasets.file_lines import begins_list, open_dataset
+from evalkit.datasets.id_set import IdSet
+from evalkit.datasets.native_rows import parse_row, refuse_deep
+from evalkit.datasets.raw_rows import RawRow, list_rows, parse_again, read_rows
+from evalkit.datasets.row_formats import field_in_row, format_of, parse
 from evalkit.errors import DatasetError, SettingsError
-from evalkit.scorers.json_equality import MOST_LEVELS, is_deep_text
 
 __all__ = ["DatasetSummary", "check", "parse_row", "read"]
 
 MOST_PROBLEMS = 10
-_HINTS = {
-    "'": "text stands in double quotes",
-    ",}": "no comma before a closing bracket",
-    ",]": "no comma before a closing bracket",
-    "NaN": "JSON has no such number",
-    "Infinity": "JSON has no such number",
-    "-Infinity": "JSON has no such number",
-    "True": "JSON writes true",
-    "False": "JSON writes false",
-    "None": "JSON writes null",
-}
-
 CheckTurn = Callable[[Turn], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """What a checked dataset holds.
+    """The contents of a checked dataset.
 
     Parameters
     ----------
     path : str
     shape : str
-        ``native``, ``chat``, ``openai-batch``, ``mt-bench``, ``gsm8k`` or ``csv``.
+        Its row format: ``native``, ``chat``, ``openai-batch``, ``mt-bench``, ``gsm8k`` or ``csv``.
     conversations : int
     turns : int
     hash : str
@@ -90,17 +78,17 @@ def read(
     columns : mapping, optional
         For CSV: field to column name, where they differ.
     limit : int, optional
-        Read this many conversations at most.
+        Read at most this many conversations.
     history : str
-        Under ``golden`` every turn before another needs a golden answer.
+        With ``golden`` every turn but a conversation's last needs a golden answer.
     check_turn : callable, optional
-        Raises ``DatasetError`` for a turn that cannot be scored: ``scorers.turn_checker()``.
+        Raises ``DatasetError`` for a turn that cannot be scored: ``scoring.turn_checker()``.
     start : int
-        Pass over this many conversations; in JSON Lines their rows are not even parsed. They count for ``limit``.
+        Skip this many conversations, which count for ``limit``; in JSON Lines their rows are not parsed.
     unique : bool
-        See to it that no id comes twice, with some 20 bytes held a conversation; without it memory is constant.
+        Refuse an id that occurs twice, which needs about 20 bytes a conversation; without it memory is constant.
     rows : sequence of bytes, optional
-        What ``rows_of_list`` gave for it: the file is not read again.
+        The rows that ``rows_of_list`` returned for the file, which is then not read again.
 
     Yields
     ------
@@ -113,7 +101,7 @@ def read(
     SettingsError
         ``columns`` or ``history`` cannot be used.
     """
-    ids = _Ids() if unique else None
+    ids = IdSet() if unique else None
     for position, _, found in _checked(Path(path), columns, history, check_turn, ids, start, rows):
         if isinstance(found, DatasetError):
             raise _in_file(found, path)
@@ -133,7 +121,7 @@ def check(
     history: str = "own",
     check_turn: CheckTurn | None = None,
 ) -> DatasetSummary:
-    """Read a whole dataset and say what it holds.
+    """Read a whole dataset and summarise it.
 
     Parameters
     ----------
@@ -155,8 +143,8 @@ def check(
     problems: list[DatasetError] = []
     conversations = turns = most_turns = 0
     grouped = False
-    shape = ""
-    for _, shape, found in islice(_checked(Path(path), columns, history, check_turn, _Ids()), limit):  # noqa: B007
+    row_format = ""
+    for _, row_format, found in islice(_checked(Path(path), columns, history, check_turn, IdSet()), limit):  # noqa: B007
         if isinstance(found, DatasetError):
             problems.append(found)
             if len(problems) == MOST_PROBLEMS:
@@ -169,27 +157,27 @@ def check(
         digest.update(bytes.fromhex(found.content_hash))
     if problems:
         raise _all_in_file(problems, path)
-    return DatasetSummary(str(path), shape, conversations, turns, digest.hexdigest(), most_turns, grouped)
+    return DatasetSummary(str(path), row_format, conversations, turns, digest.hexdigest(), most_turns, grouped)
 
 
 def rows_of_list(path: Path, limit: int | None = None) -> list[bytes] | None:
-    """The rows of a ``.json`` list, each as JSON, to be read again and again; None: it is no such file.
+    """The rows of a ``.json`` list, each as JSON, for reading it several times; None if the file is not a list.
 
     Raises
     ------
     DatasetError
-        It cannot be read.
+        The file cannot be read.
     """
     file, form = open_dataset(path)
     with file:
         if form != "list" or not begins_list(file, path):
             return None
-        kept = []
-        for row in islice(_list_rows(file), limit):
+        rows = []
+        for row in islice(list_rows(file), limit):
             if isinstance(row.value, DatasetError):
                 raise _in_file(row.value, path)
-            kept.append(orjson.dumps(row.value))
-        return kept
+            rows.append(orjson.dumps(row.value))
+        return rows
 
 
 def _in_file(error: DatasetError, path: Path | str) -> DatasetError:
@@ -204,7 +192,7 @@ def _all_in_file(problems: list[DatasetError], path: Path | str) -> DatasetError
     return DatasetError(f"{len(problems)} problems{more}{listed}", path=path)
 
 
-# what follows hands errors on as values, so that one bad row does not hide the next
+# from here on errors are passed on as values, so that one bad row does not hide the next
 
 
 def _checked(
@@ -212,15 +200,15 @@ def _checked(
     columns: Mapping[str, str] | None,
     history: str,
     check_turn: CheckTurn | None,
-    ids: _Ids | None,
+    ids: IdSet | None,
     start: int = 0,
     rows: Sequence[bytes] | None = None,
 ) -> Iterator[tuple[int, str, Conversation | DatasetError]]:
-    """Conversations that may be asked, each with its place, from 1, and the dataset's shape."""
+    """Conversations that passed every check, or errors, each with its position, from 1, and the row format."""
     if history not in HISTORY_POLICIES:
-        raise SettingsError(f"no history policy is called {history!r}: there are {' and '.join(HISTORY_POLICIES)}")
-    shape = None
-    for position, shape, row, found in _conversations(path, columns, start, rows):
+        raise SettingsError(f"no history policy is called {history!r}. Known: {' and '.join(HISTORY_POLICIES)}")
+    row_format = None
+    for position, row_format, row, found in _conversations(path, columns, start, rows):
         if isinstance(found, Conversation):
             try:
                 if check_turn is not None:
@@ -228,11 +216,11 @@ def _checked(
                 if history == "golden":
                     _check_golden(found)
                 if ids is not None and not ids.add(found.id):
-                    _refuse_second(path, columns, found.id, row)
+                    _refuse_same_id(path, columns, found.id, row)
             except DatasetError as error:
-                found = _located(error, row, shape)
-        yield position, shape, found
-    if shape is None:
+                found = _located(error, row, row_format)
+        yield position, row_format, found
+    if row_format is None:
         yield 0, "", DatasetError("holds no rows")
 
 
@@ -251,175 +239,52 @@ def _check_golden(conversation: Conversation) -> None:
             raise DatasetError(text, field=f"turns[{number}].assistant")
 
 
-def _refuse_second(path: Path, columns: Mapping[str, str] | None, same: str, second: _Row) -> None:
-    """Raise, with the line of the first, unless only the hashes were the same."""
+def _refuse_same_id(path: Path, columns: Mapping[str, str] | None, conversation_id: str, second: RawRow) -> None:
+    """Raise, with the line of the first row of this id, unless only the hashes are the same."""
     for _, _, row, found in _conversations(path, columns):
         if row.where == second.where:
             return
-        if isinstance(found, Conversation) and found.id == same:
-            raise DatasetError(f"{same!r} is the id in {row.where} already: every row needs its own", field="id")
-
-
-@dataclass(slots=True)  # not frozen: one is made for each row, and that doubles its price
-class _Row:
-    """A row as it came: a JSON value, a record group of a sheet, or why there is none."""
-
-    value: Any
-    line: int | None = None
-    number: int | None = None  # of a list, whose rows have no lines
-    passed: int = 0  # rows before it that were not parsed
-    nested: bool = True  # perhaps too deep
-
-    @property
-    def where(self) -> str:
-        return f"line {self.line}" if self.line is not None else f"row {self.number}"
+        if isinstance(found, Conversation) and found.id == conversation_id:
+            raise DatasetError(
+                f"{conversation_id!r} is the id in {row.where} already: every row needs its own", field="id"
+            )
 
 
 def _conversations(
     path: Path, columns: Mapping[str, str] | None, start: int = 0, rows: Sequence[bytes] | None = None
-) -> Iterator[tuple[int, str, _Row, Conversation | DatasetError]]:
-    shape = ""
+) -> Iterator[tuple[int, str, RawRow, Conversation | DatasetError]]:
+    row_format = ""
     position = 0
-    for row in _rows(path, columns, start) if rows is None else _kept_rows(rows, start):
+    for row in read_rows(path, columns, start) if rows is None else parse_again(rows, start):
         value = row.value
         if isinstance(value, DatasetError):
-            yield position, shape, row, value
+            yield position, row_format, row, value
             continue
-        position += 1 + row.passed
+        position += 1 + row.skipped
         try:
             if row.nested:
-                refuse_deep(value.row if isinstance(value, SheetRow) else value)
-            if isinstance(value, SheetRow):
-                shape = "csv"
+                refuse_deep(value.row if isinstance(value, CsvRow) else value)
+            if isinstance(value, CsvRow):
+                row_format = "csv"
                 conversation = parse_row(value.row, position=position)
             elif not isinstance(value, dict):
                 raise DatasetError(f"a row must be an object, {{…}}, not {kind(value)}")
             else:
-                shape = shape or shape_of(value)
-                conversation = parse(value, shape, position=position)
+                row_format = row_format or format_of(value)
+                conversation = parse(value, row_format, position=position)
         except DatasetError as error:
-            yield position, shape, row, _located(error, row, "native")
-            if not shape:
+            yield position, row_format, row, _located(error, row, "native")
+            if not row_format:
                 return
         else:
-            yield position, shape, row, conversation
+            yield position, row_format, row, conversation
 
 
-def _located(error: DatasetError, row: _Row, shape: str) -> DatasetError:
-    """The error with the line and the field's name in the row as it came."""
-    if isinstance(row.value, SheetRow):
+def _located(error: DatasetError, row: RawRow, row_format: str) -> DatasetError:
+    """The error with the line, and the field as the row names it."""
+    if isinstance(row.value, CsvRow):
         return row.value.located(error)
-    field = place(shape, error.field)
+    field = field_in_row(row_format, error.field)
     if row.number is not None:
         field = f"[{row.number - 1}]" + (f".{field}" if field else "")
     return DatasetError(error.problem, line=row.line, field=field)
-
-
-def _rows(path: Path, columns: Mapping[str, str] | None, start: int) -> Iterator[_Row]:
-    file, form = open_dataset(path)
-    with file:
-        if columns and form != "sheet":
-            raise SettingsError(f"columns are for CSV files, and {path} is none")
-        if form == "sheet":
-            for sheet_row in read_sheet(read_lines(file), columns):
-                yield _Row(sheet_row, sheet_row.lines[0] if isinstance(sheet_row, SheetRow) else None)
-        elif form == "list" and begins_list(file, path):
-            yield from _list_rows(file)
-        else:
-            yield from _line_rows(file, start)
-
-
-def _line_rows(file: BinaryIO, start: int) -> Iterator[_Row]:
-    passed = 0
-    for line in read_lines(file):
-        if isinstance(line, DatasetError):
-            yield _Row(line)
-            continue
-        if 0 < passed < start:  # the first row is never passed over: it tells the shape of all
-            passed += bool(line.raw.strip())
-            continue
-        try:
-            value = orjson.loads(line.raw)
-            nested = line.raw.count(b"[") + line.raw.count(b"{") > MOST_LEVELS  # in a few ns, which most are
-            yield _Row(value, line.number, passed=passed - 1 if passed == start > 1 else 0, nested=nested)
-            passed = passed + 1 if passed < start else start + 1
-        except orjson.JSONDecodeError as error:
-            if not line.raw.strip():
-                continue
-            problem = why_not_text(line.raw, line.offset)
-            text = problem or _why_not_json(line.raw.decode("utf-8"), error.pos)
-            yield _Row(DatasetError(text, line=line.number))
-            if problem:  # what follows is no text either
-                return
-
-
-def _list_rows(file: BinaryIO) -> Iterator[_Row]:
-    data = read_all(file)
-    if isinstance(data, DatasetError):
-        yield _Row(data)
-        return
-    try:
-        rows = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        problem = why_not_text(data)
-        where = None if problem else error.lineno
-        yield _Row(DatasetError(problem or _why_not_json(data.decode("utf-8"), error.pos), line=where))
-        return
-    del data
-    for number, row in enumerate(rows, 1):
-        yield _Row(row, number=number)
-
-
-def _kept_rows(rows: Sequence[bytes], start: int) -> Iterator[_Row]:
-    """Rows of a list that was read before; the first is never passed over: it tells the shape of all."""
-    for number, raw in enumerate(islice(rows, 1), 1):
-        yield _Row(orjson.loads(raw), number=number)
-    begin = max(start, 1)
-    for number, raw in enumerate(islice(rows, begin, None), begin + 1):
-        yield _Row(orjson.loads(raw), number=number, passed=begin - 1 if number == begin + 1 else 0)
-
-
-def _why_not_json(text: str, at: int) -> str:
-    """What is wrong at a place in a text, in words of our own: those of parsers change."""
-    if is_deep_text(text[:at]):
-        return TOO_DEEP
-    text = text.rstrip()
-    at = min(at, len(text))
-    column = at - text.rfind("\n", 0, at)
-    if at == len(text):
-        return f"not valid JSON: it ends at column {column}, before the row does (a row stands on one line)"
-    hint = next((hint for begin, hint in _HINTS.items() if text.startswith(begin, at)), None)
-    near = text[at : at + 20].rstrip()
-    return f"not valid JSON at column {column}, near {near!r}{': ' + hint if hint else ''}"
-
-
-class _Ids:
-    """A set of text as 64-bit hashes, in 12 to 24 bytes each; Python's own set would take some 100."""
-
-    def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * 1024))
-        self._used = 0
-
-    def add(self, text: str) -> bool:
-        """Add a text; False when it, or one of the same hash, is there already."""
-        key = hash(text) & 0xFFFF_FFFF_FFFF_FFFF or 1
-        if not self._put(key):
-            return False
-        self._used += 1
-        if 3 * self._used > 2 * len(self._slots):
-            old, self._slots = self._slots, array("Q", bytes(16 * len(self._slots)))
-            for kept in old:
-                if kept:
-                    self._put(kept)
-        return True
-
-    def _put(self, key: int) -> bool:
-        slots = self._slots
-        last = len(slots) - 1
-        at = key & last
-        while slots[at]:
-            if slots[at] == key:
-                return False
-            at = (at + 1) & last
-        slots[at] = key
-        return True

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 from evalkit.analysis.measures import Measures, RunMeasures, opened, snapshot
 from evalkit.errors import SettingsError
+from evalkit.inputs.suggestions import nearest_name
 from evalkit.runfile.plain_transcripts import Transcript, plain, transcripts
 from evalkit.stats.estimate import Estimate
 
@@ -222,8 +222,8 @@ def _parse_left(text: str, end: int) -> tuple[str, int | None, str | None]:
         raise _wrong(text, 0, f"there is no metric before {text[end]!r}; there are: {', '.join(METRICS)}")
     name = found["metric"]
     if name not in METRICS:
-        close = get_close_matches(name, METRICS, 1)
-        meant = f" (did you mean {close[0]}?)" if close else ""
+        suggestion = nearest_name(name, METRICS, cutoff=0.6)
+        meant = f" (did you mean {suggestion}?)" if suggestion else ""
         raise _wrong(text, found.start("metric"), f"there is no metric {name!r}{meant}, but {', '.join(METRICS)}")
     if found.end() != end:
         raise _wrong(

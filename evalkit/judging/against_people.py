@@ -1,48 +1,33 @@
-"""A judge checked against people: answers with a person's label, judged, and how far the two agree."""
+"""A judge checked against people: answers with a person's label are judged, and the agreement is measured."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import orjson
 
-from evalkit.datasets.file_lines import open_dataset, read_lines, why_not_text
-from evalkit.datasets.native_rows import kind
 from evalkit.endpoint import Endpoint
 from evalkit.engine.session_thread import Watcher
-from evalkit.errors import DatasetError
-from evalkit.inputs.suggestions import near
-from evalkit.judging import judge_run as judging_run
-from evalkit.judging.judge_run import Case, Hearing
-from evalkit.judging.judging import NOTHING_BEFORE, judge_json, rubric_for
+from evalkit.judging.cases import Case
+from evalkit.judging.judge_run import JudgeRun, judge_cases
+from evalkit.judging.judging import judge_info, rubric_for
+from evalkit.judging.labels import LabelledAnswer, read_labels
 from evalkit.judging.rubric import Rubric
 from evalkit.runfile.file_names import RUNS_FOLDER
 from evalkit.stats import agreement
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
 
-UNPARSED, FAILED = "unparsed", "failed"  # beside the rubric's choices, in a confusion table
-_TEXTS = ("question", "answer", "target", "conversation", "label", "id", "group")
-_KEYS = (*_TEXTS, "tags", "note")
-
-
-class Labelled(NamedTuple):
-    """An answer and what a person says of it: one of the rubric's choices that is worth something."""
-
-    id: str
-    material: Mapping[str, str]
-    label: str
-    group: str
+UNPARSED, FAILED = "unparsed", "failed"  # columns of a confusion table, next to the rubric's choices
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """How far a judge agrees with people.
+class JudgeCheck:
+    """The agreement of a judge with people.
 
     Parameters
     ----------
@@ -52,18 +37,18 @@ class Check:
     judge : mapping
         As in ``judging.Judging``.
     confusion : mapping of str to mapping of str to int
-        Label to choice to count; beside the choices there are ``unparsed`` and ``failed``.
+        Label to choice to count; the choices include ``unparsed`` and ``failed``.
     agreement, kappa, alpha : Estimate
-        Over the answers that the judge decided: share on which both say the same, Cohen's kappa, Krippendorff's alpha
+        Over the answers that the judge decided: share on which both agree, Cohen's kappa, Krippendorff's alpha
         (``rubric.level``).
     agreement_all : Estimate
-        Share over all answers that the judge was heard on: one that it did not decide counts as not the same.
+        Share over all answers that the judge replied to: one that it did not decide counts as disagreement.
     majority_label : str
         The most frequent label.
     majority : Estimate
-        What always saying that one would give, over the same answers as ``agreement_all``.
+        Agreement of always choosing that label, over the same answers as ``agreement_all``.
     stopped : bool
-        It was stopped by hand: answers that were not put to the judge are in no figure.
+        The user stopped it: answers that were not sent to the judge are in no figure.
     """
 
     data: Path
@@ -80,17 +65,17 @@ class Check:
     stopped: bool = False
 
     def count(self, *choices: str) -> int:
-        """How many answers the judge gave one of these choices."""
+        """The number of answers for which the judge made one of these choices."""
         return sum(row[choice] for row in self.confusion.values() for choice in choices)
 
     @property
     def n(self) -> int:
-        """Answers with a label."""
+        """The number of answers with a label."""
         return sum(sum(row.values()) for row in self.confusion.values())
 
     @property
     def unsure(self) -> int:
-        """Choices that are worth nothing known."""
+        """How often the judge made a choice that has no value."""
         return self.count(*(choice for choice, value in self.rubric.choices.items() if value is None))
 
     def to_json(self) -> dict[str, Any]:
@@ -121,13 +106,13 @@ def check_judge(
     concurrency: int = 4,
     stream: bool = True,
     watch: Watcher | None = None,
-) -> Check:
-    """Let a judge judge answers that people have labelled, and say how far the two agree.
+) -> JudgeCheck:
+    """Let a judge judge answers that people have labelled, and measure the agreement.
 
     Parameters
     ----------
     data : path-like
-        JSON Lines: see ``read_labels``.
+        JSON Lines: see ``labels.read_labels``.
     endpoint : Endpoint
         The judge.
     rubric : str, path-like or Rubric
@@ -138,7 +123,7 @@ def check_judge(
 
     Returns
     -------
-    Check
+    JudgeCheck
 
     Raises
     ------
@@ -149,118 +134,48 @@ def check_judge(
     """
     path, chosen = Path(data), rubric_for(rubric, pairwise=False)
     rows = list(read_labels(path, chosen))
-    held = judging_run.hold(
+    judge_run = judge_cases(
         Path(folder) / path.name.removesuffix(".gz").rpartition(".")[0],
         lambda: (Case(row.id, row.material, row.group) for row in rows),
         chosen, endpoint, concurrency=concurrency, stream=stream, watch=watch,
     )  # fmt: skip
-    said = {heard.case: FAILED if heard.failed else heard.choice or UNPARSED for heard in held.heard(chosen)}
-    most = Counter(row.label for row in rows).most_common(1)[0][0]
-    asked = [row for row in rows if row.id in said] if held.stopped else rows
-    told = [said.get(row.id, FAILED) for row in asked]
-    return _check(path, held, chosen, judge_json(chosen, held, endpoint), asked, told, most)
+    by_id = {
+        decision.case: FAILED if decision.failed else decision.choice or UNPARSED
+        for decision in judge_run.decisions(chosen)
+    }
+    majority = Counter(row.label for row in rows).most_common(1)[0][0]
+    sent = [row for row in rows if row.id in by_id] if judge_run.stopped else rows
+    choices = [by_id.get(row.id, FAILED) for row in sent]
+    return _check(path, judge_run, chosen, judge_info(chosen, judge_run, endpoint), sent, choices, majority)
 
 
 def _check(
     path: Path,
-    held: Hearing,
+    judge_run: JudgeRun,
     chosen: Rubric,
     judge: Mapping[str, Any],
-    rows: list[Labelled],
-    told: list[str],
-    most: str,
-) -> Check:
+    rows: list[LabelledAnswer],
+    choices: list[str],
+    majority: str,
+) -> JudgeCheck:
     columns = (*chosen.choices, UNPARSED, FAILED)
-    labels = [label for label, value in chosen.choices.items() if value is not None]
-    counted = Counter(zip((row.label for row in rows), told, strict=True))
-    places = _places(chosen)
-    people = np.array([places[row.label] for row in rows])
-    judged = np.array([places.get(choice, np.nan) for choice in told])
+    counts = Counter(zip((row.label for row in rows), choices, strict=True))
+    values = chosen.values
+    people = np.array([values[row.label] for row in rows])
+    judged = np.array([values.get(choice, np.nan) for choice in choices])
     clusters = np.array([row.group for row in rows])
-    heard = np.array([choice != FAILED for choice in told], dtype=bool)
-    return Check(
+    replied = np.array([choice != FAILED for choice in choices], dtype=bool)
+    return JudgeCheck(
         data=path,
-        judge_run=held.path,
+        judge_run=judge_run.path,
         rubric=chosen,
         judge=judge,
-        confusion={label: {choice: counted[label, choice] for choice in columns} for label in labels},
+        confusion={label: {choice: counts[label, choice] for choice in columns} for label in chosen.values},
         agreement=agreement.raw_agreement(people, judged, clusters),
         kappa=agreement.cohen_kappa(people, judged, clusters),
         alpha=agreement.alpha([people, judged], chosen.level, clusters),
-        agreement_all=proportion((people == judged)[heard].astype(np.float64), clusters[heard]),
-        majority_label=most,
-        majority=proportion((people == places[most])[heard].astype(np.float64), clusters[heard]),
-        stopped=held.stopped,
+        agreement_all=proportion((people == judged)[replied].astype(np.float64), clusters[replied]),
+        majority_label=majority,
+        majority=proportion((people == values[majority])[replied].astype(np.float64), clusters[replied]),
+        stopped=judge_run.stopped,
     )
-
-
-def _places(chosen: Rubric) -> dict[str, float]:
-    """A number for every choice that is worth something: its worth, in which their order lies."""
-    return {choice: float(value) for choice, value in chosen.choices.items() if value is not None}
-
-
-def read_labels(path: Path, chosen: Rubric) -> Iterator[Labelled]:
-    """Read answers with labels, one JSON object a line.
-
-    Keys: ``question``, ``answer``, ``label`` (one of the rubric's choices that is worth something); ``target`` and
-    ``conversation``, where the rubric names them; ``id`` (default ``row-N``), ``group`` (rows that hang together, for
-    the intervals; default: each is its own), ``tags`` and ``note``, which are for people.
-
-    Raises
-    ------
-    DatasetError
-        With file, line and field.
-    """
-    file, form = open_dataset(path)
-    ids: dict[str, int] = {}
-    with file:
-        if form != "lines":
-            raise DatasetError("labels are JSON Lines: the name must end in .jsonl", path=path)
-        for line in read_lines(file):
-            if isinstance(line, DatasetError):
-                raise DatasetError(line.problem, path=path, line=line.line)
-            if not line.raw.strip():
-                continue
-            try:
-                row = _row(line.raw, len(ids) + 1, chosen)
-                if row.id in ids:
-                    raise DatasetError(f"{row.id!r} is the id in line {ids[row.id]} already", field="id")
-            except DatasetError as error:
-                raise DatasetError(error.problem, path=path, line=line.number, field=error.field) from None
-            ids[row.id] = line.number
-            yield row
-    if not ids:
-        raise DatasetError("holds no rows", path=path)
-
-
-def _row(raw: bytes, position: int, chosen: Rubric) -> Labelled:
-    try:
-        row = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise DatasetError(why_not_text(raw) or f"not valid JSON: {error.msg}") from None
-    if not isinstance(row, dict):
-        raise DatasetError(f"a row must be an object, {{…}}, not {kind(row)}")
-    texts = {key: _text(key, value) for key, value in row.items() if value is not None}
-    for key in ("question", "answer", "label", *sorted(chosen.fields - {"conversation"})):
-        if key not in texts:
-            raise DatasetError("is missing", field=key)
-    known = _places(chosen)
-    if texts["label"] not in known:
-        slip = near(texts["label"].upper(), known)
-        hint = f"did you mean {slip!r}?" if slip else f"they are {', '.join(known)}"
-        raise DatasetError(f"{texts['label'][:60]!r} is no choice of the rubric {chosen.name!r}: {hint}", field="label")
-    name = texts.get("id", f"row-{position}")
-    material = {field: texts.get(field, NOTHING_BEFORE) for field in ("question", "answer", "target", "conversation")}
-    return Labelled(name, material, texts["label"], texts.get("group", f"row {name}"))
-
-
-def _text(key: str, value: Any) -> str:
-    if key not in _KEYS:
-        slip = near(key, _KEYS)
-        hint = f"; did you mean {slip!r}?" if slip else f". Known here: {', '.join(_KEYS)}"
-        raise DatasetError(f"unknown key{hint}", field=key[:60])
-    if key in ("target", "label", "id") and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if key in _TEXTS and not isinstance(value, str):
-        raise DatasetError(f"must be text, not {kind(value)}", field=key)
-    return str(value)

@@ -1,7 +1,7 @@
-"""What a judge is asked is a run like any other: a dataset and a run file beside what is judged, then read.
+"""A judge's calls as a run of their own: a dataset and a run file next to the judged run.
 
-So a judge's answers are kept before they are used, timed, and paid for once: a prompt that this judge has answered in
-any of these files, in the same words and with the same parameters, is not sent again, whatever else was asked with it.
+So a judge's answers are stored before they are used, timed, and paid for once: a prompt that the same judge has
+answered in any of these files, with the same text and parameters, is not sent again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from evalkit.engine.session_thread import Watcher
 from evalkit.engine.stopping.giving_up import LASTING
 from evalkit.errors import EndpointError, SettingsError
 from evalkit.evaluation import converse, evaluate, resume
-from evalkit.judging.reply import read_ruling
+from evalkit.judging.cases import Case
+from evalkit.judging.reply import read_reply
 from evalkit.judging.rubric import Rubric
 from evalkit.run import Run
 from evalkit.runfile import resume_command, schema, store
@@ -33,37 +34,29 @@ from evalkit.runfile.file_names import cut
 from evalkit.runfile.store import SUFFIX
 from evalkit.settings import Settings
 
-# of a judge's answer, tried in this order: held to a JSON schema that bounds the reason, to one that does not (some
-# endpoints refuse the bound), or only asked for
+# forms of a judge's answer, tried in this order: by a JSON schema that limits the reason, by one that does not (some
+# endpoints refuse the limit), or by the prompt alone
 FORMS = ("bounded", "json", "plain")
-_HEARD = """
+_TURN_OF_PROMPT = """
     SELECT status, answer, refusal, finish_reason, error_kind, error_message FROM turn WHERE conversation = ?"""
-# what the end of a session cut off was not asked yet
-_ASKED = f"""
+# a turn that the end of a session cut off counts as not sent
+_SENT_PROMPTS = f"""
     SELECT c.row, c.position, t.status = 'answered' FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE NOT {schema.INTERRUPTED} ORDER BY c.position"""  # noqa: S608 - SQL of our own
 
 
-class Case(NamedTuple):
-    """Something to judge: its id, the content of the rubric's fields, and its cluster for statistics."""
-
-    id: str
-    material: Mapping[str, str]
-    group: str | None = None
-
-
-class Heard(NamedTuple):
-    """What a judge said of a case.
+class Decision(NamedTuple):
+    """A judge's decision on a case.
 
     Parameters
     ----------
     case : str
         The case's id.
     choice : str or None
-        None: ``reason`` says why there is none.
+        None if there is none; ``reason`` says why.
     reason : str or None
     failed : bool
-        The call failed, so that the judge said nothing.
+        The call failed, so there is no reply.
     """
 
     case: str
@@ -72,8 +65,8 @@ class Heard(NamedTuple):
     failed: bool = False
 
 
-class _Place(NamedTuple):
-    """Where a prompt was asked: the run file, and the place in it."""
+class _SentPrompt(NamedTuple):
+    """Where a prompt was sent: the run file, and the position in it."""
 
     path: Path
     position: int
@@ -81,50 +74,50 @@ class _Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
-    """Cases as they were put to a judge.
+class JudgeRun:
+    """Cases that were sent to a judge.
 
     Parameters
     ----------
     path : Path
-        The newest of the judge's run files that have their prompts; its dataset lies beside it.
+        The newest of the judge's run files that contain their prompts; its dataset is next to it.
     form : str
-        How the answers were held to their form: one of ``FORMS``.
+        How the form of the answers was enforced: one of ``FORMS``.
     stopped : bool
-        Asking was stopped by hand: there are cases that were not put to the judge.
+        The user stopped it: some cases were not sent to the judge.
     """
 
     path: Path
     form: str
     stopped: bool
-    _prompts: Callable[[], Iterator[tuple[str, bytes]]] = field(repr=False)  # of each case: its id, its prompt's key
-    _places: Mapping[bytes, _Place] = field(repr=False)
+    _prompts: Callable[[], Iterator[tuple[str, bytes]]] = field(repr=False)  # id and prompt key of each case
+    _sent: Mapping[bytes, _SentPrompt] = field(repr=False)
 
     def answered(self) -> int:
         """How many cases the judge has answered."""
-        return sum(prompt in self._places and self._places[prompt].answered for _, prompt in self._prompts())
+        return sum(prompt in self._sent and self._sent[prompt].answered for _, prompt in self._prompts())
 
-    def heard(self, rubric: Rubric) -> Iterator[Heard]:
-        """What the judge said of every case that was put to it, in their order."""
+    def decisions(self, rubric: Rubric) -> Iterator[Decision]:
+        """The judge's decision on every case that was sent, in the order of the cases."""
         with contextlib.ExitStack() as stack:
             opened = {
                 path: stack.enter_context(store.reading(path))
-                for path in {place.path for place in self._places.values()}
+                for path in {prompt.path for prompt in self._sent.values()}
             }
             for case, prompt in self._prompts():
-                place = self._places.get(prompt)
-                if place is None:
+                sent = self._sent.get(prompt)
+                if sent is None:
                     continue
                 status, answer, refusal, finish, kind, message = (
-                    opened[place.path].execute(_HEARD, (place.position,)).fetchone()
+                    opened[sent.path].execute(_TURN_OF_PROMPT, (sent.position,)).fetchone()
                 )
                 if status == "answered":
-                    yield Heard(case, *read_ruling(answer or refusal or "", rubric.choices, finish))
+                    yield Decision(case, *read_reply(answer or refusal or "", rubric.choices, finish))
                 else:
-                    yield Heard(case, None, f"the judge's call failed: {kind}: {message}", failed=True)
+                    yield Decision(case, None, f"the judge's call failed: {kind}: {message}", failed=True)
 
 
-def hold(
+def judge_cases(
     stem: Path,
     cases: Callable[[], Iterator[Case]],
     rubric: Rubric,
@@ -134,112 +127,113 @@ def hold(
     concurrency: int = 4,
     stream: bool = True,
     watch: Watcher | None = None,
-) -> Hearing:
-    """Put cases to a judge: those whose prompts it has not answered yet.
+) -> JudgeRun:
+    """Send cases to a judge: those whose prompts it has not answered yet.
 
-    An earlier run of the judge that was broken off, all of whose open prompts are wanted now, is gone on with. What is
-    left then is a new run. A prompt that several cases share is asked once.
+    An interrupted run of the judge is resumed if all its unanswered prompts are needed now. The remaining prompts are a
+    new run. A prompt that several cases share is sent once.
 
     Parameters
     ----------
     stem : Path
         The judge's files are ``STEM.judge-N.jsonl`` and ``STEM.judge-N.evalkit``.
     cases : callable
-        Gives all the cases, each time it is called.
+        Returns all the cases each time it is called.
     rubric : Rubric
     endpoint : Endpoint
-        The judge. It is asked at temperature 0, unless its parameters say another.
+        The judge, at temperature 0 unless its parameters set another.
     nothing : str
-        What to say when there is no case.
+        The message of the error if there is no case.
     concurrency : int
-        Cases at once.
+        Cases in parallel.
     stream : bool
-        Ask for streams.
+        Request streams.
     watch : callable, optional
-        Called with the ``Progress`` about ten times a second; when it returns ``True`` asking ends, and what was asked
-        is the hearing, which says that it was ``stopped``.
+        Called with the ``Progress`` about ten times a second. If it returns ``True`` no further case is sent, and the
+        result is ``stopped``.
 
     Raises
     ------
     SettingsError
-        There is nothing to judge, or a concurrency that cannot be.
+        There is nothing to judge, or ``concurrency`` is out of range.
     EndpointError
         The judge cannot be used.
     RunFileError
         The judge's run file cannot be used, or is being written.
     """
-    Settings(concurrency=concurrency)  # refuses one that cannot be, before anything is written or asked
+    Settings(concurrency=concurrency)  # checks it before anything is written or sent
     if "temperature" not in endpoint.params:
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:
         raise SettingsError(nothing)
     stem = stem.with_name(cut(stem.name))
     files = _files(stem, endpoint)
-    places = _places(files)
-    form = _form_before(cases, rubric, places) or _form(rubric, endpoint, stream=stream)
+    sent = _sent_prompts(files)
+    form = _form_before(cases, rubric, sent) or _form(rubric, endpoint, stream=stream)
 
     def prompts() -> Iterator[tuple[str, bytes]]:
         return ((case.id, _key(_conversation(case, rubric, form).to_json())) for case in cases())
 
-    missing = {prompt for _, prompt in prompts() if prompt not in places or not places[prompt].answered}
-    asked, stopped = None, False
+    missing = {prompt for _, prompt in prompts() if prompt not in sent or not sent[prompt].answered}
+    used, stopped = None, False
     for path in files:
-        pending = _pending(path, places)
+        pending = _pending(path, sent)
         if stopped or not pending or not pending <= missing:
             continue
         stopped = resume(path, endpoint=endpoint, watch=watch).outcome == "stopped"
-        asked, missing = path, missing - pending
+        used, missing = path, missing - pending
     if missing and not stopped:
         data = _dataset(stem, cases, rubric, form, missing)
-        asked = data.with_suffix(SUFFIX)
-        files.append(asked)
-        done = evaluate(data, endpoint, out=asked, concurrency=concurrency, stream=stream, watch=watch)
-        stopped = done.outcome == "stopped"
-    if asked is not None:
-        places = _places(files)
-    used = {places[prompt].path for _, prompt in prompts() if prompt in places}
-    return Hearing(max(used, key=files.index) if used else asked or files[-1], form, stopped, prompts, places)
+        used = data.with_suffix(SUFFIX)
+        files.append(used)
+        run = evaluate(data, endpoint, out=used, concurrency=concurrency, stream=stream, watch=watch)
+        stopped = run.outcome == "stopped"
+    if used is not None:
+        sent = _sent_prompts(files)
+    paths = {sent[prompt].path for _, prompt in prompts() if prompt in sent}
+    newest = max(paths, key=files.index) if paths else used or files[-1]
+    return JudgeRun(newest, form, stopped, prompts, sent)
 
 
 def _key(row: Mapping[str, object]) -> bytes:
-    """What a prompt is known by: all that is sent of a row, and not whose it is."""
-    sent = {name: value for name, value in row.items() if name not in ("id", "group")}
-    return hashlib.blake2b(canonical(sent), digest_size=16).digest()
+    """A hash of all that is sent of a row, so without its id and group."""
+    body = {name: value for name, value in row.items() if name not in ("id", "group")}
+    return hashlib.blake2b(canonical(body), digest_size=16).digest()
 
 
-def _places(files: Sequence[Path]) -> dict[bytes, _Place]:
-    """Key of every prompt that was asked to its place: the first that has an answer, else the last."""
-    places: dict[bytes, _Place] = {}
+def _sent_prompts(files: Sequence[Path]) -> dict[bytes, _SentPrompt]:
+    """Where each prompt was sent, by its key: the first place with an answer, else the last."""
+    sent: dict[bytes, _SentPrompt] = {}
     for path in files:
         with store.reading(path) as connection:
-            for row, position, answered in connection.execute(_ASKED):
+            for row, position, answered in connection.execute(_SENT_PROMPTS):
                 prompt = _key(orjson.loads(row))
-                if prompt not in places or not places[prompt].answered:
-                    places[prompt] = _Place(path, position, bool(answered))
-    return places
+                if prompt not in sent or not sent[prompt].answered:
+                    sent[prompt] = _SentPrompt(path, position, bool(answered))
+    return sent
 
 
-def _pending(path: Path, places: Mapping[bytes, _Place]) -> set[bytes]:
-    """Prompts of a run's dataset that have no answer; none, when the dataset is gone."""
+def _pending(path: Path, sent: Mapping[bytes, _SentPrompt]) -> set[bytes]:
+    """Prompts of a run's dataset that have no answer; empty if the dataset does not exist any more."""
     try:
         with path.with_suffix(".jsonl").open("rb") as rows:
             prompts = {_key(orjson.loads(row)) for row in rows}
     except (OSError, ValueError):
         return set()
-    return {prompt for prompt in prompts if prompt not in places or not places[prompt].answered}
+    return {prompt for prompt in prompts if prompt not in sent or not sent[prompt].answered}
 
 
-def _form_before(cases: Callable[[], Iterator[Case]], rubric: Rubric, places: Mapping[bytes, _Place]) -> str | None:
-    """The form in which some of the cases were put to the judge before."""
-    for form in FORMS if places else ():
-        if any(_key(_conversation(case, rubric, form).to_json()) in places for case in cases()):
+def _form_before(cases: Callable[[], Iterator[Case]], rubric: Rubric, sent: Mapping[bytes, _SentPrompt]) -> str | None:
+    """The form in which some of the cases were sent before."""
+    for form in FORMS if sent else ():
+        if any(_key(_conversation(case, rubric, form).to_json()) in sent for case in cases()):
             return form
     return None
 
 
-def _dataset(stem: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, form: str, wanted: set[bytes]) -> Path:
-    """A new dataset of these prompts, each once."""
-    left = set(wanted)
+def _dataset(stem: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, form: str, prompts: set[bytes]) -> Path:
+    """Write a new dataset of these prompts, each once."""
+    left = set(prompts)
     with _draft(stem) as draft:
         with draft.open("wb") as file:
             for case in cases():
@@ -247,7 +241,7 @@ def _dataset(stem: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, fo
                 prompt = _key(row)
                 if prompt in left:
                     left.remove(prompt)
-                    # in the order of the fields: a judge held to a schema fills them in as they stand, the reason first
+                    # keys keep their order: a judge bound to a schema fills the fields in its order, the reason first
                     file.write(orjson.dumps(row) + b"\n")
         data = _reserved(stem)
         draft.replace(data)
@@ -256,13 +250,13 @@ def _dataset(stem: Path, cases: Callable[[], Iterator[Case]], rubric: Rubric, fo
 
 @contextlib.contextmanager
 def _draft(stem: Path) -> Iterator[Path]:
-    """Where a dataset may be written that is not yet known to be new."""
+    """A temporary file for a dataset that has no number yet."""
     draft = stem.with_name(f".judge-draft-{os.getpid()}-{threading.get_ident()}.jsonl")
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
         yield draft
     except OSError as error:
-        raise SettingsError(f"the judge's files beside {stem} cannot be written: {error.strerror}") from None
+        raise SettingsError(f"the judge's files next to {stem} cannot be written: {error.strerror}") from None
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -276,13 +270,13 @@ def _conversation(case: Case, rubric: Rubric, form: str) -> Conversation:
 
 
 def _form(rubric: Rubric, endpoint: Endpoint, *, stream: bool) -> str:
-    """The first form that the endpoint does not refuse, asked of something that is not to be judged."""
+    """The first form that the endpoint does not refuse, tried with a probe."""
     probe = Case("probe", dict.fromkeys(rubric.fields, "one"))
     for form in FORMS[:-1]:
         (record,) = converse(_conversation(probe, rubric, form), endpoint, stream=stream)
         failure = record.failure
         if failure is not None and failure.kind in LASTING:
-            raise EndpointError(f"The judge cannot be asked ({failure.kind}). {failure.message}")
+            raise EndpointError(f"The judge cannot be used ({failure.kind}). {failure.message}")
         if failure is None or failure.kind != "bad_request":
             return form
     return FORMS[-1]
@@ -291,33 +285,33 @@ def _form(rubric: Rubric, endpoint: Endpoint, *, stream: bool) -> str:
 def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
     """The run files of this judge, oldest first."""
     pattern = re.compile(rf"{re.escape(stem.name)}\.judge-(\d+){re.escape(SUFFIX)}")
-    beside = stem.parent.iterdir() if stem.parent.is_dir() else ()
-    numbered = [(int(found[1]), path) for path in beside if (found := pattern.fullmatch(path.name))]
-    return [path for _, path in sorted(numbered) if who(path) == _judge(endpoint)]
+    siblings = stem.parent.iterdir() if stem.parent.is_dir() else ()
+    numbered = [(int(found[1]), path) for path in siblings if (found := pattern.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered) if judge_of(path) == _identity(endpoint)]
 
 
-def who(path: Path) -> tuple[str | None, str, bytes]:
-    """What a judge is known by, of one of its run files: its address, model and parameters."""
-    return _judge(resume_command.kept_endpoint(path, Run(path).info["endpoint"]))
+def judge_of(path: Path) -> tuple[str | None, str, bytes]:
+    """The identity of the judge of a run file: its address, model and parameters."""
+    return _identity(resume_command.kept_endpoint(path, Run(path).info["endpoint"]))
 
 
-def _judge(endpoint: Endpoint) -> tuple[str | None, str, bytes]:
-    # the port of the embedded one is another each time
-    where = None if endpoint.source == "embedded" else endpoint.base_url
-    return where, endpoint.model, canonical(dict(endpoint.params))
+def _identity(endpoint: Endpoint) -> tuple[str | None, str, bytes]:
+    # the embedded endpoint has another port each time
+    address = None if endpoint.source == "embedded" else endpoint.base_url
+    return address, endpoint.model, canonical(dict(endpoint.params))
 
 
 def _reserved(stem: Path) -> Path:
-    """A free name for a judge's dataset, which no other process can take any more."""
+    """Create an empty dataset with the next free number, which no other process can use then."""
     for number in count(1):
         data = stem.with_name(f"{stem.name}.judge-{number}.jsonl")
         if not data.with_suffix(SUFFIX).exists():
             with contextlib.suppress(FileExistsError):
                 data.touch(exist_ok=False)
                 return data
-    raise AssertionError("numbers do not end")
+    raise AssertionError("there is always a next number")
 
 
 def stem_of(run: Path) -> Path:
-    """Of a judged run file, what the names of its judges' files begin with."""
+    """The common beginning of the names of a judged run's judge files."""
     return run.with_suffix("") if run.suffix == SUFFIX else run

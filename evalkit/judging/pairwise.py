@@ -1,4 +1,4 @@
-"""Two runs of one dataset judged side by side: each pair of answers is put to the judge in both orders."""
+"""Two runs of one dataset judged side by side: each pair of answers is sent to the judge in both orders."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import numpy as np
 from evalkit.endpoint import Endpoint
 from evalkit.engine.session_thread import Watcher
 from evalkit.errors import RunFileError
-from evalkit.judging import judge_run as judging_run
-from evalkit.judging.judge_run import Case, Hearing
-from evalkit.judging.judging import Said, answers, check_limit, judge_json, path_of, place, rubric_for
+from evalkit.judging import judge_run as judge_runs
+from evalkit.judging.cases import AnsweredTurn, Case, answered_turns, position_of
+from evalkit.judging.judge_run import JudgeRun
+from evalkit.judging.judging import check_limit, judge_info, path_of, rubric_for
 from evalkit.judging.rubric import Rubric
 from evalkit.run import Run
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
 
 OUTCOMES = ("win", "loss", "tie", "inconsistent", "undecided", "failed")
-_ORDERS = (1, 2)  # in the second the answers have changed places
+_ORDERS = (1, 2)  # in the second the answers are swapped
 _SWAPPED = {"A": "B", "B": "A", "TIE": "TIE"}
 _OUTCOME = {"A": "win", "B": "loss", "TIE": "tie"}
 
 
 class Pair(NamedTuple):
-    """What came of one turn.
+    """The outcome of one turn.
 
     Parameters
     ----------
     conversation : str
     repeat, turn : int
     outcome : str
-        For the run, not for the other: ``win``, ``loss`` or ``tie``, if the judge said so in both orders;
-        ``inconsistent``: it said one thing in one order and another in the other; ``undecided``: it made no choice that
-        can be read; ``failed``: a call failed.
+        For the first run: ``win``, ``loss`` or ``tie`` if the judge decided so in both orders; ``inconsistent`` if its
+        decisions differ; ``undecided`` without a readable choice; ``failed`` if a call failed.
     choices : (str or None, str or None)
-        What it chose in each order; in the first the run's answer is A, in the second it is B.
+        The choice in each order; in the first the run's answer is A, in the second it is B.
     """
 
     conversation: str
@@ -51,8 +51,8 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
-    """What a judge said of two runs.
+class PairwiseJudging:
+    """The result of judging two runs side by side.
 
     Parameters
     ----------
@@ -61,17 +61,17 @@ class Pairing:
         As in ``judging.Judging``.
     turns : tuple of Pair
     outcomes : mapping of str to int
-        How many pairs came out in each way of ``OUTCOMES``.
+        The number of pairs with each of ``OUTCOMES``.
     shares : mapping of str to Estimate
         Of ``win``, ``loss``, ``tie`` and ``inconsistent`` among the pairs that were decided in both orders; clusters
         are conversations or their groups.
     consistent : Estimate
         Share of those pairs on which both orders agree.
     first_shown : Estimate
-        How often the answer that was shown first was chosen, where one of the two was. Each pair is seen in both
-        orders, so a judge without a bias for a position chooses it in one half.
+        Share of the answer shown first among the choices of one of the two. Each pair is judged in both orders, so a
+        judge without position bias chooses it in half of them.
     stopped : bool
-        It was stopped by hand: pairs that were not put to the judge in both orders are not among ``turns``.
+        The user stopped it: pairs that were not sent in both orders are not among ``turns``.
     """
 
     run: Path
@@ -111,12 +111,12 @@ def judge_pairs(
     concurrency: int = 4,
     stream: bool = True,
     watch: Watcher | None = None,
-) -> Pairing:
-    """Let a model say which of two runs answered better, turn by turn, each pair in both orders.
+) -> PairwiseJudging:
+    """Let a model decide which of two runs answered better, turn by turn, each pair in both orders.
 
-    A run wins a turn only if the judge prefers its answer in both places. Turns that both runs answered are compared;
-    ``{conversation}`` holds what the user said before, not what each run answered to it. The judge's calls are a run of
-    their own beside ``run``, gone on with and read again as those of ``judging.judge``; no score is written.
+    A run wins a turn only if the judge prefers its answer in both orders. Turns that both runs answered are compared;
+    ``{conversation}`` has the user's earlier messages without the answers. The judge's calls are a run of their own
+    next to ``run``, resumed and reused like those of ``judging.judge``; no score is stored.
 
     Parameters
     ----------
@@ -127,111 +127,118 @@ def judge_pairs(
     rubric : str, path-like or Rubric
         One with the fields ``{answer_a}`` and ``{answer_b}``.
     limit : int, optional
-        Compare the first so many turns only.
+        Compare only this many turns, from the first.
     concurrency, stream, watch
         As for ``judging.judge``.
 
     Returns
     -------
-    Pairing
+    PairwiseJudging
 
     Raises
     ------
     SettingsError, RunFileError, EndpointError
-        As for ``judging.judge``; RunFileError also when a conversation of one run is another in the other.
+        As for ``judging.judge``; RunFileError also if the runs have different conversations of one id.
     """
-    mine, other, chosen = path_of(run), path_of(against), rubric_for(rubric, pairwise=True)
+    run_path, against_path, chosen = path_of(run), path_of(against), rubric_for(rubric, pairwise=True)
     check_limit(limit)
     groups: dict[str, str] = {}
-    # no more of them than is needed: the texts before a turn would be many times as long
-    theirs = {said.id: (said.row, said.answer) for said in answers(other)}
+    # only what is needed: the text before a turn is many times as long
+    against_answers = {turn.id: (turn.row, turn.answer) for turn in answered_turns(against_path)}
 
     def cases() -> Iterator[Case]:
-        for first, second in itertools.islice(_pairs(mine, other, theirs), limit):
+        for first, second in itertools.islice(_pairs(run_path, against_path, against_answers), limit):
             groups[first.id] = first.group
             for order in _ORDERS:
                 yield Case(f"{first.id}/{order}", _material(first, second, order), first.group)
 
-    held = judging_run.hold(
-        judging_run.stem_of(mine), cases, chosen, endpoint,
-        nothing=f"{mine} and {other} have no turn that both answered: there is nothing to compare",
+    judge_run = judge_runs.judge_cases(
+        judge_runs.stem_of(run_path), cases, chosen, endpoint,
+        nothing=f"{run_path} and {against_path} have no turn that both answered: there is nothing to compare",
         concurrency=concurrency, stream=stream, watch=watch,
     )  # fmt: skip
-    pairs, clusters = _decided(held, chosen, groups)
-    return _pairing(mine, other, held, judge_json(chosen, held, endpoint), pairs, clusters)
+    pairs, clusters = _decided(judge_run, chosen, groups)
+    return _pairing(run_path, against_path, judge_run, judge_info(chosen, judge_run, endpoint), pairs, clusters)
 
 
-def _pairs(mine: Path, other: Path, theirs: Mapping[str, tuple[str, str]]) -> Iterator[tuple[Said, str]]:
-    """Turns that both runs answered, and the other's answer."""
-    for said in answers(mine):
-        row, answer = theirs.get(said.id, (None, ""))
+def _pairs(
+    run_path: Path, against_path: Path, against_answers: Mapping[str, tuple[str, str]]
+) -> Iterator[tuple[AnsweredTurn, str]]:
+    """Turns that both runs answered, each with the other run's answer."""
+    for turn in answered_turns(run_path):
+        row, answer = against_answers.get(turn.id, (None, ""))
         if row is None:
             continue
-        if row != said.row:
-            conversation = place(said.id)[0]
+        if row != turn.row:
+            conversation = position_of(turn.id)[0]
             raise RunFileError(
-                f"conversation {conversation!r} of {mine} is another one in {other}: "
+                f"conversation {conversation!r} of {run_path} is a different one in {against_path}: "
                 "only runs of the same dataset can be judged side by side"
             )
-        yield said, answer
+        yield turn, answer
 
 
-def _material(first: Said, second: str, order: int) -> dict[str, str]:
+def _material(first: AnsweredTurn, second: str, order: int) -> dict[str, str]:
     shown = (first.answer, second) if order == 1 else (second, first.answer)
     return {
         "question": first.question,
         "answer_a": shown[0],
         "answer_b": shown[1],
         "target": first.target or "",
-        "conversation": first.asked_before,
+        "conversation": first.questions_before,
     }
 
 
-def _decided(held: Hearing, chosen: Rubric, groups: Mapping[str, str]) -> tuple[list[Pair], list[str]]:
-    """What came of every pair, and its cluster."""
+def _decided(judge_run: JudgeRun, chosen: Rubric, groups: Mapping[str, str]) -> tuple[list[Pair], list[str]]:
+    """The outcome of every pair, and its cluster."""
     pairs, clusters = [], []
-    for name, both in itertools.groupby(held.heard(chosen), lambda heard: heard.case.rpartition("/")[0]):
-        said = {heard.case.rpartition("/")[2]: heard for heard in both}
-        first, second = (said.get(str(order)) for order in _ORDERS)
-        if held.stopped and (first is None or second is None):
+    for name, both in itertools.groupby(judge_run.decisions(chosen), lambda decision: decision.case.rpartition("/")[0]):
+        by_order = {decision.case.rpartition("/")[2]: decision for decision in both}
+        first, second = (by_order.get(str(order)) for order in _ORDERS)
+        if judge_run.stopped and (first is None or second is None):
             continue
         if first is None or second is None or first.failed or second.failed:
             outcome = "failed"
         else:
             outcome = outcome_of(first.choice, second.choice)
         choices = (first.choice if first else None, second.choice if second else None)
-        pairs.append(Pair(*place(name), outcome, choices))
+        pairs.append(Pair(*position_of(name), outcome, choices))
         clusters.append(groups[name])
     return pairs, clusters
 
 
 def outcome_of(first: str | None, second: str | None) -> str:
-    """What two choices amount to for the run whose answer was A in the first order and B in the second."""
+    """The outcome of two choices for the run whose answer was A in the first order and B in the second."""
     if first is None or second is None:
         return "undecided"
     return _OUTCOME[first] if first == _SWAPPED[second] else "inconsistent"
 
 
 def _pairing(
-    mine: Path, other: Path, held: Hearing, judge: Mapping[str, Any], pairs: list[Pair], clusters: list[str]
-) -> Pairing:
+    run_path: Path,
+    against_path: Path,
+    judge_run: JudgeRun,
+    judge: Mapping[str, Any],
+    pairs: list[Pair],
+    clusters: list[str],
+) -> PairwiseJudging:
     outcomes = Counter(pair.outcome for pair in pairs)
     decided = [at for at, pair in enumerate(pairs) if pair.outcome in OUTCOMES[:4]]
     of_decided = [clusters[at] for at in decided]
 
-    def share(wanted: frozenset[str]) -> Estimate:
-        return proportion(np.array([pairs[at].outcome in wanted for at in decided], dtype=float), of_decided)
+    def share(outcomes_in: frozenset[str]) -> Estimate:
+        return proportion(np.array([pairs[at].outcome in outcomes_in for at in decided], dtype=float), of_decided)
 
     placed = [(choice == "A", clusters[at]) for at in decided for choice in pairs[at].choices if choice != "TIE"]
-    return Pairing(
-        run=mine,
-        against=other,
-        judge_run=held.path,
+    return PairwiseJudging(
+        run=run_path,
+        against=against_path,
+        judge_run=judge_run.path,
         judge=judge,
         turns=tuple(pairs),
         outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES},
         shares={outcome: share(frozenset({outcome})) for outcome in OUTCOMES[:4]},
         consistent=share(frozenset(OUTCOMES[:3])),
         first_shown=proportion(np.array([first for first, _ in placed], dtype=float), [owner for _, owner in placed]),
-        stopped=held.stopped,
+        stopped=judge_run.stopped,
     )

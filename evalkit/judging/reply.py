@@ -1,4 +1,4 @@
-"""What a judge decided, read strictly off what it said: a choice that stands there whole, once, or none."""
+"""The choice in a judge's reply, read strictly: exactly one whole choice, or none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from evalkit.scorers.reading.think_block import without_scratch
+from evalkit.scorers.reading.think_block import without_think_block
 
 _DECORATION = " \t\r*_`'\"“”()[]>#"
 _LABEL = re.compile(r"""(?:my |the |final )*choice[ \t*_`"]*[:=](.*)""", re.IGNORECASE | re.ASCII)
@@ -15,48 +15,48 @@ _EMPTY_BOX = re.compile(r"\[\s*\]")
 _UNFINISHED = {"length": "was cut off at the token limit", "content_filter": "was cut off by a content filter"}
 
 
-class Ruling(NamedTuple):
-    """A judge's choice and its reason; no choice: ``reason`` says why there is none."""
+class JudgeReply(NamedTuple):
+    """A judge's choice and its reason; without a choice, ``reason`` says why there is none."""
 
     choice: str | None
     reason: str | None
 
 
-def read_ruling(text: str, choices: Iterable[str], finish_reason: str | None = None) -> Ruling:
-    """Read a judge's answer.
+def read_reply(text: str, choices: Iterable[str], finish_reason: str | None = None) -> JudgeReply:
+    """Read a judge's reply.
 
-    A JSON object, alone or at the end, gives the choice by its field ``choice``. Else the last line does, if it is
-    ``CHOICE: X`` or a choice and nothing else. The choice must stand there whole: INCORRECT never holds CORRECT, and
-    "not CORRECT" is no choice. When lines before say another choice in that way, there is none.
+    A JSON object, alone or at the end, has the choice in its field ``choice``. Otherwise the last line has it, if it is
+    ``CHOICE: X`` or a choice and nothing else. The choice must be whole: INCORRECT is not read as CORRECT, and "not
+    CORRECT" is not a choice. If earlier lines state another choice in this form, the reply has none.
 
     Parameters
     ----------
     text : str
-        A leading ``<think>…</think>`` block does not count.
+        A leading ``<think>…</think>`` block is ignored.
     choices : iterable of str
-        Compared without regard to upper and lower case.
+        Compared without regard to case.
     finish_reason : str, optional
-        An answer that was cut off decides nothing.
+        A reply that was cut off has no choice.
     """
     if finish_reason in _UNFINISHED:
-        return Ruling(None, f"the judge's answer {_UNFINISHED[finish_reason]}")
+        return JudgeReply(None, f"the judge's answer {_UNFINISHED[finish_reason]}")
     known = {choice.lower(): choice for choice in choices}
-    text = without_scratch(text).strip()
+    text = without_think_block(text).strip()
     if not text:
-        return Ruling(None, "the judge's answer is empty")
+        return JudgeReply(None, "the judge's answer is empty")
     before, found = _object_at_end(text)
     lines = [line for line in before.split("\n") if line.strip(_DECORATION)]
-    said = [choice for choice in (_stated(line, known) for line in lines) if choice is not None]
+    stated = [choice for choice in (_stated(line, known) for line in lines) if choice is not None]
     if found is not None:
         last, reason = _chosen(found, known), found.get("reason")
         reason = reason if isinstance(reason, str) else None
     else:
         last, reason = _stated(lines[-1], known) if lines else None, "\n".join(lines[:-1]).strip() or None
     if last is None:
-        return Ruling(None, "the judge's answer does not end with one of its choices")
-    if set(said) - {last}:
-        return Ruling(None, "the judge's answer holds two different choices")
-    return Ruling(last, reason)
+        return JudgeReply(None, "the judge's answer does not end with one of its choices")
+    if set(stated) - {last}:
+        return JudgeReply(None, "the judge's answer has two different choices")
+    return JudgeReply(last, reason)
 
 
 def _chosen(found: dict[str, Any], known: dict[str, str]) -> str | None:
@@ -67,7 +67,7 @@ def _chosen(found: dict[str, Any], known: dict[str, str]) -> str | None:
 
 
 def _stated(line: str, known: dict[str, str]) -> str | None:
-    """The choice that a line states, and does nothing else; of a list to be ticked no line states one."""
+    """The choice that a line states and nothing else; the items of a checklist state none."""
     if _EMPTY_BOX.search(line):
         return None
     if line.lstrip().startswith("{"):
@@ -80,7 +80,7 @@ def _stated(line: str, known: dict[str, str]) -> str | None:
 
 
 def _object_at_end(text: str) -> tuple[str, dict[str, Any] | None]:
-    """The text before a JSON object that ends it, and the object; all of it and None: there is none."""
+    """The text before a JSON object at its end, and the object; the whole text and None if there is none."""
     before, body = "", text
     if text.endswith("```") and (opened := text.rfind("```", 0, -3)) >= 0:
         before, body = text[:opened], text[opened:-3].partition("\n")[2]
@@ -92,15 +92,15 @@ def _object_at_end(text: str) -> tuple[str, dict[str, Any] | None]:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        # a line break inside of a text is a slip that leaves no doubt
-        found = json.loads(text, object_pairs_hook=_once, strict=False)
+        # a line break inside a string is a harmless error
+        found = json.loads(text, object_pairs_hook=_without_double_choice, strict=False)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose fields stand there once: of two choices none is taken."""
+def _without_double_choice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object from its pairs, without ``choice`` if that occurs twice with different values."""
     found = dict(pairs)
     if len(found) < len(pairs) and len({repr(value) for key, value in pairs if key == "choice"}) > 1:
         found.pop("choice")

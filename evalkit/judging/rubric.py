@@ -1,4 +1,4 @@
-"""Rubrics: what a judge is asked, and what it may choose.
+"""Rubrics: the question that a judge answers, and its choices.
 
 Three are built in. One of your own is a small TOML file::
 
@@ -7,9 +7,9 @@ Three are built in. One of your own is a small TOML file::
     Is this answer polite?
     {question}
     {answer}
-    POLITE: a stranger would be pleased. RUDE: a stranger would not. UNSURE: it cannot be told.
+    POLITE: a stranger would be pleased. RUDE: a stranger would not. UNSURE: neither is clear.
     '''
-    [choices]            # what a choice is worth, 0 to 1
+    [choices]            # the value of each choice, 0 to 1
     POLITE = 1
     RUDE = 0
     UNSURE = "none"      # no score
@@ -28,7 +28,7 @@ from typing import Any
 import orjson
 
 from evalkit.errors import SettingsError
-from evalkit.inputs.suggestions import near
+from evalkit.inputs.suggestions import nearest_name
 
 SINGLE_FIELDS = ("question", "answer", "target", "conversation")
 PAIR_FIELDS = ("question", "answer_a", "answer_b", "target", "conversation")
@@ -43,18 +43,18 @@ _LONGEST_REASON = 300  # characters
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """What a judge is asked of an answer, or of two.
+    """The question that a judge answers about one answer, or about two.
 
     Parameters
     ----------
     name : str
         Letters, digits, ``_`` and ``-``; the scorer of its scores is ``judge:NAME``.
     text : str
-        What the judge reads, with the fields ``{question}``, ``{answer}``, ``{target}`` and ``{conversation}`` (what
-        was said before the question); of a rubric for two answers ``{answer_a}`` and ``{answer_b}``. Other braces
+        What the judge reads, with the fields ``{question}``, ``{answer}``, ``{target}`` and ``{conversation}`` (the
+        messages before the question); a rubric for two answers has ``{answer_a}`` and ``{answer_b}``. Other braces
         are text.
     choices : mapping of str to (float or None)
-        What each choice is worth, 0 to 1; None: no score. For two answers they are A, B and, if there may be one, TIE.
+        The value of each choice, 0 to 1; None for no score. For two answers the choices are A, B and optionally TIE.
 
     Raises
     ------
@@ -69,18 +69,24 @@ class Rubric:
     def __post_init__(self) -> None:
         where = f"the rubric {self.name!r}"
         if not _NAME.fullmatch(self.name):
-            raise SettingsError(f"{where}: a name begins with a letter and goes on with letters, digits, _ and -")
+            raise SettingsError(f"{where}: a name is a letter followed by letters, digits, _ and -")
         _check_choices(where, self.choices)
         known = PAIR_FIELDS if self.pairwise else SINGLE_FIELDS
         for field in sorted(self.fields - set(known)):
-            slip = near(field, known)
-            hint = f"did you mean {{{slip}}}?" if slip else f"the fields are {', '.join(f'{{{f}}}' for f in known)}"
+            suggestion = nearest_name(field, known)
+            hint = (
+                f"did you mean {{{suggestion}}}?"
+                if suggestion
+                else f"the fields are {', '.join(f'{{{f}}}' for f in known)}"
+            )
             raise SettingsError(f"{where} has the unknown field {{{field}}}: {hint}")
         needed = {"answer_a", "answer_b"} if self.pairwise else {"answer"}
         if lacking := sorted(needed - self.fields):
-            raise SettingsError(f"{where} lacks the field {{{lacking[0]}}}: its judge would not see what to judge")
+            raise SettingsError(
+                f"{where} lacks the field {{{lacking[0]}}}: without it the judge does not see the answer"
+            )
         if self.pairwise and set(self.choices) | {"TIE"} != set(PAIR_CHOICES):
-            raise SettingsError(f"{where} is for two answers: its choices must be A, B and, if you want it, TIE")
+            raise SettingsError(f"{where} is for two answers: its choices must be A, B and optionally TIE")
 
     @property
     def fields(self) -> set[str]:
@@ -93,31 +99,36 @@ class Rubric:
         return bool(self.fields & {"answer_a", "answer_b"})
 
     @property
+    def values(self) -> dict[str, float]:
+        """The choices that have a value, with it."""
+        return {choice: float(value) for choice, value in self.choices.items() if value is not None}
+
+    @property
     def level(self) -> str:
-        """How its values are measured: ``nominal`` when there are two at most, else ``ordinal``."""
-        return "ordinal" if len({value for value in self.choices.values() if value is not None}) > 2 else "nominal"
+        """The level of measurement of its values: ``nominal`` for at most two values, else ``ordinal``."""
+        return "ordinal" if len(set(self.values.values())) > 2 else "nominal"
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of all that a judge is told of it."""
+        """SHA-256 (hex) of the rubric as ``to_json`` gives it."""
         return hashlib.sha256(orjson.dumps(self.to_json())).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """As a run file keeps it."""
+        """The rubric as a run file stores it."""
         return {"name": self.name, "text": self.text, "choices": dict(self.choices)}
 
     def prompt(self, material: Mapping[str, str], *, as_json: bool) -> str:
-        """What a judge is sent.
+        """The prompt that is sent to the judge.
 
-        Every field's content is fenced by marks that do not occur in it and that nobody can foretell who does not
-        know all of it, and is put in as it is: braces in it stay text.
+        The content of each field stands between marks that do not occur in it and cannot be predicted without knowing
+        all of it. It is inserted as it is: braces in it stay text.
 
         Parameters
         ----------
         material : mapping of str to str
             The content of every field that the text names.
         as_json : bool
-            Ask for ``{"reason": …, "choice": …}``; else for a last line ``CHOICE: X``.
+            Request ``{"reason": …, "choice": …}``; else a last line ``CHOICE: X``.
         """
         mark = _mark(self.name, [material[field] for field in sorted(self.fields)])
         pieces = _FIELD.split(self.text.strip())
@@ -136,12 +147,12 @@ class Rubric:
         return f"First say in one or two sentences why. Then end with a line of this form:\nCHOICE: one of {listed}"
 
     def response_format(self, *, bounded: bool = True) -> dict[str, Any]:
-        """The ``response_format`` that holds an endpoint to such an answer: the reason before the choice.
+        """The ``response_format`` that makes an endpoint answer in this form: the reason before the choice.
 
         Parameters
         ----------
         bounded : bool
-            The reason ends after 300 characters: a small model may not end it by itself.
+            Limit the reason to 300 characters: a small model may not end it by itself.
         """
         reason = {"type": "string", "maxLength": _LONGEST_REASON} if bounded else {"type": "string"}
         properties = {"reason": reason, "choice": {"type": "string", "enum": list(self.choices)}}
@@ -161,7 +172,7 @@ _FENCED = (
 
 
 def _mark(name: str, contents: list[str]) -> str:
-    """A number that stands in none of these texts, the same for the same texts."""
+    """A hexadecimal number that occurs in none of these texts; the same texts give the same number."""
     digest = hashlib.sha256("\n".join([name, *contents]).encode("utf-8", "replace"))
     while any(digest.hexdigest()[:_MARK] in content for content in contents):
         digest.update(b"again")
@@ -174,20 +185,22 @@ def _check_choices(where: str, choices: Mapping[str, Any]) -> None:
             raise SettingsError(f"{where}: a choice is one word of letters, digits, _ and -, not {choice!r}")
         number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
         if value is not None and not number:
-            raise SettingsError(f"{where}: the choice {choice} is worth {value!r}: it must be a number from 0 to 1")
+            raise SettingsError(
+                f"{where}: the choice {choice} has the value {value!r}: it must be a number from 0 to 1"
+            )
     if len({choice.lower() for choice in choices}) < len(choices):
-        raise SettingsError(f"{where} has two choices that differ in upper and lower case alone")
+        raise SettingsError(f"{where} has two choices that differ only in case")
     if len({value for value in choices.values() if value is not None}) < 2:
-        raise SettingsError(f"{where} needs two choices at least that are not worth the same")
+        raise SettingsError(f"{where} needs at least two choices with different values")
 
 
 def find(name: str | Path | Rubric) -> Rubric:
-    """The rubric of this name, or in this file.
+    """Find a rubric by its name or in a file.
 
     Raises
     ------
     SettingsError
-        There is none, or the file holds none that can be used.
+        There is no such rubric, or the file does not contain a usable one.
     """
     if isinstance(name, Rubric):
         return name
@@ -195,8 +208,12 @@ def find(name: str | Path | Rubric) -> Rubric:
     if text in BUILT_IN:
         return BUILT_IN[text]
     if not (text.endswith(".toml") or "/" in text):
-        slip = near(text, BUILT_IN)
-        hint = f"did you mean {slip!r}?" if slip else f"there are {', '.join(BUILT_IN)}, and those in a .toml file"
+        suggestion = nearest_name(text, BUILT_IN)
+        hint = (
+            f"did you mean {suggestion!r}?"
+            if suggestion
+            else f"built in are {', '.join(BUILT_IN)}; name your own as a .toml file"
+        )
         raise SettingsError(f"no rubric is called {text!r}: {hint}")
     return _read(Path(text))
 
@@ -209,12 +226,12 @@ def _read(path: Path) -> Rubric:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the rubric file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"the rubric file {path} is no TOML: {error}") from None
+        raise SettingsError(f"the rubric file {path} is not valid TOML: {error}") from None
     kinds: dict[str, tuple[type, str]] = {"name": (str, "text"), "text": (str, "text"), "choices": (dict, "a table")}
     for key in table:
         if key not in kinds:
-            slip = near(key, kinds)
-            hint = f"did you mean {slip!r}?" if slip else "it has name, text and choices"
+            suggestion = nearest_name(key, kinds)
+            hint = f"did you mean {suggestion!r}?" if suggestion else "it has name, text and choices"
             raise SettingsError(f"the rubric file {path} has the unknown key {key!r}: {hint}")
     for key, (kind, called) in kinds.items():
         if not isinstance(table.get(key), kind):

@@ -15,7 +15,7 @@ import orjson
 from evalkit.analysis import costs, summary_json
 from evalkit.analysis.measures import RunMeasures, measure, opened
 from evalkit.errors import EvalkitError
-from evalkit.judging import scoring_command
+from evalkit.judging import rescore_command
 from evalkit.report import repeat_commands, transcript_data
 from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
@@ -135,7 +135,7 @@ def read_run(path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn:
 
 def _scores(connection: sqlite3.Connection) -> ShownScores:
     number, others, scorer, judge = connection.execute(_SCORES).fetchone()
-    command = scoring_command.command_of(connection, number, repeat_commands.RUN_FILE) if number else None
+    command = rescore_command.command_of(connection, number, repeat_commands.RUN_FILE) if number else None
     scorer, judge = (None if text is None else orjson.loads(text) for text in (scorer, judge))
     return ShownScores(number, others, scorer, judge, command)
 

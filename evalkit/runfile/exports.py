@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from evalkit.errors import MissingExtra
 from evalkit.runfile.turn_columns import KINDS, columns, groups, json_value
 
 ROW_GROUP_BYTES = 2**25  # of a Parquet file, before it is compressed
@@ -70,9 +71,18 @@ def write_csv(connection: sqlite3.Connection, path: Path, *, excel: bool = False
 
 
 def write_parquet(connection: sqlite3.Connection, path: Path) -> Written:
-    """One row a turn, every column of one type also where all of it is missing."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """One row a turn, every column of one type also where all of it is missing.
+
+    Raises
+    ------
+    MissingExtra
+        pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtra("the export format parquet, written by pyarrow,", "parquet") from None
 
     types = {"text": pa.large_string(), "json": pa.large_string(), "tags": pa.list_(pa.string())}
     types |= {"index": pa.int64(), "count": pa.int64(), "number": pa.float64()}

@@ -19,25 +19,24 @@ def _date_check(target: Any, *, order: str) -> Problem | None:
 
 @register("date", check=_date_check)
 def date(answer: Answer, target: Any, *, order: str = "") -> Verdict:
-    """The date the answer gives, in figures or with an English month, is the target.
+    """The date that the answer gives, in digits or with an English month, is the target.
 
-    Of several dates the marked one counts, else the last (``dates.final_date``). ``order``, ``dmy`` or ``mdy``, says
-    how 03/05/2024 is read; when it is not told, such a date is judged only where both readings are wrong.
+    Of several dates the marked one counts, else the last (``dates.final_date``). ``order``, ``dmy`` or ``mdy``, decides
+    how 03/05/2024 is read; without it, such a date is scored only if both readings are wrong.
     """
     found = final_date(answer.text, order)
     if found is None:
         return Verdict(0, "no date with day, month and year in the answer")
-    wanted = read_iso(target)
-    if wanted not in found.readings:
+    if read_iso(target) not in found.readings:
         return Verdict(0, f"the date is {_readings(found)}, not {target}", _extracted(found))
     if len(found.readings) > 1:
-        return Verdict(None, f"{found.text} is {_readings(found)}: the option order says which, dmy or mdy", found.text)
+        return Verdict(None, f"{found.text} is {_readings(found)}: set the option order to dmy or mdy", found.text)
     return Verdict(1, extracted=target)
 
 
 def _readings(found: WrittenDate) -> str:
     if not found.readings:
-        return f"{found.text}, which is in no calendar"
+        return f"{found.text}, which is not in the calendar"
     return " or ".join(reading.isoformat() for reading in found.readings)
 
 

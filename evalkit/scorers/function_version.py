@@ -1,4 +1,4 @@
-"""The version of a user's own function: what it is made of, so that a changed one is not taken for the same."""
+"""The version of a user's own function: a hash of its code, so that a changed function counts as another one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _DEEPEST = 4
 
 
 def code_version(function: Any) -> str:
-    """The beginning of a SHA-256 of a function's source, and of the plain values that it is bound to.
+    """The first digits of a SHA-256 of a function's source and of the plain values bound to it.
 
-    Those are its defaults, what it closes over, and the arguments of a ``functools.partial``: two functions that one
-    factory made differ by them alone.
+    These are its defaults, its closure and the arguments of a ``functools.partial``: two functions made by one factory
+    differ only in them.
 
     Returns
     -------
     str
-        ``unknown``: it has no source that can be read.
+        12 hexadecimal digits; ``unknown`` if the source cannot be read.
     """
     named = inspect.unwrap(getattr(function, "func", function))
     try:
@@ -35,23 +35,23 @@ def code_version(function: Any) -> str:
 
 
 def _bound(function: Any, named: Any) -> list[Any]:
-    found: list[Any] = []
+    bound: list[Any] = []
     for values in (getattr(function, "args", ()), sorted(getattr(function, "keywords", {}).items())):
-        found += values
-    found += [value for value in getattr(named, "__defaults__", None) or () if value is not None]
-    found += sorted((getattr(named, "__kwdefaults__", None) or {}).items())
+        bound += values
+    bound += [value for value in getattr(named, "__defaults__", None) or () if value is not None]
+    bound += sorted((getattr(named, "__kwdefaults__", None) or {}).items())
     for cell in getattr(named, "__closure__", None) or ():
         try:
-            found.append(cell.cell_contents)
+            bound.append(cell.cell_contents)
         except ValueError:  # not filled yet
             continue
-    if not hasattr(named, "__qualname__"):  # an object that can be called
-        found += sorted(getattr(named, "__dict__", {}).items())
-    return [_plain(value, 0) for value in found]
+    if not hasattr(named, "__qualname__"):  # a callable object
+        bound += sorted(getattr(named, "__dict__", {}).items())
+    return [_plain(value, 0) for value in bound]
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """A value as far as its ``repr`` says the same in each process."""
+    """A value whose ``repr`` is the same in every process: plain values, and the type names of all others."""
     if type(value) in _PLAIN:
         return value
     if depth < _DEEPEST and type(value) in (tuple, list):

@@ -1,4 +1,4 @@
-"""JSON values, compared; how deep they are nested."""
+"""Equality and difference of JSON values, and how deeply they are nested."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import orjson
 
-MOST_LEVELS = 100  # of lists and objects in each other, that every parser, writer and recursion takes
-DEEP_VALUE = f"a value nested in more than {MOST_LEVELS} levels"  # in words, in the place of its text
+MOST_LEVELS = 100  # of nested lists and objects, which every parser, writer and recursion can process
+DEEP_VALUE = f"a value nested in more than {MOST_LEVELS} levels"  # shown in place of its text
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality of JSON values, in which 1 is 1.0 and true is not 1."""
+    """Equality of JSON values: 1 equals 1.0, and true does not equal 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -24,29 +24,29 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def difference(value: Any, wanted: Any, place: str = "") -> str | None:
-    """What a value lacks of the one wanted, whose objects need not be all of it; None: nothing.
+def difference(value: Any, target: Any, place: str = "") -> str | None:
+    """How a value differs from a target, whose objects may have fewer fields; None if it does not.
 
     Lists must have the same length.
     """
-    if isinstance(wanted, Mapping) and isinstance(value, Mapping):
-        for key, part in wanted.items():
+    if isinstance(target, Mapping) and isinstance(value, Mapping):
+        for key, part in target.items():
             here = f"{place}.{key}" if place else key
             if key not in value:
                 return f"the field {here} is missing"
-            if (why := difference(value[key], part, here)) is not None:
-                return why
+            if (reason := difference(value[key], part, here)) is not None:
+                return reason
         return None
-    if isinstance(wanted, list) and isinstance(value, list) and len(wanted) == len(value):
-        parts = enumerate(zip(value, wanted, strict=True))
+    if isinstance(target, list) and isinstance(value, list) and len(target) == len(value):
+        parts = enumerate(zip(value, target, strict=True))
         return next(filter(None, (difference(*pair, f"{place}[{number}]") for number, pair in parts)), None)
-    if same(value, wanted):
+    if same(value, target):
         return None
-    return f"the field {place} is {_short(value)}, not {_short(wanted)}" if place else f"it is {_short(value)}"
+    return f"the field {place} is {_short(value)}, not {_short(target)}" if place else f"it is {_short(value)}"
 
 
 def is_deeper(value: Any, most: int = MOST_LEVELS) -> bool:
-    """Whether lists and objects are nested in more than so many levels."""
+    """Whether lists and objects are nested in more than ``most`` levels."""
     level = [value]
     for _ in range(most):
         level = [part for each in level for part in _parts(each)]
@@ -60,7 +60,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def is_deep_text(text: str) -> bool:
-    """Whether a JSON text, which no parser reads, is nested too deep before anything else is wrong with it."""
+    """Whether a JSON text that parsers refuse is nested too deeply before any other error."""
     if text.count("[") + text.count("{") <= MOST_LEVELS:
         return False
     level = 0

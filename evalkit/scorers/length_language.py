@@ -12,14 +12,14 @@ from evalkit.scorers.reading.characters import UNBROKEN
 from evalkit.scorers.registry import Problem, Verdict, register, shown
 
 UNITS = ("characters", "words", "sentences", "lines")
-_SURE = 0.5  # how sure the guess of a language must be
-_LONGEST_TEXT = 10_000  # characters that tell a language
+_LEAST_PROBABILITY = 0.5  # of a guessed language
+_LONGEST_TEXT = 10_000  # characters that a language is guessed from
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _LETTER = re.compile(r"[^\W_]")
 _UNBROKEN = re.compile(f"[{UNBROKEN}]")
 _LIST_MARK = re.compile(r"[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+")
 _END = re.compile(r"""(?<=[.!?…])[)\]"'”’*_]*\s+|[。！？]+""")
-# what ends with a full stop and ends no sentence
+# ends with a full stop but not a sentence
 _ABBREVIATION = re.compile(r"\b(?:(?i:mr|mrs|ms|dr|prof|st|vs|e\.g|i\.e|cf|approx)|[A-Z])\.\Z")
 _LONGEST_ABBREVIATION = len(" approx.")
 
@@ -39,15 +39,15 @@ def _length_check(target: Any, *, min: float, max: float, unit: str) -> Problem 
 
 @register("length", check=_length_check, targetless=True)
 def length(answer: Answer, target: Any, *, min: float = 0.0, max: float = math.inf, unit: str = "words") -> Verdict:
-    """The answer has from ``min`` to ``max`` words, or characters, sentences or lines; the target does not count.
+    """The answer has from ``min`` to ``max`` words, or characters, sentences or lines; the target is ignored.
 
-    Blanks around the text do not count, nor do words without a letter or digit, nor blank lines. A sentence ends with
-    its mark, a blank line or a list item; common abbreviations end none.
+    Spaces around the text, words without a letter or digit, and blank lines do not count. A sentence ends with its
+    mark, a blank line or a list item; common abbreviations do not end one.
     """
     text = answer.text.strip()
     count = _count(text, unit)
     if count is None:
-        return Verdict(None, "words cannot be counted in a script without blanks between them: limit the characters")
+        return Verdict(None, "words cannot be counted in a script without spaces between them: limit the characters")
     if min <= count <= max:
         return Verdict(1, extracted=count)
     limit = f"fewer than {min:g}" if count < min else f"more than {max:g}"
@@ -89,23 +89,25 @@ def _sentences(block: str) -> int:
 
 def _language_check(target: Any) -> Problem | None:
     if not isinstance(target, str) or target.lower() not in _identifier().labels:
-        form = 'the ISO 639 code of a language that can be told, such as "en" or "de"'
+        form = 'the ISO 639 code of a known language, such as "en" or "de"'
         return Problem("target", f"the target is {shown(target)}: the scorer language needs {form}")
     return None
 
 
 @register("language", check=_language_check, requires="py3langid")
 def language(answer: Answer, target: Any) -> Verdict:
-    """The answer is written in the target's language; one too short to be sure of is not judged.
+    """The answer is written in the target's language; one too short to be sure of is not scored.
 
-    Blocks of code do not count; the first 10,000 characters do.
+    The first 10,000 characters count, without blocks of code.
     """
     text = _CODE.sub(" ", answer.text[:_LONGEST_TEXT]).strip()
     if not _LETTER.search(text):
         return Verdict(0, "no words in the answer")
-    found, sure = _identifier().classify(text)
-    if sure < _SURE:
-        return Verdict(None, f"too little text to be sure of its language: the best guess is {found}, {sure:.0%} sure")
+    found, probability = _identifier().classify(text)
+    if probability < _LEAST_PROBABILITY:
+        return Verdict(
+            None, f"too little text to be sure of its language: the best guess is {found}, {probability:.0%} sure"
+        )
     return Verdict(
         found == target.lower(), None if found == target.lower() else f"it is in {found}, not {target}", found
     )

@@ -1,4 +1,4 @@
-"""Scorers that are the user's own Python functions: given in code, or named on the command line as ``module:function``.
+"""The user's own Python functions as scorers: passed in code, or named on the command line as ``module:function``.
 
 ::
 
@@ -7,11 +7,11 @@
 
     run = evaluate("data.jsonl", endpoint, scorer=polite)
 
-A function takes the answer's text and the turn's target. A first parameter annotated ``Answer`` gets the whole answer,
-with its tool calls; a second one with a default lets turns without a target be scored too. It gives true or false, a
-number from 0 to 1, None when it cannot judge, or a ``Verdict`` with a reason.
+A function accepts the answer's text and the turn's target. If its first parameter is annotated ``Answer``, it gets the
+whole answer with its tool calls; if its second has a default, turns without a target are scored too. It returns true or
+false, a number from 0 to 1, None if it cannot judge, or a ``Verdict`` with a reason.
 
-Only code and command line may name one. Datasets and run files hold the name alone, and no name in them is imported.
+Only code and the command line can name a function. Datasets and run files contain names only, which are not imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,20 +31,21 @@ import orjson
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import SettingsError
 from evalkit.inputs.bounds import not_json
+from evalkit.inputs.suggestions import nearest_name
 from evalkit.record import Answer
 from evalkit.scorers.function_version import code_version
 from evalkit.scorers.registry import Problem, Scorer, Verdict, add_scorer, cut
 
-_MOST_KEPT = 10_000  # characters of what a function extracted
+_MOST_EXTRACTED = 10_000  # characters
 _NAMED = re.compile(r"\w+(?:\.\w+)*:\w+(?:\.\w+)*")
 
 
 def setting_of(scorer: Any) -> Any:
-    """A scorer as the settings of a run hold it: data, with functions under their names.
+    """A scorer as the settings of a run store it: data, with functions by their names.
 
     Parameters
     ----------
-    scorer : str, ScorerSpec, mapping, callable, or a sequence of those; or None
+    scorer : str, ScorerSpec, mapping, callable, a sequence of these, or None
         In a mapping the ``name`` may be a function.
 
     Returns
@@ -55,12 +55,12 @@ def setting_of(scorer: Any) -> Any:
     Raises
     ------
     SettingsError
-        A function that cannot be a scorer, or two of one name.
+        A function cannot be a scorer, or two functions have the same name.
     """
     if isinstance(scorer, ScorerSpec):
         return scorer.to_json()
     if isinstance(scorer, Sequence) and not isinstance(scorer, str):
-        _refuse_namesakes([part.get("name") if isinstance(part, Mapping) else part for part in scorer])
+        _refuse_same_names([part.get("name") if isinstance(part, Mapping) else part for part in scorer])
         return [setting_of(part) for part in scorer]
     if isinstance(scorer, Mapping):
         name = scorer.get("name")
@@ -69,62 +69,60 @@ def setting_of(scorer: Any) -> Any:
 
 
 def own(scorer: Any) -> dict[str, Scorer]:
-    """The scorers that are functions among those of ``setting_of``, by their names, without registering them."""
+    """The functions among the scorers of ``setting_of``, by their names, without registering them."""
     if isinstance(scorer, Sequence) and not isinstance(scorer, str):
-        return {name: found for part in scorer for name, found in own(part).items()}
+        return {name: function for part in scorer for name, function in own(part).items()}
     if isinstance(scorer, Mapping):
         return own(scorer.get("name"))
     return {_name_of(scorer): _scorer_of(scorer, _name_of(scorer))} if callable(scorer) else {}
 
 
-def _refuse_namesakes(scorers: list[Any]) -> None:
-    """Of two functions of one name, such as two made by one factory, the later would score for both."""
-    named: dict[str, Any] = {}
+def _refuse_same_names(scorers: list[Any]) -> None:
+    """Refuse two functions of one name, such as two from one factory: the later would score for both."""
+    by_name: dict[str, Any] = {}
     for function in filter(callable, scorers):
         name = _name_of(function)
-        if named.setdefault(name, function) is not function:
-            raise SettingsError(
-                f"two different functions are both called {name}: give each its own name, by its own def"
-            )
+        if by_name.setdefault(name, function) is not function:
+            raise SettingsError(f"two different functions are both called {name}: define each with its own name")
 
 
 def load(name: str) -> str:
-    """Import a function, ``module:function``, and make it a scorer; modules in the working folder are found too.
+    """Import a function, ``module:function``, and register it as a scorer; the working folder is searched too.
 
     Returns
     -------
     str
-        What the scorer is called.
+        The scorer's name.
 
     Raises
     ------
     SettingsError
-        There is no such module or function, or its import fails.
+        There is no such module or function, or the import fails.
     """
     module_name, _, path = name.partition(":")
     if not _NAMED.fullmatch(name):
         raise SettingsError(
-            f"--scorer {name}: write it as module:function; my_scorers:polite is the function polite of my_scorers.py"
+            f"--scorer {name}: write it as module:function, such as my_scorers:polite for polite in my_scorers.py"
         )
     found: Any = _imported(module_name, name)
     for part in path.split("."):
-        near = get_close_matches(part, dir(found), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion = nearest_name(part, dir(found), cutoff=0.6)
+        hint = f"; did you mean {suggestion!r}?" if suggestion else ""
         found = getattr(found, part, None)
         if found is None:
             raise SettingsError(f"--scorer {name}: {module_name} has no {path!r}{hint}")
     if not callable(found):
-        raise SettingsError(f"--scorer {name}: it is no function but {type(found).__name__}")
+        raise SettingsError(f"--scorer {name}: it is not a function but {type(found).__name__}")
     return adopt(found, name)
 
 
 def adopt(function: Callable[..., Any], name: str | None = None) -> str:
-    """Make a function a scorer of this process; return what it is called.
+    """Register a function as a scorer of this process, and return its name.
 
     Raises
     ------
     SettingsError
-        It cannot be called with an answer and a target.
+        The function cannot be called with an answer and a target.
     """
     name = name or _name_of(function)
     add_scorer(_scorer_of(function, name))
@@ -144,12 +142,12 @@ def _imported(module: str, name: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         itself = f"{module}.".startswith(f"{error.name}.")
-        missing = "is not there" if itself else f"needs {error.name!r}, which is not installed"
+        missing = "does not exist" if itself else f"needs {error.name!r}, which is not installed"
         raise SettingsError(f"--scorer {name}: the module {module} {missing}") from None
     except Exception as error:
         raise SettingsError(f"--scorer {name}: importing {module} failed: {type(error).__name__}: {error}") from error
     finally:
-        # what the function itself imports later is found, but nothing there stands before an installed package
+        # later imports of the function are found here too, but installed packages come first
         sys.path.remove(here)
         if here not in sys.path:
             sys.path.append(here)
@@ -162,9 +160,9 @@ def _name_of(function: Any) -> str:
 
 
 def _signature(function: Callable[..., Any], name: str) -> tuple[bool, bool]:
-    """Whether a function wants the whole answer, and whether it does without a target."""
+    """Whether a function gets the whole answer, and whether it works without a target."""
     if inspect.iscoroutinefunction(function):
-        raise SettingsError(f"the scorer {name} is an async function: it must be a plain one")
+        raise SettingsError(f"the scorer {name} is an async function: define it with a plain def")
     try:
         signature = inspect.signature(function)
         signature.bind("text", "target")
@@ -183,7 +181,7 @@ def _signature(function: Callable[..., Any], name: str) -> tuple[bool, bool]:
 def _check_of(name: str, targetless: bool) -> Callable[..., Problem | None]:
     def check(target: Any) -> Problem | None:
         missing = target is None and not targetless
-        return Problem("target", f"there is none, and the scorer {name} needs one") if missing else None
+        return Problem("target", f"the target is missing: the scorer {name} needs one") if missing else None
 
     return check
 
@@ -196,27 +194,30 @@ def _judge_of(function: Callable[..., Any], whole: bool) -> Callable[..., Verdic
     return judge
 
 
-def _verdict(said: Any) -> Verdict:
-    """What a function said, as a verdict; what is none of the things it may say is no value."""
-    if isinstance(said, Verdict):
-        inner = _verdict(said.value)
-        if inner.value is None and (said.value is not None or not said.reason):
+def _verdict(result: Any) -> Verdict:
+    """The result of a function as a verdict, without a value if the result is of no allowed kind."""
+    if isinstance(result, Verdict):
+        inner = _verdict(result.value)
+        if inner.value is None and (result.value is not None or not result.reason):
             return inner
-        return Verdict(inner.value, None if said.reason is None else str(said.reason), _kept(said.extracted))
-    if said is None:
-        return Verdict(None, "the function gave None: it could not judge")
-    value = said.item() if hasattr(said, "item") and getattr(said, "shape", None) == () else said  # a NumPy scalar
+        return Verdict(inner.value, None if result.reason is None else str(result.reason), _as_json(result.extracted))
+    if result is None:
+        return Verdict(None, "the function returned None: it could not judge")
+    is_numpy_scalar = hasattr(result, "item") and getattr(result, "shape", None) == ()
+    value = result.item() if is_numpy_scalar else result
     if isinstance(value, int | float | Fraction) and math.isfinite(value) and 0 <= value <= 1:
         return Verdict(float(value))
-    return Verdict(None, f"the function gave {cut(repr(said))}, which is neither true, false nor a number from 0 to 1")
+    return Verdict(
+        None, f"the function returned {cut(repr(result))}, which is neither true, false nor a number from 0 to 1"
+    )
 
 
-def _kept(extracted: Any) -> Any:
-    """What a function extracted, as a JSON value; in words where it is none."""
+def _as_json(extracted: Any) -> Any:
+    """The extracted value as a JSON value, or its ``repr`` if JSON cannot hold it."""
     if not_json(extracted):
         return cut(repr(extracted))
     try:
         packed = orjson.dumps(extracted, default=repr, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         return cut(repr(extracted))
-    return orjson.loads(packed) if len(packed) <= _MOST_KEPT else cut(packed.decode())
+    return orjson.loads(packed) if len(packed) <= _MOST_EXTRACTED else cut(packed.decode())

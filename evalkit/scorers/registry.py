@@ -8,8 +8,8 @@
         text, start = folded(answer.text, case_sensitive), folded(str(target), case_sensitive)
         return Verdict(text.startswith(start), extracted=text[: len(start)])
 
-Its keyword arguments are its options; the first line of its docstring is what the lists of scorers say of it. Whoever
-changes what a scorer says of some answer raises its ``version``, which is kept with the scores.
+Its keyword arguments are its options; the first line of its docstring is its description in lists of scorers. If you
+change the verdict on any answer, raise the scorer's ``version``, which is stored with the scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -29,13 +28,14 @@ import orjson
 
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import MissingExtra, SettingsError
+from evalkit.inputs.suggestions import similar_names
 from evalkit.scorers.json_equality import DEEP_VALUE, is_deeper
 
-_SHOWN = 200  # characters of a value or an answer that are kept or shown
+_SHOWN = 200  # characters of a value or an answer that are stored or shown
 
 
 class Verdict(NamedTuple):
-    """What a scorer found: a value (a bool counts as 0 or 1), why, and what it took from the answer."""
+    """A scorer's result: the value (a bool counts as 0 or 1), the reason, and what it extracted from the answer."""
 
     value: float | None
     reason: str | None = None
@@ -63,15 +63,15 @@ class Scorer:
     judge : callable
         ``(answer, target, **options) -> Verdict``.
     check : callable
-        ``(target, **options) -> Problem | None``: whether the scorer can use them, before anything is asked.
+        ``(target, **options) -> Problem | None``: why the scorer cannot use them, checked before a request is sent.
     options : mapping
-        Name of each option to its default; an option given must be of the default's type.
+        Name of each option to its default; an option must be of the default's type.
     version : str
-        A number; of a user's own function the beginning of a SHA-256 of its source.
+        A number; for a user's own function the first digits of a SHA-256 of its source.
     requires : str
-        The package it needs from the extra ``scorers``; empty: none.
+        The package it needs from the extra ``scorers``; empty for none.
     targetless : bool
-        It may do without a target: its check, which is given None then, says whether it does with these options.
+        It can work without a target: its check, called with None then, decides with these options.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Scorer:
 
     @property
     def summary(self) -> str:
-        """What it does, in a sentence."""
+        """The first line of its docstring."""
         return (self.judge.__doc__ or "").strip().partition("\n")[0]
 
 
@@ -94,13 +94,13 @@ _INSTALLED: set[str] = set()
 
 
 def registered(own: Mapping[str, Scorer] | None = None) -> Mapping[str, Scorer]:
-    """The scorers there are now, by their names, and over them a run's own; what is registered later is not in it."""
+    """A copy of the registered scorers, by their names, with a run's own scorers in front of them."""
     return MappingProxyType({**_SCORERS, **(own or {})})
 
 
 @contextmanager
 def found_once(known: Mapping[str, Scorer] | None) -> Iterator[None]:
-    """In this block and thread a name means one of these scorers, whatever is registered meanwhile; None: any."""
+    """In this block and thread look names up among these scorers, whatever is registered meanwhile; None: among all."""
     token = _FOUND.set(known)
     try:
         yield
@@ -111,25 +111,25 @@ def found_once(known: Mapping[str, Scorer] | None) -> Iterator[None]:
 def register(
     name: str, *, check: Check, version: int = 1, requires: str = "", targetless: bool = False
 ) -> Callable[[Judge], Judge]:
-    """Make a function a scorer under this name.
+    """Register a function as a scorer.
 
     Parameters
     ----------
     name : str
-        What datasets and ``--scorer`` call it.
+        The scorer's name in datasets and for ``--scorer``.
     check : callable
         ``(target, **options) -> Problem | None``.
     version : int
-        Raised whenever some answer is scored otherwise than before.
+        To be raised whenever some answer is scored differently than before.
     requires : str
         The package it needs from the extra ``scorers``.
     targetless : bool
-        It may do without a target: ``check`` is given None then, and says whether it does.
+        It can work without a target: ``check`` is called with None then, and decides.
 
     Returns
     -------
     callable
-        A decorator that gives the function back as it is.
+        A decorator that returns the function unchanged.
     """
 
     def add(judge: Judge) -> Judge:
@@ -142,17 +142,17 @@ def register(
 
 
 def add_scorer(scorer: Scorer) -> None:
-    """Make a scorer known by its name, in place of one that had it before."""
+    """Register a scorer by its name, in place of an earlier one of that name."""
     _SCORERS[scorer.name] = scorer
 
 
 def names() -> list[str]:
-    """The names of all scorers, without those that are the user's own functions."""
+    """The names of all scorers but the user's own functions."""
     return sorted(name for name in _SCORERS if not is_function(name))
 
 
 def is_function(name: str) -> bool:
-    """Whether this is how a user's own function is called: ``module:function``."""
+    """Whether this is the name of a user's own function, ``module:function``."""
     return ":" in name
 
 
@@ -162,23 +162,23 @@ def find(name: str) -> Scorer:
     Raises
     ------
     SettingsError
-        There is none; the message lists those there are, nearest first.
+        There is no such scorer; the message lists the known ones, most similar first.
     """
     known = _FOUND.get() or _SCORERS
     if name in known:
         return known[name]
     if is_function(name):
         raise SettingsError(
-            f"the scorer {name!r} is a Python function, and neither a dataset nor a run file makes code run: "
-            f"give the function itself in Python, scorer=…, or name it with --scorer {name}"
+            f"the scorer {name!r} is a Python function, and datasets and run files cannot run code: "
+            f"pass the function itself in Python, scorer=…, or name it with --scorer {name}"
         )
-    near = get_close_matches(name, names(), n=len(_SCORERS), cutoff=0.5)
-    others = [*near, *(known for known in names() if known not in near)]
-    raise SettingsError(f"no scorer is called {name!r}. Known, nearest first: {', '.join(others)}")
+    similar = similar_names(name, names(), most=len(_SCORERS), cutoff=0.5)
+    others = [known for known in names() if known not in similar]
+    raise SettingsError(f"no scorer is called {name!r}. Known, most similar first: {', '.join([*similar, *others])}")
 
 
 def version_of(spec: ScorerSpec) -> str:
-    """The version of a scorer, to be kept with its scores; of several, one after the other: ``1+2``.
+    """The version of a scorer, stored with its scores; for several joined by +: ``1+2``.
 
     Raises
     ------
@@ -189,12 +189,12 @@ def version_of(spec: ScorerSpec) -> str:
 
 
 def validate(spec: ScorerSpec) -> None:
-    """Check a scorer's name and options, or those of all its parts, and that the package it needs is there.
+    """Check a scorer's name and options, or those of all its parts, and that the package it needs is installed.
 
     Raises
     ------
     SettingsError
-        Unknown name, unknown option, or an option of another type than its default.
+        The name or an option is unknown, or an option has another type than its default.
     MissingExtra
         The package is not installed.
     """
@@ -205,7 +205,7 @@ def validate(spec: ScorerSpec) -> None:
 
 
 def usable(spec: ScorerSpec) -> Scorer:
-    """The scorer of a spec without parts, once ``validate`` has nothing against it."""
+    """The scorer of a spec without parts, checked as in ``validate``."""
     scorer = find(spec.name)
     for option, value in spec.options.items():
         if option not in scorer.options:
@@ -219,7 +219,7 @@ def usable(spec: ScorerSpec) -> Scorer:
         else:
             fits = type(value) is type(default)
         if not fits:
-            kinds = {float: "a number from 0 up", bool: "true or false", str: "text", MappingProxyType: "an object"}
+            kinds = {float: "a number, 0 or more", bool: "true or false", str: "text", MappingProxyType: "an object"}
             kind = kinds.get(type(default), type(default).__name__)
             raise SettingsError(f"the option {option} of the scorer {spec.name} is {shown(value)}: it must be {kind}")
     if scorer.requires:
@@ -228,12 +228,12 @@ def usable(spec: ScorerSpec) -> Scorer:
 
 
 def need(package: str, what: str) -> None:
-    """See that a package of the extra ``scorers`` is there, without importing it.
+    """Check that a package of the extra ``scorers`` is installed, without importing it.
 
     Raises
     ------
     MissingExtra
-        It is not; ``what`` says who needs it.
+        It is not; ``what`` names what needs it.
     """
     if package not in _INSTALLED:
         if importlib.util.find_spec(package) is None:
@@ -242,12 +242,12 @@ def need(package: str, what: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number; true and false are none."""
+    """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def cut(text: str) -> str:
-    """A text, or as much of it as is worth keeping."""
+    """A text, cut to 200 characters."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

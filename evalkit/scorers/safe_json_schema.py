@@ -1,7 +1,7 @@
-"""JSON Schemas from datasets, Draft 2020-12: nothing is fetched for them, and none of them can hold up a run.
+"""JSON Schemas from datasets, Draft 2020-12: nothing is downloaded for them, and none can hold up a run.
 
-``format`` is not checked. A schema may refer to its own parts only. Its patterns are RE2's; ``patternProperties`` is
-refused, for the library matches it by an engine that can run away.
+``format`` is not checked. A schema can refer to its own parts only. Patterns are in RE2 syntax; ``patternProperties``
+is refused, because the library matches it with Python's engine, which cannot be stopped.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any
 
 import orjson
 
-from evalkit.scorers.safe_regex import HINT, matches, why_unusable
+from evalkit.scorers.safe_regex import HINT, matches, pattern_problem
 
-MOST_STEPS = 50_000  # a second at the most
-_PATTERN_STEPS = 20  # matching takes so many times as long as most keywords
+MOST_STEPS = 50_000  # a second at most
+_PATTERN_STEPS = 20  # matching takes this many times as long as most keywords
 _REFERENCES = ("$ref", "$dynamicRef")
 _spent = threading.local()
 
 
 class TooMuchWork(Exception):
-    """Checking an answer against its schema was given up."""
+    """The check of an answer against its schema takes too long."""
 
 
-def why_no_schema(schema: Mapping[str, Any]) -> str | None:
-    """What is wrong with a schema; None: nothing."""
+def schema_problem(schema: Mapping[str, Any]) -> str | None:
+    """What is wrong with a schema; None if it is usable."""
     try:
-        return _fault_of(orjson.dumps(schema))
+        return _problem_of(orjson.dumps(schema))
     except (RecursionError, orjson.JSONEncodeError):
         return "it is nested too deeply"
 
 
 def first_error(schema: Mapping[str, Any], value: Any) -> str | None:
-    """How a JSON value breaks a schema that ``why_no_schema`` has nothing against; None: it does not.
+    """How a JSON value breaks a usable schema; None if it is valid.
 
     Raises
     ------
     TooMuchWork
-        It would take more than ``MOST_STEPS``, or nests too deeply.
+        The check takes more than ``MOST_STEPS``, or the value nests too deeply.
     """
     _spent.steps = 0
     try:
@@ -51,25 +51,25 @@ def first_error(schema: Mapping[str, Any], value: Any) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _fault_of(schema: bytes) -> str | None:
+def _problem_of(schema: bytes) -> str | None:
     from jsonschema import Draft202012Validator, SchemaError
 
     root = orjson.loads(schema)
     if not str(root.get("$schema", "2020-12")).rstrip("#").endswith(("2020-12", "2020-12/schema")):
-        return f"it is written for {root['$schema']}, and what is read here is Draft 2020-12"
+        return f"it is written for {root['$schema']}, and only Draft 2020-12 is supported"
     root = _without_name(root)
-    fault = next(filter(None, map(_fault_at, _objects(root))), None)
-    if fault is None:
+    problem = next(filter(None, map(_problem_at, _objects(root))), None)
+    if problem is None:
         try:
             Draft202012Validator.check_schema(root, format_checker=None)
         except SchemaError as error:
             return f"{error.message} (at {error.json_path})"
-        fault = _dangling(root)
-    return fault
+        problem = _unresolved_reference(root)
+    return problem
 
 
-def _dangling(root: dict[str, Any]) -> str | None:
-    """The first reference that leads nowhere."""
+def _unresolved_reference(root: dict[str, Any]) -> str | None:
+    """The problem of the first reference to something that is not in the schema."""
     from referencing import Registry, exceptions
     from referencing.jsonschema import DRAFT202012
 
@@ -82,16 +82,16 @@ def _dangling(root: dict[str, Any]) -> str | None:
     return None
 
 
-def _fault_at(part: Mapping[str, Any]) -> str | None:
+def _problem_at(part: Mapping[str, Any]) -> str | None:
     for name in ("patternProperties", "$schema", "$id"):
         if name in part:
-            return f"{name} {'cannot be used' if name[0] == 'p' else 'can stand only at its top'}"
+            return f"{name} {'is not supported' if name[0] == 'p' else 'is allowed only at the top level'}"
     for name in _REFERENCES:
         if not str(part.get(name, "#")).startswith("#"):
             return f"it refers to {part[name]!r}: only references into itself, such as '#/$defs/item', are followed"
     pattern = part.get("pattern")
-    if isinstance(pattern, str) and (why := why_unusable(pattern)):
-        return f"its pattern {pattern!r} cannot be used: {why} ({HINT})"
+    if isinstance(pattern, str) and (reason := pattern_problem(pattern)):
+        return f"its pattern {pattern!r} cannot be used: {reason} ({HINT})"
     return None
 
 
@@ -104,7 +104,7 @@ def _objects(part: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _without_name(root: dict[str, Any]) -> dict[str, Any]:
-    """A schema without what names it: the library would change over to its own keywords where it says ``$schema``."""
+    """A schema without its name: at ``$schema`` the library would use its own keywords instead of the counted ones."""
     return {key: value for key, value in root.items() if key not in ("$schema", "$id")}
 
 
@@ -117,7 +117,7 @@ def _validator(schema: bytes) -> Any:
 
 @cache
 def _bounded_class() -> Any:
-    """The library's validator, whose every keyword counts its steps."""
+    """The library's validator, with keywords that count their steps."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -133,12 +133,12 @@ def _spend(steps: int) -> None:
 
 
 def _counted(name: str, keyword: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
-    quadratic = name.startswith("unevaluated")  # the library looks every field up in a list
+    quadratic = name.startswith("unevaluated")  # the library searches a list for every field
 
-    def check(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    def check(validator: Any, argument: Any, instance: Any, schema: Any) -> Iterator[Any]:
         _spend(1 + (len(instance) ** 2 // 1000 if quadratic and isinstance(instance, dict | list) else 0))
-        for error in keyword(validator, wanted, instance, schema) or ():
-            _spend(len(error.message) // 100)  # it holds the whole value, written out
+        for error in keyword(validator, argument, instance, schema) or ():
+            _spend(len(error.message) // 100)  # it contains the whole value as text
             yield error
 
     return check
@@ -153,16 +153,16 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
             yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    """In one pass: the library compares every item with every other."""
+def _unique_items(validator: Any, argument: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """Check ``uniqueItems`` in one pass: the library compares every item with every other."""
     from jsonschema import ValidationError
 
-    if wanted and isinstance(instance, list) and len({_key(item) for item in instance}) < len(instance):
+    if argument and isinstance(instance, list) and len({_key(item) for item in instance}) < len(instance):
         yield ValidationError(f"{instance!r} has non-unique elements")
 
 
 def _key(value: Any) -> Any:
-    """What equal JSON values have in common, and others have not: 1 and 1.0 are equal, true is not 1."""
+    """A key that is the same for equal JSON values only: 1 equals 1.0, true does not equal 1."""
     _spend(1)
     if isinstance(value, dict):
         return "object", frozenset((name, _key(part)) for name, part in value.items())

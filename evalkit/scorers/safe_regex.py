@@ -1,20 +1,27 @@
-"""Regular expressions from datasets: RE2, whose matching takes time in proportion to the text, whatever the pattern.
+"""Regular expressions from datasets, by RE2: matching takes time in proportion to the text, whatever the pattern.
 
-RE2 by way of Arrow: Python's own engine can be stopped by nobody once a pattern from a stranger runs away.
+Python's own engine cannot be stopped once a stranger's pattern backtracks without end.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
+
+import re2
 
 HINT = "RE2 syntax: no look-around, no back-references"
-_AROUND = r"\A[\s\S]*?({})[\s\S]*\z"
-_SHORT = 200  # characters of a pattern that is worth remembering
+_MOST_MEMORY = 8 << 20  # bytes of one pattern, its program and the states met while matching; RE2's default
+_MOST_PATTERNS = 32  # compiled and cached
 
 
-def why_unusable(pattern: str) -> str | None:
-    """What is wrong with a pattern; None: nothing."""
-    return _fault_of(pattern) if len(pattern) <= _SHORT else _fault_of.__wrapped__(pattern)
+def pattern_problem(pattern: str) -> str | None:
+    """Why RE2 rejects a pattern, and at which character; None if the pattern is usable."""
+    try:
+        _compiled(pattern)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -23,41 +30,53 @@ def matches(pattern: str, text: str) -> bool:
     Raises
     ------
     ValueError
-        It is no pattern of RE2.
+        RE2 rejects the pattern.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return bool(pc.match_substring_regex(pa.array([text]), pattern)[0].as_py())
+    return _compiled(pattern).search(text.encode()) is not None
 
 
 def search(pattern: str, text: str) -> str | None:
-    """What the first group, or the whole, of a pattern's first match took; None: no match.
+    """The text captured by a pattern's first match.
+
+    Returns
+    -------
+    str or None
+        The first group that took part in the match, or the whole match if the pattern has no groups. Empty if it
+        has groups and none took part; None if the pattern does not match.
 
     Raises
     ------
     ValueError
-        It is no pattern of RE2.
+        RE2 rejects the pattern.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = pa.array([text])
-    if not pc.match_substring_regex(texts, pattern)[0].as_py():
+    match = _compiled(pattern).search(text.encode())  # with bytes, re2 skips the conversion of every offset
+    if match is None:
         return None
-    around = _AROUND.format(pattern)
-    try:
-        taken = pc.replace_substring_regex(texts, pattern=around, replacement=r"\2")
-    except pa.ArrowInvalid:  # the pattern has no group of its own
-        taken = pc.replace_substring_regex(texts, pattern=around, replacement=r"\1")
-    return str(taken[0].as_py())
+    groups = match.groups() or (match[0],)
+    captured: bytes = next((group for group in groups if group is not None), b"")
+    return captured.decode(errors="replace")  # \C matches a single byte
 
 
-@lru_cache(maxsize=1024)
-def _fault_of(pattern: str) -> str | None:
+@lru_cache(maxsize=_MOST_PATTERNS)
+def _compiled(pattern: str) -> Any:
+    options = re2.Options()
+    options.max_mem = _MOST_MEMORY
+    options.log_errors = False  # RE2 would print them on standard error
     try:
-        matches(pattern, "")
-        matches(_AROUND.format(pattern), "")  # "\\Qa" is a pattern, and swallows what stands behind it
-    except ValueError as error:
-        return str(error).partition("\n")[0].removeprefix("Invalid regular expression: ")
-    return None
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        raise ValueError(_reason(pattern, error)) from None
+    except UnicodeEncodeError:
+        raise ValueError("it is not valid Unicode") from None
+    finally:
+        re2.purge()  # its own cache holds 128 patterns: this module's bound would not bound anything
+
+
+def _reason(pattern: str, error: Exception) -> str:
+    """RE2's ``invalid perl operator: (?=`` as ``invalid perl operator '(?=' at character 1``."""
+    message = error.args[0]
+    what, _, part = (message.decode() if isinstance(message, bytes) else str(message)).partition(": ")
+    if part in ("", pattern):
+        return what
+    where = f" at character {pattern.index(part) + 1}" if pattern.count(part) == 1 else ""
+    return f"{what} {part!r}{where}"

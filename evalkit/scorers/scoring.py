@@ -1,7 +1,7 @@
-"""Scores turns: picks the scorer, checks that it can be used, and makes a ``Score`` of its verdict.
+"""Scoring a turn: pick the scorer, check that it can be used, and make a ``Score`` from its verdict.
 
-An answer without anything to compare is wrong: 0, with the reason. None, with the reason, is for what a scorer cannot
-decide. A turn that failed has no answer and is never scored.
+An answer without anything to compare is wrong: 0, with the reason. None, with the reason, means that the scorer cannot
+decide. A failed turn has no answer and is never scored.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 from evalkit.conversation import ScorerSpec, Turn
 from evalkit.errors import DatasetError, InputError, SettingsError
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.scorers import date, json_value, length_language, similarity  # noqa: F401 - importing them registers them
+from evalkit.scorers import date, json_value, length_language, similarity  # noqa: F401 - registered on import
 from evalkit.scorers.json_equality import is_deeper
-from evalkit.scorers.reading.think_block import without_scratch
+from evalkit.scorers.reading.think_block import without_think_block
 from evalkit.scorers.registry import (
     Problem,
     Scorer,
@@ -52,12 +52,12 @@ __all__ = [
     "version_of",
 ]
 
-_NO_DEFAULT = "true and false have no scorer of their own: name one, such as json"
+_NO_DEFAULT = "true and false have no default scorer: name one, such as json"
 _NUMBER, _INCLUDES, _TOOL_CALL, _JSON = map(ScorerSpec, ("number", "includes", "tool_call", "json"))
 
 
 def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], None]:
-    """A check of single turns, for ``datasets.check`` and ``datasets.read``.
+    """A check of single turns, for ``reader.check`` and ``reader.read``.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
     Returns
     -------
     callable
-        Raises ``DatasetError``, with the field, for a turn that cannot be scored as it asks to be, and
-        ``MissingExtra`` for a scorer whose package is not installed.
+        Raises ``DatasetError``, with the field, for a turn that its scorer cannot score, and ``MissingExtra`` for a
+        scorer whose package is not installed.
     """
     if isinstance(default, str):
         default = ScorerSpec(default)
@@ -89,15 +89,15 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
 
 
 def default_for(target: Any) -> ScorerSpec | None:
-    """The scorer for a target whose turn and run name none.
+    """The scorer for a target if neither turn nor run names one.
 
-    A number: ``number``. Text, or a list of texts: ``includes``. An object of ``name`` and ``arguments``, or a list
-    of such: ``tool_call``. Any other object or list: ``json``.
+    A number: ``number``. Text, or a list of texts: ``includes``. An object with ``name`` and ``arguments``, or a list
+    of these: ``tool_call``. Any other object or list: ``json``.
 
     Returns
     -------
     ScorerSpec or None
-        None: true and false can mean too much to guess.
+        None for true and false, which can mean too many things.
     """
     if isinstance(target, bool) or target is None:
         return None
@@ -109,12 +109,12 @@ def default_for(target: Any) -> ScorerSpec | None:
 
 
 def scorer_of(turn: Turn, default: ScorerSpec | None = None) -> ScorerSpec | None:
-    """What scores a turn: its own scorer, the run's, or the default for its target.
+    """The scorer of a turn: its own, the run's, or the default for its target.
 
     Returns
     -------
     ScorerSpec or None
-        None: it is not scored, for want of a target that this scorer needs; or its target has no default.
+        None if the turn is not scored: the scorer needs a target and it has none, or its target has no default.
     """
     spec = turn.scorer or default or default_for(turn.target)
     if spec is None or turn.target is not None:
@@ -127,58 +127,58 @@ def scores_all(default: ScorerSpec | None) -> bool:
     return scorer_of(Turn(""), default) is not None
 
 
-def score(turn: Turn, said: TurnRecord | Answer, *, default: ScorerSpec | None = None) -> Score | None:
+def score(turn: Turn, answered: TurnRecord | Answer, *, default: ScorerSpec | None = None) -> Score | None:
     """Score the answer of one turn.
 
     Parameters
     ----------
     turn : Turn
-    said : TurnRecord or Answer
-        Of a record, the calls of all its tool rounds count. A refusal stands for a text that is missing, and a leading
-        ``<think>…</think>`` block does not count.
+    answered : TurnRecord or Answer
+        In a record, the calls of all tool rounds count. A refusal replaces a missing text, and a leading
+        ``<think>…</think>`` block is ignored.
     default : ScorerSpec, optional
-        The run's scorer, for a turn that names none; else ``default_for`` its target.
+        The run's scorer, for a turn that names none; without it, ``default_for`` the turn's target.
 
     Returns
     -------
     Score or None
-        None: the turn has no target, and its scorer needs one, so there is nothing to score. Never raises: what goes
-        wrong is the reason of a score without a value.
+        None if the turn has no target and its scorer needs one. Never raises: an error becomes the reason of a score
+        without a value.
     """
     target = turn.target
     spec = scorer_of(turn, default)
     if spec is None:
         return None if target is None else Score("none", None, _NO_DEFAULT)
     if spec.parts:
-        return _mean_of(spec, [_score(part, target, said) for part in spec.parts])
-    return _score(spec, target, said)
+        return _mean_of(spec, [_score(part, target, answered) for part in spec.parts])
+    return _score(spec, target, answered)
 
 
-def _score(spec: ScorerSpec, target: Any, said: TurnRecord | Answer) -> Score:
+def _score(spec: ScorerSpec, target: Any, answered: TurnRecord | Answer) -> Score:
     name, options = spec.name, spec.options
     try:
         scorer = usable(spec)
         problem = _target_problem(scorer, options, target)
         if problem is not None:
             return Score(name, None, problem.text)
-        value, reason, extracted = scorer.judge(_answer(said), target, **options)
+        value, reason, extracted = scorer.judge(_answer(answered), target, **options)
         if value is not None:
             value = float(value)
             if not 0 <= value <= 1:
-                return Score(name, None, f"the scorer gave {value:g}, and a score is from 0 to 1")
-        if is_deeper(extracted):  # nothing could write it down, nor read it again
+                return Score(name, None, f"the scorer returned {value:g}: a score must be from 0 to 1")
+        if is_deeper(extracted):  # it could be neither stored nor read again
             extracted = None
-    except InputError as error:  # the scorer cannot be used: no such name or option, or a package is missing
+    except InputError as error:  # the scorer cannot be used: unknown name or option, or a package is missing
         return Score(name, None, str(error))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # neither an odd answer nor a function's sys.exit must end a run of thousands
+    except BaseException as error:  # neither an odd answer nor a function's sys.exit may end the run
         return Score(name, None, f"the scorer failed: {type(error).__name__}: {error}")
     return Score(name, value, reason, extracted)
 
 
 def _mean_of(spec: ScorerSpec, scores: list[Score]) -> Score:
-    """The mean of several scores by their weights; without a value when one of them has none."""
+    """The weighted mean of several scores; without a value if one of them has none."""
     parts = [
         {
             "scorer": score.scorer,
@@ -189,8 +189,8 @@ def _mean_of(spec: ScorerSpec, scores: list[Score]) -> Score:
         }
         for part, score in zip(spec.parts, scores, strict=True)
     ]
-    told = [score for score in scores if score.value is None] or [score for score in scores if score.reason]
-    reason = "; ".join(f"{score.scorer}: {score.reason}" for score in told) or None
+    with_reason = [score for score in scores if score.value is None] or [score for score in scores if score.reason]
+    reason = "; ".join(f"{score.scorer}: {score.reason}" for score in with_reason) or None
     value, weights = 0.0, sum(part.weight for part in spec.parts)
     for part, score in zip(spec.parts, scores, strict=True):
         if score.value is None:
@@ -209,7 +209,7 @@ def _problem(spec: ScorerSpec, target: Any) -> Problem | None:
 
 def _target_problem(scorer: Scorer, options: Any, target: Any) -> Problem | None:
     if target is None and not scorer.targetless:
-        return Problem("target", f"there is none, and the scorer {scorer.name} needs one to compare with")
+        return Problem("target", f"the target is missing: the scorer {scorer.name} needs one to compare with")
     return scorer.check(target, **({**scorer.options, **options} if options else scorer.options))
 
 
@@ -218,17 +218,15 @@ def _does_without_target(spec: ScorerSpec) -> bool:
         return find(spec.name).targetless and _problem(spec, None) is None
     except SettingsError:
         return False
-    except Exception:  # a package is missing, or the check broke: the score will say so
+    except Exception:  # a package is missing, or the check failed: the score gives the reason
         return True
 
 
-def _answer(said: TurnRecord | Answer) -> Answer:
-    """The answer as scorers see it; the one that came, when nothing is to be changed in it."""
-    if isinstance(said, TurnRecord):
-        answer, calls = said.answer or Answer(), said.tool_calls
-    else:
-        answer, calls = said, said.tool_calls
-    text = without_scratch(answer.text or answer.refusal or "")
-    if text is answer.text and len(calls) == len(answer.tool_calls):  # a record's calls are the answer's and earlier
+def _answer(answered: TurnRecord | Answer) -> Answer:
+    """The answer as scorers see it; the same object if nothing in it changes."""
+    answer = (answered.answer or Answer()) if isinstance(answered, TurnRecord) else answered
+    calls = answered.tool_calls
+    text = without_think_block(answer.text or answer.refusal or "")
+    if text is answer.text and len(calls) == len(answer.tool_calls):  # a record's calls include those of earlier rounds
         return answer
     return answer._replace(text=text, tool_calls=calls)

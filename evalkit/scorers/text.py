@@ -25,21 +25,21 @@ from evalkit.scorers.reading.numbers import (
     plain,
     read_number,
 )
-from evalkit.scorers.reading.units import has_unit, read_quantity, unit_said
+from evalkit.scorers.reading.units import has_unit, read_quantity, unit_after
 from evalkit.scorers.registry import Problem, Verdict, cut, is_number, register, shown
-from evalkit.scorers.safe_regex import HINT, search, why_unusable
+from evalkit.scorers.safe_regex import HINT, pattern_problem, search
 
 NUMBER_CHOICES = ("final", "first", "last", "any")
 _QUOTES = str.maketrans("‘’‚“”„", "'''\"\"\"")
 _DECIMAL = re.compile(r"\d[.,]\d")
-_FOLLOWS = 60  # characters behind a box that may be its unit
-_SHORT = 200  # characters of a target that is worth remembering
-_LOOK = 40  # characters before a number that tell whether a text breaks off in it
+_FOLLOWS = 60  # characters after a box that may be its unit
+_SHORT = 200  # characters of a target that is cached
+_LOOK = 40  # characters before a number that decide whether a text breaks off in it
 _NO_DIGIT = re.compile(r"\D")
 _ENDS = " .,;:!?\"'`*_()[]"
-_CUT_OFF = {"length", "max_tokens", "content_filter"}  # finish reasons of answers that their end is missing from
+_CUT_OFF = {"length", "max_tokens", "content_filter"}  # finish reasons of incomplete answers
 _OPERATOR = re.compile(r"(?:[-+×÷·*/^−–]|\b(?:plus|minus|times|over|by|and|from|to|of)\b)[ \t]*\Z", re.IGNORECASE)
-# what a number that ends a text without a finish reason must follow for the text to break off visibly
+# before the last number of a text without a finish reason, it shows that the text breaks off there
 _BREAKS_OFF = re.compile(
     r"""(?: \\f?boxed\s*\{ | \( | (?:[.!?:]\s+|\n\s*) (?:so|thus|then|therefore|hence|next|now|and|but|finally)\b,?\s*
         ) [$€£¥₹]?\Z""",
@@ -49,7 +49,7 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def folded(text: str, case_sensitive: bool = False) -> str:
-    """Text as scorers compare it: NFKC, plain quotes, blanks in a row as one, in one case unless told otherwise."""
+    """Text as scorers compare it: NFKC, plain quotes, single spaces, and one case unless ``case_sensitive``."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
     text = " ".join(text.split())
@@ -57,20 +57,20 @@ def folded(text: str, case_sensitive: bool = False) -> str:
 
 
 def text_target(target: Any, **_options: Any) -> Problem | None:
-    """Whether a target is text, a number, or a list of those."""
+    """Check that a target is text, a number, or a list of these."""
     if isinstance(target, str) and target.strip():
         return None
-    wanted = target if isinstance(target, list) else [target]
-    if wanted and all(is_number(part) or (isinstance(part, str) and part.strip()) for part in wanted):
+    parts = target if isinstance(target, list) else [target]
+    if parts and all(is_number(part) or (isinstance(part, str) and part.strip()) for part in parts):
         return None
     return Problem("target", f"the target is {shown(target)}: this scorer compares with text, or with a list of texts")
 
 
 @register("exact", check=text_target)
 def exact(answer: Answer, target: Any, *, case_sensitive: bool = False, punctuation: bool = False) -> Verdict:
-    """The whole answer is the target, or one of a list; case and marks at the ends do not count unless asked for."""
-    said = _bare(answer.text, case_sensitive, punctuation)
-    if any(said == _bare(text, case_sensitive, punctuation) for text in texts_of(target)):
+    """The whole answer is the target, or one of a list; by default, case and punctuation at its ends are ignored."""
+    text = _bare(answer.text, case_sensitive, punctuation)
+    if any(text == _bare(one, case_sensitive, punctuation) for one in texts_of(target)):
         return Verdict(1, extracted=cut(answer.text.strip()))
     return Verdict(0, f"the answer is not {_choice_of(target)}", cut(answer.text.strip()))
 
@@ -91,16 +91,16 @@ def includes(
     case_sensitive: bool = False,
     whole_words: bool = True,
 ) -> Verdict:
-    """The answer holds the target as whole words; of a list any one, with ``all`` every one, with ``none`` not one."""
+    """The answer contains the target as whole words; any one of a list, with ``all`` every one, with ``none`` none."""
     text = folded(answer.text, case_sensitive)
-    wanted = texts_of(target)
-    found = [part for part in wanted if _occurs(folded(part, case_sensitive), text, whole_words)]
+    parts = texts_of(target)
+    found = [part for part in parts if _occurs(folded(part, case_sensitive), text, whole_words)]
     extracted = found if isinstance(target, list) else next(iter(found), None)
     if none:
         unwanted = ", ".join(map(repr, found))
         return Verdict(0, f"in the answer, and should not be: {unwanted}", extracted) if found else Verdict(1)
-    if all and len(found) < len(wanted):
-        missing = ", ".join(repr(part) for part in wanted if part not in found)
+    if all and len(found) < len(parts):
+        missing = ", ".join(repr(part) for part in parts if part not in found)
         return Verdict(0, f"not in the answer: {missing}", extracted)
     return Verdict(1, extracted=extracted) if found else Verdict(0, f"{_choice_of(target)} is not in the answer")
 
@@ -115,25 +115,26 @@ def _regex_check(target: Any, *, pattern: str) -> Problem | None:
         return Problem(
             "target", f"the target is {shown(target)}: the scorer regex needs a pattern, here or as its option"
         )
-    why = why_unusable(pattern or target)
-    if why is not None:
-        return Problem(field, f"the pattern {pattern or target!r} cannot be used: {why} ({HINT})")
+    problem_text = pattern_problem(pattern or target)
+    if problem_text is not None:
+        return Problem(field, f"the pattern {pattern or target!r} cannot be used: {problem_text} ({HINT})")
     return None
 
 
-@register("regex", check=_regex_check)
+@register("regex", check=_regex_check, version=2)
 def regex(answer: Answer, target: Any, *, pattern: str = "") -> Verdict:
     """The target, a pattern, matches in the answer; or what the option ``pattern`` captures is the target.
 
-    Patterns are in RE2 syntax, whose matching takes time in proportion to the text, whatever the pattern. What is
-    captured is the first group, or the whole match; it is compared as ``exact`` does.
+    Patterns are in RE2 syntax: matching takes time in proportion to the text, whatever the pattern. The pattern
+    captures the first group that took part in its first match, or the whole match if it has no groups. The captured
+    text is compared as in ``exact``.
     """
     found = search(pattern or target, answer.text)
     if found is None:
         return Verdict(0, "the pattern does not match the answer")
     if not pattern or any(_bare(found) == _bare(text) for text in texts_of(target)):
         return Verdict(1, extracted=cut(found))
-    return Verdict(0, f"the pattern took {cut(found)!r}, not {_choice_of(target)}", cut(found))
+    return Verdict(0, f"the pattern captured {cut(found)!r}, not {_choice_of(target)}", cut(found))
 
 
 def _number_check(target: Any, *, which: str, decimal: str, **_tolerances: float) -> Problem | None:
@@ -157,37 +158,37 @@ def number(
     which: str = "final",
     decimal: str = ".",
 ) -> Verdict:
-    """The number the answer gives is the target, within ``max(abs_tol, rel_tol·|target|)``.
+    """The number that the answer gives is the target, within ``max(abs_tol, rel_tol·|target|)``.
 
-    ``which`` number: ``final`` (``numbers.final_number``), ``first``, ``last``, whatever is said of it, or ``any``.
-    ``decimal`` is the mark that a lone ``,`` or ``.`` before three digits is taken for. A target with a unit
-    (``"12 kg"``) wants the unit too, in any case, singular or plural; units are compared as words, never converted.
+    ``which`` number: ``final`` (``numbers.final_number``), ``first``, ``last`` (in any context) or ``any``.
+    ``decimal`` is the reading of a single ``,`` or ``.`` before three digits. A target with a unit (``"12 kg"``)
+    requires the unit too, in any case, singular or plural; units are compared as words, never converted.
 
-    A number at the very end of an answer that was cut off may go on, or be a step on the way: it is not taken. An
-    answer that is right only if it ends there is not judged.
+    A number at the very end of an answer that was cut off may be incomplete or an intermediate step: it is ignored. An
+    answer that is right only if it ends there is not scored.
     """
-    wanted, text, lost = _target_number(target, decimal), answer.text, None
+    expected, text, lost = _target_number(target, decimal), answer.text, None
     if answer.finish_reason is None or answer.finish_reason in _CUT_OFF:
         text, lost = _without_lost_number(answer, decimal)
-    if wanted and isinstance(target, str) and (unit := _target_unit(target, decimal)):
-        verdict = _quantity(text, wanted, unit, which, decimal, lost is not None, abs_tol=abs_tol, rel_tol=rel_tol)
+    if expected and isinstance(target, str) and (unit := _target_unit(target, decimal)):
+        verdict = _quantity(text, expected, unit, which, decimal, lost is not None, abs_tol=abs_tol, rel_tol=rel_tol)
     else:
-        verdict = _plain_number(text, wanted, target, which, decimal, lost is not None, abs_tol, rel_tol)
-    if lost is None and answer.finish_reason in _CUT_OFF and _may_go_on(verdict.extracted, target, text):
+        verdict = _plain_number(text, expected, target, which, decimal, lost is not None, abs_tol, rel_tol)
+    if lost is None and answer.finish_reason in _CUT_OFF and _may_be_incomplete(verdict.extracted, target, text):
         return Verdict(
             None, f"the answer is cut off in {verdict.extracted!r}, which may be {target}", verdict.extracted
         )
-    if lost is None or wanted is None or verdict.value:
+    if lost is None or expected is None or verdict.value:
         return verdict
     cut_off = f"the answer is cut off at its last number, {lost.to_json()}"
     digits = _NO_DIGIT.sub("", plain(answer.text)[lost.start : lost.end])
-    if lost.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol) or _digits_of(wanted).startswith(digits):
+    if lost.close_to(expected, abs_tol=abs_tol, rel_tol=rel_tol) or _digits_of(expected).startswith(digits):
         return Verdict(None, f"{cut_off}, which may be {target} or go on", verdict.extracted)
     return Verdict(0, f"{cut_off}, and {verdict.reason}", verdict.extracted)
 
 
 def _without_lost_number(answer: Answer, decimal: str) -> tuple[str, Number | None]:
-    """A text without the number at which it was cut off, and that number; None: there is none such."""
+    """A text without the number at which it was cut off, and that number, or None if it was not cut off in one."""
     text = plain(answer.text)
     lost = number_at_end(text, decimal)
     if lost is None or not (answer.finish_reason or _breaks_off(text, lost.start)):
@@ -201,16 +202,16 @@ def _without_lost_number(answer: Answer, decimal: str) -> tuple[str, Number | No
 
 
 def _breaks_off(text: str, at: int) -> bool:
-    """Whether a text whose last number begins there cannot be meant to end with it."""
+    """Whether a text visibly breaks off in its last number, which starts at this position."""
     return text.rstrip()[-1] in "=+×·/^" or _BREAKS_OFF.search(text, max(0, at - _LOOK), at) is not None
 
 
-def _may_go_on(said: Any, target: Any, text: str) -> bool:
-    """Whether the quantity that a text ends with is the beginning of the target."""
-    if not (isinstance(said, str) and isinstance(target, str)):
+def _may_be_incomplete(extracted: Any, target: Any, text: str) -> bool:
+    """Whether a text ends with a quantity that is the beginning of the target."""
+    if not (isinstance(extracted, str) and isinstance(target, str)):
         return False
-    short, whole = folded(said), folded(target)
-    return len(short) < len(whole) and whole.startswith(short) and text.rstrip().endswith(said.rpartition(" ")[2])
+    short, whole = folded(extracted), folded(target)
+    return len(short) < len(whole) and whole.startswith(short) and text.rstrip().endswith(extracted.rpartition(" ")[2])
 
 
 def _digits_of(number: Number) -> str:
@@ -219,7 +220,7 @@ def _digits_of(number: Number) -> str:
 
 def _plain_number(
     text: str,
-    wanted: Number | None,
+    expected: Number | None,
     target: Any,
     which: str,
     decimal: str,
@@ -230,10 +231,10 @@ def _plain_number(
     """The verdict of ``number`` for a target without a unit."""
     last = None
     for candidate in _candidates(text, which, decimal, strict):
-        if wanted and candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol):
+        if expected and candidate.close_to(expected, abs_tol=abs_tol, rel_tol=rel_tol):
             return Verdict(1, extracted=candidate.to_json())
         last = candidate
-    if last is None or wanted is None:
+    if last is None or expected is None:
         return Verdict(0, "no number in the answer" if not strict else "no number before it is its answer")
     return Verdict(0, f"the {which} number is {last.to_json()}, not {target}", last.to_json())
 
@@ -250,10 +251,10 @@ def _candidates(text: str, which: str, decimal: str, strict: bool) -> Iterable[N
 
 
 def _quantity(
-    text: str, wanted: Number, unit: str, which: str, decimal: str, strict: bool, *, abs_tol: float, rel_tol: float
+    text: str, expected: Number, unit: str, which: str, decimal: str, strict: bool, *, abs_tol: float, rel_tol: float
 ) -> Verdict:
     """The verdict of ``number`` for a target with a unit."""
-    target, said, where = f"{wanted.to_json()} {unit}", None, plain(text)
+    target, quantity, where = f"{expected.to_json()} {unit}", None, plain(text)
     if which == "final":
         final = final_place(text, decimal, strict=strict)
         candidates, where = ([], where) if final is None else ([final[0]], _with_what_follows(final[1], where))
@@ -261,16 +262,17 @@ def _quantity(
         candidates = list(_candidates(where, which, decimal, strict))
         where = where if which != "last" else where[-LONGEST_TEXT:]
     for candidate in candidates:
-        said = f"{candidate.to_json()} {unit_said(where, candidate.end)}".rstrip()
-        if candidate.close_to(wanted, abs_tol=abs_tol, rel_tol=rel_tol) and has_unit(where, candidate.end, unit):
-            return Verdict(1, extracted=said)
-    if said is None:
+        quantity = f"{candidate.to_json()} {unit_after(where, candidate.end)}".rstrip()
+        if candidate.close_to(expected, abs_tol=abs_tol, rel_tol=rel_tol) and has_unit(where, candidate.end, unit):
+            return Verdict(1, extracted=quantity)
+    if quantity is None:
         return Verdict(0, "no number in the answer" if not strict else "no number before it is its answer")
-    return Verdict(0, f"the {which} number is {said if ' ' in said else f'{said} without a unit'}, not {target}", said)
+    with_unit = quantity if " " in quantity else f"{quantity} without a unit"
+    return Verdict(0, f"the {which} number is {with_unit}, not {target}", quantity)
 
 
 def _with_what_follows(piece: str, text: str) -> str:
-    """The content of a box and what stands behind the box, where its unit may be."""
+    """The content of a box and the text after the box, where its unit may be."""
     at = text.rfind(f"{{{piece}}}")
     return piece if at < 0 else text[at + 1 : at + 1 + len(piece) + _FOLLOWS]
 
@@ -285,7 +287,7 @@ def _choice_check(target: Any, *, letters: str) -> Problem | None:
 
 @register("choice", check=_choice_check)
 def choice(answer: Answer, target: Any, *, letters: str = ALPHABET) -> Verdict:
-    """The letter the answer chooses is the target; an answer that chooses several is not judged."""
+    """The letter that the answer chooses is the target; an answer that chooses several is not scored."""
     chosen = chosen_letters(answer.text, letters)
     if not chosen:
         return Verdict(0, "no letter is chosen in the answer")
@@ -296,7 +298,7 @@ def choice(answer: Answer, target: Any, *, letters: str = ALPHABET) -> Verdict:
 
 
 def texts_of(target: Any) -> list[str]:
-    """The texts that a target is: one, or those of a list."""
+    """The texts of a target: one, or those of a list."""
     return [str(part) for part in (target if isinstance(target, list) else [target])]
 
 
@@ -310,7 +312,7 @@ def _bare(text: str, case_sensitive: bool = False, punctuation: bool = False) ->
 
 
 def _occurs(part: str, text: str, whole_words: bool) -> bool:
-    """Whether a text holds a part; as whole words, "5" is neither in "25" nor in "5.5"."""
+    """Whether a text contains a part; as whole words, "5" is neither in "25" nor in "5.5"."""
     at = text.find(part)
     if at < 0 or not whole_words:
         return at >= 0
@@ -326,13 +328,13 @@ def _occurs(part: str, text: str, whole_words: bool) -> bool:
 
 @lru_cache(maxsize=256)
 def _beginning(part: str) -> re.Pattern[str]:
-    """A part where no word goes on: what could be it in the middle of long words need not be looked at one by one."""
+    """A pattern for a part at the start of a word, so that matches inside long words need no check."""
     boundary = rf"(?<![^\W_{UNSPACED}])" if part[0].isalnum() and not _UNSPACED.match(part) else ""
     return re.compile(boundary + re.escape(part))
 
 
 def _splits(text: str, at: int) -> bool:
-    """Whether a cut at this place goes through a word or a number."""
+    """Whether this position is inside a word or a number."""
     left, right = text[max(0, at - 1) : at], text[at : at + 1]
     if left.isalnum() and right.isalnum():
         return not (_UNSPACED.match(left) or _UNSPACED.match(right))
@@ -349,7 +351,7 @@ def _target_number(target: Any, decimal: str) -> Number | None:
 
 @lru_cache(maxsize=1024, typed=True)
 def _read_target(target: float | str, decimal: str) -> Number | None:
-    """A target is read when it is checked and when it is compared with, and often for many answers."""
+    """The number of a target, cached: it is read for the check and for every answer."""
     if isinstance(target, str):
         number = read_number(target, decimal)
         if number is None and (quantity := read_quantity(target, decimal)) is not None:
@@ -360,6 +362,6 @@ def _read_target(target: float | str, decimal: str) -> Number | None:
 
 @lru_cache(maxsize=1024)
 def _target_unit(target: str, decimal: str) -> str:
-    """The unit of a target in words; empty: it has none."""
+    """The unit of a target; empty if it has none."""
     quantity = None if read_number(target, decimal) else read_quantity(target, decimal)
     return "" if quantity is None else quantity[1]

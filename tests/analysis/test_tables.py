@@ -218,6 +218,47 @@ def test_groups_of_turns_meet_without_a_seam(
     assert parts.read().equals(once.read())
 
 
+HIDDEN = """
+import sys; sys.modules["pyarrow"] = None  # as if it were not installed
+from evalkit.analysis import tables
+from evalkit.errors import MissingExtra
+source, folder = sys.argv[1:]
+frame = tables.turns(source)
+frame.to_pickle(folder + "/turns.pickle")
+print(*map(str, frame.dtypes))
+for form in ("jsonl", "csv"):
+    tables.export(source, form, f"{folder}/hidden.{form}")
+try:
+    tables.export(source, "parquet", folder + "/hidden.parquet")
+except MissingExtra as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("several_groups", [False, True])
+def test_tables_and_exports_are_the_same_without_pyarrow(
+    big: tuple[Path, pd.DataFrame], tmp_path: Path, several_groups: bool
+) -> None:
+    code = "from evalkit.runfile import turn_columns; turn_columns.AT_ONCE = 7\n" * several_groups + HIDDEN
+    done = subprocess.run([sys.executable, "-c", code, big[0], tmp_path], capture_output=True, text=True, check=True)
+    kinds, message = done.stdout.splitlines()
+    whole = tables.turns(big[0])
+    assert kinds.split() == [str(kind) for kind in whole.dtypes]
+    pd.testing.assert_frame_equal(
+        pd.read_pickle(tmp_path / "turns.pickle"), whole, check_dtype=False, check_column_type=False
+    )
+    for form in ("jsonl", "csv"):
+        tables.export(big[0], form, tmp_path / f"shown.{form}")
+        assert (tmp_path / f"hidden.{form}").read_bytes() == (tmp_path / f"shown.{form}").read_bytes()
+    assert message == (
+        "the export format parquet, written by pyarrow, needs an optional part of evalkit. Install it with: "
+        "pip install 'chat-evalkit[parquet]', or in a working copy: pip install -e '.[parquet]'"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "hidden.csv", "hidden.jsonl", "shown.csv", "shown.jsonl", "turns.pickle",
+    ]  # fmt: skip
+
+
 # --- transcript
 
 

@@ -156,7 +156,7 @@ CASES: dict[str, tuple[str, Callable[[Path], None]]] = {
 def run_case(name: str, path: Path) -> None:
     """Time one case here, and print seconds by the clock, seconds of CPU and MB at most."""
     if name in ("turns", "summary", "jsonl", "csv", "parquet"):
-        import evalkit.tables  # noqa: F401 - imports are timed with the command only
+        import evalkit.analysis.tables  # noqa: F401 - imports are timed with the command only
     if name in ("turns", "parquet"):
         import pandas  # noqa: F401
         import pyarrow.parquet  # noqa: F401

@@ -295,7 +295,7 @@ def test_a_megabyte_of_answer_is_printed_whole():
 @pytest.mark.parametrize(
     ("command", "message"),
     [("show", "{0} is a folder: name a run file in it, such as {0}/x.evalkit"),
-     ("run", "{0}/x.evalkit: is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' goes on")],
+     ("run", "{0}/x.evalkit: is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' continues it")],
 )  # fmt: skip
 def test_a_folder_or_a_run_file_in_the_wrong_place_is_named(tmp_path, command, message):
     (tmp_path / "x.evalkit").touch()

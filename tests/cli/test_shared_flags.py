@@ -30,7 +30,7 @@ def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
 
 
 def test_a_function_that_is_not_there_is_told():
-    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere is not there$"):
+    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere does not exist$"):
         shared_flags.scorer(["own_nowhere:f=2"])
 
 

@@ -70,15 +70,15 @@ WRONG = {
     "semicolons": (
         "id;user\na;b\n",
         ", line 1: there is no column 'user' to read as user: the header has id;user; are the columns "
-        "parted by commas?",
+        "separated by commas?",
     ),
     "a slip": ("user,taget\na,b\n", ", line 1, field taget: unknown column; did you mean 'target'?"),
     "two of a name": ("user,user\na,b\n", ", line 1: two columns are called 'user'"),
-    "too many cells": ("user,id\na,b\nc,d,e\n", ", line 3: the record has 3 cells, and the header names 2"),
-    "too few cells": ('user,id\n"a\nb"\n', ", line 2: the record has 1 cells, and the header names 2"),
+    "too many cells": ("user,id\na,b\nc,d,e\n", ", line 3: the record has 3 cells and the header 2"),
+    "too few cells": ('user,id\n"a\nb"\n', ", line 2: the record has 1 cells and the header 2"),
     "open quote": (
         'user\na\n"b\nc\n',
-        ", line 3: the record that begins here is not valid CSV: unexpected end of data",
+        ", line 3: the record that starts here is not valid CSV: unexpected end of data",
     ),
     "no user": ("id,user\na,\nb,x\n", ", line 2, field user: is missing: a turn needs a user message"),
     "later turn": (
@@ -87,13 +87,13 @@ WRONG = {
     ),
     "code": (
         "user,scorer\na,os:system\n",
-        ", line 2, field scorer: 'os:system' names code; a dataset is data and may only name a scorer that is there",
+        ", line 2, field scorer: 'os:system' names code: a dataset is data and can only name existing scorers",
     ),
     "broken list of scorers": ("user,scorer\na,[x\n", ", line 2, field scorer: is neither a name nor JSON"),
     "broken scorer": ("user,scorer\na,{x}\n", ", line 2, field scorer: is neither a name nor JSON"),
     "two systems": (
         "id,user,system\na,x,s\na,y,t\n",
-        ", line 3, field system: differs from line 2, where the conversation begins",
+        ", line 3, field system: differs from line 2, where the conversation starts",
     ),
     "parted turns": (
         "id,user\na,x\nb,y\na,z\n",
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_told_with_line_and_column(tmp_path, name):
 
 @pytest.mark.parametrize("column", ["temperature", "max_tokens", "response_format", "context", "tools", "params"])
 def test_a_column_that_should_be_sent_and_cannot_be_is_refused(tmp_path, column):
-    with pytest.raises(DatasetError, match="would not be sent from a sheet") as caught:
+    with pytest.raises(DatasetError, match="would not be sent from a CSV file") as caught:
         read(tmp_path, f"user,{column}\na,1\n")
     assert (caught.value.line, caught.value.field) == (1, column)
     (row,) = read(tmp_path, f"user,my {column}\na,1\n")

@@ -83,16 +83,16 @@ WRONG = [
         (
             {"turns": [{"user": "a", "scorer": ["exact", {"name": "number", "weight": weight}]}]},
             "turns[0].scorer[1].weight",
-            "must be a number above 0, a million at most",
+            "must be a number above 0, at most a million",
         )
         for weight in (0, -1, "2", True, None, 10**400)
     ),
     (
         {"turns": [{"user": "a", "scorer": {"name": "number", "weight": 2}}]},
         "turns[0].scorer.weight",
-        "means something only in a list of several scorers",
+        "is allowed only in a list of several scorers",
     ),
-    ({"turns": [{"user": "a", "scorer": "two words"}]}, "turns[0].scorer", "'two words' is no scorer's name"),
+    ({"turns": [{"user": "a", "scorer": "two words"}]}, "turns[0].scorer", "'two words' is not the name of a scorer"),
     ({"id": True, "turns": ONE}, "id", "must be text, not true or false"),
     ({"id": 1.5, "turns": ONE}, "id", "must be text, not a number"),
     ({"id": "", "turns": ONE}, "id", "must not be empty"),
@@ -105,12 +105,12 @@ WRONG = [
     (
         {"params": {"stream": True}, "turns": ONE},
         "params.stream",
-        "does not belong among the parameters: the run sets this itself",
+        "must not be among the parameters: the run sets this itself",
     ),
     (
         {"params": {"tools": []}, "turns": ONE},
         "params.tools",
-        "does not belong among the parameters: give them beside params",
+        "must not be among the parameters: write them outside params, as tools",
     ),
     (
         {"tools": [{"name": "f"}], "turns": ONE},
@@ -140,7 +140,7 @@ WRONG = [
     (
         {"context": [{"role": "user", "content": [{"type": "image_url"}]}], "turns": ONE},
         "context[0].content[0]",
-        "is no text part, and text is all that evalkit asks with",
+        "is not a text part; evalkit sends text only",
     ),
     (
         {"context": [{"role": "user", "content": "a", "name": "Ann"}], "turns": ONE},
@@ -170,7 +170,7 @@ def test_what_is_wrong_is_told_with_its_place(row, field, problem):
 def test_a_dataset_cannot_name_code(name, form):
     with pytest.raises(DatasetError) as caught:
         parse_row({"turns": [{"user": "a", "scorer": form(name)}]})
-    assert caught.value.problem == f"{name!r} names code; a dataset is data and may only name a scorer that is there"
+    assert caught.value.problem == f"{name!r} names code: a dataset is data and can only name existing scorers"
 
 
 def test_a_message_about_something_long_stays_short():

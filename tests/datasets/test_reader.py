@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalkit.datasets import reader
+from evalkit.datasets import id_set, reader
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.scorers import scoring
 
@@ -123,7 +123,7 @@ BAD = {
     "only blank lines": ("\n  \r\n\n", ": holds no rows"),
     "cut off": (
         '{"id": "a", "turns',
-        ", line 1: not valid JSON: it ends at column 19, before the row does (a row stands on one line)",
+        ", line 1: not valid JSON: it ends at column 19, before the row does (a row must be on one line)",
     ),
     "no colon": (f'{GOOD}\n{{"id" "a"}}', """, line 2: not valid JSON at column 7, near '"a"}'"""),
     "last comma": (
@@ -132,7 +132,7 @@ BAD = {
     ),
     "single quotes": (
         "{'id': 1}",
-        """, line 1: not valid JSON at column 2, near "'id': 1}": text stands in double quotes""",
+        """, line 1: not valid JSON at column 2, near "'id': 1}": text needs double quotes""",
     ),
     "not a number": ('{"id": NaN}', ", line 1: not valid JSON at column 8, near 'NaN}': JSON has no such number"),
     "two rows a line": (f"{GOOD} {GOOD}", """, line 1: not valid JSON at column 43, near '{"id": "good", "turn'"""),
@@ -142,8 +142,9 @@ BAD = {
     "null": ("null", ", line 1: a row must be an object, {…}, not null"),
     "unknown shape": (
         '{"prompt": "x", "completion": "y"}',
-        ", line 1: no known shape of row has the keys 'prompt', 'completion'. Known: turns (native), messages (chat), "
-        "custom_id and body (OpenAI Batch), question_id and turns (MT-Bench), question and answer (GSM8K)",
+        ", line 1: no known row format has the keys 'prompt', 'completion'. Known: custom_id and "
+        "body (OpenAI Batch), messages (chat), question_id and turns (MT-Bench), question and answer (GSM8K), "
+        "turns (native)",
     ),
     "other shape later": (
         f'{GOOD}\n{{"messages": []}}',
@@ -166,8 +167,8 @@ BAD = {
     ),
     "unknown scorer": (
         '{"turns": [{"user": "Hi"}, {"user": "2?", "target": 2, "scorer": "numbr"}]}',
-        ", line 1, field turns[1].scorer: no scorer is called 'numbr'. Known, nearest first: number, choice, chrf, "
-        "date, edit, exact, f1, includes, json, language, length, regex, rouge_l, tool_call",
+        ", line 1, field turns[1].scorer: no scorer is called 'numbr'. Known, most similar first: number, choice, "
+        "chrf, date, edit, exact, f1, includes, json, language, length, regex, rouge_l, tool_call",
     ),
     "unknown option": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "tol": 1}}]}',
@@ -177,7 +178,7 @@ BAD = {
     "option of a wrong type": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "abs_tol": "1"}}]}',
         ', line 1, field turns[0].scorer: the option abs_tol of the scorer number is "1": it must be a '
-        "number from 0 up",
+        "number, 0 or more",
     ),
     "option of a wrong value": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": {"name": "number", "which": "best"}}]}',
@@ -186,7 +187,7 @@ BAD = {
     ),
     "weight of no number": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": ["number", {"name": "exact", "weight": "2"}]}]}',
-        ", line 1, field turns[0].scorer[1].weight: must be a number above 0, a million at most",
+        ", line 1, field turns[0].scorer[1].weight: must be a number above 0, at most a million",
     ),
     "one of several scorers cannot be used": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": ["number", "length"]}]}',
@@ -194,19 +195,19 @@ BAD = {
     ),
     "one of several scorers names code": (
         '{"turns": [{"user": "Hi", "target": 2, "scorer": ["number", {"name": "os:system"}]}]}',
-        ", line 1, field turns[0].scorer[1]: 'os:system' names code; a dataset is data and may only name a scorer that "
-        "is there",
+        ", line 1, field turns[0].scorer[1]: 'os:system' names code: a dataset is data and can only name existing "
+        "scorers",
     ),
     "a rule for an argument names code": (
         '{"turns": [{"user": "Hi", "scorer": "tool_call", "target": {"name": "f", "arguments": {"x": '
         '{"$scorer": "os:system"}}}}]}',
-        ', line 1, field turns[0].target: the rule {"$scorer":"os:system"} cannot be used: "os:system" is no '
-        "scorer's name",
+        ', line 1, field turns[0].target: the rule {"$scorer":"os:system"} cannot be used: "os:system" is not '
+        "the name of a scorer",
     ),
     "bad pattern": (
         '{"turns": [{"user": "Hi", "target": "(?=a)", "scorer": "regex"}]}',
-        ", line 1, field turns[0].target: the pattern '(?=a)' cannot be used: invalid perl operator: (?= (RE2 syntax: "
-        "no look-around, no back-references)",
+        ", line 1, field turns[0].target: the pattern '(?=a)' cannot be used: invalid perl operator '(?=' "
+        "at character 1 (RE2 syntax: no look-around, no back-references)",
     ),
     "number with words for target": (
         '{"turns": [{"user": "Hi", "target": "many", "scorer": "number"}]}',
@@ -218,11 +219,11 @@ BAD = {
     ),
     "scorer without target": (
         '{"turns": [{"user": "Hi", "scorer": "exact"}]}',
-        ", line 1, field turns[0].target: there is none, and the scorer exact needs one to compare with",
+        ", line 1, field turns[0].target: the target is missing: the scorer exact needs one to compare with",
     ),
     "target true": (
         '{"turns": [{"user": "Hi", "target": true}]}',
-        ", line 1, field turns[0].target: true and false have no scorer of their own: name one, such as json",
+        ", line 1, field turns[0].target: true and false have no default scorer: name one, such as json",
     ),
 }
 
@@ -260,17 +261,17 @@ BAD_BYTES = {
     "utf-16 without its mark": (
         "x.jsonl",
         GOOD.encode("utf-16-le"),
-        ", line 1: byte 1 of the file is NUL: this is no text file, or not in UTF-8; save it as UTF-8",
+        ", line 1: byte 1 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
     ),
     "nul in text": (
         "x.jsonl",
         b'\n{"turns": [{"user": "a\0b"}]}',
-        ", line 2: byte 23 of the file is NUL: this is no text file, or not in UTF-8; save it as UTF-8",
+        ", line 2: byte 23 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
     ),
-    "nul in a sheet": (
+    "nul in a CSV file": (
         "x.csv",
         b"user\na\0b\n",
-        ", line 2: byte 6 of the file is NUL: this is no text file, or not in UTF-8; save it as UTF-8",
+        ", line 2: byte 6 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
     ),
     "not packed": ("x.jsonl.gz", b"{}", ", line 1: cannot be read further: Not a gzipped file (b'{}')"),
     "list not packed": ("x.json.gz", b"{}", ": cannot be read: Not a gzipped file (b'{}')"),
@@ -296,8 +297,8 @@ BAD_BYTES = {
     ),
     "list of texts": ("x.json", b'["a"]', ", field [0]: a row must be an object, {…}, not text"),
     "empty list": ("x.json", b"[]", ": holds no rows"),
-    "empty sheet": ("x.csv", b"", ": holds no rows"),
-    "sheet of a header": ("x.csv", b"id,user\n", ": holds no rows"),
+    "empty CSV file": ("x.csv", b"", ": holds no rows"),
+    "CSV file of a header": ("x.csv", b"id,user\n", ": holds no rows"),
 }
 
 
@@ -320,10 +321,10 @@ def test_missing_files_and_folders_name_what_is_there(tmp_path):
         tmp_path
         / "zz.jsonl": f"there is no such file in {tmp_path}; the datasets there are facts.csv, primary_math.jsonl",
         tmp_path / "bare" / "x.jsonl": f"there is no such file in {tmp_path / 'bare'}; there is no dataset in it",
-        tmp_path / "no" / "x.jsonl": f"there is no such file, nor a folder {tmp_path / 'no'}",
+        tmp_path / "no" / "x.jsonl": f"there is no such file, and no folder {tmp_path / 'no'}",
         tmp_path: "is a folder: name a file in it; the datasets there are facts.csv, primary_math.jsonl",
-        tmp_path / "notes.txt": "is no known kind of dataset: its name must end in .jsonl, .ndjson, .json, .csv",
-        Path("/dev/null"): "is no regular file; a dataset is read more than once, so save it first",
+        tmp_path / "notes.txt": "is not a known kind of dataset: its name must end in .jsonl, .ndjson, .json, .csv",
+        Path("/dev/null"): "is not a regular file: a dataset is read more than once, so save it to a file first",
     }
     for path, message in messages.items():
         with pytest.raises(DatasetError) as caught:
@@ -345,7 +346,7 @@ def test_a_line_of_50_mb_is_named_and_never_held_twice(tmp_path):
     tracemalloc.stop()
     assert str(caught.value) == (
         f"{path}: 2 problems\n"
-        "  line 2: the line has 50,000,026 bytes: a row has 10,000,000 at most\n"
+        "  line 2: the line has 50,000,026 bytes: a row can have at most 10,000,000\n"
         "  line 3, field id: 'good' is the id in line 1 already: every row needs its own"
     )
     assert peak < 25_000_000
@@ -385,9 +386,9 @@ def test_golden_history_needs_a_golden_answer_before_each_later_turn(tmp_path):
 def test_settings_that_cannot_be_used_are_refused(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text(GOOD)
-    with pytest.raises(SettingsError, match=r"^no history policy is called 'gold': there are own and golden$"):
+    with pytest.raises(SettingsError, match=r"^no history policy is called 'gold'. Known: own and golden$"):
         check(path, history="gold")
-    with pytest.raises(SettingsError, match=r"^columns are for CSV files, and .*x\.jsonl is none$"):
+    with pytest.raises(SettingsError, match=r"^columns are for CSV files, and .*x\.jsonl is not one$"):
         check(path, columns={"user": "q"})
 
 
@@ -401,16 +402,8 @@ def test_the_run_s_scorer_is_checked_against_every_target(tmp_path):
     )
 
 
-def test_ids_stay_compact_and_every_second_one_is_found():
-    ids = reader._Ids()
-    texts = [f"row-{n}" for n in range(20_000)]
-    assert all(ids.add(text) for text in texts)
-    assert not any(ids.add(text) for text in texts)
-    assert len(ids._slots) * 8 <= 27 * len(texts)
-
-
 def test_a_mere_clash_of_hashes_is_no_duplicate(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader._Ids, "add", lambda self, text: False)
+    monkeypatch.setattr(id_set.IdSet, "add", lambda self, text: False)
     path = tmp_path / "x.jsonl"
     path.write_text(f'{{"id": "a", {TURNS}}}\n{{"id": "b", {TURNS}}}\n')
     assert [c.id for c in reader.read(path)] == ["a", "b"]
@@ -547,7 +540,7 @@ def test_a_row_that_is_nested_too_deep_is_named_with_line_and_field(tmp_path, ro
     for read_it in (lambda: list(reader.read(path)), lambda: reader.check(path)):
         with pytest.raises(DatasetError) as caught:
             read_it()
-        assert re.search(rf"line 2{field}: is nested in more than 100 levels", str(caught.value)), str(caught.value)[
+        assert re.search(rf"line 2{field}: has more than 100 levels of nesting", str(caught.value)), str(caught.value)[
             :300
         ]
 
@@ -557,7 +550,7 @@ def test_a_list_that_is_nested_too_deep_is_named(tmp_path, levels):
     path = tmp_path / "d.json"
     path.write_text('[{"turns": [{"user": "u"}]},\n{"turns": [{"user": "u", "target": ' + deep_text(levels) + "}]}]")
     with pytest.raises(
-        DatasetError, match=r"(field \[1\]\.turns\[0\]\.target|line 2): is nested in more than 100 levels"
+        DatasetError, match=r"(field \[1\]\.turns\[0\]\.target|line 2): has more than 100 levels of nesting"
     ):
         reader.check(path)
 
@@ -568,7 +561,7 @@ def test_a_cell_that_is_nested_too_deep_is_named(tmp_path, levels, column, cell)
     path = tmp_path / "d.csv"
     cell = cell.replace("NESTED", deep_text(levels)).replace('"', '""')
     path.write_text(f'user,{column}\nu,\nu,"{cell}"\n')
-    with pytest.raises(DatasetError, match=rf"line 3, field {column}.*: is nested in more than 100 levels"):
+    with pytest.raises(DatasetError, match=rf"line 3, field {column}.*: has more than 100 levels of nesting"):
         reader.check(path)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of rows: what each is read as, and what is refused."""
+"""Formats of rows: what each is read as, and what is refused."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from evalkit.conversation import Message, ScorerSpec, ToolCall, Turn
-from evalkit.datasets.row_formats import parse, place, shape_of
+from evalkit.datasets.row_formats import field_in_row, format_of, parse
 from evalkit.errors import DatasetError
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -15,7 +15,7 @@ SAID = {"role": "assistant", "content": "Hello"}
 
 
 @pytest.mark.parametrize(
-    ("row", "shape"),
+    ("row", "row_format"),
     [
         ({"turns": []}, "native"),
         ({"id": "a"}, "native"),
@@ -28,8 +28,8 @@ SAID = {"role": "assistant", "content": "Hello"}
         ({"question": "", "answer": "", "id": 3}, "gsm8k"),
     ],
 )
-def test_the_keys_tell_the_shape(row, shape):
-    assert shape_of(row) == shape
+def test_the_keys_decide_the_row_format(row, row_format):
+    assert format_of(row) == row_format
 
 
 def test_chat_takes_each_user_message_as_a_turn():
@@ -116,28 +116,28 @@ SENT_KEYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("shape", "row"), FOREIGN)
-def test_what_is_to_be_sent_is_sent_from_every_shape(shape, row):
+@pytest.mark.parametrize(("row_format", "row"), FOREIGN)
+def test_what_is_to_be_sent_is_sent_from_every_shape(row_format, row):
     tool = {"type": "function", "function": {"name": "f"}}
     told = {"system": "Be short.", "tools": [tool], "tool_results": {"f": 1}, "params": {"user": "u"}, **SENT_KEYS}
     told["context"] = [{"role": "assistant", "content": "Hello"}]
-    conversation = parse({**row, **told, "source": "s"}, shape)
+    conversation = parse({**row, **told, "source": "s"}, row_format)
     assert (conversation.system, conversation.context) == ("Be short.", (Message("assistant", "Hello"),))
     assert (conversation.tools, conversation.tool_results) == ((tool,), {"f": 1})
     assert conversation.params == {"user": "u", **SENT_KEYS}
     assert conversation.meta == {"source": "s"}
 
 
-@pytest.mark.parametrize(("shape", "row"), FOREIGN)
-def test_a_target_of_its_own_is_that_of_the_last_turn_in_every_shape(shape, row):
-    conversation = parse({**row, "target": 3, "scorer": "exact", "tags": ["t"]}, shape)
+@pytest.mark.parametrize(("row_format", "row"), FOREIGN)
+def test_a_target_of_its_own_is_that_of_the_last_turn_in_every_shape(row_format, row):
+    conversation = parse({**row, "target": 3, "scorer": "exact", "tags": ["t"]}, row_format)
     assert (conversation.turns[-1].target, conversation.turns[-1].scorer) == (3, ScorerSpec("exact"))
     assert conversation.tags == ("t",)
-    nothing = parse({**row, **dict.fromkeys(("target", "system", "context", "temperature", "params"))}, shape)
-    assert nothing == parse(row, shape)
+    nothing = parse({**row, **dict.fromkeys(("target", "system", "context", "temperature", "params"))}, row_format)
+    assert nothing == parse(row, row_format)
 
 
-@pytest.mark.parametrize(("shape", "row"), FOREIGN)
+@pytest.mark.parametrize(("row_format", "row"), FOREIGN)
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
@@ -149,13 +149,13 @@ def test_a_target_of_its_own_is_that_of_the_last_turn_in_every_shape(shape, row)
         ("max_token", 5, "unknown key; did you mean 'max_tokens'?"),
     ],
 )
-def test_what_would_change_what_is_asked_and_cannot_be_sent_is_refused(shape, row, key, value, problem):
+def test_what_would_change_what_is_asked_and_cannot_be_sent_is_refused(row_format, row, key, value, problem):
     with pytest.raises(DatasetError) as caught:
-        parse({**row, key: value}, shape)
+        parse({**row, key: value}, row_format)
     assert caught.value.field == key
     assert caught.value.problem.startswith(problem)
     if not problem.startswith("unknown"):
-        assert parse({**row, "meta": {key: value}}, shape).meta == {key: value}
+        assert parse({**row, "meta": {key: value}}, row_format).meta == {key: value}
 
 
 def test_a_thing_said_twice_must_be_the_same_thing():
@@ -169,7 +169,7 @@ def test_a_thing_said_twice_must_be_the_same_thing():
         ({"messages": [USER], "turns": [{"user": "Bye"}]}, "turns"),
         ({"messages": [USER], "temperature": 1, "params": {"temperature": 0}}, "temperature"),
     ):
-        with pytest.raises(DatasetError, match="leave one of them out") as caught:
+        with pytest.raises(DatasetError, match="remove one of them") as caught:
             parse(row, "chat")
         assert caught.value.field == field
 
@@ -187,11 +187,11 @@ def test_what_only_looks_like_a_parameter_is_kept():
 
 
 TOOLED = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
-AGAIN = "cannot be asked again: write the row in the native shape, with context, tools and tool_results"
+AGAIN = "cannot be sent again: write the row in the native format, with context, tools and tool_results"
 WRONG = [
     ("chat", {"messages": "Hi"}, "messages", "must be a list, not text"),
-    ("chat", {"messages": []}, "messages", "hold no user message: there is nothing to ask"),
-    ("chat", {"messages": [SAID]}, "messages", "hold no user message: there is nothing to ask"),
+    ("chat", {"messages": []}, "messages", "hold no user message: there is no question to send"),
+    ("chat", {"messages": [SAID]}, "messages", "hold no user message: there is no question to send"),
     ("chat", {"messages": [USER, "x"]}, "messages[1]", "must be an object, not text"),
     ("chat", {"messages": [{"role": "user", "content": " "}]}, "messages[0].content", "must not be empty"),
     (
@@ -234,13 +234,13 @@ WRONG = [
         "url",
         "is '/v1/embeddings': only requests to /v1/chat/completions hold a conversation",
     ),
-    ("openai-batch", {"body": {}, "method": "GET"}, "method", "is 'GET': a chat completion is asked for with POST"),
+    ("openai-batch", {"body": {}, "method": "GET"}, "method", "is 'GET': chat completions are requested with POST"),
     ("openai-batch", {"body": {}}, "body.messages", "must be a list, not null"),
     (
         "openai-batch",
         {"body": {"messages": [USER, SAID]}},
         "body.messages",
-        "must end with a user message: it is what is asked",
+        "must end with a user message, the question of the turn",
     ),
     (
         "openai-batch",
@@ -272,13 +272,13 @@ WRONG = [
         "gsm8k",
         {"question": "q", "answer": "12"},
         "answer",
-        "must end with #### and a number; rows without one can be native",
+        "must end with #### and a number; write rows without one in the native format",
     ),
     (
         "gsm8k",
         {"question": "q", "answer": "#### many"},
         "answer",
-        "must end with #### and a number; rows without one can be native",
+        "must end with #### and a number; write rows without one in the native format",
     ),
     ("gsm8k", {"question": "q", "answer": 12}, "answer", "must be text, not a number"),
     ("gsm8k", {"question": 1, "answer": "#### 12"}, "question", "must be text, not a number"),
@@ -291,10 +291,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "row", "field", "problem"), WRONG)
-def test_what_is_wrong_is_told_by_the_row_s_own_names(shape, row, field, problem):
+@pytest.mark.parametrize(("row_format", "row", "field", "problem"), WRONG)
+def test_what_is_wrong_is_told_by_the_row_s_own_names(row_format, row, field, problem):
     with pytest.raises(DatasetError) as caught:
-        parse(row, shape)
+        parse(row, row_format)
     assert (caught.value.field, caught.value.problem) == (field, problem)
 
 
@@ -314,18 +314,18 @@ def spoiled(value):
 @pytest.mark.parametrize("name", ["native", "chat", "batch", "mt_bench", "gsm8k"])
 def test_a_spoiled_row_is_read_or_told(name):
     rows = [orjson.loads(line) for line in (SAMPLES / f"{name}.jsonl").read_bytes().split(b"\n") if line]
-    shape = shape_of(rows[0])
+    row_format = format_of(rows[0])
     told = 0
     for row in spoiled(rows[0]):
         try:
-            parse(row, shape)
+            parse(row, row_format)
         except DatasetError:
             told += 1
     assert told > 30
 
 
 @pytest.mark.parametrize(
-    ("shape", "field", "own"),
+    ("row_format", "field", "own"),
     [
         ("native", "turns[1].target", "turns[1].target"),
         ("chat", "turns[1].target", "target"),
@@ -335,5 +335,5 @@ def test_a_spoiled_row_is_read_or_told(name):
         ("chat", None, None),
     ],
 )
-def test_a_native_field_has_a_name_in_each_shape(shape, field, own):
-    assert place(shape, field) == own
+def test_a_native_field_has_a_name_in_each_row_format(row_format, field, own):
+    assert field_in_row(row_format, field) == own

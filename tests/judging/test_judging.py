@@ -1,4 +1,4 @@
-"""Runs judged by scripted judges over real HTTP: what they are asked, what becomes of what they say."""
+"""Runs judged by scripted judges over real HTTP: what is sent to them, and how their replies are used."""
 
 import json
 import re
@@ -8,15 +8,14 @@ from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
-from judges import Bench, failing, fair, locked, read, refusing, verdict
-from runfiles import S, T, talk, write
+from judges import Bench, failing, fair, locked, read, refusing, run_of, verdict
+from runfiles import T, talk
 
 import evalkit as ek
-from evalkit.analysis import summary_json
-from evalkit.conversation import Conversation, ToolCall, Turn
+from evalkit.analysis.summary_json import summary_json
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.judging import judge_run
-from evalkit.judging.judging import answers, cases, judge, place
+from evalkit.judging.judging import judge
 from evalkit.judging.rubric import BUILT_IN, Rubric
 from evalkit.runfile import scorings
 
@@ -26,20 +25,9 @@ def rows(path, query):
         return connection.execute(query).fetchall()
 
 
-def run_of(tmp_path, turns=None, conversations=(), name="run"):
-    """A run of two conversations: right, wrong, failed; right."""
-    turns = turns or [
-        T("a", 1, text="It is 35.", score=1.0),
-        T("a", 2, text="It is 270.", score=0.0),
-        T("a", 3, error="server"),
-        T("b", 1, text="35", score=1.0),
-    ]
-    return write(tmp_path / f"{name}.evalkit", [S(turns)], conversations)
-
-
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    """A run that was judged, what came of it, and the requests of its judge."""
+    """A judged run, the result, and the requests to its judge."""
     path = run_of(tmp_path_factory.mktemp("judged"))
     with Bench(fair) as bench:
         return path, ek.judge(path, bench.endpoint(params={"seed": 7})), bench.asked
@@ -143,13 +131,13 @@ def test_a_call_that_failed_is_no_wrong_answer_and_is_asked_again_next_time(tmp_
         assert len(bench.asked) == asked + 1
     assert (second.failed, second.mean.n, second.scoring) == (0, 3, 2)
     assert second.judge_run == first.judge_run
-    assert second.agreement is None  # one judge's run, mended, is no second judge
+    assert second.agreement is None  # a judge's run that was completed is not a second judge
 
 
 def test_a_judge_that_cannot_be_used_leaves_the_run_as_it_was(tmp_path):
     path = run_of(tmp_path)
     before = path.read_bytes()
-    with Bench(locked) as bench, pytest.raises(EndpointError, match=r"The judge cannot be asked \(auth\)\. "):
+    with Bench(locked) as bench, pytest.raises(EndpointError, match=r"The judge cannot be used \(auth\)\. "):
         judge(path, bench.endpoint())
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -159,7 +147,7 @@ def test_what_is_no_verdict_is_no_score_and_tells_why(tmp_path):
     said = {
         "1": (verdict("UNSURE", "two units"), "the judge chose UNSURE: two units"),
         "2": ("It is not CORRECT", "the judge's answer does not end with one of its choices"),
-        "3": (verdict("CORRECT") + "\nCHOICE: INCORRECT", "the judge's answer holds two different choices"),
+        "3": (verdict("CORRECT") + "\nCHOICE: INCORRECT", "the judge's answer has two different choices"),
         "4": ("CORRECT " * 20, "the judge's answer was cut off at the token limit"),
     }
     path = run_of(tmp_path, [T("a", int(n), text=n) for n in said], [talk("a", [35] * 4)])
@@ -208,43 +196,6 @@ def test_a_rubric_in_code_gives_its_own_values(tmp_path):
     assert rows(path, "SELECT scorer, extracted FROM score") == [("judge:polite", '"4"')]
 
 
-class TestWhatIsShown:
-    def said(self, path):
-        return {said.id: said for said in answers(path)}
-
-    def test_a_turn_is_shown_with_what_stood_before_it(self, tmp_path):
-        conversation = talk("a/1", [35, 276], system="You are a teacher.")
-        path = run_of(tmp_path, [T("a/1", 1, text="35"), T("a/1", 2, text="<think>hm</think>276")], [conversation])
-        second = self.said(path)["a/1/1/2"]
-        assert (second.question, second.answer, second.target) == ("a/1, question 2", "276", "276")
-        assert second.before == "system: You are a teacher.\nuser: a/1, question 1\nassistant: 35"
-        assert second.asked_before == "system: You are a teacher.\nuser: a/1, question 1"
-        assert place("a/1/1/2") == ("a/1", 1, 2)
-
-    def test_without_anything_before_it_says_so(self, tmp_path):
-        assert self.said(run_of(tmp_path))["a/1/1"].before == "(nothing)"
-
-    def test_under_the_golden_history_the_golden_answers_are_shown(self, tmp_path):
-        conversation = Conversation("a", (Turn("q1", 1, assistant="gold"), Turn("q2", 2)))
-        path = run_of(tmp_path, [T("a", 1, text="mine"), T("a", 2, text="2")], [conversation])
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE run SET settings = json_set(settings, '$.history', 'golden')")
-        assert self.said(path)["a/1/2"].before == "user: q1\nassistant: gold"
-
-    def test_calls_are_part_of_the_answer_and_targets_are_json(self, tmp_path):
-        conversation = talk("a", [{"name": "add", "arguments": {"a": 1}}])
-        turns = [T("a", 1, text="", calls=(ToolCall("add", '{"a": 1}', "c1"),))]
-        said = self.said(run_of(tmp_path, turns, [conversation]))["a/1/1"]
-        assert said.answer == '(calls add with {"a": 1})'
-        assert said.target == '{"arguments": {"a": 1}, "name": "add"}'
-
-    def test_a_golden_answer_stands_in_for_a_target_and_a_turn_with_neither_is_not_judged(self, tmp_path):
-        conversation = Conversation("a", (Turn("q1", assistant="gold"), Turn("q2")))
-        path = run_of(tmp_path, [T("a", 1, text="gold"), T("a", 2, text="x")], [conversation])
-        assert [(case.id, case.material["target"]) for case in cases(path, BUILT_IN["correct"])] == [("a/1/1", "gold")]
-        assert [case.id for case in cases(path, BUILT_IN["helpful"])] == ["a/1/1", "a/1/2"]
-
-
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
@@ -279,7 +230,7 @@ def test_scores_that_were_cut_off_while_they_were_written_are_made_again_without
 
 def test_a_run_without_anything_to_judge_says_so(tmp_path):
     path = run_of(tmp_path, [T("a", 1, error="server")])
-    with Bench(fair) as bench, pytest.raises(SettingsError, match="holds no answered turn with a target or a golden"):
+    with Bench(fair) as bench, pytest.raises(SettingsError, match="has no answered turn with a target or a golden"):
         judge(path, bench.endpoint())
     assert [made.name for made in tmp_path.iterdir() if "judge" in made.name] == []
 

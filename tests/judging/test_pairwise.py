@@ -74,7 +74,7 @@ def test_turns_that_one_run_lacks_are_left_out_and_other_conversations_are_refus
     strange = write(tmp_path / "strange.evalkit", [S([T("x", 1)])])
     with Bench(longer) as bench:
         assert len(judge_pairs(mine, theirs, bench.endpoint()).turns) == 1
-        with pytest.raises(RunFileError, match=r"conversation 'c0' of .* is another one in"):
+        with pytest.raises(RunFileError, match=r"conversation 'c0' of .* is a different one in"):
             judge_pairs(mine, other, bench.endpoint())
         with pytest.raises(SettingsError, match="have no turn that both answered"):
             judge_pairs(mine, strange, bench.endpoint())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.judging.reply import read_ruling
+from evalkit.judging.reply import read_reply
 
 CHOICES = ("CORRECT", "INCORRECT", "UNSURE")
 few = settings(max_examples=50, deadline=None)
@@ -31,7 +31,7 @@ choice_of = st.sampled_from(CHOICES)
     ],
 )
 def test_the_choice_is_read(text, choice):
-    assert read_ruling(text, CHOICES).choice == choice
+    assert read_reply(text, CHOICES).choice == choice
 
 
 @pytest.mark.parametrize(
@@ -65,54 +65,54 @@ def test_the_choice_is_read(text, choice):
     ],
 )
 def test_no_choice_is_read_where_none_stands_whole_and_alone(text):
-    ruling = read_ruling(text, CHOICES)
+    ruling = read_reply(text, CHOICES)
     assert ruling.choice is None
     assert ruling.reason
 
 
 def test_why_there_is_none_is_told():
-    assert read_ruling(" ", CHOICES).reason == "the judge's answer is empty"
-    assert read_ruling("CORRECT\nINCORRECT", CHOICES).reason == "the judge's answer holds two different choices"
-    assert read_ruling("Hm.", CHOICES).reason == "the judge's answer does not end with one of its choices"
+    assert read_reply(" ", CHOICES).reason == "the judge's answer is empty"
+    assert read_reply("CORRECT\nINCORRECT", CHOICES).reason == "the judge's answer has two different choices"
+    assert read_reply("Hm.", CHOICES).reason == "the judge's answer does not end with one of its choices"
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
 def test_an_answer_that_was_cut_off_decides_nothing(finish):
-    assert read_ruling("CHOICE: CORRECT", CHOICES, finish).choice is None
-    assert read_ruling("CHOICE: CORRECT", CHOICES, "stop").choice == "CORRECT"
+    assert read_reply("CHOICE: CORRECT", CHOICES, finish).choice is None
+    assert read_reply("CHOICE: CORRECT", CHOICES, "stop").choice == "CORRECT"
 
 
 def test_the_reason_is_what_stands_before_the_choice():
-    assert read_ruling("35 is right.\nCHOICE: CORRECT", CHOICES).reason == "35 is right."
-    assert read_ruling('{"reason": "It fits.", "choice": "CORRECT"}', CHOICES).reason == "It fits."
-    assert read_ruling("CORRECT", CHOICES).reason is None
+    assert read_reply("35 is right.\nCHOICE: CORRECT", CHOICES).reason == "35 is right."
+    assert read_reply('{"reason": "It fits.", "choice": "CORRECT"}', CHOICES).reason == "It fits."
+    assert read_reply("CORRECT", CHOICES).reason is None
 
 
 def test_numbers_may_be_choices():
-    assert read_ruling('{"reason": "x", "choice": 4}', "12345").choice == "4"
-    assert read_ruling("Good.\nCHOICE: 4", "12345").choice == "4"
-    assert read_ruling("Good.\nCHOICE: 4/5", "12345").choice is None
-    assert read_ruling('{"choice": 4.0}', "12345").choice is None
-    assert read_ruling('{"choice": true}', "12345").choice is None
+    assert read_reply('{"reason": "x", "choice": 4}', "12345").choice == "4"
+    assert read_reply("Good.\nCHOICE: 4", "12345").choice == "4"
+    assert read_reply("Good.\nCHOICE: 4/5", "12345").choice is None
+    assert read_reply('{"choice": 4.0}', "12345").choice is None
+    assert read_reply('{"choice": true}', "12345").choice is None
 
 
 @few
 @given(st.text(), choice_of, st.booleans())
 def test_json_gives_its_choice_whatever_the_reason_says(reason, choice, fenced):
     said = json.dumps({"reason": reason, "choice": choice}, ensure_ascii=False, indent=1)
-    assert read_ruling(f"```json\n{said}\n```" if fenced else said, CHOICES) == (choice, reason)
+    assert read_reply(f"```json\n{said}\n```" if fenced else said, CHOICES) == (choice, reason)
 
 
 @few
 @given(st.lists(st.text(alphabet="ab CORTINUSE.:{}\"'\n"), max_size=5), choice_of)
 def test_a_last_line_wins_or_is_contradicted_but_never_read_as_another(parts, choice):
-    assert read_ruling("\n".join([*parts, f"CHOICE: {choice}"]), CHOICES).choice in (choice, None)
+    assert read_reply("\n".join([*parts, f"CHOICE: {choice}"]), CHOICES).choice in (choice, None)
 
 
 @few
 @given(st.text(), st.sampled_from([None, "stop", "length"]))
 def test_any_text_gives_a_choice_or_a_reason_why_not(text, finish):
-    ruling = read_ruling(text, CHOICES, finish)
+    ruling = read_reply(text, CHOICES, finish)
     assert ruling.choice in CHOICES or ruling.reason
 
 
@@ -120,4 +120,4 @@ def test_any_text_gives_a_choice_or_a_reason_why_not(text, finish):
 @given(st.text(alphabet="incorrect INCORRECT-_", max_size=30), choice_of)
 def test_a_longer_word_that_holds_a_choice_is_no_choice(around, choice):
     word = f"CHOICE: x{around}{choice}"
-    assert read_ruling(word, CHOICES).choice is None
+    assert read_reply(word, CHOICES).choice is None

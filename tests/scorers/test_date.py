@@ -7,7 +7,7 @@ from evalkit.errors import DatasetError
 from evalkit.record import Answer, Score
 from evalkit.scorers import scoring
 
-WHICH = "the option order says which, dmy or mdy"
+WHICH = "set the option order to dmy or mdy"
 VERDICTS = [
     ("right", {}, "It was on May 3rd, 2024.", 1, None, "2024-05-03"),
     ("wrong", {}, "4 May 2024", 0, "the date is 2024-05-04, not 2024-05-03", "2024-05-04"),
@@ -29,9 +29,9 @@ VERDICTS = [
         "the date is 2024-06-04 or 2024-04-06, not 2024-05-03",
         "04/06/2024",
     ),
-    ("the order is told", {"order": "dmy"}, "03/05/2024", 1, None, "2024-05-03"),
+    ("the order is given", {"order": "dmy"}, "03/05/2024", 1, None, "2024-05-03"),
     (
-        "the other order is told",
+        "the other order is given",
         {"order": "mdy"},
         "03/05/2024",
         0,
@@ -43,7 +43,7 @@ VERDICTS = [
         {},
         "31 April 2024",
         0,
-        "the date is 31 April 2024, which is in no calendar, not 2024-05-03",
+        "the date is 31 April 2024, which is not in the calendar, not 2024-05-03",
         "31 April 2024",
     ),
 ]

@@ -1,88 +1,14 @@
-"""Scorers of data: function calls and JSON."""
+"""The scorer json: equality, other fields, schemas."""
 
 import sys
 
 import orjson
 import pytest
 
-from evalkit.conversation import ScorerSpec, ToolCall, Turn
+from evalkit.conversation import ScorerSpec, Turn
 from evalkit.errors import DatasetError, MissingExtra
 from evalkit.record import Answer
 from evalkit.scorers import scoring
-
-BOSTON = {"name": "get_weather", "arguments": {"city": "Boston", "days": 2}}
-F = {"name": "f", "arguments": {"x": 1}}
-
-CALLS = [
-    ("right", BOSTON, [("get_weather", '{"days": 2, "city": "Boston"}')], 1, None),
-    ("a float that is whole", BOSTON, [("get_weather", '{"city": "Boston", "days": 2.0}')], 1, None),
-    ("any arguments", {"name": "f"}, [("f", '{"x": 1}')], 1, None),
-    ("no arguments sent at all", {"name": "f", "arguments": {}}, [("f", "")], 1, None),
-    ("nested", {"name": "f", "arguments": {"a": [{"b": None}]}}, [("f", '{"a": [{"b": null}]}')], 1, None),
-    ("two in another order", [F, {"name": "g"}], [("g", "{}"), ("f", '{"x": 1}')], 1, None),
-    ("twice as wanted", [F, F], [("f", '{"x": 1}'), ("f", '{"x": 1}')], 1, None),
-    ("no call", BOSTON, [], 0, "get_weather was not called"),
-    ("another function", BOSTON, [("get_time", "{}")], 0, "get_time was called, not get_weather"),
-    (
-        "one argument wrong",
-        BOSTON,
-        [("get_weather", '{"city": "Paris", "days": 2}')],
-        0,
-        'get_weather was called with city "Paris", not "Boston"',
-    ),
-    (
-        "number as text",
-        BOSTON,
-        [("get_weather", '{"city": "Boston", "days": "2"}')],
-        0,
-        'get_weather was called with days "2", not 2',
-    ),
-    ("true is not 1", F, [("f", '{"x": true}')], 0, "f was called with x true, not 1"),
-    ("one is missing", BOSTON, [("get_weather", '{"city": "Boston"}')], 0, "get_weather was called without days"),
-    ("one too many", F, [("f", '{"x": 1, "y": 2}')], 0, "f was called with y beside what was expected"),
-    ("broken arguments", F, [("f", '{"x": ')], 0, 'the arguments of f are not a JSON object: "{\\"x\\": "'),
-    ("arguments are a list", F, [("f", "[1]")], 0, "the arguments of f are not a JSON object: [1]"),
-    ("called twice", F, [("f", '{"x": 1}'), ("f", '{"x": 1}')], 0, "f was called beside what was expected"),
-    ("another call beside", F, [("f", '{"x": 1}'), ("g", "{}")], 0, "g was called beside what was expected"),
-    ("one of two", [F, {"name": "g"}], [("f", '{"x": 1}')], 0, "g was not called"),
-    (
-        "the loose one must not take the strict one's call",
-        [{"name": "f"}, F],
-        [("f", '{"x": 1}'), ("f", "{}")],
-        1,
-        None,
-    ),
-]
-
-
-@pytest.mark.parametrize(("trap", "target", "calls", "value", "reason"), CALLS, ids=[row[0] for row in CALLS])
-def test_tool_call(trap, target, calls, value, reason):
-    answer = Answer(text="Some words", tool_calls=tuple(ToolCall(*call) for call in calls))
-    score = scoring.score(Turn("?", target, ScorerSpec("tool_call")), answer)
-    assert (score.value, score.reason) == (value, reason)
-
-
-def test_what_was_called_is_kept():
-    one = Answer(tool_calls=(ToolCall("f", '{"x": 2}'),))
-    two = Answer(tool_calls=(ToolCall("f", '{"x": 2}'), ToolCall("g", "broken")))
-    assert scoring.score(Turn("?", F), one).extracted == {"name": "f", "arguments": {"x": 2}}
-    assert scoring.score(Turn("?", F), two).extracted == [
-        {"name": "f", "arguments": {"x": 2}},
-        {"name": "g", "arguments": "broken"},
-    ]
-    assert scoring.score(Turn("?", F), Answer(text="no")).extracted is None
-
-
-@pytest.mark.parametrize(
-    "target", ["f", 1, {}, {"name": 1}, {"name": "f", "arguments": []}, {"name": "f", "x": 1}, [F, 1], [F] * 101]
-)
-def test_a_target_that_is_no_call_is_refused(target):
-    with pytest.raises(DatasetError) as caught:
-        scoring.turn_checker("tool_call")(Turn("?", target))
-    assert caught.value.problem.endswith(
-        ': the scorer tool_call needs {"name": …, "arguments": {…}}, a list of such, or [] for no call'
-    )
-
 
 JSON = [
     ("equal, other layout", {"a": [1, 2]}, '{ "a":[1,2.0] }', 1),
@@ -162,7 +88,7 @@ def test_json_with_options(trap, options, target, text, value, reason):
 @pytest.mark.parametrize(
     ("options", "target", "field", "problem"),
     [
-        ({}, None, "target", "there is none, and the scorer json needs one, or a schema as its option"),
+        ({}, None, "target", "the target is missing: the scorer json needs one, or a schema as its option"),
         ({"only_fields": True}, [1], "target", "the target is [1]: with only_fields it must be an object"),
         ({"schema": [1]}, None, "scorer", "the option schema of the scorer json is [1]: it must be an object"),
         (

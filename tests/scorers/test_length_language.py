@@ -54,7 +54,7 @@ def test_words_are_not_counted_where_no_blanks_part_them():
     score = scoring.score(Turn("?", None, ScorerSpec("length", {"max": 5})), Answer("法国的首都是巴黎。"))
     assert (score.value, score.reason) == (
         None,
-        "words cannot be counted in a script without blanks between them: limit the characters",
+        "words cannot be counted in a script without spaces between them: limit the characters",
     )
 
 
@@ -69,7 +69,7 @@ def test_words_are_not_counted_where_no_blanks_part_them():
             "the option unit of the scorer length is 'tokens': it must be one of 'characters', 'words', 'sentences', "
             "'lines'",
         ),
-        ({"max": "3"}, 'the option max of the scorer length is "3": it must be a number from 0 up'),
+        ({"max": "3"}, 'the option max of the scorer length is "3": it must be a number, 0 or more'),
     ],
 )
 def test_limits_that_cannot_be(options, problem):
@@ -110,5 +110,5 @@ def test_language(trap, target, text, value):
 @pytest.mark.parametrize("target", ["German", "", 5, "xx", ["de"], "de-DE"])
 def test_a_language_that_cannot_be_told_is_refused(target):
     pytest.importorskip("py3langid")
-    with pytest.raises(DatasetError, match="the scorer language needs the ISO 639 code of a language that can be told"):
+    with pytest.raises(DatasetError, match="the scorer language needs the ISO 639 code of a known language"):
         scoring.turn_checker()(Turn("?", target, ScorerSpec("language")))

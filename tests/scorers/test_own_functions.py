@@ -33,16 +33,16 @@ GIVEN = [
     (1, 1, None, None),
     (np.float32(0.5), 0.5, None, None),
     (np.bool_(True), 1, None, None),
-    (None, None, "the function gave None: it could not judge", None),
-    (7, None, f"the function gave 7, {ODD}", None),
-    (-0.1, None, f"the function gave -0.1, {ODD}", None),
-    (float("nan"), None, f"the function gave nan, {ODD}", None),
-    ("yes", None, f"the function gave 'yes', {ODD}", None),
-    ([1], None, f"the function gave [1], {ODD}", None),
+    (None, None, "the function returned None: it could not judge", None),
+    (7, None, f"the function returned 7, {ODD}", None),
+    (-0.1, None, f"the function returned -0.1, {ODD}", None),
+    (float("nan"), None, f"the function returned nan, {ODD}", None),
+    ("yes", None, f"the function returned 'yes', {ODD}", None),
+    ([1], None, f"the function returned [1], {ODD}", None),
     (Verdict(0, "too rude", {"words": 3}), 0, "too rude", {"words": 3}),
     (Verdict(None, "no idea"), None, "no idea", None),
-    (Verdict(None), None, "the function gave None: it could not judge", None),
-    (Verdict(2, "great"), None, f"the function gave 2, {ODD}", None),
+    (Verdict(None), None, "the function returned None: it could not judge", None),
+    (Verdict(2, "great"), None, f"the function returned 2, {ODD}", None),
     (Verdict(1, extracted={1: {2}}), 1, None, {"1": "{2}"}),
     (Verdict(1, extracted=np.arange(2)), 1, None, [0, 1]),
     (Verdict(1, extracted=float("nan")), 1, None, "nan"),
@@ -97,7 +97,7 @@ def test_a_second_parameter_with_a_default_scores_turns_without_a_target_too():
     assert scoring.score(Turn("?"), Answer("x"), default=ScorerSpec(own_functions.adopt(polite))).value == 1
     strict = own_functions.adopt(lambda text, target: True, "own:strict")
     assert scoring.score(Turn("?"), Answer("x"), default=ScorerSpec(strict)) is None
-    with pytest.raises(DatasetError, match=r"there is none, and the scorer own:strict needs one"):
+    with pytest.raises(DatasetError, match=r"the target is missing: the scorer own:strict needs one"):
         scoring.turn_checker()(Turn("?", None, ScorerSpec(strict)))
 
 
@@ -131,7 +131,7 @@ def test_what_a_function_is_called():
         (lambda text: True, "cannot be called with two arguments, the answer's text and the target"),
         (lambda text, target, more: True, "cannot be called with two arguments"),
         (lambda *, text, target: True, "cannot be called with two arguments"),
-        (slow, "is an async function: it must be a plain one"),
+        (slow, "is an async function: define it with a plain def"),
     ],
 )
 def test_what_cannot_be_a_scorer(function, message):
@@ -182,10 +182,10 @@ def test_the_version_is_the_beginning_of_a_hash_of_the_source(module):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own_nowhere:f", "--scorer own_nowhere:f: the module own_nowhere is not there"),
-        ("own_nowhere.deep:f", "--scorer own_nowhere.deep:f: the module own_nowhere.deep is not there"),
+        ("own_nowhere:f", "--scorer own_nowhere:f: the module own_nowhere does not exist"),
+        ("own_nowhere.deep:f", "--scorer own_nowhere.deep:f: the module own_nowhere.deep does not exist"),
         ("own_scorers:helo", "--scorer own_scorers:helo: own_scorers has no 'helo'; did you mean 'hello'?"),
-        ("own_scorers:NUMBER", "--scorer own_scorers:NUMBER: it is no function but int"),
+        ("own_scorers:NUMBER", "--scorer own_scorers:NUMBER: it is not a function but int"),
         ("own_needy:f", "--scorer own_needy:f: the module own_needy needs 'own_missing', which is not installed"),
         ("own_broken:f", "--scorer own_broken:f: importing own_broken failed: ZeroDivisionError: division by zero"),
     ],
@@ -204,7 +204,7 @@ def test_a_name_of_another_form_is_told(name):
     with pytest.raises(SettingsError) as caught:
         own_functions.load(name)
     assert str(caught.value) == (
-        f"--scorer {name}: write it as module:function; my_scorers:polite is the function polite of my_scorers.py"
+        f"--scorer {name}: write it as module:function, such as my_scorers:polite for polite in my_scorers.py"
     )
 
 
@@ -245,7 +245,7 @@ def test_two_functions_of_one_name_are_refused():
 def test_a_rule_for_an_argument_cannot_use_one():
     name = own_functions.adopt(lambda text, target: True, "own:rule")
     target = {"name": "f", "arguments": {"x": {"$scorer": name, "target": 1}}}
-    with pytest.raises(DatasetError, match=r"is no scorer's name"):
+    with pytest.raises(DatasetError, match=r"is not the name of a scorer"):
         scoring.turn_checker("tool_call")(Turn("?", target))
 
 
@@ -270,7 +270,7 @@ def test_a_run_scored_by_functions_is_gone_on_with_only_when_they_are_given_agai
         endpoint = ek.Endpoint(server.base_url, "scripted")
         ek.evaluate(sums(2, 1), endpoint, out=out, scorer=mixed, concurrency=1, retries=0)
         del registry._SCORERS[own_functions.adopt(ends_well)]  # as in another process
-        with pytest.raises(SettingsError, match=r"is a Python function, and neither a dataset nor a run file makes"):
+        with pytest.raises(SettingsError, match=r"is a Python function, and datasets and run files cannot run code"):
             ek.resume(out)
         run = ek.resume(out, scorer=mixed)
         with pytest.raises(RunFileError, match=r'was begun with the scorer \[.*\], and now "number" is named'):

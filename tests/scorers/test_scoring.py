@@ -87,7 +87,7 @@ def test_a_refusal_stands_for_a_missing_text_and_scratch_does_not_count():
             Score(
                 "nummer",
                 None,
-                "no scorer is called 'nummer'. Known, nearest first: number, "
+                "no scorer is called 'nummer'. Known, most similar first: number, "
                 + ", ".join(name for name in NAMES if name != "number"),
             ),
         ),
@@ -98,7 +98,7 @@ def test_a_refusal_stands_for_a_missing_text_and_scratch_does_not_count():
             ),
         ),
         (Turn("?", "x", spec("number")), Score("number", None, 'the target is "x": the scorer number needs a number')),
-        (Turn("?", True), Score("none", None, "true and false have no scorer of their own: name one, such as json")),
+        (Turn("?", True), Score("none", None, "true and false have no default scorer: name one, such as json")),
     ],
 )
 def test_what_cannot_be_scored_says_why(turn, score):
@@ -147,7 +147,7 @@ def test_every_scorer_says_what_it_does():
     [
         (
             spec("exakt"),
-            "no scorer is called 'exakt'. Known, nearest first: exact, "
+            "no scorer is called 'exakt'. Known, most similar first: exact, "
             + ", ".join(name for name in NAMES if name != "exact"),
         ),
         (spec("exact", cases=True), "the scorer exact has no option 'cases'. Its options: case_sensitive, punctuation"),
@@ -156,10 +156,10 @@ def test_every_scorer_says_what_it_does():
             spec("exact", punctuation="no"),
             'the option punctuation of the scorer exact is "no": it must be true or false',
         ),
-        (spec("number", abs_tol=-1), "the option abs_tol of the scorer number is -1: it must be a number from 0 up"),
+        (spec("number", abs_tol=-1), "the option abs_tol of the scorer number is -1: it must be a number, 0 or more"),
         (
             spec("number", rel_tol=True),
-            "the option rel_tol of the scorer number is true: it must be a number from 0 up",
+            "the option rel_tol of the scorer number is true: it must be a number, 0 or more",
         ),
         (spec("number", which=1), "the option which of the scorer number is 1: it must be text"),
     ],
@@ -229,7 +229,7 @@ def test_a_turn_without_target_is_scored_by_what_needs_none():
 
 def test_every_scorer_has_a_version_to_be_kept_with_its_scores():
     assert {name: scoring.version_of(spec(name)) for name in scoring.names()} == {
-        **dict.fromkeys(NAMES, "1"), "number": "2"
+        **dict.fromkeys(NAMES, "1"), "number": "2", "regex": "2"
     }  # fmt: skip
     assert scoring.version_of(BOTH) == "2+1"
     with pytest.raises(SettingsError, match=r"^no scorer is called 'x'"):
@@ -253,7 +253,7 @@ def test_a_turn_is_checked_with_its_own_or_the_run_s_scorer():
             None,
             Turn("?", None, spec("exact")),
             "target",
-            "there is none, and the scorer exact needs one to compare with",
+            "the target is missing: the scorer exact needs one to compare with",
         ),
         (
             None,

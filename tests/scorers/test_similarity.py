@@ -64,10 +64,10 @@ def test_value(trap, name, options, target, text, value):
 @pytest.mark.parametrize(
     ("scorer", "score"),
     [
-        (ScorerSpec("edit"), Score("edit", pytest.approx(4 / 7), "edit likeness 0.5714", 0.5714)),
+        (ScorerSpec("edit"), Score("edit", pytest.approx(4 / 7), "edit similarity 0.5714", 0.5714)),
         (
             ScorerSpec("edit", {"least": 0.8}),
-            Score("edit", 0.0, "edit likeness 0.5714 is less than 0.8", 0.5714),
+            Score("edit", 0.0, "edit similarity 0.5714 is less than 0.8", 0.5714),
         ),
         (ScorerSpec("edit", {"least": 0.5}), Score("edit", 1.0, None, 0.5714)),
     ],
@@ -101,8 +101,8 @@ def test_a_long_answer_is_compared_with_a_short_target(name):
     ("name", "options", "target", "problem"),
     [
         ("f1", {}, {"a": 1}, 'the target is {"a":1}: this scorer compares with text, or with a list of texts'),
-        ("edit", {"least": 80}, "x", "the option least is 80: a likeness is between 0 and 1"),
-        ("rouge_l", {}, ["x", "?!"], 'the target is ["x","?!"]: this scorer compares words, and there is none'),
+        ("edit", {"least": 80}, "x", "the option least is 80: a similarity is between 0 and 1"),
+        ("rouge_l", {}, ["x", "?!"], 'the target is ["x","?!"]: this scorer compares words, and it has none'),
     ],
 )
 def test_what_it_cannot_use(name, options, target, problem):

@@ -1,4 +1,4 @@
-"""Function calls beside those expected: order, none at all, rules for arguments, who gets which."""
+"""The scorer tool_call: names, arguments, order, no call at all, rules for arguments, and how calls are matched."""
 
 import pytest
 
@@ -10,6 +10,77 @@ from evalkit.scorers import scoring, tool_calls
 F, G = {"name": "f", "arguments": {"x": 1}}, {"name": "g"}
 NEAR_3 = {"$scorer": "number", "target": 3, "abs_tol": 0.1}
 ABOUT_3 = {"$scorer": "number", "target": 3, "abs_tol": 1}
+BOSTON = {"name": "get_weather", "arguments": {"city": "Boston", "days": 2}}
+
+UNORDERED = [
+    ("right", BOSTON, [("get_weather", '{"days": 2, "city": "Boston"}')], 1, None),
+    ("a float that is whole", BOSTON, [("get_weather", '{"city": "Boston", "days": 2.0}')], 1, None),
+    ("any arguments", {"name": "f"}, [("f", '{"x": 1}')], 1, None),
+    ("no arguments sent at all", {"name": "f", "arguments": {}}, [("f", "")], 1, None),
+    ("nested", {"name": "f", "arguments": {"a": [{"b": None}]}}, [("f", '{"a": [{"b": null}]}')], 1, None),
+    ("two in another order", [F, {"name": "g"}], [("g", "{}"), ("f", '{"x": 1}')], 1, None),
+    ("twice as wanted", [F, F], [("f", '{"x": 1}'), ("f", '{"x": 1}')], 1, None),
+    ("no call", BOSTON, [], 0, "get_weather was not called"),
+    ("another function", BOSTON, [("get_time", "{}")], 0, "get_time was called, not get_weather"),
+    (
+        "one argument wrong",
+        BOSTON,
+        [("get_weather", '{"city": "Paris", "days": 2}')],
+        0,
+        'get_weather was called with city "Paris", not "Boston"',
+    ),
+    (
+        "number as text",
+        BOSTON,
+        [("get_weather", '{"city": "Boston", "days": "2"}')],
+        0,
+        'get_weather was called with days "2", not 2',
+    ),
+    ("true is not 1", F, [("f", '{"x": true}')], 0, "f was called with x true, not 1"),
+    ("one is missing", BOSTON, [("get_weather", '{"city": "Boston"}')], 0, "get_weather was called without days"),
+    ("one too many", F, [("f", '{"x": 1, "y": 2}')], 0, "f was called with y in addition to what was expected"),
+    ("broken arguments", F, [("f", '{"x": ')], 0, 'the arguments of f are not a JSON object: "{\\"x\\": "'),
+    ("arguments are a list", F, [("f", "[1]")], 0, "the arguments of f are not a JSON object: [1]"),
+    ("called twice", F, [("f", '{"x": 1}'), ("f", '{"x": 1}')], 0, "f was called in addition to what was expected"),
+    ("another call beside", F, [("f", '{"x": 1}'), ("g", "{}")], 0, "g was called in addition to what was expected"),
+    ("one of two", [F, {"name": "g"}], [("f", '{"x": 1}')], 0, "g was not called"),
+    (
+        "the loose one must not take the strict one's call",
+        [{"name": "f"}, F],
+        [("f", '{"x": 1}'), ("f", "{}")],
+        1,
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("trap", "target", "calls", "value", "reason"), UNORDERED, ids=[row[0] for row in UNORDERED])
+def test_calls_in_any_order(trap, target, calls, value, reason):
+    answer = Answer(text="Some words", tool_calls=tuple(ToolCall(*call) for call in calls))
+    score = scoring.score(Turn("?", target, ScorerSpec("tool_call")), answer)
+    assert (score.value, score.reason) == (value, reason)
+
+
+def test_what_was_called_is_kept():
+    one = Answer(tool_calls=(ToolCall("f", '{"x": 2}'),))
+    two = Answer(tool_calls=(ToolCall("f", '{"x": 2}'), ToolCall("g", "broken")))
+    assert scoring.score(Turn("?", F), one).extracted == {"name": "f", "arguments": {"x": 2}}
+    assert scoring.score(Turn("?", F), two).extracted == [
+        {"name": "f", "arguments": {"x": 2}},
+        {"name": "g", "arguments": "broken"},
+    ]
+    assert scoring.score(Turn("?", F), Answer(text="no")).extracted is None
+
+
+@pytest.mark.parametrize(
+    "target", ["f", 1, {}, {"name": 1}, {"name": "f", "arguments": []}, {"name": "f", "x": 1}, [F, 1], [F] * 101]
+)
+def test_a_target_that_is_no_call_is_refused(target):
+    with pytest.raises(DatasetError) as caught:
+        scoring.turn_checker("tool_call")(Turn("?", target))
+    assert caught.value.problem.endswith(
+        ': the scorer tool_call needs {"name": …, "arguments": {…}}, a list of such, or [] for no call'
+    )
 
 
 def with_x(value):
@@ -28,7 +99,7 @@ CALLS = [
         [G],
         [("g", "{}"), ("f", "{}")],
         0,
-        "f was called beside what was expected",
+        "f was called in addition to what was expected",
     ),
     (
         "none in order, one made",
@@ -56,7 +127,7 @@ CALLS = [
         with_x(NEAR_3),
         [("f", '{"x": 3, "y": 1}')],
         0,
-        "f was called with y beside what was expected",
+        "f was called with y in addition to what was expected",
     ),
     ("a rule inside an object in a list", {}, with_x([{"a": NEAR_3}]), [("f", '{"x": [{"a": 3}]}')], 1, None),
     (
@@ -121,8 +192,8 @@ def test_tool_call(trap, options, target, made, value, reason):
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [
-        ({"$scorer": "os:system", "target": 1}, '"os:system" is no scorer\'s name'),
-        ({"$scorer": 1}, "1 is no scorer's name"),
+        ({"$scorer": "os:system", "target": 1}, '"os:system" is not the name of a scorer'),
+        ({"$scorer": 1}, "1 is not the name of a scorer"),
         ({"$scorer": "nummer", "target": 1}, "no scorer is called 'nummer'"),
         ({"$scorer": "number"}, "it has no target, and the scorer number needs one"),
         ({"$scorer": "number", "target": "many"}, 'the target is "many": the scorer number needs a number'),
@@ -139,7 +210,7 @@ def test_a_rule_that_cannot_be_is_refused(rule, problem, place):
 
 def test_an_answer_of_a_million_calls_is_judged_at_once():
     many = [{"name": "f", "arguments": {}}] * 1_000_000
-    missed, beside = tool_calls.matched([G], many)
+    missed, beside = tool_calls.match([G], many)
     assert (missed, len(beside)) == ([G], 1_000_000)
 
 
@@ -147,5 +218,5 @@ def test_as_many_calls_as_can_be_find_their_own():
     """Each wide rule, which comes first, must make room for the next narrower one."""
     wanted = [with_x({"$scorer": "number", "target": 0, "abs_tol": float(n)}) for n in range(9, -1, -1)]
     made = [{"name": "f", "arguments": {"x": n}} for n in range(10)]
-    assert tool_calls.matched(wanted, made) == ([], [])
-    assert tool_calls.matched(wanted, made[1:])[0] == [wanted[-1]]
+    assert tool_calls.match(wanted, made) == ([], [])
+    assert tool_calls.match(wanted, made[1:])[0] == [wanted[-1]]

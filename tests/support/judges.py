@@ -3,6 +3,8 @@
 import json
 import re
 
+from runfiles import S, T, write
+
 from evalkit import Endpoint
 from evalkit.scripted.profile_openai import Refusal
 from evalkit.scripted.server import Script, serve
@@ -72,3 +74,22 @@ class Bench:
 
     def endpoint(self, **fields):
         return Endpoint(self.server.base_url, "judge", **fields)
+
+
+def labels_file(tmp_path, *rows):
+    """A file of answers with labels; rows that are text are written as they are."""
+    path = tmp_path / "labels.jsonl"
+    texts = [row if isinstance(row, str) else json.dumps({"question": "q", "target": "35", **row}) for row in rows]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+def run_of(tmp_path, turns=None, conversations=(), name="run"):
+    """A run of two conversations: right, wrong, failed; right."""
+    turns = turns or [
+        T("a", 1, text="It is 35.", score=1.0),
+        T("a", 2, text="It is 270.", score=0.0),
+        T("a", 3, error="server"),
+        T("b", 1, text="35", score=1.0),
+    ]
+    return write(tmp_path / f"{name}.evalkit", [S(turns)], conversations)

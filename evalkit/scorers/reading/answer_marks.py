@@ -1,4 +1,4 @@
-r"""Where an answer says "this is my answer": ``\boxed{…}``, ``####``, "the answer is"."""
+r"""Marks of the final answer in a text: ``\boxed{…}``, ``####``, "the answer is"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ANSWER = re.compile(
     r"""\banswer\b [*_`"']*+
     (?: \s+ (?:to|for|of) \b (?: [^.:=?!\n] | \.(?=\d) ){0,80}? )?     # the answer to 1.5 + 2 …
     \s*+ (?: \b(?:is|equals|would\ be|will\ be|must\ be|should\ be)\b | [:=] )
-    [*_`\s:=]*+ (?! (?:not|n't|neither)\b )                          # … is not 4: says nothing of what it is
+    [*_`\s:=]*+ (?! (?:not|n't|neither)\b )                          # … is not 4: not the answer
     (?= ([^\n]{1,300}) )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -18,10 +18,10 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 def marked(text: str) -> list[str]:
-    r"""Pieces of a text that are marked as its answer, the surest first.
+    r"""Pieces of a text that are marked as its answer, the most certain first.
 
-    ``\boxed{…}`` goes before ``####``, that before the words "answer is" or "answer:"; of each kind the later one
-    goes first, for a text that corrects itself means its last word. A piece of the last kind ends with its sentence.
+    ``\boxed{…}`` comes before ``####``, and that before the words "answer is" or "answer:"; within a kind the later
+    one comes first, because a text may correct itself. A piece of the last kind ends with its sentence.
 
     Parameters
     ----------
@@ -30,19 +30,19 @@ def marked(text: str) -> list[str]:
     Returns
     -------
     list of str
-        Empty when nothing is marked.
+        Empty if nothing is marked.
     """
-    answer = lowered(text).find("answer")  # most texts have no such word: that is soon seen
-    says = _ANSWER.finditer(text, answer) if answer >= 0 else ()
-    said = [_SENTENCE_END.split(match[1], maxsplit=1)[0] for match in says]
+    answer = lowered(text).find("answer")  # a quick test: most texts have no such word
+    matches = _ANSWER.finditer(text, answer) if answer >= 0 else ()
+    in_words = [_SENTENCE_END.split(match[1], maxsplit=1)[0] for match in matches]
     hashes = [match[1] for match in _HASHES.finditer(text)] if "####" in text else []
-    return [*reversed(_boxed(text)), *reversed(hashes), *reversed(said)]
+    return [*reversed(_boxed(text)), *reversed(hashes), *reversed(in_words)]
 
 
 def lowered(text: str) -> str:
-    """A text in lower case, every letter at its old place, for patterns that are written in lower case.
+    """A text in lower case with every letter at its old position, for patterns in lower case.
 
-    They find in it what they would find in the text itself by ``re.IGNORECASE``, and are quicker.
+    They match as with ``re.IGNORECASE`` on the text itself, but faster.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def lowered(text: str) -> str:
 
 
 def _boxed(text: str) -> list[str]:
-    """Contents of every box that closes; braces inside may nest."""
+    """The contents of every closed box; braces inside may nest."""
     if "boxed" not in text:
         return []
     found = []
     for match in _BOX.finditer(text):
         depth = 1
-        # an answer is short: an unclosed box must not make this quadratic
+        # limited, so that unclosed boxes do not take quadratic time
         for at in range(match.end(), min(len(text), match.end() + 500)):
             depth += {"{": 1, "}": -1}.get(text[at], 0)
             if depth == 0:

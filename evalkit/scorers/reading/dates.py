@@ -1,7 +1,7 @@
 """Dates as people and models write them: ``2024-05-03``, ``3 May 2024``, ``May 3rd, 2024``, ``03/05/2024``.
 
-A date has day, month and year, the year with four digits: a lone "12" or "May 2024" is none. Months are English.
-``03/05/2024`` is two dates until somebody says whether the day or the month comes first.
+A date has day, month and year, the year with four digits: "12" or "May 2024" is not a date. Months are English.
+``03/05/2024`` is two dates unless the order of day and month is known.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import date
 from evalkit.scorers.reading.answer_marks import marked
 
 ORDERS = ("dmy", "mdy")
-_LONGEST_TEXT = 20_000  # characters searched: enough for an answer, little enough not to hold up a run
+_LONGEST_TEXT = 20_000  # characters searched: enough for an answer, few enough for any run
 _MONTHS = (
     "january", "february", "march", "april", "may", "june",
     "july", "august", "september", "october", "november", "december",
@@ -41,9 +41,9 @@ class WrittenDate:
     Parameters
     ----------
     text : str
-        As it is written there.
+        As written in the text.
     readings : tuple of date
-        What it can be: one date; two, when the order of day and month is not told; none, when no calendar has it.
+        The possible dates: two if the order of day and month is unknown, none if the calendar has no such date.
     """
 
     text: str
@@ -57,7 +57,7 @@ def find_dates(text: str, order: str = "") -> list[WrittenDate]:
     ----------
     text : str
     order : str
-        Of a date in figures that ends with the year: ``dmy``, ``mdy``, or empty: not told.
+        Order of a date in digits that ends with the year: ``dmy``, ``mdy``, or empty if unknown.
 
     Returns
     -------
@@ -67,19 +67,19 @@ def find_dates(text: str, order: str = "") -> list[WrittenDate]:
 
 
 def final_date(text: str, order: str = "") -> WrittenDate | None:
-    """The date a text gives as its answer: the first in what is marked (``markers.marked``), else the last one.
+    """The date that a text gives as its answer: the first one marked (``answer_marks.marked``), else the last.
 
     Parameters
     ----------
     text : str
-        Its last 20,000 characters count.
+        Its last 20,000 characters are read.
     order : str
         As for ``find_dates``.
 
     Returns
     -------
     WrittenDate or None
-        None: there is no date in the text.
+        None if the text has no date.
     """
     text = _BLANKS.sub(" ", text[-_LONGEST_TEXT:])
     for piece in marked(text):
@@ -93,7 +93,7 @@ def final_date(text: str, order: str = "") -> WrittenDate | None:
 
 
 def read_iso(text: str) -> date | None:
-    """The date that a text in the form ``2024-05-03`` is; None when it is anything else."""
+    """The date of a text in the form ``2024-05-03``; None for any other text."""
     try:
         return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) else None
     except ValueError:
@@ -118,5 +118,5 @@ def _readings(match: re.Match[str], order: str) -> Iterator[date]:
     for triple in triples:
         try:
             yield date(*map(int, triple))
-        except ValueError:  # no calendar has it
+        except ValueError:  # not in the calendar
             continue

@@ -1,4 +1,4 @@
-"""The letter an answer chooses: ``B``, ``(B)``, ``B) Paris``, "the answer is (b)"; not the article of "A dog"."""
+"""The letter that an answer chooses: ``B``, ``(B)``, ``B) Paris``, "the answer is (b)"; not the article of "A dog"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRESS = r"""(?:[\s*_"'`(\[{$:]|\\(?:text|textbf|mathbf|mathrm)\{|\b(?:option|ch
 _NO_WORD = r"(?<![AI](?=\s+(?!(?:because|since|as|for|and|or|is|was)\b)[a-z]))(?<!I(?=['’\s]))"
 _ENDS = rf"(?![\w'’]|[-.]\w){_NO_WORD}"
 _JOINS = r"\s*[*_)\]]*\s*(?:,\s*(?:or|and)?|/|&|\bor\b|\band\b)"
-# what stands before, or behind, a letter that is not chosen
+# before, or after, a letter that is denied
 _DENYING = re.compile(
     r"(?:\b(?:not|cannot|never|neither|nor|rather than|instead of|eliminate|rules? out)|n['’]t)"
     r"\s+(?:(?:be|choose|pick|select|go with|an?|the|option|choice|letter)\s+)*[*_\"'`(\[]*\Z",
@@ -29,28 +29,28 @@ _DENIED = re.compile(
 )
 _LOOK = 40  # characters before a letter that may deny it
 
-# without any of these there is no verdict to search for, which would take long
+# a quick test: without any of these words the slow search finds nothing
 _VERDICTS = ("correct", "right", "choose", "chose", "pick", "select", "go with", "true")
 
 
 def chosen_letters(text: str, letters: str = ALPHABET) -> list[str]:
-    r"""The letters an answer chooses, in upper case.
+    r"""The letters that an answer chooses, in upper case.
 
-    The first of these that finds any decides: what is marked as the answer (``markers.marked``), a letter the text
-    begins with or is, the last "choose B" or "B is correct", the letters that stand alone anywhere. Letters that are
-    denied, as in "not B" or "B is wrong", are passed over.
+    The first of these that finds any decides: text marked as the answer (``answer_marks.marked``), a letter that the
+    text starts with or consists of, the last "choose B" or "B is correct", letters that stand alone anywhere. Letters
+    that are denied, as in "not B" or "B is wrong", are skipped.
 
     Parameters
     ----------
     text : str
-        Its beginning and its last 20,000 characters count.
+        Its beginning and its last 20,000 characters are read.
     letters : str
-        The letters there are to choose from, in upper case.
+        The possible letters, in upper case.
 
     Returns
     -------
     list of str
-        Empty: none is chosen. More than one: it does not decide.
+        Empty if none is chosen; more than one if the answer does not decide.
     """
     find = _patterns(letters)
     head, text = text, text[-LONGEST_TEXT:]
@@ -66,7 +66,7 @@ def chosen_letters(text: str, letters: str = ALPHABET) -> list[str]:
 
 
 def _not_denied(pattern: re.Pattern[str], text: str) -> list[str]:
-    """The letters that a pattern finds, without those of which the text says that they are not it."""
+    """The letters that a pattern finds, without those that the text denies."""
     return [
         next(filter(None, match.groups()))
         for match in pattern.finditer(text)

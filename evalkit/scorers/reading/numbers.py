@@ -1,8 +1,8 @@
 """Numbers as people and models write them: ``1,234.5``, ``1 234,5``, ``-$5``, ``35 %``, ``3/4``, ``thirty-five``.
 
-A mark that can be read in two ways is read so: one ``,`` before exactly three digits groups thousands, one ``.`` is
-the decimal mark (``decimal=","`` turns the two round). Everything else follows from the digits around the mark.
-Numbers are exact fractions, so that 0.1 + 0.2 is 0.3.
+Of the ambiguous marks, one ``,`` before exactly three digits groups thousands, and one ``.`` is the decimal mark
+(``decimal=","`` swaps the two). All else follows from the digits around the mark. Numbers are exact fractions, so that
+0.1 + 0.2 is 0.3.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from evalkit.scorers.reading.answer_marks import lowered, marked
 from evalkit.scorers.reading.numbers_in_passing import CURRENCY, Asides, denied, stands_for_itself
 
 DECIMAL_MARKS = (".", ",")
-_LONGEST = 400  # digits: what is longer is no answer, and would be slow to compute with
-_LOOK = 24  # characters before a number that tell its sign
-LONGEST_TEXT = 20_000  # characters searched: enough for an answer, little enough not to hold up a run
+_LONGEST = 400  # digits: longer ones are not answers, and slow to compute with
+_LOOK = 24  # characters before a number that decide its sign
+LONGEST_TEXT = 20_000  # characters searched: enough for an answer, few enough for any run
 _VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _GAP = " \u00a0\u2009\u202f"
 
-_FIRST = rf"-+−–{CURRENCY}.,\d{_VULGAR}"  # a number begins with one of these
+_FIRST = rf"-+−–{CURRENCY}.,\d{_VULGAR}"  # a number starts with one of these
 _RAISED = "⁰¹²³⁴-⁹"
-# Text in lower case. A match is a number when its last group is simple or number: what no number begins with is taken
-# in whole runs before it, and most numbers are a few digits that nothing behind them goes on with.
+# For text in lower case. A match is a number if its last group is simple or number. Characters that start no number are
+# consumed in whole runs before it, and most numbers are a few digits without any continuation.
 _NUMBER = re.compile(
     rf"""
     (?: [^{_FIRST}]++ | [.,](?!\d) | [-+−–](?![\d.,{CURRENCY}{_VULGAR}]) )*+
@@ -92,11 +92,11 @@ class Number:
     Parameters
     ----------
     value : Fraction
-        Exact; of a percentage the number before the sign: 35 for ``35 %``.
+        Exact; for a percentage the number before the sign: 35 for ``35 %``.
     percent : bool
-        It carried a percent sign or word.
+        It has a percent sign or word.
     start, end : int
-        Where it stands in the text that was searched.
+        Its position in the searched text.
     """
 
     value: Fraction
@@ -105,34 +105,34 @@ class Number:
     end: int = 0
 
     def to_json(self) -> int | float:
-        """An int when it is whole and exact as a JSON number everywhere, else the nearest float."""
+        """An int if it is whole and exact as a JSON number in every parser, else the nearest float."""
         whole = self.value.denominator == 1 and -(2**53) < self.value.numerator < 2**53
         return self.value.numerator if whole else float(self.value)
 
     def close_to(self, target: Number, *, abs_tol: float = 0.0, rel_tol: float = 0.0) -> bool:
-        """Whether it lies within ``max(abs_tol, rel_tol·|target|)`` of the target.
+        """Whether it is within ``max(abs_tol, rel_tol·|target|)`` of the target.
 
-        A percentage is also read as its hundredth where the other side is not one: 35 % is near 35 and near 0.35.
+        If only one of the two is a percentage, it is also read as a fraction: 35 % equals 35 and 0.35.
         """
         if self.percent == target.percent and not abs_tol and not rel_tol:
             return self.value == target.value
-        mine, other = {self.value}, {target.value}
+        values, target_values = {self.value}, {target.value}
         if self.percent != target.percent:
-            for number, readings in ((self, mine), (target, other)):
+            for number, readings in ((self, values), (target, target_values)):
                 if number.percent:
                     readings.add(number.value / 100)
         abs_part, rel_part = Fraction(str(abs_tol)), Fraction(str(rel_tol))
-        return any(abs(a - b) <= max(abs_part, rel_part * abs(b)) for a in mine for b in other)
+        return any(abs(a - b) <= max(abs_part, rel_part * abs(b)) for a in values for b in target_values)
 
 
 def read_number(text: str, decimal: str = ".") -> Number | None:
-    """The number that a text is, with nothing around it but blanks; None when it is anything else.
+    """The number of a text that is nothing but a number and spaces; None for any other text.
 
     Parameters
     ----------
     text : str
     decimal : str
-        How a mark that could be either is read: ``.`` or ``,``.
+        How an ambiguous mark is read: ``.`` or ``,``.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def read_number(text: str, decimal: str = ".") -> Number | None:
 
 
 def first_number(text: str, decimal: str = ".") -> Number | None:
-    """The number a text begins with, whatever follows it; None: it begins with none."""
+    """The number at the start of a text, whatever follows it; None if it does not start with one."""
     number = next(_numbers(lowered(text), decimal), None)
     return number if number is not None and number.start == 0 else None
 
@@ -156,7 +156,7 @@ def find_numbers(text: str, decimal: str = ".") -> list[Number]:
     ----------
     text : str
     decimal : str
-        How a mark that could be either is read: ``.`` or ``,``.
+        How an ambiguous mark is read: ``.`` or ``,``.
 
     Returns
     -------
@@ -166,43 +166,43 @@ def find_numbers(text: str, decimal: str = ".") -> list[Number]:
 
 
 def each_number(text: str, decimal: str = ".") -> Iterator[Number]:
-    """The same as ``find_numbers``, one after the other: a caller who has enough of them stops."""
+    """The numbers of ``find_numbers``, one at a time."""
     return _numbers(lowered(plain(text[:LONGEST_TEXT])), decimal)
 
 
 def last_number(text: str, decimal: str = ".") -> Number | None:
-    """The last number with digits in the last 20,000 characters, whatever is said of it; None: there is none."""
+    """The last number with digits in the last 20,000 characters, in any context; None if there is none."""
     found = (_value(match, decimal) for match in reversed(list(_matches(lowered(plain(text[-LONGEST_TEXT:]))))))
     return next((number for number in found if number is not None), None)
 
 
 def final_number(text: str, decimal: str = ".") -> Number | None:
-    """The number a text gives as its answer.
+    """The number that a text gives as its answer.
 
-    First what is marked (``markers.marked``), then the last number that stands for itself. Numbers that are said about
-    the way and not as its end are passed over while there is any other: operands (``12 + 23``, "the sum of 12 and 23"),
-    what follows "than", ordinals, parts of names (``GPT-4``), step and list numbers, and those in a question. One that
-    is denied ("it is not 35") never counts. A text without any digit is read for English number words.
+    First a marked one (``answer_marks.marked``), then the last number that stands for itself. Numbers mentioned in
+    passing are skipped while there is any other: operands (``12 + 23``, "the sum of 12 and 23"), numbers after "than",
+    ordinals, parts of names (``GPT-4``), step and list numbers, and those in a question. A denied one ("it is not 35")
+    never counts. In a text without any digit, English number words are read.
 
     Parameters
     ----------
     text : str
     decimal : str
-        How a mark that could be either is read: ``.`` or ``,``.
+        How an ambiguous mark is read: ``.`` or ``,``.
 
     Returns
     -------
     Number or None
-        None: there is no number in the text, or each is denied.
+        None if the text has no number, or each is denied.
     """
     placed = final_place(text, decimal)
     return None if placed is None else placed[0]
 
 
 def final_place(text: str, decimal: str = ".", *, strict: bool = False) -> tuple[Number, str] | None:
-    """``final_number``, and the piece of plain text that its ``start`` and ``end`` count in.
+    """``final_number``, and the piece of plain text that its ``start`` and ``end`` refer to.
 
-    ``strict``: only a number that stands for itself, for a text whose own last number is lost.
+    With ``strict`` only a number that stands for itself, for a text whose last number is cut off.
     """
     text = plain(text[-LONGEST_TEXT:])
     if not _ANY_DIGIT.search(text):
@@ -217,16 +217,16 @@ def final_place(text: str, decimal: str = ".", *, strict: bool = False) -> tuple
 
 
 def number_at_end(text: str, decimal: str = ".") -> Number | None:
-    """The number with which a text stops short: nothing follows it but blanks, a comma or a sign.
+    """The number in which a text breaks off, followed at most by spaces, a comma or a sign.
 
-    It may go on, or belong to a step. A number before a full stop, a closing mark or a line break has ended.
+    It may be incomplete or an intermediate step. One before a full stop, a closing mark or a line break is complete.
 
     Parameters
     ----------
     text : str
-        As ``plain`` gives it; ``start`` and ``end`` of the number count in it.
+        From ``plain``; ``start`` and ``end`` of the number refer to it.
     decimal : str
-        How a mark that could be either is read: ``.`` or ``,``.
+        How an ambiguous mark is read: ``.`` or ``,``.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def number_at_end(text: str, decimal: str = ".") -> Number | None:
 def number_in_words(text: str) -> Number | None:
     """The last number written in English words ("thirty-five", "minus two hundred and six").
 
-    A lone "one" counts at the begin of the text and after words such as "is", "has" or "only": else it is a pronoun.
+    "one" counts only at the start of the text and after words such as "is", "has" or "only"; elsewhere it is a pronoun.
 
     Parameters
     ----------
@@ -291,12 +291,12 @@ def _first_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
 
 
 def _last_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
-    """The last number that stands for itself and is no aside, else, unless ``strict``, the last that is not denied."""
+    """The last number that stands for itself and is not an aside, else, unless ``strict``, the last not denied."""
     last, asides = None, Asides(text)
     for match in reversed(list(_matches(text))):
         start, end = match.span("simple") if match.lastgroup == "simple" else _place(match)
         stands = stands_for_itself(text, start, end) and not asides.hold(start)
-        if stands or last is None:  # what a number is worth takes longest to find out
+        if stands or last is None:  # its value is the slowest part to compute
             number = _value(match, decimal)
             if stands and number is not None:
                 return number
@@ -319,16 +319,16 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
 
 
 def plain(text: str) -> str:
-    """A text whose numbers are not cut up by LaTeX spacing, grouping and fractions."""
+    """A text without LaTeX spacing, grouping and fractions inside numbers."""
     if "\\" not in text and "{,}" not in text:
         return text
-    for pattern, instead in _LATEX:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in _LATEX:
+        text = pattern.sub(replacement, text)
     return text
 
 
 def _place(match: re.Match[str]) -> tuple[int, int]:
-    """Where a number stands: without its sign when that is none of its own."""
+    """The position of a number, without a sign that is not its own."""
     start, end = match.span("number")
     joined = match["sign"] and _joins(match.string[max(0, start - _LOOK) : start])
     return (start + 1 if joined else start), end
@@ -338,7 +338,7 @@ def _value(match: re.Match[str], decimal: str) -> Number | None:
     if match.lastgroup == "simple":
         start, end = match.span("simple")
         whole = int(match["simple"])
-        return Number(Fraction(-whole if _said_minus(match.string, start) else whole), False, start, end)
+        return Number(Fraction(-whole if _after_minus_word(match.string, start) else whole), False, start, end)
     start, end = _place(match)
     value = _magnitude(match, decimal)
     try:
@@ -352,11 +352,11 @@ def _negative(match: re.Match[str], start: int) -> bool:
     if match["sign"] and start > match.start("sign"):
         return False
     sign = match["sign"] or match["late"]
-    return (sign or "+") in "-−–" or _said_minus(match.string, start)
+    return (sign or "+") in "-−–" or _after_minus_word(match.string, start)
 
 
-def _said_minus(text: str, start: int) -> bool:
-    # two letters tell most words from these
+def _after_minus_word(text: str, start: int) -> bool:
+    # a quick test by two letters
     if text[start - 3 : start] not in ("us ", "ve "):
         return False
     return _MINUS_WORD.search(text[max(0, start - _LOOK) : start]) is not None
@@ -378,7 +378,7 @@ def _magnitude(match: re.Match[str], decimal: str) -> Fraction:
 
 
 def _written(match: re.Match[str], decimal: str) -> Fraction:
-    """What the digits say, grouped or not, with or without a decimal mark."""
+    """The value of the digits, grouped or not, with or without a decimal mark."""
     whole = match["plain"] or match["grouped"] or match["indian"] or match["listed"] or "0"
     fraction = match["part"] or match["point"] or match["tail"] or match["bare"] or ""
     if match["grouped"] and match["sep"] == decimal and not fraction and whole.count(decimal) == 1:
@@ -391,7 +391,7 @@ def _written(match: re.Match[str], decimal: str) -> Fraction:
 
 
 def _joins(before: str) -> bool:
-    """Whether a sign after this text joins or separates (``12-5``, ``5–10``, ``GPT-4``) and is no sign of a number."""
+    """Whether a sign after this text joins or separates (``12-5``, ``5–10``, ``GPT-4``) and is not a number's own."""
     if before[-1:].isalnum():
         return True
     left = before.rstrip(" \t")[-1:]

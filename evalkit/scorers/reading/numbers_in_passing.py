@@ -1,6 +1,6 @@
-"""Numbers said by the way: operands, list numbers, ordinals, parts of names, and what a question asks.
+"""Numbers mentioned in passing: operands, list numbers, ordinals, parts of names, and those in a question.
 
-All of it reads text in lower case (``markers.lowered``).
+All functions read text in lower case (``answer_marks.lowered``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 CURRENCY = "$€£¥₹"
-_LOOK = 24  # characters before a number that tell its part in the sentence
+_LOOK = 24  # characters before a number that decide its part in the sentence
 _ASKED = 200  # characters from a number to the question mark of its sentence
 
 
@@ -18,8 +18,8 @@ def _mirrored(words: str) -> str:
     return "|".join(word[::-1].replace(" ", r"\ ") for word in words.split("|"))
 
 
-# What stands beside a number that is no answer. What stands before it is read from right to left, in a mirrored text:
-# so there is one place where a match can begin, and not one for every character.
+# The context of a number that is not the answer. The text before it is read from right to left, in a mirrored text, so
+# that a match can start at one position only, and not at every character.
 _SYMBOL = r"[+×÷·]|\\(?:times|cdot|div)\b|\b(?:plus|times|(?:multiplied|divided)\ by)\b"
 _LOBMYS = rf"[+×÷·]|\b(?:{_mirrored('times|cdot|div')})\\|\b(?:{_mirrored('plus|times|multiplied by|divided by')})\b"
 _DENIAL = (
@@ -59,7 +59,7 @@ _OPERATION = re.compile(
     \s+ {_OPERAND} (?: {_JOINT} {_OPERAND} )+""",
     re.VERBOSE,
 )
-# Every operand has a joint before it (mirrored) or behind it: a look at both spares most texts the search above.
+# Every operand has a joint before it (mirrored) or after it: a check of both saves most texts the search above.
 _OPERAND_BEFORE = re.compile(
     rf"{_SIGNS}{{{_LOOK}}}|{_SIGNS}*(?:[\d.,]|\ ?(?:,|\b(?:{_mirrored('and|from|to|by|with')})\b\ ?,?)\d)"
 )
@@ -67,14 +67,14 @@ _OPERAND_BEHIND = re.compile(rf"{_SIGNS}*[\d.,]*{_JOINT}{_SIGNS}*\d")
 
 
 def stands_for_itself(text: str, start: int, end: int) -> bool:
-    """Whether neither side of the number at this place makes it an operand, an ordinal, a name or a question.
+    """Whether a number is the answer by its context, and not an operand, an ordinal, a part of a name or in a question.
 
     Parameters
     ----------
     text : str
         In lower case.
     start, end : int
-        Where the number stands.
+        Position of the number.
 
     Returns
     -------
@@ -86,14 +86,14 @@ def stands_for_itself(text: str, start: int, end: int) -> bool:
 
 
 def denied(text: str, start: int) -> bool:
-    """Whether the number that begins here is said not to be it: "it is not 35", "that can't be 35".
+    """Whether the text denies the number that starts here: "it is not 35", "that can't be 35".
 
     Parameters
     ----------
     text : str
         In lower case.
     start : int
-        Where the number begins.
+        Start of the number.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def denied(text: str, start: int) -> bool:
 
 
 class Asides:
-    """The places of a text where numbers are list numbers, or operands in words ("the sum of 12 and 23").
+    """The positions of list numbers and of operands in words ("the sum of 12 and 23") in a text.
 
     Parameters
     ----------
@@ -115,10 +115,10 @@ class Asides:
         self._text = text
 
     def hold(self, start: int) -> bool:
-        """Whether the number that begins here is one of those."""
+        """Whether the number that starts here is one of these."""
         before = self._text[max(0, start - _LOOK) : start][::-1]
         near_operands = _OPERAND_BEFORE.match(before) or _OPERAND_BEHIND.match(self._text, start)
-        if near_operands or (_LIST_MARK_REST.match(self._text, start) and self._begins_a_line(start)):
+        if near_operands or (_LIST_MARK_REST.match(self._text, start) and self._starts_a_line(start)):
             return any(first <= start < end for first, end in self._spans)
         return False
 
@@ -126,11 +126,11 @@ class Asides:
     def _spans(self) -> list[tuple[int, int]]:
         return [*_list_marks(self._text), *(match.span() for match in _OPERATION.finditer(self._text))]
 
-    def _begins_a_line(self, start: int) -> bool:
+    def _starts_a_line(self, start: int) -> bool:
         return _LIST_MARK_BEFORE.fullmatch(self._text, self._text.rfind("\n", 0, start) + 1, start) is not None
 
 
 def _list_marks(text: str) -> Iterator[tuple[int, int]]:
-    """Where the numbers of a list stand: at a line's start, with a neighbour one lower or one higher."""
+    """Positions of list numbers: at the start of a line, with a neighbour one lower or one higher."""
     marks = {int(match[1]): match.span(1) for match in _LIST_MARK.finditer(text)}
     return (span for number, span in marks.items() if number - 1 in marks or number + 1 in marks)

@@ -1,14 +1,14 @@
-"""The block in which a model thinks before it answers: ``<think>…</think>``."""
+"""The block in which a model reasons before it answers: ``<think>…</think>``."""
 
 from __future__ import annotations
 
 import re
 
-_SCRATCH, _SCRATCH_END = (re.compile(text, re.IGNORECASE) for text in (r"\s*<think(?:ing)?>", "</think(?:ing)?>"))
+_BEGIN, _END = (re.compile(text, re.IGNORECASE) for text in (r"\s*<think(?:ing)?>", "</think(?:ing)?>"))
 
 
-def without_scratch(text: str) -> str:
-    """Leave out a leading ``<think>…</think>`` block: some endpoints send the model's reasoning as text.
+def without_think_block(text: str) -> str:
+    """Remove a leading ``<think>…</think>`` block: some endpoints send the model's reasoning as text.
 
     Parameters
     ----------
@@ -17,10 +17,10 @@ def without_scratch(text: str) -> str:
     Returns
     -------
     str
-        Empty when the block never ends.
+        Empty if the block never ends.
     """
-    begin = _SCRATCH.match(text)
+    begin = _BEGIN.match(text)
     if begin is None:
         return text
-    end = _SCRATCH_END.search(text, begin.end())
+    end = _END.search(text, begin.end())
     return text[end.end() :] if end else ""

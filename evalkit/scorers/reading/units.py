@@ -1,4 +1,4 @@
-"""Units as words behind a number: ``12 kg``, ``35 apples``, ``5 km/h``; compared as words, never converted."""
+"""Units as words after a number: ``12 kg``, ``35 apples``, ``5 km/h``; compared as words, never converted."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from evalkit.scorers.reading.numbers import Number, first_number
 
 _MOST_WORDS = 3
 _UNIT = re.compile(r"(?:[^\W\d_]|°)(?:[\w°/^·'-]|\ (?=[^\W\d_]|°)){0,30}")
-# what may stand between a number and its unit: blanks, emphasis, the dress of LaTeX, the hyphen of "a 12-kg bag"
+# between a number and its unit: spaces, emphasis, LaTeX commands, the hyphen of "a 12-kg bag"
 _BETWEEN = r"(?:[\s*_`~$)\]}]|\\[,;:!\ ]|\\(?:text|mathrm|mathbf|textbf|operatorname)\s*\{)*+-?"
-_SAID = re.compile(rf"{_BETWEEN}(?P<unit>(?:[^\W\d_]|°)[\w°/^·]{{0,30}})")
+_WRITTEN = re.compile(rf"{_BETWEEN}(?P<unit>(?:[^\W\d_]|°)[\w°/^·]{{0,30}})")
 _END = r"(?![\w°²³^·⋅×%]|-\w|\*[^\W_]|\s*(?:/|per\b))"
 _IRREGULAR = {"feet": "foot"}
 
 
 def read_quantity(text: str, decimal: str = ".") -> tuple[Number, str] | None:
-    """The number and the unit that a text is, with nothing around them.
+    """The number and the unit of a text that consists of nothing else.
 
     Parameters
     ----------
     text : str
     decimal : str
-        How a mark that could be either is read: ``.`` or ``,``.
+        How an ambiguous mark is read: ``.`` or ``,``.
 
     Returns
     -------
     (Number, str) or None
-        The unit as written; three words at most.
+        The unit as written, at most three words. None for any other text.
     """
     text = text.strip()
     number = first_number(text, decimal)
@@ -39,13 +39,13 @@ def read_quantity(text: str, decimal: str = ".") -> tuple[Number, str] | None:
 
 
 def has_unit(text: str, end: int, unit: str) -> bool:
-    """Whether the number that ends at this place of a text carries this unit, but for case and plural."""
+    """Whether the number that ends at this position has this unit, regardless of case and plural."""
     return _pattern(unit).match(text, end) is not None
 
 
-def unit_said(text: str, end: int) -> str:
-    """The word behind the number that ends at this place; empty: none follows."""
-    found = _SAID.match(text, end)
+def unit_after(text: str, end: int) -> str:
+    """The word after the number that ends at this position; empty if none follows."""
+    found = _WRITTEN.match(text, end)
     return "" if found is None else found["unit"]
 
 

@@ -13,7 +13,7 @@ from runfiles import S, T, talk, write
 from evalkit import rescoring
 from evalkit.analysis import summary_json
 from evalkit.analysis.accuracy.by_scoring import ScoreChanges, rescored, scorings
-from evalkit.judging.scoring_command import command_of
+from evalkit.judging.rescore_command import command_of
 from evalkit.run import Run
 from evalkit.runfile import store
 

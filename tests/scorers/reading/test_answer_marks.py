@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from evalkit.scorers.reading.answer_marks import lowered, marked
-from evalkit.scorers.reading.think_block import without_scratch
+from evalkit.scorers.reading.think_block import without_think_block
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_pieces_come_surest_first(text, pieces):
     ],
 )
 def test_reasoning_in_front_does_not_count(text, rest):
-    assert without_scratch(text) == rest
+    assert without_think_block(text) == rest
 
 
 def test_small_letters_find_what_patterns_without_case_find_in_the_text():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit.scorers.reading.units import has_unit, read_quantity, unit_said
+from evalkit.scorers.reading.units import has_unit, read_quantity, unit_after
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_a_unit_of_nothing_but_marks_is_not_taken_for_a_pattern():
 
 
 def test_the_word_behind_a_number_is_told():
-    assert unit_said(r"12\,\text{kg}", 2) == "kg"
-    assert unit_said("12, kg", 2) == ""
+    assert unit_after(r"12\,\text{kg}", 2) == "kg"
+    assert unit_after("12, kg", 2) == ""

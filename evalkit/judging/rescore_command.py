@@ -13,13 +13,13 @@ from evalkit.judging.rubric import BUILT_IN
 
 
 def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
-    """The command that makes such a scoring, not the run's own; whatever the file holds, it does nothing else."""
+    """The command that makes a scoring again, other than the run's own; it does only that, whatever the file holds."""
     scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
     if judge is not None:
         return shlex.join(["evalkit", "judge", str(path), *_flags_of_judge(orjson.loads(judge))])
     named = orjson.loads(scorer)
     flags = [_flag_of(part) for part in (named if isinstance(named, list) else [named] if named else [])]
-    if None in flags:  # options are given in Python alone
+    if None in flags:  # only Python can pass options
         return f"evalkit.Run({str(path)!r}).score(scorer=…), in Python"
     return shlex.join(["evalkit", "score", str(path), *(word for flag in flags for word in ("--scorer", str(flag)))])
 
@@ -31,7 +31,7 @@ def _flags_of_judge(judge: dict[str, Any]) -> list[str]:
 
 
 def _flag_of(scorer: Any) -> str | None:
-    """A scorer as ``--scorer`` takes it; None: it cannot be told so."""
+    """A scorer as ``--scorer`` accepts it; None if it has options, which only Python can pass."""
     if isinstance(scorer, str):
         return scorer
     return f"{scorer['name']}={scorer['weight']:g}" if scorer.keys() == {"name", "weight"} else None
