@@ -26,9 +26,9 @@ from evalkit.endpoint import Endpoint
 from evalkit.engine import session_thread
 from evalkit.engine.asking import dataset_fingerprint, tool_functions
 from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.asking.process import Task
-from evalkit.engine.launch import Launched
-from evalkit.engine.saving import half_answers, spool
+from evalkit.engine.asking.session import SessionTask
+from evalkit.engine.child_process import ChildProcess
+from evalkit.engine.saving import retracted_answers, spool
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.session_thread import Display, Watcher
 from evalkit.errors import RunFileError, SettingsError
@@ -106,12 +106,12 @@ def evaluate(
     display = _display(watch)
     Transport.check(endpoint)
     request_body.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    with Launched() as launched, file_names.run_file(data, endpoint.model, name=name, out=out) as path:
+    with ChildProcess() as launched, file_names.run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit.engine import runner  # noqa: F401 - takes as long as the asking process to start: side by side
 
         with scoring.found_once(known):
             checker = scoring.turn_checker(asked.default_scorer)
-            dataset, _ = dataset_fingerprint.of(Path(data), asked, check=check, check_turn=checker)
+            dataset, _ = dataset_fingerprint.fingerprint(Path(data), asked, check=check, check_turn=checker)
         with Interrupts() as interrupts:
             runfile = RunFile.create(
                 path.absolute(),  # a scorer may change the working folder
@@ -164,20 +164,20 @@ def resume(
     display = _display(watch)
     tools = dict(functions or {})
     tool_functions.check(tools)
-    with Launched() as launched:
+    with ChildProcess() as launched:
         from evalkit.engine import runner  # noqa: F401
 
         with closing(store.open_to_read(path)) as reader:
             info, versions = store.run_info(reader), scorings.own_versions(reader)
             settings, known = _same_scorer(path, info["settings"], scorer, versions)
             _same_functions(path, settings.functions or {}, tool_functions.versions(tools))
-            dataset = dataset_fingerprint.same(path, reader, info["dataset"], settings)
+            dataset = dataset_fingerprint.check_unchanged(path, reader, info["dataset"], settings)
             endpoint = _same_endpoint(path, resume_command.kept_endpoint(path, info["endpoint"]), endpoint)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
                 spool.recover(runfile)
-                half_answers.take_back(runfile, settings)
+                retracted_answers.retract_incomplete(runfile, settings)
                 kept, scored = runfile.answered(), runfile.scored()
             except BaseException:
                 runfile.close()
@@ -190,7 +190,7 @@ def resume(
 class _Going:
     """What a session needs; its run file is closed by the session."""
 
-    launched: Launched
+    launched: ChildProcess
     interrupts: Interrupts
     runfile: RunFile
     endpoint: Endpoint
@@ -203,7 +203,7 @@ class _Going:
 def _run(
     going: _Going,
     path: Path | str,
-    dataset: dataset_fingerprint.Known,
+    dataset: dataset_fingerprint.Fingerprint,
     *,
     resumed: bool = False,
     kept: int = 0,
@@ -216,11 +216,11 @@ def _run(
     try:
         with scoring.found_once(going.known):
             every = scoring.scores_all(settings.default_scorer)
-        task = Task(
+        task = SessionTask(
             going.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
             resumed=resumed, kept=kept > 0, functions=tuple(going.tools), scores_all=every,
         )  # fmt: skip
-        total, (number, right) = dataset_fingerprint.turns_to_ask(dataset, settings), scored
+        total, (number, right) = dataset_fingerprint.planned_turns(dataset, settings), scored
         progress = Progress(total=total, kept=kept, scored=number, right=right)
         default = settings.default_scorer
         runner = Runner(
@@ -230,7 +230,7 @@ def _run(
     except BaseException:
         runfile.close()
         raise
-    outcome = session_thread.hold(runner, runfile, progress, going.display, going.interrupts)
+    outcome = session_thread.run_session(runner, runfile, progress, going.display, going.interrupts)
     moved = Path(path).absolute() != runfile.path  # the working folder is another now
     return Run(runfile.path if moved else path, outcome)
 

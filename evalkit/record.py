@@ -137,7 +137,7 @@ class Failure:
         object.__setattr__(self, "sent", tuple(spans))
 
 
-def sent(text: str) -> str:
+def endpoint_text(text: str) -> str:
     """What an endpoint sent, free of control characters, as a part of the message of a ``Failure``."""
     text = text.replace(_BEGIN, "").replace(_END, "")
     return f"{_BEGIN}{text}{_END}" if text else ""
@@ -247,7 +247,7 @@ class Interrupted(asyncio.CancelledError):
         self.attempt = attempt
 
 
-def named(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
+def with_call_ids(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
     """The calls, each with an id: a legacy function call has none, and a result must name its call.
 
     No two calls of a conversation get one id, and each gets the same in every session.
@@ -315,7 +315,7 @@ class TurnRecord(NamedTuple):
         """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
         answer = self.answer or Answer()
         rounds = sum(message.role == "assistant" for message in self.exchange)
-        calls = named(answer.tool_calls, self.turn, rounds)
+        calls = with_call_ids(answer.tool_calls, self.turn, rounds)
         text = answer.text or answer.refusal or (None if calls else "")
         unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
         return [*self.exchange, Message("assistant", text, calls), *unanswered]

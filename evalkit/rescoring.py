@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.conversation import ScorerSpec
 from evalkit.errors import EvalkitError, RunFileError
-from evalkit.process.gc_freeze import resting
+from evalkit.process.gc_freeze import gc_frozen
 from evalkit.record import Score
 from evalkit.runfile import scorings
 from evalkit.runfile.finished_turn import stored_answer, stored_turns
@@ -54,7 +54,7 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
     """
     scorer = own_functions.setting_of(scorer)
     given = Settings(scorer=scorer).default_scorer
-    with RunFile.open(Path(path)) as runfile, resting():
+    with RunFile.open(Path(path)) as runfile, gc_frozen():
         default = None if given else Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
         return scorings.add(
             runfile, scorer, _groups(runfile, given, default),
@@ -62,7 +62,7 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
         )  # fmt: skip
 
 
-def use(path: Path | str, number: int) -> int:
+def use_scoring(path: Path | str, number: int) -> int:
     """Make an older scoring count again; 0 is the run's own. Gives its number back.
 
     Raises

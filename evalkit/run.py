@@ -115,7 +115,7 @@ class Run:
         """Let an older scoring count again; 0 is the run's own. Raises and returns as ``score`` does."""
         from evalkit import rescoring
 
-        return self._rescored(lambda: rescoring.use(self.path, number))
+        return self._rescored(lambda: rescoring.use_scoring(self.path, number))
 
     def scorings(self) -> pd.DataFrame:
         """One row a scoring: its scorer, the versions, accuracy with its 95 % interval, and which one counts."""

@@ -120,7 +120,7 @@ def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(pa
         assert counting(connection) == 0
         assert [one.number for one in scorings(connection)] == [0]
     with pytest.raises(RunFileError, match=r"has no scoring 1, but 0: see 'evalkit score .* --list'"):
-        rescoring.use(path, 1)
+        rescoring.use_scoring(path, 1)
     assert rescoring.rescore(path, "includes") == 1
     assert rows(path, "SELECT DISTINCT scorer FROM score WHERE scoring = 1") == [("includes",)]
     assert rows(path, "SELECT count(*) FROM scoring") == [(1,)]
@@ -258,7 +258,7 @@ def test_a_call_that_failed_counts_where_every_answer_is_scored(tmp_path):
     assert (found.all.accuracy.mean.value, found.all.accuracy.mean.n) == (1.0, 4)
     assert (found.all.accuracy_all.mean.value, found.all.accuracy_all.mean.n) == (0.8, 5)
     assert (found.conversations.n, found.conversations.incomplete) == (1, 2)
-    rescoring.use(path, 0)
+    rescoring.use_scoring(path, 0)
     found = Run(path).measures()
     assert (found.all.accuracy_all.mean.n, found.conversations.incomplete) == (0, 0)
 

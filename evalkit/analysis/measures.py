@@ -24,7 +24,7 @@ from evalkit.analysis.costs import Cost, Price
 from evalkit.analysis.ignored_parameters import IgnoredParameters
 from evalkit.analysis.times import quantiles
 from evalkit.analysis.times.quantiles import Retries, Sample, Times
-from evalkit.engine.stopping.accuracy_goal import Told, Until
+from evalkit.engine.stopping.accuracy_goal import AccuracyGoal, GoalStatus
 from evalkit.errors import SettingsError
 from evalkit.runfile import schema, store
 from evalkit.stats.estimate import Estimate
@@ -138,7 +138,7 @@ class RunMeasures:
     wall_s: float | None
     turns_per_s: float | None
     cost: Cost | None
-    until: Told | None
+    until: GoalStatus | None
     arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
     ignored: IgnoredParameters | None = None
@@ -235,7 +235,9 @@ def _repeats(info: Mapping[str, Any], k: int | None) -> int:
     return repeats if k is None else k
 
 
-def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: Told | None) -> int | None:
+def _planned(
+    connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: GoalStatus | None
+) -> int | None:
     """See ``RunMeasures``; a session that came to its end has asked all, also of a dataset that nobody had counted."""
     outcome = connection.execute("SELECT outcome FROM session ORDER BY id DESC LIMIT 1").fetchone()
     turns = info["dataset"].get("turns")
@@ -244,11 +246,11 @@ def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int
     return None if turns is None else max(int(turns) * int(info["settings"].get("repeats", 1)), ended)
 
 
-def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
+def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> GoalStatus | None:
     ci = info["settings"].get("until_ci")
     if ci is None:
         return None
-    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
+    return AccuracyGoal(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from evalkit.analysis.accuracy import by_scoring
 from evalkit.analysis.costs import Cost
 from evalkit.analysis.measures import Measures, RunMeasures, Source, measure, opened
 from evalkit.analysis.times.quantiles import NS_PER_MS
-from evalkit.engine.stopping.accuracy_goal import Told
+from evalkit.engine.stopping.accuracy_goal import GoalStatus
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.runfile import exports, output_files, store, turn_columns
 from evalkit.runfile.schema import JOIN_SCORE
@@ -396,7 +396,7 @@ def _cost_json(cost: Cost) -> dict[str, Any]:
     }
 
 
-def _until_json(told: Told) -> dict[str, Any]:
+def _until_json(told: GoalStatus) -> dict[str, Any]:
     names = ("ci", "reached", "value", "low", "high", "conversations")
     return {name: getattr(told, name) for name in names}
 

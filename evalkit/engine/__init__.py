@@ -4,4 +4,4 @@
 how answers reach the run file. The doors for users are ``evaluation`` and ``run``. Start with ``runner``.
 """
 
-__all__ = ["launch", "runner", "session_thread"]
+__all__ = ["child_process", "runner", "session_thread"]

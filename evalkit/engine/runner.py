@@ -8,18 +8,27 @@ from itertools import takewhile
 from typing import Any
 
 from evalkit import errors
-from evalkit.engine.asking.process import GRACE_S, Task
-from evalkit.engine.asking.tool_functions import Calls
-from evalkit.engine.launch import Launched
+from evalkit.engine.asking.session import GRACE_S, SessionTask
+from evalkit.engine.asking.tool_functions import FunctionThreads
+from evalkit.engine.child_process import ChildProcess
 from evalkit.engine.saving import spool
-from evalkit.engine.saving.process_messages import Begun, Call, Committed, Doubted, End, Result, Stop, Turns
+from evalkit.engine.saving.process_messages import (
+    CallFunction,
+    Committed,
+    End,
+    FinishedTurns,
+    FunctionResult,
+    RetractAnswer,
+    SessionStarted,
+    Stop,
+)
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import ScoreTurn, ScoringThread
 from evalkit.engine.saving.writer import Writer
-from evalkit.engine.stopping.accuracy_goal import Until
-from evalkit.engine.stopping.outcome import Outcome
+from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
+from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.errors import EndpointError, EvalkitError
-from evalkit.process.gc_freeze import resting
+from evalkit.process.gc_freeze import gc_frozen
 from evalkit.runfile import resume_command, schema
 from evalkit.runfile.finished_turn import Done, Talk
 from evalkit.runfile.schema import Row
@@ -58,8 +67,8 @@ class Runner:
     def __init__(
         self,
         runfile: RunFile,
-        task: Task,
-        launched: Launched,
+        task: SessionTask,
+        launched: ChildProcess,
         progress: Progress,
         score: ScoreTurn,
         known: Mapping[str, Scorer],
@@ -70,7 +79,7 @@ class Runner:
         self._task = task
         self._launched = launched
         self._progress = progress
-        self._calls = Calls(functions or {})
+        self._calls = FunctionThreads(functions or {})
         self._about = {**(about or {}), "endpoint": task.endpoint.to_json()}
         self._scoring = ScoringThread(score, known)
         self._writer = Writer(runfile, self._scoring, progress, self._may_wait)
@@ -89,7 +98,7 @@ class Runner:
         self._killed = True
         self._launched.kill()
 
-    def run(self) -> Outcome:
+    def run(self) -> SessionOutcome:
         """Ask all; return how it ended.
 
         For a budget that is used up, or ``until_ci``: the accuracy is known well enough, now or from before.
@@ -103,11 +112,11 @@ class Runner:
         """
         self._scoring.start()
         try:
-            with resting():
+            with gc_frozen():
                 if self._task.settings.until_ci is not None and self._known_well_enough(self._task.settings.until_ci):
-                    return Outcome.UNTIL
+                    return SessionOutcome.UNTIL
                 if self._stopped:
-                    return Outcome.STOPPED
+                    return SessionOutcome.STOPPED
                 self._launched.give(self._task)
                 end = self._keep()
                 self._launched.close()
@@ -121,9 +130,9 @@ class Runner:
         most_turns, query = self._runfile.info()["dataset"]["most_turns"], self._runfile.connection.execute
         if self._task.resumed:
             self._writer.finish(earlier=True)  # one that was killed may have left answers without scores
-            if Until(ci, most_turns).replay(self._until_stopped(query(schema.ENDED_OWN))).reached:
+            if AccuracyGoal(ci, most_turns).replay(self._until_stopped(query(schema.ENDED_OWN))).reached:
                 return True
-        self._writer.until = Until(ci, most_turns).replay(self._until_stopped(query(schema.ANSWERED_OWN)))
+        self._writer.until = AccuracyGoal(ci, most_turns).replay(self._until_stopped(query(schema.ANSWERED_OWN)))
         return False
 
     def _until_stopped(self, rows: Any) -> Any:
@@ -147,16 +156,16 @@ class Runner:
             group: list[list[Any]] = []
             end = None
             for message in found:
-                if isinstance(message, Turns):
+                if isinstance(message, FinishedTurns):
                     group += message.turns
-                elif isinstance(message, Doubted):
+                elif isinstance(message, RetractAnswer):
                     self._commit(group)  # the answers were sent before
                     group = []
                     self._writer.retract(message.position, message.repeat, message.turn, later=message.later)
-                elif isinstance(message, Begun):
+                elif isinstance(message, SessionStarted):
                     self._runfile.begin_session(message.mono_ns, self._about, wall_ns=message.wall_ns)
                     self._progress.began_ns = message.mono_ns
-                elif isinstance(message, Call):
+                elif isinstance(message, CallFunction):
                     self._call(message)
                 elif isinstance(message, End):
                     end = message
@@ -174,15 +183,15 @@ class Runner:
         now = time.monotonic()
         if not self._stop_sent:
             self._stop_sent = True
-            self._launched.send(Stop(Outcome.STOPPED))
+            self._launched.send(Stop(SessionOutcome.STOPPED))
             self._frozen_s = now + GRACE_S + LATE_S
         elif now > self._frozen_s:
             self.kill()
 
-    def _end_when_enough(self, until: Until) -> None:
+    def _end_when_enough(self, until: AccuracyGoal) -> None:
         if until.reached and not self._enough:
             self._enough = True
-            self._launched.send(Stop(Outcome.UNTIL))
+            self._launched.send(Stop(SessionOutcome.UNTIL))
 
     def _commit(self, turns: list[list[Any]]) -> None:
         for at in range(0, len(turns), _GROUP):
@@ -198,13 +207,15 @@ class Runner:
         talk = self._talks.pop(key) if last else self._talks[key]
         return Done(talk, turn, attempts)
 
-    def _call(self, call: Call) -> None:
+    def _call(self, call: CallFunction) -> None:
         """Call a function for the model, on another thread: it may take its time."""
-        self._calls.call(call.function, call.arguments, lambda text: self._launched.send(Result(call.number, text)))
+        self._calls.call(
+            call.function, call.arguments, lambda text: self._launched.send(FunctionResult(call.number, text))
+        )
 
     # -- when it has ended
 
-    def _break_off(self) -> Outcome:
+    def _break_off(self) -> SessionOutcome:
         """The asking process is gone without its last message; the spool has what was not handed over."""
         session = self._runfile.session
         spool.recover(self._runfile)
@@ -216,10 +227,10 @@ class Runner:
         self._writer.finish()
         if session:
             self._runfile.session = session
-            self._runfile.end_session(time.perf_counter_ns(), Outcome.STOPPED, None)
-        return Outcome.STOPPED
+            self._runfile.end_session(time.perf_counter_ns(), SessionOutcome.STOPPED, None)
+        return SessionOutcome.STOPPED
 
-    def _conclude(self, end: End) -> Outcome:
+    def _conclude(self, end: End) -> SessionOutcome:
         self._scoring_s = time.monotonic() + SCORING_S
         self._writer.finish(earlier=self._task.resumed)
         if self._runfile.session:
@@ -232,7 +243,7 @@ class Runner:
             raise error(end.error_text if end.error else f"in the process that asks:\n{end.error_text}")
         if end.unusable is not None:
             raise EndpointError(self._why_unusable(*end.unusable))
-        return Outcome(end.outcome)
+        return SessionOutcome(end.outcome)
 
     def _why_unusable(self, count: int, kind: str, message: str) -> str:
         turns = "The only turn failed" if count == 1 else f"The first {count} turns all failed the same way"

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalkit.engine.asking.process import GRACE_S
+from evalkit.engine.asking.session import GRACE_S
 from evalkit.engine.saving.progress import Progress
 from evalkit.process.interrupts import LEAVE, Interrupts
 from evalkit.runfile.store import RunFile
@@ -30,7 +30,7 @@ _WORDS = (
 )
 
 
-class _Session(threading.Thread):
+class _SessionThread(threading.Thread):
     """The session; it closes the run file however it ends.
 
     Wait for ``ended``, not with ``join``: a join that a signal interrupts takes the thread for dead
@@ -54,7 +54,9 @@ class _Session(threading.Thread):
             self.ended.set()
 
 
-def hold(runner: Runner, runfile: RunFile, progress: Progress, display: Display, interrupts: Interrupts) -> str | None:
+def run_session(
+    runner: Runner, runfile: RunFile, progress: Progress, display: Display, interrupts: Interrupts
+) -> str | None:
     """Run the session to its end; its outcome.
 
     The first interrupt stops it in order, the second ends the asking process, the third leaves it to itself.
@@ -66,7 +68,7 @@ def hold(runner: Runner, runfile: RunFile, progress: Progress, display: Display,
     Exception
         What the session, the display or the watcher raised.
     """
-    session = _Session(runner, runfile)
+    session = _SessionThread(runner, runfile)
     interrupts.heed(lambda count: runner.stop() if count == 1 else runner.kill())
     try:
         with display(runfile.path, progress) as watch:
@@ -88,7 +90,7 @@ def hold(runner: Runner, runfile: RunFile, progress: Progress, display: Display,
 
 
 def _attend(
-    session: _Session, runner: Runner, progress: Progress, watch: Watcher | None, interrupts: Interrupts
+    session: _SessionThread, runner: Runner, progress: Progress, watch: Watcher | None, interrupts: Interrupts
 ) -> None:
     """Wait for the end, or for the interrupt that waits for nothing."""
     while True:

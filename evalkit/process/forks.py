@@ -12,12 +12,12 @@ from contextlib import suppress
 _ours: set[int] = set()
 
 
-def keep_to_ourselves(descriptor: int) -> None:
+def close_in_forks(descriptor: int) -> None:
     """Close a descriptor in every copy of this process that is made from now on."""
     _ours.add(descriptor)
 
 
-def give_up(descriptor: int) -> None:
+def forget(descriptor: int) -> None:
     """It is about to be closed here: its number may be another file's soon."""
     _ours.discard(descriptor)
 

@@ -15,7 +15,7 @@ _before = (0, 0, 0)
 
 
 @contextmanager
-def resting() -> Iterator[None]:
+def gc_frozen() -> Iterator[None]:
     """What is on the heap now is frozen, and what comes new is collected seldom, as long as any such block runs.
 
     A large heap, a notebook kernel's for one, takes 20 to 400 ms to go through.

@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def enduring() -> Iterator[None]:
+def tolerate_closed_readers() -> Iterator[None]:
     """Let a command end as it would have when the reader of its output goes (``evalkit show … | head``).
 
     What nobody reads is dropped. So no other broken pipe is taken for this one, and the exit code stays true.

@@ -18,7 +18,7 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker
-from evalkit.engine.pacing.retries import Retry
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.errors import EvalkitError
 from evalkit.record import Answer, Attempt
 
@@ -178,7 +178,7 @@ class _Asking(threading.Thread):
     async def _ask(self) -> None:
         async with Transport(self._endpoint) as transport:
             transport.on_exchange = self._begun
-            asker = Asker(transport, self._endpoint, retry=Retry(retries=0))
+            asker = Asker(transport, self._endpoint, retry=RetryPolicy(retries=0))
             with self._lock:
                 self._loop = asyncio.get_running_loop()
                 self._task = asyncio.ensure_future(asker.ask(self._messages, due=time.perf_counter_ns()))

@@ -16,7 +16,7 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker
-from evalkit.engine.pacing.retries import Retry
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.scripted.server import Fault, Law, Script, serve
 
 LAW = Law(ttft_ms=200, itl_ms=20, tokens=20)  # the whole stream: 580 ms
@@ -170,7 +170,9 @@ def test_a_stream_that_comes_in_one_read_at_its_end_is_flagged():
 
 def test_a_pause_before_a_retry_is_not_latency():
     script = Script(law=Law(ttft_ms=20), faults=[Fault("server_error", numbers={1})])
-    first, second = ask(script, retry=Retry(retries=1, base_s=3.0, rng=type("Half", (), {"uniform": lambda *_: 0.5})()))
+    first, second = ask(
+        script, retry=RetryPolicy(retries=1, base_s=3.0, rng=type("Half", (), {"uniform": lambda *_: 0.5})())
+    )
     assert first.failure.kind == "server"
     assert second.timing.sent - first.timing.end >= 500 * MS
     assert second.latency_ns < 400 * MS

@@ -3,4 +3,4 @@ missing, one dialogue per conversation, tool rounds, and the link to the parent.
 Start with ``dialogue``, then ``process``.
 """
 
-__all__ = ["dataset_fingerprint", "dialogue", "process", "tool_functions"]
+__all__ = ["dataset_fingerprint", "dialogue", "session", "tool_functions"]

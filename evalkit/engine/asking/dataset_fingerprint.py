@@ -16,10 +16,10 @@ from evalkit.settings import Settings
 
 LOOK_S = 0.001  # between two looks at the file while it is read
 
-Known = Mapping[str, Any]  # what the run file keeps of its dataset
+Fingerprint = Mapping[str, Any]  # what the run file keeps of its dataset
 
 
-class Source:
+class CheckedDataset:
     """A dataset that is read while its conversations are sent.
 
     Before a file is read, and all the while, its size and its time of change are compared with what they were when it
@@ -33,7 +33,7 @@ class Source:
         What the run file keeps of it; empty: nothing to compare with.
     """
 
-    def __init__(self, path: Path, settings: Settings, known: Known) -> None:
+    def __init__(self, path: Path, settings: Settings, known: Fingerprint) -> None:
         self._path, self._settings = path, settings
         self._hash: str | None = known.get("hash")
         self._state = {name: known[name] for name in ("size", "changed_ns") if known.get(name) is not None}
@@ -92,7 +92,9 @@ class Source:
         )
 
 
-def of(path: Path, settings: Settings, *, check: bool, check_turn: Any = None) -> tuple[dict[str, Any], int | None]:
+def fingerprint(
+    path: Path, settings: Settings, *, check: bool, check_turn: Any = None
+) -> tuple[dict[str, Any], int | None]:
     """What the run file keeps of a dataset, and the number of turns to ask; None: not checked.
 
     Parameters
@@ -122,7 +124,9 @@ def of(path: Path, settings: Settings, *, check: bool, check_turn: Any = None) -
     return known, summary.turns * settings.repeats
 
 
-def same(runfile: Path | str, reader: sqlite3.Connection, known: Known, settings: Settings) -> dict[str, Any]:
+def check_unchanged(
+    runfile: Path | str, reader: sqlite3.Connection, known: Fingerprint, settings: Settings
+) -> dict[str, Any]:
     """See that a run's dataset is what it was; what is known of it, with its size and time of now.
 
     Parameters
@@ -164,7 +168,7 @@ def same(runfile: Path | str, reader: sqlite3.Connection, known: Known, settings
     return now
 
 
-def turns_to_ask(known: Known, settings: Settings) -> int | None:
+def planned_turns(known: Fingerprint, settings: Settings) -> int | None:
     """How many turns a run has; None: unknown."""
     return None if known["turns"] is None else int(known["turns"]) * settings.repeats
 

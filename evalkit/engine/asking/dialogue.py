@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from evalkit.client import answer_reader, request_body
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.request_fallbacks import DEMANDS, Concessions, without_rounds
-from evalkit.engine.asking.tool_functions import Function, as_text
-from evalkit.engine.pacing.adaptive_slots import Knee
-from evalkit.engine.pacing.rate_limits import CHARACTERS_A_TOKEN, Pacer, Permit
-from evalkit.engine.pacing.retries import Pause, Retry
-from evalkit.engine.pacing.slots import Gate
-from evalkit.engine.pacing.unconfirmed_answers import Doubts
-from evalkit.engine.stopping.spending_caps import Spending, UsedUp, length
-from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, named
+from evalkit.engine.asking.request_fallbacks import DEMANDS, RequestFallbacks, without_rounds
+from evalkit.engine.asking.tool_functions import AsyncFunction, as_text
+from evalkit.engine.pacing.adaptive_slots import AdaptiveSlots
+from evalkit.engine.pacing.incomplete_answers import IncompleteAnswers
+from evalkit.engine.pacing.rate_limits import CHARACTERS_A_TOKEN, Permit, RateLimiter
+from evalkit.engine.pacing.retries import Pause, RetryPolicy
+from evalkit.engine.pacing.slots import Slots
+from evalkit.engine.stopping.spending_caps import CapReached, SpendingCaps, length
+from evalkit.record import Answer, Attempt, Failure, Interrupted, TurnRecord, Usage, with_call_ids
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
 
@@ -60,15 +60,15 @@ class Asker:
     sender: Sender
     endpoint: Endpoint
     stream: bool = True
-    pacer: Pacer = field(default_factory=Pacer)
-    retry: Retry = field(default_factory=Retry)
+    pacer: RateLimiter = field(default_factory=RateLimiter)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     pause: Pause = field(default_factory=Pause)
-    gate: Gate | None = None
-    knee: Knee | None = None
-    spending: Spending | None = None
+    gate: Slots | None = None
+    knee: AdaptiveSlots | None = None
+    spending: SpendingCaps | None = None
     include_usage: bool = True
-    concessions: Concessions = field(default_factory=Concessions)
-    doubts: Doubts | None = None
+    concessions: RequestFallbacks = field(default_factory=RequestFallbacks)
+    doubts: IncompleteAnswers | None = None
 
     async def ask(
         self,
@@ -111,7 +111,7 @@ class Asker:
             )
             try:
                 permit = None if self._unhindered else await self._admitted(body, params)
-            except UsedUp as over:
+            except CapReached as over:
                 if not attempts:
                     raise
                 return [*attempts[:-1], _noted(attempts[-1], NOT_AGAIN.format(budget=over))]
@@ -188,7 +188,7 @@ class Asker:
                 await gate.enter()
             try:
                 self.look()
-            except UsedUp:
+            except CapReached:
                 self.leave()
                 raise
             if not pause.on:
@@ -205,7 +205,7 @@ class Asker:
         characters = None if attempt.failure or usage.output_tokens is not None else length(answer)
         self.pacer.settle(permit, usage.prompt_tokens, usage.output_tokens, characters)
 
-    def _tell(self, knee: Knee, attempt: Attempt) -> None:
+    def _tell(self, knee: AdaptiveSlots, attempt: Attempt) -> None:
         timing, failure = attempt.timing, attempt.failure
         knee.note(
             kind=None if failure is None else failure.kind,
@@ -243,7 +243,7 @@ class Dialogue:
     conversation: Conversation
     repeat: int = 1
     history: str = "own"
-    functions: Mapping[str, Function] = field(default_factory=dict)
+    functions: Mapping[str, AsyncFunction] = field(default_factory=dict)
     max_tool_rounds: int = 4
     due: int | None = None
     # of the turn under way, in case it is cancelled: attempts of its finished requests and of the one under way, calls
@@ -272,7 +272,7 @@ class Dialogue:
                 else:
                     try:
                         record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
-                    except UsedUp:
+                    except CapReached:
                         return
                     except asyncio.CancelledError:
                         if (cut := self._interrupted(number)) is not None:
@@ -325,7 +325,7 @@ class Dialogue:
                     due=due,
                     kept=self._asked,
                 )
-            except UsedUp as over:
+            except CapReached as over:
                 if not attempts:
                     raise
                 unfinished = Failure("cancelled", NOT_FINISHED.format(budget=over))
@@ -336,7 +336,7 @@ class Dialogue:
                 break
             if not answer.tool_calls:
                 break
-            calls = named(answer.tool_calls, number, round)
+            calls = with_call_ids(answer.tool_calls, number, round)
             results = await self._results(calls)
             if results is None:
                 break

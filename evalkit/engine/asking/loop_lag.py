@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from evalkit.process.gc_freeze import resting
+from evalkit.process.gc_freeze import gc_frozen
 
 PERIOD_S = 0.01
 BIN_NS = 100_000
@@ -21,7 +21,7 @@ _PERIOD_NS = int(PERIOD_S * 1e9)
 _BINS_A_PERIOD = _PERIOD_NS // BIN_NS
 
 
-class Watch:
+class LoopLagMonitor:
     """Watches a running event loop; one at a time a process.
 
     The lag is how late a look at the clock is that is due every 10 ms. A loop that stands still for 200 ms misses 20 of
@@ -43,7 +43,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin, inside the loop to be watched."""
-        self._rest.enter_context(resting())
+        self._rest.enter_context(gc_frozen())
         gc.callbacks.append(self._on_gc)
         self._began = (time.perf_counter_ns(), time.process_time_ns())
         self._task = asyncio.get_running_loop().create_task(self._measure())

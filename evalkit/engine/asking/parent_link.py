@@ -11,7 +11,17 @@ from typing import Any
 
 from evalkit.conversation import Conversation
 from evalkit.engine.saving import process_messages
-from evalkit.engine.saving.process_messages import Begun, Call, Committed, End, Message, Result, Start, Stop, Turns
+from evalkit.engine.saving.process_messages import (
+    CallFunction,
+    Committed,
+    End,
+    FinishedTurns,
+    FunctionResult,
+    Message,
+    SessionStarted,
+    Start,
+    Stop,
+)
 from evalkit.engine.saving.spool import Spool
 from evalkit.record import TurnRecord
 from evalkit.runfile import schema
@@ -23,7 +33,7 @@ LOOK_S = 0.25  # between two looks at the parent
 _Ended = tuple[int, Conversation, bool, bool, TurnRecord]  # a turn as ``put`` takes it
 
 
-class Line(asyncio.Protocol):
+class ParentLink(asyncio.Protocol):
     """The line to the parent; one class owns the order of what is sent, and what follows when the parent is gone.
 
     Attributes
@@ -87,7 +97,7 @@ class Line(asyncio.Protocol):
     def _receive(self, message: Message) -> None:
         if isinstance(message, Committed):
             self._note_committed(message.turns)
-        elif isinstance(message, Result):
+        elif isinstance(message, FunctionResult):
             result = self._results.pop(message.number)
             if not result.done():  # it was cancelled
                 result.set_result(message.text)
@@ -113,7 +123,7 @@ class Line(asyncio.Protocol):
         """
         begun = time.perf_counter_ns(), time.time_ns()
         self._spool = Spool(runfile, begun)
-        self.send(Begun(*begun))
+        self.send(SessionStarted(*begun))
 
     def put(self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord) -> None:
         """Take a finished turn, with its conversation if it is the first of it and word if it is the last.
@@ -159,7 +169,7 @@ class Line(asyncio.Protocol):
         self._calls += 1
         result: asyncio.Future[str] = self._loop.create_future()
         self._results[self._calls] = result
-        self.send(Call(self._calls, name, arguments))
+        self.send(CallFunction(self._calls, name, arguments))
         return await result
 
     def send(self, message: Message) -> None:
@@ -186,7 +196,7 @@ class Line(asyncio.Protocol):
                 self.on_parent_stopped(2 * LOOK_S)
 
     def _store(self, turns: list[_Ended]) -> None:
-        message = process_messages.frame(Turns([self._rows(*turn) for turn in turns]))
+        message = process_messages.frame(FinishedTurns([self._rows(*turn) for turn in turns]))
         if not self._unsent:
             self._loop.call_later(GROUP_S, self._flush)
         self._unsent.append(message)

@@ -16,7 +16,7 @@ _Form = tuple[str, str]  # a parameter, and a word for what it demanded
 
 
 @dataclass(slots=True)
-class Concessions:
+class RequestFallbacks:
     """How an endpoint is asked that refuses demanded calls, or the tool rounds of earlier turns.
 
     Attributes

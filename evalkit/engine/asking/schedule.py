@@ -14,7 +14,7 @@ import orjson
 
 from evalkit.conversation import Conversation
 from evalkit.datasets import reader as datasets_reader
-from evalkit.engine.asking.dataset_fingerprint import Known, Source
+from evalkit.engine.asking.dataset_fingerprint import CheckedDataset, Fingerprint
 from evalkit.record import TurnRecord
 from evalkit.runfile import store
 from evalkit.settings import Settings
@@ -30,7 +30,7 @@ _GAPS = """
 _STRETCH = 100  # rows parsed and passed over at a time, under a millisecond
 
 
-class Item(NamedTuple):
+class ScheduledConversation(NamedTuple):
     """One conversation to ask, once: its place in the dataset, and its turns that are answered already."""
 
     position: int
@@ -61,15 +61,15 @@ class Schedule:
     data: Path
     settings: Settings
     runfile: Path | None = None
-    known: Known = field(default_factory=dict)
+    known: Fingerprint = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[Item | None]:
+    def __iter__(self) -> Iterator[ScheduledConversation | None]:
         """Yield what to ask; None: a stretch that is finished was passed over, let others run."""
-        source = Source(self.data, self.settings, self.known)
+        source = CheckedDataset(self.data, self.settings, self.known)
         if self.runfile is None:
             for repeat in range(1, self.settings.repeats + 1):
                 for position, conversation in source.read(0):
-                    yield Item(position, conversation, repeat, None)
+                    yield ScheduledConversation(position, conversation, repeat, None)
             return
         with closing(store.open_to_read(self.runfile)) as reader:
             unfinished = array("q", (row[0] for row in reader.execute(_UNFINISHED, (self.settings.repeats,))))
@@ -81,7 +81,9 @@ class Schedule:
             yield first
             yield from missing
 
-    def _not_begun(self, source: Source, begun: int, gaps: list[tuple[int, int]]) -> Iterator[Item | None]:
+    def _not_begun(
+        self, source: CheckedDataset, begun: int, gaps: list[tuple[int, int]]
+    ) -> Iterator[ScheduledConversation | None]:
         passed = 0
         low, high = gaps.pop(0) if gaps else (begun, begun)
         for position, conversation in source.read(low):
@@ -89,13 +91,13 @@ class Schedule:
                 low, high = gaps.pop(0) if gaps else (begun, begun)
             if position >= begun or low <= position:
                 for repeat in range(1, self.settings.repeats + 1):
-                    yield Item(position, conversation, repeat, None)
+                    yield ScheduledConversation(position, conversation, repeat, None)
             else:
                 passed += 1
                 if passed % _STRETCH == 0:
                     yield None
 
-    def _begun(self, reader: sqlite3.Connection, positions: array[int]) -> Iterator[Item]:
+    def _begun(self, reader: sqlite3.Connection, positions: array[int]) -> Iterator[ScheduledConversation]:
         # by their positions: a cursor left open would keep the writer's log from being folded into the file
         for position in positions:
             row = reader.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()[0]
@@ -103,7 +105,7 @@ class Schedule:
             for repeat in range(1, self.settings.repeats + 1):
                 answered = store.answered_turns(reader, conversation, position, repeat)
                 if len(answered) < len(conversation.turns):
-                    yield Item(position, conversation, repeat, answered)
+                    yield ScheduledConversation(position, conversation, repeat, answered)
 
 
 def _begun_positions(reader: sqlite3.Connection) -> tuple[int, list[tuple[int, int]]]:

@@ -14,9 +14,9 @@ from typing import Any
 from evalkit.errors import SettingsError
 from evalkit.scorers.function_version import code_version
 
-AT_ONCE = 128  # calls at a time; more wait, and their waiting is measured apart
+MAX_PARALLEL = 128  # calls at a time; more wait, and their waiting is measured apart
 
-Function = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
+AsyncFunction = Callable[[str], Awaitable[str]]  # arguments as the model wrote them, in; the result as it reads it, out
 
 
 def check(functions: Mapping[str, Callable[..., Any]]) -> None:
@@ -63,7 +63,7 @@ def as_text(result: Any) -> str:
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
 
 
-class Calls:
+class FunctionThreads:
     """Calls functions, each on a daemon thread: one that never returns keeps neither a run nor Python from ending.
 
     Parameters
@@ -74,7 +74,7 @@ class Calls:
 
     def __init__(self, functions: Mapping[str, Callable[..., Any]]) -> None:
         self._functions = functions
-        self._slots = threading.Semaphore(AT_ONCE)
+        self._slots = threading.Semaphore(MAX_PARALLEL)
         self._waits_ns: list[int] = []
 
     def call(self, name: str, arguments: str, then: Callable[[str], None]) -> None:
@@ -96,14 +96,18 @@ class Calls:
             return None
         waits = sorted(self._waits_ns)
         p50, p99, longest = (waits[min(int(share * len(waits)), len(waits) - 1)] / 1e6 for share in (0.5, 0.99, 1))
-        return {"calls": len(self._waits_ns), "at_once": AT_ONCE, "wait_ms": {"p50": p50, "p99": p99, "max": longest}}
+        return {
+            "calls": len(self._waits_ns),
+            "at_once": MAX_PARALLEL,
+            "wait_ms": {"p50": p50, "p99": p99, "max": longest},
+        }
 
 
-def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Function]:
+def in_threads(functions: Mapping[str, Callable[..., Any]]) -> dict[str, AsyncFunction]:
     """Functions for a dialogue of this process."""
-    calls = Calls(functions)
+    calls = FunctionThreads(functions)
 
-    def awaitable(name: str) -> Function:
+    def awaitable(name: str) -> AsyncFunction:
         async def call(arguments: str) -> str:
             loop = asyncio.get_running_loop()
             result: asyncio.Future[str] = loop.create_future()

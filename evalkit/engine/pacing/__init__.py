@@ -3,4 +3,4 @@ retries, and answers that may be incomplete. How long a run goes on is for ``sto
 ``rate_limits``.
 """
 
-__all__ = ["adaptive_slots", "arrivals", "rate_limits", "retries", "slots", "unconfirmed_answers"]
+__all__ = ["adaptive_slots", "arrivals", "incomplete_answers", "rate_limits", "retries", "slots"]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.slots import Slots
 
 OVERLOADED = frozenset({"server", "connection", "timeout"})  # signs of overload when they come in numbers
 LOWER = 0.75
@@ -18,7 +18,7 @@ HISTORY = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LatencyAtLimit:
     """How long answers took at one limit: time to the first token, and seconds a token after that."""
 
     limit: int
@@ -31,7 +31,7 @@ class Pace:
         return self.first_s + self.token_s * tokens
 
 
-class Knee:
+class AdaptiveSlots:
     """Moves a gate's limit to the knee of the endpoint's throughput, and after it.
 
     What it goes by is latency relative to the best, and by that throughput itself: as long as the gate is full,
@@ -72,16 +72,16 @@ class Knee:
         Seconds since the start, and the limit set then. Beyond 512 entries every other is dropped.
     """
 
-    def __init__(self, gate: Gate, clock: Callable[[], float] = time.monotonic, ceiling: int = 1024) -> None:
+    def __init__(self, gate: Slots, clock: Callable[[], float] = time.monotonic, ceiling: int = 1024) -> None:
         self._gate, self._clock, self._ceiling = gate, clock, ceiling
         self._began = self._since = self._lowered = clock()
         self._answers: list[tuple[float, float, int]] = []  # seconds to the first token, after it, tokens
         self._failed = self._busiest = self._rounds = 0
         self._doubling = True
         self._answer_s = 0.0
-        self._good: Pace | None = None  # the highest limit at which latency was what it should be
-        self._descent: list[Pace | None] = []  # what latency was on the way down, highest limit first
-        self._probed: Pace | None = None  # what latency was before half the limit was tried
+        self._good: LatencyAtLimit | None = None  # the highest limit at which latency was what it should be
+        self._descent: list[LatencyAtLimit | None] = []  # what latency was on the way down, highest limit first
+        self._probed: LatencyAtLimit | None = None  # what latency was before half the limit was tried
         self._refused: int | None = None
         self.history: list[tuple[float, int]] = []
         self._set(1)
@@ -131,18 +131,18 @@ class Knee:
             self._set(int(limit * LOWER))
         self._doubling = False
 
-    def _measured(self) -> tuple[Pace, float]:
+    def _measured(self) -> tuple[LatencyAtLimit, float]:
         """The round's pace, and how far its latency may be off by chance, relative to it."""
         answers, count = self._answers, len(self._answers)
         first_s = sum(first for first, _, _ in answers) / count
         tokens = sum(tokens for _, _, tokens in answers)
         token_s = sum(after for _, after, _ in answers) / tokens if tokens else 0.0
-        pace = Pace(min(self._gate.limit, self._busiest + 1), first_s, token_s, tokens / count)
+        pace = LatencyAtLimit(min(self._gate.limit, self._busiest + 1), first_s, token_s, tokens / count)
         mean = self._answer_s = pace.latency_s(pace.tokens)
         square = sum((first + after - first_s - token_s * tokens) ** 2 for first, after, tokens in answers)
         return pace, math.sqrt(square / count / (count - 1)) / mean if mean and count > 1 else 0.0
 
-    def _end_round(self, pace: Pace, chance: float) -> None:
+    def _end_round(self, pace: LatencyAtLimit, chance: float) -> None:
         self._rounds += 1
         full = pace.limit == self._gate.limit
         if self._probed is not None:
@@ -154,7 +154,7 @@ class Knee:
         else:
             self._rise(pace, full)
 
-    def _double(self, pace: Pace, full: bool) -> None:
+    def _double(self, pace: LatencyAtLimit, full: bool) -> None:
         if not full:
             self._set(self._gate.limit)
         elif self._overloaded(pace, 1.0):
@@ -165,7 +165,7 @@ class Knee:
             self._doubling = pace.limit < self._ceiling
             self._set(pace.limit * 2)
 
-    def _rise(self, pace: Pace, full: bool) -> None:
+    def _rise(self, pace: LatencyAtLimit, full: bool) -> None:
         self._descent.clear()
         limit = self._gate.limit
         if full:
@@ -179,7 +179,7 @@ class Knee:
                 limit += math.isqrt(limit) if self._refused is None else 1
         self._set(limit)
 
-    def _fall(self, pace: Pace) -> None:
+    def _fall(self, pace: LatencyAtLimit) -> None:
         """Lower the limit, unless that has not helped before."""
         above = next((past for past in reversed(self._descent) if past and past.limit >= 2 * pace.limit), None)
         if above is not None and not _faster(pace, above):
@@ -192,29 +192,29 @@ class Knee:
             self._lowered = self._clock()
             self._set(int(pace.limit * LOWER))
 
-    def _end_probe(self, before: Pace, pace: Pace) -> None:
+    def _end_probe(self, before: LatencyAtLimit, pace: LatencyAtLimit) -> None:
         self._probed = None
         self._accept(pace if _faster(pace, before) else before)
 
-    def _accept(self, pace: Pace) -> None:
+    def _accept(self, pace: LatencyAtLimit) -> None:
         self._good = pace
         self._descent.clear()
         self._set(pace.limit)
 
-    def _learn(self, pace: Pace) -> None:
+    def _learn(self, pace: LatencyAtLimit) -> None:
         """Move the good pace up when throughput grew with the limit; else let it follow slow changes."""
         good = self._good
         if good is None or (pace.limit >= 1.2 * good.limit and not self._overloaded(pace, 1.0)):
             self._good = pace
         elif pace.limit <= good.limit:
-            self._good = Pace(
+            self._good = LatencyAtLimit(
                 good.limit,
                 0.8 * good.first_s + 0.2 * pace.first_s,
                 0.8 * good.token_s + 0.2 * pace.token_s,
                 pace.tokens,
             )
 
-    def _overloaded(self, pace: Pace, allowance: float) -> bool:
+    def _overloaded(self, pace: LatencyAtLimit, allowance: float) -> bool:
         """Whether latency grew by more than the square root of the limit, against the good pace."""
         good = self._good
         if good is None:
@@ -237,6 +237,6 @@ class Knee:
                 del self.history[1:-1:2]
 
 
-def _faster(pace: Pace, above: Pace) -> bool:
+def _faster(pace: LatencyAtLimit, above: LatencyAtLimit) -> bool:
     """Whether latency fell with the limit by more than its square root: the higher limit only made requests wait."""
     return pace.latency_s(pace.tokens) < above.latency_s(pace.tokens) * math.sqrt(pace.limit / above.limit)

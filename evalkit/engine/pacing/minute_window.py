@@ -15,7 +15,7 @@ BURST_S = 10.0  # so many seconds' worth of a budget may go at one moment
 
 
 @dataclass(slots=True)
-class Slice:
+class WindowSlice:
     """What was spent within a tenth of a second."""
 
     first_s: float
@@ -26,15 +26,15 @@ class Slice:
 
 
 @dataclass(slots=True)
-class Spent:
+class WindowEntry:
     """One amount, as it is entered in its slice."""
 
-    slice: Slice
+    slice: WindowSlice
     amount: float
     open: bool = True
 
 
-class Spread:
+class BurstLimit:
     """Lets a minute's budget go evenly: ten seconds' worth of it at one moment at most, the rest as it comes in.
 
     A bucket: it holds a sixth of ``limit``, and gets ``limit`` a minute. Something may go as long as there is at least
@@ -75,7 +75,7 @@ class Spread:
         return self._held
 
 
-class Budget:
+class MinuteWindow:
     """At most ``limit`` of something in any 60 seconds, by the amounts known when each was let go.
 
     What is spent counts for 60.5 s. Asking costs the same however much was spent: the window is kept in slices of a
@@ -99,9 +99,9 @@ class Budget:
     def __init__(self, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self.open = 0
-        self.spread = Spread(limit, clock)
+        self.spread = BurstLimit(limit, clock)
         self._clock = clock
-        self._slices: deque[Slice] = deque()  # oldest first
+        self._slices: deque[WindowSlice] = deque()  # oldest first
         self._sum = 0.0
 
     def wait_s(self, amount: float) -> float:
@@ -120,26 +120,26 @@ class Budget:
             leaves = piece.last_s + HELD_S
         return leaves - now
 
-    def spend(self, amount: float) -> Spent:
+    def spend(self, amount: float) -> WindowEntry:
         """Note ``amount`` as spent now; the entry can be corrected with ``settle``."""
         self.spread.spend(amount)
         return self._enter(amount)
 
-    def _enter(self, amount: float) -> Spent:
+    def _enter(self, amount: float) -> WindowEntry:
         now = self._clock()
         self._forget(now)
         piece = self._slices[-1] if self._slices else None
         if piece is None or now - piece.first_s >= SLICE_S:
-            piece = Slice(now, now)
+            piece = WindowSlice(now, now)
             self._slices.append(piece)
         piece.last_s = now
         piece.amount += amount
         piece.open += 1
         self._sum += amount
         self.open += 1
-        return Spent(piece, amount)
+        return WindowEntry(piece, amount)
 
-    def settle(self, spent: Spent, amount: float) -> None:
+    def settle(self, spent: WindowEntry, amount: float) -> None:
         """Put the true amount in place of the estimate, once; a second time does nothing.
 
         What is more than the estimate counts from when that was spent or, if it has left the window since, from now.

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from evalkit.engine.pacing.minute_window import Budget, Spent
+from evalkit.engine.pacing.minute_window import MinuteWindow, WindowEntry
 
 CHARACTERS_A_TOKEN = 4  # for estimates alone
 FIRST_OUTPUT = 500  # tokens an answer is taken to have before any was seen
@@ -25,10 +25,10 @@ class Permit:
 
     prompt_tokens: float
     max_output: int | None
-    spent: Spent
+    spent: WindowEntry
 
 
-class Door(Protocol):
+class SlotSource(Protocol):
     """What a request waits for beside its permit: it holds neither while it waits for the other."""
 
     def look(self) -> None:
@@ -41,7 +41,7 @@ class Door(Protocol):
         """Give it back: the permit is not there any more."""
 
 
-class _Open:
+class _UnlimitedSlots:
     """A door that nobody waits at."""
 
     def look(self) -> None: ...
@@ -51,7 +51,7 @@ class _Open:
     def leave(self) -> None: ...
 
 
-class Pacer:
+class RateLimiter:
     """Gives permits: one request against the request budget, its tokens against the token budget.
 
     A request's tokens, prompt and answer, are counted at the moment of its permit. How many they are is known only at
@@ -97,14 +97,14 @@ class Pacer:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.unlimited = not rpm and not tpm
-        self._requests = Budget(rpm, clock) if rpm else None
-        self._tokens = Budget(tpm, clock) if tpm else None
-        self._expected = Expected()
+        self._requests = MinuteWindow(rpm, clock) if rpm else None
+        self._tokens = MinuteWindow(tpm, clock) if tpm else None
+        self._expected = ExpectedTokens()
         self._sleep = sleep
         self._turnstile = asyncio.Lock()
 
     async def permit(
-        self, prompt_tokens: float, max_output: int | None = None, door: Door | None = None
+        self, prompt_tokens: float, max_output: int | None = None, door: SlotSource | None = None
     ) -> Permit | None:
         """Wait until a request may go, first come, first served; the permit goes to ``settle``, whatever happens.
 
@@ -122,7 +122,7 @@ class Pacer:
         Permit or None
             None: there is no token limit, so nothing to settle.
         """
-        door = door or _Open()
+        door = door or _UnlimitedSlots()
         if self.unlimited:
             await door.enter()
             return None
@@ -186,7 +186,7 @@ class Pacer:
         return Permit(prompt_tokens, max_output, self._tokens.spend(self._expected.total(prompt_tokens, max_output)))
 
 
-class Expected:
+class ExpectedTokens:
     """What a request is likely to use, learnt from those before it; the latest 256 count most."""
 
     def __init__(self) -> None:

@@ -82,7 +82,7 @@ class RetryBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetryPolicy:
     """Which failures are asked again, and when.
 
     Time-outs are not: the endpoint may still be working on the first one, and each try costs the whole limit.

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from evalkit.errors import SettingsError
 
 
-class Gate:
+class Slots:
     """Lets at most ``limit`` in at once; the others wait, first come, first served.
 
     For one event loop; not for threads. Who has entered must leave, once.

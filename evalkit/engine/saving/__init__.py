@@ -3,4 +3,4 @@ scores on a thread of their own, and the progress counted from them. Tables are 
 ``writer``, then ``spool``.
 """
 
-__all__ = ["half_answers", "process_messages", "progress", "scoring_thread", "spool", "writer"]
+__all__ = ["process_messages", "progress", "retracted_answers", "scoring_thread", "spool", "writer"]

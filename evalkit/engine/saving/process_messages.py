@@ -33,7 +33,7 @@ class Stop(NamedTuple):
     outcome: str
 
 
-class Result(NamedTuple):
+class FunctionResult(NamedTuple):
     """What a function gave that was called for the model."""
 
     number: int
@@ -43,14 +43,14 @@ class Result(NamedTuple):
 # -- from it
 
 
-class Begun(NamedTuple):
+class SessionStarted(NamedTuple):
     """The first request is about to go: the stamp, and the wall clock (ns)."""
 
     mono_ns: int
     wall_ns: int
 
 
-class Turns(NamedTuple):
+class FinishedTurns(NamedTuple):
     """Turns that have ended.
 
     Each has the row of its conversation if it is the first of it, whether it is the last, its row, and those of its
@@ -60,7 +60,7 @@ class Turns(NamedTuple):
     turns: list[Any]
 
 
-class Doubted(NamedTuple):
+class RetractAnswer(NamedTuple):
     """An answer that was handed over may be half, and its turn will be asked again.
 
     Parameters
@@ -76,7 +76,7 @@ class Doubted(NamedTuple):
     later: bool
 
 
-class Call(NamedTuple):
+class CallFunction(NamedTuple):
     """A function is to be called for the model, with arguments as the model wrote them."""
 
     number: int
@@ -108,10 +108,12 @@ class End(NamedTuple):
     error_text: str = ""
 
 
-Message = Start | Committed | Stop | Result | Begun | Turns | Doubted | Call | End
+Message = (
+    Start | Committed | Stop | FunctionResult | SessionStarted | FinishedTurns | RetractAnswer | CallFunction | End
+)
 _KINDS: dict[str, Any] = {
-    "start": Start, "committed": Committed, "stop": Stop, "result": Result,
-    "begun": Begun, "turns": Turns, "doubted": Doubted, "call": Call, "end": End,
+    "start": Start, "committed": Committed, "stop": Stop, "result": FunctionResult,
+    "begun": SessionStarted, "turns": FinishedTurns, "doubted": RetractAnswer, "call": CallFunction, "end": End,
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

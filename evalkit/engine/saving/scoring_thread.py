@@ -18,11 +18,11 @@ _LEAVE_S = 0.05
 HANDED_OVER_S = 0.02  # at the latest after so long, scores are there to be taken
 
 Key = tuple[int, int, int]  # position of the conversation, repeat, turn
-Unscored = tuple[Key, str, Answer]  # with the row of its conversation
+UnscoredTurn = tuple[Key, str, Answer]  # with the row of its conversation
 ScoreTurn = Callable[[Turn, Answer], Score | None]
 
 
-class Scored(NamedTuple):
+class ScoredTurn(NamedTuple):
     """A turn that is through with scoring; None: there was nothing to score. ``turns``: of its conversation."""
 
     key: Key
@@ -49,8 +49,8 @@ class ScoringThread(threading.Thread):
         super().__init__(name="evalkit-scoring", daemon=True)
         self._score = score
         self.known = known
-        self._given: deque[Unscored] = deque()
-        self._scored: deque[Scored] = deque()
+        self._given: deque[UnscoredTurn] = deque()
+        self._scored: deque[ScoredTurn] = deque()
         self._outstanding = 0
         self._changed = threading.Condition()
         self._left = False
@@ -61,7 +61,7 @@ class ScoringThread(threading.Thread):
         """Turns that were given and not taken."""
         return self._outstanding
 
-    def give(self, turns: Iterable[Unscored]) -> None:
+    def give(self, turns: Iterable[UnscoredTurn]) -> None:
         """Hand over turns to score."""
         with self._changed:
             before = len(self._given)
@@ -69,7 +69,7 @@ class ScoringThread(threading.Thread):
             self._outstanding += len(self._given) - before
             self._changed.notify_all()
 
-    def take(self, wait_s: float = 0.0) -> list[Scored]:
+    def take(self, wait_s: float = 0.0) -> list[ScoredTurn]:
         """What has been scored since the last time; waits so long for all that was given.
 
         Raises
@@ -112,7 +112,7 @@ class ScoringThread(threading.Thread):
             return not self._left
 
     def _score_given(self) -> None:
-        done: list[Scored] = []
+        done: list[ScoredTurn] = []
         until = time.perf_counter() + HANDED_OVER_S
         while True:
             try:
@@ -120,7 +120,7 @@ class ScoringThread(threading.Thread):
             except IndexError:
                 break
             turns = stored_turns(row)
-            done.append(Scored(key, len(turns), self._score(turns[key[2] - 1], answer)))
+            done.append(ScoredTurn(key, len(turns), self._score(turns[key[2] - 1], answer)))
             if time.perf_counter() > until:
                 break
         with self._changed:

@@ -62,7 +62,7 @@ class Spool:
     def __init__(self, runfile: Path, begun: _Clocks) -> None:
         self._runfile = runfile
         self._clocks = b"%d %d " % begun
-        self._header = process_messages.frame(process_messages.Begun(*begun))
+        self._header = process_messages.frame(process_messages.SessionStarted(*begun))
         self._files = [_open(path) for path in spool_files(runfile)]
         self._last = [0, 0]  # number of the last turn in each
         self._active = 0
@@ -272,10 +272,10 @@ class _Recovery:
                         self.unreadable += count
                         continue
                     told, message = read
-                    if isinstance(message, process_messages.Begun):
+                    if isinstance(message, process_messages.SessionStarted):
                         clocks = int(message.mono_ns), int(message.wall_ns)
                         continue
-                    if not isinstance(message, process_messages.Turns):
+                    if not isinstance(message, process_messages.FinishedTurns):
                         raise TypeError(f"a line of a spool is no {type(message).__name__.lower()}")
                     for new, _, turn, attempts in message.turns:
                         schema.check("turn", turn)

@@ -6,15 +6,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from evalkit.engine.saving import half_answers
+from evalkit.engine.saving import retracted_answers
 from evalkit.engine.saving.progress import Progress
-from evalkit.engine.saving.scoring_thread import Key, Scored, ScoringThread, Unscored
+from evalkit.engine.saving.scoring_thread import Key, ScoredTurn, ScoringThread, UnscoredTurn
 from evalkit.record import Score
 from evalkit.runfile import scorings
 from evalkit.runfile.store import Done, RunFile
 
 if TYPE_CHECKING:
-    from evalkit.engine.stopping.accuracy_goal import Until
+    from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
 
 AHEAD = 50  # turns given to be scored at a time while others come
 AT_THE_END = 1_000
@@ -60,7 +60,7 @@ class Writer:
         self._waits = waits
         self._unscored: deque[Key] = deque()
         self._left = False
-        self.until: Until | None = None
+        self.until: AccuracyGoal | None = None
         self._given: Counter[Key] = Counter()  # turns that are being scored
         self._stale: Counter[Key] = Counter()  # those among them whose answers were taken back
         self._doubted: dict[tuple[int, int], dict[int, str]] = {}  # failed turns of conversations that are asked again
@@ -88,7 +88,9 @@ class Writer:
     def retract(self, position: int, repeat: int, turn: int, *, later: bool) -> None:
         """Take back an answer that may be half: its turn has failed, until it is asked again."""
         progress, failed = self._progress, self._doubted.setdefault((position, repeat), {})
-        for number, kind, score, here in half_answers.retract(self._runfile, position, repeat, [turn], later=later):
+        for number, kind, score, here in retracted_answers.retract(
+            self._runfile, position, repeat, [turn], later=later
+        ):
             if kind is not None:
                 if here:
                     failed[number] = kind
@@ -142,11 +144,11 @@ class Writer:
             keys = sorted(self._unscored.popleft() for _ in range(min(most, len(self._unscored))))
             self._give(self._runfile.to_score(keys))
 
-    def _give(self, turns: list[Unscored]) -> None:
+    def _give(self, turns: list[UnscoredTurn]) -> None:
         self._given.update(key for key, *_ in turns)
         self._scoring.give(turns)
 
-    def _take(self, wait_s: float = 0.0) -> list[Scored]:
+    def _take(self, wait_s: float = 0.0) -> list[ScoredTurn]:
         """What has been scored, without the scores of answers that were taken back meanwhile."""
         taken = []
         for scored in self._scoring.take(wait_s):
@@ -169,7 +171,7 @@ class Writer:
             self._give_next(most)
         self._commit([], self._take(WAIT_S))
 
-    def _commit(self, group: list[Done], scored: list[Scored]) -> None:
+    def _commit(self, group: list[Done], scored: list[ScoredTurn]) -> None:
         if not (group or scored):
             return
         scores = [(*key, score) for key, _, score in scored if score is not None]
@@ -183,7 +185,7 @@ class Writer:
                 value = None if score is None else score.value
                 self.until.note(position, turns, 1, value or 0.0, int(value is not None))
 
-    def _note_failed(self, until: Until, group: list[Done]) -> None:
+    def _note_failed(self, until: AccuracyGoal, group: list[Done]) -> None:
         for done in group:
             if done.error_kind is not None and not done.interrupted:
                 until.note(done.position, done.turns, 1, 0.0, 0)

@@ -2,4 +2,4 @@
 how a session can end. Ctrl-C is in ``process/interrupts``. Start with ``outcome``.
 """
 
-__all__ = ["accuracy_goal", "giving_up", "outcome", "spending_caps"]
+__all__ = ["accuracy_goal", "giving_up", "session_outcome", "spending_caps"]

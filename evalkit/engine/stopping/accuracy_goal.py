@@ -12,7 +12,7 @@ _SHARE = 50  # a look after every 2 % more conversations: each takes as long as 
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GoalStatus:
     """How far a run has come on its way to a goal.
 
     Parameters
@@ -44,7 +44,7 @@ class Told:
         return max(self.value - self.low, self.high - self.value)
 
 
-class Until:
+class AccuracyGoal:
     """Takes in conversations in the order of the dataset, however they end, until the goal is reached.
 
     Short conversations end first, and so do wrong answers that are short: taken as they end they would not be a fair
@@ -116,10 +116,10 @@ class Until:
                 break
         return self
 
-    def told(self) -> Told:
+    def told(self) -> GoalStatus:
         """Where it stands."""
         estimate = self._sequence.interval
-        return Told(
+        return GoalStatus(
             self._ci,
             self.reached,
             estimate.value,

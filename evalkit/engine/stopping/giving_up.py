@@ -8,7 +8,7 @@ GIVE_UP_AFTER = 5
 LASTING = frozenset({"auth", "not_found", "connection"})  # what ends a run also after it has had answers
 
 
-class Surrender:
+class GivingUp:
     """Watches the first turns of a session, until one is answered.
 
     Parameters

@@ -9,11 +9,11 @@ from evalkit.settings import Settings
 PAID = frozenset({"timeout", "truncated", "empty", "protocol"})  # failures of requests that may have been worked on
 
 
-class UsedUp(Exception):
+class CapReached(Exception):
     """A budget of the session is used up, and nothing new is asked; its argument is the name of the setting."""
 
 
-class Spending:
+class SpendingCaps:
     """Adds up what requests have cost, each as soon as it has ended.
 
     Every attempt counts, a failed one too, unless the endpoint refused it or it never came through. Where the server
@@ -76,7 +76,7 @@ class Spending:
         UsedUp
         """
         if self.used_up is not None:
-            raise UsedUp(self.used_up)
+            raise CapReached(self.used_up)
 
 
 def length(answer: Answer) -> int:

@@ -11,9 +11,9 @@ from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker, Dialogue
 from evalkit.engine.asking.tool_functions import in_threads
-from evalkit.engine.pacing.rate_limits import Pacer
-from evalkit.engine.pacing.retries import Pause, Retry
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.rate_limits import RateLimiter
+from evalkit.engine.pacing.retries import Pause, RetryPolicy
+from evalkit.engine.pacing.slots import Slots
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.scripted.server import Calling, Fault, Law, Script, serve
@@ -26,7 +26,7 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-FAST = Retry(retries=2, base_s=0.001, cap_s=0.001)
+FAST = RetryPolicy(retries=2, base_s=0.001, cap_s=0.001)
 
 
 def talk(script, conversation, *, answered=None, stream=True, retry=FAST, params=None, **fields):
@@ -283,9 +283,9 @@ def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then
 @pytest.mark.parametrize("why", ["permit", "pause"])
 def test_a_request_that_waits_takes_no_place_in_the_gate(why):
     async def main(base_url, model):
-        endpoint, gate, pause = Endpoint(base_url, model), Gate(2), Pause()
+        endpoint, gate, pause = Endpoint(base_url, model), Slots(2), Pause()
         async with Transport(endpoint) as transport:
-            pacer = Pacer(rpm=1) if why == "permit" else Pacer()
+            pacer = RateLimiter(rpm=1) if why == "permit" else RateLimiter()
             asker = Asker(transport, endpoint, gate=gate, pacer=pacer, pause=pause)
             await asker.ask([Message("user", "Hello")], due=0)
             if why == "pause":
@@ -345,7 +345,7 @@ def test_the_part_of_an_answer_that_came_before_the_session_ended_is_kept_with_i
 
 
 def test_a_turn_that_waits_to_be_asked_again_keeps_the_attempts_it_has():
-    slow = Retry(retries=3, base_s=30, cap_s=30)
+    slow = RetryPolicy(retries=3, base_s=30, cap_s=30)
     (record,) = cut(Script(faults=[Fault("server_error", share=1.0)]), ONE, 0.3, retry=slow)
     assert [attempt.failure.kind for attempt in record.attempts] == ["server"]
     assert (record.failure.kind, record.attempts[-1].censored_ns) == ("cancelled", None)

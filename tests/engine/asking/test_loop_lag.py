@@ -9,8 +9,8 @@ import pytest
 
 from evalkit.analysis.tables import summary_json
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.loop_lag import Watch
-from evalkit.engine.launch import Launched
+from evalkit.engine.asking.loop_lag import LoopLagMonitor
+from evalkit.engine.child_process import ChildProcess
 from evalkit.evaluation import evaluate
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
 from evalkit.wording import numbers, run_results
@@ -18,7 +18,7 @@ from evalkit.wording import numbers, run_results
 
 def watched(work):
     async def run():
-        watch = Watch()
+        watch = LoopLagMonitor()
         watch.start()
         try:
             await work()
@@ -55,7 +55,7 @@ def test_a_stall_weighs_as_long_as_it_lasts():
 
 
 def test_many_short_lags_are_as_long_as_each_and_no_stalls():
-    watch = Watch()
+    watch = LoopLagMonitor()
     for n in range(400):
         watch._note(n, 5_000_000)
     told = watch.stop()
@@ -64,7 +64,7 @@ def test_many_short_lags_are_as_long_as_each_and_no_stalls():
 
 
 def test_one_long_stall_is_there_however_long_the_run():
-    watch = Watch()
+    watch = LoopLagMonitor()
     for n in range(100_000):
         watch._note(n, 100_000)
     watch._note(100_000, 2_500_000_000)
@@ -77,7 +77,7 @@ def test_one_long_stall_is_there_however_long_the_run():
 
 
 def test_the_longest_stalls_are_kept_and_no_more():
-    watch = Watch()
+    watch = LoopLagMonitor()
     for n in range(3000):
         watch._note(n * 10**9, (20 + n) * 1_000_000)
     stalls = watch.stop()["stalls"]
@@ -89,7 +89,7 @@ def test_the_longest_stalls_are_kept_and_no_more():
 def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
     """The real thing: the kernel does not run it for 200 ms, again and again."""
     started, over = threading.Event(), threading.Event()
-    give = Launched.give
+    give = ChildProcess.give
 
     def given(self, task):
         give(self, task)
@@ -104,7 +104,7 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
             os.kill(stopped[0], signal.SIGCONT)
 
     stopped: list[int] = []
-    monkeypatch.setattr(Launched, "give", given)
+    monkeypatch.setattr(ChildProcess, "give", given)
     hand = threading.Thread(target=stop_it)
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=150, itl_ms=2))) as server:
         hand.start()

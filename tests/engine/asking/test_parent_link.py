@@ -10,7 +10,7 @@ from loops import pytest_generate_tests  # noqa: F401  (runs each test that take
 from raw_server import answer, answers, completion, send, serving
 from records import answered, conversation
 
-from evalkit.engine.asking.parent_link import Line
+from evalkit.engine.asking.parent_link import ParentLink
 from evalkit.engine.saving.process_messages import End
 from evalkit.errors import RunFileError
 from evalkit.runfile.store import spool_files
@@ -22,7 +22,7 @@ async def connected(runfile, on_error=lambda error: None):
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setblocking(False)
-        line = Line()
+        line = ParentLink()
         line.on_error = on_error
         await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=ours)
         line.begin(runfile)

@@ -12,7 +12,7 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.pacing.retries import Retry
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.scripted.server import Calling, Fault, Script, serve
 
@@ -50,7 +50,7 @@ def talk(script, conversation, model=None, *, stream=True):
     async def go(base_url, name):
         endpoint = Endpoint(base_url, model or name, "THE_KEY")
         async with Transport(endpoint) as transport:
-            asker = Asker(transport, endpoint, stream=stream, retry=Retry(2, base_s=0.001, cap_s=0.001))
+            asker = Asker(transport, endpoint, stream=stream, retry=RetryPolicy(2, base_s=0.001, cap_s=0.001))
             records = []
 
             async def keep(record):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from evalkit.engine.asking import tool_functions
-from evalkit.engine.asking.tool_functions import Calls, call_function
+from evalkit.engine.asking.tool_functions import FunctionThreads, call_function
 from evalkit.errors import SettingsError
 
 
@@ -75,7 +75,7 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
         release.wait(30)
         return "ok"
 
-    calls = Calls({"f": f})
+    calls = FunctionThreads({"f": f})
     assert calls.waits() is None
     for _ in range(3):
         calls.call("f", "{}", lambda text: ended.release())

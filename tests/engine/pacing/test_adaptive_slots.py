@@ -15,9 +15,9 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker
-from evalkit.engine.pacing.adaptive_slots import HISTORY, Knee
-from evalkit.engine.pacing.rate_limits import Pacer
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.adaptive_slots import HISTORY, AdaptiveSlots
+from evalkit.engine.pacing.rate_limits import RateLimiter
+from evalkit.engine.pacing.slots import Slots
 from evalkit.record import Answer, Attempt, Timing, Usage
 from evalkit.scripted.server import Law, Script, serve
 
@@ -79,8 +79,8 @@ def drive(server, seconds, changes=None, busy=10_000):
 
     async def main():
         loop = asyncio.get_running_loop()
-        gate, tasks, workers = Gate(1), set(), asyncio.Semaphore(busy)
-        knee = Knee(gate, loop.time)
+        gate, tasks, workers = Slots(1), set(), asyncio.Semaphore(busy)
+        knee = AdaptiveSlots(gate, loop.time)
 
         async def one():
             told = await server.ask()
@@ -169,8 +169,8 @@ def test_it_stays_about_where_requests_begin_to_be_refused(refuse):
 
 
 def test_refusals_at_one_moment_lower_it_once():
-    clock, gate = [0.0], Gate(1)
-    knee = Knee(gate, lambda: clock[0])
+    clock, gate = [0.0], Slots(1)
+    knee = AdaptiveSlots(gate, lambda: clock[0])
     while gate.limit < 64:
         clock[0] += 1
         gate.inside = gate.limit
@@ -227,10 +227,10 @@ def test_waiting_for_a_permit_is_no_load(rpm, tpm):
 
     async def main():
         loop = asyncio.get_running_loop()
-        server, gate, most = Paced(4, service=0.05), Gate(1), 0
-        knee = Knee(gate, loop.time)
+        server, gate, most = Paced(4, service=0.05), Slots(1), 0
+        knee = AdaptiveSlots(gate, loop.time)
         asker = Asker(
-            server, Endpoint("http://127.0.0.1:9", "m"), gate=gate, knee=knee, pacer=Pacer(rpm, tpm, loop.time)
+            server, Endpoint("http://127.0.0.1:9", "m"), gate=gate, knee=knee, pacer=RateLimiter(rpm, tpm, loop.time)
         )
 
         async def one():
@@ -268,8 +268,8 @@ NOTES = st.lists(
 @settings(max_examples=200)
 @given(NOTES)
 def test_whatever_it_is_told_the_limit_stays_in_its_bounds(notes):
-    now, gate = 0.0, Gate(7)
-    knee = Knee(gate, lambda: now, ceiling=40)
+    now, gate = 0.0, Slots(7)
+    knee = AdaptiveSlots(gate, lambda: now, ceiling=40)
     for kind, ttft, latency, tokens, pause, inside in notes:
         now += pause
         gate.inside = inside
@@ -290,8 +290,8 @@ def test_the_history_is_bounded_and_keeps_its_ends():
 
 def test_it_finds_the_slots_of_a_real_server():
     async def main(server):
-        endpoint, gate = Endpoint(server.base_url, server.model), Gate(1)
-        knee, tasks = Knee(gate), set()
+        endpoint, gate = Endpoint(server.base_url, server.model), Slots(1)
+        knee, tasks = AdaptiveSlots(gate), set()
         body = request_body.request_body(
             [Message("user", "Hello!")], model=server.model, stream=True, include_usage=True
         )

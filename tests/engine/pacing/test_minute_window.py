@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.engine.pacing.minute_window import BURST_S, HELD_S, SLICE_S, WINDOW_S, Budget, Spread
+from evalkit.engine.pacing.minute_window import BURST_S, HELD_S, SLICE_S, WINDOW_S, BurstLimit, MinuteWindow
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 @settings(max_examples=200)
 def test_no_window_of_60_seconds_ever_holds_more_than_the_limit(requests, limit):
     clock = Clock()
-    budget = Budget(limit, clock)
+    budget = MinuteWindow(limit, clock)
     spent = []
     for pause, amount in requests:
         clock.now += pause
@@ -37,7 +37,7 @@ def test_no_window_of_60_seconds_ever_holds_more_than_the_limit(requests, limit)
 
 def test_more_than_the_whole_limit_goes_when_nothing_else_is_there():
     clock = Clock()
-    budget = Budget(10, clock)
+    budget = MinuteWindow(10, clock)
     assert budget.wait_s(1000) == 0
     budget.spend(1000)
     assert budget.wait_s(1) == pytest.approx(HELD_S)
@@ -47,7 +47,7 @@ def test_more_than_the_whole_limit_goes_when_nothing_else_is_there():
 
 def test_the_true_amount_takes_the_place_of_the_estimate():
     clock = Clock()
-    budget = Budget(100, clock)
+    budget = MinuteWindow(100, clock)
     entry = budget.spend(90)
     assert budget.wait_s(50) > 0
     budget.settle(entry, 20)
@@ -60,7 +60,7 @@ def test_the_true_amount_takes_the_place_of_the_estimate():
 )
 def test_what_it_says_of_the_wait_is_true_and_settling_keeps_the_sum(steps, limit):
     clock = Clock()
-    budget, entries = Budget(limit, clock), []
+    budget, entries = MinuteWindow(limit, clock), []
     for pause, amount, settle_after, true in steps:
         clock.now += pause
         for entry in [entry for entry in entries if entry[1] <= clock.now]:
@@ -84,7 +84,7 @@ def test_what_it_says_of_the_wait_is_true_and_settling_keeps_the_sum(steps, limi
 
 def test_a_full_window_of_many_is_kept_in_few_slices():
     clock = Clock()
-    budget = Budget(1_000_000, clock)
+    budget = MinuteWindow(1_000_000, clock)
     for _ in range(300_000):
         clock.now += 0.001
         budget.spend(1)
@@ -94,7 +94,7 @@ def test_a_full_window_of_many_is_kept_in_few_slices():
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 3)), max_size=80), st.floats(0.5, 500))
 def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(requests, limit):
     clock = Clock()
-    spread, spent = Spread(limit, clock), []
+    spread, spent = BurstLimit(limit, clock), []
     for pause, seconds_worth in requests:
         clock.now += pause
         clock.now += spread.wait_s() * (1 + 1e-9)
@@ -110,7 +110,7 @@ def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(reques
 
 def test_what_was_not_used_may_go_again_but_never_more_than_a_burst():
     clock = Clock()
-    spread = Spread(600, clock)
+    spread = BurstLimit(600, clock)
     spread.spend(700)
     assert spread.wait_s() == pytest.approx(50.1)  # a minute makes up for whatever was taken
     spread.give_back(550)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from virtual import run
 
 from evalkit.engine.pacing.minute_window import WINDOW_S
-from evalkit.engine.pacing.rate_limits import FIRST_OUTPUT, Pacer
-from evalkit.engine.pacing.retries import BUDGET_SPENT, Pause, Retry, RetryBudget
+from evalkit.engine.pacing.rate_limits import FIRST_OUTPUT, RateLimiter
+from evalkit.engine.pacing.retries import BUDGET_SPENT, Pause, RetryBudget, RetryPolicy
 from evalkit.record import Failure
 
 
@@ -30,25 +30,25 @@ class Clock:
 
 @pytest.mark.parametrize("kind", ["rate_limited", "server", "connection", "truncated", "empty"])
 def test_passing_faults_are_asked_again(kind):
-    retry = Retry(retries=2)
+    retry = RetryPolicy(retries=2)
     assert retry.ruling(Failure(kind, ""), 1).delay_s is not None
     assert retry.ruling(Failure(kind, ""), 3).delay_s is None
 
 
 @pytest.mark.parametrize("kind", ["auth", "not_found", "bad_request", "timeout", "protocol", "cancelled"])
 def test_what_will_not_change_is_not_asked_again(kind):
-    assert Retry().ruling(Failure(kind, ""), 1).delay_s is None
+    assert RetryPolicy().ruling(Failure(kind, ""), 1).delay_s is None
 
 
 @pytest.mark.parametrize(
     ("kind", "code"), [("rate_limited", "insufficient_quota"), ("empty", "length"), ("empty", "content_filter")]
 )
 def test_causes_that_last_are_not_asked_again(kind, code):
-    assert Retry().ruling(Failure(kind, "", code=code), 1).delay_s is None
+    assert RetryPolicy().ruling(Failure(kind, "", code=code), 1).delay_s is None
 
 
 def test_a_wait_the_endpoint_asks_for_is_kept_to_up_to_a_bound():
-    retry = Retry()
+    retry = RetryPolicy()
     delay = retry.ruling(Failure("rate_limited", "", retry_after_s=7.0), 1).delay_s
     assert delay is not None
     assert 7 <= delay <= 7.5
@@ -57,7 +57,7 @@ def test_a_wait_the_endpoint_asks_for_is_kept_to_up_to_a_bound():
 
 @given(st.integers(1, 12), st.integers(0, 1000))
 def test_back_off_has_full_jitter_below_a_doubling_cap(number, seed):
-    retry = Retry(retries=20, rng=random.Random(seed))
+    retry = RetryPolicy(retries=20, rng=random.Random(seed))
     delay = retry.ruling(Failure("server", ""), number).delay_s
     assert delay is not None
     assert 0 <= delay <= min(30.0, 0.5 * 2 ** (number - 1))
@@ -68,13 +68,13 @@ def test_two_clients_that_start_together_do_not_come_back_together():
     code = "from evalkit.engine.pacing.retries import Pause, Retry; print(Retry().rng.random(), Pause()._rng.random())"
     told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)]
     assert len({number for line in told for number in line.split()}) == 4
-    delays = [Retry().ruling(Failure("server", ""), 1).delay_s for _ in range(4)]
+    delays = [RetryPolicy().ruling(Failure("server", ""), 1).delay_s for _ in range(4)]
     assert len(set(delays)) == 4
 
 
 def test_a_spent_budget_ends_the_trying_and_says_so():
     clock = Clock()
-    retry = Retry(budget=RetryBudget(share=0.2, reserve=3, clock=clock))
+    retry = RetryPolicy(budget=RetryBudget(share=0.2, reserve=3, clock=clock))
     rulings = [retry.ruling(Failure("server", ""), 1) for _ in range(5)]
     assert [ruling.delay_s is None for ruling in rulings] == [False] * 3 + [True] * 2
     assert rulings[-1].note == BUDGET_SPENT == "Not tried again: too many of the last requests failed."
@@ -84,7 +84,7 @@ def test_a_spent_budget_ends_the_trying_and_says_so():
 
 
 def test_what_is_not_asked_again_anyway_costs_no_budget():
-    retry = Retry(retries=2, budget=RetryBudget(reserve=1, clock=Clock()))
+    retry = RetryPolicy(retries=2, budget=RetryBudget(reserve=1, clock=Clock()))
     assert retry.ruling(Failure("auth", ""), 1) == (None, "")
     assert retry.ruling(Failure("server", ""), 3) == (None, "")
     told = retry.ruling(Failure("rate_limited", "", retry_after_s=3600.0), 1)
@@ -177,7 +177,7 @@ def test_a_pause_is_never_longer_than_its_bound(holds):
 
 def test_a_pacer_without_budgets_never_waits():
     async def many():
-        pacer = Pacer()
+        pacer = RateLimiter()
         assert pacer.unlimited
         return [await pacer.permit(1e9) for _ in range(1000)]
 
@@ -198,7 +198,7 @@ class Endpoint:
 
     async def _all(self):
         loop = asyncio.get_running_loop()
-        self.pacer = Pacer(self.rpm, self.tpm, loop.time)
+        self.pacer = RateLimiter(self.rpm, self.tpm, loop.time)
         await asyncio.gather(*(self._worker(loop) for _ in range(self.at_once)))
 
     async def _worker(self, loop):
@@ -329,7 +329,7 @@ def test_whatever_requests_take_no_window_is_above_its_limit_by_more_than_could_
 def test_a_late_count_above_the_reservation_is_taken_from_what_follows():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer = Pacer(tpm=1000, clock=loop.time)
+        pacer = RateLimiter(tpm=1000, clock=loop.time)
         permit = await pacer.permit(100, max_output=100)
         await asyncio.sleep(10)
         pacer.settle(permit, 100, 850)
@@ -350,7 +350,7 @@ def test_a_late_count_above_the_reservation_is_taken_from_what_follows():
 def test_a_count_below_the_reservation_lets_a_waiter_go_at_once():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer = Pacer(tpm=1000, clock=loop.time)
+        pacer = RateLimiter(tpm=1000, clock=loop.time)
         permit = await pacer.permit(100, max_output=900)
         waiting = asyncio.create_task(pacer.permit(100, max_output=500))
         await asyncio.sleep(5)
@@ -382,7 +382,7 @@ class Door:
 def test_a_request_holds_no_place_while_it_waits_for_its_permit_nor_a_permit_while_it_waits_for_a_place():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer, door = Pacer(rpm=2, clock=loop.time), Door(loop, opens_at=45)
+        pacer, door = RateLimiter(rpm=2, clock=loop.time), Door(loop, opens_at=45)
         tasks = [asyncio.create_task(pacer.permit(1, door=door)) for _ in range(4)]
         await asyncio.sleep(40)
         assert (door.inside, pacer._requests._sum) == (0, 0)
@@ -397,7 +397,7 @@ def test_a_request_holds_no_place_while_it_waits_for_its_permit_nor_a_permit_whi
 def test_those_who_wait_for_a_permit_may_give_up():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer, door = Pacer(rpm=1, clock=loop.time), Door(loop)
+        pacer, door = RateLimiter(rpm=1, clock=loop.time), Door(loop)
         tasks = [asyncio.create_task(pacer.permit(1, door=door)) for _ in range(100)]
         await asyncio.sleep(10)
         door.over = True
@@ -411,7 +411,7 @@ def test_those_who_wait_for_a_permit_may_give_up():
 def test_a_request_above_the_whole_limit_goes_alone():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer = Pacer(tpm=1000, clock=loop.time)
+        pacer = RateLimiter(tpm=1000, clock=loop.time)
         times = []
         for prompt in (10, 5000, 10):
             permit = await pacer.permit(prompt, max_output=10)
@@ -424,7 +424,7 @@ def test_a_request_above_the_whole_limit_goes_alone():
 
 def test_what_is_reserved_learns_from_what_was_used():
     async def main():
-        pacer = Pacer(tpm=1e9, clock=asyncio.get_running_loop().time)
+        pacer = RateLimiter(tpm=1e9, clock=asyncio.get_running_loop().time)
         reserved = []
         for _ in range(20):
             permit = await pacer.permit(100)
@@ -442,7 +442,7 @@ def test_what_is_reserved_learns_from_what_was_used():
 
 def test_without_any_count_the_answers_length_counts_and_without_that_the_reservation():
     async def main():
-        pacer = Pacer(tpm=1000, clock=asyncio.get_running_loop().time)
+        pacer = RateLimiter(tpm=1000, clock=asyncio.get_running_loop().time)
         first = await pacer.permit(100, max_output=400)
         pacer.settle(first, characters=401)
         pacer.settle(first, 1, 1)  # a second time does nothing
@@ -458,7 +458,7 @@ def test_without_any_count_the_answers_length_counts_and_without_that_the_reserv
 def test_who_waits_longest_goes_first_and_who_gives_up_holds_up_nobody():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer, order = Pacer(rpm=1, clock=loop.time), []
+        pacer, order = RateLimiter(rpm=1, clock=loop.time), []
 
         async def one(number):
             await pacer.permit(1)

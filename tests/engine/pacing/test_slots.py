@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import pytest_generate_tests  # noqa: F401
 
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.slots import Slots
 from evalkit.errors import SettingsError
 
 
@@ -22,7 +22,7 @@ def waiting(gate):
 
 def test_who_finds_room_enters_without_giving_way(run):
     async def main():
-        gate = Gate(2)
+        gate = Slots(2)
         entering = gate.enter()
         with pytest.raises(StopIteration):
             entering.send(None)
@@ -35,7 +35,7 @@ def test_who_finds_room_enters_without_giving_way(run):
 
 def test_waiters_enter_in_their_order_and_nobody_slips_past_them(run):
     async def main():
-        gate, order = Gate(1), []
+        gate, order = Slots(1), []
 
         async def one(number):
             await gate.enter()
@@ -57,7 +57,7 @@ def test_waiters_enter_in_their_order_and_nobody_slips_past_them(run):
 
 def test_a_changed_limit_holds_at_once_and_sends_nobody_out(run):
     async def main():
-        gate = Gate(3)
+        gate = Slots(3)
         tasks = [asyncio.create_task(gate.enter()) for _ in range(8)]
         await settle()
         gate.limit = 5
@@ -78,7 +78,7 @@ def test_a_changed_limit_holds_at_once_and_sends_nobody_out(run):
 
 def test_a_waiter_cancelled_just_as_it_is_let_in_hands_the_place_on(run):
     async def main():
-        gate = Gate(1)
+        gate = Slots(1)
         await gate.enter()
         first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
         await settle()
@@ -94,7 +94,7 @@ def test_a_waiter_cancelled_just_as_it_is_let_in_hands_the_place_on(run):
 
 def test_a_waiter_cancelled_before_it_is_let_in_takes_no_place_with_it(run):
     async def main():
-        gate = Gate(1)
+        gate = Slots(1)
         await gate.enter()
         first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
         await settle()
@@ -122,7 +122,7 @@ STEPS = st.lists(
 @given(STEPS, st.integers(1, 5))
 def test_no_place_is_ever_lost_or_made(steps, limit):
     async def main():
-        gate, tasks, left, cancelled = Gate(limit), [], set(), set()
+        gate, tasks, left, cancelled = Slots(limit), [], set(), set()
 
         def inside():
             return [t for t in tasks if t.done() and not t.cancelled() and t not in left]
@@ -161,8 +161,8 @@ def test_no_place_is_ever_lost_or_made(steps, limit):
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_gate_that_lets_nobody_in_is_refused(limit):
     with pytest.raises(SettingsError, match="use 1 or more"):
-        Gate(limit)
-    gate = Gate(1)
+        Slots(limit)
+    gate = Slots(1)
     with pytest.raises(SettingsError):
         gate.limit = limit
     assert gate.limit == 1

@@ -3,7 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.engine.saving import process_messages
-from evalkit.engine.saving.process_messages import Begun, Call, Committed, Doubted, End, Result, Start, Stop, Turns
+from evalkit.engine.saving.process_messages import (
+    CallFunction,
+    Committed,
+    End,
+    FinishedTurns,
+    FunctionResult,
+    RetractAnswer,
+    SessionStarted,
+    Start,
+    Stop,
+)
 
 whole = st.integers(-(2**63), 2**63 - 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -12,11 +22,11 @@ any_message = st.one_of(
     st.builds(Start, st.text()),
     st.builds(Committed, whole),
     st.builds(Stop, st.text()),
-    st.builds(Result, whole, st.text()),
-    st.builds(Begun, whole, whole),
-    st.builds(Turns, rows),
-    st.builds(Doubted, whole, whole, whole, st.booleans()),
-    st.builds(Call, whole, st.text(), st.text()),
+    st.builds(FunctionResult, whole, st.text()),
+    st.builds(SessionStarted, whole, whole),
+    st.builds(FinishedTurns, rows),
+    st.builds(RetractAnswer, whole, whole, whole, st.booleans()),
+    st.builds(CallFunction, whole, st.text(), st.text()),
     st.builds(End, whole, st.text(), st.dictionaries(st.text(), finite), st.none(), st.none() | st.text(), st.text()),
 )
 

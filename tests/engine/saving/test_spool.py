@@ -29,7 +29,7 @@ def line(*turns):
         asked = talk or conversation(record.conversation, turns=3)
         done = finished(position, asked, record)
         rows.append((talk.to_json() if talk else None, False, done.turn_row, done.attempt_rows))
-    return process_messages.frame(process_messages.Turns(rows))
+    return process_messages.frame(process_messages.FinishedTurns(rows))
 
 
 def spooled(path, *turns):
@@ -180,7 +180,7 @@ def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_convers
 
 def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left_out(path, caplog):
     create(path).close()
-    parts = [process_messages.frame(process_messages.Begun(*BEGUN))]
+    parts = [process_messages.frame(process_messages.SessionStarted(*BEGUN))]
     parts += [line((n, conversation(f"c{n}"), answered(1, identity=f"c{n}"))) for n in range(4)]
     parts[2] = parts[2][:-30]  # the next line was glued to it
     spool_files(path)[0].write_bytes(b"".join(parts))
@@ -308,7 +308,7 @@ def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path)
 def test_a_number_that_no_table_holds_is_refused_in_words(path):
     create(path).close()
     spool_files(path)[0].write_bytes(
-        process_messages.frame(process_messages.Begun(2**64 - 1, 1)) + line((0, conversation(), answered()))
+        process_messages.frame(process_messages.SessionStarted(2**64 - 1, 1)) + line((0, conversation(), answered()))
     )
     with pytest.raises(RunFileError, match="as its spool is none of evalkit's"):
         recovered(path)

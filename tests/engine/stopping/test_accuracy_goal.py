@@ -13,7 +13,7 @@ from evalkit.cli import main
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import ScoringThread
 from evalkit.engine.saving.writer import Writer
-from evalkit.engine.stopping.accuracy_goal import Until
+from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
 from evalkit.record import Score
 from evalkit.runfile import schema, store
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
@@ -43,7 +43,7 @@ def rows(path, query):
 
 def test_those_that_end_first_wait_for_those_begun_before_them():
     """Short conversations, right ones, end first here: taken as they end, all would seem to be right."""
-    until = Until(0.4, 4)
+    until = AccuracyGoal(0.4, 4)
     for position in range(1, 40):
         until.note(position, 1, 1, 1.0, 1)
     assert until.told().conversations == 0
@@ -61,13 +61,13 @@ def test_the_order_in_which_they_end_changes_nothing():
     rows = [(n, 2, 2, float(rng.random() < 0.7) + float(rng.random() < 0.7), 2) for n in range(300)]
     mixed = [row for at in range(0, 300, 8) for row in rng.sample(rows[at : at + 8], len(rows[at : at + 8]))]
     assert mixed != rows
-    first, second = Until(0.1, 2).replay(rows).told(), Until(0.1, 2).replay(mixed).told()
+    first, second = AccuracyGoal(0.1, 2).replay(rows).told(), AccuracyGoal(0.1, 2).replay(mixed).told()
     assert first == second
     assert first.reached
 
 
 def test_a_failed_turn_is_not_a_wrong_one():
-    until = Until(0.1, 2)
+    until = AccuracyGoal(0.1, 2)
     until.note(0, 2, 2, 1.0, 1)  # one right, one failed
     until.note(1, 2, 2, 0.0, 0)  # both failed
     told = until.told()
@@ -84,7 +84,7 @@ def test_a_run_file_tells_what_the_run_knew(tmp_path):
     path = write(tmp_path / "r.evalkit", [S(turns)])
     assert rows(path, schema.ENDED) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
     assert rows(path, schema.ANSWERED_OWN)[0] == (0, 3, 2, 1.0, 2)  # its failed turn is to be asked again
-    told = Until(0.2, 3).replay(rows(path, schema.ENDED)).told()
+    told = AccuracyGoal(0.2, 3).replay(rows(path, schema.ENDED)).told()
     assert (told.value, told.conversations) == (0.75, 2)  # c has not ended, and d waits for it
 
 
@@ -100,7 +100,7 @@ def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score
         scoring = ScoringThread(lambda turn, answer: Score("number", 1.0))
         scoring.start()
         writer = Writer(runfile, scoring, Progress())
-        writer.until = Until(0.01, 1)
+        writer.until = AccuracyGoal(0.01, 1)
         monkeypatch.setattr(writer.until, "note", lambda *told: noted.append(told))
         for begin in range(0, 12, 3):
             writer.add(

@@ -20,22 +20,22 @@ from typing import Any
 
 from evalkit.client.transport import Transport
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dataset_fingerprint import Known
+from evalkit.engine.asking.dataset_fingerprint import Fingerprint
 from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.asking.loop_lag import Watch
-from evalkit.engine.asking.parent_link import Line
-from evalkit.engine.asking.schedule import Item, Schedule
-from evalkit.engine.asking.tool_functions import Function
-from evalkit.engine.pacing.adaptive_slots import Knee
+from evalkit.engine.asking.loop_lag import LoopLagMonitor
+from evalkit.engine.asking.parent_link import ParentLink
+from evalkit.engine.asking.schedule import Schedule, ScheduledConversation
+from evalkit.engine.asking.tool_functions import AsyncFunction
+from evalkit.engine.pacing.adaptive_slots import AdaptiveSlots
 from evalkit.engine.pacing.arrivals import Arrivals, wait_until
-from evalkit.engine.pacing.rate_limits import Pacer
-from evalkit.engine.pacing.retries import Retry, RetryBudget
-from evalkit.engine.pacing.slots import Gate
-from evalkit.engine.pacing.unconfirmed_answers import HAS_SEEN, Doubts, Talk
-from evalkit.engine.saving.process_messages import Doubted, End
-from evalkit.engine.stopping.giving_up import Surrender
-from evalkit.engine.stopping.outcome import Outcome
-from evalkit.engine.stopping.spending_caps import Spending
+from evalkit.engine.pacing.incomplete_answers import SAW_INCOMPLETE, AskedConversation, IncompleteAnswers
+from evalkit.engine.pacing.rate_limits import RateLimiter
+from evalkit.engine.pacing.retries import RetryBudget, RetryPolicy
+from evalkit.engine.pacing.slots import Slots
+from evalkit.engine.saving.process_messages import End, RetractAnswer
+from evalkit.engine.stopping.giving_up import GivingUp
+from evalkit.engine.stopping.session_outcome import SessionOutcome
+from evalkit.engine.stopping.spending_caps import SpendingCaps
 from evalkit.errors import EvalkitError
 from evalkit.record import Failure, TurnRecord
 from evalkit.settings import Settings
@@ -46,7 +46,7 @@ _NO_MORE: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class SessionTask:
     """What the asking process is started with.
 
     Parameters
@@ -70,7 +70,7 @@ class Task:
     endpoint: Endpoint
     settings: Settings
     data: Path
-    known: Known
+    known: Fingerprint
     runfile: Path
     resumed: bool = False
     kept: bool = False
@@ -88,22 +88,22 @@ class Session:
         Connected with the parent.
     """
 
-    def __init__(self, task: Task, line: Line) -> None:
+    def __init__(self, task: SessionTask, line: ParentLink) -> None:
         settings = task.settings
         self._task, self._settings = task, settings
         # requests under way are limited where that is adapted; conversations under way, where it is given
-        self._requests = Gate(1) if settings.concurrency == "auto" else None
-        self._knee = Knee(self._requests) if self._requests else None
-        self._conversations = Gate(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
+        self._requests = Slots(1) if settings.concurrency == "auto" else None
+        self._knee = AdaptiveSlots(self._requests) if self._requests else None
+        self._conversations = Slots(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
         limited = settings.max_tokens_total is not None or settings.max_cost is not None
-        self._spending = Spending(settings) if limited else None
-        self._surrender = Surrender(kept=task.kept)
-        self._doubts = Doubts(settings.retries)
+        self._spending = SpendingCaps(settings) if limited else None
+        self._surrender = GivingUp(kept=task.kept)
+        self._doubts = IncompleteAnswers(settings.retries)
         self._ended = False  # nothing new is asked
         self._hurry = asyncio.Event()  # what is in flight has a few seconds
-        self._outcome = Outcome.DONE
+        self._outcome = SessionOutcome.DONE
         self._error: BaseException | None = None
-        self._items: Iterator[Item | None] = iter(())
+        self._items: Iterator[ScheduledConversation | None] = iter(())
         self._functions = {name: self._function(name) for name in task.functions}
         self._arriving: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +112,7 @@ class Session:
 
     async def run(self) -> None:
         """Ask all, then tell the parent how it ended."""
-        watch = Watch()
+        watch = LoopLagMonitor()
         transport = Transport(self._task.endpoint, before_sending=self.line.keep)
         try:
             self._items = self._schedule()
@@ -133,16 +133,16 @@ class Session:
         if self._knee is not None:
             trust["concurrency"] = self._knee.history
         unusable = self._surrender.cause
-        outcome = Outcome.UNUSABLE if unusable is not None else self._outcome
+        outcome = SessionOutcome.UNUSABLE if unusable is not None else self._outcome
         await self.line.end(End(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error)))
 
-    def _schedule(self) -> Iterator[Item | None]:
+    def _schedule(self) -> Iterator[ScheduledConversation | None]:
         """What to ask, its first conversation read: what is wrong with it is told before anything is asked."""
         task = self._task
         items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None, task.known))
         return chain(list(islice(items, 1)), _ahead(items))
 
-    def _function(self, name: str) -> Function:
+    def _function(self, name: str) -> AsyncFunction:
         return lambda arguments: self.line.call(name, arguments)
 
     def _asker(self, transport: Transport) -> Asker:
@@ -151,8 +151,8 @@ class Session:
             transport,
             self._task.endpoint,
             stream=settings.stream,
-            pacer=Pacer(settings.rpm, settings.tpm),
-            retry=Retry(settings.retries, budget=RetryBudget()),
+            pacer=RateLimiter(settings.rpm, settings.tpm),
+            retry=RetryPolicy(settings.retries, budget=RetryBudget()),
             gate=self._requests,
             knee=self._knee,
             spending=self._spending,
@@ -162,22 +162,22 @@ class Session:
     # -- how it ends
 
     def _stop(self, outcome: str) -> None:
-        self._end_soon(Outcome(outcome))
-        if outcome == Outcome.STOPPED:
+        self._end_soon(SessionOutcome(outcome))
+        if outcome == SessionOutcome.STOPPED:
             self._hurry.set()
 
     def _time_up(self) -> None:
-        self._end_soon(Outcome.MAX_TIME)
+        self._end_soon(SessionOutcome.MAX_TIME)
         self._hurry.set()
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
-        self._end_soon(Outcome.FAILED)
+        self._end_soon(SessionOutcome.FAILED)
         self._hurry.set()
 
-    def _end_soon(self, outcome: Outcome) -> None:
+    def _end_soon(self, outcome: SessionOutcome) -> None:
         """Ask nothing new; of several reasons a stop is told, else the first."""
-        if outcome == Outcome.STOPPED or not self._ended:
+        if outcome == SessionOutcome.STOPPED or not self._ended:
             self._outcome = outcome
         self._ended = True
         if self._arriving is not None:
@@ -260,8 +260,8 @@ class Session:
                 await self._conversations.enter()
             self._spawn(self._converse_in_slot(asker, item, start + after))
 
-    def _tell_doubt(self, talk: Talk, turn: int) -> None:
-        self.line.send(Doubted(talk.item.position, talk.item.repeat, turn, talk.own))
+    def _tell_doubt(self, talk: AskedConversation, turn: int) -> None:
+        self.line.send(RetractAnswer(talk.item.position, talk.item.repeat, turn, talk.own))
 
     def _ask_doubted(self, asker: Asker) -> None:
         """A conversation is ready to be asked again: by a worker, or in a slot of its own."""
@@ -278,15 +278,15 @@ class Session:
         finally:
             self._conversations.leave()
 
-    async def _converse_in_slot(self, asker: Asker, item: Item, due: int) -> None:
+    async def _converse_in_slot(self, asker: Asker, item: ScheduledConversation, due: int) -> None:
         try:
             await self._converse(asker, item, due)
         finally:
             self._conversations.leave()
 
-    async def _converse(self, asker: Asker, item: Item, due: int | None = None) -> None:
+    async def _converse(self, asker: Asker, item: ScheduledConversation, due: int | None = None) -> None:
         own = self._settings.history == "own"
-        await self._ask(asker, Talk(item, dict(item.answered or {}), own=own), due)
+        await self._ask(asker, AskedConversation(item, dict(item.answered or {}), own=own), due)
 
     async def _ask_again(self, asker: Asker) -> None:
         """Ask a conversation from its first answer in doubt on, or, where later turns saw another, such turns alone."""
@@ -294,7 +294,7 @@ class Session:
         if not self._ended:
             await self._ask(asker, talk)
 
-    async def _ask(self, asker: Asker, talk: Talk, due: int | None = None) -> None:
+    async def _ask(self, asker: Asker, talk: AskedConversation, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, _ = talk.item
         answered, talk.over, talk.doubtful = dict(talk.answers), False, False
@@ -306,14 +306,14 @@ class Session:
             left -= 1
             first, new = new, False
             if self._surrender.note(record, len(self._tasks)):
-                self._end_soon(Outcome.UNUSABLE)
+                self._end_soon(SessionOutcome.UNUSABLE)
                 self._hurry.set()
             if self._spending is not None and self._spending.used_up is not None:
-                self._end_soon(Outcome(self._spending.used_up))
+                self._end_soon(SessionOutcome(self._spending.used_up))
             if self._knee is not None:
                 self._fill(asker)
             if talk.own and talk.doubtful and record.failure is None:
-                record = record._replace(failure=Failure("truncated", HAS_SEEN))
+                record = record._replace(failure=Failure("truncated", SAW_INCOMPLETE))
             self.line.put(position, conversation, first, left == 0, record)
             if record.failure is None:
                 talk.answers[record.turn] = record
@@ -329,12 +329,12 @@ class Session:
         self._doubts.end(talk)
 
 
-def _ahead(items: Iterator[Item | None]) -> Iterator[Item | None]:
+def _ahead(items: Iterator[ScheduledConversation | None]) -> Iterator[ScheduledConversation | None]:
     """Read a little ahead: many at once take half the time. What goes wrong is told when its turn comes."""
     error: Exception | None = None
     more = True
     while more:
-        read: list[Item | None] = []
+        read: list[ScheduledConversation | None] = []
         more = False
         until = time.perf_counter() + AHEAD_S
         try:
@@ -362,7 +362,7 @@ def main() -> None:
 
 
 async def _run(connection: socket.socket, parent: int) -> None:
-    line = Line()
+    line = ParentLink()
     connection.setblocking(False)
     await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=connection)
     watch = asyncio.create_task(line.watch_parent(parent))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evalkit.engine.pacing import unconfirmed_answers
+from evalkit.engine.pacing import incomplete_answers
 from evalkit.record import IN_DOUBT, UNCONFIRMED
 from evalkit.runfile.store import RunFile, unwritable
 from evalkit.settings import Settings
@@ -36,10 +36,10 @@ _ANSWERS = f"""
       AND sent_ns NOT NULL AND end_ns NOT NULL"""  # noqa: S608 - SQL of our own
 _FAILURES = f"""
     SELECT session, end_ns FROM attempt
-    WHERE error_kind IN ({", ".join("?" * len(unconfirmed_answers.KINDS))}) AND end_ns NOT NULL
-      AND coalesce(error_code, '') NOT IN ({", ".join("?" * len(unconfirmed_answers.CHOSEN))})
+    WHERE error_kind IN ({", ".join("?" * len(incomplete_answers.KINDS))}) AND end_ns NOT NULL
+      AND coalesce(error_code, '') NOT IN ({", ".join("?" * len(incomplete_answers.CHOSEN))})
       AND NOT instr(coalesce(flags, ''), '{IN_DOUBT}')
-      AND NOT instr(error_message, '{unconfirmed_answers.LOST_ON_REUSE}') ORDER BY end_ns"""  # noqa: S608 - SQL of our own
+      AND NOT instr(error_message, '{incomplete_answers.LOST_ON_REUSE}') ORDER BY end_ns"""  # noqa: S608 - SQL of our own
 # the attempt of each unconfirmed answer, and how often one of its turn was in doubt before
 _ATTEMPTS = f"""
     SELECT a.conversation, a.repeat, a.turn, max(iif(a.sent_ns = t.sent_ns, a.id, NULL)),
@@ -48,7 +48,7 @@ _ATTEMPTS = f"""
     WHERE instr(a.flags, '{UNCONFIRMED}') GROUP BY 1, 2, 3"""  # noqa: S608 - SQL of our own
 
 
-class Retracted(NamedTuple):
+class RetractedTurn(NamedTuple):
     """A turn whose answer was taken back, or which had failed; with its score of the run's own.
 
     ``here``: it was asked in this session.
@@ -68,7 +68,7 @@ def retract(
     *,
     later: bool,
     attempts: Mapping[Key, int] | None = None,
-) -> list[Retracted]:
+) -> list[RetractedTurn]:
     """Take back answers that may be half: such a turn is one that failed, until it is asked again.
 
     Its text is kept, and its scores are gone.
@@ -91,7 +91,7 @@ def retract(
     first, connection = min(turns), runfile.connection
     found = connection.execute(_FROM_TURN, (position, repeat, first)).fetchall()
     taken = [
-        Retracted(turn, kind, score, session == runfile.session)
+        RetractedTurn(turn, kind, score, session == runfile.session)
         for turn, kind, score, session in found
         if later or turn in turns
     ]
@@ -107,7 +107,7 @@ def retract(
 
 def _retract(connection: sqlite3.Connection, key: Key, attempts: Mapping[Key, int] | None, *, doubted: bool) -> None:
     execute = connection.execute
-    why = unconfirmed_answers.MAY_BE_HALF if doubted else unconfirmed_answers.HAS_SEEN
+    why = incomplete_answers.MAY_BE_INCOMPLETE if doubted else incomplete_answers.SAW_INCOMPLETE
     flag = f" {IN_DOUBT}" if doubted else ""
     if doubted:
         found = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
@@ -116,7 +116,7 @@ def _retract(connection: sqlite3.Connection, key: Key, attempts: Mapping[Key, in
     execute("DELETE FROM score WHERE (conversation, repeat, turn) = (?, ?, ?)", key)
 
 
-def take_back(runfile: RunFile, settings: Settings) -> int:
+def retract_incomplete(runfile: RunFile, settings: Settings) -> int:
     """Take back the answers in doubt, by ``unconfirmed.in_doubt``; give their number.
 
     Of a turn at most as many as it may be retried, and one.
@@ -140,13 +140,15 @@ def _in_doubt(connection: sqlite3.Connection) -> set[Key]:
     answers = np.array(connection.execute(_ANSWERS).fetchall(), dtype=np.int64).reshape(-1, 6)
     if not len(answers):
         return set()
-    kinds = (*unconfirmed_answers.KINDS, *unconfirmed_answers.CHOSEN)
+    kinds = (*incomplete_answers.KINDS, *incomplete_answers.CHOSEN)
     failures = np.array(connection.execute(_FAILURES, kinds).fetchall(), dtype=np.int64).reshape(-1, 2)
     found = set[Key]()
     for session in np.unique(failures[:, 0]):
         own = answers[answers[:, 0] == session]
         failed = failures[failures[:, 0] == session][:, 1]
-        for _, position, repeat, turn, *_ in own[unconfirmed_answers.in_doubt(own[:, 4], own[:, 5], failed)].tolist():
+        for _, position, repeat, turn, *_ in own[
+            incomplete_answers.may_be_incomplete(own[:, 4], own[:, 5], failed)
+        ].tolist():
             found.add((position, repeat, turn))
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class SessionOutcome(StrEnum):
     """How a session ended; the run file keeps the value.
 
     A budget that is used up, and an accuracy that is known well enough, have the name of the setting that says so.

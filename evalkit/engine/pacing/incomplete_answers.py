@@ -16,15 +16,15 @@ from evalkit.record import UNCONFIRMED, Attempt, TurnRecord
 WINDOW_NS = 1_000_000_000  # seven half answers of a real service ended 128 ms before to 4 ms after such a failure
 KINDS = ("empty", "connection", "truncated", "server")
 CHOSEN = ("length", "content_filter")  # error codes of empty answers that say why
-MAY_BE_HALF = (
+MAY_BE_INCOMPLETE = (
     "It ended without a finish reason, within a second of a failure of another request, and may be half an answer. The "
     "part that came is kept, and the turn is asked again."
 )
-HAS_SEEN = "It had seen an earlier answer that may be half: both are asked again."
+SAW_INCOMPLETE = "It had seen an earlier answer that may be half: both are asked again."
 LOST_ON_REUSE = "A kept connection was closed"  # how the message begins of a failure that says nothing of the model
 
 
-def in_doubt(sent: Any, end: Any, failed: Any) -> Any:
+def may_be_incomplete(sent: Any, end: Any, failed: Any) -> Any:
     """Which unconfirmed answers are in doubt, as an array of flags.
 
     Parameters
@@ -41,7 +41,7 @@ def in_doubt(sent: Any, end: Any, failed: Any) -> Any:
     return within & (first < len(failed))
 
 
-class Talk:
+class AskedConversation:
     """A conversation of a session, and its answers so far.
 
     Parameters
@@ -80,7 +80,7 @@ class Talk:
         return True
 
 
-class Doubts:
+class IncompleteAnswers:
     """Watches a session for answers in doubt.
 
     Parameters
@@ -99,14 +99,16 @@ class Doubts:
     """
 
     def __init__(self, most: int) -> None:
-        self.ready: deque[Talk] = deque()
+        self.ready: deque[AskedConversation] = deque()
         self.on_ready: Callable[[], None] = lambda: None
-        self.on_doubt: Callable[[Talk, int], None] = lambda talk, turn: None
+        self.on_doubt: Callable[[AskedConversation, int], None] = lambda talk, turn: None
         self._most = most
-        self._answers: deque[tuple[int, int, TurnRecord, Talk]] = deque()  # of the last second, not in doubt
+        self._answers: deque[tuple[int, int, TurnRecord, AskedConversation]] = (
+            deque()
+        )  # of the last second, not in doubt
         self._failed = -WINDOW_NS  # the last time
 
-    def note_answer(self, talk: Talk, record: TurnRecord) -> None:
+    def note_answer(self, talk: AskedConversation, record: TurnRecord) -> None:
         """Take in a turn that is answered."""
         good = record.good
         if good is None or UNCONFIRMED not in good.flags or not (good.streamed and self._most):
@@ -134,20 +136,20 @@ class Doubts:
             if _close(sent, end, failed):
                 self._doubt(talk, record)
 
-    def end(self, talk: Talk) -> None:
+    def end(self, talk: AskedConversation) -> None:
         """A conversation is not being asked any more."""
         talk.over = True
         if talk.doubtful:
             self._add(talk)
 
-    def _doubt(self, talk: Talk, record: TurnRecord) -> None:
+    def _doubt(self, talk: AskedConversation, record: TurnRecord) -> None:
         known = talk.doubtful
         if talk.doubt(record, self._most):
             self.on_doubt(talk, record.turn)
             if talk.over and not known:
                 self._add(talk)
 
-    def _add(self, talk: Talk) -> None:
+    def _add(self, talk: AskedConversation) -> None:
         self.ready.append(talk)
         self.on_ready()
 

@@ -22,7 +22,7 @@ _LAST_WORDS_S = 3.0  # an asking process whose line is closed ends at once, unle
 _LEFT_TO_US = {signal.SIGINT, signal.SIGTERM}  # sent to the whole group by terminals and job runners
 
 
-class Launched:
+class ChildProcess:
     """An asking process on its way, and the line to it; one class owns the lock and the order of what is sent.
 
     It starts while its parent sees to dataset and run file, and waits for its task. Nothing goes out before that, and
@@ -42,7 +42,7 @@ class Launched:
         self._sending = threading.Lock()
         self._line, theirs = socket.socketpair()
         self._line.setblocking(False)
-        forks.keep_to_ourselves(self._line.fileno())
+        forks.close_in_forks(self._line.fileno())
         self._poll = select.poll()
         with theirs:
             self._child = _start(theirs)
@@ -88,7 +88,7 @@ class Launched:
         """Close the line, which ends the process if nothing else has, and wait for it."""
         with self._sending:
             if self._line.fileno() >= 0:
-                forks.give_up(self._line.fileno())
+                forks.forget(self._line.fileno())
                 with suppress(OSError):
                     self._line.shutdown(socket.SHUT_RDWR)  # seen at the other end whoever else holds a copy
                 self._line.close()
@@ -125,7 +125,7 @@ def _start(line: socket.socket) -> subprocess.Popen[bytes]:
                 sys.executable,
                 "-P",
                 "-c",
-                "from evalkit.engine.asking.process import main; main()",
+                "from evalkit.engine.asking.session import main; main()",
                 str(line.fileno()),
                 str(os.getpid()),
             ],

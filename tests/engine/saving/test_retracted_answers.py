@@ -7,13 +7,13 @@ import sys
 import time
 
 import pytest
-from half_answers import MODELS, check_whole, data, script
+from incomplete_answers import MODELS, check_whole, data, script
 from records import answered, conversation, failed, finished
 from runfiles import create
 
 import evalkit as ek
 from evalkit.endpoint import Endpoint
-from evalkit.engine.saving import half_answers
+from evalkit.engine.saving import retracted_answers
 from evalkit.record import Score
 from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import serve
@@ -37,7 +37,7 @@ def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, l
         runfile.add((), scores)
         query = runfile.connection.execute
         query("INSERT INTO score SELECT conversation, repeat, turn, 1, 'judge', 0.5, NULL, NULL, NULL FROM score")
-        found = half_answers.retract(runfile, 0, 1, [1], later=later)
+        found = retracted_answers.retract(runfile, 0, 1, [1], later=later)
         assert found == [(1, None, 1.0, True), (2, None, 1.0, True), (3, "server", None, True)][: 3 if later else 1]
         rows = query("SELECT turn, status, error_kind, answer, latency_ns, turn_time_ns, flags FROM turn").fetchall()
         assert rows[0] == (1, "error", "truncated", "The answer is 2.", None, None, "no_done in_doubt")

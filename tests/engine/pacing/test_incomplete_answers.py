@@ -5,12 +5,12 @@ import sqlite3
 
 import numpy as np
 import pytest
-from half_answers import MODELS, check_whole, data, said, script, whole
+from incomplete_answers import MODELS, check_whole, data, said, script, whole
 
 import evalkit as ek
 from evalkit.analysis import caveats
 from evalkit.endpoint import Endpoint
-from evalkit.engine.pacing.unconfirmed_answers import Doubts, Talk, in_doubt
+from evalkit.engine.pacing.incomplete_answers import AskedConversation, IncompleteAnswers, may_be_incomplete
 from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Failure, Timing, TurnRecord
 from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import Fault, Law, Script, serve
@@ -140,8 +140,8 @@ CASES = [
 @pytest.mark.parametrize(("sent", "end", "failed", "doubted"), CASES)
 def test_rule(sent, end, failed, doubted):
     times = [np.array([value * MS]) for value in (sent, end, failed)]
-    assert in_doubt(*times).tolist() == [doubted]
-    doubts, talk, record = Doubts(2), Talk(None, {}), answer_of(1, sent, end)
+    assert may_be_incomplete(*times).tolist() == [doubted]
+    doubts, talk, record = IncompleteAnswers(2), AskedConversation(None, {}), answer_of(1, sent, end)
     events = [(end, lambda: doubts.note_answer(talk, record)), (failed, lambda: doubts.note_failure(failed_at(failed)))]
     talk.answers[1] = record
     for _, event in sorted(events, key=lambda event: event[0]):
@@ -153,8 +153,8 @@ def test_rule(sent, end, failed, doubted):
 
 def test_rule_over_many_failures():
     sent, end = np.array([0, 0, 90, 90]) * MS, np.array([50, 3000, 100, 9000]) * MS
-    assert in_doubt(sent, end, np.array([10, 80, 5000]) * MS).tolist() == [True, False, False, False]
-    assert in_doubt(sent, end, np.array([], dtype=np.int64)).tolist() == [False] * 4
+    assert may_be_incomplete(sent, end, np.array([10, 80, 5000]) * MS).tolist() == [True, False, False, False]
+    assert may_be_incomplete(sent, end, np.array([], dtype=np.int64)).tolist() == [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_rule_over_many_failures():
     ],
 )  # fmt: skip
 def test_failures_that_say_nothing_of_the_model_cast_no_doubt(failed):
-    doubts, talk = Doubts(2), Talk(None, {})
+    doubts, talk = IncompleteAnswers(2), AskedConversation(None, {})
     talk.answers[1] = record = answer_of(1, 0, 5000)
     doubts.note_failure(failed)
     doubts.note_answer(talk, record)
@@ -176,7 +176,7 @@ def test_failures_that_say_nothing_of_the_model_cast_no_doubt(failed):
 
 @pytest.mark.parametrize("record", [answer_of(1, 0, 5000, "buffered"), answer_of(1, 0, 5000, streamed=False)])
 def test_confirmed_answers_and_those_that_are_no_stream_are_never_in_doubt(record):
-    doubts, talk = Doubts(2), Talk(None, {1: record})
+    doubts, talk = IncompleteAnswers(2), AskedConversation(None, {1: record})
     doubts.note_answer(talk, record)
     doubts.note_failure(failed_at(5000))
     assert not talk.doubtful
@@ -184,7 +184,7 @@ def test_confirmed_answers_and_those_that_are_no_stream_are_never_in_doubt(recor
 
 def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
     for most in (0, 1, 3):
-        doubts, talk, again = Doubts(most), Talk(None, {}), 0
+        doubts, talk, again = IncompleteAnswers(most), AskedConversation(None, {}), 0
         for time in range(5):
             talk.answers[1] = record = answer_of(1, 0, 1000 * time)
             doubts.note_answer(talk, record)
@@ -196,7 +196,7 @@ def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
 
 def test_later_turns_are_asked_again_where_they_have_seen_the_doubtful_one():
     for own, left in ((True, [1]), (False, [1, 3])):
-        doubts, talk = Doubts(2), Talk(None, {}, own=own)
+        doubts, talk = IncompleteAnswers(2), AskedConversation(None, {}, own=own)
         for turn in (1, 2, 3):
             talk.answers[turn] = answer_of(turn, 0, 1000 if turn == 2 else 9000)
         doubts.note_answer(talk, talk.answers[2])
