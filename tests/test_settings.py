@@ -19,7 +19,7 @@ from evalkit.settings import Settings
         ({"concurrency": "many"}, "concurrency is 'many': it must be a whole number, 1 or more, or 'auto'"),
         (
             {"concurrency": "auto", "rate": 5.0},
-            "concurrency 'auto' and a rate exclude each other: the rate alone says when to ask",
+            "concurrency 'auto' and a rate cannot be combined: the rate decides when to start",
         ),
         ({"rpm": 0}, "rpm is 0: it must be above 0"),
         ({"rate": -1.0}, "rate is -1.0: it must be above 0"),
@@ -28,12 +28,12 @@ from evalkit.settings import Settings
         ({"max_time_s": 0}, "max_time_s is 0: it must be above 0"),
         (
             {"until_ci": 0.5},
-            "until_ci is 0.5: it must lie between 0 and 0.5, such as 0.03 for 3 points to either side",
+            "until_ci is 0.5: it must be between 0 and 0.5, such as 0.03 for ± 3 points",
         ),
         (
             {"until_ci": 0.03, "repeats": 2},
-            "until_ci and repeats exclude each other: a conversation that is asked again tells of itself, "
-            "and not of others. Ask more conversations instead",
+            "until_ci and repeats cannot be combined: a repeated conversation says nothing about other "
+            "conversations. Use more conversations instead",
         ),
         ({"scorer": []}, "scorer: is empty: name at least one scorer"),
         ({"scorer": 3}, "scorer: must be text, not a number"),

@@ -250,7 +250,7 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> GoalStatu
     ci = info["settings"].get("until_ci")
     if ci is None:
         return None
-    return AccuracyGoal(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
+    return AccuracyGoal(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).status()
 
 
 @contextmanager

@@ -408,7 +408,7 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
     outcome = None if finished.outcome is None else SessionOutcome(finished.outcome)
     if outcome is not None and outcome.flag is not None:
         _say(f"{outcome.flag} is used up.{resume_errors.after_budget(finished)}")
-    if outcome is SessionOutcome.UNTIL:
+    if outcome is SessionOutcome.UNTIL_CI:
         _say("--until is reached: nothing more is asked")
     return gate_flags.exit_code(parsed, result)
 

@@ -1,4 +1,4 @@
-"""Starts the asking process, and ends it: the parent's end of the line between the two."""
+"""Starts and ends the asking process, and exchanges messages with it."""
 
 from __future__ import annotations
 
@@ -17,86 +17,88 @@ from evalkit.engine.saving import process_messages
 from evalkit.engine.saving.process_messages import FrameReader, Message
 from evalkit.process import forks
 
-_READ = 2**20
-_LAST_WORDS_S = 3.0  # an asking process whose line is closed ends at once, unless it is frozen
-_LEFT_TO_US = {signal.SIGINT, signal.SIGTERM}  # sent to the whole group by terminals and job runners
+_READ_BYTES = 2**20
+_EXIT_S = 3.0  # an asking process ends immediately when its connection closes, unless it is frozen
+_BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGTERM}  # terminals and job runners send them to the whole process group
 
 
 class ChildProcess:
-    """An asking process on its way, and the line to it; one class owns the lock and the order of what is sent.
+    """The asking process, and the connection to it; this class alone holds the lock and decides the order of messages.
 
-    It starts while its parent sees to dataset and run file, and waits for its task. Nothing goes out before that, and
-    nothing that is sent ever waits for the other end. When the block ends, or its parent, so does it.
+    The process starts while the parent checks dataset and run file, and waits for its task. Nothing is sent before the
+    task, and sending never blocks. The process ends with the ``with`` block, or with its parent.
 
     Attributes
     ----------
-    code : int or None
-        Its exit code, once the line is closed.
+    exit_code : int or None
+        Set when the connection has been closed.
     """
 
     def __init__(self) -> None:
-        self.code: int | None = None
+        self.exit_code: int | None = None
         self._frames = FrameReader()
         self._unsent = bytearray()
-        self._given = False
+        self._has_task = False
         self._sending = threading.Lock()
-        self._line, theirs = socket.socketpair()
-        self._line.setblocking(False)
-        forks.close_in_forks(self._line.fileno())
+        self._socket, remote = socket.socketpair()
+        self._socket.setblocking(False)
+        forks.close_in_forks(self._socket.fileno())
         self._poll = select.poll()
-        with theirs:
-            self._child = _start(theirs)
+        with remote:
+            self._process = _start(remote)
 
-    def give(self, task: Any) -> None:
-        """Hand over what is to be asked, before all that was sent until now."""
+    def start(self, task: Any) -> None:
+        """Send the task, ahead of all messages so far."""
         with self._sending:
-            self._given = True
+            self._has_task = True
             self._unsent[:0] = process_messages.frame(process_messages.Start(process_messages.pack(task)))
             self._flush()
 
     def send(self, message: Message) -> None:
-        """Send a message, as far as there is room for it now, and the rest with ``receive``. Safe from any thread."""
+        """Send what the socket accepts now; ``receive`` sends the rest. Safe from any thread."""
         with self._sending:
             self._unsent += process_messages.frame(message)
-            if self._given:
+            if self._has_task:
                 self._flush()
 
     def receive(self, wait_ms: int) -> list[Message] | None:
-        """What has come, or comes within so long; None: the process is gone."""
+        """The messages that arrive within this time; None: the process has ended."""
         with self._sending:
-            if self._given:
+            if self._has_task:
                 self._flush()
-            writing = self._given and bool(self._unsent)
-            if self._line.fileno() < 0:
+            writing = self._has_task and bool(self._unsent)
+            if self._socket.fileno() < 0:
                 return None
-            self._poll.register(self._line, select.POLLIN | (select.POLLOUT if writing else 0))
+            self._poll.register(self._socket, select.POLLIN | (select.POLLOUT if writing else 0))
         if not self._poll.poll(wait_ms):
             return []
         try:
-            data = self._line.recv(_READ)
-        except BlockingIOError:  # there is room to write
+            data = self._socket.recv(_READ_BYTES)
+        except BlockingIOError:  # only writing is possible
             return []
-        except OSError:  # the spool has what was under way
+        except OSError:  # the spool has what did not arrive
             return None
         return self._frames.feed(data) if data else None
 
     def kill(self) -> None:
-        """End it at once; what it had received is in the spool. Safe from any thread."""
-        self._child.kill()
+        """Kill the process; what it received is in the spool. Safe from any thread."""
+        self._process.kill()
 
     def close(self) -> None:
-        """Close the line, which ends the process if nothing else has, and wait for it."""
+        """Close the connection, which ends the process if it still runs, and wait for it."""
         with self._sending:
-            if self._line.fileno() >= 0:
-                forks.forget(self._line.fileno())
+            if self._socket.fileno() >= 0:
+                forks.forget(self._socket.fileno())
                 with suppress(OSError):
-                    self._line.shutdown(socket.SHUT_RDWR)  # seen at the other end whoever else holds a copy
-                self._line.close()
+                    self._socket.shutdown(
+                        socket.SHUT_RDWR
+                    )  # the other end sees this even if another process holds a copy
+                self._socket.close()
         try:
-            self.code = self._child.wait(_LAST_WORDS_S)
+            self.exit_code = self._process.wait(_EXIT_S)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            self.code = self._child.wait()
+            self._process.kill()
+            self.exit_code = self._process.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -109,16 +111,16 @@ class ChildProcess:
     def _flush(self) -> None:
         try:
             while self._unsent:
-                del self._unsent[: self._line.send(self._unsent)]
+                del self._unsent[: self._socket.send(self._unsent)]
         except BlockingIOError:
             pass
-        except OSError:  # it is gone, or the line is closed: that is for ``receive`` to find
+        except OSError:  # the process or the connection is gone: ``receive`` notices
             self._unsent.clear()
 
 
-def _start(line: socket.socket) -> subprocess.Popen[bytes]:
-    """The process: of our group, so that Ctrl-Z stops both, and deaf to what is ours to handle."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_US)
+def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the process: in our group, so that Ctrl-Z stops both, and with the signals blocked that we handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
     try:
         return subprocess.Popen(  # noqa: S603
             [
@@ -126,12 +128,12 @@ def _start(line: socket.socket) -> subprocess.Popen[bytes]:
                 "-P",
                 "-c",
                 "from evalkit.engine.asking.session import main; main()",
-                str(line.fileno()),
+                str(connection.fileno()),
                 str(os.getpid()),
             ],
-            pass_fds=(line.fileno(),),
+            pass_fds=(connection.fileno(),),
             stdin=subprocess.DEVNULL,
-            stdout=_standard_error(),  # whatever is printed there is no result of ours
+            stdout=_standard_error(),  # standard output is for results only
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
     finally:
@@ -141,6 +143,6 @@ def _start(line: socket.socket) -> subprocess.Popen[bytes]:
 def _standard_error() -> int:
     try:
         os.fstat(2)
-    except OSError:  # it is closed
+    except OSError:  # closed
         return subprocess.DEVNULL
     return 2

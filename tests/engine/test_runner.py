@@ -180,7 +180,7 @@ def test_a_changed_dataset_is_refused(sums, tmp_path):
         with pytest.raises(ek.RunFileError) as caught:
             ek.resume(out)
     assert str(caught.value) == (
-        f"{data} has changed since {out} was begun: put the old dataset back, or start a new run"
+        f"{data} has changed since {out} was started: restore the old dataset, or start a new run"
     )
 
 
@@ -193,8 +193,8 @@ def test_a_changed_conversation_is_refused_also_without_a_check(sums, tmp_path):
         with pytest.raises(ek.RunFileError) as caught:
             ek.resume(out)
     assert str(caught.value) == (
-        "conversation 'sum-1' (number 2) is not what it was when this run began: "
-        "the dataset has changed. Start a new run for it"
+        f"conversation 'sum-1' (number 2) of {data} has changed since {out} was started: "
+        "restore the old dataset, or start a new run"
     )
 
 
@@ -205,18 +205,18 @@ def test_a_missing_dataset_is_named(sums, tmp_path):
     data.unlink()
     with pytest.raises(ek.RunFileError) as caught:
         ek.resume(out)
-    assert str(caught.value) == f"{out} was made from {data}, which is not there any more: put it back to go on"
+    assert str(caught.value) == f"{out} was made from {data}, which no longer exists: restore it to resume"
 
 
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"model": "other"}, "with the model 'scripted', and now 'other' is named: one run is of one model. "
+        ({"model": "other"}, "with the model 'scripted', but 'other' is given: one run has one model. "
                              "Start a new run for the other"),
-        ({"base_url": "http://127.0.0.1:1"}, "at {url}, and now http://127.0.0.1:1/v1 is named: "
+        ({"base_url": "http://127.0.0.1:1"}, "at {url}, but http://127.0.0.1:1/v1 is given: "
                                              "start a new run for the other"),
-        ({"params": {"seed": 7}}, "with the parameters {{}}, and now they are {{'seed': 7}}: "
-                                  "one run has one set of them. Start a new run"),
+        ({"params": {"seed": 7}}, "with the parameters {{}}, but {{'seed': 7}} are given: "
+                                  "one run has one set of parameters. Start a new run for the others"),
     ],
     ids=["model", "address", "parameters"],
 )  # fmt: skip
@@ -227,7 +227,7 @@ def test_another_endpoint_is_refused(sums, tmp_path, changed, why):
         other = dataclasses.replace(endpoint_of(server), **changed)
     with pytest.raises(ek.RunFileError) as caught:
         ek.resume(out, endpoint=other)
-    assert str(caught.value) == f"{out} was begun {why.format(url=server.base_url)}"
+    assert str(caught.value) == f"{out} was started {why.format(url=server.base_url)}"
 
 
 def test_what_failed_lastingly_does_not_keep_the_rest_from_being_asked(sums, tmp_path):
@@ -454,8 +454,8 @@ def test_an_asking_process_that_dies_is_said_and_the_run_goes_on_by_resume(sums,
         with pytest.raises(ek.EvalkitError) as caught:
             ek.evaluate(sums(60, 1), endpoint_of(server), out=out, concurrency=2, watch=kill)
         assert str(caught.value) == (
-            "the process that asks has ended unexpectedly (exit code -9). "
-            f"What was answered is in {out}; go on with: evalkit resume {out}"
+            "the process that sends requests ended unexpectedly (exit code -9). "
+            f"The answers received are in {out}; resume with: evalkit resume {out}"
         )
         assert (ek.resume(out).turns()["status"] == "answered").sum() == 60
 

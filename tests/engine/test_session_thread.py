@@ -106,7 +106,7 @@ def test_an_interrupt_does_not_wait_for_scorers_and_resume_scores_what_they_left
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130
     assert time.monotonic() - began < 8
-    assert said.splitlines()[0].startswith("stopping: nothing new is asked")
+    assert said.splitlines()[0].startswith("stopping: no new requests, and those in flight have 5 s to end")
     assert turns(out) == [("answered", 100)]
     if scorer == "own:slow":
         (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text().replace("sleep(0.2)", "sleep(0.0)"))
@@ -142,7 +142,7 @@ def test_a_second_interrupt_ends_the_asking_process_and_what_came_is_kept(sums, 
         _, said = run.communicate(timeout=30)
     assert run.returncode == 130
     assert time.monotonic() - began < 2.5
-    assert [line.partition(" ")[0] for line in said.splitlines()] == ["stopping:", "ending", "stopped."]
+    assert [line.partition(" ")[0] for line in said.splitlines()] == ["stopping:", "cancelling", "stopped."]
     assert lock_is_free(out)
 
 
@@ -265,7 +265,7 @@ def test_an_asking_process_that_dies_before_its_task_is_an_error_and_no_success(
             "--fail-under", "accuracy>=0.9", "--json", env=searching(modules),
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (2, "")
-        assert "the process that asks has ended unexpectedly" in done.stderr
+        assert "the process that sends requests ended unexpectedly" in done.stderr
     assert server.stats()["requests"] == 0
 
 
@@ -300,9 +300,9 @@ def test_functions_belong_to_a_run_and_are_refused_until_given_again(tmp_path):
             data, endpoint, out=out, functions={"f": f}, concurrency=2, watch=lambda progress: progress.done >= 10
         )
         for functions, why in (
-            (None, "was begun with the functions f, and f is not given"),
-            ({"f": f, "g": f}, "was begun without the functions g"),
-            ({"f": other}, "was begun with another version of the functions f"),
+            (None, "was started with the functions f, and f is not given"),
+            ({"f": f, "g": f}, "was started without the functions g"),
+            ({"f": other}, "was started with another version of the functions f"),
         ):
             with pytest.raises(RunFileError, match=why):
                 ek.resume(out, functions=functions)

@@ -1,8 +1,8 @@
-"""The asking process: drives the dialogues of a session on a loop that does nothing else.
+"""The asking process: drives the dialogues of a session on an event loop that does nothing else.
 
-Scoring, SQLite, a notebook's heap and the display live in the parent, so that none of them can hold up a read. A turn
-that has ended is in the spool before any further request goes out: what is received is stored before it is used, and a
-run that is killed has lost no more than it had in flight. When the parent is gone, this process ends.
+Scoring, SQLite, a notebook's heap and the display are in the parent, so that none of them can delay a read. A finished
+turn is in the spool before any further request goes out: what is received is stored before it is used, and a run that
+is killed loses no more than it had in flight. When the parent ends, this process ends.
 """
 
 from __future__ import annotations
@@ -40,110 +40,110 @@ from evalkit.errors import EvalkitError
 from evalkit.record import Failure, TurnRecord
 from evalkit.settings import Settings
 
-GRACE_S = 5.0
-AHEAD_S = 0.0005  # longest reading between two looks at the sockets
+GRACE_S = 5.0  # time that requests in flight have to end after a stop
+READ_AHEAD_S = 0.0005  # longest reading of the dataset before the event loop looks at its sockets again
 _NO_MORE: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTask:
-    """What the asking process is started with.
+    """What the asking process needs to run a session.
 
     Parameters
     ----------
     endpoint : Endpoint
     settings : Settings
     data : Path
-    known : Known
-        The dataset as it was when it was checked: nothing else is asked.
+    fingerprint : Fingerprint
+        The dataset as it was when it was checked: no other conversation is sent.
     runfile : Path
     resumed : bool
-        Ask only what the run file lacks.
-    kept : bool
-        It holds answers of an earlier session.
+        Send only what the run file lacks.
+    has_answers : bool
+        The run file has answers of an earlier session.
     functions : tuple of str
         Names of the functions that the parent calls for the model.
     scores_all : bool
-        The run's scorer scores turns without a target too.
+        The run's scorer also scores turns without a target.
     """
 
     endpoint: Endpoint
     settings: Settings
     data: Path
-    known: Fingerprint
+    fingerprint: Fingerprint
     runfile: Path
     resumed: bool = False
-    kept: bool = False
+    has_answers: bool = False
     functions: tuple[str, ...] = ()
     scores_all: bool = False
 
 
 class Session:
-    """One session's asking.
+    """Sends the requests of one session.
 
     Parameters
     ----------
-    task : Task
-    line : Line
-        Connected with the parent.
+    task : SessionTask
+    link : ParentLink
+        Connected to the parent.
     """
 
-    def __init__(self, task: SessionTask, line: ParentLink) -> None:
+    def __init__(self, task: SessionTask, link: ParentLink) -> None:
         settings = task.settings
         self._task, self._settings = task, settings
-        # requests under way are limited where that is adapted; conversations under way, where it is given
-        self._requests = Slots(1) if settings.concurrency == "auto" else None
-        self._knee = AdaptiveSlots(self._requests) if self._requests else None
-        self._conversations = Slots(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
+        # an adapted concurrency limits parallel requests; a fixed one limits parallel conversations
+        self._request_slots = Slots(1) if settings.concurrency == "auto" else None
+        self._adaptive_slots = AdaptiveSlots(self._request_slots) if self._request_slots else None
+        self._conversation_slots = Slots(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
         limited = settings.max_tokens_total is not None or settings.max_cost is not None
         self._spending = SpendingCaps(settings) if limited else None
-        self._surrender = GivingUp(kept=task.kept)
-        self._doubts = IncompleteAnswers(settings.retries)
-        self._ended = False  # nothing new is asked
-        self._hurry = asyncio.Event()  # what is in flight has a few seconds
+        self._giving_up = GivingUp(has_answers=task.has_answers)
+        self._incomplete_answers = IncompleteAnswers(settings.retries)
+        self._ended = False  # nothing new is sent
+        self._grace = asyncio.Event()  # requests in flight have GRACE_S to end
         self._outcome = SessionOutcome.DONE
         self._error: BaseException | None = None
         self._items: Iterator[ScheduledConversation | None] = iter(())
         self._functions = {name: self._function(name) for name in task.functions}
-        self._arriving: asyncio.Task[None] | None = None
+        self._arrival_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.line = line
-        line.scores_all, line.on_error, line.on_stop = task.scores_all, self._fail, self._stop
+        self.link = link
+        link.scores_all, link.on_error, link.on_stop = task.scores_all, self._fail, self._stop
 
     async def run(self) -> None:
-        """Ask all, then tell the parent how it ended."""
-        watch = LoopLagMonitor()
-        transport = Transport(self._task.endpoint, before_sending=self.line.keep)
+        """Send everything that is due, then report to the parent how the session ended."""
+        lag = LoopLagMonitor()
+        transport = Transport(self._task.endpoint, before_sending=self.link.keep)
         try:
             self._items = self._schedule()
-            self.line.begin(self._task.runfile)
-            watch.start()
+            self.link.begin(self._task.runfile)
+            lag.start()
             asker = self._asker(transport)
-            self.line.on_parent_stopped = asker.pause.hold
+            self.link.on_parent_stopped = asker.pause.hold
             async with transport:
-                await self._ask_all(asker)
+                await self._send_all(asker)
         except BaseException as error:
             self._error = self._error or error
         trust = {
-            **watch.stop(),
+            **lag.stop(),
             "connections_opened": transport.connections_opened,
             "reads": transport.reads,
             "reads_with_several_events": transport.reads_with_several_events,
         }
-        if self._knee is not None:
-            trust["concurrency"] = self._knee.history
-        unusable = self._surrender.cause
+        if self._adaptive_slots is not None:
+            trust["concurrency"] = self._adaptive_slots.history
+        unusable = self._giving_up.cause
         outcome = SessionOutcome.UNUSABLE if unusable is not None else self._outcome
-        await self.line.end(End(time.perf_counter_ns(), outcome, trust, unusable, *_told(self._error)))
+        await self.link.end(End(time.perf_counter_ns(), outcome, trust, unusable, *_error_fields(self._error)))
 
     def _schedule(self) -> Iterator[ScheduledConversation | None]:
-        """What to ask, its first conversation read: what is wrong with it is told before anything is asked."""
+        """What to send. The first conversation is read now, so that an error in it is raised before any request."""
         task = self._task
-        items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None, task.known))
-        return chain(list(islice(items, 1)), _ahead(items))
+        items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None, task.fingerprint))
+        return chain(list(islice(items, 1)), _read_ahead(items))
 
     def _function(self, name: str) -> AsyncFunction:
-        return lambda arguments: self.line.call(name, arguments)
+        return lambda arguments: self.link.call(name, arguments)
 
     def _asker(self, transport: Transport) -> Asker:
         settings = self._settings
@@ -151,12 +151,12 @@ class Session:
             transport,
             self._task.endpoint,
             stream=settings.stream,
-            pacer=RateLimiter(settings.rpm, settings.tpm),
+            rate_limiter=RateLimiter(settings.rpm, settings.tpm),
             retry=RetryPolicy(settings.retries, budget=RetryBudget()),
-            gate=self._requests,
-            knee=self._knee,
+            slots=self._request_slots,
+            adaptive_slots=self._adaptive_slots,
             spending=self._spending,
-            doubts=self._doubts,
+            incomplete_answers=self._incomplete_answers,
         )
 
     # -- how it ends
@@ -164,54 +164,55 @@ class Session:
     def _stop(self, outcome: str) -> None:
         self._end_soon(SessionOutcome(outcome))
         if outcome == SessionOutcome.STOPPED:
-            self._hurry.set()
+            self._grace.set()
 
     def _time_up(self) -> None:
         self._end_soon(SessionOutcome.MAX_TIME)
-        self._hurry.set()
+        self._grace.set()
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._end_soon(SessionOutcome.FAILED)
-        self._hurry.set()
+        self._grace.set()
 
     def _end_soon(self, outcome: SessionOutcome) -> None:
-        """Ask nothing new; of several reasons a stop is told, else the first."""
+        """Send nothing new. Of several reasons the outcome names a stop if there was one, else the first."""
         if outcome == SessionOutcome.STOPPED or not self._ended:
             self._outcome = outcome
         self._ended = True
-        if self._arriving is not None:
-            self._arriving.cancel()
+        if self._arrival_task is not None:
+            self._arrival_task.cancel()
 
-    async def _cancel_when_late(self) -> None:
-        await self._hurry.wait()
+    async def _cancel_after_grace(self) -> None:
+        await self._grace.wait()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE_S)
         for task in self._tasks:
             task.cancel()
 
-    # -- what is asked when
+    # -- what is sent when
 
-    async def _ask_all(self, asker: Asker) -> None:
+    async def _send_all(self, asker: Asker) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()
         timer = loop.call_later(settings.max_time_s, self._time_up) if settings.max_time_s else None
-        watcher = loop.create_task(self._cancel_when_late())
-        self._doubts.on_ready, self._doubts.on_doubt = lambda: self._ask_doubted(asker), self._tell_doubt
+        canceller = loop.create_task(self._cancel_after_grace())
+        self._incomplete_answers.on_ready = lambda: self._send_ready(asker)
+        self._incomplete_answers.on_retract = self._report_retraction
         try:
             if settings.rate is None:
                 self._fill(asker)
             else:
-                self._arriving = self._spawn(
+                self._arrival_task = self._spawn(
                     self._arrive(asker, Arrivals(settings.rate, settings.arrivals, settings.arrivals_seed or 0))
                 )
             while self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
-            watcher.cancel()
+            canceller.cancel()
             if timer is not None:
                 timer.cancel()
         if not self._ended:
-            self._surrender.judge_all()
+            self._giving_up.decide_at_end()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -220,7 +221,7 @@ class Session:
         return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """The first error ends the session, in order."""
+        """Run work; an error ends the session in an orderly way."""
         try:
             await work
         except asyncio.CancelledError:
@@ -229,18 +230,18 @@ class Session:
             self._fail(error)
 
     def _fill(self, asker: Asker) -> None:
-        """Closed loop: as many workers as there are slots, each with one conversation after another."""
+        """Closed loop: as many workers as slots, each of which runs one conversation after another."""
         while len(self._tasks) < self._workers and not self._ended:
             self._spawn(self._work(asker))
 
     @property
     def _workers(self) -> int:
-        return (self._requests or self._conversations).limit
+        return (self._request_slots or self._conversation_slots).limit
 
     async def _work(self, asker: Asker) -> None:
         while not self._ended and len(self._tasks) <= self._workers:
-            if self._doubts.ready:
-                await self._ask_again(asker)
+            if self._incomplete_answers.ready:
+                await self._send_again(asker)
                 continue
             item = next(self._items, _NO_MORE)
             if item is _NO_MORE:
@@ -248,56 +249,58 @@ class Session:
             if item is None:
                 await asyncio.sleep(0)
             else:
-                await self._converse(asker, item)
+                await self._start_conversation(asker, item)
 
     async def _arrive(self, asker: Asker, arrivals: Arrivals) -> None:
-        """Open loop: a conversation begins when the schedule says, unless too many are under way."""
+        """Open loop: a conversation starts when the schedule says, or later if all slots are in use."""
         start = time.perf_counter_ns()
-        wanted = filter(None, self._items)
-        for after, item in zip(arrivals, wanted, strict=False):
+        items = filter(None, self._items)
+        for after, item in zip(arrivals, items, strict=False):
             await wait_until(start + after)
-            if not self._conversations.try_enter():
-                await self._conversations.enter()
-            self._spawn(self._converse_in_slot(asker, item, start + after))
+            if not self._conversation_slots.try_acquire():
+                await self._conversation_slots.acquire()
+            self._spawn(self._start_conversation_in_slot(asker, item, start + after))
 
-    def _tell_doubt(self, talk: AskedConversation, turn: int) -> None:
-        self.line.send(RetractAnswer(talk.item.position, talk.item.repeat, turn, talk.own))
+    def _report_retraction(self, asked: AskedConversation, turn: int) -> None:
+        self.link.send(RetractAnswer(asked.item.position, asked.item.repeat, turn, asked.own_history))
 
-    def _ask_doubted(self, asker: Asker) -> None:
-        """A conversation is ready to be asked again: by a worker, or in a slot of its own."""
+    def _send_ready(self, asker: Asker) -> None:
+        """Send a conversation again that is ready: by a worker, or in a slot of its own."""
         if self._settings.rate is None:
             self._fill(asker)
         elif not self._ended:
-            self._spawn(self._ask_again_in_slot(asker))
+            self._spawn(self._send_again_in_slot(asker))
 
-    async def _ask_again_in_slot(self, asker: Asker) -> None:
-        if not self._conversations.try_enter():
-            await self._conversations.enter()
+    async def _send_again_in_slot(self, asker: Asker) -> None:
+        if not self._conversation_slots.try_acquire():
+            await self._conversation_slots.acquire()
         try:
-            await self._ask_again(asker)
+            await self._send_again(asker)
         finally:
-            self._conversations.leave()
+            self._conversation_slots.release()
 
-    async def _converse_in_slot(self, asker: Asker, item: ScheduledConversation, due: int) -> None:
+    async def _start_conversation_in_slot(self, asker: Asker, item: ScheduledConversation, due: int) -> None:
         try:
-            await self._converse(asker, item, due)
+            await self._start_conversation(asker, item, due)
         finally:
-            self._conversations.leave()
+            self._conversation_slots.release()
 
-    async def _converse(self, asker: Asker, item: ScheduledConversation, due: int | None = None) -> None:
-        own = self._settings.history == "own"
-        await self._ask(asker, AskedConversation(item, dict(item.answered or {}), own=own), due)
+    async def _start_conversation(self, asker: Asker, item: ScheduledConversation, due: int | None = None) -> None:
+        own_history = self._settings.history == "own"
+        await self._run_conversation(
+            asker, AskedConversation(item, dict(item.answered or {}), own_history=own_history), due
+        )
 
-    async def _ask_again(self, asker: Asker) -> None:
-        """Ask a conversation from its first answer in doubt on, or, where later turns saw another, such turns alone."""
-        talk = self._doubts.ready.popleft()
+    async def _send_again(self, asker: Asker) -> None:
+        """Send the retracted turns of a conversation, with later turns that saw their answers."""
+        asked = self._incomplete_answers.ready.popleft()
         if not self._ended:
-            await self._ask(asker, talk)
+            await self._run_conversation(asker, asked)
 
-    async def _ask(self, asker: Asker, talk: AskedConversation, due: int | None = None) -> None:
+    async def _run_conversation(self, asker: Asker, asked: AskedConversation, due: int | None = None) -> None:
         settings = self._settings
-        position, conversation, repeat, _ = talk.item
-        answered, talk.over, talk.doubtful = dict(talk.answers), False, False
+        position, conversation, repeat, _ = asked.item
+        answered, asked.ended, asked.has_retracted = dict(asked.answers), False, False
         new = True
         left = len(conversation.turns) - len(answered)
 
@@ -305,53 +308,53 @@ class Session:
             nonlocal new, left
             left -= 1
             first, new = new, False
-            if self._surrender.note(record, len(self._tasks)):
+            if self._giving_up.note(record, len(self._tasks)):
                 self._end_soon(SessionOutcome.UNUSABLE)
-                self._hurry.set()
+                self._grace.set()
             if self._spending is not None and self._spending.used_up is not None:
                 self._end_soon(SessionOutcome(self._spending.used_up))
-            if self._knee is not None:
+            if self._adaptive_slots is not None:
                 self._fill(asker)
-            if talk.own and talk.doubtful and record.failure is None:
+            if asked.own_history and asked.has_retracted and record.failure is None:
                 record = record._replace(failure=Failure("truncated", SAW_INCOMPLETE))
-            self.line.put(position, conversation, first, left == 0, record)
+            self.link.put(position, conversation, first, left == 0, record)
             if record.failure is None:
-                talk.answers[record.turn] = record
-                self._doubts.note_answer(talk, record)
-            if self.line.behind:
-                await self.line.room()
-            return not (self._ended or (talk.own and talk.doubtful))
+                asked.answers[record.turn] = record
+                self._incomplete_answers.note_answer(asked, record)
+            if self.link.behind:
+                await self.link.room()
+            return not (self._ended or (asked.own_history and asked.has_retracted))
 
         dialogue = Dialogue(
             asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
         )
         await dialogue.ask(keep, answered)
-        self._doubts.end(talk)
+        self._incomplete_answers.end(asked)
 
 
-def _ahead(items: Iterator[ScheduledConversation | None]) -> Iterator[ScheduledConversation | None]:
-    """Read a little ahead: many at once take half the time. What goes wrong is told when its turn comes."""
+def _read_ahead(items: Iterator[ScheduledConversation | None]) -> Iterator[ScheduledConversation | None]:
+    """Read ahead in short batches, in half the time of single reads. An error is raised when its item is due."""
     error: Exception | None = None
     more = True
     while more:
         read: list[ScheduledConversation | None] = []
         more = False
-        until = time.perf_counter() + AHEAD_S
+        deadline = time.perf_counter() + READ_AHEAD_S
         try:
             for item in items:
                 read.append(item)
-                if item is None or time.perf_counter() > until:
+                if item is None or time.perf_counter() > deadline:
                     more = True
                     break
-        except Exception as found:
-            error = found
+        except Exception as raised:
+            error = raised
         yield from read
     if error is not None:
         raise error
 
 
 def main() -> None:
-    """Do the task that comes over the line; the arguments are its descriptor and the parent's process id."""
+    """Run the task received from the parent; the arguments are the socket's descriptor and the parent's process id."""
     factory = None
     if sys.platform != "win32":
         import uvloop
@@ -362,16 +365,16 @@ def main() -> None:
 
 
 async def _run(connection: socket.socket, parent: int) -> None:
-    line = ParentLink()
+    link = ParentLink()
     connection.setblocking(False)
-    await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=connection)
-    watch = asyncio.create_task(line.watch_parent(parent))
-    await Session(await line.task(), line).run()
-    watch.cancel()
+    await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=connection)
+    watcher = asyncio.create_task(link.watch_parent(parent))
+    await Session(await link.task(), link).run()
+    watcher.cancel()
 
 
-def _told(error: BaseException | None) -> tuple[str | None, str]:
-    """An error as the parent raises it again: the name of its class in ``errors``, or none, and its words."""
+def _error_fields(error: BaseException | None) -> tuple[str | None, str]:
+    """An error as fields of ``End``, for the parent to raise: the name of its class in ``errors``, and its text."""
     if error is None:
         return None, ""
     if isinstance(error, EvalkitError):

@@ -1,8 +1,8 @@
-"""Answers without a finish reason: nothing in them tells half an answer from a whole one.
+"""Answers without a finish reason that may be incomplete: nothing in such an answer shows whether all of it came.
 
-A service that ends a stream in order although its model has died or was cut off shows that in other requests of the
-same moment: they fail. So a streamed answer without a finish reason that ended within a second of such a failure, and
-was under way then or had been, is in doubt: it is asked again.
+A service that ends a stream cleanly although its model crashed or was cut off reveals that in other requests of the
+same moment: they fail. So a streamed answer without a finish reason may be incomplete if such a failure came within a
+second of its end and after it was sent. Its turn is sent again.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from typing import Any
 
 from evalkit.record import UNCONFIRMED, Attempt, TurnRecord
 
-WINDOW_NS = 1_000_000_000  # seven half answers of a real service ended 128 ms before to 4 ms after such a failure
+# seven incomplete answers of a real service ended between 128 ms before and 4 ms after such a failure
+WINDOW_NS = 1_000_000_000
 KINDS = ("empty", "connection", "truncated", "server")
-CHOSEN = ("length", "content_filter")  # error codes of empty answers that say why
+EXPLAINED_CODES = ("length", "content_filter")  # error codes of empty answers that name the cause
 MAY_BE_INCOMPLETE = (
-    "It ended without a finish reason, within a second of a failure of another request, and may be half an answer. The "
-    "part that came is kept, and the turn is asked again."
+    "The answer ended without a finish reason, within a second of a failure of another request, and may be "
+    "incomplete. The part that came is kept, and the turn is sent again."
 )
-SAW_INCOMPLETE = "It had seen an earlier answer that may be half: both are asked again."
-LOST_ON_REUSE = "A kept connection was closed"  # how the message begins of a failure that says nothing of the model
+SAW_INCOMPLETE = "This turn saw an earlier answer that may be incomplete: both are sent again."
+# how the message of a failure begins that says nothing about the model; run files keep such messages
+LOST_ON_REUSE = "A kept connection was closed"
 
 
 def may_be_incomplete(sent: Any, end: Any, failed: Any) -> Any:
-    """Which unconfirmed answers are in doubt, as an array of flags.
+    """Which unconfirmed answers may be incomplete, as an array of bool.
 
     Parameters
     ----------
     sent, end : arrays of int
         When their requests were sent and ended (ns).
     failed : array of int
-        When other requests failed, in order.
+        When other requests failed (ns), in ascending order.
     """
-    import numpy as np  # not for the asking process, which takes as long to start as numpy to import
+    import numpy as np  # the asking process never calls this, and importing numpy would double its start-up time
 
     first = np.searchsorted(failed, np.maximum(sent + 1, end - WINDOW_NS))
     within = np.append(failed, np.iinfo(np.int64).max)[first] <= end + WINDOW_NS
@@ -42,115 +44,112 @@ def may_be_incomplete(sent: Any, end: Any, failed: Any) -> Any:
 
 
 class AskedConversation:
-    """A conversation of a session, and its answers so far.
+    """A conversation of this session, with its answers so far.
 
     Parameters
     ----------
-    item : tuple
-        What the schedule gave.
+    item : ScheduledConversation
     answers : dict
-        Turn to its record, of answered turns that are not in doubt.
-    own : bool
-        Later turns see the model's own answers: they are in doubt with it.
+        Turn number to its record, for answered turns that are taken to be complete.
+    own_history : bool
+        Later turns see the model's own answers: they are retracted along with an answer they saw.
 
     Attributes
     ----------
-    over : bool
-        It is not being asked.
-    doubtful : bool
-        It has turns to ask again.
+    ended : bool
+        No turn of it is being sent.
+    has_retracted : bool
+        It has turns to send again.
     """
 
-    def __init__(self, item: Any, answers: dict[int, TurnRecord], *, own: bool = True) -> None:
+    def __init__(self, item: Any, answers: dict[int, TurnRecord], *, own_history: bool = True) -> None:
         self.item = item
         self.answers = answers
-        self.own = own
-        self.over = self.doubtful = False
-        self._again: dict[int, int] = {}
+        self.own_history = own_history
+        self.ended = self.has_retracted = False
+        self._retractions: dict[int, int] = {}
 
-    def doubt(self, record: TurnRecord, most: int) -> bool:
-        """Note that an answer is in doubt; false: it is not the turn's any more, or was asked again often enough."""
+    def retract(self, record: TurnRecord, most: int) -> bool:
+        """Drop an answer, and later ones that saw it; false: it was replaced, or sent again ``most`` times already."""
         first = record.turn
-        if self.answers.get(first) is not record or self._again.get(first, 0) >= most:
+        if self.answers.get(first) is not record or self._retractions.get(first, 0) >= most:
             return False
-        self._again[first] = self._again.get(first, 0) + 1
-        self.doubtful = True
-        for turn in [turn for turn in self.answers if turn == first or (self.own and turn > first)]:
+        self._retractions[first] = self._retractions.get(first, 0) + 1
+        self.has_retracted = True
+        for turn in [turn for turn in self.answers if turn == first or (self.own_history and turn > first)]:
             del self.answers[turn]
         return True
 
 
 class IncompleteAnswers:
-    """Watches a session for answers in doubt.
+    """Watches a session for answers that may be incomplete.
 
     Parameters
     ----------
     most : int
-        How often a turn is asked again for that.
+        How often a turn may be sent again for this reason.
 
     Attributes
     ----------
-    ready : deque of Talk
-        Conversations that are over, with answers in doubt.
+    ready : deque of AskedConversation
+        Conversations that have ended and have retracted answers.
     on_ready : callable
-        Called when there is another.
-    on_doubt : callable
-        Called with a conversation and the turn of it that is in doubt.
+        Called when another conversation is ready.
+    on_retract : callable
+        Called with a conversation and the number of the turn whose answer is retracted.
     """
 
     def __init__(self, most: int) -> None:
         self.ready: deque[AskedConversation] = deque()
         self.on_ready: Callable[[], None] = lambda: None
-        self.on_doubt: Callable[[AskedConversation, int], None] = lambda talk, turn: None
+        self.on_retract: Callable[[AskedConversation, int], None] = lambda asked, turn: None
         self._most = most
-        self._answers: deque[tuple[int, int, TurnRecord, AskedConversation]] = (
-            deque()
-        )  # of the last second, not in doubt
-        self._failed = -WINDOW_NS  # the last time
+        self._unconfirmed: deque[tuple[int, int, TurnRecord, AskedConversation]] = deque()  # of the last second
+        self._failed = -WINDOW_NS  # end of the latest failure
 
-    def note_answer(self, talk: AskedConversation, record: TurnRecord) -> None:
-        """Take in a turn that is answered."""
+    def note_answer(self, asked: AskedConversation, record: TurnRecord) -> None:
+        """Take note of an answered turn."""
         good = record.good
         if good is None or UNCONFIRMED not in good.flags or not (good.streamed and self._most):
             return
         sent, end = good.timing.sent, good.timing.end
         if end is None:
             return
-        while self._answers and self._answers[0][1] < end - WINDOW_NS:
-            self._answers.popleft()
+        while self._unconfirmed and self._unconfirmed[0][1] < end - WINDOW_NS:
+            self._unconfirmed.popleft()
         if _close(sent, end, self._failed):  # an earlier failure would be no closer
-            self._doubt(talk, record)
+            self._retract(asked, record)
         else:
-            self._answers.append((sent, end, record, talk))
+            self._unconfirmed.append((sent, end, record, asked))
 
     def note_failure(self, attempt: Attempt) -> None:
-        """Take in an attempt that failed."""
+        """Take note of a failed attempt."""
         failure, failed = attempt.failure, attempt.timing.end
         if failure is None or failure.kind not in KINDS or failed is None or not self._most:
             return
-        if failure.code in CHOSEN or attempt.connection_lost_on_reuse:
+        if failure.code in EXPLAINED_CODES or attempt.connection_lost_on_reuse:
             return
         self._failed = max(self._failed, failed)
-        answers, self._answers = self._answers, deque()
-        for sent, end, record, talk in answers:
+        answers, self._unconfirmed = self._unconfirmed, deque()
+        for sent, end, record, asked in answers:
             if _close(sent, end, failed):
-                self._doubt(talk, record)
+                self._retract(asked, record)
 
-    def end(self, talk: AskedConversation) -> None:
-        """A conversation is not being asked any more."""
-        talk.over = True
-        if talk.doubtful:
-            self._add(talk)
+    def end(self, asked: AskedConversation) -> None:
+        """Take note that a conversation has ended."""
+        asked.ended = True
+        if asked.has_retracted:
+            self._add(asked)
 
-    def _doubt(self, talk: AskedConversation, record: TurnRecord) -> None:
-        known = talk.doubtful
-        if talk.doubt(record, self._most):
-            self.on_doubt(talk, record.turn)
-            if talk.over and not known:
-                self._add(talk)
+    def _retract(self, asked: AskedConversation, record: TurnRecord) -> None:
+        had_retracted = asked.has_retracted
+        if asked.retract(record, self._most):
+            self.on_retract(asked, record.turn)
+            if asked.ended and not had_retracted:
+                self._add(asked)
 
-    def _add(self, talk: AskedConversation) -> None:
-        self.ready.append(talk)
+    def _add(self, asked: AskedConversation) -> None:
+        self.ready.append(asked)
         self.on_ready()
 
 

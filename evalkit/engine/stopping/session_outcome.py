@@ -6,21 +6,21 @@ from enum import StrEnum
 
 
 class SessionOutcome(StrEnum):
-    """How a session ended; the run file keeps the value.
+    """How a session ended; the run file stores the value.
 
-    A budget that is used up, and an accuracy that is known well enough, have the name of the setting that says so.
+    A limit that was reached, and an accuracy that is known well enough, have the name of their setting.
     """
 
     DONE = "done"
     STOPPED = "stopped"  # by an interrupt or a watcher
-    UNUSABLE = "unusable"  # the endpoint was given up
-    FAILED = "failed"  # by an error of its own: a full disk, a dataset that changed
+    UNUSABLE = "unusable"  # gave up on the endpoint
+    FAILED = "failed"  # by an error such as a full disk or a changed dataset
     MAX_TIME = "max_time_s"
     MAX_TOKENS = "max_tokens_total"
     MAX_COST = "max_cost"
-    UNTIL = "until_ci"
+    UNTIL_CI = "until_ci"
 
     @property
     def flag(self) -> str | None:
-        """The flag whose budget is used up; None: it was not for a budget."""
+        """The flag of the limit that was reached; None: another reason ended the session."""
         return f"--{self.removesuffix('_s').replace('_', '-')}" if self.startswith("max_") else None

@@ -10,7 +10,7 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.asking.tool_functions import in_threads
+from evalkit.engine.asking.tool_functions import as_coroutines
 from evalkit.engine.pacing.rate_limits import RateLimiter
 from evalkit.engine.pacing.retries import Pause, RetryPolicy
 from evalkit.engine.pacing.slots import Slots
@@ -95,9 +95,7 @@ def test_a_failed_turn_ends_an_own_history_and_the_rest_is_said_to_be_unasked():
     assert [record.status for record in records] == ["answered", "error", "error"]
     assert [len(record.attempts) for record in records] == [1, 3, 0]
     assert records[2].failure.kind == "cancelled"
-    assert records[2].failure.message == (
-        "Not asked: turn 2 failed (server), and this turn would have seen its answer."
-    )
+    assert records[2].failure.message == ("Not sent: turn 2 failed (server), and this turn needs its answer.")
 
 
 def test_a_failed_turn_does_not_hinder_a_golden_history():
@@ -146,7 +144,7 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
         raise LookupError(f"no weather for {city or 'nowhere'}")
 
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
-    records, _ = talk(Script(answer=Calling()), conversation, functions=in_threads({"get_weather": get_weather}))
+    records, _ = talk(Script(answer=Calling()), conversation, functions=as_coroutines({"get_weather": get_weather}))
     assert records[0].exchange[1].content.startswith('{"error": "LookupError: no weather for ')
 
 
@@ -164,7 +162,7 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
 def test_results_that_cannot_be_sent_as_they_are_do_not_end_a_run(result, told):
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
     records, _ = talk(
-        Script(answer=Calling()), conversation, functions=in_threads({"get_weather": lambda city: result})
+        Script(answer=Calling()), conversation, functions=as_coroutines({"get_weather": lambda city: result})
     )
     assert told in records[0].exchange[1].content
     assert records[0].status == "answered"
@@ -283,20 +281,20 @@ def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then
 @pytest.mark.parametrize("why", ["permit", "pause"])
 def test_a_request_that_waits_takes_no_place_in_the_gate(why):
     async def main(base_url, model):
-        endpoint, gate, pause = Endpoint(base_url, model), Slots(2), Pause()
+        endpoint, slots, pause = Endpoint(base_url, model), Slots(2), Pause()
         async with Transport(endpoint) as transport:
-            pacer = RateLimiter(rpm=1) if why == "permit" else RateLimiter()
-            asker = Asker(transport, endpoint, gate=gate, pacer=pacer, pause=pause)
+            rate_limiter = RateLimiter(rpm=1) if why == "permit" else RateLimiter()
+            asker = Asker(transport, endpoint, slots=slots, rate_limiter=rate_limiter, pause=pause)
             await asker.ask([Message("user", "Hello")], due=0)
             if why == "pause":
                 pause.hold(60)
             waiting = [asyncio.create_task(asker.ask([Message("user", "Hello")], due=0)) for _ in range(5)]
             await asyncio.sleep(0.3)
-            inside = gate.inside
+            inside = slots.in_use
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-            return inside, gate.inside
+            return inside, slots.in_use
 
     with serve(Script()) as server:
         assert asyncio.run(main(server.base_url, server.model)) == (0, 0)

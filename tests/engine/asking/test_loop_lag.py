@@ -89,11 +89,11 @@ def test_the_longest_stalls_are_kept_and_no_more():
 def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
     """The real thing: the kernel does not run it for 200 ms, again and again."""
     started, over = threading.Event(), threading.Event()
-    give = ChildProcess.give
+    start = ChildProcess.start
 
     def given(self, task):
-        give(self, task)
-        stopped.append(self._child.pid)
+        start(self, task)
+        stopped.append(self._process.pid)
         started.set()
 
     def stop_it():
@@ -104,7 +104,7 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
             os.kill(stopped[0], signal.SIGCONT)
 
     stopped: list[int] = []
-    monkeypatch.setattr(ChildProcess, "give", given)
+    monkeypatch.setattr(ChildProcess, "start", given)
     hand = threading.Thread(target=stop_it)
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=150, itl_ms=2))) as server:
         hand.start()

@@ -275,7 +275,7 @@ def test_what_goes_wrong_with_reading_is_told_behind_what_was_read_before():
         yield 2
         raise DatasetError("is broken")
 
-    ahead = session._ahead(items())
+    ahead = session._read_ahead(items())
     assert [next(ahead), next(ahead)] == [1, 2]
     with pytest.raises(DatasetError):
         next(ahead)
@@ -289,6 +289,6 @@ def test_reading_ahead_stops_where_others_are_to_be_let_run():
             read.append(item)
             yield item
 
-    ahead = session._ahead(items())
+    ahead = session._read_ahead(items())
     assert [next(ahead), next(ahead), read] == [1, None, [1, None]]
     assert list(ahead) == [2, 3]

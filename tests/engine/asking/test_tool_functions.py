@@ -66,7 +66,7 @@ def test_what_cannot_be_called_for_a_model_is_refused(functions):
 
 
 def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monkeypatch):
-    monkeypatch.setattr(tool_functions, "AT_ONCE", 2)
+    monkeypatch.setattr(tool_functions, "MAX_PARALLEL", 2)
     release, ended = threading.Event(), threading.Semaphore(0)
     inside = []
 
@@ -76,7 +76,7 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
         return "ok"
 
     calls = FunctionThreads({"f": f})
-    assert calls.waits() is None
+    assert calls.wait_times() is None
     for _ in range(3):
         calls.call("f", "{}", lambda text: ended.release())
     while len(inside) < 2:
@@ -85,7 +85,7 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
     release.set()
     for _ in range(3):
         assert ended.acquire(timeout=30)
-    waits = calls.waits()
+    waits = calls.wait_times()
     assert (waits["calls"], waits["at_once"]) == (3, 2)
     assert waits["wait_ms"]["max"] >= waits["wait_ms"]["p50"] >= 0
 
@@ -93,8 +93,8 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
 def test_a_function_that_never_returns_keeps_python_from_nothing():
     code = """
         import threading
-        from evalkit.engine.asking.tool_functions import Calls
-        Calls({"f": lambda: threading.Event().wait()}).call("f", "{}", print)
+        from evalkit.engine.asking.tool_functions import FunctionThreads
+        FunctionThreads({"f": lambda: threading.Event().wait()}).call("f", "{}", print)
         print("the end")
     """
     done = subprocess.run(

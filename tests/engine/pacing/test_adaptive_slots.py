@@ -1,4 +1,4 @@
-"""The knee is found and followed: on modelled servers with slots, batches, refusals and faults, and on a real one."""
+"""The best limit is found and followed: on modelled servers with slots, batches, refusals, faults; and a real one."""
 
 import asyncio
 import math
@@ -75,31 +75,31 @@ class Server:
 
 
 def drive(server, seconds, changes=None, busy=10_000):
-    """Ask for so long, as much as the gate lets through; the limits by time, in tenths of a second."""
+    """Ask for so long, as much as the slots lets through; the limits by time, in tenths of a second."""
 
     async def main():
         loop = asyncio.get_running_loop()
-        gate, tasks, workers = Slots(1), set(), asyncio.Semaphore(busy)
-        knee = AdaptiveSlots(gate, loop.time)
+        slots, tasks, workers = Slots(1), set(), asyncio.Semaphore(busy)
+        adaptive = AdaptiveSlots(slots, loop.time)
 
         async def one():
             told = await server.ask()
-            gate.leave()
+            slots.release()
             workers.release()
-            knee.note(**told)
+            adaptive.note(**told)
 
         for at, change in (changes or {}).items():
             loop.call_later(at, lambda change=change: [setattr(server, *item) for item in change.items()])
         while loop.time() < seconds:
             await workers.acquire()
-            await gate.enter()
+            await slots.acquire()
             task = asyncio.create_task(one())
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return Limits(knee.history)
+        return Limits(adaptive.history)
 
     return run(main())
 
@@ -114,8 +114,8 @@ class Limits:
     def mean(self, start, end):
         return sum(self.at(start + (end - start) * i / 500) for i in range(500)) / 500
 
-    def near(self, knee, start, end, factor=2.0):
-        return knee / factor <= self.mean(start, end) <= factor * knee
+    def near(self, adaptive, start, end, factor=2.0):
+        return adaptive / factor <= self.mean(start, end) <= factor * adaptive
 
 
 DRAWS = {
@@ -169,22 +169,22 @@ def test_it_stays_about_where_requests_begin_to_be_refused(refuse):
 
 
 def test_refusals_at_one_moment_lower_it_once():
-    clock, gate = [0.0], Slots(1)
-    knee = AdaptiveSlots(gate, lambda: clock[0])
-    while gate.limit < 64:
+    clock, slots = [0.0], Slots(1)
+    adaptive = AdaptiveSlots(slots, lambda: clock[0])
+    while slots.limit < 64:
         clock[0] += 1
-        gate.inside = gate.limit
-        for _ in range(gate.limit * 4):
-            knee.note(kind=None, ttft_ns=S // 10, latency_ns=S // 2, output_tokens=10)
-    knee.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
-    lowered = gate.limit
+        slots.in_use = slots.limit
+        for _ in range(slots.limit * 4):
+            adaptive.note(kind=None, ttft_ns=S // 10, latency_ns=S // 2, output_tokens=10)
+    adaptive.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
+    lowered = slots.limit
     for _ in range(30):
         clock[0] += 0.01
-        knee.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
-    assert gate.limit == lowered == 32
+        adaptive.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
+    assert slots.limit == lowered == 32
     clock[0] += 1
-    knee.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
-    assert gate.limit == 24
+    adaptive.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
+    assert slots.limit == 24
 
 
 def test_a_fault_now_and_then_is_no_overload():
@@ -227,25 +227,29 @@ def test_waiting_for_a_permit_is_no_load(rpm, tpm):
 
     async def main():
         loop = asyncio.get_running_loop()
-        server, gate, most = Paced(4, service=0.05), Slots(1), 0
-        knee = AdaptiveSlots(gate, loop.time)
+        server, slots, most = Paced(4, service=0.05), Slots(1), 0
+        adaptive = AdaptiveSlots(slots, loop.time)
         asker = Asker(
-            server, Endpoint("http://127.0.0.1:9", "m"), gate=gate, knee=knee, pacer=RateLimiter(rpm, tpm, loop.time)
+            server,
+            Endpoint("http://127.0.0.1:9", "m"),
+            slots=slots,
+            adaptive_slots=adaptive,
+            rate_limiter=RateLimiter(rpm, tpm, loop.time),
         )
 
         async def one():
             nonlocal most
             while loop.time() < 300:
                 await asker.ask([Message("user", "x" * 40)], due=0)
-                most = max(most, gate.inside)
+                most = max(most, slots.in_use)
 
         tasks = [asyncio.create_task(one()) for _ in range(200)]
         await asyncio.sleep(30)
         while loop.time() < 295:
-            assert gate.inside <= server.inside + 1  # nobody is inside and waits
+            assert slots.in_use <= server.inside + 1  # nobody is inside and waits
             await asyncio.sleep(0.37)
         await asyncio.gather(*tasks)
-        return Limits(knee.history)
+        return Limits(adaptive.history)
 
     limits = run(main())
     assert limits.history[-1][1] <= 16
@@ -268,16 +272,16 @@ NOTES = st.lists(
 @settings(max_examples=200)
 @given(NOTES)
 def test_whatever_it_is_told_the_limit_stays_in_its_bounds(notes):
-    now, gate = 0.0, Slots(7)
-    knee = AdaptiveSlots(gate, lambda: now, ceiling=40)
+    now, slots = 0.0, Slots(7)
+    adaptive = AdaptiveSlots(slots, lambda: now, ceiling=40)
     for kind, ttft, latency, tokens, pause, inside in notes:
         now += pause
-        gate.inside = inside
+        slots.in_use = inside
         ttft = None if ttft is None or latency is None else min(ttft, latency)
-        knee.note(kind=kind, ttft_ns=ttft, latency_ns=latency, output_tokens=tokens)
-        assert 1 <= gate.limit <= 40
-    assert knee.history[0] == (0.0, 1)
-    assert knee.history[-1][1] == gate.limit
+        adaptive.note(kind=kind, ttft_ns=ttft, latency_ns=latency, output_tokens=tokens)
+        assert 1 <= slots.limit <= 40
+    assert adaptive.history[0] == (0.0, 1)
+    assert adaptive.history[-1][1] == slots.limit
 
 
 def test_the_history_is_bounded_and_keeps_its_ends():
@@ -290,17 +294,17 @@ def test_the_history_is_bounded_and_keeps_its_ends():
 
 def test_it_finds_the_slots_of_a_real_server():
     async def main(server):
-        endpoint, gate = Endpoint(server.base_url, server.model), Slots(1)
-        knee, tasks = AdaptiveSlots(gate), set()
+        endpoint, slots = Endpoint(server.base_url, server.model), Slots(1)
+        adaptive, tasks = AdaptiveSlots(slots), set()
         body = request_body.request_body(
             [Message("user", "Hello!")], model=server.model, stream=True, include_usage=True
         )
 
         async def one(transport):
             attempt = await transport.send(body, stream=True, due=0, slot=0)
-            gate.leave()
+            slots.release()
             timing = attempt.timing
-            knee.note(
+            adaptive.note(
                 kind=attempt.failure.kind if attempt.failure else None,
                 ttft_ns=timing.arrivals[0] - timing.sent if timing.arrivals else None,
                 latency_ns=timing.end - timing.sent if timing.end else None,
@@ -309,10 +313,10 @@ def test_it_finds_the_slots_of_a_real_server():
 
         async with Transport(endpoint) as transport:
             for _ in range(400):
-                await gate.enter()
+                await slots.acquire()
                 tasks.add(asyncio.create_task(one(transport)))
             await asyncio.gather(*tasks)
-        return Limits(knee.history)
+        return Limits(adaptive.history)
 
     with serve(Script(law=Law(ttft_ms=10, itl_ms=2, tokens=11, slots=4))) as server:
         limits = asyncio.run(main(server))

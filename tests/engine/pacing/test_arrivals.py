@@ -70,7 +70,7 @@ def test_seeds_differ():
 @pytest.mark.parametrize(
     ("given", "problem"),
     [((0,), "use one above 0"), ((-1,), "above 0"), ((math.inf,), "above 0"), ((math.nan,), "above 0"),
-     ((1, "burst"), "'burst' are not known: use one of constant, poisson")],
+     ((1, "burst"), "'burst' are unknown: use one of constant, poisson")],
 )  # fmt: skip
 def test_a_schedule_that_cannot_be_kept_is_refused(given, problem):
     with pytest.raises(SettingsError, match=problem):

@@ -137,18 +137,21 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "end", "failed", "doubted"), CASES)
-def test_rule(sent, end, failed, doubted):
+@pytest.mark.parametrize(("sent", "end", "failed", "incomplete"), CASES)
+def test_rule(sent, end, failed, incomplete):
     times = [np.array([value * MS]) for value in (sent, end, failed)]
-    assert may_be_incomplete(*times).tolist() == [doubted]
-    doubts, talk, record = IncompleteAnswers(2), AskedConversation(None, {}), answer_of(1, sent, end)
-    events = [(end, lambda: doubts.note_answer(talk, record)), (failed, lambda: doubts.note_failure(failed_at(failed)))]
-    talk.answers[1] = record
+    assert may_be_incomplete(*times).tolist() == [incomplete]
+    watcher, asked, record = IncompleteAnswers(2), AskedConversation(None, {}), answer_of(1, sent, end)
+    events = [
+        (end, lambda: watcher.note_answer(asked, record)),
+        (failed, lambda: watcher.note_failure(failed_at(failed))),
+    ]
+    asked.answers[1] = record
     for _, event in sorted(events, key=lambda event: event[0]):
         event()
-    assert talk.doubtful is doubted
-    doubts.end(talk)
-    assert list(doubts.ready) == [talk] * doubted
+    assert asked.has_retracted is incomplete
+    watcher.end(asked)
+    assert list(watcher.ready) == [asked] * incomplete
 
 
 def test_rule_over_many_failures():
@@ -166,42 +169,42 @@ def test_rule_over_many_failures():
     ],
 )  # fmt: skip
 def test_failures_that_say_nothing_of_the_model_cast_no_doubt(failed):
-    doubts, talk = IncompleteAnswers(2), AskedConversation(None, {})
-    talk.answers[1] = record = answer_of(1, 0, 5000)
-    doubts.note_failure(failed)
-    doubts.note_answer(talk, record)
-    doubts.note_failure(failed)
-    assert not talk.doubtful
+    watcher, asked = IncompleteAnswers(2), AskedConversation(None, {})
+    asked.answers[1] = record = answer_of(1, 0, 5000)
+    watcher.note_failure(failed)
+    watcher.note_answer(asked, record)
+    watcher.note_failure(failed)
+    assert not asked.has_retracted
 
 
 @pytest.mark.parametrize("record", [answer_of(1, 0, 5000, "buffered"), answer_of(1, 0, 5000, streamed=False)])
 def test_confirmed_answers_and_those_that_are_no_stream_are_never_in_doubt(record):
-    doubts, talk = IncompleteAnswers(2), AskedConversation(None, {1: record})
-    doubts.note_answer(talk, record)
-    doubts.note_failure(failed_at(5000))
-    assert not talk.doubtful
+    watcher, asked = IncompleteAnswers(2), AskedConversation(None, {1: record})
+    watcher.note_answer(asked, record)
+    watcher.note_failure(failed_at(5000))
+    assert not asked.has_retracted
 
 
 def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
     for most in (0, 1, 3):
-        doubts, talk, again = IncompleteAnswers(most), AskedConversation(None, {}), 0
+        watcher, asked, again = IncompleteAnswers(most), AskedConversation(None, {}), 0
         for time in range(5):
-            talk.answers[1] = record = answer_of(1, 0, 1000 * time)
-            doubts.note_answer(talk, record)
-            doubts.note_failure(failed_at(1000 * time))
-            again += talk.doubtful
-            talk.doubtful = False
+            asked.answers[1] = record = answer_of(1, 0, 1000 * time)
+            watcher.note_answer(asked, record)
+            watcher.note_failure(failed_at(1000 * time))
+            again += asked.has_retracted
+            asked.has_retracted = False
         assert again == most
 
 
 def test_later_turns_are_asked_again_where_they_have_seen_the_doubtful_one():
     for own, left in ((True, [1]), (False, [1, 3])):
-        doubts, talk = IncompleteAnswers(2), AskedConversation(None, {}, own=own)
+        watcher, asked = IncompleteAnswers(2), AskedConversation(None, {}, own_history=own)
         for turn in (1, 2, 3):
-            talk.answers[turn] = answer_of(turn, 0, 1000 if turn == 2 else 9000)
-        doubts.note_answer(talk, talk.answers[2])
+            asked.answers[turn] = answer_of(turn, 0, 1000 if turn == 2 else 9000)
+        watcher.note_answer(asked, asked.answers[2])
         told = []
-        doubts.on_doubt = lambda talk, turn, told=told: told.append(turn)
-        doubts.note_failure(failed_at(1100))
+        watcher.on_retract = lambda asked, turn, told=told: told.append(turn)
+        watcher.note_failure(failed_at(1100))
         assert told == [2]
-        assert sorted(talk.answers) == left
+        assert sorted(asked.answers) == left

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.engine.pacing.minute_window import BURST_S, HELD_S, SLICE_S, WINDOW_S, BurstLimit, MinuteWindow
+from evalkit.engine.pacing.minute_window import BURST_S, COUNTED_S, SLICE_S, WINDOW_S, BurstLimit, MinuteWindow
 
 
 class Clock:
@@ -40,8 +40,8 @@ def test_more_than_the_whole_limit_goes_when_nothing_else_is_there():
     budget = MinuteWindow(10, clock)
     assert budget.wait_s(1000) == 0
     budget.spend(1000)
-    assert budget.wait_s(1) == pytest.approx(HELD_S)
-    clock.now += HELD_S
+    assert budget.wait_s(1) == pytest.approx(COUNTED_S)
+    clock.now += COUNTED_S
     assert budget.wait_s(1) == 0
 
 
@@ -77,7 +77,7 @@ def test_what_it_says_of_the_wait_is_true_and_settling_keeps_the_sum(steps, limi
         entries.append((budget.spend(amount), clock.now + settle_after, true))
         assert budget._sum == pytest.approx(sum(piece.amount for piece in budget._slices))
         assert budget.open == sum(piece.open for piece in budget._slices) >= 0
-    clock.now += HELD_S + 1e-6
+    clock.now += COUNTED_S + 1e-6
     assert budget.wait_s(limit) == 0
     assert budget.open == 0
 
@@ -88,7 +88,7 @@ def test_a_full_window_of_many_is_kept_in_few_slices():
     for _ in range(300_000):
         clock.now += 0.001
         budget.spend(1)
-    assert len(budget._slices) <= HELD_S / SLICE_S + 2
+    assert len(budget._slices) <= COUNTED_S / SLICE_S + 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 3)), max_size=80), st.floats(0.5, 500))

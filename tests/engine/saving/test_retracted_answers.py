@@ -1,4 +1,4 @@
-"""Answers that may be half are taken back: in the run file, and of sessions that were killed on the way."""
+"""Answers that may be incomplete are retracted: in the run file, and for sessions that were killed."""
 
 import os
 import signal
@@ -48,8 +48,8 @@ def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, l
         assert (kind, partial, flags) == ("truncated", "The answer is 2.", "no_done in_doubt")
         assert [kind for kind, *_ in others] == [None, "server"]
         messages = [text for (text,) in query("SELECT error_message FROM turn WHERE error_kind = 'truncated'")]
-        assert messages[0].startswith("It ended without a finish reason, within a second of a failure")
-        assert messages[1:] == ["It had seen an earlier answer that may be half: both are asked again."] * later
+        assert messages[0].startswith("The answer ended without a finish reason, within a second of a failure")
+        assert messages[1:] == ["This turn saw an earlier answer that may be incomplete: both are sent again."] * later
         runfile.add([finished(0, conversation(), answered(1, "whole"))])
         assert query("SELECT status, answer FROM turn WHERE turn = 1").fetchone() == ("answered", "whole")
 

@@ -128,8 +128,8 @@ def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage,
     file.write_bytes(header + b"".join(found))
     assert recovered(path) == [(position, 1) for position in range(4) if position != which]
     assert caplog.messages == [
-        f"1 line of the spool of {path} could not be read: damaged, or cut off by a disk that was full. "
-        "What it held and the run file does not is missing, and is asked again by resume"
+        f"1 line of the spool of {path} could not be read: damaged, or cut short by a full disk. "
+        "The turns in it that the run file lacks are lost, and 'evalkit resume' sends them again"
     ]
 
 
@@ -165,7 +165,9 @@ def test_what_had_seen_a_lost_turn_is_left_out_with_it(path, caplog):
     found[-5] = one_flipped(found[-5])  # the second turn of the first conversation
     file.write_bytes(b"".join(found))
     assert recovered(path) == [(0, 1), (1, 1), (1, 2), (1, 3)]
-    assert caplog.messages[0].endswith("is asked again by resume, with 1 later turn that had seen it")
+    assert caplog.messages[0].endswith(
+        "are lost, and 'evalkit resume' sends them again, with 1 later turn that saw them"
+    )
 
 
 def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_conversation(path):
@@ -278,7 +280,7 @@ def test_a_stranger_s_file_in_its_place_is_said(path, stranger):
     spool_files(path)[0].write_text(stranger + "\n")
     with RunFile.open(path) as runfile, pytest.raises(RunFileError) as caught:
         spool.recover(runfile)
-    assert str(caught.value).startswith(f"what lies beside {path} as its spool is none of evalkit's (")
+    assert str(caught.value).startswith(f"the spool files next to {path} were not written by evalkit (")
 
 
 def test_a_process_that_has_not_ended_yet_is_waited_for(path):
@@ -310,5 +312,5 @@ def test_a_number_that_no_table_holds_is_refused_in_words(path):
     spool_files(path)[0].write_bytes(
         process_messages.frame(process_messages.SessionStarted(2**64 - 1, 1)) + line((0, conversation(), answered()))
     )
-    with pytest.raises(RunFileError, match="as its spool is none of evalkit's"):
+    with pytest.raises(RunFileError, match="were not written by evalkit"):
         recovered(path)

@@ -26,7 +26,7 @@ def writing(tmp_path):
         scoring.start()
         with create(tmp_path / "r.evalkit") as runfile:
             yield runfile, Writer(runfile, scoring, progress or Progress())
-        scoring.leave()
+        scoring.close()
 
     return write
 
@@ -111,7 +111,7 @@ def test_a_scorer_that_never_returns_holds_up_neither_turns_nor_an_end_that_does
         waits[0] = False
         writer.finish(earlier=True)
         assert runfile.connection.execute("SELECT count(*) FROM turn").fetchone() == (3,)
-    scoring.leave()
+    scoring.close()
 
 
 def test_a_fault_in_scoring_is_raised_where_scores_are_taken(tmp_path):
