@@ -349,7 +349,7 @@ def test_a_name_that_moves_while_a_connection_is_kept(run, name_leads_to):
 
 
 def test_the_page_shows_this_table():
-    page = (Path(ek.__file__).parent / "FAULTS.md").read_text(encoding="utf-8")
+    page = (Path(ek.__file__).parent / "docs" / "faults.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in page.split("\n") if line.startswith("|"))
     assert table == page_table()
 

@@ -142,7 +142,7 @@ class Asker:
             if self.incomplete_answers is not None:
                 self.incomplete_answers.note_failure(attempt)
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
-                self.pause.hold(failure.retry_after_s)  # a request told to wait longer fails, and the others go on
+                self.pause.hold(failure.retry_after_s)  # a longer wait fails this request only
             if include_usage and self.stream and answer_reader.refuses_stream_options(failure):
                 self.include_usage = False
             elif fallbacks.refuses_demand(accepted, failure):

@@ -119,7 +119,7 @@ class RetryPolicy:
 
 
 class Pause:
-    """Holds back all requests to an endpoint that told one of them to wait.
+    """Holds back all requests to an endpoint that asked one of them to wait.
 
     Parameters
     ----------
