@@ -111,7 +111,7 @@ def evaluate(
 
         with scoring.found_once(scorers):
             checker = scoring.turn_checker(run_settings.default_scorer)
-            dataset, _ = dataset_fingerprint.fingerprint(Path(data), run_settings, check=check, check_turn=checker)
+            dataset, _ = dataset_fingerprint.take(Path(data), run_settings, check=check, check_turn=checker)
         with Interrupts() as interrupts:
             runfile = RunFile.create(
                 path.absolute(),  # a scorer may change the working directory

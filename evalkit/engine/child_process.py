@@ -89,10 +89,8 @@ class ChildProcess:
         with self._sending:
             if self._socket.fileno() >= 0:
                 forks.forget(self._socket.fileno())
-                with suppress(OSError):
-                    self._socket.shutdown(
-                        socket.SHUT_RDWR
-                    )  # the other end sees this even if another process holds a copy
+                with suppress(OSError):  # the other end sees a shutdown even if another process holds a copy
+                    self._socket.shutdown(socket.SHUT_RDWR)
                 self._socket.close()
         try:
             self.exit_code = self._process.wait(_EXIT_S)

@@ -121,7 +121,7 @@ class Runner:
                 self._child.start(self._task)
                 end = self._receive_all()
                 self._child.close()
-                return self._after_crash() if end is None else self._conclude(end)
+                return self._recover() if end is None else self._conclude(end)
         finally:
             self._child.close()
             self._scoring.close()
@@ -131,12 +131,14 @@ class Runner:
         most_turns, query = self._runfile.info()["dataset"]["most_turns"], self._runfile.connection.execute
         if self._task.resumed:
             self._writer.finish(earlier=True)  # a killed session may have left answers without scores
-            if AccuracyGoal(ci, most_turns).replay(self._stop_early(query(schema.ENDED_OWN))).reached:
+            if AccuracyGoal(ci, most_turns).replay(self._rows_until_stopped(query(schema.ENDED_OWN))).reached:
                 return True
-        self._writer.accuracy_goal = AccuracyGoal(ci, most_turns).replay(self._stop_early(query(schema.ANSWERED_OWN)))
+        self._writer.accuracy_goal = AccuracyGoal(ci, most_turns).replay(
+            self._rows_until_stopped(query(schema.ANSWERED_OWN))
+        )
         return False
 
-    def _stop_early(self, rows: Any) -> Any:
+    def _rows_until_stopped(self, rows: Any) -> Any:
         return takewhile(lambda _: not self._stopped, rows)
 
     def _may_wait(self) -> bool:
@@ -201,10 +203,10 @@ class Runner:
             self._committed += len(group)
             self._child.send(Committed(self._committed))
 
-    def _done(self, new: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
+    def _done(self, row: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
         key = tuple(turn[1][:2])
-        if new is not None:
-            self._conversations[key] = Talk(key[0], new)
+        if row is not None:
+            self._conversations[key] = Talk(key[0], row)
         conversation = self._conversations.pop(key) if last else self._conversations[key]
         return Done(conversation, turn, attempts)
 
@@ -216,7 +218,7 @@ class Runner:
 
     # -- after the session
 
-    def _after_crash(self) -> SessionOutcome:
+    def _recover(self) -> SessionOutcome:
         """The asking process ended without its last message: the spool has what it did not send."""
         session = self._runfile.session
         spool.recover(self._runfile)

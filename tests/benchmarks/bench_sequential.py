@@ -52,7 +52,7 @@ def stops(right: Floats, truth: float) -> tuple[list[float], float]:
     ends, wrong = [], 0
     for run in right[:STOPS].astype(int).tolist():
         until = AccuracyGoal(GOAL, TURNS).replay((n, TURNS, TURNS, score, TURNS) for n, score in enumerate(run))
-        told = until.told()
+        told = until.status()
         assert told.low is not None
         assert told.high is not None
         wrong += not told.low <= truth <= told.high

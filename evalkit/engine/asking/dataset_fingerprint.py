@@ -53,9 +53,8 @@ class CheckedDataset:
         settings = self._settings
         self._check_unchanged()
         if self._rows is None and settings.repeats > 1:
-            self._rows = datasets_reader.rows_of_list(
-                self._path, self._limit
-            )  # parsed once, and not while answers come
+            # parse a JSON list once, before answers arrive
+            self._rows = datasets_reader.rows_of_list(self._path, self._limit)
         conversations = datasets_reader.read(
             self._path,
             columns=settings.columns,
@@ -93,10 +92,8 @@ class CheckedDataset:
         )
 
 
-def fingerprint(
-    path: Path, settings: Settings, *, check: bool, check_turn: Any = None
-) -> tuple[dict[str, Any], int | None]:
-    """What the run file stores about a dataset, and the number of turns of the run; None: not checked.
+def take(path: Path, settings: Settings, *, check: bool, check_turn: Any = None) -> tuple[dict[str, Any], int | None]:
+    """Take the fingerprint of a dataset; return it with the number of turns of the run, or None if not checked.
 
     Parameters
     ----------

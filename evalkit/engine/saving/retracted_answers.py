@@ -83,7 +83,7 @@ def retract(
 
     Returns
     -------
-    list of Retracted
+    list of RetractedTurn
         The turns to send again.
     """
     first, connection = min(turns), runfile.connection

@@ -180,13 +180,13 @@ def _open(path: Path) -> int:
 def _locked(path: Path, runfile: Path) -> Iterator[None]:
     """Wait until the process that wrote a spool has ended, and lock it."""
     with path.open("rb") as file:
-        until = time.monotonic() + _LOCKED_S
+        deadline = time.monotonic() + _LOCKED_S
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise RunFileError(
                         f"{runfile} is in use: the process that sends its requests is still running"
                     ) from None
@@ -304,7 +304,7 @@ class _Recovery:
         if position not in self._conversations:
             row = self._runfile.row_of(position)
             if row is None:
-                raise ValueError(f"conversation number {position + 1} is nowhere defined")
+                raise ValueError(f"conversation number {position + 1} is neither in it nor in the run file")
             self._conversations[position] = Talk(position, reader.parse_row(orjson.loads(row)))
         return self._conversations[position]
 
