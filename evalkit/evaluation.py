@@ -25,7 +25,8 @@ from evalkit.conversation import Conversation
 from evalkit.endpoint import Endpoint
 from evalkit.engine import session_thread
 from evalkit.engine.asking import dataset_fingerprint, tool_functions
-from evalkit.engine.asking.dialogue import Asker, Dialogue
+from evalkit.engine.asking.dialogue import Dialogue
+from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.session import SessionTask
 from evalkit.engine.child_process import ChildProcess
 from evalkit.engine.saving import retracted_answers, spool
@@ -287,11 +288,11 @@ def converse(
     async def ask() -> None:
         async with Transport(endpoint) as transport:
             dialogue = Dialogue(
-                Asker(transport, endpoint, stream=stream),
+                RequestSender(transport, endpoint, stream=stream),
                 conversation,
                 functions=tool_functions.as_coroutines(functions or {}),
             )
-            await dialogue.ask(keep)
+            await dialogue.run(keep)
 
     def work() -> None:
         try:

@@ -15,7 +15,7 @@ from evalkit.client.request_body import request_body
 from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker
+from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.scripted.server import Fault, Law, Script, serve
 
@@ -30,8 +30,8 @@ def ask(script, *, stream=True, times=1, retry=None, **limits):
         endpoint = Endpoint(base_url, model, **limits)
         async with Transport(endpoint) as transport:
             if retry is not None:
-                asker = Asker(transport, endpoint, stream=stream, retry=retry)
-                return await asker.ask([Message("user", "hello")], due=time.perf_counter_ns())
+                sender = RequestSender(transport, endpoint, stream=stream, retry=retry)
+                return await sender.send_with_retries([Message("user", "hello")], due=time.perf_counter_ns())
             body = request_body([Message("user", "hello")], model=model, stream=stream)
             now = time.perf_counter_ns
             return [await transport.send(body, stream=stream, due=now(), slot=now()) for _ in range(times)]

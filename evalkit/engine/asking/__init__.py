@@ -3,4 +3,4 @@ missing, one dialogue per conversation, tool rounds, and the link to the parent.
 Start with ``dialogue``, then ``session``.
 """
 
-__all__ = ["dataset_fingerprint", "dialogue", "session", "tool_functions"]
+__all__ = ["dataset_fingerprint", "dialogue", "request_sender", "session", "tool_functions"]

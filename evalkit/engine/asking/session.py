@@ -21,9 +21,10 @@ from typing import Any
 from evalkit.client.transport import Transport
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dataset_fingerprint import Fingerprint
-from evalkit.engine.asking.dialogue import Asker, Dialogue
+from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.loop_lag import LoopLagMonitor
 from evalkit.engine.asking.parent_link import ParentLink
+from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.schedule import Schedule, ScheduledConversation
 from evalkit.engine.asking.tool_functions import AsyncFunction
 from evalkit.engine.pacing.adaptive_slots import AdaptiveSlots
@@ -118,10 +119,10 @@ class Session:
             self._items = self._schedule()
             self.link.begin(self._task.runfile)
             lag.start()
-            asker = self._asker(transport)
-            self.link.on_parent_stopped = asker.pause.hold
+            sender = self._request_sender(transport)
+            self.link.on_parent_stopped = sender.pause.hold
             async with transport:
-                await self._send_all(asker)
+                await self._send_all(sender)
         except BaseException as error:
             self._error = self._error or error
         trust = {
@@ -145,9 +146,9 @@ class Session:
     def _function(self, name: str) -> AsyncFunction:
         return lambda arguments: self.link.call(name, arguments)
 
-    def _asker(self, transport: Transport) -> Asker:
+    def _request_sender(self, transport: Transport) -> RequestSender:
         settings = self._settings
-        return Asker(
+        return RequestSender(
             transport,
             self._task.endpoint,
             stream=settings.stream,
@@ -192,18 +193,18 @@ class Session:
 
     # -- what is sent when
 
-    async def _send_all(self, asker: Asker) -> None:
+    async def _send_all(self, sender: RequestSender) -> None:
         settings, loop = self._settings, asyncio.get_running_loop()
         timer = loop.call_later(settings.max_time_s, self._time_up) if settings.max_time_s else None
         canceller = loop.create_task(self._cancel_after_grace())
-        self._incomplete_answers.on_ready = lambda: self._send_ready(asker)
+        self._incomplete_answers.on_ready = lambda: self._send_ready(sender)
         self._incomplete_answers.on_retract = self._report_retraction
         try:
             if settings.rate is None:
-                self._fill(asker)
+                self._fill(sender)
             else:
                 self._arrival_task = self._spawn(
-                    self._arrive(asker, Arrivals(settings.rate, settings.arrivals, settings.arrivals_seed or 0))
+                    self._arrive(sender, Arrivals(settings.rate, settings.arrivals, settings.arrivals_seed or 0))
                 )
             while self._tasks:
                 await asyncio.wait(self._tasks)
@@ -229,19 +230,19 @@ class Session:
         except BaseException as error:
             self._fail(error)
 
-    def _fill(self, asker: Asker) -> None:
+    def _fill(self, sender: RequestSender) -> None:
         """Closed loop: as many workers as slots, each of which runs one conversation after another."""
         while len(self._tasks) < self._workers and not self._ended:
-            self._spawn(self._work(asker))
+            self._spawn(self._work(sender))
 
     @property
     def _workers(self) -> int:
         return (self._request_slots or self._conversation_slots).limit
 
-    async def _work(self, asker: Asker) -> None:
+    async def _work(self, sender: RequestSender) -> None:
         while not self._ended and len(self._tasks) <= self._workers:
             if self._incomplete_answers.ready:
-                await self._send_again(asker)
+                await self._send_again(sender)
                 continue
             item = next(self._items, _NO_MORE)
             if item is _NO_MORE:
@@ -249,9 +250,9 @@ class Session:
             if item is None:
                 await asyncio.sleep(0)
             else:
-                await self._start_conversation(asker, item)
+                await self._start_conversation(sender, item)
 
-    async def _arrive(self, asker: Asker, arrivals: Arrivals) -> None:
+    async def _arrive(self, sender: RequestSender, arrivals: Arrivals) -> None:
         """Open loop: a conversation starts when the schedule says, or later if all slots are in use."""
         start = time.perf_counter_ns()
         items = filter(None, self._items)
@@ -259,45 +260,47 @@ class Session:
             await wait_until(start + after)
             if not self._conversation_slots.try_acquire():
                 await self._conversation_slots.acquire()
-            self._spawn(self._start_conversation_in_slot(asker, item, start + after))
+            self._spawn(self._start_conversation_in_slot(sender, item, start + after))
 
     def _report_retraction(self, asked: AskedConversation, turn: int) -> None:
         self.link.send(RetractAnswer(asked.item.position, asked.item.repeat, turn, asked.own_history))
 
-    def _send_ready(self, asker: Asker) -> None:
+    def _send_ready(self, sender: RequestSender) -> None:
         """Send a conversation again that is ready: by a worker, or in a slot of its own."""
         if self._settings.rate is None:
-            self._fill(asker)
+            self._fill(sender)
         elif not self._ended:
-            self._spawn(self._send_again_in_slot(asker))
+            self._spawn(self._send_again_in_slot(sender))
 
-    async def _send_again_in_slot(self, asker: Asker) -> None:
+    async def _send_again_in_slot(self, sender: RequestSender) -> None:
         if not self._conversation_slots.try_acquire():
             await self._conversation_slots.acquire()
         try:
-            await self._send_again(asker)
+            await self._send_again(sender)
         finally:
             self._conversation_slots.release()
 
-    async def _start_conversation_in_slot(self, asker: Asker, item: ScheduledConversation, due: int) -> None:
+    async def _start_conversation_in_slot(self, sender: RequestSender, item: ScheduledConversation, due: int) -> None:
         try:
-            await self._start_conversation(asker, item, due)
+            await self._start_conversation(sender, item, due)
         finally:
             self._conversation_slots.release()
 
-    async def _start_conversation(self, asker: Asker, item: ScheduledConversation, due: int | None = None) -> None:
+    async def _start_conversation(
+        self, sender: RequestSender, item: ScheduledConversation, due: int | None = None
+    ) -> None:
         own_history = self._settings.history == "own"
         await self._run_conversation(
-            asker, AskedConversation(item, dict(item.answered or {}), own_history=own_history), due
+            sender, AskedConversation(item, dict(item.answered or {}), own_history=own_history), due
         )
 
-    async def _send_again(self, asker: Asker) -> None:
+    async def _send_again(self, sender: RequestSender) -> None:
         """Send the retracted turns of a conversation, with later turns that saw their answers."""
         asked = self._incomplete_answers.ready.popleft()
         if not self._ended:
-            await self._run_conversation(asker, asked)
+            await self._run_conversation(sender, asked)
 
-    async def _run_conversation(self, asker: Asker, asked: AskedConversation, due: int | None = None) -> None:
+    async def _run_conversation(self, sender: RequestSender, asked: AskedConversation, due: int | None = None) -> None:
         settings = self._settings
         position, conversation, repeat, _ = asked.item
         answered, asked.ended, asked.has_retracted = dict(asked.answers), False, False
@@ -314,7 +317,7 @@ class Session:
             if self._spending is not None and self._spending.used_up is not None:
                 self._end_soon(SessionOutcome(self._spending.used_up))
             if self._adaptive_slots is not None:
-                self._fill(asker)
+                self._fill(sender)
             if asked.own_history and asked.has_retracted and record.failure is None:
                 record = record._replace(failure=Failure("truncated", SAW_INCOMPLETE))
             self.link.put(position, conversation, first, left == 0, record)
@@ -326,9 +329,9 @@ class Session:
             return not (self._ended or (asked.own_history and asked.has_retracted))
 
         dialogue = Dialogue(
-            asker, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
+            sender, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
         )
-        await dialogue.ask(keep, answered)
+        await dialogue.run(keep, answered)
         self._incomplete_answers.end(asked)
 
 

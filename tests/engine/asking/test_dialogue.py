@@ -9,7 +9,8 @@ from raw_server import answer, completion, serving
 from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker, Dialogue
+from evalkit.engine.asking.dialogue import Dialogue
+from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.tool_functions import as_coroutines
 from evalkit.engine.pacing.rate_limits import RateLimiter
 from evalkit.engine.pacing.retries import Pause, RetryPolicy
@@ -30,21 +31,21 @@ FAST = RetryPolicy(retries=2, base_s=0.001, cap_s=0.001)
 
 
 def talk(script, conversation, *, answered=None, stream=True, retry=FAST, params=None, **fields):
-    """Ask the conversation; give its records, and the asker as it was left."""
+    """Ask the conversation; give its records, and the sender as it was left."""
 
     async def all_turns(base_url, model):
         endpoint = Endpoint(base_url, model, params=params or {})
         async with Transport(endpoint) as transport:
-            asker = Asker(transport, endpoint, stream=stream, retry=retry)
-            dialogue = Dialogue(asker, conversation, **fields)
+            sender = RequestSender(transport, endpoint, stream=stream, retry=retry)
+            dialogue = Dialogue(sender, conversation, **fields)
             records = []
 
             async def keep(record):
                 records.append(record)
                 return True
 
-            await dialogue.ask(keep, answered)
-            return records, asker
+            await dialogue.run(keep, answered)
+            return records, sender
 
     with serve(script) as server:
         return asyncio.run(all_turns(server.base_url, server.model))
@@ -227,8 +228,8 @@ def test_ids_made_up_for_calls_differ_and_are_the_same_after_a_resume(form):
             return True
 
         async with serving(handler) as (server, transport):
-            asker = Asker(transport, Endpoint(server.url, "m"), stream=False)
-            await Dialogue(asker, conversation, max_tool_rounds=1).ask(keep, answered)
+            sender = RequestSender(transport, Endpoint(server.url, "m"), stream=False)
+            await Dialogue(sender, conversation, max_tool_rounds=1).run(keep, answered)
             return records, json.loads(server.requests[-1].body)["messages"]
 
     records, seen = asyncio.run(ask(None))
@@ -272,10 +273,10 @@ def test_a_demanded_call_is_not_demanded_again_after_its_result(where, stream, d
 
 
 def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then_on():
-    records, asker = talk(Script(faults=[Fault("reject_stream_options")]), THREE)
+    records, sender = talk(Script(faults=[Fault("reject_stream_options")]), THREE)
     assert [record.status for record in records] == ["answered"] * 3
     assert [len(record.attempts) for record in records] == [2, 1, 1]
-    assert asker.include_usage is False
+    assert sender.include_usage is False
 
 
 @pytest.mark.parametrize("why", ["permit", "pause"])
@@ -284,11 +285,13 @@ def test_a_request_that_waits_takes_no_place_in_the_gate(why):
         endpoint, slots, pause = Endpoint(base_url, model), Slots(2), Pause()
         async with Transport(endpoint) as transport:
             rate_limiter = RateLimiter(rpm=1) if why == "permit" else RateLimiter()
-            asker = Asker(transport, endpoint, slots=slots, rate_limiter=rate_limiter, pause=pause)
-            await asker.ask([Message("user", "Hello")], due=0)
+            sender = RequestSender(transport, endpoint, slots=slots, rate_limiter=rate_limiter, pause=pause)
+            await sender.send_with_retries([Message("user", "Hello")], due=0)
             if why == "pause":
                 pause.hold(60)
-            waiting = [asyncio.create_task(asker.ask([Message("user", "Hello")], due=0)) for _ in range(5)]
+            waiting = [
+                asyncio.create_task(sender.send_with_retries([Message("user", "Hello")], due=0)) for _ in range(5)
+            ]
             await asyncio.sleep(0.3)
             inside = slots.in_use
             for task in waiting:
@@ -313,8 +316,8 @@ def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
                 records.append(record)
                 return False
 
-            asker = Asker(transport, endpoint, stream=stream, retry=retry)
-            task = asyncio.create_task(Dialogue(asker, conversation, **fields).ask(keep))
+            sender = RequestSender(transport, endpoint, stream=stream, retry=retry)
+            task = asyncio.create_task(Dialogue(sender, conversation, **fields).run(keep))
             await asyncio.sleep(after_s)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -373,7 +376,7 @@ def test_a_turn_that_was_never_sent_leaves_nothing():
                 records.append(record)
                 return False
 
-            task = asyncio.create_task(Dialogue(Asker(transport, endpoint, pause=pause), ONE).ask(keep))
+            task = asyncio.create_task(Dialogue(RequestSender(transport, endpoint, pause=pause), ONE).run(keep))
             await asyncio.sleep(0.1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -11,7 +11,8 @@ from evalkit.analysis import caveats
 from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker, Dialogue
+from evalkit.engine.asking.dialogue import Dialogue
+from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.scripted.server import Calling, Fault, Script, serve
@@ -50,14 +51,14 @@ def talk(script, conversation, model=None, *, stream=True):
     async def go(base_url, name):
         endpoint = Endpoint(base_url, model or name, "THE_KEY")
         async with Transport(endpoint) as transport:
-            asker = Asker(transport, endpoint, stream=stream, retry=RetryPolicy(2, base_s=0.001, cap_s=0.001))
+            sender = RequestSender(transport, endpoint, stream=stream, retry=RetryPolicy(2, base_s=0.001, cap_s=0.001))
             records = []
 
             async def keep(record):
                 records.append(record)
                 return True
 
-            await Dialogue(asker, conversation).ask(keep)
+            await Dialogue(sender, conversation).run(keep)
             return records
 
     with serve(Script(profile=script.profile, answer=answer, faults=script.faults)) as server:

@@ -14,7 +14,7 @@ from evalkit.client import request_body
 from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker
+from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.pacing.adaptive_slots import HISTORY, AdaptiveSlots
 from evalkit.engine.pacing.rate_limits import RateLimiter
 from evalkit.engine.pacing.slots import Slots
@@ -229,7 +229,7 @@ def test_waiting_for_a_permit_is_no_load(rpm, tpm):
         loop = asyncio.get_running_loop()
         server, slots, most = Paced(4, service=0.05), Slots(1), 0
         adaptive = AdaptiveSlots(slots, loop.time)
-        asker = Asker(
+        sender = RequestSender(
             server,
             Endpoint("http://127.0.0.1:9", "m"),
             slots=slots,
@@ -240,7 +240,7 @@ def test_waiting_for_a_permit_is_no_load(rpm, tpm):
         async def one():
             nonlocal most
             while loop.time() < 300:
-                await asker.ask([Message("user", "x" * 40)], due=0)
+                await sender.send_with_retries([Message("user", "x" * 40)], due=0)
                 most = max(most, slots.in_use)
 
         tasks = [asyncio.create_task(one()) for _ in range(200)]
