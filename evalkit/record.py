@@ -117,7 +117,7 @@ class Failure:
         How long the endpoint asked to wait.
     sent : tuple of (int, int), optional
         Start and end of the parts of the message that the endpoint sent, and which may contain the key; set by
-        ``endpoint_text``. None: unknown, so any part may.
+        ``sent``. None: unknown, so any part may.
     """
 
     kind: str
@@ -140,7 +140,7 @@ class Failure:
         object.__setattr__(self, "sent", tuple(spans))
 
 
-def endpoint_text(text: str) -> str:
+def sent(text: str) -> str:
     """Text from the endpoint, free of control characters, marked as such for the message of a ``Failure``."""
     text = text.replace(_BEGIN, "").replace(_END, "")
     return f"{_BEGIN}{text}{_END}" if text else ""

@@ -24,7 +24,7 @@ from evalkit.client.error_answers import (
 from evalkit.client.provenance import of_body
 from evalkit.client.request_body import NOTHING_SET
 from evalkit.client.sse import EventDecoder
-from evalkit.record import Answer, Failure, Usage, endpoint_text
+from evalkit.record import Answer, Failure, Usage, sent
 
 __all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "retry_after_s"]
 
@@ -346,9 +346,9 @@ class AnswerReader:
     def _fail_foreign(self) -> None:
         encoding = plain(self._headers.get("content-encoding", "identity"), 80)
         content_type = plain(self._content_type, 80)
-        what = f"of type {endpoint_text(content_type)}" if content_type else "without content type"
+        what = f"of type {sent(content_type)}" if content_type else "without content type"
         if encoding != "identity":
-            what = f"compressed as {endpoint_text(encoding)}"
+            what = f"compressed as {sent(encoding)}"
         did = f"answered with a body {what} that is neither JSON nor server-sent events"
         advice = "Check the base URL, and that no proxy or login page stands in the way."
         self._fail("protocol", did, advice, words_of(bytes(self._body)))
@@ -360,7 +360,7 @@ class AnswerReader:
 
     def _fail(self, kind: str, did: str, advice: str, quote: str = "", code: str | None = None) -> None:
         self._form = _CLOSED
-        said = f': "{endpoint_text(quote)}"' if quote else ""
+        said = f': "{sent(quote)}"' if quote else ""
         message = f"The endpoint {did} (HTTP {self._status}){said}. {advice}"
         self.failure = Failure(kind, message, self._status, code, sent=())
 

@@ -19,7 +19,7 @@ from evalkit.client.connection import HEAD_LIMIT, Connection, reason_of
 from evalkit.client.error_answers import plain
 from evalkit.client.origin import Origin
 from evalkit.client.proxy import Proxy
-from evalkit.record import Failure, endpoint_text
+from evalkit.record import Failure, sent
 
 _HEAD_START_S = 0.25  # RFC 8305: before the next address is tried beside one that does not answer
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # notices a peer that has vanished
@@ -221,8 +221,7 @@ class _Way:
                 advice = (
                     f"It wants a user and password: put them into {self._setting} as http://user:password@host:port."
                 )
-            shown = endpoint_text(plain(str(error)))
-            return f"No way to {self._origin} through {self._peer}, which answered {shown}. {advice}"
+            return f"No way to {self._origin} through {self._peer}, which answered {sent(plain(str(error)))}. {advice}"
         return (
             f"No way to {self._origin} through {self._peer} ({reason_of(error)}): is it an HTTP proxy? Else {without}."
         )

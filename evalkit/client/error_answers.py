@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from evalkit.client.sse import EventDecoder
-from evalkit.record import Failure, endpoint_text
+from evalkit.record import Failure, sent
 
 QUOTE_LIMIT = 300  # characters of the endpoint's own words in a message
 _TEXT_LIMIT = 4_096  # characters looked through for signs of the cause
@@ -188,8 +188,8 @@ def _failure(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, 
 
 
 def _message(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, str], wait: float | None) -> str:
-    marks = [f"HTTP {status}", endpoint_text(told.code or told.type or "")]
-    request = endpoint_text(plain(headers.get("x-request-id", ""), 80))
+    marks = [f"HTTP {status}", sent(told.code or told.type or "")]
+    request = sent(plain(headers.get("x-request-id", ""), 80))
     marks.append(f"request {request}" if request else "")
     what = f"{verdict.who} {verdict.did} ({', '.join(mark for mark in marks if mark)})"
     quote = plain(_KEYLIKE.sub("…", told.text) if verdict.kind == "auth" else told.text)
@@ -198,7 +198,7 @@ def _message(verdict: _Verdict, told: _Told, status: int, headers: Mapping[str, 
         return f"{what}. {advice}"
     if not quote:
         return f"{what} and gave no reason. {advice}"
-    return f'{what}: "{endpoint_text(quote.rstrip("."))}". {advice}'
+    return f'{what}: "{sent(quote.rstrip("."))}". {advice}'
 
 
 def _shown(seconds: float) -> str:

@@ -9,7 +9,7 @@ from evalkit.client.connection import HEAD_LIMIT
 from evalkit.client.exchange import FOLLOWED, MAX_REDIRECTS, REDIRECTS, Exchange
 from evalkit.client.origin import Origin, path_of, redirect_target
 from evalkit.client.proxy import Proxy
-from evalkit.record import Failure, endpoint_text
+from evalkit.record import Failure, sent
 
 _TLS_ALERT = b"\x15\x03"
 _ROUTE = "/chat/completions"
@@ -96,7 +96,7 @@ def _redirected(exchange: Exchange, origin: Origin) -> Failure:
         return _own("protocol", f"{what} that names no address. Check the base URL.", status)
     other = Origin.of(target)
     path = path_of(target).partition("?")[0].removesuffix(_ROUTE)
-    shown = endpoint_text(f"{other.scheme}://{other.authority}{path}")
+    shown = sent(f"{other.scheme}://{other.authority}{path}")
     if other != origin:
         message = (
             f"{what} to {shown}, another host or port: the key is not sent there. "
@@ -114,11 +114,11 @@ def _malformed(exchange: Exchange, origin: Origin) -> Failure:
     if began.startswith(_TLS_ALERT):
         return _own("connection", f"TLS is spoken on {origin}: use https:// in the base URL.")
     if began and not began.startswith(b"HTTP/"):
-        shown = endpoint_text(ascii(began.decode("latin-1")))
+        shown = sent(ascii(began.decode("latin-1")))
         message = f"No HTTP/1.1 is spoken on {origin}: its answer began with {shown}. {_CHECK_PORT}"
     else:
         kept = "" if exchange.reader is None or exchange.reader.answer is None else " The part that came is kept."
-        message = f"The answer of {origin} breaks the rules of HTTP ({endpoint_text(exchange.detail)}).{kept}"
+        message = f"The answer of {origin} breaks the rules of HTTP ({sent(exchange.detail)}).{kept}"
     return _own("protocol", message, exchange.status)
 
 

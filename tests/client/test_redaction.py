@@ -15,7 +15,7 @@ from evalkit import Endpoint
 from evalkit.client.redaction import redact_answer, redact_failure
 from evalkit.client.transport import Transport
 from evalkit.conversation import ToolCall
-from evalkit.record import Answer, Failure, endpoint_text
+from evalkit.record import Answer, Failure, sent
 
 LETTERS = st.sampled_from(string.ascii_lowercase[:4] + "-")  # few, so that texts and keys share parts
 
@@ -149,6 +149,6 @@ def test_codes_that_evalkit_acts_on_stay():
 
 
 def test_what_an_endpoint_sends_cannot_end_its_own_marks():
-    failure = Failure("auth", f"Refused: {endpoint_text(f'a{chr(3)}secret-key{chr(2)}b')}. Ours: secret-key.")
+    failure = Failure("auth", f"Refused: {sent(f'a{chr(3)}secret-key{chr(2)}b')}. Ours: secret-key.")
     assert failure.message == "Refused: asecret-keyb. Ours: secret-key."
     assert redact_failure(failure, "secret-key", "").message == "Refused: a***b. Ours: secret-key."

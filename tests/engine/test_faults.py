@@ -38,6 +38,7 @@ from raw_server import RawServer, send, streams
 
 import evalkit as ek
 from evalkit.client.transport import Transport
+from evalkit.engine.pacing.incomplete_answers import LOST_ON_REUSE
 from evalkit.runfile import store
 from evalkit.scripted.server import Fault, Law, Script, serve
 
@@ -226,6 +227,7 @@ def test_a_kept_connection_closed_as_it_is_used_again(stream):
         r"A kept connection was closed by HOST just as it was used again\. Ask again\.",
         masked(lost.error_message, done.base_url),
     )
+    assert LOST_ON_REUSE in lost.error_message  # by which run files tell such a failure from one of the model
     assert [entry.fault for entry in done.log] == [None, REUSED.fault, None]
 
 

@@ -22,8 +22,8 @@ MAY_BE_INCOMPLETE = (
     "incomplete. The part that came is kept, and the turn is sent again."
 )
 SAW_INCOMPLETE = "This turn saw an earlier answer that may be incomplete: both are sent again."
-# how the message of a failure begins that says nothing about the model; run files keep such messages
-LOST_ON_REUSE = "A kept connection was closed"
+# in messages of failures that say nothing about the model; run files of every version have these words
+LOST_ON_REUSE = "just as it was used again"
 
 
 def may_be_incomplete(sent: Any, end: Any, failed: Any) -> Any:

@@ -17,6 +17,7 @@ from evalkit.engine.saving import retracted_answers
 from evalkit.record import Score
 from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import serve
+from evalkit.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,21 @@ def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, l
         assert messages[1:] == ["This turn saw an earlier answer that may be incomplete: both are sent again."] * later
         runfile.add([finished(0, conversation(), answered(1, "whole"))])
         assert query("SELECT status, answer FROM turn WHERE turn = 1").fetchone() == ("answered", "whole")
+
+
+@pytest.mark.parametrize(
+    ("message", "retracted"),
+    [
+        ("Nothing listens on HOST: is the server started?", 1),
+        ("A kept connection was closed by HOST just as it was used again. Ask again.", 0),  # as older versions wrote it
+    ],
+)
+def test_a_connection_lost_on_reuse_makes_no_answer_incomplete(path, message, retracted):
+    with create(path) as runfile:
+        runfile.add([finished(0, conversation(turns=1), answered(1, flags=("no_finish_reason",)))])
+        runfile.add([finished(1, conversation("c2", 1), failed(1, "connection", identity="c2", message=message))])
+        runfile.connection.execute("UPDATE attempt SET end_ns = end_ns + 1000 WHERE error_kind NOT NULL")
+        assert retracted_answers.retract_incomplete(runfile, Settings()) == retracted
 
 
 @pytest.mark.parametrize("wait_s", [0.1, 0.3])
