@@ -117,7 +117,7 @@ class Failure:
         How long the endpoint asked to wait.
     sent : tuple of (int, int), optional
         Start and end of the parts of the message that the endpoint sent, and which may contain the key; set by
-        ``sent``. None: unknown, so any part may.
+        the function ``sent``. None: unknown, so any part may.
     """
 
     kind: str

@@ -8,11 +8,10 @@ from typing import Any
 
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
 from evalkit.datasets.native_rows import read_scorer
-from evalkit.engine.pacing.arrivals import check_seed, new_seed
+from evalkit.engine.pacing.arrivals import KINDS, check_seed, new_seed
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.inputs.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, check_json, check_whole
 
-ARRIVALS = ("constant", "poisson")
 CLOSED_LOOP_SLOTS = 4
 OPEN_LOOP_SLOTS = 1_000
 _WHOLE = (("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1))
@@ -96,7 +95,7 @@ class Settings:
             object.__setattr__(self, "concurrency", OPEN_LOOP_SLOTS if self.rate else CLOSED_LOOP_SLOTS)
         if self.history not in HISTORY_POLICIES:
             raise SettingsError(f"history is {self.history!r}: it must be 'own' or 'golden'")
-        if self.arrivals not in ARRIVALS:
+        if self.arrivals not in KINDS:
             raise SettingsError(f"arrivals is {self.arrivals!r}: it must be 'constant' or 'poisson'")
         for name, least in _WHOLE:
             check_whole(name, getattr(self, name), least)

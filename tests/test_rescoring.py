@@ -1,4 +1,4 @@
-"""Scores made anew from a run file: the same verdicts by the same scorer, the old ones kept, nothing half-made used."""
+"""Re-scoring a run file: the same scorer gives the same scores, the old ones stay, no incomplete scoring is used."""
 
 import contextlib
 import json

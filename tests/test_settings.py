@@ -1,3 +1,5 @@
+"""Settings: what is refused, with the whole message, and what the run file stores."""
+
 import json
 import math
 

@@ -1,4 +1,4 @@
-"""Endpoints that cannot be used, asked for real: the whole sentence that the user reads."""
+"""Endpoints that cannot be used, over real HTTP: the whole message that the user reads."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every fault of network or server, met by whole runs: what is asked again, what is recorded, what the user reads.
+"""Every fault of network or server in whole runs: what is retried, what is recorded, which message the user reads.
 
 The table is that of ``faulttable``. All faults of one way of asking are met in one run, each tied to the prompt of a
 conversation of its own: one that meets it each time, and one that meets it the first time only.

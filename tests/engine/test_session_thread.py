@@ -1,4 +1,4 @@
-"""Sessions that are stopped, killed, frozen, forked or changed while they go: no turn, process or lock is left over."""
+"""Sessions that are stopped, killed, frozen, forked or changed: no turn is lost, no process or lock is left behind."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""API keys: shown by no traceback that prints variables, and kept from processes that need none."""
+"""API keys: no traceback that prints variables shows them, and processes that do not need them do not get them."""
 
 import io
 import os

@@ -1,3 +1,5 @@
+"""Garbage collection is kept out of timed code, and restored afterwards."""
+
 import gc
 from contextlib import ExitStack
 

@@ -1,3 +1,5 @@
+"""Commands end normally when the reader of their output exits early."""
+
 import subprocess
 import sys
 import textwrap

@@ -1,3 +1,5 @@
+"""The lag of the event loop: measured, weighted by its length, and reported with the run."""
+
 import asyncio
 import gc
 import os

@@ -1,4 +1,4 @@
-"""What an endpoint refuses is found once and then asked in another way: against the scripted TaskingAI, over HTTP."""
+"""What an endpoint refuses is found once and then left out of requests: against the scripted TaskingAI, over HTTP."""
 
 import asyncio
 import json

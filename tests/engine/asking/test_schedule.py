@@ -1,3 +1,5 @@
+"""The schedule: what a resumed run still has to send, in which order."""
+
 import json
 
 import pytest

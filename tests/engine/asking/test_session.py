@@ -1,4 +1,4 @@
-"""How sessions ask: by a schedule, as many as the endpoint takes, until a budget is used up; over real HTTP."""
+"""How sessions send requests: by a schedule, with adapted concurrency, until a cap is reached; over real HTTP."""
 
 import json
 import os

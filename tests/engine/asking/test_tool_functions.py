@@ -1,3 +1,5 @@
+"""Python functions that a model calls: results, errors, coroutines, waits for a thread."""
+
 import json
 import subprocess
 import sys

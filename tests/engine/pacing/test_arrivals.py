@@ -1,4 +1,4 @@
-"""Open-loop schedules: exact, seeded, the same whoever looks when; and waiting that never ends early."""
+"""Open-loop schedules: exact, seeded, independent of when they are read; and waits that never end early."""
 
 import asyncio
 import math

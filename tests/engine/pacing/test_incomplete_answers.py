@@ -1,4 +1,4 @@
-"""Answers without a finish reason: a real run against the scripted TaskingAI, whose model is killed on the way."""
+"""Answers without a finish reason: a real run against the scripted TaskingAI, whose model is killed midway."""
 
 import json
 import sqlite3

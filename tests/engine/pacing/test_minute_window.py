@@ -1,4 +1,4 @@
-"""The window of 60 seconds: never above its limit, and as quick to ask with much in it as with little."""
+"""The window of 60 seconds: never above its limit, and as fast to query when full as when empty."""
 
 import pytest
 from hypothesis import given, settings

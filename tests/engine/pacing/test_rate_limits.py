@@ -1,4 +1,4 @@
-"""When a request may go: budgets by the minute, what is asked again and when, pauses for all; time is injected."""
+"""Requests and tokens per minute, retries, and pauses for all requests; with an injected clock."""
 
 import asyncio
 import math

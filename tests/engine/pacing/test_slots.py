@@ -1,4 +1,4 @@
-"""The slots: never more inside than it lets in, in order, and no place is lost whoever is cancelled when."""
+"""Slots: never more in use than the limit, first come first served, and none is lost when a waiter is cancelled."""
 
 import asyncio
 

@@ -1,3 +1,5 @@
+"""Messages between the two processes: every one survives the way there, and anything else is refused."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

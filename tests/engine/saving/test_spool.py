@@ -1,3 +1,5 @@
+"""The spool: no turn is lost when a process is killed, a disk is full or a line is damaged."""
+
 import fcntl
 import os
 import signal

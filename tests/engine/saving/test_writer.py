@@ -1,3 +1,5 @@
+"""The writer: turns are committed, then scored, then counted."""
+
 import threading
 from contextlib import contextmanager
 

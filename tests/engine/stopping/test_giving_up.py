@@ -1,3 +1,5 @@
+"""Giving up on an endpoint: which first failures are enough, and which are not."""
+
 from records import answered, failed
 
 from evalkit.engine.stopping.giving_up import GIVE_UP_AFTER, GivingUp

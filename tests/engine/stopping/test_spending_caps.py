@@ -1,4 +1,4 @@
-"""Budgets of tokens and money: told counts are added up, and what is not told is estimated from what was sent."""
+"""Caps on tokens and money: reported counts are added up, and missing ones are estimated from what was sent."""
 
 import pytest
 from records import attempt
