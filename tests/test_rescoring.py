@@ -36,7 +36,7 @@ def rows(path: Path, query: str, *values: object) -> list[tuple]:
         return connection.execute(query, values).fetchall()
 
 
-def test_new_scores_stand_beside_the_old_ones_and_count(path):
+def test_new_scores_are_used_and_the_old_ones_stay(path):
     assert rescoring.rescore(path, "number") == 1
     assert rows(path, "SELECT scoring, scorer, value FROM score ORDER BY scoring, conversation, turn") == [
         *[(0, "exact", 0.0)] * 6,
@@ -97,7 +97,7 @@ def test_failed_turns_and_turns_without_a_target_get_no_score(tmp_path):
     assert rows(path, "SELECT conversation, turn, value FROM score") == [(0, 1, 1.0)]
 
 
-def test_groups_meet_without_a_seam(path, monkeypatch):
+def test_groups_of_any_size_give_the_same_scores(path, monkeypatch):
     rescoring.rescore(path, "number")
     for size in (1, 2, 3, 6):
         monkeypatch.setattr(rescoring, "GROUP", size)
@@ -170,7 +170,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_scores_counting(path, monkeypa
         rescoring.rescore(path)
 
 
-def test_scorers_registered_in_code_can_score_anew(path, monkeypatch):
+def test_scorers_registered_in_code_can_re_score(path, monkeypatch):
     monkeypatch.setattr(registry, "_SCORERS", dict(registry._SCORERS))
     registry.register("longer", check=lambda target: None)(lambda answer, target: Verdict(len(answer.text) > 8))
     rescoring.rescore(path, "longer")
@@ -198,7 +198,7 @@ def test_an_answer_cut_off_is_scored_alike_when_asked_when_caught_up_with_and_ag
     assert "cut off" in reason
 
 
-def test_functions_and_several_scorers_can_score_anew(path):
+def test_functions_and_several_scorers_can_re_score(path):
     name = f"{longer.__module__}:longer"
     number = rescoring.rescore(path, [{"name": "number", "weight": 3}, longer])
     found = rows(path, "SELECT scorer, value, parts FROM score WHERE scoring = 1")

@@ -55,7 +55,7 @@ from evalkit.settings import Settings
         ),
     ],
 )
-def test_settings_that_cannot_be(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(SettingsError) as caught:
         Settings(**settings)
     assert str(caught.value) == message
@@ -99,13 +99,13 @@ def test_options_of_scorers_that_json_has_no_word_for_are_refused(value, of):
         Settings(scorer=of({"name": "number", "abs_tol": value}))
 
 
-def test_without_a_rate_four_go_at_once_and_with_one_a_thousand_may():
+def test_concurrency_defaults_to_4_and_to_1000_with_a_rate():
     assert Settings().concurrency == 4
     assert Settings(rate=2.0).concurrency == 1_000
     assert Settings(rate=2.0, concurrency=7).concurrency == 7
 
 
-def test_what_a_run_file_keeps_makes_equal_settings():
+def test_stored_settings_are_equal_when_read_again():
     settings = Settings(
         scorer=["exact", {"name": "number", "weight": 2}],
         history="golden",

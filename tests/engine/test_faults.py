@@ -153,7 +153,7 @@ def entries(done, name):
 
 
 @pytest.mark.parametrize(("case", "stream"), ways(CASES))
-def test_a_fault_that_stays(case, stream):
+def test_a_permanent_fault(case, stream):
     done, end = met(stream), case.end(stream)
     check_end(done, case, case.name, stream, tries=2 if end.again else 1)
     seen = entries(done, case.name)
@@ -164,7 +164,7 @@ def test_a_fault_that_stays(case, stream):
 
 
 @pytest.mark.parametrize(("case", "stream"), [way for way in ways(CASES) if way.values[0].end(way.values[1]).again])
-def test_a_fault_that_passes(case, stream):
+def test_a_temporary_fault(case, stream):
     done, name = met(stream), f"{case.name}, once"
     (turn,), (bad, good) = done.turns[name], done.attempts[name]
     assert (turn.status, turn.answer, turn.attempts) == ("answered", TEXT, 2)
@@ -262,7 +262,7 @@ def test_refused(stream, tmp_path):
 
 
 @pytest.mark.parametrize(("case", "stream"), ways([HUGE, FLOOD]))
-def test_an_answer_without_bounds(case, stream):
+def test_an_answer_without_end(case, stream):
     """It ends at the bound, and the run file does not swell."""
     done = ask_all([fault(case, case.name)], [PLAIN, case.name], stream=stream, limits={"timeout_s": 60})
     check_end(done, case, case.name, stream, tries=1)
@@ -309,7 +309,7 @@ def name_leads_to(monkeypatch):
     return found
 
 
-def test_a_name_that_leads_to_another_address_is_looked_up_anew(run, name_leads_to):
+def test_a_name_with_a_new_address_is_looked_up_again(run, name_leads_to):
     name_leads_to += ["127.0.0.2", "127.0.0.1"]
 
     async def go():

@@ -12,9 +12,7 @@ from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.tool_functions import as_coroutines
-from evalkit.engine.pacing.rate_limits import RateLimiter
 from evalkit.engine.pacing.retries import Pause, RetryPolicy
-from evalkit.engine.pacing.slots import Slots
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.scripted.server import Calling, Fault, Law, Script, serve
@@ -84,14 +82,14 @@ def test_golden_history_shows_the_datasets_answers():
     ]  # fmt: skip
 
 
-def test_context_stands_between_the_system_prompt_and_the_first_turn():
+def test_context_is_between_the_system_prompt_and_the_first_turn():
     bodies = []
     shot = (Message("user", "1 + 1?"), Message("assistant", "2"))
     talk(Script(answer=seen_by(bodies)), Conversation("c", (Turn("2 + 2?"),), system="S", context=shot))
     assert [message["content"] for message in bodies[0]["messages"]] == ["S", "1 + 1?", "2", "2 + 2?"]
 
 
-def test_a_failed_turn_ends_an_own_history_and_the_rest_is_said_to_be_unasked():
+def test_a_failed_turn_ends_an_own_history_and_the_rest_is_not_sent():
     records, _ = talk(Script(faults=[Fault("server_error", numbers={2, 3, 4})]), THREE)
     assert [record.status for record in records] == ["answered", "error", "error"]
     assert [len(record.attempts) for record in records] == [1, 3, 0]
@@ -104,7 +102,7 @@ def test_a_failed_turn_does_not_hinder_a_golden_history():
     assert [record.status for record in records] == ["answered", "error", "answered"]
 
 
-def test_a_passing_fault_is_asked_again_and_each_attempt_is_a_record():
+def test_a_temporary_fault_is_retried_and_each_attempt_is_a_record():
     records, _ = talk(
         Script(faults=[Fault("server_error", numbers={1}, options={"status": 503})]),
         Conversation("c", (Turn("hello"),)),
@@ -116,7 +114,7 @@ def test_a_passing_fault_is_asked_again_and_each_attempt_is_a_record():
     assert records[0].good is second
 
 
-def test_answered_turns_are_not_asked_again_but_are_seen():
+def test_answered_turns_are_not_sent_again_but_are_seen():
     bodies = []
     kept = TurnRecord("c", 1, 1, (Attempt(Timing(0, 0, 0), answer=Answer("kept answer")),))
     records, _ = talk(Script(answer=seen_by(bodies)), THREE, answered={1: kept})
@@ -140,7 +138,7 @@ def test_a_tool_round_gives_the_result_and_takes_the_answer_after_it(stream):
     assert record.answer.text
 
 
-def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
+def test_python_functions_are_called_and_the_model_sees_their_errors():
     def get_weather(city):
         raise LookupError(f"no weather for {city or 'nowhere'}")
 
@@ -272,36 +270,11 @@ def test_a_demanded_call_is_not_demanded_again_after_its_result(where, stream, d
     assert where == "row" or {body["seed"] for body in bodies} == {7}
 
 
-def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then_on():
+def test_refused_stream_options_are_left_out_from_then_on():
     records, sender = talk(Script(faults=[Fault("reject_stream_options")]), THREE)
     assert [record.status for record in records] == ["answered"] * 3
     assert [len(record.attempts) for record in records] == [2, 1, 1]
     assert sender.include_usage is False
-
-
-@pytest.mark.parametrize("why", ["permit", "pause"])
-def test_a_request_that_waits_takes_no_place_in_the_gate(why):
-    async def main(base_url, model):
-        endpoint, slots, pause = Endpoint(base_url, model), Slots(2), Pause()
-        async with Transport(endpoint) as transport:
-            rate_limiter = RateLimiter(rpm=1) if why == "permit" else RateLimiter()
-            sender = RequestSender(transport, endpoint, slots=slots, rate_limiter=rate_limiter, pause=pause)
-            await sender.send_with_retries([Message("user", "Hello")], due=0)
-            if why == "pause":
-                pause.hold(60)
-            waiting = [
-                asyncio.create_task(sender.send_with_retries([Message("user", "Hello")], due=0)) for _ in range(5)
-            ]
-            await asyncio.sleep(0.3)
-            inside = slots.in_use
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-            return inside, slots.in_use
-
-    with serve(Script()) as server:
-        assert asyncio.run(main(server.base_url, server.model)) == (0, 0)
-        assert server.stats()["requests"] == 1
 
 
 def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
@@ -329,7 +302,7 @@ def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_an_answer_under_way_when_the_session_ends_is_kept_as_a_lower_bound(stream):
+def test_an_answer_cut_by_the_end_of_the_session_is_stored_as_a_lower_bound(stream):
     (record,) = cut(Script(law=Law(ttft_ms=5_000)), ONE, 0.3, stream=stream)
     (attempt,) = record.attempts
     assert record.interrupted
@@ -345,7 +318,7 @@ def test_the_part_of_an_answer_that_came_before_the_session_ended_is_kept_with_i
     assert record.attempts[0].censored_ns > record.attempts[0].ttft_ns
 
 
-def test_a_turn_that_waits_to_be_asked_again_keeps_the_attempts_it_has():
+def test_a_turn_that_waits_for_a_retry_keeps_its_attempts():
     slow = RetryPolicy(retries=3, base_s=30, cap_s=30)
     (record,) = cut(Script(faults=[Fault("server_error", share=1.0)]), ONE, 0.3, retry=slow)
     assert [attempt.failure.kind for attempt in record.attempts] == ["server"]

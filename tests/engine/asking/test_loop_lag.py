@@ -37,7 +37,7 @@ async def hold_up_the_loop():
         time.sleep(0.06)  # noqa: ASYNC251 - this is what holds a loop up
 
 
-def test_a_loop_that_is_held_up_is_late():
+def test_a_blocked_loop_is_late():
     assert watched(hold_up_the_loop)["loop_lag_p99_ms"] > 40
 
 
@@ -47,7 +47,7 @@ async def stall(every_s, for_s, times):
         time.sleep(for_s)  # noqa: ASYNC251
 
 
-def test_a_stall_weighs_as_long_as_it_lasts():
+def test_a_stall_weighs_in_proportion_to_its_length():
     # 200 ms in every 2 s: one sample in 180, and a tenth of the time
     told = watched(lambda: stall(1.8, 0.2, 1))
     assert told["loop_lag_p99_ms"] > 100
@@ -56,7 +56,7 @@ def test_a_stall_weighs_as_long_as_it_lasts():
     assert end - begin == pytest.approx(told["loop_stall_max_ms"] * 1e6)
 
 
-def test_many_short_lags_are_as_long_as_each_and_no_stalls():
+def test_many_short_lags_are_not_stalls():
     watch = LoopLagMonitor()
     for n in range(400):
         watch._note(n, 5_000_000)
@@ -65,7 +65,7 @@ def test_many_short_lags_are_as_long_as_each_and_no_stalls():
     assert (told["loop_stall_max_ms"], told["stalls"]) == (5.0, [])
 
 
-def test_one_long_stall_is_there_however_long_the_run():
+def test_one_long_stall_shows_however_long_the_run():
     watch = LoopLagMonitor()
     for n in range(100_000):
         watch._note(n, 100_000)
@@ -88,7 +88,7 @@ def test_the_longest_stalls_are_kept_and_no_more():
     assert min(end - begin for begin, end in stalls) == 2520_000_000
 
 
-def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
+def test_a_stopped_asking_process_is_reported(sums, tmp_path, monkeypatch):
     """The real thing: the kernel does not run it for 200 ms, again and again."""
     started, over = threading.Event(), threading.Event()
     start = ChildProcess.start
@@ -131,13 +131,13 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
     assert warning
 
 
-def test_a_loop_that_is_left_alone_is_measured_and_less_late_than_one_held_up():
+def test_an_idle_loop_is_measured_and_less_late_than_a_blocked_one():
     quiet = watched(lambda: asyncio.sleep(0.3))
     assert 0 < quiet["loop_lag_p50_ms"] < watched(hold_up_the_loop)["loop_lag_p99_ms"]
     assert quiet["cpu_share"] > 0
 
 
-def test_no_lag_is_told_before_the_first_timer():
+def test_there_is_no_lag_before_the_first_timer():
     assert watched(lambda: asyncio.sleep(0))["loop_lag_p99_ms"] is None
 
 

@@ -67,7 +67,7 @@ def test_a_turn_is_in_the_spool_before_the_next_request_goes_out(run, tmp_path):
     assert "the first answer" in after
 
 
-def test_a_turn_after_which_nothing_is_sent_is_kept_too(run, tmp_path):
+def test_a_turn_after_the_last_request_is_stored_too(run, tmp_path):
     runfile = tmp_path / "r.evalkit"
 
     async def go():
@@ -79,7 +79,7 @@ def test_a_turn_after_which_nothing_is_sent_is_kept_too(run, tmp_path):
     assert "the last answer" in run(go())
 
 
-def test_a_turn_that_cannot_be_written_down_is_told_of(run, tmp_path):
+def test_a_turn_that_cannot_be_encoded_is_reported(run, tmp_path):
     told = []
 
     async def go():
@@ -93,7 +93,7 @@ def test_a_turn_that_cannot_be_written_down_is_told_of(run, tmp_path):
     assert told
 
 
-def test_when_nothing_can_be_kept_nothing_more_is_asked(run, tmp_path):
+def test_when_nothing_can_be_stored_nothing_more_is_sent(run, tmp_path):
     told = []
 
     async def go():

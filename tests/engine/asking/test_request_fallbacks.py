@@ -95,7 +95,7 @@ def test_other_demands_are_left_to_the_model_too(choice):
     assert [call.name for call in record.tool_calls] == ["get_weather"]
 
 
-def test_an_endpoint_that_takes_all_is_asked_as_it_stands():
+def test_an_endpoint_that_accepts_everything_gets_unchanged_requests():
     records, bodies = talk(Script(), FOUR)
     assert [len(record.attempts) for record in records] == [2] * 4
     assert {flag for record in records for flag in record.good.flags} <= {"buffered"}
@@ -103,7 +103,7 @@ def test_an_endpoint_that_takes_all_is_asked_as_it_stands():
     assert bodies[0]["tool_choice"] == "required"
 
 
-def test_an_empty_stream_of_an_endpoint_that_takes_tool_rounds_is_only_asked_again():
+def test_an_empty_stream_of_an_endpoint_that_accepts_tool_rounds_is_only_retried():
     """The third turn's first request comes to nothing; the second turn's have been answered."""
     records, bodies = talk(Script(faults=[Fault("empty", numbers={5})]), FOUR)
     assert [len(record.attempts) for record in records] == [2, 2, 3, 2]

@@ -49,7 +49,7 @@ def test_the_result_is_what_a_model_can_read(function, arguments, text):
     ("function", "arguments"),
     [(loops, '{"city": "x"}'), (later, "[1]"), (later, "{"), (later, '{"town": "x"}'), (later, "[" * 5000)],
 )
-def test_what_goes_wrong_is_told_to_the_model(function, arguments):
+def test_errors_are_returned_to_the_model(function, arguments):
     assert list(json.loads(call_function(function, arguments))) == ["error"]
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_called_for_a_model_is_refused(functions):
         tool_functions.check(functions)
 
 
-def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monkeypatch):
+def test_calls_run_in_parallel_up_to_a_limit_and_their_waits_are_measured(monkeypatch):
     monkeypatch.setattr(tool_functions, "MAX_PARALLEL", 2)
     release, ended = threading.Event(), threading.Semaphore(0)
     inside = []
@@ -92,7 +92,7 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
     assert waits["wait_ms"]["max"] >= waits["wait_ms"]["p50"] >= 0
 
 
-def test_a_function_that_never_returns_keeps_python_from_nothing():
+def test_a_function_that_never_returns_does_not_keep_python_from_ending():
     code = """
         import threading
         from evalkit.engine.asking.tool_functions import FunctionThreads

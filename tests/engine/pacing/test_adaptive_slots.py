@@ -150,25 +150,25 @@ def test_it_follows_when_the_number_of_slots_changes(before, after):
     assert limits.near(after, 110, 160)
 
 
-def test_an_endpoint_that_gets_slower_by_itself_is_not_asked_less():
+def test_an_endpoint_that_gets_slower_by_itself_gets_no_fewer_requests():
     limits = drive(Server(32), 300, {60: {"service": 2.0}})
     assert limits.near(32, 40, 60)
     assert limits.near(32, 120, 300)
 
 
-def test_longer_answers_are_no_overload():
+def test_longer_answers_are_not_overload():
     limits = drive(Server(32), 200, {60: {"draw": lambda: 8.0}})
     assert min(limits.at(60 + i) for i in range(140)) >= 16
 
 
 @pytest.mark.parametrize("refuse", [1, 5, 20, 100])
-def test_it_stays_about_where_requests_begin_to_be_refused(refuse):
+def test_it_stays_near_the_limit_where_requests_are_refused(refuse):
     limits = drive(Server(refuse=refuse), 120)
     assert limits.near(refuse, 60, 120)
     assert max(limits.at(60 + i) for i in range(60)) <= refuse + 2
 
 
-def test_refusals_at_one_moment_lower_it_once():
+def test_simultaneous_refusals_lower_it_once():
     clock, slots = [0.0], Slots(1)
     adaptive = AdaptiveSlots(slots, lambda: clock[0])
     while slots.limit < 64:
@@ -187,27 +187,27 @@ def test_refusals_at_one_moment_lower_it_once():
     assert slots.limit == 24
 
 
-def test_a_fault_now_and_then_is_no_overload():
+def test_an_occasional_fault_is_not_overload():
     limits = drive(Server(64, broken=0.01), 100)
     assert limits.near(64, 40, 100)
 
 
-def test_a_dying_endpoint_is_asked_ever_less_and_more_again_when_it_is_back():
+def test_a_failing_endpoint_gets_fewer_requests_until_it_recovers():
     limits = drive(Server(64), 100, {30: {"broken": 1.0}, 50: {"broken": 0.0}})
     assert limits.at(49) == 1
     assert limits.near(64, 75, 100)
 
 
-def test_a_batch_that_slows_down_bit_by_bit_is_filled_as_long_as_that_pays():
+def test_a_batch_that_slows_down_gradually_is_filled_while_throughput_grows():
     limits = drive(Server(batch=32, draw=DRAWS["exponential"](random.Random(1))), 100)
     assert 24 <= limits.mean(40, 100) <= 128  # half of what it can do at most is reached at 32, four fifths at 128
 
 
-def test_without_a_knee_it_goes_to_the_ceiling_and_no_further():
+def test_without_overload_it_rises_to_the_ceiling():
     assert drive(Server(), 12).history[-1][1] == 1024
 
 
-def test_a_gate_that_is_not_used_to_the_full_is_not_opened_further():
+def test_the_limit_does_not_rise_while_slots_are_free():
     limits = drive(Server(), 60, busy=5)
     assert max(limit for _, limit in limits.history) <= 8
 
@@ -222,7 +222,7 @@ class Paced(Server):
 
 
 @pytest.mark.parametrize(("rpm", "tpm"), [(240, None), (None, 26_400), (240, 26_400), (2400, None)])
-def test_waiting_for_a_permit_is_no_load(rpm, tpm):
+def test_waiting_for_a_permit_uses_no_slot(rpm, tpm):
     """The server takes 4 at once, 50 ms each, which is 4,800 a minute: the limits alone say how fast it is asked."""
 
     async def main():
@@ -271,7 +271,7 @@ NOTES = st.lists(
 
 @settings(max_examples=200)
 @given(NOTES)
-def test_whatever_it_is_told_the_limit_stays_in_its_bounds(notes):
+def test_the_limit_stays_within_its_bounds_for_any_input(notes):
     now, slots = 0.0, Slots(7)
     adaptive = AdaptiveSlots(slots, lambda: now, ceiling=40)
     for kind, ttft, latency, tokens, pause, inside in notes:

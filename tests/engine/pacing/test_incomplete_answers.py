@@ -47,7 +47,7 @@ def halves(out):
     ],
     ids=["own", "golden", "open loop"],
 )
-def test_half_answers_of_a_model_that_was_killed_are_asked_again(tmp_path, model, settings):
+def test_incomplete_answers_of_a_killed_model_are_sent_again(tmp_path, model, settings):
     out = tmp_path / "r.evalkit"
     with serve(script(Death(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, model, "THE_KEY")
@@ -84,7 +84,7 @@ def test_progress_counts_each_turn_once(tmp_path):
 
 
 @pytest.mark.parametrize("history", ["own", "golden"])
-def test_resume_finds_half_answers_of_a_session_that_did_not_ask_again(tmp_path, history):
+def test_resume_finds_incomplete_answers_of_an_earlier_session(tmp_path, history):
     out = tmp_path / "r.evalkit"
     with serve(script(Death(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, MODELS[0], "THE_KEY")
@@ -101,7 +101,7 @@ def test_resume_finds_half_answers_of_a_session_that_did_not_ask_again(tmp_path,
         assert server.stats()["requests"] == requests  # a second time there is nothing in doubt
 
 
-def test_an_endpoint_that_sends_finish_reasons_is_never_doubted(tmp_path):
+def test_answers_with_finish_reasons_are_never_retracted(tmp_path):
     faults = [Fault("empty", share=0.1), Fault("eof_midway", share=0.1)]
     with serve(Script(answer=said, law=Law(ttft_ms=5, itl_ms=1), faults=faults)) as server:
         endpoint = Endpoint(server.base_url, server.model)
@@ -168,7 +168,7 @@ def test_rule_over_many_failures():
         failed_at(5000, "connection", connection_lost_on_reuse=True), failed_at(5000, "cancelled"),
     ],
 )  # fmt: skip
-def test_failures_that_say_nothing_of_the_model_cast_no_doubt(failed):
+def test_failures_that_say_nothing_about_the_model_retract_no_answer(failed):
     watcher, asked = IncompleteAnswers(2), AskedConversation(None, {})
     asked.answers[1] = record = answer_of(1, 0, 5000)
     watcher.note_failure(failed)
@@ -178,14 +178,14 @@ def test_failures_that_say_nothing_of_the_model_cast_no_doubt(failed):
 
 
 @pytest.mark.parametrize("record", [answer_of(1, 0, 5000, "buffered"), answer_of(1, 0, 5000, streamed=False)])
-def test_confirmed_answers_and_those_that_are_no_stream_are_never_in_doubt(record):
+def test_confirmed_and_unstreamed_answers_are_never_retracted(record):
     watcher, asked = IncompleteAnswers(2), AskedConversation(None, {1: record})
     watcher.note_answer(asked, record)
     watcher.note_failure(failed_at(5000))
     assert not asked.has_retracted
 
 
-def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
+def test_a_turn_is_sent_again_as_often_as_it_may_be_retried():
     for most in (0, 1, 3):
         watcher, asked, again = IncompleteAnswers(most), AskedConversation(None, {}), 0
         for time in range(5):
@@ -197,7 +197,7 @@ def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
         assert again == most
 
 
-def test_later_turns_are_asked_again_where_they_have_seen_the_doubtful_one():
+def test_later_turns_are_sent_again_where_they_saw_the_incomplete_one():
     for own, left in ((True, [1]), (False, [1, 3])):
         watcher, asked = IncompleteAnswers(2), AskedConversation(None, {}, own_history=own)
         for turn in (1, 2, 3):

@@ -35,7 +35,7 @@ def test_no_window_of_60_seconds_ever_holds_more_than_the_limit(requests, limit)
         assert sum(inside) <= limit + 1e-6 or len(inside) == 1
 
 
-def test_more_than_the_whole_limit_goes_when_nothing_else_is_there():
+def test_more_than_the_whole_limit_goes_when_the_window_is_empty():
     clock = Clock()
     budget = MinuteWindow(10, clock)
     assert budget.wait_s(1000) == 0
@@ -45,7 +45,7 @@ def test_more_than_the_whole_limit_goes_when_nothing_else_is_there():
     assert budget.wait_s(1) == 0
 
 
-def test_the_true_amount_takes_the_place_of_the_estimate():
+def test_the_true_amount_replaces_the_estimate():
     clock = Clock()
     budget = MinuteWindow(100, clock)
     entry = budget.spend(90)
@@ -58,7 +58,7 @@ def test_the_true_amount_takes_the_place_of_the_estimate():
     st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50), st.floats(0, 200), st.integers(0, 80)), max_size=40),
     st.integers(10, 100),
 )
-def test_what_it_says_of_the_wait_is_true_and_settling_keeps_the_sum(steps, limit):
+def test_the_reported_wait_is_right_and_settling_keeps_the_sum(steps, limit):
     clock = Clock()
     budget, entries = MinuteWindow(limit, clock), []
     for pause, amount, settle_after, true in steps:
@@ -92,7 +92,7 @@ def test_a_full_window_of_many_is_kept_in_few_slices():
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 3)), max_size=80), st.floats(0.5, 500))
-def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(requests, limit):
+def test_no_interval_has_more_than_a_burst_plus_the_refill_plus_one(requests, limit):
     clock = Clock()
     spread, spent = BurstLimit(limit, clock), []
     for pause, seconds_worth in requests:
@@ -108,7 +108,7 @@ def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(reques
             before += amount
 
 
-def test_what_was_not_used_may_go_again_but_never_more_than_a_burst():
+def test_unused_amounts_return_but_never_above_a_burst():
     clock = Clock()
     spread = BurstLimit(600, clock)
     spread.spend(700)

@@ -29,25 +29,25 @@ class Clock:
 
 
 @pytest.mark.parametrize("kind", ["rate_limited", "server", "connection", "truncated", "empty"])
-def test_passing_faults_are_asked_again(kind):
+def test_temporary_faults_are_retried(kind):
     retry = RetryPolicy(retries=2)
     assert retry.decide(Failure(kind, ""), 1).delay_s is not None
     assert retry.decide(Failure(kind, ""), 3).delay_s is None
 
 
 @pytest.mark.parametrize("kind", ["auth", "not_found", "bad_request", "timeout", "protocol", "cancelled"])
-def test_what_will_not_change_is_not_asked_again(kind):
+def test_permanent_failures_are_not_retried(kind):
     assert RetryPolicy().decide(Failure(kind, ""), 1).delay_s is None
 
 
 @pytest.mark.parametrize(
     ("kind", "code"), [("rate_limited", "insufficient_quota"), ("empty", "length"), ("empty", "content_filter")]
 )
-def test_causes_that_last_are_not_asked_again(kind, code):
+def test_lasting_error_codes_are_not_retried(kind, code):
     assert RetryPolicy().decide(Failure(kind, "", code=code), 1).delay_s is None
 
 
-def test_a_wait_the_endpoint_asks_for_is_kept_to_up_to_a_bound():
+def test_a_requested_wait_is_obeyed_up_to_a_bound():
     retry = RetryPolicy()
     delay = retry.decide(Failure("rate_limited", "", retry_after_s=7.0), 1).delay_s
     assert delay is not None
@@ -63,7 +63,7 @@ def test_back_off_has_full_jitter_below_a_doubling_cap(number, seed):
     assert 0 <= delay <= min(30.0, 0.5 * 2 ** (number - 1))
 
 
-def test_two_clients_that_start_together_do_not_come_back_together():
+def test_two_clients_that_start_together_do_not_retry_together():
     """Each draws its own waits, in one process and in several."""
     code = (
         "from evalkit.engine.pacing.retries import Pause, RetryPolicy; "
@@ -75,7 +75,7 @@ def test_two_clients_that_start_together_do_not_come_back_together():
     assert len(set(delays)) == 4
 
 
-def test_a_spent_budget_ends_the_trying_and_says_so():
+def test_an_exhausted_retry_budget_ends_retries_with_a_note():
     clock = Clock()
     retry = RetryPolicy(budget=RetryBudget(share=0.2, reserve=3, clock=clock))
     decisions = [retry.decide(Failure("server", ""), 1) for _ in range(5)]
@@ -86,7 +86,7 @@ def test_a_spent_budget_ends_the_trying_and_says_so():
     assert retry.decide(Failure("server", ""), 1).delay_s is not None
 
 
-def test_what_is_not_asked_again_anyway_costs_no_budget():
+def test_failures_that_are_not_retried_use_no_budget():
     retry = RetryPolicy(retries=2, budget=RetryBudget(reserve=1, clock=Clock()))
     assert retry.decide(Failure("auth", ""), 1) == (None, "")
     assert retry.decide(Failure("server", ""), 3) == (None, "")
@@ -117,7 +117,7 @@ def test_retries_stay_a_share_of_the_first_tries(steps, share, reserve):
 # ---- pauses
 
 
-def test_all_wait_for_the_end_of_a_pause_and_come_back_spread():
+def test_all_requests_wait_for_the_end_of_a_pause_and_return_spread_out():
     async def main():
         loop = asyncio.get_running_loop()
         pause = Pause(clock=loop.time)
@@ -178,7 +178,7 @@ def test_a_pause_is_never_longer_than_its_bound(holds):
 # ---- requests and tokens per minute
 
 
-def test_a_pacer_without_budgets_never_waits():
+def test_a_limiter_without_limits_never_waits():
     async def many():
         limiter = RateLimiter()
         assert limiter.unlimited
@@ -309,7 +309,7 @@ def test_no_window_is_above_the_tokens_a_minute(mean):
 
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_whatever_requests_take_no_window_is_above_its_limit_by_more_than_could_not_be_known(data):
+def test_no_window_exceeds_its_limit_by_more_than_the_unsettled_requests(data):
     tpm, seed = data.draw(st.integers(1, 5000)), data.draw(st.integers())
     draw = random.Random(seed)
     ratio = data.draw(st.floats(0.1, 10))
@@ -350,7 +350,7 @@ def test_a_late_count_above_the_reservation_is_taken_from_what_follows():
     assert run(main()) == pytest.approx(60.5)
 
 
-def test_a_count_below_the_reservation_lets_a_waiter_go_at_once():
+def test_a_count_below_the_reservation_lets_a_waiter_go_immediately():
     async def main():
         loop = asyncio.get_running_loop()
         limiter = RateLimiter(tpm=1000, clock=loop.time)
@@ -382,7 +382,7 @@ class CountedSlots:
         self.in_use -= 1
 
 
-def test_a_request_holds_no_place_while_it_waits_for_its_permit_nor_a_permit_while_it_waits_for_a_place():
+def test_a_request_holds_neither_slot_nor_permit_while_it_waits_for_the_other():
     async def main():
         loop = asyncio.get_running_loop()
         limiter, slots = RateLimiter(rpm=2, clock=loop.time), CountedSlots(loop, opens_at=45)
@@ -397,7 +397,7 @@ def test_a_request_holds_no_place_while_it_waits_for_its_permit_nor_a_permit_whi
     assert run(main()) > 45 + 60
 
 
-def test_those_who_wait_for_a_permit_may_give_up():
+def test_an_error_of_check_ends_the_wait_for_a_permit():
     async def main():
         loop = asyncio.get_running_loop()
         limiter, slots = RateLimiter(rpm=1, clock=loop.time), CountedSlots(loop)
@@ -425,7 +425,7 @@ def test_a_request_above_the_whole_limit_goes_alone():
     assert run(main()) == pytest.approx([0, 60.5, 121], abs=1e-6)
 
 
-def test_what_is_reserved_learns_from_what_was_used():
+def test_reservations_learn_from_use():
     async def main():
         limiter = RateLimiter(tpm=1e9, clock=asyncio.get_running_loop().time)
         reserved = []
@@ -443,7 +443,7 @@ def test_what_is_reserved_learns_from_what_was_used():
     assert reserved[20] == 170
 
 
-def test_without_any_count_the_answers_length_counts_and_without_that_the_reservation():
+def test_without_a_token_count_the_length_counts_and_without_that_the_reservation():
     async def main():
         limiter = RateLimiter(tpm=1000, clock=asyncio.get_running_loop().time)
         first = await limiter.permit(100, max_output=400)
@@ -458,7 +458,7 @@ def test_without_any_count_the_answers_length_counts_and_without_that_the_reserv
     assert limiter._tokens._sum == 100 + 101 + 500
 
 
-def test_who_waits_longest_goes_first_and_who_gives_up_holds_up_nobody():
+def test_permits_go_in_order_and_a_cancelled_waiter_delays_nobody():
     async def main():
         loop = asyncio.get_running_loop()
         limiter, order = RateLimiter(rpm=1, clock=loop.time), []

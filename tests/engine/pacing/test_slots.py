@@ -20,7 +20,7 @@ def waiting(slots):
     return len(slots._waiters)
 
 
-def test_who_finds_room_enters_without_giving_way(run):
+def test_a_free_slot_is_acquired_without_yielding(run):
     async def main():
         slots = Slots(2)
         entering = slots.acquire()
@@ -33,7 +33,7 @@ def test_who_finds_room_enters_without_giving_way(run):
     run(main())
 
 
-def test_waiters_enter_in_their_order_and_nobody_slips_past_them(run):
+def test_waiters_get_slots_in_order_and_nobody_overtakes_them(run):
     async def main():
         slots, order = Slots(1), []
 
@@ -55,7 +55,7 @@ def test_waiters_enter_in_their_order_and_nobody_slips_past_them(run):
     run(main())
 
 
-def test_a_changed_limit_holds_at_once_and_sends_nobody_out(run):
+def test_a_changed_limit_takes_effect_immediately_and_revokes_no_slot(run):
     async def main():
         slots = Slots(3)
         tasks = [asyncio.create_task(slots.acquire()) for _ in range(8)]
@@ -76,7 +76,7 @@ def test_a_changed_limit_holds_at_once_and_sends_nobody_out(run):
     run(main())
 
 
-def test_a_waiter_cancelled_just_as_it_is_let_in_hands_the_place_on(run):
+def test_a_waiter_cancelled_just_as_it_gets_a_slot_passes_it_on(run):
     async def main():
         slots = Slots(1)
         await slots.acquire()
@@ -92,7 +92,7 @@ def test_a_waiter_cancelled_just_as_it_is_let_in_hands_the_place_on(run):
     run(main())
 
 
-def test_a_waiter_cancelled_before_it_is_let_in_takes_no_place_with_it(run):
+def test_a_waiter_cancelled_before_it_gets_a_slot_uses_none(run):
     async def main():
         slots = Slots(1)
         await slots.acquire()
@@ -120,7 +120,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 5))
-def test_no_place_is_ever_lost_or_made(steps, limit):
+def test_no_slot_is_ever_lost_or_invented(steps, limit):
     async def main():
         slots, tasks, left, cancelled = Slots(limit), [], set(), set()
 
@@ -159,7 +159,7 @@ def test_no_place_is_ever_lost_or_made(steps, limit):
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_gate_that_lets_nobody_in_is_refused(limit):
+def test_a_limit_below_1_is_refused(limit):
     with pytest.raises(SettingsError, match="use 1 or more"):
         Slots(limit)
     slots = Slots(1)

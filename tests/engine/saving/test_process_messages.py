@@ -34,7 +34,7 @@ any_message = st.one_of(
 
 
 @given(st.lists(any_message), st.data())
-def test_messages_come_out_whole_however_they_are_cut(sent, data):
+def test_messages_survive_any_split_of_the_bytes(sent, data):
     stream = b"".join(map(process_messages.frame, sent))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     reader = process_messages.FrameReader()
@@ -46,12 +46,12 @@ def test_messages_come_out_whole_however_they_are_cut(sent, data):
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b'["other", 1]', b'["stop"]', b'["stop", 1, 2]'])
-def test_what_is_no_message_is_refused(line):
+def test_invalid_lines_are_refused(line):
     with pytest.raises((ValueError, LookupError, TypeError)):
         process_messages.parse(line)
 
 
-def test_a_task_goes_over_as_it_is():
+def test_a_task_survives_packing():
     task = {"a": (1, float("inf")), "b": None}
     assert (
         process_messages.unpack(process_messages.parse(process_messages.frame(Start(process_messages.pack(task)))).task)

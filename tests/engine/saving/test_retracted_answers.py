@@ -31,7 +31,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("later", [True, False])
-def test_an_answer_that_is_taken_back_has_failed_until_it_is_asked_again(path, later):
+def test_a_retracted_answer_counts_as_failed_until_it_is_sent_again(path, later):
     with create(path) as runfile:
         runfile.add([finished(0, conversation(turns=3), turn) for turn in (answered(1), answered(2), failed(3))])
         scores = [(0, 1, turn, Score("number", 1.0, "right", 2)) for turn in (1, 2)]
@@ -71,7 +71,7 @@ def test_a_connection_lost_on_reuse_makes_no_answer_incomplete(path, message, re
 
 
 @pytest.mark.parametrize("wait_s", [0.1, 0.3])
-def test_a_session_that_was_killed_while_it_asked_again_is_made_whole_by_resume(tmp_path, path, wait_s):
+def test_resume_completes_a_session_that_was_killed_while_it_sent_again(tmp_path, path, wait_s):
     """Failed requests wait to be tried again, or new answers are on their way."""
     with serve(script(Death(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, MODELS[0], "THE_KEY")
@@ -105,7 +105,7 @@ def test_one_request_after_another(tmp_path, path):
     check_whole(run)
 
 
-def test_an_answer_in_the_spool_that_was_asked_again_since_is_not_taken_over_once_more(path):
+def test_a_spooled_answer_that_was_sent_again_since_is_not_recovered(path):
     with create(path) as runfile:
         runfile.add([finished(0, conversation(), answered(1))])
         (sent,) = runfile.connection.execute("SELECT sent_ns FROM turn").fetchone()

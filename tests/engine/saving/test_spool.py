@@ -49,7 +49,7 @@ def stored(path):
         connection.close()
 
 
-def test_what_was_not_committed_is_taken_over_and_the_spool_removed(path):
+def test_uncommitted_turns_are_recovered_and_the_spool_is_removed(path):
     create(path).close()
     written = Spool(path, BEGUN)
     written.write(line((0, conversation("c0"), answered(1, "first", identity="c0"))), 1)
@@ -62,7 +62,7 @@ def test_what_was_not_committed_is_taken_over_and_the_spool_removed(path):
     assert not any(file.exists() for file in spool_files(path))
 
 
-def test_what_was_committed_is_not_taken_over_again(path):
+def test_committed_turns_are_not_recovered_again(path):
     with create(path) as runfile:
         runfile.begin_session(BEGUN[0], {}, BEGUN[1])
         runfile.add([finished(0, conversation("c0"), answered(1, "first", identity="c0"))])
@@ -75,7 +75,7 @@ def test_what_was_committed_is_not_taken_over_again(path):
     assert [(turn, answer, session) for _, turn, _, answer, session in stored(path)] == [(1, "first", 2), (2, "new", 2)]
 
 
-def test_a_conversation_that_lies_in_the_run_file_alone_is_found_there(path):
+def test_a_conversation_that_only_the_run_file_has_is_found_there(path):
     with create(path) as runfile:
         runfile.add([finished(3, conversation("c3", turns=3), answered(1, identity="c3"))])
     spooled(path, (3, None, answered(2, "later", identity="c3")))
@@ -120,7 +120,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("which", range(4))
-def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage, which):
+def test_a_damaged_line_loses_only_its_own_turns_and_is_reported(path, caplog, damage, which):
     file = lines(path, 4)
     _, header, *found = file.read_bytes().splitlines(keepends=True)
     if damage is DAMAGES["cut off"]:  # and what was written later follows, as a disk has room again
@@ -135,7 +135,7 @@ def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage,
     ]
 
 
-def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, monkeypatch, caplog):
+def test_a_write_cut_short_by_a_full_disk_hides_no_later_write(path, monkeypatch, caplog):
     create(path).close()
     written = Spool(path, BEGUN)
     write, room = os.write, [10_000_000]
@@ -161,7 +161,7 @@ def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, m
     assert caplog.messages[0].startswith("1 line of the spool of ")
 
 
-def test_what_had_seen_a_lost_turn_is_left_out_with_it(path, caplog):
+def test_turns_that_saw_a_lost_turn_are_left_out(path, caplog):
     file = lines(path, 6, turns=3)
     found = file.read_bytes().splitlines(keepends=True)
     found[-5] = one_flipped(found[-5])  # the second turn of the first conversation
@@ -182,7 +182,7 @@ def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_convers
     assert recovered(path) == [(0, 1), (0, 3)]
 
 
-def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left_out(path, caplog):
+def test_a_spool_of_an_earlier_version_is_recovered_without_its_damaged_lines(path, caplog):
     create(path).close()
     parts = [process_messages.frame(process_messages.SessionStarted(*BEGUN))]
     parts += [line((n, conversation(f"c{n}"), answered(1, identity=f"c{n}"))) for n in range(4)]
@@ -194,7 +194,7 @@ def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left
         assert runfile.connection.execute("SELECT started_mono_ns, started_wall_ns FROM session").fetchall()[1] == BEGUN
 
 
-def test_a_damaged_first_line_of_the_version_before_leaves_the_turns_to_the_session_noted_last(path):
+def test_after_a_damaged_first_line_of_an_earlier_version_turns_go_to_the_last_session(path):
     create(path).close()
     turn = line((0, conversation("c0"), answered(1, identity="c0")))
     spool_files(path)[0].write_bytes(b'["begun", 5, 17\n' + turn)
@@ -202,7 +202,7 @@ def test_a_damaged_first_line_of_the_version_before_leaves_the_turns_to_the_sess
     assert [row[-1] for row in stored(path)] == [1]
 
 
-def test_what_is_taken_over_leaves_its_session_open_and_becomes_nobody_else_s(path):
+def test_recovered_turns_stay_with_their_session_which_has_no_end(path):
     lines(path, 1)
     with RunFile.open(path) as runfile:
         spool.recover(runfile)
@@ -210,7 +210,7 @@ def test_what_is_taken_over_leaves_its_session_open_and_becomes_nobody_else_s(pa
         assert runfile.connection.execute("SELECT ended_mono_ns, outcome FROM session").fetchall()[1] == (None, None)
 
 
-def test_the_two_files_take_turns_and_stay_short(path):
+def test_the_two_files_alternate_and_stay_short(path):
     create(path).close()
     written = Spool(path, BEGUN)
     message = line((0, conversation("c0"), answered(1, "x" * 1_000_000, identity="c0")))
@@ -223,7 +223,7 @@ def test_the_two_files_take_turns_and_stay_short(path):
     assert all(0 < size <= SEGMENT + 2 * len(message) for size in sizes)
 
 
-def test_nothing_is_written_over_that_is_not_committed(path):
+def test_uncommitted_turns_are_never_overwritten(path):
     create(path).close()
     written = Spool(path, BEGUN)
     for number in range(30):
@@ -237,7 +237,7 @@ def test_nothing_is_written_over_that_is_not_committed(path):
     assert positions >= set(range(3, 30))
 
 
-def test_a_file_that_cannot_be_begun_anew_is_told_as_a_disk_that_takes_no_more(path, monkeypatch):
+def test_a_file_that_cannot_be_truncated_is_reported_as_a_full_disk(path, monkeypatch):
     monkeypatch.setattr(spool, "SEGMENT", 10)
     create(path).close()
     written = Spool(path, BEGUN)
@@ -249,7 +249,7 @@ def test_a_file_that_cannot_be_begun_anew_is_told_as_a_disk_that_takes_no_more(p
     os.close(mine)
 
 
-def test_a_conversation_may_go_on_in_the_file_that_is_read_first(path, monkeypatch):
+def test_a_conversation_may_continue_in_the_file_that_is_read_first(path, monkeypatch):
     """The files take turns, so what is behind in time may lie in the first of them."""
     monkeypatch.setattr(spool, "SEGMENT", 10)
     create(path).close()
@@ -277,7 +277,7 @@ STRANGERS = (
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_stranger_s_file_in_its_place_is_said(path, stranger):
+def test_a_spool_file_not_written_by_evalkit_is_refused(path, stranger):
     create(path).close()
     spool_files(path)[0].write_text(stranger + "\n")
     with RunFile.open(path) as runfile, pytest.raises(RunFileError) as caught:
@@ -285,7 +285,7 @@ def test_a_stranger_s_file_in_its_place_is_said(path, stranger):
     assert str(caught.value).startswith(f"the spool files next to {path} were not written by evalkit (")
 
 
-def test_a_process_that_has_not_ended_yet_is_waited_for(path):
+def test_recovery_waits_for_the_process_to_end(path):
     create(path).close()
     code = (
         "import sys, pathlib, time; from evalkit.engine.saving.spool import Spool; "
@@ -301,7 +301,7 @@ def test_a_process_that_has_not_ended_yet_is_waited_for(path):
             assert spool.recover(runfile) == 0
 
 
-def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path):
+def test_the_spool_of_a_deleted_run_file_is_not_used_for_a_new_one(path):
     create(path).close()
     spooled(path, (0, conversation("c0"), answered(1, identity="c0")))
     path.unlink()
@@ -309,7 +309,7 @@ def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path)
     assert not any(file.exists() for file in spool_files(path))
 
 
-def test_a_number_that_no_table_holds_is_refused_in_words(path):
+def test_a_number_too_large_for_the_tables_is_refused(path):
     create(path).close()
     spool_files(path)[0].write_bytes(
         process_messages.frame(process_messages.SessionStarted(2**64 - 1, 1)) + line((0, conversation(), answered()))

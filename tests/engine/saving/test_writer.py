@@ -60,7 +60,7 @@ def test_an_answer_is_committed_and_counted_before_it_is_scored(writing):
     assert seen == [1]
 
 
-def test_scores_go_with_the_turns_that_come_next(writing):
+def test_scores_are_committed_with_the_next_turns(writing):
     made = threading.Event()
 
     def score(turn, answer):
@@ -101,7 +101,7 @@ def test_turns_without_a_target_or_an_answer_get_no_score(writing):
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
 
 
-def test_a_scorer_that_never_returns_holds_up_neither_turns_nor_an_end_that_does_not_wait(tmp_path):
+def test_a_scorer_that_never_returns_delays_neither_turns_nor_the_end(tmp_path):
     scoring = ScoringThread(lambda turn, answer: threading.Event().wait())
     scoring.start()
     with create(tmp_path / "r.evalkit") as runfile:

@@ -41,7 +41,7 @@ def rows(path, query):
 # --- which conversations count
 
 
-def test_those_that_end_first_wait_for_those_begun_before_them():
+def test_finished_conversations_wait_for_earlier_ones():
     """Short conversations, right ones, end first here: taken as they end, all would seem to be right."""
     goal = AccuracyGoal(0.4, 4)
     for position in range(1, 40):
@@ -66,7 +66,7 @@ def test_the_order_in_which_they_end_changes_nothing():
     assert first.reached
 
 
-def test_a_failed_turn_is_not_a_wrong_one():
+def test_a_failed_turn_does_not_count_as_wrong():
     goal = AccuracyGoal(0.1, 2)
     goal.note(0, 2, 2, 1.0, 1)  # one right, one failed
     goal.note(1, 2, 2, 0.0, 0)  # both failed
@@ -74,7 +74,7 @@ def test_a_failed_turn_is_not_a_wrong_one():
     assert (status.value, status.conversations) == (1.0, 1)
 
 
-def test_a_run_file_tells_what_the_run_knew(tmp_path):
+def test_a_run_file_gives_the_same_status_as_the_run(tmp_path):
     turns = [
         T("a", 1, score=1.0), T("a", 2, error="server"), T("a", 3, score=0.0),
         T("b", 1, score=1.0), T("b", 2, score=1.0), T("b", 3, reason="no number"),
@@ -93,7 +93,7 @@ def test_an_answer_that_is_not_scored_yet_has_not_ended(tmp_path):
     assert rows(path, schema.ENDED) == [(0, 2, 1, 0.0, 0)]  # the second has no target: nothing is to come
 
 
-def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score(tmp_path, monkeypatch):
+def test_the_writer_notes_every_turn_once_and_waits_for_scores(tmp_path, monkeypatch):
     monkeypatch.setattr("evalkit.engine.saving.writer.GOAL_BACKLOG", 4)
     noted = []
     with create(tmp_path / "r.evalkit") as runfile:
@@ -134,7 +134,7 @@ def test_a_run_stops_when_the_interval_is_narrow_enough_and_resume_leaves_it(ser
     assert again.summary_json()["until"] == goal
 
 
-def test_a_run_that_ended_before_goes_on_to_its_goal(server, sums, tmp_path):
+def test_resume_continues_to_the_goal(server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     first = ask(server, sums(600, 2), out, until_ci=0.1, max_tokens_total=1100)
     before = first.summary_json()["until"]
@@ -148,7 +148,7 @@ def test_a_run_that_ended_before_goes_on_to_its_goal(server, sums, tmp_path):
     assert after == whole.summary_json()["until"]
 
 
-def test_failed_turns_are_asked_again_before_they_count(sums, tmp_path):
+def test_failed_turns_are_sent_again_before_they_count(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     faults = [Fault("server_error", numbers={1, 3})]
     with serve(Script(answer=Arithmetic(), faults=faults), process=True) as server:
@@ -159,14 +159,14 @@ def test_failed_turns_are_asked_again_before_they_count(sums, tmp_path):
     assert not again.summary_json()["until"]["reached"]
 
 
-def test_conversations_of_a_group_are_not_unrelated(tmp_path):
+def test_conversations_of_a_group_are_refused(tmp_path):
     data = tmp_path / "d.jsonl"
     data.write_text('{"id": "a", "group": "g", "turns": [{"user": "1 + 1?", "target": 2}]}\n', encoding="utf-8")
     with pytest.raises(ek.SettingsError, match=r"d\.jsonl share a group: find out how many you need"):
         ek.evaluate(data, ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r.evalkit", until_ci=0.03)
 
 
-def test_how_long_conversations_are_must_be_known_first(sums, tmp_path):
+def test_a_goal_needs_a_checked_dataset(sums, tmp_path):
     with pytest.raises(ek.SettingsError, match="until_ci needs a check of the dataset first"):
         ek.evaluate(sums(), ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r", until_ci=0.03, check=False)
 
@@ -206,7 +206,7 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
         ),
     ],
 )
-def test_a_goal_that_is_not_reached_is_told_as_such(goal, text):
+def test_a_goal_that_is_not_reached_is_reported(goal, text):
     assert run_results.until({"ci": 0.03, **goal})[0] == text
 
 

@@ -42,7 +42,7 @@ def test_what_the_server_does_not_count_is_estimated_from_what_was_sent_and_answ
         ("server", "a part", True),
     ],
 )
-def test_a_failed_attempt_counts_unless_it_was_refused_or_never_came_through(kind, text, paid):
+def test_a_failed_attempt_counts_unless_it_was_refused_or_never_arrived(kind, text, paid):
     spending = SpendingCaps(Settings(max_tokens_total=100))
     spending.add(Attempt(NEVER, answer=Answer(text), failure=Failure(kind, "No.")), 400)
     assert (spending.used_up is not None) == paid
