@@ -11,6 +11,7 @@ from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS, Failure
 
 DEMANDS = frozenset({"tool_choice", "function_call"})  # parameters that demand a call: today's and its predecessor
 _REFUSED = (400, 422)
+_SHORTEST = 3  # messages of a tool round; a history with a finished round is longer
 
 _Demand = tuple[str, str]  # a parameter, and the form of its value
 
@@ -43,6 +44,8 @@ class RequestFallbacks:
 
     def flags(self, params: Mapping[str, Any], messages: Sequence[Message], sent: Sequence[Message]) -> tuple[str, ...]:
         """Flags for how the request sent differs from these parameters and messages."""
+        if not self.refused and len(sent) == len(messages):  # nearly always
+            return ()
         flags = []
         if self.refused and any((name, _form(value)) in self.refused for name, value in params.items()):
             flags.append(CALL_NOT_DEMANDED)
@@ -74,7 +77,7 @@ class RequestFallbacks:
         """Learn from an answer whether the endpoint accepts tool rounds."""
         if len(sent) != len(messages):
             self.no_rounds = True
-        elif not self._accepts_rounds and len(without_rounds(sent)) != len(sent):
+        elif not self._accepts_rounds and len(sent) > _SHORTEST and len(without_rounds(sent)) != len(sent):
             self._accepts_rounds = True
 
 
