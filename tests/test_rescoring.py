@@ -213,7 +213,7 @@ def test_functions_and_several_scorers_can_re_score(path):
     assert len(versions[name]) == 12  # of the function's source
 
 
-# -- the run's own scores, and what is added to a run that was scored anew
+# -- the run's own scores, and what is added to a run that was re-scored
 
 
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):

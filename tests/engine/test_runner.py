@@ -545,7 +545,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones(sums, tmp_path):
 
 
 def test_a_time_limit_stores_slow_answers_and_does_not_count_them_as_failures(sums, tmp_path, capsys):
-    """What the limit cuts is counted, timed as a lower bound and asked again; it is no failure of the endpoint."""
+    """What the limit cuts is counted, timed as a lower bound and sent again; the endpoint did not fail."""
     out = tmp_path / "r.evalkit"
     silent = Fault("silence", numbers=range(2, 9, 2))
     with serve(Script(answer=Arithmetic(), faults=[silent])) as server:

@@ -223,7 +223,7 @@ class Paced(Server):
 
 @pytest.mark.parametrize(("rpm", "tpm"), [(240, None), (None, 26_400), (240, 26_400), (2400, None)])
 def test_waiting_for_a_permit_uses_no_slot(rpm, tpm):
-    """The server takes 4 at once, 50 ms each, which is 4,800 a minute: the limits alone say how fast it is asked."""
+    """The server runs 4 in parallel, 50 ms each, which is 4,800 a minute: the limits alone say how fast it is asked."""
 
     async def main():
         loop = asyncio.get_running_loop()
