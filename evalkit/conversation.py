@@ -1,4 +1,4 @@
-"""Conversations: what a dataset row holds, and the messages made of it."""
+"""Conversations: the content of a dataset row, and the messages made from it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ToolCall(NamedTuple):
-    """One function call a model asked for; ``arguments`` is the JSON text as it came, not parsed."""
+    """One function call requested by a model; ``arguments`` is the JSON text as received, not parsed."""
 
     name: str
     arguments: str
     id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The call as it stands in an assistant message."""
+        """The call as an assistant message contains it."""
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
 class Message(NamedTuple):
-    """One chat message; ``content`` is None only beside tool calls."""
+    """One chat message; ``content`` is None only in a message with tool calls."""
 
     role: str
     content: str | None
@@ -35,7 +35,7 @@ class Message(NamedTuple):
     tool_call_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The message as the request body wants it."""
+        """The message in the form of the request body."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.tool_calls:
             message["tool_calls"] = [call.to_json() for call in self.tool_calls]
@@ -53,9 +53,9 @@ class ScorerSpec:
     name : str
     options : mapping
     weight : float
-        Above 0; counts only beside others.
+        Above 0; matters only next to other scorers.
     parts : tuple of ScorerSpec
-        Several scorers that make one score, the weighted mean of theirs: see ``several``. Empty: it is one scorer.
+        Several scorers whose weighted mean is the score: see ``several``. Empty: a single scorer.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ScorerSpec:
 
     @classmethod
     def several(cls, parts: Sequence[ScorerSpec]) -> ScorerSpec:
-        """Several scorers as one, called by all their names: ``number+length``."""
+        """Several scorers as one, named after all of them: ``number+length``."""
         return cls("+".join(part.name for part in parts), parts=tuple(parts))
 
     def to_json(self) -> str | dict[str, Any] | list[Any]:
@@ -77,12 +77,12 @@ class ScorerSpec:
 
 
 class Turn(NamedTuple):
-    """One user message and the answer it asks for.
+    """One user message and what its answer is checked against.
 
     Parameters
     ----------
     user : str
-        What the user says.
+        The text of the user message.
     target : any JSON value, optional
         What a scorer compares the answer with; None: the turn is not scored.
     scorer : ScorerSpec, optional
@@ -109,7 +109,7 @@ class Turn(NamedTuple):
 
 
 def canonical(row: Mapping[str, Any]) -> bytes:
-    """A row as JSON in one form: equal content, equal bytes."""
+    """A row as canonical JSON: equal content gives equal bytes."""
     return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
 
 
@@ -127,18 +127,18 @@ class Conversation(NamedTuple):
     context : tuple of Message
         Fixed messages between the system prompt and the first turn.
     tools : tuple of mapping
-        Function tools as the request body wants them.
+        Function tools in the form of the request body.
     tool_results : mapping
-        Function name to the JSON value or text given back when the model calls it. Without one the turn
-        ends at the call.
+        Function name to the JSON value or text returned when the model calls it. Without one the turn ends at the
+        call.
     params : mapping
-        Request parameters of this conversation alone, over those of the endpoint.
+        Request parameters of this conversation only; they override those of the endpoint.
     tags : tuple of str
         Labels to group results by.
     group : str, optional
-        Cluster for statistics; None: the conversation is its own.
+        Cluster for statistics; None: the conversation is a cluster of its own.
     meta : mapping
-        Kept, never sent.
+        Stored, never sent.
     """
 
     id: str
@@ -153,7 +153,7 @@ class Conversation(NamedTuple):
     meta: Mapping[str, Any] = _NOTHING
 
     def to_json(self) -> dict[str, Any]:
-        """The row; ``datasets.parse_row`` makes an equal conversation of it."""
+        """The row; ``datasets.reader.parse_row`` makes an equal conversation from it."""
         row: dict[str, Any] = {"id": self.id}
         if self.system is not None:
             row["system"] = self.system
@@ -176,7 +176,7 @@ class Conversation(NamedTuple):
 
     @property
     def canonical(self) -> bytes:
-        """The row as JSON in one form: equal content, equal bytes, whatever the file's layout."""
+        """The row as canonical JSON: equal content gives equal bytes, whatever the layout of the file."""
         return canonical(self.to_json())
 
     @property

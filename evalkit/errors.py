@@ -1,17 +1,17 @@
 """Every error evalkit raises, as one tree.
 
     EvalkitError
-    ├── InputError            what the user gave cannot be used          exit code 2
+    ├── InputError            something the user gave cannot be used      exit code 2
     │   ├── DatasetError      a dataset: file, line, field, what to do
     │   ├── SettingsError     a flag, a parameter or an environment variable
-    │   ├── RunFileError      a run file: not one, newer, cut short, in use, another run's
+    │   ├── RunFileError      a run file: not one, too new, truncated, in use, or of another run
     │   ├── MissingExtra      an optional dependency is not installed
     │   └── WrongPlatform     evalkit does not run on this operating system
     └── EndpointError         the endpoint cannot be used                exit code 3
         └── LocalError        the embedded endpoint: model file or server
 
-A call that fails is not an exception: it is a ``record.Failure`` kept with its turn. Messages say what
-happened, where, what was expected and what to do.
+A failed call is not an exception: it is a ``record.Failure`` stored with its turn. Messages say what happened,
+where, what was expected and what to do.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 
 
 class EvalkitError(Exception):
-    """Base of all errors raised on purpose; ``exit_code`` is what the command line ends with."""
+    """Base of all errors that evalkit raises on purpose; ``exit_code`` is the exit code of the command line."""
 
     exit_code = 2
 
 
 class InputError(EvalkitError):
-    """What the user gave cannot be used."""
+    """Something the user gave cannot be used."""
 
 
 class DatasetError(InputError):
@@ -70,7 +70,7 @@ class SettingsError(InputError):
 
 
 class RunFileError(InputError):
-    """A run file cannot be used for what was asked."""
+    """A run file cannot be used for this purpose."""
 
 
 class MissingExtra(InputError):
@@ -88,7 +88,7 @@ class WrongPlatform(InputError):
 
 
 def check_platform() -> None:
-    """Raise where Python cannot lock files as a run file is locked."""
+    """Raise on platforms where Python cannot lock files the way run files are locked."""
     try:
         import fcntl  # noqa: F401
     except ImportError:

@@ -1,8 +1,9 @@
-"""What came of asking: stamps, usage, attempts, turns and scores.
+"""The results of requests: time stamps, usage, attempts, turns and scores.
 
-All stamps are integer nanoseconds of one monotonic clock (``time.perf_counter_ns``), differences only; a run
-session keeps one wall-clock anchor. A metric that does not hold is None, never 0. ``docs/metrics.md`` has the words.
-What is made for every turn is a named tuple: immutable, and made in a quarter of the time of a frozen dataclass.
+All time stamps are integer nanoseconds of one monotonic clock (``time.perf_counter_ns``): only differences have a
+meaning; a session also stores one wall-clock time. A metric that does not apply is None, never 0. ``docs/metrics.md``
+defines the terms. Objects made for every turn are named tuples: immutable, and created in a quarter of the time of a
+frozen dataclass.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any, NamedTuple
 
 from evalkit.conversation import Message, ToolCall
 
-LASTING_CODES = frozenset({"insufficient_quota", "length", "content_filter"})  # asking again changes nothing
+TurnKey = tuple[int, int, int]  # position of the conversation in its dataset, repeat, turn
+
+LASTING_CODES = frozenset({"insufficient_quota", "length", "content_filter"})  # a retry changes nothing
 # flags of an attempt
 UNCONFIRMED, IN_DOUBT = "no_finish_reason", "in_doubt"
-CALL_NOT_DEMANDED, NO_TOOL_ROUNDS = "call_not_demanded", "no_tool_rounds"  # it was asked in another way
+CALL_NOT_DEMANDED, NO_TOOL_ROUNDS = "call_not_demanded", "no_tool_rounds"  # the request was changed
 
 NO_RESULT = "(no result)"
 
@@ -38,22 +41,22 @@ ERROR_KINDS = (
 
 
 class Timing(NamedTuple):
-    """Stamps of one attempt.
+    """Time stamps of one attempt.
 
     Parameters
     ----------
     due : int
-        When the schedule wanted the request; closed loop: when its slot came free.
+        When the request was due by the schedule; closed loop: when its slot became free.
     slot : int
-        Concurrency slot and rate-limit permit in hand.
+        When it had its concurrency slot and its rate-limit permit.
     sent : int
         Just before the request was written; the connection is open by then.
     headers : int or None
-        Status line and headers in hand.
+        When status line and headers had been read.
     arrivals : tuple of int
-        For every read that brought a token-bearing event: when the read returned, before decoding.
+        For every read with at least one token-bearing event: when the read returned, before decoding.
     arrival_events : tuple of int
-        How many token-bearing events each of those reads held; same length as ``arrivals``.
+        How many token-bearing events each of those reads contained; same length as ``arrivals``.
     first_visible : int or None
         First arrival with content, a refusal or a tool call (not reasoning).
     end : int or None
@@ -71,7 +74,7 @@ class Timing(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Token counts as the server told them; ``output_tokens`` already holds the reasoning tokens."""
+    """Token counts as reported by the server; ``output_tokens`` includes the reasoning tokens."""
 
     prompt_tokens: int | None = None
     output_tokens: int | None = None
@@ -79,7 +82,7 @@ class Usage(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the model said; partial when the attempt failed on the way."""
+    """The model's answer; partial when the attempt failed midway."""
 
     text: str = ""
     reasoning: str = ""
@@ -93,7 +96,7 @@ class Answer(NamedTuple):
         return not (self.text or self.reasoning or self.refusal or self.tool_calls)
 
 
-_BEGIN, _END = "\x02", "\x03"  # around what an endpoint sent, until the message is made
+_BEGIN, _END = "\x02", "\x03"  # mark text from the endpoint until the message is complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,8 @@ class Failure:
     retry_after_s : float or None
         How long the endpoint asked to wait.
     sent : tuple of (int, int), optional
-        From where to where the message holds what the endpoint sent, and with it perhaps the key; a message that is
-        made with ``sent`` brings them with it. None: unknown, so that all of it may be.
+        Start and end of the parts of the message that the endpoint sent, and which may contain the key; set by
+        the function ``sent``. None: unknown, so any part may.
     """
 
     kind: str
@@ -138,7 +141,7 @@ class Failure:
 
 
 def sent(text: str) -> str:
-    """What an endpoint sent, free of control characters, as a part of the message of a ``Failure``."""
+    """Text from the endpoint, free of control characters, marked as such for the message of a ``Failure``."""
     text = text.replace(_BEGIN, "").replace(_END, "")
     return f"{_BEGIN}{text}{_END}" if text else ""
 
@@ -158,21 +161,21 @@ class Attempt(NamedTuple):
     http_status : int or None
         None: no status line came.
     answer : Answer or None
-        What came, also when the attempt failed on the way.
+        What was received, also when the attempt failed midway.
     usage : Usage or None
-        None: the server told none.
+        None: the server reported none.
     failure : Failure or None
         None: a good attempt.
     flags : tuple of str
-        Oddities, sorted: ``buffered`` (most tokens came nearly at once), ``first_read_late`` (several in the first
-        read, see ``buffering.held_back``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
+        Irregularities, sorted: ``buffered`` (most tokens came almost simultaneously), ``first_read_late`` (several in
+        the first read, see ``buffering.held_back``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
     connection_opened : bool
         A new connection was opened for it.
     connection_lost_on_reuse : bool
         A kept connection was closed by the endpoint just as it was used again, before any byte of an answer:
         worth one immediate retry.
     provenance : dict or None
-        Where the answer came from, as far as that is not as it was asked for: see ``provenance.Provenance.note``.
+        Where the answer came from, if that differs from what was requested: see ``provenance.Provenance.note``.
     """
 
     timing: Timing
@@ -190,13 +193,13 @@ class Attempt(NamedTuple):
 
     @property
     def ttft_ns(self) -> int | None:
-        """First token-bearing arrival − sent. None: not streamed, or no token came."""
+        """First token-bearing arrival − sent. None: not streamed, or no token was received."""
         arrivals = self.timing.arrivals
         return arrivals[0] - self.timing.sent if self.streamed and arrivals else None
 
     @property
     def ttfv_ns(self) -> int | None:
-        """First content, refusal or tool arrival − sent. None: only reasoning came, or not streamed."""
+        """First content, refusal or tool arrival − sent. None: only reasoning was received, or not streamed."""
         visible = self.timing.first_visible
         return visible - self.timing.sent if self.streamed and visible is not None else None
 
@@ -208,7 +211,7 @@ class Attempt(NamedTuple):
             return None
         if self.streamed and timing.arrivals:
             last: int | None = timing.arrivals[-1]
-        else:  # a stream that held something has an arrival
+        else:  # a stream with content has an arrival
             last = None if self.streamed and answer is not None and not answer.empty else timing.end
         return None if last is None else last - timing.sent
 
@@ -240,17 +243,17 @@ class Attempt(NamedTuple):
 
 
 class Interrupted(asyncio.CancelledError):
-    """The caller was cancelled during an exchange; ``attempt`` is what there is of it."""
+    """The caller was cancelled during an exchange; ``attempt`` is what was received."""
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__()
         self.attempt = attempt
 
 
-def named(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
+def with_call_ids(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, ...]:
     """The calls, each with an id: a legacy function call has none, and a result must name its call.
 
-    No two calls of a conversation get one id, and each gets the same in every session.
+    Ids are unique within a conversation, and the same in every session.
     """
     return tuple(
         call if call.id else call._replace(id=f"call_{turn}_{round}_{number}") for number, call in enumerate(calls)
@@ -258,7 +261,7 @@ def named(calls: Sequence[ToolCall], turn: int, round: int) -> tuple[ToolCall, .
 
 
 class TurnRecord(NamedTuple):
-    """One turn of one conversation, asked once per repeat.
+    """One turn of one repeat of a conversation.
 
     Parameters
     ----------
@@ -267,13 +270,13 @@ class TurnRecord(NamedTuple):
     repeat, turn : int
         Both counted from 1.
     attempts : tuple of Attempt
-        In the order they were made; empty when the turn was never asked.
+        In order; empty when the turn was never sent.
     exchange : tuple of Message
-        What tool rounds added after the user message: calls and results, not the last answer.
+        Messages that tool rounds added after the user message: calls and results, not the last answer.
     failure : Failure or None
         Why there is no good attempt. None: the last attempt is the good one.
     scheduled : bool
-        A schedule of arrivals, and not a free slot, said when it was due (open loop).
+        It was due by a schedule of arrivals (open loop), not when a slot became free.
     """
 
     conversation: str
@@ -291,7 +294,7 @@ class TurnRecord(NamedTuple):
 
     @property
     def interrupted(self) -> bool:
-        """The session ended while it was being asked: the endpoint did not fail, and ``resume`` asks it again."""
+        """The session ended while it was running: the endpoint did not fail, and ``resume`` sends it again."""
         return self.failure is not None and self.failure.kind == "cancelled" and bool(self.attempts)
 
     @property
@@ -301,7 +304,7 @@ class TurnRecord(NamedTuple):
 
     @property
     def answer(self) -> Answer | None:
-        """What the model said; of a failed turn, the part that came."""
+        """The model's answer; of a failed turn, the part received."""
         return self.attempts[-1].answer if self.attempts else None
 
     @property
@@ -312,17 +315,17 @@ class TurnRecord(NamedTuple):
 
     @property
     def seen_later(self) -> list[Message]:
-        """What follows the user message where later turns see the model's own answers: a call of it needs a result."""
+        """The messages after the user message that later turns see under ``history="own"``; every call has a result."""
         answer = self.answer or Answer()
         rounds = sum(message.role == "assistant" for message in self.exchange)
-        calls = named(answer.tool_calls, self.turn, rounds)
+        calls = with_call_ids(answer.tool_calls, self.turn, rounds)
         text = answer.text or answer.refusal or (None if calls else "")
         unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
         return [*self.exchange, Message("assistant", text, calls), *unanswered]
 
     @property
     def turn_time_ns(self) -> int | None:
-        """First attempt's due to the good attempt's end, back-off and tool rounds included; None: it failed."""
+        """First attempt's due to the good attempt's end, including back-off and tool rounds; None: it failed."""
         good = self.good
         if good is None or good.timing.end is None:
             return None
@@ -330,7 +333,7 @@ class TurnRecord(NamedTuple):
 
     @property
     def schedule_latency_ns(self) -> int | None:
-        """From the first attempt's due to the end that the latency has; None: closed loop, or the turn failed."""
+        """First attempt's due to the end used for the latency; None: closed loop, or the turn failed."""
         good = self.good
         if not self.scheduled or good is None or good.latency_ns is None:
             return None
@@ -339,20 +342,20 @@ class TurnRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a scorer said of a turn.
+    """The score of a turn.
 
     Parameters
     ----------
     scorer : str
-        Its name; of several, all their names: ``number+length``.
+        Name of the scorer; of several, all their names: ``number+length``.
     value : float or None
-        0 to 1; None: it could not judge, ``reason`` says why.
+        0 to 1; None: the scorer could not judge, ``reason`` says why.
     reason : str or None
-        In words a reader can check.
+        An explanation that a reader can check.
     extracted : any JSON value
-        What it took from the answer to compare with the target.
+        What the scorer extracted from the answer to compare with the target.
     parts : list of dict or None
-        When several scorers made it, what each said: ``scorer``, ``weight``, ``value``, ``reason``, ``extracted``.
+        The results of several scorers: ``scorer``, ``weight``, ``value``, ``reason``, ``extracted``.
     """
 
     scorer: str

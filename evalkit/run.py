@@ -1,4 +1,4 @@
-"""A run as its user holds it: what came of it, in tables, charts and words."""
+"""A run and its results, as tables, charts and text."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run file, to look at.
+    """A run file and its results.
 
     Parameters
     ----------
     path : path-like
-        The run file; it may still be growing.
+        The run file; the run may still be going on.
     outcome : str or None
-        How the session that was just run ended: ``done``, ``stopped`` or the setting that ended it, such as
+        How the session that has just run ended: ``done``, ``stopped`` or the setting that ended it, such as
         ``max_time_s`` or ``until_ci``; None: the file was only opened.
 
     Raises
     ------
     RunFileError
-        Not a run file, of a newer version, or cut short.
+        Not a run file, of a newer version, or truncated.
     """
 
     def __init__(self, path: Path | str, outcome: str | None = None) -> None:
@@ -47,13 +47,13 @@ class Run:
         return f"Run({str(self.path)!r}, model={endpoint['model']!r}, dataset={self.info['dataset']['path']!r})"
 
     def turns(self) -> pd.DataFrame:
-        """One row a turn, with the columns of an export; missing values are missing, never 0."""
+        """One row per turn, with the columns of an export; missing values stay missing, never 0."""
         from evalkit.analysis import tables
 
         return tables.turns(self.path)
 
     def summary(self) -> pd.DataFrame:
-        """One row a turn index and one for all: counts, accuracy with its 95 % interval, TTFT, TPOT, latency (ms)."""
+        """One row per turn index and one for all: counts, accuracy with its 95 % interval, TTFT, TPOT, latency (ms)."""
         from evalkit.analysis import tables
 
         return tables.summary(self.path)
@@ -65,35 +65,35 @@ class Run:
         return summary_json(self.measures(k))
 
     def measures(self, k: int | None = None) -> RunMeasures:
-        """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now.
+        """The results as numbers with intervals; the cost by the price in the run, else by the current price file.
 
-        ``k`` repeats are those over which turns are right at least once and each time; None: all.
+        ``k`` is the number of repeats for "right at least once" and "right every time"; None: all repeats.
         """
         from evalkit.analysis import costs, measures
 
         return measures.measure(self.path, costs.run_price(self.info), k)
 
     def costs(self) -> pd.DataFrame:
-        """What each finished turn has cost (``conversation, repeat, turn, cost``); NaN where it cannot be told."""
+        """The cost of each finished turn (``conversation, repeat, turn, cost``); NaN where it is unknown."""
         from evalkit.analysis import costs, measures
 
         with measures.opened(self.path) as connection:
             return costs.by_turn(connection, costs.run_price(self.info))
 
     def conversations(self) -> pd.DataFrame:
-        """One row a conversation and repeat: whether all its turns and its last turn are right, and its mean score."""
+        """One row per conversation and repeat: whether all turns and the last turn are right, and the mean score."""
         from evalkit.analysis import tables
 
         return tables.conversations(self.path)
 
     def score(self, scorer: Any = None) -> Rescored:
-        """Score the stored answers anew, with no call; the new scores count from now on, and the old ones stay.
+        """Re-score the stored answers without any call; the new scores are used from now on, and the old ones stay.
 
         Parameters
         ----------
         scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
-            Scores every turn that has a target, whatever the turn names. None: each turn's own scorer, or else the
-            run's, or that of the target's type.
+            Scores every turn that has a target, whatever scorer it names. None: each turn's own scorer, else the
+            run's, else the default for the target's type.
 
         Returns
         -------
@@ -112,13 +112,13 @@ class Run:
         return self._rescored(lambda: rescoring.rescore(self.path, scorer))
 
     def use_scoring(self, number: int) -> Rescored:
-        """Let an older scoring count again; 0 is the run's own. Raises and returns as ``score`` does."""
+        """Use an earlier scoring again; 0 is the run's own. Raises and returns as ``score`` does."""
         from evalkit import rescoring
 
-        return self._rescored(lambda: rescoring.use(self.path, number))
+        return self._rescored(lambda: rescoring.use_scoring(self.path, number))
 
     def scorings(self) -> pd.DataFrame:
-        """One row a scoring: its scorer, the versions, accuracy with its 95 % interval, and which one counts."""
+        """One row per scoring: its scorer, versions, accuracy with its 95 % interval, and which one is in use."""
         from evalkit.analysis import tables
 
         return tables.scorings(self.path)
@@ -131,7 +131,7 @@ class Run:
         with measures.opened(self.path) as connection:
             old = by_scoring.active_scoring(connection)
             if old not in scorings.complete(connection):
-                raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
+                raise unsound(self.path, f"the scoring in use, number {old}, is missing")
         new = make()
         with measures.opened(self.path) as connection:
             return by_scoring.rescored(connection, old, new)
@@ -151,14 +151,14 @@ class Run:
         )
 
     def cut_off(self) -> int:
-        """How many answers were cut off (finish reason ``length``); ``summary_json`` tells at which limit."""
-        cut = self._select("SELECT count(*) FROM turn WHERE status = 'answered' AND finish_reason = 'length'")
-        return int(cut[0][0])
+        """How many answers were cut off (finish reason ``length``); ``summary_json`` says at which limit."""
+        rows = self._select("SELECT count(*) FROM turn WHERE status = 'answered' AND finish_reason = 'length'")
+        return int(rows[0][0])
 
     def browse(self, *others: Run) -> Any:
-        """The transcripts, to filter, search and read in JupyterLab; those of other runs side by side with them.
+        """Browse the transcripts in JupyterLab: filter, search and read them, side by side with those of other runs.
 
-        Where nothing can be drawn: how many there are, in words.
+        Where widgets cannot be shown: a line of text that says how many there are.
         """
         from evalkit.widgets import display
 
@@ -183,13 +183,13 @@ class Run:
         return catalogue.plot_accuracy(self.path, ax=ax)
 
     def plot_ecdf(self, ax: Axes | None = None) -> Axes:
-        """The distribution of latency, turn 1 apart, on a matplotlib Axes."""
+        """The distribution of latency, turn 1 separately, on a matplotlib Axes."""
         from evalkit.charts import catalogue
 
         return catalogue.plot_ecdf(self.path, ax=ax)
 
     def plot_timeline(self, ax: Axes | None = None) -> Axes:
-        """Turns ended a second over the time of the run, failed ones apart, on a matplotlib Axes."""
+        """Turns ended per second over the time of the run, failed ones separately, on a matplotlib Axes."""
         from evalkit.charts import catalogue
 
         return catalogue.plot_timeline(self.path, ax=ax)

@@ -1,4 +1,4 @@
-"""How a dataset is asked: the settings of a run, kept in its run file."""
+"""The settings of a run, stored in its run file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 from evalkit.conversation import HISTORY_POLICIES, ScorerSpec
 from evalkit.datasets.native_rows import read_scorer
-from evalkit.engine.pacing.arrivals import check_seed, new_seed
+from evalkit.engine.pacing.arrivals import KINDS, check_seed, new_seed
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.inputs.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, check_json, check_whole
 
-ARRIVALS = ("constant", "poisson")
 CLOSED_LOOP_SLOTS = 4
 OPEN_LOOP_SLOTS = 1_000
 _WHOLE = (("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1))
@@ -21,53 +20,53 @@ _ABOVE_0 = (("rate", MOST_RATE), ("rpm", MOST), ("tpm", MOST), ("max_time_s", LO
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a dataset is asked; kept in the run file.
+    """How a dataset is run against an endpoint; stored in the run file.
 
     Parameters
     ----------
     history : str
         ``own``: later turns see the model's own answers; ``golden``: they see the dataset's.
     repeats : int
-        How often each conversation is asked.
+        How often each conversation is run.
     concurrency : int or str or None
-        Conversations under way at once, at most; ``auto``: as many as the endpoint answers without slowing down.
-        None: 4, or 1,000 with a ``rate``.
+        Most conversations in parallel; ``auto``: as many as the endpoint serves without slowing down. None: 4, or
+        1,000 with a ``rate``.
     stream : bool
-        Ask for streams: without them there is no first-token time.
+        Request streams: without them there is no time to the first token.
     scorer : str, mapping, list of those, or None
-        For turns that name none, as a dataset row would name it, or by the name of a Python function that was made a
-        scorer (``functions``). None: by the type of the target.
+        For turns that name none: as a dataset row would name it, or the name of a Python function used as a scorer
+        (``scorers.own_functions``). None: by the type of the target.
     rate : float or None
-        Open loop: conversations begun a second, whether or not earlier ones have ended. None: closed loop, a new
-        one begins when one ends.
+        Open loop: conversations started per second, whether or not earlier ones have ended. None: closed loop, a new
+        one starts when one ends.
     arrivals : str
         With ``rate``: ``constant`` or ``poisson`` gaps between them.
     rpm, tpm : float or None
-        Requests and tokens in any 60 seconds, at most: ten seconds' worth of them at one moment, the rest evenly.
+        Most requests and tokens in any 60 seconds: ten seconds' worth of them at one moment, the rest evenly.
     retries : int
-        Tries after the first, for failures worth one.
+        Tries after the first, for failures that a retry may fix.
     max_tool_rounds : int
         How many times a turn may call functions.
     limit : int or None
-        Only the first so many conversations.
+        Run only this many conversations, from the start of the dataset.
     columns : mapping or None
-        For a CSV file: field to the heading of its column; None: they are called as the fields are.
+        For a CSV file: field to the heading of its column; None: the headings are the names of the fields.
     max_tokens_total : int or None
-        Send no further request once so many tokens, prompts and answers, were used by this session. Where the endpoint
-        reports no counts they are estimated at four bytes a token.
+        Send no further request once this session has used this many tokens of prompts and answers. Where the endpoint
+        reports no counts they are estimated at four bytes per token.
     max_time_s : float or None
-        Ask nothing new after so many seconds of this session; what is in flight then has a few more.
+        Send nothing new after this many seconds of the session; requests in flight then have a few more.
     max_cost : float or None
-        Send no further request once this session has cost so much, in the currency of ``price``.
+        Send no further request once this session has cost this much, in the currency of ``price``.
     price : (float, float) or None
-        What a million tokens of prompts and of output cost.
+        Price of a million tokens of prompts and of output.
     arrivals_seed : int or None
-        Of ``poisson`` arrivals: the same seed gives the same gaps. None: drawn, another for each run, and kept.
+        For ``poisson`` arrivals: the same seed gives the same gaps. None: a random seed for each run, which is stored.
     until_ci : float or None
-        Ask nothing new once the accuracy is known to within so much, 0 to 0.5, at 95 %, by an interval that may be
-        looked at at any time (``sequential.ConfidenceSequence``). Holds for conversations in random order.
+        Send nothing new once the 95 % interval of the accuracy has this half-width, 0 to 0.5. The interval stays valid
+        however often it is checked (``anytime_interval.ConfidenceSequence``). Valid for conversations in random order.
     functions : mapping or None
-        Name to version of the Python functions that the model may call.
+        Name to version of the Python functions that the model can call.
     """
 
     history: str = "own"
@@ -96,14 +95,14 @@ class Settings:
             object.__setattr__(self, "concurrency", OPEN_LOOP_SLOTS if self.rate else CLOSED_LOOP_SLOTS)
         if self.history not in HISTORY_POLICIES:
             raise SettingsError(f"history is {self.history!r}: it must be 'own' or 'golden'")
-        if self.arrivals not in ARRIVALS:
+        if self.arrivals not in KINDS:
             raise SettingsError(f"arrivals is {self.arrivals!r}: it must be 'constant' or 'poisson'")
         for name, least in _WHOLE:
             check_whole(name, getattr(self, name), least)
         if self.concurrency != "auto" and (type(self.concurrency) is not int or self.concurrency < 1):
             raise SettingsError(f"concurrency is {self.concurrency!r}: it must be a whole number, 1 or more, or 'auto'")
         if self.concurrency == "auto" and self.rate is not None:
-            raise SettingsError("concurrency 'auto' and a rate exclude each other: the rate alone says when to ask")
+            raise SettingsError("concurrency 'auto' and a rate cannot be combined: the rate decides when to start")
         for name, most in _ABOVE_0:
             check_above_0(name, getattr(self, name), most)
         if self.arrivals_seed is None and self.rate is not None and self.arrivals == "poisson":
@@ -117,7 +116,7 @@ class Settings:
             object.__setattr__(self, "price", _checked(self.price))
         if self.scorer is not None:
             check_json("the setting", {"scorer": self.scorer})
-            from evalkit.scorers import scoring  # the asking process, which scores nothing, is spared them
+            from evalkit.scorers import scoring  # imported late: the asking process scores nothing
 
             spec = self.default_scorer
             if spec is not None:
@@ -125,18 +124,16 @@ class Settings:
 
     def _check_goal(self, half_width: float) -> None:
         if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not 0 < half_width < 0.5:
-            raise SettingsError(
-                f"until_ci is {half_width}: it must lie between 0 and 0.5, such as 0.03 for 3 points to either side"
-            )
+            raise SettingsError(f"until_ci is {half_width}: it must be between 0 and 0.5, such as 0.03 for ± 3 points")
         if self.repeats > 1:
             raise SettingsError(
-                "until_ci and repeats exclude each other: a conversation that is asked again tells of itself, "
-                "and not of others. Ask more conversations instead"
+                "until_ci and repeats cannot be combined: a repeated conversation says nothing about other "
+                "conversations. Use more conversations instead"
             )
 
     @property
     def default_scorer(self) -> ScorerSpec | None:
-        """For turns that name none; None: by the type of the target."""
+        """The scorer for turns that name none; None: by the type of the target."""
         if self.scorer is None:
             return None
         try:
@@ -146,15 +143,17 @@ class Settings:
             raise SettingsError(f"{place}{error.field or ''}: {error.problem}") from None
 
     def to_json(self) -> dict[str, Any]:
-        """As the run file keeps them."""
+        """The settings as the run file stores them."""
         return asdict(self)
 
 
 def _checked(price: Any) -> tuple[float, float]:
-    """Two prices from 0 up."""
+    """Two prices, each 0 or more."""
     numbers = tuple(price) if isinstance(price, tuple | list) else ()
     if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise SettingsError(f"price is {price!r}: it must be two numbers, of a million tokens of prompts and of output")
+        raise SettingsError(
+            f"price is {price!r}: it must be two numbers: for a million tokens of prompts and of output"
+        )
     for name, number in zip(("price of prompts", "price of output"), numbers, strict=True):
         if number != 0:
             check_above_0(name, number)

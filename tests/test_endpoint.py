@@ -143,7 +143,7 @@ def test_a_key_no_header_can_carry_is_refused_without_showing_it(monkeypatch, ke
     with pytest.raises(SettingsError) as caught:
         Endpoint("http://127.0.0.1:1", "m", "MY_KEY").key()
     assert str(caught.value) == (
-        "the key in MY_KEY holds a blank, a line break or a non-ASCII character: copy it again"
+        "the key in MY_KEY contains a blank, a line break or a non-ASCII character: copy it again"
     )
 
 

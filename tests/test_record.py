@@ -1,4 +1,4 @@
-"""The metrics of one attempt, each against the definitions of docs/metrics.md."""
+"""The metrics of one attempt, each compared with its definition in the page of metrics."""
 
 import pytest
 from records import MS, answered, attempt, failed

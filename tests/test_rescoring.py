@@ -1,4 +1,4 @@
-"""Scores made anew from a run file: the same verdicts by the same scorer, the old ones kept, nothing half-made used."""
+"""Re-scoring a run file: the same scorer gives the same scores, the old ones stay, no incomplete scoring is used."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def rows(path: Path, query: str, *values: object) -> list[tuple]:
         return connection.execute(query, values).fetchall()
 
 
-def test_new_scores_stand_beside_the_old_ones_and_count(path):
+def test_new_scores_are_used_and_the_old_ones_stay(path):
     assert rescoring.rescore(path, "number") == 1
     assert rows(path, "SELECT scoring, scorer, value FROM score ORDER BY scoring, conversation, turn") == [
         *[(0, "exact", 0.0)] * 6,
@@ -97,7 +97,7 @@ def test_failed_turns_and_turns_without_a_target_get_no_score(tmp_path):
     assert rows(path, "SELECT conversation, turn, value FROM score") == [(0, 1, 1.0)]
 
 
-def test_groups_meet_without_a_seam(path, monkeypatch):
+def test_groups_of_any_size_give_the_same_scores(path, monkeypatch):
     rescoring.rescore(path, "number")
     for size in (1, 2, 3, 6):
         monkeypatch.setattr(rescoring, "GROUP", size)
@@ -120,7 +120,7 @@ def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(pa
         assert active_scoring(connection) == 0
         assert [one.number for one in scorings(connection)] == [0]
     with pytest.raises(RunFileError, match=r"has no scoring 1, but 0: see 'evalkit score .* --list'"):
-        rescoring.use(path, 1)
+        rescoring.use_scoring(path, 1)
     assert rescoring.rescore(path, "includes") == 1
     assert rows(path, "SELECT DISTINCT scorer FROM score WHERE scoring = 1") == [("includes",)]
     assert rows(path, "SELECT count(*) FROM scoring") == [(1,)]
@@ -170,7 +170,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_scores_counting(path, monkeypa
         rescoring.rescore(path)
 
 
-def test_scorers_registered_in_code_can_score_anew(path, monkeypatch):
+def test_scorers_registered_in_code_can_re_score(path, monkeypatch):
     monkeypatch.setattr(registry, "_SCORERS", dict(registry._SCORERS))
     registry.register("longer", check=lambda target: None)(lambda answer, target: Verdict(len(answer.text) > 8))
     rescoring.rescore(path, "longer")
@@ -198,7 +198,7 @@ def test_an_answer_cut_off_is_scored_alike_when_asked_when_caught_up_with_and_ag
     assert "cut off" in reason
 
 
-def test_functions_and_several_scorers_can_score_anew(path):
+def test_functions_and_several_scorers_can_re_score(path):
     name = f"{longer.__module__}:longer"
     number = rescoring.rescore(path, [{"name": "number", "weight": 3}, longer])
     found = rows(path, "SELECT scorer, value, parts FROM score WHERE scoring = 1")
@@ -213,7 +213,7 @@ def test_functions_and_several_scorers_can_score_anew(path):
     assert len(versions[name]) == 12  # of the function's source
 
 
-# -- the run's own scores, and what is added to a run that was scored anew
+# -- the run's own scores, and what is added to a run that was re-scored
 
 
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
@@ -258,7 +258,7 @@ def test_a_call_that_failed_counts_where_every_answer_is_scored(tmp_path):
     assert (found.all.accuracy.mean.value, found.all.accuracy.mean.n) == (1.0, 4)
     assert (found.all.accuracy_all.mean.value, found.all.accuracy_all.mean.n) == (0.8, 5)
     assert (found.conversations.n, found.conversations.incomplete) == (1, 2)
-    rescoring.use(path, 0)
+    rescoring.use_scoring(path, 0)
     found = Run(path).measures()
     assert (found.all.accuracy_all.mean.n, found.conversations.incomplete) == (0, 0)
 

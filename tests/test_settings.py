@@ -1,3 +1,5 @@
+"""Settings: what is refused, with the whole message, and what the run file stores."""
+
 import json
 import math
 
@@ -19,7 +21,7 @@ from evalkit.settings import Settings
         ({"concurrency": "many"}, "concurrency is 'many': it must be a whole number, 1 or more, or 'auto'"),
         (
             {"concurrency": "auto", "rate": 5.0},
-            "concurrency 'auto' and a rate exclude each other: the rate alone says when to ask",
+            "concurrency 'auto' and a rate cannot be combined: the rate decides when to start",
         ),
         ({"rpm": 0}, "rpm is 0: it must be above 0"),
         ({"rate": -1.0}, "rate is -1.0: it must be above 0"),
@@ -28,12 +30,12 @@ from evalkit.settings import Settings
         ({"max_time_s": 0}, "max_time_s is 0: it must be above 0"),
         (
             {"until_ci": 0.5},
-            "until_ci is 0.5: it must lie between 0 and 0.5, such as 0.03 for 3 points to either side",
+            "until_ci is 0.5: it must be between 0 and 0.5, such as 0.03 for ± 3 points",
         ),
         (
             {"until_ci": 0.03, "repeats": 2},
-            "until_ci and repeats exclude each other: a conversation that is asked again tells of itself, "
-            "and not of others. Ask more conversations instead",
+            "until_ci and repeats cannot be combined: a repeated conversation says nothing about other "
+            "conversations. Use more conversations instead",
         ),
         ({"scorer": []}, "scorer: is empty: name at least one scorer"),
         ({"scorer": 3}, "scorer: must be text, not a number"),
@@ -53,7 +55,7 @@ from evalkit.settings import Settings
         ),
     ],
 )
-def test_settings_that_cannot_be(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(SettingsError) as caught:
         Settings(**settings)
     assert str(caught.value) == message
@@ -97,13 +99,13 @@ def test_options_of_scorers_that_json_has_no_word_for_are_refused(value, of):
         Settings(scorer=of({"name": "number", "abs_tol": value}))
 
 
-def test_without_a_rate_four_go_at_once_and_with_one_a_thousand_may():
+def test_concurrency_defaults_to_4_and_to_1000_with_a_rate():
     assert Settings().concurrency == 4
     assert Settings(rate=2.0).concurrency == 1_000
     assert Settings(rate=2.0, concurrency=7).concurrency == 7
 
 
-def test_what_a_run_file_keeps_makes_equal_settings():
+def test_stored_settings_are_equal_when_read_again():
     settings = Settings(
         scorer=["exact", {"name": "number", "weight": 2}],
         history="golden",

@@ -24,7 +24,7 @@ from evalkit.analysis.costs import Cost, Price
 from evalkit.analysis.ignored_parameters import IgnoredParameters
 from evalkit.analysis.times import quantiles
 from evalkit.analysis.times.quantiles import Retries, Sample, TurnTimes
-from evalkit.engine.stopping.accuracy_goal import Told, Until
+from evalkit.engine.stopping.accuracy_goal import AccuracyGoal, GoalStatus
 from evalkit.errors import SettingsError
 from evalkit.runfile import schema, store
 from evalkit.stats.estimate import Estimate
@@ -117,7 +117,7 @@ class RunMeasures:
         Answered turns / ``wall_s``; failed turns are not counted as throughput.
     cost : Cost or None
         None: no price is known.
-    until : Told or None
+    until : GoalStatus or None
         Progress towards the accuracy goal of a run with ``--until``; None: it has no such goal.
     arrivals : mapping or None
         In open loop: ``kind``, the requested ``rate``, ``seed``, and ``realised_rate``. None: closed loop.
@@ -147,7 +147,7 @@ class RunMeasures:
     wall_s: float | None
     turns_per_s: float | None
     cost: Cost | None
-    until: Told | None
+    until: GoalStatus | None
     arrivals: Mapping[str, Any] | None = None
     planned: int | None = None
     ignored: IgnoredParameters | None = None
@@ -244,7 +244,9 @@ def _repeats(info: Mapping[str, Any], k: int | None) -> int:
     return repeats if k is None else k
 
 
-def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: Told | None) -> int | None:
+def _planned(
+    connection: sqlite3.Connection, info: Mapping[str, Any], ended: int, until: GoalStatus | None
+) -> int | None:
     """See ``RunMeasures``; a session that is done has run all turns, even if the dataset was not counted before."""
     outcome = connection.execute("SELECT outcome FROM session ORDER BY id DESC LIMIT 1").fetchone()
     turns = info["dataset"].get("turns")
@@ -253,11 +255,11 @@ def _planned(connection: sqlite3.Connection, info: Mapping[str, Any], ended: int
     return None if turns is None else max(int(turns) * int(info["settings"].get("repeats", 1)), ended)
 
 
-def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | None:
+def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> GoalStatus | None:
     ci = info["settings"].get("until_ci")
     if ci is None:
         return None
-    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
+    return AccuracyGoal(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).status()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalkit.analysis.costs import Cost
 from evalkit.analysis.measures import Measures, RunMeasures, Source, measured
-from evalkit.engine.stopping.accuracy_goal import Told
+from evalkit.engine.stopping.accuracy_goal import GoalStatus
 from evalkit.stats.estimate import Estimate
 
 
@@ -100,6 +100,6 @@ def _cost_json(cost: Cost) -> dict[str, Any]:
     }
 
 
-def _until_json(result: Told) -> dict[str, Any]:
+def _until_json(result: GoalStatus) -> dict[str, Any]:
     names = ("ci", "reached", "value", "low", "high", "conversations")
     return {name: getattr(result, name) for name in names}

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evalkit import __version__
 from evalkit.cli import ask, compare, gate_flags, judge, load, plan, plot, report, resume_errors, score, shared_flags
 from evalkit.cli.parser import Parser
-from evalkit.engine.stopping.outcome import Outcome
+from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.errors import EndpointError, EvalkitError, InputError, LocalError, WrongPlatform, check_platform
-from evalkit.process.standard_streams import enduring
+from evalkit.process.standard_streams import tolerate_closed_readers
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WrongPlatform as error:
         print(f"error: {error}", file=sys.stderr)  # the console is not there either
         return error.exit_code
-    with enduring():
+    with tolerate_closed_readers():
         return _main(arguments)
 
 
@@ -405,10 +405,10 @@ def _telling_how_to_resume(path: Path, parsed: argparse.Namespace, *, ours: bool
 
 def _result(finished: Run, parsed: argparse.Namespace) -> int:
     result = _print_result(finished, parsed)
-    outcome = None if finished.outcome is None else Outcome(finished.outcome)
+    outcome = None if finished.outcome is None else SessionOutcome(finished.outcome)
     if outcome is not None and outcome.flag is not None:
         _say(f"{outcome.flag} is used up.{resume_errors.after_budget(finished)}")
-    if outcome is Outcome.UNTIL:
+    if outcome is SessionOutcome.UNTIL_CI:
         _say("--until is reached: nothing more is asked")
     return gate_flags.exit_code(parsed, result)
 

@@ -1,7 +1,7 @@
-"""A session of a run: it starts the asking process, keeps what that hands over, and stops it.
+"""A session of a run: it starts the asking process, stores what that process receives, and stops it.
 
-``asking`` holds what runs in that process, ``pacing`` when a request may go, ``stopping`` when no more do, ``saving``
-how answers reach the run file. The doors for users are ``evaluation`` and ``run``. Start with ``runner``.
+``asking`` is what runs in that process, ``pacing`` decides when a request may go, ``stopping`` when no more are sent,
+``saving`` brings answers into the run file. Users call ``evaluation`` and ``run``. Start with ``runner``.
 """
 
-__all__ = ["launch", "runner", "session_thread"]
+__all__ = ["child_process", "runner", "session_thread"]

@@ -1,4 +1,4 @@
-"""A session of a run on a thread of its own, while the user's thread shows its progress and hears interrupts."""
+"""Runs a session on its own thread, while the user's thread shows progress and handles interrupts."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalkit.engine.asking.process import GRACE_S
+from evalkit.engine.asking.session import GRACE_S
 from evalkit.engine.saving.progress import Progress
-from evalkit.process.interrupts import LEAVE, Interrupts
+from evalkit.process.interrupts import LEAVE_AT, Interrupts
 from evalkit.runfile.store import RunFile
 
 if TYPE_CHECKING:
     from evalkit.engine.runner import Runner
 
-Watcher = Callable[[Progress], bool | None]  # True, and nothing else: stop the run
+Watcher = Callable[[Progress], bool | None]  # return True, exactly, to stop the run
 Display = Callable[[Path, Progress], AbstractContextManager[Watcher | None]]
 
-_LOOK_S = 0.1
-_WORDS = (
-    f"stopping: nothing new is asked, and answers under way have {GRACE_S:.0f} s. "
-    "Press Ctrl-C again to end without them",
-    "ending without the answers under way; what was received is kept. Press Ctrl-C again to leave at once",
-    "leaving at once; what was received is kept for 'evalkit resume'",
+_POLL_S = 0.1
+_MESSAGES = (
+    f"stopping: no new requests, and those in flight have {GRACE_S:.0f} s to end. Press Ctrl-C again to cancel them",
+    "cancelling the requests in flight; what was received is kept. Press Ctrl-C again to exit immediately",
+    "exiting; what was received is kept for 'evalkit resume'",
 )
 
 
-class _Session(threading.Thread):
-    """The session; it closes the run file however it ends.
+class _SessionThread(threading.Thread):
+    """Runs the session; closes the run file however it ends.
 
-    Wait for ``ended``, not with ``join``: a join that a signal interrupts takes the thread for dead
+    Wait for ``ended``, not with ``join``: a join interrupted by a signal marks the thread as dead
     (CPython 3.11 and 3.12).
     """
 
@@ -54,28 +53,30 @@ class _Session(threading.Thread):
             self.ended.set()
 
 
-def hold(runner: Runner, runfile: RunFile, progress: Progress, display: Display, interrupts: Interrupts) -> str | None:
-    """Run the session to its end; its outcome.
+def run_session(
+    runner: Runner, runfile: RunFile, progress: Progress, display: Display, interrupts: Interrupts
+) -> str | None:
+    """Run the session to its end; return its outcome.
 
-    The first interrupt stops it in order, the second ends the asking process, the third leaves it to itself.
+    The first interrupt stops it in an orderly way, the second kills the asking process, the third abandons it.
 
     Raises
     ------
     KeyboardInterrupt
         There was an interrupt.
     Exception
-        What the session, the display or the watcher raised.
+        An error of the session, the display or the watcher.
     """
-    session = _Session(runner, runfile)
-    interrupts.heed(lambda count: runner.stop() if count == 1 else runner.kill())
+    session = _SessionThread(runner, runfile)
+    interrupts.on_interrupt(lambda count: runner.stop() if count == 1 else runner.kill())
     try:
         with display(runfile.path, progress) as watch:
             session.start()
             try:
-                _attend(session, runner, progress, watch, interrupts)
+                _wait(session, runner, progress, watch, interrupts)
             except BaseException:
                 runner.stop()
-                _attend(session, runner, progress, None, interrupts)
+                _wait(session, runner, progress, None, interrupts)
                 raise
             if session.error is not None:
                 raise session.error
@@ -87,23 +88,23 @@ def hold(runner: Runner, runfile: RunFile, progress: Progress, display: Display,
     return session.outcome
 
 
-def _attend(
-    session: _Session, runner: Runner, progress: Progress, watch: Watcher | None, interrupts: Interrupts
+def _wait(
+    session: _SessionThread, runner: Runner, progress: Progress, watch: Watcher | None, interrupts: Interrupts
 ) -> None:
-    """Wait for the end, or for the interrupt that waits for nothing."""
+    """Wait for the end, or for the interrupt that abandons the session."""
     while True:
-        ended = session.ended.wait(_LOOK_S)
-        for count in interrupts.untold():
-            _say(_WORDS[min(count, LEAVE) - 1])
-        if ended or interrupts.count >= LEAVE:
+        ended = session.ended.wait(_POLL_S)
+        for count in interrupts.new():
+            _print(_MESSAGES[min(count, LEAVE_AT) - 1])
+        if ended or interrupts.count >= LEAVE_AT:
             return
         if watch is not None:
             with interrupts.foreign_code():
-                wanted = watch(progress)
-            if wanted is True and not progress.stopping:
+                stop = watch(progress)
+            if stop is True and not progress.stopping:
                 runner.stop()
 
 
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody can be told
+def _print(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be closed
         print(text, file=sys.stderr, flush=True)

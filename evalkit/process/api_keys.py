@@ -1,4 +1,4 @@
-"""API keys: read from the environment, shown by nothing, handed to no process that needs none."""
+"""API keys: read from the environment, never shown, and not passed to processes that do not need them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from evalkit.errors import SettingsError
 
 _USABLE = re.compile(r"[\x21-\x7e]+")
-# what a process of Python and llama.cpp reads: where things lie, language, and how its libraries compute
+# variables that Python and llama.cpp read: paths, language, and how their libraries compute
 _NEEDED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TMPDIR|TMP|TEMP|TZ|LANG|LANGUAGE|LC_\w+|VIRTUAL_ENV|SYSTEMROOT"
     r"|(?:LD|DYLD|PYTHON|OMP|KMP|GOMP|OPENBLAS|MKL|BLIS|GGML|CUDA|NVIDIA|HIP|ROCR|HSA|VK|GLIBC|MALLOC|COVERAGE|COV)\w*"
@@ -19,7 +19,7 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CRED|AUTH")
 
 
 class Key(str):
-    """An API key as text whose value no traceback, debugger or log shows, though it prints the values it finds."""
+    """An API key as text; its repr hides the value from tracebacks, debuggers and logs that print variables."""
 
     __slots__ = ()
 
@@ -27,28 +27,28 @@ class Key(str):
         return "'***'"
 
     def __getitem__(self, part: Any) -> str:
-        return Key(super().__getitem__(part))  # what shortens a value before it shows it
+        return Key(super().__getitem__(part))  # for tools that shorten a value before they show it
 
 
 def key_in(variable: str) -> Key | None:
-    """The API key in an environment variable; None: there is none.
+    """The API key in an environment variable; None: the variable is not set.
 
     Raises
     ------
     SettingsError
-        The key holds blanks or characters no HTTP header can carry; neither message nor local variables show it.
+        The key has blanks or characters that an HTTP header cannot carry; neither message nor local variables show it.
     """
     if not os.environ.get(variable):
         return None
     if not _USABLE.fullmatch(os.environ[variable]):
         raise SettingsError(
-            f"the key in {variable} holds a blank, a line break or a non-ASCII character: copy it again"
+            f"the key in {variable} contains a blank, a line break or a non-ASCII character: copy it again"
         )
     return Key(os.environ[variable])
 
 
 def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment a process needs that talks to nobody: none of the user's keys is in it."""
+    """The part of an environment that a process without network access needs: none of the user's keys."""
     return {
         name: value
         for name, value in environment.items()

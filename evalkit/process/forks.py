@@ -1,7 +1,7 @@
-"""What a copy of this process, made by ``fork``, must not hold: locks and sockets of runs that are going on.
+"""Closes locks and sockets of running sessions in copies of this process made by ``fork``.
 
-A pool of processes that a scorer makes, for one, copies every descriptor. Held there, a lock would outlive the run and
-its process, and a socket would never be seen to be closed.
+A process pool in a scorer, for example, inherits every descriptor. There a lock would outlive the run and its process,
+and the other end of a socket would never see it closed.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-_ours: set[int] = set()
+_descriptors: set[int] = set()
 
 
-def keep_to_ourselves(descriptor: int) -> None:
-    """Close a descriptor in every copy of this process that is made from now on."""
-    _ours.add(descriptor)
+def close_in_forks(descriptor: int) -> None:
+    """Close a descriptor in every fork of this process from now on."""
+    _descriptors.add(descriptor)
 
 
-def give_up(descriptor: int) -> None:
-    """It is about to be closed here: its number may be another file's soon."""
-    _ours.discard(descriptor)
+def forget(descriptor: int) -> None:
+    """Call this before closing a descriptor here: its number may soon be that of another file."""
+    _descriptors.discard(descriptor)
 
 
 def _close_all() -> None:
-    for descriptor in _ours:
+    for descriptor in _descriptors:
         with suppress(OSError):
             os.close(descriptor)
-    _ours.clear()
+    _descriptors.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Keeps the garbage collector out of the way while something is timed."""
+"""Keeps the garbage collector from distorting times."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-THRESHOLDS = (50_000, 20, 100)  # collections of what comes new are seldom; little of it is in cycles
+THRESHOLDS = (50_000, 20, 100)  # rare collections of new objects: few of them are in cycles
 
 _lock = threading.Lock()
-_resting = 0
+_blocks = 0
 _before = (0, 0, 0)
 
 
 @contextmanager
-def resting() -> Iterator[None]:
-    """What is on the heap now is frozen, and what comes new is collected seldom, as long as any such block runs.
+def gc_frozen() -> Iterator[None]:
+    """Freeze the objects on the heap, and collect new ones rarely, while any such block runs.
 
-    A large heap, a notebook kernel's for one, takes 20 to 400 ms to go through.
+    Collecting a large heap, such as a notebook kernel's, takes 20 to 400 ms.
     """
-    global _resting, _before
+    global _blocks, _before
     with _lock:
-        _resting += 1
-        if _resting == 1:
+        _blocks += 1
+        if _blocks == 1:
             _before = gc.get_threshold()
-            gc.freeze()  # what is garbage already waits till after
+            gc.freeze()  # existing garbage is collected afterwards
             gc.set_threshold(*THRESHOLDS)
     try:
         yield
     finally:
         with _lock:
-            _resting -= 1
-            if _resting == 0:
+            _blocks -= 1
+            if _blocks == 0:
                 gc.unfreeze()
                 gc.set_threshold(*_before)

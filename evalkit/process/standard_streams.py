@@ -1,4 +1,4 @@
-"""Standard output and standard error whose readers may go."""
+"""Standard output and standard error whose readers may exit early."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 
 @contextmanager
-def enduring() -> Iterator[None]:
-    """Let a command end as it would have when the reader of its output goes (``evalkit show … | head``).
+def tolerate_closed_readers() -> Iterator[None]:
+    """Let a command end normally when the reader of its output exits early (``evalkit show … | head``).
 
-    What nobody reads is dropped. So no other broken pipe is taken for this one, and the exit code stays true.
+    Unread output is dropped. Other broken pipes still raise, and the exit code stays correct.
     """
     _open_all()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = ours = _enduring(sys.stdout, 1), _enduring(sys.stderr, 2)
+    sys.stdout, sys.stderr = ours = _tolerant(sys.stdout, 1), _tolerant(sys.stderr, 2)
     try:
         yield
     finally:
@@ -26,21 +26,21 @@ def enduring() -> Iterator[None]:
         for stream, was in zip(ours, before, strict=True):
             stream.flush()
             if stream is not was:
-                stream.detach()  # it would close what others write to
+                stream.detach()  # otherwise it would close the stream that others write to
 
 
 def _open_all() -> None:
-    """See that 0, 1 and 2 are taken: a run file with such a number would get what is printed."""
+    """Make sure that 0, 1 and 2 are open: a run file with one of these numbers would receive printed text."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free number
             os.set_inheritable(descriptor, True)
 
 
 class _Text(io.TextIOWrapper):
-    """A text stream that takes everything, also when nobody reads it any more."""
+    """A text stream that drops its output once the reader has gone."""
 
     def write(self, text: str) -> int:
         try:
@@ -56,17 +56,17 @@ class _Text(io.TextIOWrapper):
             self._drop()
 
     def _drop(self) -> None:
-        nobody = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nobody, self.fileno())
-        os.close(nobody)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
 
 
-def _enduring(stream: Any, descriptor: int) -> Any:
-    if stream is None:  # it was closed
+def _tolerant(stream: Any, descriptor: int) -> Any:
+    if stream is None:  # closed
         return _Text(io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False)), "utf-8")
     try:
         stream.fileno()
-    except (OSError, ValueError):  # it is none of the system's
+    except (OSError, ValueError):  # not a stream of the system
         return stream
     if not isinstance(stream, io.TextIOWrapper):
         return stream

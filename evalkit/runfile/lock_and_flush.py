@@ -109,7 +109,7 @@ def _taken(path: Path) -> IO[str]:
         # who held it before may have removed the file between our opening and our locking it
         with contextlib.suppress(FileNotFoundError):
             if name.stat().st_ino == os.fstat(held.fileno()).st_ino:
-                forks.keep_to_ourselves(held.fileno())
+                forks.close_in_forks(held.fileno())
                 return held
         held.close()
 
@@ -118,7 +118,7 @@ def unlock(held: IO[str]) -> None:
     """Let others write."""
     with contextlib.suppress(OSError):
         Path(held.name).unlink()
-    forks.give_up(held.fileno())
+    forks.forget(held.fileno())
     with contextlib.suppress(OSError):
         fcntl.flock(held, fcntl.LOCK_UN)  # whoever else holds a copy
     held.close()

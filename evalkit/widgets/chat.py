@@ -17,8 +17,8 @@ from evalkit.client.redaction import redact_answer
 from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker
-from evalkit.engine.pacing.retries import Retry
+from evalkit.engine.asking.request_sender import RequestSender
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.errors import EvalkitError
 from evalkit.record import Answer, Attempt
 
@@ -178,10 +178,10 @@ class _StreamingRequest(threading.Thread):
     async def _ask(self) -> None:
         async with Transport(self._endpoint) as transport:
             transport.on_exchange = self._on_exchange
-            asker = Asker(transport, self._endpoint, retry=Retry(retries=0))
+            sender = RequestSender(transport, self._endpoint, retry=RetryPolicy(retries=0))
             with self._lock:
                 self._loop = asyncio.get_running_loop()
-                self._task = asyncio.ensure_future(asker.ask(self._messages, due=time.perf_counter_ns()))
+                self._task = asyncio.ensure_future(sender.send_with_retries(self._messages, due=time.perf_counter_ns()))
                 if self._stopped:
                     self._task.cancel()
             try:

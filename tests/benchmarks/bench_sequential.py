@@ -19,7 +19,7 @@ import time
 import numpy as np
 from report import machine, met, say, table
 
-from evalkit.engine.stopping.accuracy_goal import Until
+from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
 from evalkit.stats.anytime_interval import bets, gains
 from evalkit.stats.arrays import Floats
 
@@ -51,8 +51,8 @@ def stops(right: Floats, truth: float) -> tuple[list[float], float]:
     """When real runs would stop, infinite if never, and in which share of them the interval then misses the truth."""
     ends, wrong = [], 0
     for run in right[:STOPS].astype(int).tolist():
-        until = Until(GOAL, TURNS).replay((n, TURNS, TURNS, score, TURNS) for n, score in enumerate(run))
-        told = until.told()
+        until = AccuracyGoal(GOAL, TURNS).replay((n, TURNS, TURNS, score, TURNS) for n, score in enumerate(run))
+        told = until.status()
         assert told.low is not None
         assert told.high is not None
         wrong += not told.low <= truth <= told.high
@@ -75,7 +75,7 @@ def peeking(right: Floats, truth: float) -> float:
 def microseconds() -> float:
     """A conversation in the way of a run, looks included."""
     scores = np.random.default_rng(1).binomial(TURNS, 0.8, 20_000).tolist()
-    until = Until(0.001, TURNS)
+    until = AccuracyGoal(0.001, TURNS)
     began = time.perf_counter()
     until.replay((n, TURNS, TURNS, score, TURNS) for n, score in enumerate(scores))
     return (time.perf_counter() - began) / len(scores) * 1e6

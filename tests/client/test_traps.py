@@ -15,8 +15,8 @@ from evalkit.client.request_body import request_body
 from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker
-from evalkit.engine.pacing.retries import Retry
+from evalkit.engine.asking.request_sender import RequestSender
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.scripted.server import Fault, Law, Script, serve
 
 LAW = Law(ttft_ms=200, itl_ms=20, tokens=20)  # the whole stream: 580 ms
@@ -30,8 +30,8 @@ def ask(script, *, stream=True, times=1, retry=None, **limits):
         endpoint = Endpoint(base_url, model, **limits)
         async with Transport(endpoint) as transport:
             if retry is not None:
-                asker = Asker(transport, endpoint, stream=stream, retry=retry)
-                return await asker.ask([Message("user", "hello")], due=time.perf_counter_ns())
+                sender = RequestSender(transport, endpoint, stream=stream, retry=retry)
+                return await sender.send_with_retries([Message("user", "hello")], due=time.perf_counter_ns())
             body = request_body([Message("user", "hello")], model=model, stream=stream)
             now = time.perf_counter_ns
             return [await transport.send(body, stream=stream, due=now(), slot=now()) for _ in range(times)]
@@ -170,7 +170,9 @@ def test_a_stream_that_comes_in_one_read_at_its_end_is_flagged():
 
 def test_a_pause_before_a_retry_is_not_latency():
     script = Script(law=Law(ttft_ms=20), faults=[Fault("server_error", numbers={1})])
-    first, second = ask(script, retry=Retry(retries=1, base_s=3.0, rng=type("Half", (), {"uniform": lambda *_: 0.5})()))
+    first, second = ask(
+        script, retry=RetryPolicy(retries=1, base_s=3.0, rng=type("Half", (), {"uniform": lambda *_: 0.5})())
+    )
     assert first.failure.kind == "server"
     assert second.timing.sent - first.timing.end >= 500 * MS
     assert second.latency_ns < 400 * MS

@@ -1,4 +1,4 @@
-"""Endpoints that cannot be used, asked for real: the whole sentence that the user reads."""
+"""Endpoints that cannot be used, over real HTTP: the whole message that the user reads."""
 
 import json
 
@@ -82,7 +82,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_bad_endpoint_is_said_with_what_to_try(case, message_of):
+def test_a_bad_endpoint_gives_a_message_with_a_remedy(case, message_of):
     script, fields, kind, sentence = CASES[case]
     fields = dict(fields)
     scheme = fields.pop("scheme", "http")
@@ -97,7 +97,7 @@ def test_nothing_listens(message_of):
     )
 
 
-def test_a_host_that_is_not_there(message_of):
+def test_an_unknown_host(message_of):
     kind, sentence = message_of("http://nosuchhost.invalid")
     assert kind == "connection"
     # the words in the brackets are the system's own

@@ -1,4 +1,4 @@
-"""Every fault of network or server, met by whole runs: what is asked again, what is recorded, what the user reads.
+"""Every fault of network or server in whole runs: what is retried, what is recorded, which message the user reads.
 
 The table is that of ``faulttable``. All faults of one way of asking are met in one run, each tied to the prompt of a
 conversation of its own: one that meets it each time, and one that meets it the first time only.
@@ -38,6 +38,7 @@ from raw_server import RawServer, send, streams
 
 import evalkit as ek
 from evalkit.client.transport import Transport
+from evalkit.engine.pacing.incomplete_answers import LOST_ON_REUSE
 from evalkit.runfile import store
 from evalkit.scripted.server import Fault, Law, Script, serve
 
@@ -152,7 +153,7 @@ def entries(done, name):
 
 
 @pytest.mark.parametrize(("case", "stream"), ways(CASES))
-def test_a_fault_that_stays(case, stream):
+def test_a_permanent_fault(case, stream):
     done, end = met(stream), case.end(stream)
     check_end(done, case, case.name, stream, tries=2 if end.again else 1)
     seen = entries(done, case.name)
@@ -163,7 +164,7 @@ def test_a_fault_that_stays(case, stream):
 
 
 @pytest.mark.parametrize(("case", "stream"), [way for way in ways(CASES) if way.values[0].end(way.values[1]).again])
-def test_a_fault_that_passes(case, stream):
+def test_a_temporary_fault(case, stream):
     done, name = met(stream), f"{case.name}, once"
     (turn,), (bad, good) = done.turns[name], done.attempts[name]
     assert (turn.status, turn.answer, turn.attempts) == ("answered", TEXT, 2)
@@ -226,6 +227,7 @@ def test_a_kept_connection_closed_as_it_is_used_again(stream):
         r"A kept connection was closed by HOST just as it was used again\. Ask again\.",
         masked(lost.error_message, done.base_url),
     )
+    assert LOST_ON_REUSE in lost.error_message  # by which run files tell such a failure from one of the model
     assert [entry.fault for entry in done.log] == [None, REUSED.fault, None]
 
 
@@ -260,7 +262,7 @@ def test_refused(stream, tmp_path):
 
 
 @pytest.mark.parametrize(("case", "stream"), ways([HUGE, FLOOD]))
-def test_an_answer_without_bounds(case, stream):
+def test_an_answer_without_end(case, stream):
     """It ends at the bound, and the run file does not swell."""
     done = ask_all([fault(case, case.name)], [PLAIN, case.name], stream=stream, limits={"timeout_s": 60})
     check_end(done, case, case.name, stream, tries=1)
@@ -307,7 +309,7 @@ def name_leads_to(monkeypatch):
     return found
 
 
-def test_a_name_that_leads_to_another_address_is_looked_up_anew(run, name_leads_to):
+def test_a_name_with_a_new_address_is_looked_up_again(run, name_leads_to):
     name_leads_to += ["127.0.0.2", "127.0.0.1"]
 
     async def go():
@@ -349,7 +351,7 @@ def test_a_name_that_moves_while_a_connection_is_kept(run, name_leads_to):
 
 
 def test_the_page_shows_this_table():
-    page = (Path(ek.__file__).parent / "FAULTS.md").read_text(encoding="utf-8")
+    page = (Path(ek.__file__).parent / "docs" / "faults.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in page.split("\n") if line.startswith("|"))
     assert table == page_table()
 

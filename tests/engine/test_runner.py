@@ -36,7 +36,7 @@ def endpoint_of(server, **fields):
     return ek.Endpoint(server.base_url, "scripted", **fields)
 
 
-def test_a_dataset_goes_in_and_scored_timed_turns_come_out(sums, tmp_path):
+def test_a_run_stores_scored_and_timed_turns(sums, tmp_path):
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20, itl_ms=2))) as server:
         run = ek.evaluate(sums(4, 3), endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=2)
         asked = server.stats()["requests"]
@@ -53,7 +53,7 @@ def test_a_dataset_goes_in_and_scored_timed_turns_come_out(sums, tmp_path):
     assert json.loads(session[1])["connections_opened"] == 2
 
 
-def test_repeats_ask_each_conversation_again(sums, tmp_path):
+def test_repeats_run_each_conversation_again(sums, tmp_path):
     with serve(Script(answer=Arithmetic())) as server:
         run = ek.evaluate(sums(2, 1), endpoint_of(server), out=tmp_path / "r.evalkit", repeats=3)
     assert sorted(run.turns()["repeat"].tolist()) == [1, 1, 2, 2, 3, 3]
@@ -89,7 +89,7 @@ def test_failures_after_an_answer_do_not_end_the_run(sums, tmp_path):
     assert run.summary_json()["errors"] == {"server": 9}
 
 
-def test_resume_asks_what_failed_and_keeps_the_timing_of_what_was_answered(sums, tmp_path):
+def test_resume_sends_failed_turns_and_keeps_the_times_of_answered_ones(sums, tmp_path):
     data, out = sums(6, 2), tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={3})])) as server:
         run = ek.evaluate(data, endpoint_of(server), out=out, concurrency=1, retries=0)
@@ -106,7 +106,7 @@ def test_resume_asks_what_failed_and_keeps_the_timing_of_what_was_answered(sums,
     assert (after["score"] == 1).all()
 
 
-def test_resume_of_a_finished_run_asks_nothing(sums, tmp_path):
+def test_resume_of_a_finished_run_sends_nothing(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic())) as server:
         ek.evaluate(sums(), endpoint_of(server), out=out)
@@ -115,7 +115,7 @@ def test_resume_of_a_finished_run_asks_nothing(sums, tmp_path):
         assert server.stats()["requests"] == 0
 
 
-def test_kill_9_in_the_middle_then_resume_every_turn_once_and_none_asked_again(sums, tmp_path):
+def test_after_kill_9_resume_stores_every_turn_once_and_sends_none_again(sums, tmp_path):
     data, out, shown = sums(500, 2), tmp_path / "r.evalkit", tmp_path / "shown"
     code = textwrap.dedent("""
         import sys, evalkit as ek
@@ -150,7 +150,7 @@ def test_kill_9_in_the_middle_then_resume_every_turn_once_and_none_asked_again(s
     assert (turns["score"] == 1).all()
 
 
-def test_a_resume_that_fails_before_its_own_session_ends_nobody_else_s(sums, tmp_path):
+def test_a_resume_that_fails_before_its_session_ends_no_other_session(sums, tmp_path):
     data, out = sums(12, 2), tmp_path / "r.evalkit"
     with data.open("a") as file:
         file.write("this is no row\n")
@@ -180,7 +180,7 @@ def test_a_changed_dataset_is_refused(sums, tmp_path):
         with pytest.raises(ek.RunFileError) as caught:
             ek.resume(out)
     assert str(caught.value) == (
-        f"{data} has changed since {out} was begun: put the old dataset back, or start a new run"
+        f"{data} has changed since {out} was started: restore the old dataset, or start a new run"
     )
 
 
@@ -193,8 +193,8 @@ def test_a_changed_conversation_is_refused_also_without_a_check(sums, tmp_path):
         with pytest.raises(ek.RunFileError) as caught:
             ek.resume(out)
     assert str(caught.value) == (
-        "conversation 'sum-1' (number 2) is not what it was when this run began: "
-        "the dataset has changed. Start a new run for it"
+        f"conversation 'sum-1' (number 2) of {data} has changed since {out} was started: "
+        "restore the old dataset, or start a new run"
     )
 
 
@@ -205,18 +205,18 @@ def test_a_missing_dataset_is_named(sums, tmp_path):
     data.unlink()
     with pytest.raises(ek.RunFileError) as caught:
         ek.resume(out)
-    assert str(caught.value) == f"{out} was made from {data}, which is not there any more: put it back to go on"
+    assert str(caught.value) == f"{out} was made from {data}, which no longer exists: restore it to resume"
 
 
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"model": "other"}, "with the model 'scripted', and now 'other' is named: one run is of one model. "
+        ({"model": "other"}, "with the model 'scripted', but 'other' is given: one run has one model. "
                              "Start a new run for the other"),
-        ({"base_url": "http://127.0.0.1:1"}, "at {url}, and now http://127.0.0.1:1/v1 is named: "
+        ({"base_url": "http://127.0.0.1:1"}, "at {url}, but http://127.0.0.1:1/v1 is given: "
                                              "start a new run for the other"),
-        ({"params": {"seed": 7}}, "with the parameters {{}}, and now they are {{'seed': 7}}: "
-                                  "one run has one set of them. Start a new run"),
+        ({"params": {"seed": 7}}, "with the parameters {{}}, but {{'seed': 7}} are given: "
+                                  "one run has one set of parameters. Start a new run for the others"),
     ],
     ids=["model", "address", "parameters"],
 )  # fmt: skip
@@ -227,10 +227,10 @@ def test_another_endpoint_is_refused(sums, tmp_path, changed, why):
         other = dataclasses.replace(endpoint_of(server), **changed)
     with pytest.raises(ek.RunFileError) as caught:
         ek.resume(out, endpoint=other)
-    assert str(caught.value) == f"{out} was begun {why.format(url=server.base_url)}"
+    assert str(caught.value) == f"{out} was started {why.format(url=server.base_url)}"
 
 
-def test_what_failed_lastingly_does_not_keep_the_rest_from_being_asked(sums, tmp_path):
+def test_lasting_failures_do_not_stop_resume_from_sending_the_rest(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     refuse = {f"What is {c} + 1?" for c in range(6)}
 
@@ -250,7 +250,7 @@ def test_what_failed_lastingly_does_not_keep_the_rest_from_being_asked(sums, tmp
     assert run.summary_json()["answered"] == 94
 
 
-def test_requests_in_flight_when_a_run_is_given_up_are_kept(sums, tmp_path):
+def test_requests_in_flight_when_a_run_gives_up_are_stored(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     faults = [Fault("server_error", numbers=range(4, 200))]
     with (
@@ -262,14 +262,14 @@ def test_requests_in_flight_when_a_run_is_given_up_are_kept(sums, tmp_path):
     assert rows(out, "SELECT count(*) FROM turn WHERE status = 'answered'") == [(3,)]
 
 
-def test_being_told_to_slow_down_is_no_reason_to_give_up(sums, tmp_path):
+def test_rate_limits_are_no_reason_to_give_up(sums, tmp_path):
     faults = [Fault("rate_limited", numbers=range(1, 21))]
     with serve(Script(answer=Arithmetic(), faults=faults)) as server:
         run = ek.evaluate(sums(30, 1), endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=1, retries=0)
     assert run.summary_json()["errors"] == {"rate_limited": 20}
 
 
-def test_a_display_that_fails_ends_the_run_in_order(sums, tmp_path):
+def test_an_error_in_the_display_ends_the_run_in_an_orderly_way(sums, tmp_path):
     out = tmp_path / "r.evalkit"
 
     def broken(progress):
@@ -296,14 +296,14 @@ def test_an_interrupt_after_early_failures_is_an_interrupt(sums, tmp_path):
         )
 
 
-def test_what_cannot_be_asked_is_said_before_a_run_file_is_made(sums, tmp_path):
+def test_bad_requests_are_refused_before_a_run_file_is_created(sums, tmp_path):
     endpoint = ek.Endpoint("http://127.0.0.1:9", "m", params={"stream": True})
     with pytest.raises(ek.SettingsError, match="the parameter 'stream' cannot be set"):
         ek.evaluate(sums(), endpoint, out=tmp_path / "r.evalkit")
     assert not (tmp_path / "r.evalkit").exists()
 
 
-def test_golden_history_shows_every_turn_the_datasets_answers(sums, tmp_path):
+def test_with_golden_history_every_turn_sees_the_datasets_answers(sums, tmp_path):
     seen = []
 
     def answer(body):
@@ -341,7 +341,7 @@ def test_a_csv_file_with_a_column_map_is_run_and_resumed(tmp_path):
         assert ek.resume(out).summary_json()["accuracy"]["value"] == 1.0
 
 
-def test_an_interrupt_keeps_what_was_answered_and_resume_goes_on(sums, tmp_path):
+def test_an_interrupt_keeps_the_answers_and_resume_continues(sums, tmp_path):
     out = tmp_path / "r.evalkit"
 
     def interrupt(progress):
@@ -359,7 +359,7 @@ def test_an_interrupt_keeps_what_was_answered_and_resume_goes_on(sums, tmp_path)
     assert (run.turns()["status"] == "answered").sum() == 60
 
 
-def test_a_disk_that_takes_no_more_ends_the_run_and_leaves_a_whole_file(sums, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run_and_leaves_a_valid_file(sums, tmp_path, monkeypatch):
     out = tmp_path / "r.evalkit"
     connect = store._connect
 
@@ -375,7 +375,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_leaves_a_whole_file(sums, tm
     assert rows(out, "SELECT count(*) FROM turn")[0][0] > 0
 
 
-def test_a_file_that_may_grow_no_further_ends_the_run_in_order(sums, tmp_path):
+def test_a_file_size_limit_ends_the_run_in_an_orderly_way(sums, tmp_path):
     """A real limit of the operating system, as a full disk would be: writes beyond 400 kB fail."""
     out = tmp_path / "r.evalkit"
     code = textwrap.dedent("""
@@ -419,7 +419,7 @@ def test_a_run_file_that_is_deleted_under_the_run_is_saved_elsewhere(sums, tmp_p
         assert (ek.resume(saved).turns()["status"] == "answered").sum() == 400
 
 
-def test_a_run_goes_on_inside_a_running_event_loop(sums, tmp_path):
+def test_a_run_works_inside_a_running_event_loop(sums, tmp_path):
     import asyncio
 
     async def notebook():
@@ -429,7 +429,7 @@ def test_a_run_goes_on_inside_a_running_event_loop(sums, tmp_path):
     assert asyncio.run(notebook()).summary_json()["answered"] == 6
 
 
-def test_the_load_is_a_process_of_its_own_and_ends_with_the_session(sums, tmp_path):
+def test_the_asking_process_ends_with_the_session(sums, tmp_path):
     seen = set()
 
     def watch(progress):
@@ -442,7 +442,7 @@ def test_the_load_is_a_process_of_its_own_and_ends_with_the_session(sums, tmp_pa
     assert json.loads(rows(run.path, "SELECT trust FROM session")[0][0])["cpu_share"] > 0
 
 
-def test_an_asking_process_that_dies_is_said_and_the_run_goes_on_by_resume(sums, tmp_path):
+def test_a_crash_of_the_asking_process_is_reported_and_resume_continues(sums, tmp_path):
     out = tmp_path / "r.evalkit"
 
     def kill(progress):
@@ -454,13 +454,13 @@ def test_an_asking_process_that_dies_is_said_and_the_run_goes_on_by_resume(sums,
         with pytest.raises(ek.EvalkitError) as caught:
             ek.evaluate(sums(60, 1), endpoint_of(server), out=out, concurrency=2, watch=kill)
         assert str(caught.value) == (
-            "the process that asks has ended unexpectedly (exit code -9). "
-            f"What was answered is in {out}; go on with: evalkit resume {out}"
+            "the process that sends requests ended unexpectedly (exit code -9). "
+            f"The answers received are in {out}; resume with: evalkit resume {out}"
         )
         assert (ek.resume(out).turns()["status"] == "answered").sum() == 60
 
 
-def test_the_asking_process_ends_at_once_when_its_parent_is_killed(sums, tmp_path):
+def test_the_asking_process_ends_immediately_when_its_parent_is_killed(sums, tmp_path):
     code = textwrap.dedent("""
         import sys, evalkit as ek
         data, url, out = sys.argv[1:]
@@ -544,8 +544,8 @@ def test_an_unknown_setting_is_named_with_the_known_ones(sums, tmp_path):
         ek.evaluate(sums(), ek.Endpoint("http://127.0.0.1:1", "m"), out=tmp_path / "r.evalkit", concurency=3)
 
 
-def test_a_time_limit_leaves_no_slow_answer_out_and_blames_the_endpoint_for_none(sums, tmp_path, capsys):
-    """What the limit cuts is counted, timed as a lower bound and asked again; it is no failure of the endpoint."""
+def test_a_time_limit_stores_slow_answers_and_does_not_count_them_as_failures(sums, tmp_path, capsys):
+    """What the limit cuts is counted, timed as a lower bound and sent again; the endpoint did not fail."""
     out = tmp_path / "r.evalkit"
     silent = Fault("silence", numbers=range(2, 9, 2))
     with serve(Script(answer=Arithmetic(), faults=[silent])) as server:
@@ -565,7 +565,7 @@ def test_a_time_limit_leaves_no_slow_answer_out_and_blames_the_endpoint_for_none
 
 
 @pytest.mark.parametrize("value", [1, "go on", 0.5, [0]])
-def test_a_watch_stops_a_run_by_true_itself_and_nothing_that_counts_as_true(sums, tmp_path, value):
+def test_only_a_watch_that_returns_exactly_true_stops_a_run(sums, tmp_path, value):
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=20))) as server:
         run = ek.evaluate(
             sums(30, 1), endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=2, watch=lambda progress: value

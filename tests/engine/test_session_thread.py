@@ -1,4 +1,4 @@
-"""Sessions that are stopped, killed, frozen, forked or changed while they go: no turn, process or lock is left over."""
+"""Sessions that are stopped, killed, frozen, forked or changed: no turn is lost, no process or lock is left behind."""
 
 import fcntl
 import json
@@ -106,12 +106,12 @@ def test_an_interrupt_does_not_wait_for_scorers_and_resume_scores_what_they_left
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130
     assert time.monotonic() - began < 8
-    assert said.splitlines()[0].startswith("stopping: nothing new is asked")
+    assert said.splitlines()[0].startswith("stopping: no new requests, and those in flight have 5 s to end")
     assert turns(out) == [("answered", 100)]
     if scorer == "own:slow":
         (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text().replace("sleep(0.2)", "sleep(0.0)"))
         refused = evalkit("resume", out, "--scorer", scorer, cwd=tmp_path)
-        assert (refused.returncode, "which is another function now" in refused.stderr) == (2, True)
+        assert (refused.returncode, "and that function has changed" in refused.stderr) == (2, True)
 
 
 def test_a_frozen_asking_process_does_not_keep_an_interrupt_from_ending_the_run(server, sums, tmp_path):
@@ -130,7 +130,7 @@ def test_a_frozen_asking_process_does_not_keep_an_interrupt_from_ending_the_run(
     assert lock_is_free(out)
 
 
-def test_a_second_interrupt_ends_the_asking_process_and_what_came_is_kept(sums, tmp_path):
+def test_a_second_interrupt_kills_the_asking_process_and_keeps_what_was_received(sums, tmp_path):
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=3_000))) as server:
         out = tmp_path / "r.evalkit"
         run = start(tmp_path, "run", sums(50, 1), *flags(server), "--out", out)
@@ -142,11 +142,11 @@ def test_a_second_interrupt_ends_the_asking_process_and_what_came_is_kept(sums, 
         _, said = run.communicate(timeout=30)
     assert run.returncode == 130
     assert time.monotonic() - began < 2.5
-    assert [line.partition(" ")[0] for line in said.splitlines()] == ["stopping:", "ending", "stopped."]
+    assert [line.partition(" ")[0] for line in said.splitlines()] == ["stopping:", "cancelling", "stopped."]
     assert lock_is_free(out)
 
 
-def test_a_key_that_is_held_down_is_one_interrupt_and_leaves_no_lock(server, sums, tmp_path):
+def test_a_key_held_down_is_one_interrupt_and_leaves_no_lock(server, sums, tmp_path):
     code = """
         import os, signal, sys, threading, time, evalkit as ek
         data, url, out = sys.argv[1:]
@@ -169,7 +169,7 @@ def test_a_key_that_is_held_down_is_one_interrupt_and_leaves_no_lock(server, sum
     assert done.stdout == "stopped\n", done.stderr
 
 
-def test_a_stop_that_comes_before_the_task_is_heeded(own, server, sums, tmp_path):
+def test_a_stop_before_the_task_takes_effect(own, server, sums, tmp_path):
     """Earlier answers are scored first, for their scores may end the run: a stop must not wait for that."""
     data, out = sums(60, 1), tmp_path / "r.evalkit"
     settings = (*flags(server), "--out", out, "--until", "ci=0.01", "--scorer", "own:slow", "--concurrency", 8)
@@ -186,7 +186,7 @@ def test_a_stop_that_comes_before_the_task_is_heeded(own, server, sums, tmp_path
     assert resumed.returncode == 130, said
 
 
-def test_a_watcher_stops_a_run_by_true_itself_alone(server, sums, tmp_path):
+def test_only_a_watcher_that_returns_exactly_true_stops_a_run(server, sums, tmp_path):
     run = ek.evaluate(
         sums(30, 1), ek.Endpoint(server.base_url, "scripted"), out=tmp_path / "r.evalkit", watch=lambda progress: 1
     )
@@ -196,7 +196,7 @@ def test_a_watcher_stops_a_run_by_true_itself_alone(server, sums, tmp_path):
 # --- processes
 
 
-def test_a_fork_of_the_users_process_holds_neither_the_end_nor_the_lock(own, server, sums, tmp_path):
+def test_a_fork_of_the_users_process_keeps_neither_socket_nor_lock(own, server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     began = time.monotonic()
     done = evalkit("run", sums(10, 1), *flags(server), "--out", out, "--scorer", "own:forked", cwd=tmp_path, timeout=60)
@@ -205,7 +205,7 @@ def test_a_fork_of_the_users_process_holds_neither_the_end_nor_the_lock(own, ser
     assert lock_is_free(out)
 
 
-def test_asking_ends_with_its_parent_while_a_fork_of_that_lives(server, sums, tmp_path):
+def test_the_asking_process_ends_with_its_parent_although_a_fork_lives(server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     code = """
         import os, sys, time, evalkit as ek
@@ -237,7 +237,7 @@ def test_asking_ends_with_its_parent_while_a_fork_of_that_lives(server, sums, tm
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the group of processes is stopped as one")
 @pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGSTOP])
-def test_asking_is_stopped_with_its_parent_and_goes_on_with_it(server, sums, tmp_path, number):
+def test_the_asking_process_pauses_and_continues_with_its_parent(server, sums, tmp_path, number):
     out = tmp_path / "r.evalkit"
     # a group of its own, as a shell gives each job: in one without a shell the system drops SIGTSTP
     run = start(tmp_path, "run", sums(2000, 1), *flags(server), "--out", out, process_group=0)
@@ -255,7 +255,7 @@ def test_asking_is_stopped_with_its_parent_and_goes_on_with_it(server, sums, tmp
     assert run.returncode == 130
 
 
-def test_an_asking_process_that_dies_before_its_task_is_an_error_and_no_success(server, sums, tmp_path):
+def test_an_asking_process_that_crashes_before_its_task_is_an_error(server, sums, tmp_path):
     modules = tmp_path / "modules"
     modules.mkdir()
     (modules / "uvloop.py").write_text("raise ImportError('libuv: cannot open shared object file')\n")
@@ -265,11 +265,11 @@ def test_an_asking_process_that_dies_before_its_task_is_an_error_and_no_success(
             "--fail-under", "accuracy>=0.9", "--json", env=searching(modules),
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (2, "")
-        assert "the process that asks has ended unexpectedly" in done.stderr
+        assert "the process that sends requests ended unexpectedly" in done.stderr
     assert server.stats()["requests"] == 0
 
 
-def test_what_is_printed_in_the_asking_process_is_no_output_of_the_command(server, sums, tmp_path):
+def test_text_printed_in_the_asking_process_is_not_output_of_the_command(server, sums, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("print('hello from a site hook')\n")
     done = evalkit(
         "run", sums(), *flags(server), "--out", tmp_path / "r.evalkit", "--json",
@@ -283,7 +283,7 @@ def test_what_is_printed_in_the_asking_process_is_no_output_of_the_command(serve
 # --- what belongs to a run
 
 
-def test_functions_belong_to_a_run_and_are_refused_until_given_again(tmp_path):
+def test_resume_needs_the_functions_of_the_run(tmp_path):
     data, out = tmp_path / "d.jsonl", tmp_path / "r.evalkit"
     rows = [{"id": f"c{n}", "turns": [{"user": "go"}], "tools": [TOOL]} for n in range(40)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -300,9 +300,9 @@ def test_functions_belong_to_a_run_and_are_refused_until_given_again(tmp_path):
             data, endpoint, out=out, functions={"f": f}, concurrency=2, watch=lambda progress: progress.done >= 10
         )
         for functions, why in (
-            (None, "was begun with the functions f, and f is not given"),
-            ({"f": f, "g": f}, "was begun without the functions g"),
-            ({"f": other}, "was begun with another version of the functions f"),
+            (None, "was started with the functions f, and f is not given"),
+            ({"f": f, "g": f}, "was started without the functions g"),
+            ({"f": other}, "was started with another version of the functions f"),
         ):
             with pytest.raises(RunFileError, match=why):
                 ek.resume(out, functions=functions)
@@ -338,7 +338,7 @@ def test_scorers_are_found_once_for_a_run(server, sums, tmp_path):
 
 
 @pytest.mark.parametrize("scorer", ["own:leaves", "own:wanders", "own:half"])
-def test_a_scorer_of_one_s_own_may_do_odd_things(own, server, sums, tmp_path, scorer):
+def test_user_scorers_may_do_odd_things(own, server, sums, tmp_path, scorer):
     done = evalkit("run", sums(5, 1), *flags(server), "--out", "r.evalkit", "--scorer", scorer, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     accuracy = json.loads(done.stdout)["accuracy"]
@@ -349,7 +349,7 @@ def test_a_scorer_of_one_s_own_may_do_odd_things(own, server, sums, tmp_path, sc
 # --- the dataset
 
 
-def test_rows_that_are_added_while_a_run_goes_are_not_asked(server, sums, tmp_path):
+def test_rows_added_during_a_run_are_not_sent(server, sums, tmp_path):
     data, out = sums(40, 1), tmp_path / "r.evalkit"
 
     def append(progress):
@@ -377,7 +377,7 @@ def test_a_dataset_that_is_replaced_between_repeats_ends_the_run(server, sums, t
         ek.evaluate(data, ek.Endpoint(server.base_url, "scripted"), out=out, concurrency=2, repeats=3, watch=replace)
 
 
-def test_a_dataset_that_is_only_written_again_changes_nothing(server, sums, tmp_path):
+def test_a_dataset_rewritten_with_the_same_content_is_accepted(server, sums, tmp_path):
     data = sums(20, 1)
     before = data.read_text()
 
@@ -390,7 +390,7 @@ def test_a_dataset_that_is_only_written_again_changes_nothing(server, sums, tmp_
     assert turns(run.path) == [("answered", 40)]
 
 
-def test_a_list_is_parsed_once_however_often_it_is_asked(sums, tmp_path):
+def test_a_json_list_is_parsed_once_for_all_repeats(sums, tmp_path):
     from evalkit.datasets import reader
     from evalkit.engine.asking.schedule import Schedule
     from evalkit.settings import Settings

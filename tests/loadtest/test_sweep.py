@@ -182,7 +182,7 @@ def test_a_sweep_over_the_embedded_model(sums, embedded, tmp_path):
         ({"per_step": 0}, "per_step is 0: it must be a whole number, 1 or more"),
         ({"warm_up": -1}, "warm_up is -1: it must be a whole number, 0 or more"),
         ({"step_time_s": 0}, "step_time_s is 0: it must be above 0"),
-        ({"seed": 3}, "the seed is that of poisson arrivals: give a rate and arrivals 'poisson' with it"),
+        ({"seed": 3}, "a seed applies to poisson arrivals only: give a rate and arrivals 'poisson' too"),
         ({"arrivals": "poisson"}, "arrivals 'poisson' are those of a rate: give the steps as rates"),
         ({"limit": 3}, "limit: a load test sets this itself, from its steps"),
         ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not known: the metrics are ttft, tpot, latency"),

@@ -353,7 +353,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ("key", "message"),
     [
         ("", "MY_KEY is named as the variable of the API key, but it is not set"),
-        ("two words", "the key in MY_KEY holds a blank, a line break or a non-ASCII character: copy it again"),
+        ("two words", "the key in MY_KEY contains a blank, a line break or a non-ASCII character: copy it again"),
     ],
 )
 def test_a_key_that_cannot_be_used(key: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""API keys: shown by no traceback that prints variables, and kept from processes that need none."""
+"""API keys: no traceback that prints variables shows them, and processes that do not need them do not get them."""
 
 import io
 import os
@@ -56,7 +56,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_malformed_key_is_in_no_traceback(monkeypatch, endpoint, way, key):
     monkeypatch.setenv("MY_KEY", key)
-    with pytest.raises(SettingsError, match="the key in MY_KEY holds a blank") as caught:
+    with pytest.raises(SettingsError, match="the key in MY_KEY contains a blank") as caught:
         WAYS[way](endpoint)
     for text in shown_of(caught.value):
         assert "MY_KEY" in text
@@ -97,7 +97,7 @@ def test_pytest_shows_no_key_with_its_local_variables(tmp_path):
     ]
     environment = {**os.environ, "MY_KEY": f"{SECRET} "}
     said = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path).stdout
-    assert "the key in MY_KEY holds a blank" in said
+    assert "the key in MY_KEY contains a blank" in said
     assert "SECRET" not in said
 
 

@@ -1,3 +1,5 @@
+"""Commands end normally when the reader of their output exits early."""
+
 import subprocess
 import sys
 import textwrap
@@ -6,8 +8,8 @@ import pytest
 
 CODE = """
     import sys
-    from evalkit.process.standard_streams import enduring
-    with enduring():
+    from evalkit.process.standard_streams import tolerate_closed_readers
+    with tolerate_closed_readers():
         for _ in range(50_000):
             print("a line", file=sys.{stream})
     sys.exit(7)
@@ -15,7 +17,7 @@ CODE = """
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_command_ends_as_it_would_have_when_its_reader_goes(stream):
+def test_a_command_ends_normally_when_its_reader_exits(stream):
     command = [sys.executable, "-c", textwrap.dedent(CODE).format(stream=stream)]
     with subprocess.Popen(command, **{stream: subprocess.PIPE}) as child:
         getattr(child, stream).readline()
@@ -31,7 +33,7 @@ def test_what_is_written_arrives():
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_fault(closed):
+def test_closed_streams_are_no_error(closed):
     done = subprocess.run(
         f"{sys.executable} -m evalkit.cli show nothing.evalkit {closed}", shell=True, capture_output=True, check=False
     )

@@ -13,7 +13,7 @@ from runfiles import S, T, endpoint, talk, write
 
 from evalkit.client import request_as_code
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.record import NO_RESULT, named
+from evalkit.record import NO_RESULT, with_call_ids
 from evalkit.report.html_report import report
 from evalkit.runfile.store import RunFile
 
@@ -255,7 +255,7 @@ def test_the_curl_command_has_earlier_turns_as_the_model_saw_them_not_as_shown(v
     assert body["messages"] == [
         *(message.to_json() for message in context),
         {"role": "user", "content": "question 1"},
-        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in named(calls, 1, 0)]},
+        {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in with_call_ids(calls, 1, 0)]},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a"},
         {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_1_0_1"},
         {"role": "user", "content": "question 2"},

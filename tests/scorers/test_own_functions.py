@@ -273,7 +273,7 @@ def test_a_run_scored_by_functions_is_gone_on_with_only_when_they_are_given_agai
         with pytest.raises(SettingsError, match=r"is a Python function, and datasets and run files cannot run code"):
             ek.resume(out)
         run = ek.resume(out, scorer=mixed)
-        with pytest.raises(RunFileError, match=r'was begun with the scorer \[.*\], and now "number" is named'):
+        with pytest.raises(RunFileError, match=r'was started with the scorer \[.*\], but "number" is given'):
             ek.resume(out, scorer="number")
     assert run.summary_json()["answered"] == 2
     (first, *_), other = scores_of(out)

@@ -1,4 +1,4 @@
-"""The table of faults: what is asked again, what is recorded, what the user reads. ``FAULTS.md`` shows it."""
+"""The table of faults: what is retried, what is recorded, which message the user reads; shown in ``docs/faults.md``."""
 
 from __future__ import annotations
 
@@ -194,8 +194,8 @@ def masked(message: str, base_url: str) -> str:
 
 
 def page_table() -> str:
-    """The table as ``FAULTS.md`` shows it."""
-    lines = ["| fault | in | asked again | recorded | the user reads |", "|---|---|---|---|---|"]
+    """The table as ``docs/faults.md`` shows it."""
+    lines = ["| fault | request | retried | recorded | message |", "|---|---|---|---|---|"]
     for case in ALL:
         ends = {"stream": case.stream, "whole answer": case.whole}
         if _cells(case.stream) == _cells(case.whole):

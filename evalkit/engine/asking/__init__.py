@@ -1,6 +1,6 @@
 """What runs in the asking process, which sends the requests and does nothing else: the schedule of what is still
 missing, one dialogue per conversation, tool rounds, and the link to the parent. Nothing here writes the run file.
-Start with ``dialogue``, then ``process``.
+Start with ``dialogue``, then ``session``.
 """
 
-__all__ = ["dataset_fingerprint", "dialogue", "process", "tool_functions"]
+__all__ = ["dataset_fingerprint", "dialogue", "request_sender", "session", "tool_functions"]

@@ -1,4 +1,4 @@
-"""The dataset of a run: what was checked is what is sent, in every session and at every opening of the file."""
+"""Makes sure that the conversations sent are those of the dataset that was checked, in every session of a run."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from evalkit.errors import DatasetError, RunFileError, SettingsError
 from evalkit.runfile import store
 from evalkit.settings import Settings
 
-LOOK_S = 0.001  # between two looks at the file while it is read
+CHECK_EVERY_S = 0.001  # between two checks of the file while it is read
 
-Known = Mapping[str, Any]  # what the run file keeps of its dataset
+Fingerprint = Mapping[str, Any]  # what the run file stores about its dataset: path, hash, size, counts
 
 
-class Source:
-    """A dataset that is read while its conversations are sent.
+class CheckedDataset:
+    """A dataset that is read while its conversations are sent, and that must not change meanwhile.
 
-    Before a file is read, and all the while, its size and its time of change are compared with what they were when it
-    was checked, and where they differ, its content. No conversation is read that was not checked.
+    Before and during reading, the file's size and modification time are compared with those at the time of the check
+    and, where they differ, its content. No conversation is read that was not checked.
 
     Parameters
     ----------
     path : Path
     settings : Settings
-    known : mapping
-        What the run file keeps of it; empty: nothing to compare with.
+    fingerprint : Fingerprint
+        What the run file stores about the dataset; empty: there is nothing to compare with.
     """
 
-    def __init__(self, path: Path, settings: Settings, known: Known) -> None:
+    def __init__(self, path: Path, settings: Settings, fingerprint: Fingerprint) -> None:
         self._path, self._settings = path, settings
-        self._hash: str | None = known.get("hash")
-        self._state = {name: known[name] for name in ("size", "changed_ns") if known.get(name) is not None}
-        most = [count for count in (settings.limit, known.get("conversations")) if count is not None]
-        self._limit = min(most, default=None)
+        self._hash: str | None = fingerprint.get("hash")
+        states = {name: fingerprint.get(name) for name in ("size", "changed_ns")}
+        self._state = {name: value for name, value in states.items() if value is not None}
+        limits = [count for count in (settings.limit, fingerprint.get("conversations")) if count is not None]
+        self._limit = min(limits, default=None)
         self._rows: list[bytes] | None = None
 
     def read(self, start: int) -> Iterator[tuple[int, Conversation]]:
-        """Conversations with their places, from one on.
+        """Conversations with their positions, starting at one of them.
 
         Raises
         ------
         DatasetError
-            The file is not what it was, or cannot be read.
+            The file has changed, or cannot be read.
         """
         settings = self._settings
-        self._see_that_it_is_the_same()
+        self._check_unchanged()
         if self._rows is None and settings.repeats > 1:
-            self._rows = datasets_reader.rows_of_list(
-                self._path, self._limit
-            )  # parsed once, and not while answers come
+            # parse a JSON list once, before answers arrive
+            self._rows = datasets_reader.rows_of_list(self._path, self._limit)
         conversations = datasets_reader.read(
             self._path,
             columns=settings.columns,
@@ -64,113 +64,115 @@ class Source:
             unique=False,
             rows=self._rows,
         )
-        looked = time.perf_counter()
+        checked = time.perf_counter()
         for position, conversation in enumerate(conversations, start):
-            if time.perf_counter() - looked > LOOK_S:
-                self._see_that_it_is_the_same()
-                looked = time.perf_counter()
+            if time.perf_counter() - checked > CHECK_EVERY_S:
+                self._check_unchanged()
+                checked = time.perf_counter()
             yield position, conversation
-        self._see_that_it_is_the_same()
+        self._check_unchanged()
 
-    def _see_that_it_is_the_same(self) -> None:
+    def _check_unchanged(self) -> None:
         if not self._state:
             return
         now = _state(self._path)
         if now == self._state:
             return
-        if self._hash is not None and now["size"] is not None and self._hash == _checked(self._path, self._settings):
-            self._state = now  # only written again
+        if self._hash is not None and now["size"] is not None and self._hash == _hash(self._path, self._settings):
+            self._state = now  # the same content, written again
             return
         was, size = self._state["size"], now["size"]
-        how = "is gone" if size is None else f"has changed: it had {was:,} bytes and now has {size:,}"
+        what = "is gone" if size is None else f"has changed: it had {was:,} bytes and now has {size:,}"
         if size == was:
-            how = "has changed"
+            what = "has changed"
         raise DatasetError(
-            f"{how} since it was checked for this run, which ends here. What was answered is kept: "
-            "put the old file back and resume, or start a new run",
+            f"{what} since it was checked for this run, so the run stops here. Its answers are kept: "
+            "restore the old file and resume, or start a new run",
             path=self._path,
         )
 
 
-def of(path: Path, settings: Settings, *, check: bool, check_turn: Any = None) -> tuple[dict[str, Any], int | None]:
-    """What the run file keeps of a dataset, and the number of turns to ask; None: not checked.
+def take(path: Path, settings: Settings, *, check: bool, check_turn: Any = None) -> tuple[dict[str, Any], int | None]:
+    """Take the fingerprint of a dataset; return it with the number of turns of the run, or None if not checked.
 
     Parameters
     ----------
     path : Path
     settings : Settings
     check : bool
-        Read it as a whole.
+        Read all of it first.
     check_turn : callable, optional
-        ``scorers.turn_checker``: what cannot be scored is refused.
+        ``scoring.turn_checker``: refuses turns that cannot be scored.
     """
-    known = {"path": str(path.resolve()), "hash": None, "conversations": None, "turns": None, **_state(path)}
+    stored = {"path": str(path.resolve()), "hash": None, "conversations": None, "turns": None, **_state(path)}
     if not check:
         if settings.until_ci is not None:
-            raise SettingsError("until_ci needs the dataset to be read first: leave it to be checked")
-        return known, None
+            raise SettingsError("until_ci needs a check of the dataset first: do not turn the check off")
+        return stored, None
     summary = datasets_reader.check(
         path, columns=settings.columns, limit=settings.limit, history=settings.history, check_turn=check_turn
     )
     if settings.until_ci is not None and summary.grouped:
         raise SettingsError(
-            f"until_ci takes conversations as unrelated, and some of {path} share a group: "
-            "find out how many are needed with 'evalkit plan', and ask so many with a limit"
+            f"until_ci needs independent conversations, and some of {path} share a group: "
+            "find out how many you need with 'evalkit plan', and set that number as the limit"
         )
-    known |= {"hash": summary.hash, "conversations": summary.conversations, "turns": summary.turns}
-    known |= {"most_turns": summary.most_turns}
-    return known, summary.turns * settings.repeats
+    stored |= {"hash": summary.hash, "conversations": summary.conversations, "turns": summary.turns}
+    stored |= {"most_turns": summary.most_turns}
+    return stored, summary.turns * settings.repeats
 
 
-def same(runfile: Path | str, reader: sqlite3.Connection, known: Known, settings: Settings) -> dict[str, Any]:
-    """See that a run's dataset is what it was; what is known of it, with its size and time of now.
+def check_unchanged(
+    runfile: Path | str, reader: sqlite3.Connection, fingerprint: Fingerprint, settings: Settings
+) -> dict[str, Any]:
+    """Check that a run's dataset has not changed; return its fingerprint with the file's current size and time.
 
     Parameters
     ----------
     runfile : path-like
-        For messages.
+        Its path, for messages.
     reader : Connection
-        To it.
-    known : mapping
-        What the run file keeps of it.
+        To the run file.
+    fingerprint : Fingerprint
+        What the run file stores about the dataset.
     settings : Settings
 
     Raises
     ------
     RunFileError
-        It is not.
+        It has changed.
     """
-    path = Path(known["path"])
-    if not path.is_file():  # what a stranger names may be a device that never ends
-        raise RunFileError(f"{runfile} was made from {path}, which is not there any more: put it back to go on")
+    path = Path(fingerprint["path"])
+    if not path.is_file():  # the path in a stranger's file may be a device that never ends
+        raise RunFileError(f"{runfile} was made from {path}, which no longer exists: restore it to resume")
     state = _state(path)
-    now = {**known, **state}
-    if state == {name: known.get(name) for name in state}:
+    now = {**fingerprint, **state}
+    if state == {name: fingerprint.get(name) for name in state}:
         return now
-    if known["hash"] is not None:
-        if _checked(path, settings) != known["hash"]:
+    if fingerprint["hash"] is not None:
+        if _hash(path, settings) != fingerprint["hash"]:
             raise RunFileError(
-                f"{path} has changed since {runfile} was begun: put the old dataset back, or start a new run"
+                f"{path} has changed since {runfile} was started: restore the old dataset, or start a new run"
             )
         return now
     conversations = enumerate(datasets_reader.read(path, columns=settings.columns, limit=settings.limit, unique=False))
-    for begun, name, known_hash in store.hashes(reader):
-        conversation = next((found for position, found in conversations if position == begun), None)
-        if conversation is None or conversation.content_hash != known_hash:
+    for started, name, stored_hash in store.hashes(reader):
+        conversation = next((found for position, found in conversations if position == started), None)
+        if conversation is None or conversation.content_hash != stored_hash:
             raise RunFileError(
-                f"conversation {name!r} (number {begun + 1}) is not what it was when this run began: "
-                "the dataset has changed. Start a new run for it"
+                f"conversation {name!r} (number {started + 1}) of {path} has changed since {runfile} was started: "
+                "restore the old dataset, or start a new run"
             )
     return now
 
 
-def turns_to_ask(known: Known, settings: Settings) -> int | None:
-    """How many turns a run has; None: unknown."""
-    return None if known["turns"] is None else int(known["turns"]) * settings.repeats
+def planned_turns(fingerprint: Fingerprint, settings: Settings) -> int | None:
+    """How many turns the run has in all; None: unknown."""
+    return None if fingerprint["turns"] is None else int(fingerprint["turns"]) * settings.repeats
 
 
-def _checked(path: Path, settings: Settings) -> str | None:
-    """The hash of a dataset as it is now; None: it is none any more."""
+def _hash(path: Path, settings: Settings) -> str | None:
+    """The hash of the dataset as it is now; None: it is no longer valid."""
     try:
         return datasets_reader.check(
             path, columns=settings.columns, limit=settings.limit, history=settings.history
@@ -180,9 +182,9 @@ def _checked(path: Path, settings: Settings) -> str | None:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    """Size and time of change: while both stay, nobody has to read the dataset to know that it is the same."""
+    """Size and modification time: while both stay, the dataset need not be read to know that it is unchanged."""
     try:
         status = path.stat()
-    except OSError:  # which reading it says better
+    except OSError:  # reading it later raises the better error
         return {"size": None, "changed_ns": None}
     return {"size": status.st_size, "changed_ns": status.st_mtime_ns}

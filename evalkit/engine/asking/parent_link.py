@@ -1,4 +1,4 @@
-"""The asking process's end of the line to its parent."""
+"""The asking process's end of the connection to its parent."""
 
 from __future__ import annotations
 
@@ -11,30 +11,40 @@ from typing import Any
 
 from evalkit.conversation import Conversation
 from evalkit.engine.saving import process_messages
-from evalkit.engine.saving.process_messages import Begun, Call, Committed, End, Message, Result, Start, Stop, Turns
+from evalkit.engine.saving.process_messages import (
+    CallFunction,
+    Committed,
+    End,
+    FinishedTurns,
+    FunctionResult,
+    Message,
+    SessionStarted,
+    Start,
+    Stop,
+)
 from evalkit.engine.saving.spool import Spool
 from evalkit.record import TurnRecord
 from evalkit.runfile import schema
 
 BACKLOG = 2_000  # turns that the parent may be behind
-GROUP_S = 0.01  # turns that end within so long are handed over, and committed, together; the spool has them meanwhile
-LOOK_S = 0.25  # between two looks at the parent
+GROUP_S = 0.01  # turns that end within this time are sent and committed together; the spool has them meanwhile
+POLL_S = 0.25  # between two checks of the parent
 
-_Ended = tuple[int, Conversation, bool, bool, TurnRecord]  # a turn as ``put`` takes it
+_EndedTurn = tuple[int, Conversation, bool, bool, TurnRecord]  # the arguments of ``put``
 
 
-class Line(asyncio.Protocol):
-    """The line to the parent; one class owns the order of what is sent, and what follows when the parent is gone.
+class ParentLink(asyncio.Protocol):
+    """The connection to the parent; this class decides the order of messages, and what to do when the parent ends.
 
     Attributes
     ----------
     on_stop : callable
-        Called with the outcome when the parent asks for an end; one that came before there was anything to end is
-        called when this is set.
+        Called with the outcome when the parent stops the session; if it has done so before this is set, then
+        immediately.
     on_error : callable
-        Called with the error when turns cannot be kept.
+        Called with the error when turns cannot be stored.
     on_parent_stopped : callable
-        Called now and then while the parent is stopped, as by Ctrl-Z, with the seconds to hold requests back for.
+        Called repeatedly while the parent is stopped, as by Ctrl-Z, with the seconds to hold requests back for.
     scores_all : bool
         Turns without a target are scored too.
     """
@@ -50,8 +60,8 @@ class Line(asyncio.Protocol):
         self._frames = process_messages.FrameReader()
         self._transport: asyncio.Transport | None = None
         self._spool: Spool | None = None
-        self._new: list[_Ended] = []
-        self._unkept: Exception | None = None
+        self._unstored: list[_EndedTurn] = []
+        self._error: Exception | None = None
         self._unsent: list[bytes] = []
         self._room: asyncio.Future[None] | None = None
         self._results: dict[int, asyncio.Future[str]] = {}
@@ -60,7 +70,7 @@ class Line(asyncio.Protocol):
 
     @property
     def on_stop(self) -> Callable[[str], None] | None:
-        """What is called when the parent asks for an end."""
+        """Called when the parent stops the session."""
         return self._on_stop
 
     @on_stop.setter
@@ -70,24 +80,24 @@ class Line(asyncio.Protocol):
             on_stop(self._early_stop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is open."""
+        """The connection is open."""
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The parent is gone, and nobody is left to store an answer."""
+        """End the process: without its parent no answer can be stored."""
         if self._ended is None:
             os._exit(1)
         self._ended.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """What the parent sends."""
+        """Handle what the parent sends."""
         for message in self._frames.feed(data):
             self._receive(message)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, Committed):
             self._note_committed(message.turns)
-        elif isinstance(message, Result):
+        elif isinstance(message, FunctionResult):
             result = self._results.pop(message.number)
             if not result.done():  # it was cancelled
                 result.set_result(message.text)
@@ -100,52 +110,52 @@ class Line(asyncio.Protocol):
             self._task.set_result(process_messages.unpack(message.task))
 
     async def task(self) -> Any:
-        """What is to be asked: the first message."""
+        """Wait for the task: the first message."""
         return await self._task
 
     def begin(self, runfile: Path) -> None:
-        """The first request is about to go.
+        """Open the spool and report that the session starts: the first request is about to be sent.
 
         Raises
         ------
         RunFileError
             The spool cannot be written.
         """
-        begun = time.perf_counter_ns(), time.time_ns()
-        self._spool = Spool(runfile, begun)
-        self.send(Begun(*begun))
+        clocks = time.perf_counter_ns(), time.time_ns()
+        self._spool = Spool(runfile, clocks)
+        self.send(SessionStarted(*clocks))
 
     def put(self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord) -> None:
-        """Take a finished turn, with its conversation if it is the first of it and word if it is the last.
+        """Add a finished turn; ``first`` and ``last``: of those of its conversation that this session sends.
 
-        It is kept with all that end in this round of the loop: what is done for many at once takes half the time.
+        It is stored together with all turns that end in this iteration of the loop: that takes half the time.
         """
-        if not self._new:
-            self._loop.call_soon(self._keep_or_tell)
-        self._new.append((position, conversation, first, last, record))
+        if not self._unstored:
+            self._loop.call_soon(self._keep_or_report)
+        self._unstored.append((position, conversation, first, last, record))
 
     def keep(self) -> None:
-        """Put the turns taken into the spool, and on their way to the parent.
+        """Write the turns that were put to the spool, and queue them for the parent.
 
         Raises
         ------
         RunFileError
-            The spool cannot be written, now or before. The turns are on their way to the parent nevertheless.
+            The spool cannot be written, now or before. The turns are queued for the parent nevertheless.
         Exception
-            A mistake of ours, now or before: turns could not be written down.
+            A bug in evalkit, now or before: turns could not be encoded.
         """
-        if self._new:
-            new, self._new = self._new, []
+        if self._unstored:
+            turns, self._unstored = self._unstored, []
             try:
-                self._store(new)
+                self._store(turns)
             except Exception as error:
-                self._unkept = self._unkept or error
-        if self._unkept is not None:
-            raise self._unkept
+                self._error = self._error or error
+        if self._error is not None:
+            raise self._error
 
     @property
     def behind(self) -> bool:
-        """The parent has to catch up: wait for ``room``."""
+        """The parent must catch up: wait for ``room``."""
         return self._spool is not None and self._spool.behind > BACKLOG
 
     async def room(self) -> None:
@@ -155,21 +165,21 @@ class Line(asyncio.Protocol):
         await self._room
 
     async def call(self, name: str, arguments: str) -> str:
-        """Have the parent call one of its functions."""
+        """Have the parent call one of its functions; return the result."""
         self._calls += 1
         result: asyncio.Future[str] = self._loop.create_future()
         self._results[self._calls] = result
-        self.send(Call(self._calls, name, arguments))
+        self.send(CallFunction(self._calls, name, arguments))
         return await result
 
     def send(self, message: Message) -> None:
-        """Send something else, behind the turns that have ended."""
+        """Send another message, after the turns that have ended."""
         assert self._transport is not None
         self._flush()
         self._transport.write(process_messages.frame(message))
 
     async def end(self, message: End) -> None:
-        """Send the last message; returns when the parent, which has read it, has hung up."""
+        """Send the last message; return when the parent has read it and closed the connection."""
         self.send(message)
         if self._spool is not None:
             self._spool.close()
@@ -177,23 +187,23 @@ class Line(asyncio.Protocol):
         await self._ended
 
     async def watch_parent(self, parent: int) -> None:
-        """End when the process of this id has, though a copy of it may hold the line, and tell while it is stopped."""
+        """End when the process with this id ends, even if a fork of it holds the socket; report while it is stopped."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             if os.getppid() != parent:
                 os._exit(1)
             if _is_stopped(parent):
-                self.on_parent_stopped(2 * LOOK_S)
+                self.on_parent_stopped(2 * POLL_S)
 
-    def _store(self, turns: list[_Ended]) -> None:
-        message = process_messages.frame(Turns([self._rows(*turn) for turn in turns]))
+    def _store(self, turns: list[_EndedTurn]) -> None:
+        message = process_messages.frame(FinishedTurns([self._rows(*turn) for turn in turns]))
         if not self._unsent:
             self._loop.call_later(GROUP_S, self._flush)
         self._unsent.append(message)
         assert self._spool is not None
         self._spool.write(message, len(turns))
 
-    def _keep_or_tell(self) -> None:
+    def _keep_or_report(self) -> None:
         try:
             self.keep()
         except Exception as error:
@@ -202,12 +212,12 @@ class Line(asyncio.Protocol):
     def _rows(
         self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
     ) -> tuple[Any, ...]:
-        new = conversation.to_json() if first else None
+        row = conversation.to_json() if first else None
         turn = schema.turn_row(position, conversation.turns[record.turn - 1], record, scored=self.scores_all)
-        return new, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+        return row, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
 
     def _flush(self) -> None:
-        self._keep_or_tell()
+        self._keep_or_report()
         if self._unsent:
             assert self._transport is not None
             self._transport.write(b"".join(self._unsent))
@@ -221,7 +231,7 @@ class Line(asyncio.Protocol):
 
 
 def _is_stopped(process: int) -> bool:
-    """Whether a process is stopped; where the system does not tell it so, Ctrl-Z stops both by their group."""
+    """Whether a process is stopped. Where there is no /proc, Ctrl-Z still stops both, as one process group."""
     try:
         status = Path(f"/proc/{process}/stat").read_bytes()
     except OSError:

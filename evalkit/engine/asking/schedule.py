@@ -1,4 +1,4 @@
-"""What is still to be asked, read as it is needed: a dataset from its beginning, or what a run file lacks of it."""
+"""The conversations still to send, read as they are needed: all of a dataset, or what a run file lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 
 from evalkit.conversation import Conversation
 from evalkit.datasets import reader as datasets_reader
-from evalkit.engine.asking.dataset_fingerprint import Known, Source
+from evalkit.engine.asking.dataset_fingerprint import CheckedDataset, Fingerprint
 from evalkit.record import TurnRecord
 from evalkit.runfile import store
 from evalkit.settings import Settings
@@ -27,11 +27,11 @@ _GAPS = """
     SELECT before + 1, position FROM (SELECT position, lag(position, 1, -1) OVER (ORDER BY position) AS before
     FROM conversation) WHERE position > before + 1"""
 
-_STRETCH = 100  # rows parsed and passed over at a time, under a millisecond
+_SKIPPED_AT_A_TIME = 100  # rows parsed and skipped before others may run: under a millisecond
 
 
-class Item(NamedTuple):
-    """One conversation to ask, once: its place in the dataset, and its turns that are answered already."""
+class ScheduledConversation(NamedTuple):
+    """One repeat of a conversation to send: its position in the dataset, and its turns that are answered already."""
 
     position: int
     conversation: Conversation
@@ -41,11 +41,11 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is still to be asked.
+    """The conversations still to send.
 
-    A new run goes round: all conversations once, then all of them again. Of a run that is gone on with, those begun in
-    an earlier session come first, from the run file, which keeps their rows; then, from the dataset, those that were
-    not. Neither is ever held as a whole.
+    A new run goes through all conversations once, then through all of them again for each further repeat. In a resumed
+    run, conversations started in an earlier session come first, read from the run file, which has their rows; those not
+    started follow, read from the dataset. Neither is ever held in memory as a whole.
 
     Parameters
     ----------
@@ -53,61 +53,63 @@ class Schedule:
         The dataset file.
     settings : Settings
     runfile : Path or None
-        The run to go on with; None: all of the dataset.
-    known : mapping
-        What the run file keeps of the dataset.
+        The run to resume; None: all of the dataset.
+    fingerprint : mapping
+        What the run file stores about the dataset.
     """
 
     data: Path
     settings: Settings
     runfile: Path | None = None
-    known: Known = field(default_factory=dict)
+    fingerprint: Fingerprint = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[Item | None]:
-        """Yield what to ask; None: a stretch that is finished was passed over, let others run."""
-        source = Source(self.data, self.settings, self.known)
+    def __iter__(self) -> Iterator[ScheduledConversation | None]:
+        """Yield what to send; None: finished rows were skipped, let other tasks run."""
+        dataset = CheckedDataset(self.data, self.settings, self.fingerprint)
         if self.runfile is None:
             for repeat in range(1, self.settings.repeats + 1):
-                for position, conversation in source.read(0):
-                    yield Item(position, conversation, repeat, None)
+                for position, conversation in dataset.read(0):
+                    yield ScheduledConversation(position, conversation, repeat, None)
             return
         with closing(store.open_to_read(self.runfile)) as reader:
             unfinished = array("q", (row[0] for row in reader.execute(_UNFINISHED, (self.settings.repeats,))))
-            missing = self._not_begun(source, *_begun_positions(reader))
-            # a file is passed over to its first missing row now, and not while answers are on their way
+            missing = self._not_started(dataset, *_started_positions(reader))
+            # skip to the first missing row of the file now, and not while answers are arriving
             first = next(missing, None)
-            yield from self._begun(reader, unfinished)
+            yield from self._started(reader, unfinished)
         if first is not None:
             yield first
             yield from missing
 
-    def _not_begun(self, source: Source, begun: int, gaps: list[tuple[int, int]]) -> Iterator[Item | None]:
-        passed = 0
-        low, high = gaps.pop(0) if gaps else (begun, begun)
-        for position, conversation in source.read(low):
-            while high <= position < begun:
-                low, high = gaps.pop(0) if gaps else (begun, begun)
-            if position >= begun or low <= position:
+    def _not_started(
+        self, dataset: CheckedDataset, end: int, gaps: list[tuple[int, int]]
+    ) -> Iterator[ScheduledConversation | None]:
+        skipped = 0
+        low, high = gaps.pop(0) if gaps else (end, end)
+        for position, conversation in dataset.read(low):
+            while high <= position < end:
+                low, high = gaps.pop(0) if gaps else (end, end)
+            if position >= end or low <= position:
                 for repeat in range(1, self.settings.repeats + 1):
-                    yield Item(position, conversation, repeat, None)
+                    yield ScheduledConversation(position, conversation, repeat, None)
             else:
-                passed += 1
-                if passed % _STRETCH == 0:
+                skipped += 1
+                if skipped % _SKIPPED_AT_A_TIME == 0:
                     yield None
 
-    def _begun(self, reader: sqlite3.Connection, positions: array[int]) -> Iterator[Item]:
-        # by their positions: a cursor left open would keep the writer's log from being folded into the file
+    def _started(self, reader: sqlite3.Connection, positions: array[int]) -> Iterator[ScheduledConversation]:
+        # one query per position: an open cursor would keep SQLite from checkpointing the write-ahead log
         for position in positions:
             row = reader.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()[0]
             conversation = datasets_reader.parse_row(orjson.loads(row))
             for repeat in range(1, self.settings.repeats + 1):
                 answered = store.answered_turns(reader, conversation, position, repeat)
                 if len(answered) < len(conversation.turns):
-                    yield Item(position, conversation, repeat, answered)
+                    yield ScheduledConversation(position, conversation, repeat, answered)
 
 
-def _begun_positions(reader: sqlite3.Connection) -> tuple[int, list[tuple[int, int]]]:
-    """The position behind the last conversation that was begun, and the ranges before it that were not."""
+def _started_positions(reader: sqlite3.Connection) -> tuple[int, list[tuple[int, int]]]:
+    """The position after the last conversation that was started, and the ranges before it that were not."""
     count, last = reader.execute("SELECT count(*), max(position) FROM conversation").fetchone()
     if last is None:
         return 0, []

@@ -1,4 +1,4 @@
-"""When a request may go: requests and tokens per minute."""
+"""Requests and tokens per minute: when a request may go."""
 
 from __future__ import annotations
 
@@ -9,70 +9,70 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from evalkit.engine.pacing.minute_window import Budget, Spent
+from evalkit.engine.pacing.minute_window import MinuteWindow, WindowEntry
 
-CHARACTERS_A_TOKEN = 4  # for estimates alone
-FIRST_OUTPUT = 500  # tokens an answer is taken to have before any was seen
-ENOUGH = 8  # answers, to know their mean length
+CHARACTERS_PER_TOKEN = 4  # for estimates only
+FIRST_OUTPUT = 500  # tokens expected of an answer before any was counted
+ENOUGH = 8  # answers needed to estimate their mean length
 MEMORY = 256  # answers
-SAFETY = 4.5  # likely errors of what is on its way that are kept free; with 4, one window in 120,000 was above
-LOOK_S = 0.1  # what is settled meanwhile may let a request go earlier than the clock alone would
+SAFETY = 4.5  # typical errors of unsettled requests that are kept free; with 4, one window in 120,000 was above tpm
+POLL_S = 0.1  # requests settled meanwhile may let the next go earlier than the clock alone would
 
 
 @dataclass(slots=True)
 class Permit:
-    """Leave for one request; goes back to ``Pacer.settle``."""
+    """Permission for one request; pass it to ``RateLimiter.settle`` at its end."""
 
     prompt_tokens: float
     max_output: int | None
-    spent: Spent
+    spent: WindowEntry
 
 
-class Door(Protocol):
-    """What a request waits for beside its permit: it holds neither while it waits for the other."""
+class SlotSource(Protocol):
+    """Where a request gets its slot, besides its permit; it holds neither while it waits for the other."""
 
-    def look(self) -> None:
-        """Called now and then while others are waited for; what it raises ends the wait."""
+    def check(self) -> None:
+        """Called repeatedly while the request waits for its permit; an exception ends the wait."""
 
-    async def enter(self) -> None:
-        """Wait for a place, and take it."""
+    async def acquire(self) -> None:
+        """Wait for a slot, and take it."""
 
-    def leave(self) -> None:
-        """Give it back: the permit is not there any more."""
-
-
-class _Open:
-    """A door that nobody waits at."""
-
-    def look(self) -> None: ...
-
-    async def enter(self) -> None: ...
-
-    def leave(self) -> None: ...
+    def release(self) -> None:
+        """Give the slot back: meanwhile the permit has become unavailable."""
 
 
-class Pacer:
-    """Gives permits: one request against the request budget, its tokens against the token budget.
+class _UnlimitedSlots:
+    """A source whose slots never run out."""
 
-    A request's tokens, prompt and answer, are counted at the moment of its permit. How many they are is known only at
-    its end, so a permit reserves what is expected: the estimate of the prompt, corrected by how far earlier estimates
-    were off, and the mean length of the latest answers, but no more than the request's own limit; until eight answers
-    have been counted, that limit itself or, without one, the longest answer so far and at least 500. ``settle`` puts
-    the true count in its place. What it is below the reservation is free at once; what it is above is taken from the
-    permits that follow.
+    def check(self) -> None: ...
 
-    What is guaranteed, for any 60 seconds:
+    async def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class RateLimiter:
+    """Gives permits: each counts as one request of ``rpm``, and its tokens count against ``tpm``.
+
+    A request's tokens, of prompt and answer, count from the moment of its permit. Their number is known only at its
+    end, so a permit reserves the expected number: the estimate for the prompt, corrected by how far earlier estimates
+    were off, and the mean length of the latest answers, but no more than the request's own limit. Until eight answers
+    have been counted, the answer's share is that limit or, without one, the longest answer so far and at least 500.
+    ``settle`` replaces the reservation by the true count. If that is lower, the difference is free immediately; if
+    higher, it is taken from the permits that follow.
+
+    Guarantees for any 60 seconds:
 
     - requests permitted never exceed ``rpm``;
-    - neither budget goes at one moment: ten seconds' worth of it (a sixth), and one request more, at most; the rest as
-      it comes in, evenly over the minute;
-    - the true tokens of the requests permitted never exceed ``tpm`` by more than what those not yet settled, when the
-      last of them was permitted, took above their reservations. To make up for these, 4.5 times their likely error is
-      kept free: that of each by chance, and that of the mean they all were reserved by. Over 36 simulated endpoints
-      with exponentially distributed answers no window was above ``tpm``, and at least 95 % of it was used where
-      answers took up to 8 s; the longer they take, the more has to be kept free (of 20 s: 90 % was used, of one
-      minute: 72 %);
-    - a request that exceeds ``tpm`` alone goes when nothing else is in the window, and nothing else goes with it.
+    - neither limit is used up in one moment: at most ten seconds' worth (a sixth) plus one request goes at a time, the
+      rest evenly over the minute;
+    - the true tokens of the requests permitted never exceed ``tpm`` by more than the amount by which those not yet
+      settled, when the last of them was permitted, exceeded their reservations. To compensate for that, 4.5 times
+      their typical error is kept free: the random error of each, and the error of the mean that all their reservations
+      were based on. In 36 simulated endpoints with exponentially distributed answers no window was above ``tpm``, and
+      at least 95 % of it was used where answers took up to 8 s. The longer answers take, the more must be kept free (at
+      20 s 90 % was used, at one minute 72 %);
+    - a request that exceeds ``tpm`` by itself goes when nothing else is in the window, and nothing else goes with it.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ class Pacer:
     clock : callable
         Seconds, monotonic.
     sleep : callable
-        Takes seconds.
+        Accepts seconds.
 
     Attributes
     ----------
     unlimited : bool
-        There is no limit: ``permit`` need not be awaited, its permit is None.
+        There is no limit: ``permit`` need not be awaited, and its result is None.
     """
 
     def __init__(
@@ -97,45 +97,45 @@ class Pacer:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.unlimited = not rpm and not tpm
-        self._requests = Budget(rpm, clock) if rpm else None
-        self._tokens = Budget(tpm, clock) if tpm else None
-        self._expected = Expected()
+        self._requests = MinuteWindow(rpm, clock) if rpm else None
+        self._tokens = MinuteWindow(tpm, clock) if tpm else None
+        self._expected = ExpectedTokens()
         self._sleep = sleep
-        self._turnstile = asyncio.Lock()
+        self._queue = asyncio.Lock()
 
     async def permit(
-        self, prompt_tokens: float, max_output: int | None = None, door: Door | None = None
+        self, prompt_tokens: float, max_output: int | None = None, slots: SlotSource | None = None
     ) -> Permit | None:
-        """Wait until a request may go, first come, first served; the permit goes to ``settle``, whatever happens.
+        """Wait until a request may go, first come, first served; always pass the permit to ``settle`` afterwards.
 
         Parameters
         ----------
         prompt_tokens : float
-            Estimated; ``CHARACTERS_A_TOKEN`` helps.
+            An estimate, such as characters divided by ``CHARACTERS_PER_TOKEN``.
         max_output : int, optional
-            The request's own limit of the answer, in tokens.
-        door : Door, optional
-            Passed by the time this returns. Who comes first waits at it, once the permit is there to be had.
+            The request's own limit for the answer, in tokens.
+        slots : SlotSource, optional
+            Its slot is acquired when this returns. The first in line waits for it once the permit is available.
 
         Returns
         -------
         Permit or None
-            None: there is no token limit, so nothing to settle.
+            None: there is no token limit, so there is nothing to settle.
         """
-        door = door or _Open()
+        slots = slots or _UnlimitedSlots()
         if self.unlimited:
-            await door.enter()
+            await slots.acquire()
             return None
-        async with self._turnstile:
+        async with self._queue:
             while True:
-                door.look()
+                slots.check()
                 if (wait := self._wait_s(prompt_tokens, max_output)) > 0:
-                    await self._sleep(min(wait, LOOK_S))
+                    await self._sleep(min(wait, POLL_S))
                     continue
-                await door.enter()
+                await slots.acquire()
                 if self._wait_s(prompt_tokens, max_output) <= 0:
                     return self._spend(prompt_tokens, max_output)
-                door.leave()
+                slots.release()
 
     def settle(
         self,
@@ -144,22 +144,22 @@ class Pacer:
         output_tokens: int | None = None,
         characters: int | None = None,
     ) -> None:
-        """Put what was used in place of what was reserved.
+        """Replace the reservation by what was used.
 
         Parameters
         ----------
         permit : Permit or None
             None does nothing.
         prompt_tokens, output_tokens : int or None
-            As the server counted them. Without the prompt's its estimate stays.
+            As the server counted them. Without a count for the prompt its estimate stays.
         characters : int or None
-            Length of the answer, for when the server did not count. None, and no count: what was reserved stays, as
-            after a failure that does not tell what the endpoint has counted.
+            Length of the answer, used when the server did not count. With neither, the reservation stays, as after a
+            failure: what the endpoint counted is unknown then.
         """
         if permit is None or self._tokens is None:
             return
         if output_tokens is None and characters is not None:
-            output_tokens = math.ceil(characters / CHARACTERS_A_TOKEN)
+            output_tokens = math.ceil(characters / CHARACTERS_PER_TOKEN)
         if output_tokens is None:
             self._tokens.settle(permit.spent, permit.spent.amount)
             return
@@ -171,10 +171,10 @@ class Pacer:
     def _wait_s(self, prompt_tokens: float, max_output: int | None) -> float:
         wait = 0.0
         if self._requests:
-            wait = max(self._requests.wait_s(1), self._requests.spread.wait_s())
+            wait = max(self._requests.wait_s(1), self._requests.burst.wait_s())
         if self._tokens is None:
             return wait
-        wait = max(wait, self._tokens.spread.wait_s())
+        wait = max(wait, self._tokens.burst.wait_s())
         likely_error = self._expected.error(self._tokens.open + 1)
         return max(wait, self._tokens.wait_s(self._expected.total(prompt_tokens, max_output) + SAFETY * likely_error))
 
@@ -186,39 +186,41 @@ class Pacer:
         return Permit(prompt_tokens, max_output, self._tokens.spend(self._expected.total(prompt_tokens, max_output)))
 
 
-class Expected:
-    """What a request is likely to use, learnt from those before it; the latest 256 count most."""
+class ExpectedTokens:
+    """How many tokens a request will probably use, learned from earlier ones; the latest 256 count most."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._told = self._guessed = 0.0  # tokens of prompts, fading
+        self._counted_prompts = self._estimated_prompts = 0.0  # tokens, with decaying weights
         self._output = 0.0
         self._longest = FIRST_OUTPUT
-        self._square = 0.0
+        self._square_error = 0.0
 
     def error(self, requests: int) -> float:
-        """Typical error of what so many requests are expected to use together, in tokens."""
+        """Typical error of the expected total of this many requests, in tokens."""
         if self._count < ENOUGH:
             return 0.0
-        return math.sqrt(self._square * (requests + requests * requests / min(self._count, MEMORY)))
+        return math.sqrt(self._square_error * (requests + requests * requests / min(self._count, MEMORY)))
 
     def prompt(self, estimate: float) -> int:
-        """Tokens of a prompt."""
-        return math.ceil(estimate * self._told / self._guessed if self._guessed else estimate)
+        """Expected tokens of a prompt."""
+        return math.ceil(
+            estimate * self._counted_prompts / self._estimated_prompts if self._estimated_prompts else estimate
+        )
 
     def output(self, max_output: int | None) -> int:
-        """Tokens of an answer."""
+        """Expected tokens of an answer."""
         if self._count < ENOUGH:
             return self._longest if max_output is None else max_output
         mean = math.ceil(self._output)
         return mean if max_output is None else min(mean, max_output)
 
     def total(self, estimate: float, max_output: int | None) -> int:
-        """Tokens of both."""
+        """Expected tokens of both."""
         return self.prompt(estimate) + self.output(max_output)
 
     def learn(self, estimate: float, max_output: int | None, prompt_tokens: int | None, output_tokens: int) -> None:
-        """Take in what a request has used."""
+        """Learn from what a request has used."""
         self._count += 1
         weight = 1 / min(self._count, MEMORY)
         mean = self._output if max_output is None else min(self._output, max_output)
@@ -227,7 +229,7 @@ class Expected:
         self._output += weight * (output_tokens - self._output)
         if prompt_tokens is not None:
             error += prompt_tokens - self.prompt(estimate)
-            self._told += prompt_tokens - self._told * weight
-            self._guessed += estimate - self._guessed * weight
+            self._counted_prompts += prompt_tokens - self._counted_prompts * weight
+            self._estimated_prompts += estimate - self._estimated_prompts * weight
         if self._count > 1:  # the first has nothing to be compared with
-            self._square += (error * error - self._square) / min(self._count - 1, MEMORY)
+            self._square_error += (error * error - self._square_error) / min(self._count - 1, MEMORY)

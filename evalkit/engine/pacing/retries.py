@@ -1,4 +1,4 @@
-"""What is worth sending again, and after how long."""
+"""Which failed requests are sent again, and after how long."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from evalkit.record import LASTING_CODES, Failure
 RETRYABLE = frozenset({"rate_limited", "server", "connection", "truncated", "empty"})
 LONGEST_WAIT_S = 120.0
 
-BUDGET_SPENT = "Not tried again: too many of the last requests failed."
+BUDGET_EXHAUSTED = "Not tried again: too many of the last requests failed."
 WAIT_TOO_LONG = "Not tried again: the endpoint asks to wait {wait:,.0f} s, longer than {longest:,.0f} s."
 
 
 class RetryDecision(NamedTuple):
-    """Whether to ask again.
+    """Whether to send a request again.
 
     Parameters
     ----------
     delay_s : float or None
-        After how long; None: not again.
+        Seconds to wait first; None: do not send it again.
     note : str
-        What a reader should know of why not, as a sentence to put behind the failure's message; empty when the failure
-        or the number of tries says it all.
+        Why not, as a sentence to append to the failure's message; empty when the failure or the number of tries is
+        reason enough.
     """
 
     delay_s: float | None
@@ -37,10 +37,10 @@ class RetryDecision(NamedTuple):
 
 
 class RetryBudget:
-    """How many retries there may be, so that a failing endpoint is not hammered: a share of the first tries.
+    """Limits retries to a share of the first tries, so that a failing endpoint is not hammered.
 
-    In any 60 seconds at most ``share`` of that time's first tries are asked again, and ``reserve`` more, so that a
-    short run can retry at all. A slice of a second leaves the window as a whole.
+    In any 60 seconds at most ``share`` times the first tries of that time are retries, plus ``reserve``, so that a
+    short run can retry at all. A slice of one second leaves the window as a whole.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class RetryBudget:
         self._tries = self._retries = 0
 
     def note_first_try(self) -> None:
-        """A request is asked for the first time."""
+        """Count the first try of a request."""
         self._slice()[1] += 1
         self._tries += 1
 
     def allow(self) -> bool:
-        """Whether one more retry is within the budget; if so, it is counted."""
+        """Return whether the budget has room for one more retry, and count it if so."""
         piece = self._slice()
         if self._retries + 1 > self._reserve + self._share * self._tries:
             return False
@@ -82,40 +82,40 @@ class RetryBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Which failures are asked again, and when.
+class RetryPolicy:
+    """Which failures are retried, and when.
 
-    Time-outs are not: the endpoint may still be working on the first one, and each try costs the whole limit.
+    Time-outs are not: the endpoint may still be working on the first request, and each try costs the whole time limit.
 
     Parameters
     ----------
     retries : int
         Tries after the first.
     base_s, cap_s : float
-        Exponential back-off with full jitter: the n-th wait is uniform in 0 … min(cap, base·2ⁿ⁻¹). A wait that
-        the endpoint asks for is kept to, up to ``longest_s``; a longer one ends the trying.
+        Exponential back-off with full jitter: the n-th wait is uniform in 0 … min(cap, base·2ⁿ⁻¹). A wait that the
+        endpoint asks for is obeyed up to ``longest_s``; after a longer one the request is not sent again.
     budget : RetryBudget or None
-        Shared by all requests to the endpoint; None: there is none.
+        Shared by all requests to the endpoint; None: no such limit.
     """
 
     retries: int = 2
     base_s: float = 0.5
     cap_s: float = 30.0
     longest_s: float = LONGEST_WAIT_S
-    rng: random.Random = field(default_factory=random.Random)  # another in every process: they must not keep step
+    rng: random.Random = field(default_factory=random.Random)  # processes must not retry in step
     budget: RetryBudget | None = None
 
-    def ruling(self, failure: Failure, number: int) -> RetryDecision:
-        """Whether to ask again after the ``number``-th try; a yes is counted in the budget, so ask once a try."""
+    def decide(self, failure: Failure, number: int) -> RetryDecision:
+        """Decide after the ``number``-th try; a yes is counted in the budget, so call this once per try."""
         if failure.kind not in RETRYABLE or failure.code in LASTING_CODES or number > self.retries:
             return RetryDecision(None)
-        asked = failure.retry_after_s
-        if asked is not None and asked > self.longest_s:
-            return RetryDecision(None, WAIT_TOO_LONG.format(wait=asked, longest=self.longest_s))
+        requested = failure.retry_after_s
+        if requested is not None and requested > self.longest_s:
+            return RetryDecision(None, WAIT_TOO_LONG.format(wait=requested, longest=self.longest_s))
         if self.budget is not None and not self.budget.allow():
-            return RetryDecision(None, BUDGET_SPENT)
+            return RetryDecision(None, BUDGET_EXHAUSTED)
         jittered = self.rng.uniform(0, min(self.cap_s, self.base_s * 2.0 ** (min(number, 60) - 1)))
-        return RetryDecision(jittered if asked is None else asked + min(jittered, self.base_s))
+        return RetryDecision(jittered if requested is None else requested + min(jittered, self.base_s))
 
 
 class Pause:
@@ -124,19 +124,19 @@ class Pause:
     Parameters
     ----------
     longest_s : float
-        A longer wait is cut to this.
+        Longer waits are cut to this.
     spread_s : float
-        Who waited goes on at a random moment within this after the end (within half the wait, if that is shorter), so
-        that not all come back at once.
+        Each waiter continues at a random moment within this time after the end (within half the wait, if that is
+        shorter), so that they do not all return together.
     clock : callable
         Seconds, monotonic.
     sleep : callable
-        Takes seconds.
+        Accepts seconds.
 
     Attributes
     ----------
     on : bool
-        ``wait`` has to be awaited. It stays True after the end until somebody has found that out.
+        ``wait`` must be awaited. Stays True after the end until the first waiter notices.
     until : float
         The end of the latest hold, by the clock.
     """
@@ -156,7 +156,7 @@ class Pause:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
 
     def hold(self, seconds: float) -> None:
-        """Hold back whoever comes from now on; a hold never ends an earlier, longer one."""
+        """Hold back requests that come from now on; a hold never shortens an earlier, longer one."""
         if not seconds > 0:
             return
         seconds = min(seconds, self._longest_s)
@@ -166,7 +166,7 @@ class Pause:
             self._spread = min(self._spread_s, seconds / 2)
 
     async def wait(self) -> None:
-        """Return when nothing holds requests back any more."""
+        """Return when requests are no longer held back."""
         while (left := self.until - self._clock()) > 0:
             await self._sleep(left + self._rng.uniform(0, self._spread))
         self.on = False

@@ -1,4 +1,4 @@
-"""How many requests may be under way at once."""
+"""How many requests or conversations may run in parallel."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections import OrderedDict
 from evalkit.errors import SettingsError
 
 
-class Gate:
-    """Lets at most ``limit`` in at once; the others wait, first come, first served.
+class Slots:
+    """At most ``limit`` slots in use at a time; waiters get them in the order in which they came.
 
-    For one event loop; not for threads. Who has entered must leave, once.
+    For one event loop; not for threads. Release each acquired slot exactly once.
 
     Parameters
     ----------
     limit : int
-        At least 1. It can be changed at any time: a higher one lets waiters in at once, a lower one holds back
-        whoever comes next until enough of those inside have left.
+        At least 1. You can change it at any time: a higher limit lets waiters in immediately, a lower one makes new
+        callers wait until enough slots are released.
 
     Attributes
     ----------
-    inside : int
-        Who has entered and not left, with waiters that were let in and have not run yet.
+    in_use : int
+        Slots acquired and not released, including those given to waiters that have not resumed yet.
 
     Raises
     ------
@@ -30,42 +30,42 @@ class Gate:
         The limit is below 1.
     """
 
-    __slots__ = ("_limit", "_waiters", "inside")
+    __slots__ = ("_limit", "_waiters", "in_use")
 
     def __init__(self, limit: int) -> None:
-        self.inside = 0
+        self.in_use = 0
         self._waiters: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self.limit = limit
 
     @property
     def limit(self) -> int:
-        """How many may be inside."""
+        """How many slots there are."""
         return self._limit
 
     @limit.setter
     def limit(self, limit: int) -> None:
         if limit < 1:
-            raise SettingsError(f"{limit} requests at once would ask nothing: use 1 or more")
+            raise SettingsError(f"{limit} requests in parallel would send nothing: use 1 or more")
         self._limit = limit
-        self._let_in()
+        self._wake_waiters()
 
-    def try_enter(self) -> bool:
-        """Enter if there is room and nobody waits; whether it did."""
-        if self.inside < self._limit and not self._waiters:
-            self.inside += 1
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free and nobody waits; return whether it did."""
+        if self.in_use < self._limit and not self._waiters:
+            self.in_use += 1
             return True
         return False
 
-    async def enter(self) -> None:
-        """Enter, as soon as there is room; with room, without giving way to other tasks.
+    async def acquire(self) -> None:
+        """Take a slot as soon as one is free; when one is free now, without yielding to the event loop.
 
         Raises
         ------
         asyncio.CancelledError
-            The waiter was cancelled; it is not inside, and the place it may have had already is another's.
+            The waiter was cancelled. It holds no slot; one that it had just been given goes to the next waiter.
         """
-        if self.inside < self._limit and not self._waiters:
-            self.inside += 1
+        if self.in_use < self._limit and not self._waiters:
+            self.in_use += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = None
@@ -73,19 +73,19 @@ class Gate:
             await waiter
         except BaseException:
             self._waiters.pop(waiter, None)
-            if not waiter.cancelled():  # it was let in just before
-                self.leave()
+            if not waiter.cancelled():  # it was given a slot just before
+                self.release()
             raise
 
-    def leave(self) -> None:
-        """Give the place to the first who waits."""
-        self.inside -= 1
+    def release(self) -> None:
+        """Give a slot back, to the first waiter if there is one."""
+        self.in_use -= 1
         if self._waiters:
-            self._let_in()
+            self._wake_waiters()
 
-    def _let_in(self) -> None:
-        while self._waiters and self.inside < self._limit:
+    def _wake_waiters(self) -> None:
+        while self._waiters and self.in_use < self._limit:
             waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
-                self.inside += 1
+                self.in_use += 1
                 waiter.set_result(None)

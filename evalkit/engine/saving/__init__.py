@@ -1,6 +1,6 @@
-"""From received to stored: messages between the two processes, the spool that outlives a kill, commits in groups,
-scores on a thread of their own, and the progress counted from them. Tables are in ``runfile/schema``. Start with
+"""From received to stored: messages between the two processes, the spool that survives a kill, commits in groups,
+scores made on their own thread, answers taken back, and progress. Tables are in ``runfile/schema``. Start with
 ``writer``, then ``spool``.
 """
 
-__all__ = ["half_answers", "process_messages", "progress", "scoring_thread", "spool", "writer"]
+__all__ = ["process_messages", "progress", "retracted_answers", "scoring_thread", "spool", "writer"]

@@ -1,7 +1,8 @@
-"""What the asking process and its parent send each other: messages, each a named tuple and a line of JSON.
+"""Messages between the asking process and its parent: each is a named tuple, sent as a line of JSON.
 
 The first message to the asking process is its task. A line is a list whose first item is the name of the message. The
-same lines are the spool, which may outlive both.
+spool holds the same lines, and may be read by a later version: names and fields of ``SessionStarted`` and
+``FinishedTurns`` stay as they are.
 """
 
 from __future__ import annotations
@@ -16,58 +17,58 @@ import orjson
 
 
 class Start(NamedTuple):
-    """The task, as ``pack`` has it; before it the asking process does nothing."""
+    """The task, made by ``pack``; the asking process does nothing before it."""
 
     task: str
 
 
 class Committed(NamedTuple):
-    """So many turns of this session are in the run file."""
+    """How many turns of this session are in the run file."""
 
     turns: int
 
 
 class Stop(NamedTuple):
-    """Ask nothing new, for this reason: an ``Outcome``; ``stopped``: what is in flight has a few seconds."""
+    """Send nothing new, for this ``SessionOutcome``; ``stopped``: requests in flight have a few seconds."""
 
     outcome: str
 
 
-class Result(NamedTuple):
-    """What a function gave that was called for the model."""
+class FunctionResult(NamedTuple):
+    """The result of a function that was called for the model."""
 
     number: int
     text: str
 
 
-# -- from it
+# -- from the asking process
 
 
-class Begun(NamedTuple):
-    """The first request is about to go: the stamp, and the wall clock (ns)."""
+class SessionStarted(NamedTuple):
+    """The first request is about to be sent: monotonic clock and wall clock (ns)."""
 
     mono_ns: int
     wall_ns: int
 
 
-class Turns(NamedTuple):
+class FinishedTurns(NamedTuple):
     """Turns that have ended.
 
-    Each has the row of its conversation if it is the first of it, whether it is the last, its row, and those of its
-    attempts.
+    Each is a list: the row of its conversation if it is the first of it, else None; whether it is the last of it; the
+    row of the turn; the rows of its attempts.
     """
 
     turns: list[Any]
 
 
-class Doubted(NamedTuple):
-    """An answer that was handed over may be half, and its turn will be asked again.
+class RetractAnswer(NamedTuple):
+    """An answer sent before may be incomplete, and its turn will be sent again.
 
     Parameters
     ----------
     position, repeat, turn : int
     later : bool
-        So will be all later ones, which have seen it.
+        So will all later turns, which saw it.
     """
 
     position: int
@@ -76,8 +77,8 @@ class Doubted(NamedTuple):
     later: bool
 
 
-class Call(NamedTuple):
-    """A function is to be called for the model, with arguments as the model wrote them."""
+class CallFunction(NamedTuple):
+    """Call a function for the model, with the arguments as the model wrote them."""
 
     number: int
     function: str
@@ -85,18 +86,18 @@ class Call(NamedTuple):
 
 
 class End(NamedTuple):
-    """The last message: all is asked that will be.
+    """The last message: nothing more will be sent.
 
     Parameters
     ----------
     mono_ns : int
     outcome : str
-        An ``Outcome``.
+        A ``SessionOutcome``.
     trust : dict
     unusable : (int, str, str) or None
-        Why the endpoint was given up: number of failures, kind and message of the first.
+        Why the session gave up on the endpoint: number of failures, kind and message of the first.
     error : str or None
-        Class in ``errors`` of what went wrong; empty: a fault in evalkit; None: nothing did.
+        Name of the error's class in ``errors``; empty: a bug in evalkit; None: no error.
     error_text : str
     """
 
@@ -108,22 +109,24 @@ class End(NamedTuple):
     error_text: str = ""
 
 
-Message = Start | Committed | Stop | Result | Begun | Turns | Doubted | Call | End
+Message = (
+    Start | Committed | Stop | FunctionResult | SessionStarted | FinishedTurns | RetractAnswer | CallFunction | End
+)
 _KINDS: dict[str, Any] = {
-    "start": Start, "committed": Committed, "stop": Stop, "result": Result,
-    "begun": Begun, "turns": Turns, "doubted": Doubted, "call": Call, "end": End,
+    "start": Start, "committed": Committed, "stop": Stop, "result": FunctionResult,
+    "begun": SessionStarted, "turns": FinishedTurns, "retract": RetractAnswer, "call": CallFunction, "end": End,
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
 class FrameReader:
-    """Cuts what was read into messages."""
+    """Splits received bytes into messages."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that end in these bytes."""
+        """The messages completed by these bytes."""
         *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
         return [parse(line) for line in lines]
 
@@ -139,7 +142,7 @@ def parse(line: bytes) -> Message:
     Raises
     ------
     ValueError, LookupError, TypeError
-        It is none.
+        The line is not a message.
     """
     name, *values = orjson.loads(line)
     message: Message = _KINDS[name](*values)
@@ -147,10 +150,10 @@ def parse(line: bytes) -> Message:
 
 
 def pack(task: Any) -> str:
-    """An object for the other process, which is of the same version."""
+    """Encode an object for the other process, which runs the same version."""
     return b64encode(pickle.dumps(task)).decode("ascii")
 
 
 def unpack(packed: str) -> Any:
-    """What the parent packed: nothing else comes over this line."""
+    """Decode what the parent packed; this connection carries nothing else."""
     return pickle.loads(b64decode(packed))  # noqa: S301

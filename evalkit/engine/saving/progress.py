@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""How far a run has come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands; every number counts what is committed.
+    """How far a run has come; every number counts committed turns or scores.
 
     Parameters
     ----------
@@ -20,12 +20,12 @@ class Progress:
     answered, errors : int
         Turns of this session.
     right : float
-        Sum of the run's own scores, of earlier sessions too.
+        Sum of the run's own scores, including earlier sessions.
     scored : int
-        Answered turns with such a score, of earlier sessions too.
+        Answered turns with such a score, including earlier sessions.
     errors_by_kind : Counter
     stopping : bool
-        Nothing new is asked; what is in flight has a few seconds to end.
+        Nothing new is sent; requests in flight have a few seconds to end.
     """
 
     total: int | None = None
@@ -45,7 +45,7 @@ class Progress:
 
     @property
     def turns_per_s(self) -> float:
-        """Answered turns of this session."""
+        """Answered turns of this session per second."""
         return self.answered / self._elapsed_s
 
     @property
@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to go at the rate so far; None: unknown."""
+        """Seconds left at the rate so far; None: unknown."""
         if self.total is None or not self.done:
             return None
         return max(self.total - self.kept - self.done, 0) * self._elapsed_s / self.done

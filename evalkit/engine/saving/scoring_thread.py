@@ -1,4 +1,4 @@
-"""Scores answers of a run file on a thread of its own: a scorer that is slow, or never returns, holds nothing up."""
+"""Scores answers of a run file on its own thread: a scorer that is slow, or never returns, delays nothing else."""
 
 from __future__ import annotations
 
@@ -9,73 +9,72 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from evalkit.conversation import Turn
-from evalkit.record import Answer, Score
+from evalkit.record import Answer, Score, TurnKey
 from evalkit.runfile.finished_turn import stored_turns
 from evalkit.scorers import registry
 from evalkit.scorers.registry import Scorer
 
-_LEAVE_S = 0.05
-HANDED_OVER_S = 0.02  # at the latest after so long, scores are there to be taken
+_CLOSE_S = 0.05
+HANDED_OVER_S = 0.02  # after this time at the latest, finished scores can be taken
 
-Key = tuple[int, int, int]  # position of the conversation, repeat, turn
-Unscored = tuple[Key, str, Answer]  # with the row of its conversation
+UnscoredTurn = tuple[TurnKey, str, Answer]  # the string is the row of its conversation
 ScoreTurn = Callable[[Turn, Answer], Score | None]
 
 
-class Scored(NamedTuple):
-    """A turn that is through with scoring; None: there was nothing to score. ``turns``: of its conversation."""
+class ScoredTurn(NamedTuple):
+    """A turn after scoring; score None: there was nothing to score. ``turns``: how many its conversation has."""
 
-    key: Key
+    key: TurnKey
     turns: int
     score: Score | None
 
 
 class ScoringThread(threading.Thread):
-    """Scores what it is given, in its order. It is a daemon: one that never ends keeps Python from nothing.
+    """Scores turns in the order given. A daemon thread: if a scorer never returns, Python can still end.
 
     Parameters
     ----------
     score : callable
         ``Turn`` and ``Answer`` to ``Score``, or None when there is nothing to score.
-    known : mapping or None
-        Scorers by name, found once for the run; None: those that are registered when each is needed.
+    scorers : mapping or None
+        The run's scorers by name; None: those registered when each is needed.
 
     Attributes
     ----------
-    known : mapping or None
+    scorers : mapping or None
     """
 
-    def __init__(self, score: ScoreTurn, known: Mapping[str, Scorer] | None = None) -> None:
+    def __init__(self, score: ScoreTurn, scorers: Mapping[str, Scorer] | None = None) -> None:
         super().__init__(name="evalkit-scoring", daemon=True)
         self._score = score
-        self.known = known
-        self._given: deque[Unscored] = deque()
-        self._scored: deque[Scored] = deque()
+        self.scorers = scorers
+        self._given: deque[UnscoredTurn] = deque()
+        self._scored: deque[ScoredTurn] = deque()
         self._outstanding = 0
         self._changed = threading.Condition()
-        self._left = False
+        self._closed = False
         self._error: BaseException | None = None
 
     @property
     def outstanding(self) -> int:
-        """Turns that were given and not taken."""
+        """Turns given and not taken yet."""
         return self._outstanding
 
-    def give(self, turns: Iterable[Unscored]) -> None:
-        """Hand over turns to score."""
+    def give(self, turns: Iterable[UnscoredTurn]) -> None:
+        """Add turns to score."""
         with self._changed:
             before = len(self._given)
             self._given.extend(turns)
             self._outstanding += len(self._given) - before
             self._changed.notify_all()
 
-    def take(self, wait_s: float = 0.0) -> list[Scored]:
-        """What has been scored since the last time; waits so long for all that was given.
+    def take(self, wait_s: float = 0.0) -> list[ScoredTurn]:
+        """The turns scored since the last call; waits up to ``wait_s`` for all turns given.
 
         Raises
         ------
         Exception
-            A fault of ours has ended the thread.
+            A bug in evalkit has ended the thread.
         """
         with self._changed:
             if wait_s:
@@ -87,18 +86,18 @@ class ScoringThread(threading.Thread):
             self._outstanding -= len(taken)
         return taken
 
-    def leave(self) -> None:
-        """Score nothing more; what is not scored is left to a later session. A slow scorer is not waited for."""
+    def close(self) -> None:
+        """Score nothing more, and do not wait for a slow scorer; a later session scores the rest."""
         with self._changed:
-            self._left = True
+            self._closed = True
             self._given.clear()
             self._changed.notify_all()
-        self.join(_LEAVE_S)
+        self.join(_CLOSE_S)
 
     def run(self) -> None:
-        """Score until it is left."""
+        """Score until the thread is closed."""
         try:
-            with registry.found_once(self.known):
+            with registry.found_once(self.scorers):
                 while self._next_given():
                     self._score_given()
         except BaseException as error:
@@ -108,21 +107,21 @@ class ScoringThread(threading.Thread):
 
     def _next_given(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._given or self._left)
-            return not self._left
+            self._changed.wait_for(lambda: self._given or self._closed)
+            return not self._closed
 
     def _score_given(self) -> None:
-        done: list[Scored] = []
-        until = time.perf_counter() + HANDED_OVER_S
+        scored: list[ScoredTurn] = []
+        deadline = time.perf_counter() + HANDED_OVER_S
         while True:
             try:
                 key, row, answer = self._given.popleft()
             except IndexError:
                 break
             turns = stored_turns(row)
-            done.append(Scored(key, len(turns), self._score(turns[key[2] - 1], answer)))
-            if time.perf_counter() > until:
+            scored.append(ScoredTurn(key, len(turns), self._score(turns[key[2] - 1], answer)))
+            if time.perf_counter() > deadline:
                 break
         with self._changed:
-            self._scored.extend(done)
+            self._scored.extend(scored)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Keeps what was asked: commits turns in groups, then scores them, then counts them."""
+"""Commits turns in groups, then has them scored, then counts them."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from evalkit.engine.saving import half_answers
+from evalkit.engine.saving import retracted_answers
 from evalkit.engine.saving.progress import Progress
-from evalkit.engine.saving.scoring_thread import Key, Scored, ScoringThread, Unscored
-from evalkit.record import Score
+from evalkit.engine.saving.scoring_thread import ScoredTurn, ScoringThread, UnscoredTurn
+from evalkit.record import Score, TurnKey
 from evalkit.runfile import scorings
 from evalkit.runfile.store import Done, RunFile
 
 if TYPE_CHECKING:
-    from evalkit.engine.stopping.accuracy_goal import Until
+    from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
 
-AHEAD = 50  # turns given to be scored at a time while others come
-AT_THE_END = 1_000
-WAIT_S = 0.1  # for scores, between two looks whether they are still waited for
-BACKLOG = 4_000  # turns held to be scored; what comes beyond them is scored from the run file at the end
-HELD = 500  # of a run that its scores are to end: each turn asked meanwhile may be one too many
+BATCH = 50  # turns given to the scoring thread at a time while others arrive
+BATCH_AT_END = 1_000
+WAIT_S = 0.1  # for scores, before checking again whether to wait
+BACKLOG = 4_000  # turns waiting for a score; further ones are scored from the run file at the end
+GOAL_BACKLOG = 500  # the same with an accuracy goal: a turn sent before these scores may be one too many
 
 
 class Writer:
     """Writes a session's turns into its run file, and has them scored.
 
-    A turn is committed before it is scored, and scored as the run file has it. Scores go with the next group's turns,
-    or alone when nothing else comes. Scoring never holds up asking: what it cannot keep up with is scored when all is
-    asked.
+    A turn is committed before it is scored, and is scored as the run file has it. Scores are committed with the next
+    group of turns, or by themselves when no turns arrive. Scoring never delays requests: what it cannot keep up with is
+    scored after the last request.
 
     Parameters
     ----------
     runfile : RunFile
     scoring : ScoringThread
-        Started; it is left by whoever started it.
+        Started; whoever started it closes it.
     progress : Progress
-        Brought up to date after every commit.
-    waits : callable
-        Whether scoring may be waited for; when not, what is not scored is left to a later session.
+        Updated after every commit.
+    may_wait : callable
+        Whether to wait for scores; if not, a later session makes those that are missing.
 
     Attributes
     ----------
-    until : Until or None
-        Told of every turn that has failed, or is answered and through with scoring. It is to end the run, so with it
-        what comes waits when scoring cannot keep up.
+    accuracy_goal : AccuracyGoal or None
+        Takes note of every turn that failed, or was answered and scored. Since it decides when the run ends, new turns
+        wait when scoring cannot keep up.
     """
 
     def __init__(
@@ -52,48 +52,50 @@ class Writer:
         runfile: RunFile,
         scoring: ScoringThread,
         progress: Progress,
-        waits: Callable[[], bool] = lambda: True,
+        may_wait: Callable[[], bool] = lambda: True,
     ) -> None:
         self._runfile = runfile
         self._scoring = scoring
         self._progress = progress
-        self._waits = waits
-        self._unscored: deque[Key] = deque()
-        self._left = False
-        self.until: Until | None = None
-        self._given: Counter[Key] = Counter()  # turns that are being scored
-        self._stale: Counter[Key] = Counter()  # those among them whose answers were taken back
-        self._doubted: dict[tuple[int, int], dict[int, str]] = {}  # failed turns of conversations that are asked again
-        self._noted: set[str] = set()  # scorers whose version stands in the run file
+        self._may_wait = may_wait
+        self._unscored: deque[TurnKey] = deque()
+        self._skipped = False
+        self.accuracy_goal: AccuracyGoal | None = None
+        self._given: Counter[TurnKey] = Counter()  # turns being scored
+        self._stale: Counter[TurnKey] = Counter()  # those of them whose answers were retracted meanwhile
+        self._retracted: dict[tuple[int, int], dict[int, str]] = {}  # failed turns of conversations that are sent again
+        self._noted: set[str] = set()  # scorers whose version is in the run file
 
     @property
     def scoring(self) -> bool:
-        """There are turns to score, or scores to commit."""
+        """Whether there are turns to score, or scores to commit."""
         return bool(self._unscored or self._scoring.outstanding)
 
     def add(self, group: Iterable[Done] = ()) -> None:
-        """Commit turns, and the scores made since the last time."""
+        """Commit turns, and the scores made since the last commit."""
         group = list(group)
         self._commit(group, self._take())
         keys = [done.key for done in group if done.error_kind is None]
-        if self.until is not None:
-            self._note_failed(self.until, group)
+        if self.accuracy_goal is not None:
+            self._note_failed(self.accuracy_goal, group)
         if len(self._unscored) + len(keys) > BACKLOG:
-            self._left = True
+            self._skipped = True
         else:
             self._unscored += keys
-        while self.until is not None and self._held > HELD and self._waits():
+        while self.accuracy_goal is not None and self._waiting > GOAL_BACKLOG and self._may_wait():
             self._wait_for_scores()
 
     def retract(self, position: int, repeat: int, turn: int, *, later: bool) -> None:
-        """Take back an answer that may be half: its turn has failed, until it is asked again."""
-        progress, failed = self._progress, self._doubted.setdefault((position, repeat), {})
-        for number, kind, score, here in half_answers.retract(self._runfile, position, repeat, [turn], later=later):
+        """Retract an answer that may be incomplete: its turn counts as failed until it is sent again."""
+        progress, failed = self._progress, self._retracted.setdefault((position, repeat), {})
+        for number, kind, score, this_session in retracted_answers.retract(
+            self._runfile, position, repeat, [turn], later=later
+        ):
             if kind is not None:
-                if here:
+                if this_session:
                     failed[number] = kind
                 continue
-            if here:
+            if this_session:
                 progress.answered -= 1
             else:
                 progress.kept -= 1
@@ -108,32 +110,32 @@ class Writer:
                 self._unscored.remove(key)
             elif self._given[key] > self._stale[key]:
                 self._stale[key] += 1
-            elif self.until is not None:
-                self.until.take_back(position, score)
+            elif self.accuracy_goal is not None:
+                self.accuracy_goal.retract(position, score)
 
     def use_lull(self) -> None:
-        """Nothing comes: have some turns scored, and commit what is."""
-        if self._scoring.outstanding < AHEAD:
-            self._give_next(AHEAD)
+        """While no turns arrive, have some scored, and commit finished scores."""
+        if self._scoring.outstanding < BATCH:
+            self._give_next(BATCH)
         if scored := self._take():
             self._commit([], scored)
 
     def finish(self, *, earlier: bool = False) -> None:
-        """Score and commit what is left.
+        """Score and commit the remaining turns.
 
         Parameters
         ----------
         earlier : bool
-            An earlier session may have been killed between its answers and their scores.
+            Also score answers of earlier sessions, which may have been killed before scoring.
         """
-        while self.scoring and self._waits():
-            self._wait_for_scores(AT_THE_END)
-        if (self._left or earlier) and self._waits():
+        while self.scoring and self._may_wait():
+            self._wait_for_scores(BATCH_AT_END)
+        if (self._skipped or earlier) and self._may_wait():
             for group in self._runfile.unscored():
                 self._give(group)
-                while self._scoring.outstanding and self._waits():  # side by side the two threads would be slower
+                while self._scoring.outstanding and self._may_wait():  # the two threads would be slower in parallel
                     self._wait_for_scores()
-                if not self._waits():
+                if not self._may_wait():
                     break
         self.add()
 
@@ -142,13 +144,13 @@ class Writer:
             keys = sorted(self._unscored.popleft() for _ in range(min(most, len(self._unscored))))
             self._give(self._runfile.to_score(keys))
 
-    def _give(self, turns: list[Unscored]) -> None:
+    def _give(self, turns: list[UnscoredTurn]) -> None:
         self._given.update(key for key, *_ in turns)
         self._scoring.give(turns)
 
-    def _take(self, wait_s: float = 0.0) -> list[Scored]:
-        """What has been scored, without the scores of answers that were taken back meanwhile."""
-        taken = []
+    def _take(self, wait_s: float = 0.0) -> list[ScoredTurn]:
+        """The finished scores, without those of answers retracted meanwhile."""
+        scored_turns = []
         for scored in self._scoring.take(wait_s):
             key = scored.key
             self._given[key] -= 1
@@ -157,42 +159,42 @@ class Writer:
             if self._stale.get(key):
                 self._stale[key] -= 1
             else:
-                taken.append(scored)
-        return taken
+                scored_turns.append(scored)
+        return scored_turns
 
     @property
-    def _held(self) -> int:
+    def _waiting(self) -> int:
         return len(self._unscored) + self._scoring.outstanding
 
-    def _wait_for_scores(self, most: int = AHEAD) -> None:
+    def _wait_for_scores(self, most: int = BATCH) -> None:
         if not self._scoring.outstanding:
             self._give_next(most)
         self._commit([], self._take(WAIT_S))
 
-    def _commit(self, group: list[Done], scored: list[Scored]) -> None:
+    def _commit(self, group: list[Done], scored: list[ScoredTurn]) -> None:
         if not (group or scored):
             return
         scores = [(*key, score) for key, _, score in scored if score is not None]
         if used := {score.scorer for *_, score in scores} - self._noted:
-            scorings.note_own(self._runfile, used, self._scoring.known)
+            scorings.note_own(self._runfile, used, self._scoring.scorers)
             self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)
-        if self.until is not None:
+        if self.accuracy_goal is not None:
             for (position, *_), turns, score in scored:
                 value = None if score is None else score.value
-                self.until.note(position, turns, 1, value or 0.0, int(value is not None))
+                self.accuracy_goal.note(position, turns, 1, value or 0.0, int(value is not None))
 
-    def _note_failed(self, until: Until, group: list[Done]) -> None:
+    def _note_failed(self, goal: AccuracyGoal, group: list[Done]) -> None:
         for done in group:
             if done.error_kind is not None and not done.interrupted:
-                until.note(done.position, done.turns, 1, 0.0, 0)
+                goal.note(done.position, done.turns, 1, 0.0, 0)
 
     def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
         for done in group:
             kind = done.error_kind
-            if self._doubted and (failed := self._doubted.get(done.key[:2])) is not None:
+            if self._retracted and (failed := self._retracted.get(done.key[:2])) is not None:
                 self._count_again(done, failed)
             if kind is None:
                 progress.answered += 1
@@ -205,7 +207,7 @@ class Writer:
                 progress.right += score.value
 
     def _count_again(self, done: Done, failed: dict[int, str]) -> None:
-        """A turn of a conversation that is asked again takes the place of one that had failed."""
+        """Replace the count of a failed turn by that of the same turn sent again."""
         turn, kind = done.key[2], done.error_kind
         before = failed.pop(turn, None)
         if before is not None:

@@ -1,5 +1,5 @@
-"""When a session sends nothing more: an accuracy known well enough, a budget spent, an endpoint that only fails; and
-how a session can end. Ctrl-C is in ``process/interrupts``. Start with ``outcome``.
+"""When a session stops sending requests: an accuracy known well enough, a spending cap reached, an endpoint that only
+fails; and how a session can end. Ctrl-C is in ``process/interrupts``. Start with ``session_outcome``.
 """
 
-__all__ = ["accuracy_goal", "giving_up", "outcome", "spending_caps"]
+__all__ = ["accuracy_goal", "giving_up", "session_outcome", "spending_caps"]

@@ -1,4 +1,4 @@
-"""When a run's accuracy is known well enough: its conversations, in the order in which they were begun."""
+"""Early stopping: when a run's accuracy is known well enough, counting conversations in the order of the dataset."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Self
 
 from evalkit.stats.anytime_interval import ConfidenceSequence
 
-_SHARE = 50  # a look after every 2 % more conversations: each takes as long as there are conversations
+_SHARE = 50  # check after every 2 % more conversations: a check takes time in proportion to their number
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """How far a run has come on its way to a goal.
+class GoalStatus:
+    """How close a run is to its accuracy goal.
 
     Parameters
     ----------
     ci : float
-        The half-width at which to stop.
+        Half-width of the interval at which the run stops.
     reached : bool
     value, low, high : float or None
-        Accuracy with its anytime-valid 95 % limits; None: too little is known.
+        Accuracy with its anytime-valid 95 % limits; None: too little data.
     conversations : int
-        Those it stands on, in the order of the dataset; when the goal is reached, no later one is taken in.
+        How many conversations it is based on, in the order of the dataset; none is added once the goal is reached.
     reason : str or None
         Why a value or a limit is missing.
     """
@@ -44,19 +44,19 @@ class Told:
         return max(self.value - self.low, self.high - self.value)
 
 
-class Until:
-    """Takes in conversations in the order of the dataset, however they end, until the goal is reached.
+class AccuracyGoal:
+    """Adds conversations in the order of the dataset until the accuracy is known well enough.
 
-    Short conversations end first, and so do wrong answers that are short: taken as they end they would not be a fair
-    sample. So one that has ended waits for those before it. A failed turn is not a wrong one: of a conversation counts
-    what was answered and scored.
+    Short conversations end first, and so do short wrong answers: in the order in which they end, conversations are a
+    biased sample. So a finished conversation waits for those before it. A failed turn does not count as wrong: only the
+    answered and scored turns of a conversation count.
 
     Parameters
     ----------
     ci : float
-        Half-width of the interval at which to stop.
+        Half-width of the interval at which the run stops.
     most_turns : int
-        The most turns a conversation of the dataset has.
+        Turns of the longest conversation in the dataset.
 
     Attributes
     ----------
@@ -67,29 +67,29 @@ class Until:
         self.reached = False
         self._ci = ci
         self._sequence = ConfidenceSequence(most_turns, ci)
-        self._open: dict[int, tuple[int, float, int]] = {}  # turns that have ended, sum and number of their scores
+        self._open: dict[int, tuple[int, float, int]] = {}  # ended turns, sum and number of their scores
         self._waiting: dict[int, tuple[float, int]] = {}
         self._next = 0
-        self._look = 1
+        self._next_check = 1
 
     def note(self, position: int, turns: int, ended: int, total: float, scored: int) -> None:
-        """Take in turns that have ended.
+        """Take note of turns that have ended.
 
         Parameters
         ----------
         position, turns : int
-            Place of their conversation in the dataset, from 0, and how many turns it has.
+            Position of their conversation in the dataset, from 0, and how many turns it has.
         ended : int
-            How many more of them have ended for good: failed, or answered and through with scoring.
+            How many more turns have failed, or are answered and scored.
         total : float
             Sum of their scores.
         scored : int
-            How many have one.
+            How many of them have a score.
         """
         if self.reached:
             return
-        before, right, many = self._open.pop(position, (0, 0.0, 0))
-        ended, total, scored = before + ended, right + total, many + scored
+        ended_before, total_before, scored_before = self._open.pop(position, (0, 0.0, 0))
+        ended, total, scored = ended_before + ended, total_before + total, scored_before + scored
         if ended < turns:
             self._open[position] = ended, total, scored
             return
@@ -98,28 +98,28 @@ class Until:
             self._sequence.add(*self._waiting.pop(self._next))
             self._next += 1
             count = self._sequence.conversations
-            if count >= self._look:
-                self._look = count + max(1, count // _SHARE)
+            if count >= self._next_check:
+                self._next_check = count + max(1, count // _SHARE)
                 self.reached = self._sequence.reached
 
-    def take_back(self, position: int, score: float | None) -> None:
-        """A turn that was noted is asked again; one of a conversation that has ended stays as it was."""
+    def retract(self, position: int, score: float | None) -> None:
+        """Remove a turn that is sent again; turns of a conversation that has ended stay."""
         if position in self._open:
             ended, total, scored = self._open[position]
             self._open[position] = ended - 1, total - (score or 0.0), scored - (score is not None)
 
     def replay(self, rows: Iterable[tuple[int, int, int, float, int]]) -> Self:
-        """Take in what a run file holds: the arguments of ``note``, a row a conversation."""
+        """Take note of what a run file holds: per conversation one row with the arguments of ``note``."""
         for row in rows:
             self.note(*row)
             if self.reached:
                 break
         return self
 
-    def told(self) -> Told:
-        """Where it stands."""
+    def status(self) -> GoalStatus:
+        """The accuracy so far, and whether the goal is reached."""
         estimate = self._sequence.interval
-        return Told(
+        return GoalStatus(
             self._ci,
             self.reached,
             estimate.value,

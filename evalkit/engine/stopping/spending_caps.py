@@ -1,25 +1,25 @@
-"""What a session has used of its budgets: tokens and money."""
+"""Caps on the tokens and the money that a session may spend."""
 
 from __future__ import annotations
 
-from evalkit.engine.pacing.rate_limits import CHARACTERS_A_TOKEN
+from evalkit.engine.pacing.rate_limits import CHARACTERS_PER_TOKEN
 from evalkit.record import Answer, Attempt
 from evalkit.settings import Settings
 
-PAID = frozenset({"timeout", "truncated", "empty", "protocol"})  # failures of requests that may have been worked on
+PAID = frozenset({"timeout", "truncated", "empty", "protocol"})  # failures of requests that may still be charged
 
 
-class UsedUp(Exception):
-    """A budget of the session is used up, and nothing new is asked; its argument is the name of the setting."""
+class CapReached(Exception):
+    """A cap is reached, and nothing new is sent; the argument is the name of the setting."""
 
 
-class Spending:
-    """Adds up what requests have cost, each as soon as it has ended.
+class SpendingCaps:
+    """Adds up the tokens and the cost of requests, each as soon as it has ended.
 
-    Every attempt counts, a failed one too, unless the endpoint refused it or it never came through. Where the server
-    counts no tokens, they are estimated at four bytes a token, from the body of the request as it was sent (system
-    prompt, tools, history, calls and results of tool rounds) and from all that was answered: a budget that is silently
-    not kept would be worse than a rough one.
+    Every attempt counts, including failed ones, unless the endpoint refused it or it never arrived. Where the server
+    reports no token counts, they are estimated at four bytes per token, from the body of the request as it was sent
+    (system prompt, tools, history, calls and results of tool rounds) and from the whole answer: a rough cap is better
+    than one that is silently ignored.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class Spending:
     ----------
     prompt_tokens, output_tokens : float
     used_up : str or None
-        The budget that is used up: ``max_tokens_total`` or ``max_cost``.
+        The cap that is reached: ``max_tokens_total`` or ``max_cost``.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._most_tokens, self._most_cost = settings.max_tokens_total, settings.max_cost
+        self._max_tokens, self._max_cost = settings.max_tokens_total, settings.max_cost
         self._prompt_price, self._output_price = settings.price or (0.0, 0.0)
         self.prompt_tokens = self.output_tokens = 0.0
         self.used_up: str | None = None
@@ -54,33 +54,33 @@ class Spending:
             Bytes of the body of its request.
         """
         usage, answer, failure = attempt.usage, attempt.answer or Answer(), attempt.failure
-        worked_on = failure is None or failure.kind in PAID or not answer.empty
+        charged = failure is None or failure.kind in PAID or not answer.empty
         if usage is not None and usage.prompt_tokens is not None:
             self.prompt_tokens += usage.prompt_tokens
-        elif worked_on:
-            self.prompt_tokens += sent / CHARACTERS_A_TOKEN
+        elif charged:
+            self.prompt_tokens += sent / CHARACTERS_PER_TOKEN
         if usage is not None and usage.output_tokens is not None:
             self.output_tokens += usage.output_tokens
-        elif worked_on:
-            self.output_tokens += length(answer) / CHARACTERS_A_TOKEN
-        if self._most_tokens is not None and self.prompt_tokens + self.output_tokens >= self._most_tokens:
+        elif charged:
+            self.output_tokens += answer_bytes(answer) / CHARACTERS_PER_TOKEN
+        if self._max_tokens is not None and self.prompt_tokens + self.output_tokens >= self._max_tokens:
             self.used_up = "max_tokens_total"
-        elif self._most_cost is not None and self.cost >= self._most_cost:
+        elif self._max_cost is not None and self.cost >= self._max_cost:
             self.used_up = "max_cost"
 
     def check(self) -> None:
-        """Nothing, as long as there is something left.
+        """Raise if a cap is reached.
 
         Raises
         ------
         UsedUp
         """
         if self.used_up is not None:
-            raise UsedUp(self.used_up)
+            raise CapReached(self.used_up)
 
 
-def length(answer: Answer) -> int:
-    """Bytes of all that an answer holds, its calls included, for estimates."""
+def answer_bytes(answer: Answer) -> int:
+    """Bytes of the whole answer, including its calls, for estimates."""
     calls = (part for call in answer.tool_calls for part in (call.name, call.arguments))
     return sum(
         len(part.encode(errors="replace")) for part in (answer.text, answer.reasoning, answer.refusal or "", *calls)

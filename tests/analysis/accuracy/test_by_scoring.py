@@ -26,7 +26,7 @@ def path(tmp_path):
 def test_an_older_scoring_counts_again_and_its_changes_are_reported(path):
     rescoring.rescore(path, "number")
     rescoring.rescore(path, "exact")
-    assert rescoring.use(path, 1) == 1
+    assert rescoring.use_scoring(path, 1) == 1
     with contextlib.closing(store.open_to_read(path)) as connection:
         assert [(one.number, one.scorer, one.counts, one.accuracy.mean.value) for one in scorings(connection)] == [
             (0, None, False, 0.0), (1, "number", True, 4 / 6), (2, "exact", False, 2 / 6),

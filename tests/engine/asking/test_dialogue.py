@@ -9,11 +9,10 @@ from raw_server import answer, completion, serving
 from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.asking.tool_functions import in_threads
-from evalkit.engine.pacing.rate_limits import Pacer
-from evalkit.engine.pacing.retries import Pause, Retry
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.asking.dialogue import Dialogue
+from evalkit.engine.asking.request_sender import RequestSender
+from evalkit.engine.asking.tool_functions import as_coroutines
+from evalkit.engine.pacing.retries import Pause, RetryPolicy
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.scripted.server import Calling, Fault, Law, Script, serve
@@ -26,25 +25,25 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-FAST = Retry(retries=2, base_s=0.001, cap_s=0.001)
+FAST = RetryPolicy(retries=2, base_s=0.001, cap_s=0.001)
 
 
 def talk(script, conversation, *, answered=None, stream=True, retry=FAST, params=None, **fields):
-    """Ask the conversation; give its records, and the asker as it was left."""
+    """Ask the conversation; give its records, and the sender as it was left."""
 
     async def all_turns(base_url, model):
         endpoint = Endpoint(base_url, model, params=params or {})
         async with Transport(endpoint) as transport:
-            asker = Asker(transport, endpoint, stream=stream, retry=retry)
-            dialogue = Dialogue(asker, conversation, **fields)
+            sender = RequestSender(transport, endpoint, stream=stream, retry=retry)
+            dialogue = Dialogue(sender, conversation, **fields)
             records = []
 
             async def keep(record):
                 records.append(record)
                 return True
 
-            await dialogue.ask(keep, answered)
-            return records, asker
+            await dialogue.run(keep, answered)
+            return records, sender
 
     with serve(script) as server:
         return asyncio.run(all_turns(server.base_url, server.model))
@@ -83,21 +82,19 @@ def test_golden_history_shows_the_datasets_answers():
     ]  # fmt: skip
 
 
-def test_context_stands_between_the_system_prompt_and_the_first_turn():
+def test_context_is_between_the_system_prompt_and_the_first_turn():
     bodies = []
     shot = (Message("user", "1 + 1?"), Message("assistant", "2"))
     talk(Script(answer=seen_by(bodies)), Conversation("c", (Turn("2 + 2?"),), system="S", context=shot))
     assert [message["content"] for message in bodies[0]["messages"]] == ["S", "1 + 1?", "2", "2 + 2?"]
 
 
-def test_a_failed_turn_ends_an_own_history_and_the_rest_is_said_to_be_unasked():
+def test_a_failed_turn_ends_an_own_history_and_the_rest_is_not_sent():
     records, _ = talk(Script(faults=[Fault("server_error", numbers={2, 3, 4})]), THREE)
     assert [record.status for record in records] == ["answered", "error", "error"]
     assert [len(record.attempts) for record in records] == [1, 3, 0]
     assert records[2].failure.kind == "cancelled"
-    assert records[2].failure.message == (
-        "Not asked: turn 2 failed (server), and this turn would have seen its answer."
-    )
+    assert records[2].failure.message == ("Not sent: turn 2 failed (server), and this turn needs its answer.")
 
 
 def test_a_failed_turn_does_not_hinder_a_golden_history():
@@ -105,7 +102,7 @@ def test_a_failed_turn_does_not_hinder_a_golden_history():
     assert [record.status for record in records] == ["answered", "error", "answered"]
 
 
-def test_a_passing_fault_is_asked_again_and_each_attempt_is_a_record():
+def test_a_temporary_fault_is_retried_and_each_attempt_is_a_record():
     records, _ = talk(
         Script(faults=[Fault("server_error", numbers={1}, options={"status": 503})]),
         Conversation("c", (Turn("hello"),)),
@@ -117,7 +114,7 @@ def test_a_passing_fault_is_asked_again_and_each_attempt_is_a_record():
     assert records[0].good is second
 
 
-def test_answered_turns_are_not_asked_again_but_are_seen():
+def test_answered_turns_are_not_sent_again_but_are_seen():
     bodies = []
     kept = TurnRecord("c", 1, 1, (Attempt(Timing(0, 0, 0), answer=Answer("kept answer")),))
     records, _ = talk(Script(answer=seen_by(bodies)), THREE, answered={1: kept})
@@ -141,12 +138,12 @@ def test_a_tool_round_gives_the_result_and_takes_the_answer_after_it(stream):
     assert record.answer.text
 
 
-def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
+def test_python_functions_are_called_and_the_model_sees_their_errors():
     def get_weather(city):
         raise LookupError(f"no weather for {city or 'nowhere'}")
 
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
-    records, _ = talk(Script(answer=Calling()), conversation, functions=in_threads({"get_weather": get_weather}))
+    records, _ = talk(Script(answer=Calling()), conversation, functions=as_coroutines({"get_weather": get_weather}))
     assert records[0].exchange[1].content.startswith('{"error": "LookupError: no weather for ')
 
 
@@ -164,7 +161,7 @@ def test_python_functions_are_called_and_their_errors_are_told_to_the_model():
 def test_results_that_cannot_be_sent_as_they_are_do_not_end_a_run(result, told):
     conversation = Conversation("c", (Turn("Weather in Paris?"),), tools=(TOOL,))
     records, _ = talk(
-        Script(answer=Calling()), conversation, functions=in_threads({"get_weather": lambda city: result})
+        Script(answer=Calling()), conversation, functions=as_coroutines({"get_weather": lambda city: result})
     )
     assert told in records[0].exchange[1].content
     assert records[0].status == "answered"
@@ -229,8 +226,8 @@ def test_ids_made_up_for_calls_differ_and_are_the_same_after_a_resume(form):
             return True
 
         async with serving(handler) as (server, transport):
-            asker = Asker(transport, Endpoint(server.url, "m"), stream=False)
-            await Dialogue(asker, conversation, max_tool_rounds=1).ask(keep, answered)
+            sender = RequestSender(transport, Endpoint(server.url, "m"), stream=False)
+            await Dialogue(sender, conversation, max_tool_rounds=1).run(keep, answered)
             return records, json.loads(server.requests[-1].body)["messages"]
 
     records, seen = asyncio.run(ask(None))
@@ -273,34 +270,11 @@ def test_a_demanded_call_is_not_demanded_again_after_its_result(where, stream, d
     assert where == "row" or {body["seed"] for body in bodies} == {7}
 
 
-def test_an_endpoint_that_refuses_stream_options_is_asked_without_them_from_then_on():
-    records, asker = talk(Script(faults=[Fault("reject_stream_options")]), THREE)
+def test_refused_stream_options_are_left_out_from_then_on():
+    records, sender = talk(Script(faults=[Fault("reject_stream_options")]), THREE)
     assert [record.status for record in records] == ["answered"] * 3
     assert [len(record.attempts) for record in records] == [2, 1, 1]
-    assert asker.include_usage is False
-
-
-@pytest.mark.parametrize("why", ["permit", "pause"])
-def test_a_request_that_waits_takes_no_place_in_the_gate(why):
-    async def main(base_url, model):
-        endpoint, gate, pause = Endpoint(base_url, model), Gate(2), Pause()
-        async with Transport(endpoint) as transport:
-            pacer = Pacer(rpm=1) if why == "permit" else Pacer()
-            asker = Asker(transport, endpoint, gate=gate, pacer=pacer, pause=pause)
-            await asker.ask([Message("user", "Hello")], due=0)
-            if why == "pause":
-                pause.hold(60)
-            waiting = [asyncio.create_task(asker.ask([Message("user", "Hello")], due=0)) for _ in range(5)]
-            await asyncio.sleep(0.3)
-            inside = gate.inside
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-            return inside, gate.inside
-
-    with serve(Script()) as server:
-        assert asyncio.run(main(server.base_url, server.model)) == (0, 0)
-        assert server.stats()["requests"] == 1
+    assert sender.include_usage is False
 
 
 def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
@@ -315,8 +289,8 @@ def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
                 records.append(record)
                 return False
 
-            asker = Asker(transport, endpoint, stream=stream, retry=retry)
-            task = asyncio.create_task(Dialogue(asker, conversation, **fields).ask(keep))
+            sender = RequestSender(transport, endpoint, stream=stream, retry=retry)
+            task = asyncio.create_task(Dialogue(sender, conversation, **fields).run(keep))
             await asyncio.sleep(after_s)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -328,7 +302,7 @@ def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_an_answer_under_way_when_the_session_ends_is_kept_as_a_lower_bound(stream):
+def test_an_answer_cut_by_the_end_of_the_session_is_stored_as_a_lower_bound(stream):
     (record,) = cut(Script(law=Law(ttft_ms=5_000)), ONE, 0.3, stream=stream)
     (attempt,) = record.attempts
     assert record.interrupted
@@ -344,8 +318,8 @@ def test_the_part_of_an_answer_that_came_before_the_session_ended_is_kept_with_i
     assert record.attempts[0].censored_ns > record.attempts[0].ttft_ns
 
 
-def test_a_turn_that_waits_to_be_asked_again_keeps_the_attempts_it_has():
-    slow = Retry(retries=3, base_s=30, cap_s=30)
+def test_a_turn_that_waits_for_a_retry_keeps_its_attempts():
+    slow = RetryPolicy(retries=3, base_s=30, cap_s=30)
     (record,) = cut(Script(faults=[Fault("server_error", share=1.0)]), ONE, 0.3, retry=slow)
     assert [attempt.failure.kind for attempt in record.attempts] == ["server"]
     assert (record.failure.kind, record.attempts[-1].censored_ns) == ("cancelled", None)
@@ -375,7 +349,7 @@ def test_a_turn_that_was_never_sent_leaves_nothing():
                 records.append(record)
                 return False
 
-            task = asyncio.create_task(Dialogue(Asker(transport, endpoint, pause=pause), ONE).ask(keep))
+            task = asyncio.create_task(Dialogue(RequestSender(transport, endpoint, pause=pause), ONE).run(keep))
             await asyncio.sleep(0.1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

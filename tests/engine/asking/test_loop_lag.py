@@ -1,3 +1,5 @@
+"""The lag of the event loop: measured, weighted by its length, and reported with the run."""
+
 import asyncio
 import gc
 import os
@@ -9,8 +11,8 @@ import pytest
 
 from evalkit.analysis.summary_json import summary_json
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.loop_lag import Watch
-from evalkit.engine.launch import Launched
+from evalkit.engine.asking.loop_lag import LoopLagMonitor
+from evalkit.engine.child_process import ChildProcess
 from evalkit.evaluation import evaluate
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
 from evalkit.wording import numbers, run_results
@@ -18,7 +20,7 @@ from evalkit.wording import numbers, run_results
 
 def watched(work):
     async def run():
-        watch = Watch()
+        watch = LoopLagMonitor()
         watch.start()
         try:
             await work()
@@ -35,7 +37,7 @@ async def hold_up_the_loop():
         time.sleep(0.06)  # noqa: ASYNC251 - this is what holds a loop up
 
 
-def test_a_loop_that_is_held_up_is_late():
+def test_a_blocked_loop_is_late():
     assert watched(hold_up_the_loop)["loop_lag_p99_ms"] > 40
 
 
@@ -45,7 +47,7 @@ async def stall(every_s, for_s, times):
         time.sleep(for_s)  # noqa: ASYNC251
 
 
-def test_a_stall_weighs_as_long_as_it_lasts():
+def test_a_stall_weighs_in_proportion_to_its_length():
     # 200 ms in every 2 s: one sample in 180, and a tenth of the time
     told = watched(lambda: stall(1.8, 0.2, 1))
     assert told["loop_lag_p99_ms"] > 100
@@ -54,8 +56,8 @@ def test_a_stall_weighs_as_long_as_it_lasts():
     assert end - begin == pytest.approx(told["loop_stall_max_ms"] * 1e6)
 
 
-def test_many_short_lags_are_as_long_as_each_and_no_stalls():
-    watch = Watch()
+def test_many_short_lags_are_not_stalls():
+    watch = LoopLagMonitor()
     for n in range(400):
         watch._note(n, 5_000_000)
     told = watch.stop()
@@ -63,8 +65,8 @@ def test_many_short_lags_are_as_long_as_each_and_no_stalls():
     assert (told["loop_stall_max_ms"], told["stalls"]) == (5.0, [])
 
 
-def test_one_long_stall_is_there_however_long_the_run():
-    watch = Watch()
+def test_one_long_stall_shows_however_long_the_run():
+    watch = LoopLagMonitor()
     for n in range(100_000):
         watch._note(n, 100_000)
     watch._note(100_000, 2_500_000_000)
@@ -77,7 +79,7 @@ def test_one_long_stall_is_there_however_long_the_run():
 
 
 def test_the_longest_stalls_are_kept_and_no_more():
-    watch = Watch()
+    watch = LoopLagMonitor()
     for n in range(3000):
         watch._note(n * 10**9, (20 + n) * 1_000_000)
     stalls = watch.stop()["stalls"]
@@ -86,14 +88,14 @@ def test_the_longest_stalls_are_kept_and_no_more():
     assert min(end - begin for begin, end in stalls) == 2520_000_000
 
 
-def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
+def test_a_stopped_asking_process_is_reported(sums, tmp_path, monkeypatch):
     """The real thing: the kernel does not run it for 200 ms, again and again."""
     started, over = threading.Event(), threading.Event()
-    give = Launched.give
+    start = ChildProcess.start
 
     def given(self, task):
-        give(self, task)
-        stopped.append(self._child.pid)
+        start(self, task)
+        stopped.append(self._process.pid)
         started.set()
 
     def stop_it():
@@ -104,7 +106,7 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
             os.kill(stopped[0], signal.SIGCONT)
 
     stopped: list[int] = []
-    monkeypatch.setattr(Launched, "give", given)
+    monkeypatch.setattr(ChildProcess, "start", given)
     hand = threading.Thread(target=stop_it)
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=150, itl_ms=2))) as server:
         hand.start()
@@ -129,13 +131,13 @@ def test_an_asking_process_that_is_stopped_says_so(sums, tmp_path, monkeypatch):
     assert warning
 
 
-def test_a_loop_that_is_left_alone_is_measured_and_less_late_than_one_held_up():
+def test_an_idle_loop_is_measured_and_less_late_than_a_blocked_one():
     quiet = watched(lambda: asyncio.sleep(0.3))
     assert 0 < quiet["loop_lag_p50_ms"] < watched(hold_up_the_loop)["loop_lag_p99_ms"]
     assert quiet["cpu_share"] > 0
 
 
-def test_no_lag_is_told_before_the_first_timer():
+def test_there_is_no_lag_before_the_first_timer():
     assert watched(lambda: asyncio.sleep(0))["loop_lag_p99_ms"] is None
 
 

@@ -1,4 +1,4 @@
-"""The asking process's end of the line: what has ended is in the spool before the next request goes out."""
+"""The asking process's link to its parent: an ended turn is in the spool before the next request goes out."""
 
 import asyncio
 import resource
@@ -10,7 +10,7 @@ from loops import pytest_generate_tests  # noqa: F401  (runs each test that take
 from raw_server import answer, answers, completion, send, serving
 from records import answered, conversation
 
-from evalkit.engine.asking.parent_link import Line
+from evalkit.engine.asking.parent_link import ParentLink
 from evalkit.engine.saving.process_messages import End
 from evalkit.errors import RunFileError
 from evalkit.runfile.store import spool_files
@@ -18,17 +18,17 @@ from evalkit.runfile.store import spool_files
 
 @asynccontextmanager
 async def connected(runfile, on_error=lambda error: None):
-    """A line whose other end only listens."""
+    """A link to a parent that only listens."""
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setblocking(False)
-        line = Line()
-        line.on_error = on_error
-        await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=ours)
-        line.begin(runfile)
-        yield line
+        link = ParentLink()
+        link.on_error = on_error
+        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+        link.begin(runfile)
+        yield link
         theirs.shutdown(socket.SHUT_RDWR)
-        await line.end(End(1, "done", {}))
+        await link.end(End(1, "done", {}))
 
 
 @contextmanager
@@ -42,9 +42,9 @@ def full_at(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def put(line, text):
+def put(link, text):
     record = answered(1, text)
-    line.put(0, conversation(record.conversation), True, True, record)
+    link.put(0, conversation(record.conversation), True, True, record)
 
 
 def test_a_turn_is_in_the_spool_before_the_next_request_goes_out(run, tmp_path):
@@ -56,9 +56,9 @@ def test_a_turn_is_in_the_spool_before_the_next_request_goes_out(run, tmp_path):
         writer.write(answer("200 OK", completion()))
 
     async def go():
-        async with connected(runfile) as line, serving(look, transport={"before_sending": line.keep}) as (_, transport):
+        async with connected(runfile) as link, serving(look, transport={"before_sending": link.keep}) as (_, transport):
             await send(transport, stream=False)
-            put(line, "the first answer")
+            put(link, "the first answer")
             await send(transport, stream=False)
 
     run(go())
@@ -67,43 +67,43 @@ def test_a_turn_is_in_the_spool_before_the_next_request_goes_out(run, tmp_path):
     assert "the first answer" in after
 
 
-def test_a_turn_after_which_nothing_is_sent_is_kept_too(run, tmp_path):
+def test_a_turn_after_the_last_request_is_stored_too(run, tmp_path):
     runfile = tmp_path / "r.evalkit"
 
     async def go():
-        async with connected(runfile) as line:
-            put(line, "the last answer")
+        async with connected(runfile) as link:
+            put(link, "the last answer")
             await asyncio.sleep(0.001)
             return spool_files(runfile)[0].read_text()
 
     assert "the last answer" in run(go())
 
 
-def test_a_turn_that_cannot_be_written_down_is_told_of(run, tmp_path):
+def test_a_turn_that_cannot_be_encoded_is_reported(run, tmp_path):
     told = []
 
     async def go():
-        async with connected(tmp_path / "r.evalkit", told.append) as line:
-            put(line, "half a pair: \ud83d")
+        async with connected(tmp_path / "r.evalkit", told.append) as link:
+            put(link, "half a pair: \ud83d")
             await asyncio.sleep(0.001)
             with pytest.raises(TypeError, match="surrogates"):
-                line.keep()
+                link.keep()
 
     run(go())
     assert told
 
 
-def test_when_nothing_can_be_kept_nothing_more_is_asked(run, tmp_path):
+def test_when_nothing_can_be_stored_nothing_more_is_sent(run, tmp_path):
     told = []
 
     async def go():
         async with (
-            connected(tmp_path / "r.evalkit", told.append) as line,
-            serving(answers, transport={"before_sending": line.keep}) as (server, transport),
+            connected(tmp_path / "r.evalkit", told.append) as link,
+            serving(answers, transport={"before_sending": link.keep}) as (server, transport),
         ):
             await send(transport, stream=False)
             with full_at(100):
-                put(line, "lost")
+                put(link, "lost")
                 for _ in range(2):
                     with pytest.raises(RunFileError, match=r"r.evalkit cannot be written: .*evalkit resume"):
                         await send(transport, stream=False)

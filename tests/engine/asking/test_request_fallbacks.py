@@ -1,4 +1,4 @@
-"""What an endpoint refuses is found once and then asked in another way: against the scripted TaskingAI, over HTTP."""
+"""What an endpoint refuses is found once and then left out of requests: against the scripted TaskingAI, over HTTP."""
 
 import asyncio
 import json
@@ -11,8 +11,9 @@ from evalkit.analysis import caveats
 from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker, Dialogue
-from evalkit.engine.pacing.retries import Retry
+from evalkit.engine.asking.dialogue import Dialogue
+from evalkit.engine.asking.request_sender import RequestSender
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.scripted.server import Calling, Fault, Script, serve
 
@@ -50,14 +51,14 @@ def talk(script, conversation, model=None, *, stream=True):
     async def go(base_url, name):
         endpoint = Endpoint(base_url, model or name, "THE_KEY")
         async with Transport(endpoint) as transport:
-            asker = Asker(transport, endpoint, stream=stream, retry=Retry(2, base_s=0.001, cap_s=0.001))
+            sender = RequestSender(transport, endpoint, stream=stream, retry=RetryPolicy(2, base_s=0.001, cap_s=0.001))
             records = []
 
             async def keep(record):
                 records.append(record)
                 return True
 
-            await Dialogue(asker, conversation).ask(keep)
+            await Dialogue(sender, conversation).run(keep)
             return records
 
     with serve(Script(profile=script.profile, answer=answer, faults=script.faults)) as server:
@@ -94,7 +95,7 @@ def test_other_demands_are_left_to_the_model_too(choice):
     assert [call.name for call in record.tool_calls] == ["get_weather"]
 
 
-def test_an_endpoint_that_takes_all_is_asked_as_it_stands():
+def test_an_endpoint_that_accepts_everything_gets_unchanged_requests():
     records, bodies = talk(Script(), FOUR)
     assert [len(record.attempts) for record in records] == [2] * 4
     assert {flag for record in records for flag in record.good.flags} <= {"buffered"}
@@ -102,7 +103,7 @@ def test_an_endpoint_that_takes_all_is_asked_as_it_stands():
     assert bodies[0]["tool_choice"] == "required"
 
 
-def test_an_empty_stream_of_an_endpoint_that_takes_tool_rounds_is_only_asked_again():
+def test_an_empty_stream_of_an_endpoint_that_accepts_tool_rounds_is_only_retried():
     """The third turn's first request comes to nothing; the second turn's have been answered."""
     records, bodies = talk(Script(faults=[Fault("empty", numbers={5})]), FOUR)
     assert [len(record.attempts) for record in records] == [2, 2, 3, 2]

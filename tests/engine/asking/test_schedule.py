@@ -1,3 +1,5 @@
+"""The schedule: what a resumed run still has to send, in which order."""
+
 import json
 
 import pytest
@@ -34,13 +36,13 @@ def begun(sums, tmp_path):
     return make
 
 
-def test_a_new_run_asks_all_once_before_any_is_asked_again(sums):
+def test_a_new_run_sends_all_conversations_before_repeating_any(sums):
     schedule = Schedule(sums(3, 1), Settings(repeats=2))
     assert asked(schedule) == [(0, 1, []), (1, 1, []), (2, 1, []), (0, 2, []), (1, 2, []), (2, 2, [])]
 
 
 @pytest.mark.parametrize("form", [".jsonl", ".json"])
-def test_what_was_begun_comes_first_then_what_was_not(begun, form):
+def test_started_conversations_come_first_then_the_others(begun, form):
     data, runfile = begun(
         (0, 1, 1, True), (0, 2, 1, True),  # finished
         (2, 1, 1, True), (2, 2, 1, False),  # its second turn failed
@@ -54,7 +56,7 @@ def test_what_was_begun_comes_first_then_what_was_not(begun, form):
     assert [item.conversation.id for item in items[:3]] == ["sum-2", "sum-5", "sum-1"]
 
 
-def test_each_repeat_is_gone_on_with_by_itself(begun):
+def test_each_repeat_is_resumed_separately(begun):
     data, runfile = begun((0, 1, 1, True), (0, 2, 1, True), (0, 1, 2, True))
     items = list(Schedule(data, Settings(repeats=3, limit=2), runfile))
     assert asked(items) == [(0, 2, [1]), (0, 3, []), (1, 1, []), (1, 2, []), (1, 3, [])]
@@ -66,6 +68,6 @@ def test_a_limit_holds_for_the_whole_dataset_and_nothing_is_left_of_a_finished_r
     assert asked(Schedule(data, Settings(limit=2), runfile)) == []
 
 
-def test_a_run_that_was_killed_before_its_first_turn_is_asked_whole(begun):
+def test_a_run_killed_before_its_first_turn_is_sent_whole(begun):
     data, runfile = begun()
     assert [item.position for item in Schedule(data, Settings(), runfile)] == list(range(10))

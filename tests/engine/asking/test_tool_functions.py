@@ -1,3 +1,5 @@
+"""Python functions that a model calls: results, errors, coroutines, waits for a thread."""
+
 import json
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import threading
 import pytest
 
 from evalkit.engine.asking import tool_functions
-from evalkit.engine.asking.tool_functions import Calls, call_function
+from evalkit.engine.asking.tool_functions import FunctionThreads, call_function
 from evalkit.errors import SettingsError
 
 
@@ -47,7 +49,7 @@ def test_the_result_is_what_a_model_can_read(function, arguments, text):
     ("function", "arguments"),
     [(loops, '{"city": "x"}'), (later, "[1]"), (later, "{"), (later, '{"town": "x"}'), (later, "[" * 5000)],
 )
-def test_what_goes_wrong_is_told_to_the_model(function, arguments):
+def test_errors_are_returned_to_the_model(function, arguments):
     assert list(json.loads(call_function(function, arguments))) == ["error"]
 
 
@@ -65,8 +67,8 @@ def test_what_cannot_be_called_for_a_model_is_refused(functions):
         tool_functions.check(functions)
 
 
-def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monkeypatch):
-    monkeypatch.setattr(tool_functions, "AT_ONCE", 2)
+def test_calls_run_in_parallel_up_to_a_limit_and_their_waits_are_measured(monkeypatch):
+    monkeypatch.setattr(tool_functions, "MAX_PARALLEL", 2)
     release, ended = threading.Event(), threading.Semaphore(0)
     inside = []
 
@@ -75,8 +77,8 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
         release.wait(30)
         return "ok"
 
-    calls = Calls({"f": f})
-    assert calls.waits() is None
+    calls = FunctionThreads({"f": f})
+    assert calls.wait_times() is None
     for _ in range(3):
         calls.call("f", "{}", lambda text: ended.release())
     while len(inside) < 2:
@@ -85,16 +87,16 @@ def test_calls_are_made_at_once_up_to_a_limit_and_their_waiting_is_measured(monk
     release.set()
     for _ in range(3):
         assert ended.acquire(timeout=30)
-    waits = calls.waits()
+    waits = calls.wait_times()
     assert (waits["calls"], waits["at_once"]) == (3, 2)
     assert waits["wait_ms"]["max"] >= waits["wait_ms"]["p50"] >= 0
 
 
-def test_a_function_that_never_returns_keeps_python_from_nothing():
+def test_a_function_that_never_returns_does_not_keep_python_from_ending():
     code = """
         import threading
-        from evalkit.engine.asking.tool_functions import Calls
-        Calls({"f": lambda: threading.Event().wait()}).call("f", "{}", print)
+        from evalkit.engine.asking.tool_functions import FunctionThreads
+        FunctionThreads({"f": lambda: threading.Event().wait()}).call("f", "{}", print)
         print("the end")
     """
     done = subprocess.run(

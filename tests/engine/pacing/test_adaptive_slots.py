@@ -1,4 +1,4 @@
-"""The knee is found and followed: on modelled servers with slots, batches, refusals and faults, and on a real one."""
+"""The best limit is found and followed: on modelled servers with slots, batches, refusals, faults; and a real one."""
 
 import asyncio
 import math
@@ -14,10 +14,10 @@ from evalkit.client import request_body
 from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dialogue import Asker
-from evalkit.engine.pacing.adaptive_slots import HISTORY, Knee
-from evalkit.engine.pacing.rate_limits import Pacer
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.asking.request_sender import RequestSender
+from evalkit.engine.pacing.adaptive_slots import HISTORY, AdaptiveSlots
+from evalkit.engine.pacing.rate_limits import RateLimiter
+from evalkit.engine.pacing.slots import Slots
 from evalkit.record import Answer, Attempt, Timing, Usage
 from evalkit.scripted.server import Law, Script, serve
 
@@ -75,31 +75,31 @@ class Server:
 
 
 def drive(server, seconds, changes=None, busy=10_000):
-    """Ask for so long, as much as the gate lets through; the limits by time, in tenths of a second."""
+    """Ask for so long, as much as the slots lets through; the limits by time, in tenths of a second."""
 
     async def main():
         loop = asyncio.get_running_loop()
-        gate, tasks, workers = Gate(1), set(), asyncio.Semaphore(busy)
-        knee = Knee(gate, loop.time)
+        slots, tasks, workers = Slots(1), set(), asyncio.Semaphore(busy)
+        adaptive = AdaptiveSlots(slots, loop.time)
 
         async def one():
             told = await server.ask()
-            gate.leave()
+            slots.release()
             workers.release()
-            knee.note(**told)
+            adaptive.note(**told)
 
         for at, change in (changes or {}).items():
             loop.call_later(at, lambda change=change: [setattr(server, *item) for item in change.items()])
         while loop.time() < seconds:
             await workers.acquire()
-            await gate.enter()
+            await slots.acquire()
             task = asyncio.create_task(one())
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return Limits(knee.history)
+        return Limits(adaptive.history)
 
     return run(main())
 
@@ -114,8 +114,8 @@ class Limits:
     def mean(self, start, end):
         return sum(self.at(start + (end - start) * i / 500) for i in range(500)) / 500
 
-    def near(self, knee, start, end, factor=2.0):
-        return knee / factor <= self.mean(start, end) <= factor * knee
+    def near(self, adaptive, start, end, factor=2.0):
+        return adaptive / factor <= self.mean(start, end) <= factor * adaptive
 
 
 DRAWS = {
@@ -150,64 +150,64 @@ def test_it_follows_when_the_number_of_slots_changes(before, after):
     assert limits.near(after, 110, 160)
 
 
-def test_an_endpoint_that_gets_slower_by_itself_is_not_asked_less():
+def test_an_endpoint_that_gets_slower_by_itself_gets_no_fewer_requests():
     limits = drive(Server(32), 300, {60: {"service": 2.0}})
     assert limits.near(32, 40, 60)
     assert limits.near(32, 120, 300)
 
 
-def test_longer_answers_are_no_overload():
+def test_longer_answers_are_not_overload():
     limits = drive(Server(32), 200, {60: {"draw": lambda: 8.0}})
     assert min(limits.at(60 + i) for i in range(140)) >= 16
 
 
 @pytest.mark.parametrize("refuse", [1, 5, 20, 100])
-def test_it_stays_about_where_requests_begin_to_be_refused(refuse):
+def test_it_stays_near_the_limit_where_requests_are_refused(refuse):
     limits = drive(Server(refuse=refuse), 120)
     assert limits.near(refuse, 60, 120)
     assert max(limits.at(60 + i) for i in range(60)) <= refuse + 2
 
 
-def test_refusals_at_one_moment_lower_it_once():
-    clock, gate = [0.0], Gate(1)
-    knee = Knee(gate, lambda: clock[0])
-    while gate.limit < 64:
+def test_simultaneous_refusals_lower_it_once():
+    clock, slots = [0.0], Slots(1)
+    adaptive = AdaptiveSlots(slots, lambda: clock[0])
+    while slots.limit < 64:
         clock[0] += 1
-        gate.inside = gate.limit
-        for _ in range(gate.limit * 4):
-            knee.note(kind=None, ttft_ns=S // 10, latency_ns=S // 2, output_tokens=10)
-    knee.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
-    lowered = gate.limit
+        slots.in_use = slots.limit
+        for _ in range(slots.limit * 4):
+            adaptive.note(kind=None, ttft_ns=S // 10, latency_ns=S // 2, output_tokens=10)
+    adaptive.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
+    lowered = slots.limit
     for _ in range(30):
         clock[0] += 0.01
-        knee.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
-    assert gate.limit == lowered == 32
+        adaptive.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
+    assert slots.limit == lowered == 32
     clock[0] += 1
-    knee.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
-    assert gate.limit == 24
+    adaptive.note(kind="rate_limited", ttft_ns=None, latency_ns=S // 100, output_tokens=None)
+    assert slots.limit == 24
 
 
-def test_a_fault_now_and_then_is_no_overload():
+def test_an_occasional_fault_is_not_overload():
     limits = drive(Server(64, broken=0.01), 100)
     assert limits.near(64, 40, 100)
 
 
-def test_a_dying_endpoint_is_asked_ever_less_and_more_again_when_it_is_back():
+def test_a_failing_endpoint_gets_fewer_requests_until_it_recovers():
     limits = drive(Server(64), 100, {30: {"broken": 1.0}, 50: {"broken": 0.0}})
     assert limits.at(49) == 1
     assert limits.near(64, 75, 100)
 
 
-def test_a_batch_that_slows_down_bit_by_bit_is_filled_as_long_as_that_pays():
+def test_a_batch_that_slows_down_gradually_is_filled_while_throughput_grows():
     limits = drive(Server(batch=32, draw=DRAWS["exponential"](random.Random(1))), 100)
     assert 24 <= limits.mean(40, 100) <= 128  # half of what it can do at most is reached at 32, four fifths at 128
 
 
-def test_without_a_knee_it_goes_to_the_ceiling_and_no_further():
+def test_without_overload_it_rises_to_the_ceiling():
     assert drive(Server(), 12).history[-1][1] == 1024
 
 
-def test_a_gate_that_is_not_used_to_the_full_is_not_opened_further():
+def test_the_limit_does_not_rise_while_slots_are_free():
     limits = drive(Server(), 60, busy=5)
     assert max(limit for _, limit in limits.history) <= 8
 
@@ -222,30 +222,34 @@ class Paced(Server):
 
 
 @pytest.mark.parametrize(("rpm", "tpm"), [(240, None), (None, 26_400), (240, 26_400), (2400, None)])
-def test_waiting_for_a_permit_is_no_load(rpm, tpm):
-    """The server takes 4 at once, 50 ms each, which is 4,800 a minute: the limits alone say how fast it is asked."""
+def test_waiting_for_a_permit_uses_no_slot(rpm, tpm):
+    """The server runs 4 in parallel, 50 ms each, which is 4,800 a minute: the limits alone say how fast it is asked."""
 
     async def main():
         loop = asyncio.get_running_loop()
-        server, gate, most = Paced(4, service=0.05), Gate(1), 0
-        knee = Knee(gate, loop.time)
-        asker = Asker(
-            server, Endpoint("http://127.0.0.1:9", "m"), gate=gate, knee=knee, pacer=Pacer(rpm, tpm, loop.time)
+        server, slots, most = Paced(4, service=0.05), Slots(1), 0
+        adaptive = AdaptiveSlots(slots, loop.time)
+        sender = RequestSender(
+            server,
+            Endpoint("http://127.0.0.1:9", "m"),
+            slots=slots,
+            adaptive_slots=adaptive,
+            rate_limiter=RateLimiter(rpm, tpm, loop.time),
         )
 
         async def one():
             nonlocal most
             while loop.time() < 300:
-                await asker.ask([Message("user", "x" * 40)], due=0)
-                most = max(most, gate.inside)
+                await sender.send_with_retries([Message("user", "x" * 40)], due=0)
+                most = max(most, slots.in_use)
 
         tasks = [asyncio.create_task(one()) for _ in range(200)]
         await asyncio.sleep(30)
         while loop.time() < 295:
-            assert gate.inside <= server.inside + 1  # nobody is inside and waits
+            assert slots.in_use <= server.inside + 1  # nobody is inside and waits
             await asyncio.sleep(0.37)
         await asyncio.gather(*tasks)
-        return Limits(knee.history)
+        return Limits(adaptive.history)
 
     limits = run(main())
     assert limits.history[-1][1] <= 16
@@ -267,17 +271,17 @@ NOTES = st.lists(
 
 @settings(max_examples=200)
 @given(NOTES)
-def test_whatever_it_is_told_the_limit_stays_in_its_bounds(notes):
-    now, gate = 0.0, Gate(7)
-    knee = Knee(gate, lambda: now, ceiling=40)
+def test_the_limit_stays_within_its_bounds_for_any_input(notes):
+    now, slots = 0.0, Slots(7)
+    adaptive = AdaptiveSlots(slots, lambda: now, ceiling=40)
     for kind, ttft, latency, tokens, pause, inside in notes:
         now += pause
-        gate.inside = inside
+        slots.in_use = inside
         ttft = None if ttft is None or latency is None else min(ttft, latency)
-        knee.note(kind=kind, ttft_ns=ttft, latency_ns=latency, output_tokens=tokens)
-        assert 1 <= gate.limit <= 40
-    assert knee.history[0] == (0.0, 1)
-    assert knee.history[-1][1] == gate.limit
+        adaptive.note(kind=kind, ttft_ns=ttft, latency_ns=latency, output_tokens=tokens)
+        assert 1 <= slots.limit <= 40
+    assert adaptive.history[0] == (0.0, 1)
+    assert adaptive.history[-1][1] == slots.limit
 
 
 def test_the_history_is_bounded_and_keeps_its_ends():
@@ -290,17 +294,17 @@ def test_the_history_is_bounded_and_keeps_its_ends():
 
 def test_it_finds_the_slots_of_a_real_server():
     async def main(server):
-        endpoint, gate = Endpoint(server.base_url, server.model), Gate(1)
-        knee, tasks = Knee(gate), set()
+        endpoint, slots = Endpoint(server.base_url, server.model), Slots(1)
+        adaptive, tasks = AdaptiveSlots(slots), set()
         body = request_body.request_body(
             [Message("user", "Hello!")], model=server.model, stream=True, include_usage=True
         )
 
         async def one(transport):
             attempt = await transport.send(body, stream=True, due=0, slot=0)
-            gate.leave()
+            slots.release()
             timing = attempt.timing
-            knee.note(
+            adaptive.note(
                 kind=attempt.failure.kind if attempt.failure else None,
                 ttft_ns=timing.arrivals[0] - timing.sent if timing.arrivals else None,
                 latency_ns=timing.end - timing.sent if timing.end else None,
@@ -309,10 +313,10 @@ def test_it_finds_the_slots_of_a_real_server():
 
         async with Transport(endpoint) as transport:
             for _ in range(400):
-                await gate.enter()
+                await slots.acquire()
                 tasks.add(asyncio.create_task(one(transport)))
             await asyncio.gather(*tasks)
-        return Limits(knee.history)
+        return Limits(adaptive.history)
 
     with serve(Script(law=Law(ttft_ms=10, itl_ms=2, tokens=11, slots=4))) as server:
         limits = asyncio.run(main(server))

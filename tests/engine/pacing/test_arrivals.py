@@ -1,4 +1,4 @@
-"""Open-loop schedules: exact, seeded, the same whoever looks when; and waiting that never ends early."""
+"""Open-loop schedules: exact, seeded, independent of when they are read; and waits that never end early."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ def test_constant_arrivals_never_drift(rate, number):
     assert exact - 1 < due <= exact
 
 
-def test_a_rate_is_the_number_it_is_written_as():
+def test_a_rate_is_the_decimal_number_it_prints_as():
     assert first(4, 0.1) == [0, 10 * 10**9, 20 * 10**9, 30 * 10**9]
     assert next(islice(Arrivals(1000), 3_600_000, None)) == 3600 * 10**9
     assert first(3, 1e-05)[2] == 200_000 * 10**9
@@ -50,7 +50,7 @@ def test_poisson_gaps_are_exponential(rate, seed):
 
 
 @given(RATES, st.sampled_from(["constant", "poisson"]), st.integers(), st.lists(st.booleans(), max_size=40))
-def test_a_schedule_does_not_know_when_it_is_read(rate, kind, seed, turns):
+def test_a_schedule_does_not_depend_on_when_it_is_read(rate, kind, seed, turns):
     arrivals = Arrivals(rate, kind, seed)
     one, other = iter(arrivals), iter(arrivals)
     told: dict[bool, list[int]] = {True: [], False: []}
@@ -70,9 +70,9 @@ def test_seeds_differ():
 @pytest.mark.parametrize(
     ("given", "problem"),
     [((0,), "use one above 0"), ((-1,), "above 0"), ((math.inf,), "above 0"), ((math.nan,), "above 0"),
-     ((1, "burst"), "'burst' are not known: use one of constant, poisson")],
+     ((1, "burst"), "'burst' are unknown: use one of constant, poisson")],
 )  # fmt: skip
-def test_a_schedule_that_cannot_be_kept_is_refused(given, problem):
+def test_an_impossible_schedule_is_refused(given, problem):
     with pytest.raises(SettingsError, match=problem):
         Arrivals(*given)
 
@@ -88,7 +88,7 @@ def test_waiting_never_ends_early(run):
 
 
 @given(st.integers(-(10**9), 10**10), st.floats(-0.002, 0.5))
-def test_a_sleep_that_is_early_or_late_is_seen_to(due, error):
+def test_sleeps_that_end_early_or_late_are_corrected(due, error):
     now, slept = 0, []
 
     async def sleep(seconds):
@@ -102,7 +102,7 @@ def test_a_sleep_that_is_early_or_late_is_seen_to(due, error):
     assert slept.count(0) >= 1  # others had their turn
 
 
-def test_others_have_their_turn_while_it_waits_and_when_it_is_late(run):
+def test_other_tasks_run_while_it_waits_and_when_it_is_late(run):
     async def main():
         turns = []
         asyncio.get_running_loop().call_soon(turns.append, 1)

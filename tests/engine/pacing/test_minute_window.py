@@ -1,10 +1,10 @@
-"""The window of 60 seconds: never above its limit, and as quick to ask with much in it as with little."""
+"""The window of 60 seconds: never above its limit, and as fast to query when full as when empty."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.engine.pacing.minute_window import BURST_S, HELD_S, SLICE_S, WINDOW_S, Budget, Spread
+from evalkit.engine.pacing.minute_window import BURST_S, COUNTED_S, SLICE_S, WINDOW_S, BurstLimit, MinuteWindow
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 @settings(max_examples=200)
 def test_no_window_of_60_seconds_ever_holds_more_than_the_limit(requests, limit):
     clock = Clock()
-    budget = Budget(limit, clock)
+    budget = MinuteWindow(limit, clock)
     spent = []
     for pause, amount in requests:
         clock.now += pause
@@ -35,19 +35,19 @@ def test_no_window_of_60_seconds_ever_holds_more_than_the_limit(requests, limit)
         assert sum(inside) <= limit + 1e-6 or len(inside) == 1
 
 
-def test_more_than_the_whole_limit_goes_when_nothing_else_is_there():
+def test_more_than_the_whole_limit_goes_when_the_window_is_empty():
     clock = Clock()
-    budget = Budget(10, clock)
+    budget = MinuteWindow(10, clock)
     assert budget.wait_s(1000) == 0
     budget.spend(1000)
-    assert budget.wait_s(1) == pytest.approx(HELD_S)
-    clock.now += HELD_S
+    assert budget.wait_s(1) == pytest.approx(COUNTED_S)
+    clock.now += COUNTED_S
     assert budget.wait_s(1) == 0
 
 
-def test_the_true_amount_takes_the_place_of_the_estimate():
+def test_the_true_amount_replaces_the_estimate():
     clock = Clock()
-    budget = Budget(100, clock)
+    budget = MinuteWindow(100, clock)
     entry = budget.spend(90)
     assert budget.wait_s(50) > 0
     budget.settle(entry, 20)
@@ -58,9 +58,9 @@ def test_the_true_amount_takes_the_place_of_the_estimate():
     st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50), st.floats(0, 200), st.integers(0, 80)), max_size=40),
     st.integers(10, 100),
 )
-def test_what_it_says_of_the_wait_is_true_and_settling_keeps_the_sum(steps, limit):
+def test_the_reported_wait_is_right_and_settling_keeps_the_sum(steps, limit):
     clock = Clock()
-    budget, entries = Budget(limit, clock), []
+    budget, entries = MinuteWindow(limit, clock), []
     for pause, amount, settle_after, true in steps:
         clock.now += pause
         for entry in [entry for entry in entries if entry[1] <= clock.now]:
@@ -77,24 +77,24 @@ def test_what_it_says_of_the_wait_is_true_and_settling_keeps_the_sum(steps, limi
         entries.append((budget.spend(amount), clock.now + settle_after, true))
         assert budget._sum == pytest.approx(sum(piece.amount for piece in budget._slices))
         assert budget.open == sum(piece.open for piece in budget._slices) >= 0
-    clock.now += HELD_S + 1e-6
+    clock.now += COUNTED_S + 1e-6
     assert budget.wait_s(limit) == 0
     assert budget.open == 0
 
 
 def test_a_full_window_of_many_is_kept_in_few_slices():
     clock = Clock()
-    budget = Budget(1_000_000, clock)
+    budget = MinuteWindow(1_000_000, clock)
     for _ in range(300_000):
         clock.now += 0.001
         budget.spend(1)
-    assert len(budget._slices) <= HELD_S / SLICE_S + 2
+    assert len(budget._slices) <= COUNTED_S / SLICE_S + 2
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 3)), max_size=80), st.floats(0.5, 500))
-def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(requests, limit):
+def test_no_interval_has_more_than_a_burst_plus_the_refill_plus_one(requests, limit):
     clock = Clock()
-    spread, spent = Spread(limit, clock), []
+    spread, spent = BurstLimit(limit, clock), []
     for pause, seconds_worth in requests:
         clock.now += pause
         clock.now += spread.wait_s() * (1 + 1e-9)
@@ -108,9 +108,9 @@ def test_no_stretch_holds_more_than_a_burst_and_what_came_in_and_one_more(reques
             before += amount
 
 
-def test_what_was_not_used_may_go_again_but_never_more_than_a_burst():
+def test_unused_amounts_return_but_never_above_a_burst():
     clock = Clock()
-    spread = Spread(600, clock)
+    spread = BurstLimit(600, clock)
     spread.spend(700)
     assert spread.wait_s() == pytest.approx(50.1)  # a minute makes up for whatever was taken
     spread.give_back(550)

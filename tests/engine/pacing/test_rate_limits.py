@@ -1,4 +1,4 @@
-"""When a request may go: budgets by the minute, what is asked again and when, pauses for all; time is injected."""
+"""Requests and tokens per minute, retries, and pauses for all requests; with an injected clock."""
 
 import asyncio
 import math
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from virtual import run
 
 from evalkit.engine.pacing.minute_window import WINDOW_S
-from evalkit.engine.pacing.rate_limits import FIRST_OUTPUT, Pacer
-from evalkit.engine.pacing.retries import BUDGET_SPENT, Pause, Retry, RetryBudget
+from evalkit.engine.pacing.rate_limits import FIRST_OUTPUT, RateLimiter
+from evalkit.engine.pacing.retries import BUDGET_EXHAUSTED, Pause, RetryBudget, RetryPolicy
 from evalkit.record import Failure
 
 
@@ -29,67 +29,70 @@ class Clock:
 
 
 @pytest.mark.parametrize("kind", ["rate_limited", "server", "connection", "truncated", "empty"])
-def test_passing_faults_are_asked_again(kind):
-    retry = Retry(retries=2)
-    assert retry.ruling(Failure(kind, ""), 1).delay_s is not None
-    assert retry.ruling(Failure(kind, ""), 3).delay_s is None
+def test_temporary_faults_are_retried(kind):
+    retry = RetryPolicy(retries=2)
+    assert retry.decide(Failure(kind, ""), 1).delay_s is not None
+    assert retry.decide(Failure(kind, ""), 3).delay_s is None
 
 
 @pytest.mark.parametrize("kind", ["auth", "not_found", "bad_request", "timeout", "protocol", "cancelled"])
-def test_what_will_not_change_is_not_asked_again(kind):
-    assert Retry().ruling(Failure(kind, ""), 1).delay_s is None
+def test_permanent_failures_are_not_retried(kind):
+    assert RetryPolicy().decide(Failure(kind, ""), 1).delay_s is None
 
 
 @pytest.mark.parametrize(
     ("kind", "code"), [("rate_limited", "insufficient_quota"), ("empty", "length"), ("empty", "content_filter")]
 )
-def test_causes_that_last_are_not_asked_again(kind, code):
-    assert Retry().ruling(Failure(kind, "", code=code), 1).delay_s is None
+def test_lasting_error_codes_are_not_retried(kind, code):
+    assert RetryPolicy().decide(Failure(kind, "", code=code), 1).delay_s is None
 
 
-def test_a_wait_the_endpoint_asks_for_is_kept_to_up_to_a_bound():
-    retry = Retry()
-    delay = retry.ruling(Failure("rate_limited", "", retry_after_s=7.0), 1).delay_s
+def test_a_requested_wait_is_obeyed_up_to_a_bound():
+    retry = RetryPolicy()
+    delay = retry.decide(Failure("rate_limited", "", retry_after_s=7.0), 1).delay_s
     assert delay is not None
     assert 7 <= delay <= 7.5
-    assert retry.ruling(Failure("rate_limited", "", retry_after_s=3600.0), 1).delay_s is None
+    assert retry.decide(Failure("rate_limited", "", retry_after_s=3600.0), 1).delay_s is None
 
 
 @given(st.integers(1, 12), st.integers(0, 1000))
 def test_back_off_has_full_jitter_below_a_doubling_cap(number, seed):
-    retry = Retry(retries=20, rng=random.Random(seed))
-    delay = retry.ruling(Failure("server", ""), number).delay_s
+    retry = RetryPolicy(retries=20, rng=random.Random(seed))
+    delay = retry.decide(Failure("server", ""), number).delay_s
     assert delay is not None
     assert 0 <= delay <= min(30.0, 0.5 * 2 ** (number - 1))
 
 
-def test_two_clients_that_start_together_do_not_come_back_together():
+def test_two_clients_that_start_together_do_not_retry_together():
     """Each draws its own waits, in one process and in several."""
-    code = "from evalkit.engine.pacing.retries import Pause, Retry; print(Retry().rng.random(), Pause()._rng.random())"
+    code = (
+        "from evalkit.engine.pacing.retries import Pause, RetryPolicy; "
+        "print(RetryPolicy().rng.random(), Pause()._rng.random())"
+    )
     told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)]
     assert len({number for line in told for number in line.split()}) == 4
-    delays = [Retry().ruling(Failure("server", ""), 1).delay_s for _ in range(4)]
+    delays = [RetryPolicy().decide(Failure("server", ""), 1).delay_s for _ in range(4)]
     assert len(set(delays)) == 4
 
 
-def test_a_spent_budget_ends_the_trying_and_says_so():
+def test_an_exhausted_retry_budget_ends_retries_with_a_note():
     clock = Clock()
-    retry = Retry(budget=RetryBudget(share=0.2, reserve=3, clock=clock))
-    rulings = [retry.ruling(Failure("server", ""), 1) for _ in range(5)]
-    assert [ruling.delay_s is None for ruling in rulings] == [False] * 3 + [True] * 2
-    assert rulings[-1].note == BUDGET_SPENT == "Not tried again: too many of the last requests failed."
-    assert rulings[0].note == ""
+    retry = RetryPolicy(budget=RetryBudget(share=0.2, reserve=3, clock=clock))
+    decisions = [retry.decide(Failure("server", ""), 1) for _ in range(5)]
+    assert [ruling.delay_s is None for ruling in decisions] == [False] * 3 + [True] * 2
+    assert decisions[-1].note == BUDGET_EXHAUSTED == "Not tried again: too many of the last requests failed."
+    assert decisions[0].note == ""
     clock.now += 62
-    assert retry.ruling(Failure("server", ""), 1).delay_s is not None
+    assert retry.decide(Failure("server", ""), 1).delay_s is not None
 
 
-def test_what_is_not_asked_again_anyway_costs_no_budget():
-    retry = Retry(retries=2, budget=RetryBudget(reserve=1, clock=Clock()))
-    assert retry.ruling(Failure("auth", ""), 1) == (None, "")
-    assert retry.ruling(Failure("server", ""), 3) == (None, "")
-    told = retry.ruling(Failure("rate_limited", "", retry_after_s=3600.0), 1)
+def test_failures_that_are_not_retried_use_no_budget():
+    retry = RetryPolicy(retries=2, budget=RetryBudget(reserve=1, clock=Clock()))
+    assert retry.decide(Failure("auth", ""), 1) == (None, "")
+    assert retry.decide(Failure("server", ""), 3) == (None, "")
+    told = retry.decide(Failure("rate_limited", "", retry_after_s=3600.0), 1)
     assert told == (None, "Not tried again: the endpoint asks to wait 3,600 s, longer than 120 s.")
-    assert retry.ruling(Failure("server", ""), 1).delay_s is not None
+    assert retry.decide(Failure("server", ""), 1).delay_s is not None
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=200), st.floats(0, 1), st.integers(0, 20))
@@ -114,7 +117,7 @@ def test_retries_stay_a_share_of_the_first_tries(steps, share, reserve):
 # ---- pauses
 
 
-def test_all_wait_for_the_end_of_a_pause_and_come_back_spread():
+def test_all_requests_wait_for_the_end_of_a_pause_and_return_spread_out():
     async def main():
         loop = asyncio.get_running_loop()
         pause = Pause(clock=loop.time)
@@ -175,17 +178,17 @@ def test_a_pause_is_never_longer_than_its_bound(holds):
 # ---- requests and tokens per minute
 
 
-def test_a_pacer_without_budgets_never_waits():
+def test_a_limiter_without_limits_never_waits():
     async def many():
-        pacer = Pacer()
-        assert pacer.unlimited
-        return [await pacer.permit(1e9) for _ in range(1000)]
+        limiter = RateLimiter()
+        assert limiter.unlimited
+        return [await limiter.permit(1e9) for _ in range(1000)]
 
     assert asyncio.run(many()) == [None] * 1000
 
 
 class Endpoint:
-    """Asks as fast as a pacer lets it for so long; keeps when each was let go, and its true tokens."""
+    """Asks as fast as a limiter lets it for so long; keeps when each was let go, and its true tokens."""
 
     def __init__(self, seconds, *, rpm=None, tpm=None, at_once=64, latency=5.0, request, told=True):
         self.seconds, self.at_once, self.latency, self.request, self.told = seconds, at_once, latency, request, told
@@ -198,22 +201,22 @@ class Endpoint:
 
     async def _all(self):
         loop = asyncio.get_running_loop()
-        self.pacer = Pacer(self.rpm, self.tpm, loop.time)
+        self.limiter = RateLimiter(self.rpm, self.tpm, loop.time)
         await asyncio.gather(*(self._worker(loop) for _ in range(self.at_once)))
 
     async def _worker(self, loop):
         while loop.time() < self.seconds:
             estimate, limit, prompt, output = self.request()
-            permit = await self.pacer.permit(estimate, limit)
+            permit = await self.limiter.permit(estimate, limit)
             reserved = permit.spent.amount if permit else 0
             entry = [loop.time(), prompt + output, reserved, math.inf]
             self.sent.append(entry)
             await asyncio.sleep(self.latency() if callable(self.latency) else self.latency)
             entry[3] = loop.time()
             if self.told:
-                self.pacer.settle(permit, prompt, output)
+                self.limiter.settle(permit, prompt, output)
             else:
-                self.pacer.settle(permit, characters=output * 4)
+                self.limiter.settle(permit, characters=output * 4)
 
     def windows(self):
         """What each window of 60 s that ends with a request held: the entries."""
@@ -306,7 +309,7 @@ def test_no_window_is_above_the_tokens_a_minute(mean):
 
 @settings(max_examples=10, deadline=None)
 @given(st.data())
-def test_whatever_requests_take_no_window_is_above_its_limit_by_more_than_could_not_be_known(data):
+def test_no_window_exceeds_its_limit_by_more_than_the_unsettled_requests(data):
     tpm, seed = data.draw(st.integers(1, 5000)), data.draw(st.integers())
     draw = random.Random(seed)
     ratio = data.draw(st.floats(0.1, 10))
@@ -329,78 +332,78 @@ def test_whatever_requests_take_no_window_is_above_its_limit_by_more_than_could_
 def test_a_late_count_above_the_reservation_is_taken_from_what_follows():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer = Pacer(tpm=1000, clock=loop.time)
-        permit = await pacer.permit(100, max_output=100)
+        limiter = RateLimiter(tpm=1000, clock=loop.time)
+        permit = await limiter.permit(100, max_output=100)
         await asyncio.sleep(10)
-        pacer.settle(permit, 100, 850)
-        await pacer.permit(40, max_output=10)
+        limiter.settle(permit, 100, 850)
+        await limiter.permit(40, max_output=10)
         assert loop.time() == pytest.approx(10)
-        await pacer.permit(40, max_output=10)
+        await limiter.permit(40, max_output=10)
         assert loop.time() == pytest.approx(60.5)
-        late = await pacer.permit(100, max_output=100)
+        late = await limiter.permit(100, max_output=100)
         await asyncio.sleep(100)  # it has left the window by now: its excess counts from now on
-        pacer.settle(late, 100, 900)
+        limiter.settle(late, 100, 900)
         before = loop.time()
-        await pacer.permit(250, max_output=1)
+        await limiter.permit(250, max_output=1)
         return loop.time() - before
 
     assert run(main()) == pytest.approx(60.5)
 
 
-def test_a_count_below_the_reservation_lets_a_waiter_go_at_once():
+def test_a_count_below_the_reservation_lets_a_waiter_go_immediately():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer = Pacer(tpm=1000, clock=loop.time)
-        permit = await pacer.permit(100, max_output=900)
-        waiting = asyncio.create_task(pacer.permit(100, max_output=500))
+        limiter = RateLimiter(tpm=1000, clock=loop.time)
+        permit = await limiter.permit(100, max_output=900)
+        waiting = asyncio.create_task(limiter.permit(100, max_output=500))
         await asyncio.sleep(5)
-        pacer.settle(permit, 100, 50)
+        limiter.settle(permit, 100, 50)
         await waiting
         return loop.time()
 
     assert run(main()) <= 5.2
 
 
-class Door:
-    """Keeps count of those who have passed it, and is closed for a while."""
+class CountedSlots:
+    """A source that counts its slots in use, and gives none for a while."""
 
     def __init__(self, loop, opens_at=0.0):
-        self.loop, self.opens_at, self.inside, self.over = loop, opens_at, 0, False
+        self.loop, self.opens_at, self.in_use, self.closed = loop, opens_at, 0, False
 
-    def look(self):
-        if self.over:
+    def check(self):
+        if self.closed:
             raise LookupError
 
-    async def enter(self):
+    async def acquire(self):
         await asyncio.sleep(max(0.0, self.opens_at - self.loop.time()))
-        self.inside += 1
+        self.in_use += 1
 
-    def leave(self):
-        self.inside -= 1
+    def release(self):
+        self.in_use -= 1
 
 
-def test_a_request_holds_no_place_while_it_waits_for_its_permit_nor_a_permit_while_it_waits_for_a_place():
+def test_a_request_holds_neither_slot_nor_permit_while_it_waits_for_the_other():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer, door = Pacer(rpm=2, clock=loop.time), Door(loop, opens_at=45)
-        tasks = [asyncio.create_task(pacer.permit(1, door=door)) for _ in range(4)]
+        limiter, slots = RateLimiter(rpm=2, clock=loop.time), CountedSlots(loop, opens_at=45)
+        tasks = [asyncio.create_task(limiter.permit(1, slots=slots)) for _ in range(4)]
         await asyncio.sleep(40)
-        assert (door.inside, pacer._requests._sum) == (0, 0)
+        assert (slots.in_use, limiter._requests._sum) == (0, 0)
         await asyncio.sleep(10)  # one was let go, the next waits for its permit
-        assert (door.inside, pacer._requests._sum) == (1, 1)
+        assert (slots.in_use, limiter._requests._sum) == (1, 1)
         await asyncio.gather(*tasks)
         return loop.time()
 
     assert run(main()) > 45 + 60
 
 
-def test_those_who_wait_for_a_permit_may_give_up():
+def test_an_error_of_check_ends_the_wait_for_a_permit():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer, door = Pacer(rpm=1, clock=loop.time), Door(loop)
-        tasks = [asyncio.create_task(pacer.permit(1, door=door)) for _ in range(100)]
+        limiter, slots = RateLimiter(rpm=1, clock=loop.time), CountedSlots(loop)
+        tasks = [asyncio.create_task(limiter.permit(1, slots=slots)) for _ in range(100)]
         await asyncio.sleep(10)
-        door.over = True
+        slots.closed = True
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(isinstance(end, LookupError) for end in ended) == 99
         return loop.time()
@@ -411,26 +414,26 @@ def test_those_who_wait_for_a_permit_may_give_up():
 def test_a_request_above_the_whole_limit_goes_alone():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer = Pacer(tpm=1000, clock=loop.time)
+        limiter = RateLimiter(tpm=1000, clock=loop.time)
         times = []
         for prompt in (10, 5000, 10):
-            permit = await pacer.permit(prompt, max_output=10)
-            pacer.settle(permit, prompt, 10)
+            permit = await limiter.permit(prompt, max_output=10)
+            limiter.settle(permit, prompt, 10)
             times.append(loop.time())
         return times
 
     assert run(main()) == pytest.approx([0, 60.5, 121], abs=1e-6)
 
 
-def test_what_is_reserved_learns_from_what_was_used():
+def test_reservations_learn_from_use():
     async def main():
-        pacer = Pacer(tpm=1e9, clock=asyncio.get_running_loop().time)
+        limiter = RateLimiter(tpm=1e9, clock=asyncio.get_running_loop().time)
         reserved = []
         for _ in range(20):
-            permit = await pacer.permit(100)
+            permit = await limiter.permit(100)
             reserved.append(permit.spent.amount)
-            pacer.settle(permit, 150, 30)
-        limited = await pacer.permit(100, max_output=20)
+            limiter.settle(permit, 150, 30)
+        limited = await limiter.permit(100, max_output=20)
         return [*reserved, limited.spent.amount]
 
     reserved = run(main())
@@ -440,28 +443,28 @@ def test_what_is_reserved_learns_from_what_was_used():
     assert reserved[20] == 170
 
 
-def test_without_any_count_the_answers_length_counts_and_without_that_the_reservation():
+def test_without_a_token_count_the_length_counts_and_without_that_the_reservation():
     async def main():
-        pacer = Pacer(tpm=1000, clock=asyncio.get_running_loop().time)
-        first = await pacer.permit(100, max_output=400)
-        pacer.settle(first, characters=401)
-        pacer.settle(first, 1, 1)  # a second time does nothing
-        second = await pacer.permit(100, max_output=400)
-        pacer.settle(second)
-        pacer.settle(None, 5, 5)
-        return first.spent.amount, pacer
+        limiter = RateLimiter(tpm=1000, clock=asyncio.get_running_loop().time)
+        first = await limiter.permit(100, max_output=400)
+        limiter.settle(first, characters=401)
+        limiter.settle(first, 1, 1)  # a second time does nothing
+        second = await limiter.permit(100, max_output=400)
+        limiter.settle(second)
+        limiter.settle(None, 5, 5)
+        return first.spent.amount, limiter
 
-    _, pacer = run(main())
-    assert pacer._tokens._sum == 100 + 101 + 500
+    _, limiter = run(main())
+    assert limiter._tokens._sum == 100 + 101 + 500
 
 
-def test_who_waits_longest_goes_first_and_who_gives_up_holds_up_nobody():
+def test_permits_go_in_order_and_a_cancelled_waiter_delays_nobody():
     async def main():
         loop = asyncio.get_running_loop()
-        pacer, order = Pacer(rpm=1, clock=loop.time), []
+        limiter, order = RateLimiter(rpm=1, clock=loop.time), []
 
         async def one(number):
-            await pacer.permit(1)
+            await limiter.permit(1)
             order.append((number, int(loop.time())))
 
         tasks = [asyncio.create_task(one(number)) for number in range(5)]

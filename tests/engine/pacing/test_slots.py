@@ -1,4 +1,4 @@
-"""The gate: never more inside than it lets in, in order, and no place is lost whoever is cancelled when."""
+"""Slots: never more in use than the limit, first come first served, and none is lost when a waiter is cancelled."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import pytest_generate_tests  # noqa: F401
 
-from evalkit.engine.pacing.slots import Gate
+from evalkit.engine.pacing.slots import Slots
 from evalkit.errors import SettingsError
 
 
@@ -16,93 +16,93 @@ async def settle():
         await asyncio.sleep(0)
 
 
-def waiting(gate):
-    return len(gate._waiters)
+def waiting(slots):
+    return len(slots._waiters)
 
 
-def test_who_finds_room_enters_without_giving_way(run):
+def test_a_free_slot_is_acquired_without_yielding(run):
     async def main():
-        gate = Gate(2)
-        entering = gate.enter()
+        slots = Slots(2)
+        entering = slots.acquire()
         with pytest.raises(StopIteration):
             entering.send(None)
-        assert gate.try_enter()
-        assert not gate.try_enter()
-        assert gate.inside == 2
+        assert slots.try_acquire()
+        assert not slots.try_acquire()
+        assert slots.in_use == 2
 
     run(main())
 
 
-def test_waiters_enter_in_their_order_and_nobody_slips_past_them(run):
+def test_waiters_get_slots_in_order_and_nobody_overtakes_them(run):
     async def main():
-        gate, order = Gate(1), []
+        slots, order = Slots(1), []
 
         async def one(number):
-            await gate.enter()
+            await slots.acquire()
             order.append(number)
 
-        await gate.enter()
+        await slots.acquire()
         tasks = [asyncio.create_task(one(number)) for number in range(5)]
         await settle()
-        assert (waiting(gate), order) == (5, [])
+        assert (waiting(slots), order) == (5, [])
         for _ in range(5):
-            gate.leave()
-            assert not gate.try_enter()
+            slots.release()
+            assert not slots.try_acquire()
             await settle()
         await asyncio.gather(*tasks)
-        assert (order, gate.inside, waiting(gate)) == ([0, 1, 2, 3, 4], 1, 0)
+        assert (order, slots.in_use, waiting(slots)) == ([0, 1, 2, 3, 4], 1, 0)
 
     run(main())
 
 
-def test_a_changed_limit_holds_at_once_and_sends_nobody_out(run):
+def test_a_changed_limit_takes_effect_immediately_and_revokes_no_slot(run):
     async def main():
-        gate = Gate(3)
-        tasks = [asyncio.create_task(gate.enter()) for _ in range(8)]
+        slots = Slots(3)
+        tasks = [asyncio.create_task(slots.acquire()) for _ in range(8)]
         await settle()
-        gate.limit = 5
-        assert (gate.inside, waiting(gate), gate.limit) == (5, 3, 5)
-        gate.limit = 2
+        slots.limit = 5
+        assert (slots.in_use, waiting(slots), slots.limit) == (5, 3, 5)
+        slots.limit = 2
         for _ in range(3):
-            gate.leave()
-        assert (gate.inside, waiting(gate)) == (2, 3)
-        gate.leave()
-        assert (gate.inside, waiting(gate)) == (2, 2)
+            slots.release()
+        assert (slots.in_use, waiting(slots)) == (2, 3)
+        slots.release()
+        assert (slots.in_use, waiting(slots)) == (2, 2)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert waiting(gate) == 0
+        assert waiting(slots) == 0
 
     run(main())
 
 
-def test_a_waiter_cancelled_just_as_it_is_let_in_hands_the_place_on(run):
+def test_a_waiter_cancelled_just_as_it_gets_a_slot_passes_it_on(run):
     async def main():
-        gate = Gate(1)
-        await gate.enter()
-        first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+        slots = Slots(1)
+        await slots.acquire()
+        first, second = asyncio.create_task(slots.acquire()), asyncio.create_task(slots.acquire())
         await settle()
-        gate.leave()
+        slots.release()
         first.cancel()
         await settle()
         assert first.cancelled()
         assert second.done()
-        assert (gate.inside, waiting(gate)) == (1, 0)
+        assert (slots.in_use, waiting(slots)) == (1, 0)
 
     run(main())
 
 
-def test_a_waiter_cancelled_before_it_is_let_in_takes_no_place_with_it(run):
+def test_a_waiter_cancelled_before_it_gets_a_slot_uses_none(run):
     async def main():
-        gate = Gate(1)
-        await gate.enter()
-        first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+        slots = Slots(1)
+        await slots.acquire()
+        first, second = asyncio.create_task(slots.acquire()), asyncio.create_task(slots.acquire())
         await settle()
         first.cancel()
-        gate.leave()
+        slots.release()
         await settle()
         assert second.done()
-        assert (gate.inside, waiting(gate)) == (1, 0)
+        assert (slots.in_use, waiting(slots)) == (1, 0)
 
     run(main())
 
@@ -120,38 +120,38 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 5))
-def test_no_place_is_ever_lost_or_made(steps, limit):
+def test_no_slot_is_ever_lost_or_invented(steps, limit):
     async def main():
-        gate, tasks, left, cancelled = Gate(limit), [], set(), set()
+        slots, tasks, left, cancelled = Slots(limit), [], set(), set()
 
         def inside():
             return [t for t in tasks if t.done() and not t.cancelled() and t not in left]
 
         for step, value in steps:
-            highest = max(gate.limit, gate.inside)
+            highest = max(slots.limit, slots.in_use)
             if step == "enter":
-                tasks.append(asyncio.create_task(gate.enter()))
+                tasks.append(asyncio.create_task(slots.acquire()))
             elif step == "leave" and inside():
                 left.add(inside()[0])
-                gate.leave()
+                slots.release()
             elif step == "cancel" and value < len(tasks) and not tasks[value].done():
                 tasks[value].cancel()
                 cancelled.add(tasks[value])
             elif step == "limit":
-                gate.limit = value
+                slots.limit = value
                 highest = max(highest, value)
             elif step == "turn":
                 await settle()
-                assert gate.inside == len(inside())
-            assert gate.inside <= highest
-            assert not waiting(gate) or gate.inside >= gate.limit
+                assert slots.in_use == len(inside())
+            assert slots.in_use <= highest
+            assert not waiting(slots) or slots.in_use >= slots.limit
         await settle()
-        assert gate.inside == len(inside())
+        assert slots.in_use == len(inside())
         while inside():
             left.add(inside()[0])
-            gate.leave()
+            slots.release()
             await settle()
-        assert (gate.inside, waiting(gate)) == (0, 0)
+        assert (slots.in_use, waiting(slots)) == (0, 0)
         assert all(task.done() for task in tasks)
         assert {task for task in tasks if task.cancelled()} == cancelled
 
@@ -159,10 +159,10 @@ def test_no_place_is_ever_lost_or_made(steps, limit):
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_gate_that_lets_nobody_in_is_refused(limit):
+def test_a_limit_below_1_is_refused(limit):
     with pytest.raises(SettingsError, match="use 1 or more"):
-        Gate(limit)
-    gate = Gate(1)
+        Slots(limit)
+    slots = Slots(1)
     with pytest.raises(SettingsError):
-        gate.limit = limit
-    assert gate.limit == 1
+        slots.limit = limit
+    assert slots.limit == 1

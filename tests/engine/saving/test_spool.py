@@ -1,3 +1,5 @@
+"""The spool: no turn is lost when a process is killed, a disk is full or a line is damaged."""
+
 import fcntl
 import os
 import signal
@@ -29,7 +31,7 @@ def line(*turns):
         asked = talk or conversation(record.conversation, turns=3)
         done = finished(position, asked, record)
         rows.append((talk.to_json() if talk else None, False, done.turn_row, done.attempt_rows))
-    return process_messages.frame(process_messages.Turns(rows))
+    return process_messages.frame(process_messages.FinishedTurns(rows))
 
 
 def spooled(path, *turns):
@@ -47,7 +49,7 @@ def stored(path):
         connection.close()
 
 
-def test_what_was_not_committed_is_taken_over_and_the_spool_removed(path):
+def test_uncommitted_turns_are_recovered_and_the_spool_is_removed(path):
     create(path).close()
     written = Spool(path, BEGUN)
     written.write(line((0, conversation("c0"), answered(1, "first", identity="c0"))), 1)
@@ -60,7 +62,7 @@ def test_what_was_not_committed_is_taken_over_and_the_spool_removed(path):
     assert not any(file.exists() for file in spool_files(path))
 
 
-def test_what_was_committed_is_not_taken_over_again(path):
+def test_committed_turns_are_not_recovered_again(path):
     with create(path) as runfile:
         runfile.begin_session(BEGUN[0], {}, BEGUN[1])
         runfile.add([finished(0, conversation("c0"), answered(1, "first", identity="c0"))])
@@ -73,7 +75,7 @@ def test_what_was_committed_is_not_taken_over_again(path):
     assert [(turn, answer, session) for _, turn, _, answer, session in stored(path)] == [(1, "first", 2), (2, "new", 2)]
 
 
-def test_a_conversation_that_lies_in_the_run_file_alone_is_found_there(path):
+def test_a_conversation_that_only_the_run_file_has_is_found_there(path):
     with create(path) as runfile:
         runfile.add([finished(3, conversation("c3", turns=3), answered(1, identity="c3"))])
     spooled(path, (3, None, answered(2, "later", identity="c3")))
@@ -118,7 +120,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("which", range(4))
-def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage, which):
+def test_a_damaged_line_loses_only_its_own_turns_and_is_reported(path, caplog, damage, which):
     file = lines(path, 4)
     _, header, *found = file.read_bytes().splitlines(keepends=True)
     if damage is DAMAGES["cut off"]:  # and what was written later follows, as a disk has room again
@@ -128,12 +130,12 @@ def test_a_damaged_line_costs_itself_alone_and_is_reported(path, caplog, damage,
     file.write_bytes(header + b"".join(found))
     assert recovered(path) == [(position, 1) for position in range(4) if position != which]
     assert caplog.messages == [
-        f"1 line of the spool of {path} could not be read: damaged, or cut off by a disk that was full. "
-        "What it held and the run file does not is missing, and is asked again by resume"
+        f"1 line of the spool of {path} could not be read: damaged, or cut short by a full disk. "
+        "The turns in it that the run file lacks are lost, and 'evalkit resume' sends them again"
     ]
 
 
-def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, monkeypatch, caplog):
+def test_a_write_cut_short_by_a_full_disk_hides_no_later_write(path, monkeypatch, caplog):
     create(path).close()
     written = Spool(path, BEGUN)
     write, room = os.write, [10_000_000]
@@ -159,13 +161,15 @@ def test_a_write_that_a_full_disk_cut_off_hides_nothing_written_after_it(path, m
     assert caplog.messages[0].startswith("1 line of the spool of ")
 
 
-def test_what_had_seen_a_lost_turn_is_left_out_with_it(path, caplog):
+def test_turns_that_saw_a_lost_turn_are_left_out(path, caplog):
     file = lines(path, 6, turns=3)
     found = file.read_bytes().splitlines(keepends=True)
     found[-5] = one_flipped(found[-5])  # the second turn of the first conversation
     file.write_bytes(b"".join(found))
     assert recovered(path) == [(0, 1), (1, 1), (1, 2), (1, 3)]
-    assert caplog.messages[0].endswith("is asked again by resume, with 1 later turn that had seen it")
+    assert caplog.messages[0].endswith(
+        "are lost, and 'evalkit resume' sends them again, with 1 later turn that saw them"
+    )
 
 
 def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_conversation(path):
@@ -178,9 +182,9 @@ def test_with_a_golden_history_nothing_depends_on_a_lost_turn_but_on_its_convers
     assert recovered(path) == [(0, 1), (0, 3)]
 
 
-def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left_out(path, caplog):
+def test_a_spool_of_an_earlier_version_is_recovered_without_its_damaged_lines(path, caplog):
     create(path).close()
-    parts = [process_messages.frame(process_messages.Begun(*BEGUN))]
+    parts = [process_messages.frame(process_messages.SessionStarted(*BEGUN))]
     parts += [line((n, conversation(f"c{n}"), answered(1, identity=f"c{n}"))) for n in range(4)]
     parts[2] = parts[2][:-30]  # the next line was glued to it
     spool_files(path)[0].write_bytes(b"".join(parts))
@@ -190,7 +194,7 @@ def test_a_spool_of_the_version_before_is_taken_over_with_its_damaged_lines_left
         assert runfile.connection.execute("SELECT started_mono_ns, started_wall_ns FROM session").fetchall()[1] == BEGUN
 
 
-def test_a_damaged_first_line_of_the_version_before_leaves_the_turns_to_the_session_noted_last(path):
+def test_after_a_damaged_first_line_of_an_earlier_version_turns_go_to_the_last_session(path):
     create(path).close()
     turn = line((0, conversation("c0"), answered(1, identity="c0")))
     spool_files(path)[0].write_bytes(b'["begun", 5, 17\n' + turn)
@@ -198,7 +202,7 @@ def test_a_damaged_first_line_of_the_version_before_leaves_the_turns_to_the_sess
     assert [row[-1] for row in stored(path)] == [1]
 
 
-def test_what_is_taken_over_leaves_its_session_open_and_becomes_nobody_else_s(path):
+def test_recovered_turns_stay_with_their_session_which_has_no_end(path):
     lines(path, 1)
     with RunFile.open(path) as runfile:
         spool.recover(runfile)
@@ -206,7 +210,7 @@ def test_what_is_taken_over_leaves_its_session_open_and_becomes_nobody_else_s(pa
         assert runfile.connection.execute("SELECT ended_mono_ns, outcome FROM session").fetchall()[1] == (None, None)
 
 
-def test_the_two_files_take_turns_and_stay_short(path):
+def test_the_two_files_alternate_and_stay_short(path):
     create(path).close()
     written = Spool(path, BEGUN)
     message = line((0, conversation("c0"), answered(1, "x" * 1_000_000, identity="c0")))
@@ -219,7 +223,7 @@ def test_the_two_files_take_turns_and_stay_short(path):
     assert all(0 < size <= SEGMENT + 2 * len(message) for size in sizes)
 
 
-def test_nothing_is_written_over_that_is_not_committed(path):
+def test_uncommitted_turns_are_never_overwritten(path):
     create(path).close()
     written = Spool(path, BEGUN)
     for number in range(30):
@@ -233,7 +237,7 @@ def test_nothing_is_written_over_that_is_not_committed(path):
     assert positions >= set(range(3, 30))
 
 
-def test_a_file_that_cannot_be_begun_anew_is_told_as_a_disk_that_takes_no_more(path, monkeypatch):
+def test_a_file_that_cannot_be_truncated_is_reported_as_a_full_disk(path, monkeypatch):
     monkeypatch.setattr(spool, "SEGMENT", 10)
     create(path).close()
     written = Spool(path, BEGUN)
@@ -245,7 +249,7 @@ def test_a_file_that_cannot_be_begun_anew_is_told_as_a_disk_that_takes_no_more(p
     os.close(mine)
 
 
-def test_a_conversation_may_go_on_in_the_file_that_is_read_first(path, monkeypatch):
+def test_a_conversation_may_continue_in_the_file_that_is_read_first(path, monkeypatch):
     """The files take turns, so what is behind in time may lie in the first of them."""
     monkeypatch.setattr(spool, "SEGMENT", 10)
     create(path).close()
@@ -273,15 +277,15 @@ STRANGERS = (
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_stranger_s_file_in_its_place_is_said(path, stranger):
+def test_a_spool_file_not_written_by_evalkit_is_refused(path, stranger):
     create(path).close()
     spool_files(path)[0].write_text(stranger + "\n")
     with RunFile.open(path) as runfile, pytest.raises(RunFileError) as caught:
         spool.recover(runfile)
-    assert str(caught.value).startswith(f"what lies beside {path} as its spool is none of evalkit's (")
+    assert str(caught.value).startswith(f"the spool files next to {path} were not written by evalkit (")
 
 
-def test_a_process_that_has_not_ended_yet_is_waited_for(path):
+def test_recovery_waits_for_the_process_to_end(path):
     create(path).close()
     code = (
         "import sys, pathlib, time; from evalkit.engine.saving.spool import Spool; "
@@ -297,7 +301,7 @@ def test_a_process_that_has_not_ended_yet_is_waited_for(path):
             assert spool.recover(runfile) == 0
 
 
-def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path):
+def test_the_spool_of_a_deleted_run_file_is_not_used_for_a_new_one(path):
     create(path).close()
     spooled(path, (0, conversation("c0"), answered(1, identity="c0")))
     path.unlink()
@@ -305,10 +309,10 @@ def test_a_spool_of_a_run_file_that_was_deleted_is_not_taken_for_another_s(path)
     assert not any(file.exists() for file in spool_files(path))
 
 
-def test_a_number_that_no_table_holds_is_refused_in_words(path):
+def test_a_number_too_large_for_the_tables_is_refused(path):
     create(path).close()
     spool_files(path)[0].write_bytes(
-        process_messages.frame(process_messages.Begun(2**64 - 1, 1)) + line((0, conversation(), answered()))
+        process_messages.frame(process_messages.SessionStarted(2**64 - 1, 1)) + line((0, conversation(), answered()))
     )
-    with pytest.raises(RunFileError, match="as its spool is none of evalkit's"):
+    with pytest.raises(RunFileError, match="were not written by evalkit"):
         recovered(path)

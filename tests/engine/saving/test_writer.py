@@ -1,3 +1,5 @@
+"""The writer: turns are committed, then scored, then counted."""
+
 import threading
 from contextlib import contextmanager
 
@@ -26,7 +28,7 @@ def writing(tmp_path):
         scoring.start()
         with create(tmp_path / "r.evalkit") as runfile:
             yield runfile, Writer(runfile, scoring, progress or Progress())
-        scoring.leave()
+        scoring.close()
 
     return write
 
@@ -58,7 +60,7 @@ def test_an_answer_is_committed_and_counted_before_it_is_scored(writing):
     assert seen == [1]
 
 
-def test_scores_go_with_the_turns_that_come_next(writing):
+def test_scores_are_committed_with_the_next_turns(writing):
     made = threading.Event()
 
     def score(turn, answer):
@@ -99,7 +101,7 @@ def test_turns_without_a_target_or_an_answer_get_no_score(writing):
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
 
 
-def test_a_scorer_that_never_returns_holds_up_neither_turns_nor_an_end_that_does_not_wait(tmp_path):
+def test_a_scorer_that_never_returns_delays_neither_turns_nor_the_end(tmp_path):
     scoring = ScoringThread(lambda turn, answer: threading.Event().wait())
     scoring.start()
     with create(tmp_path / "r.evalkit") as runfile:
@@ -111,7 +113,7 @@ def test_a_scorer_that_never_returns_holds_up_neither_turns_nor_an_end_that_does
         waits[0] = False
         writer.finish(earlier=True)
         assert runfile.connection.execute("SELECT count(*) FROM turn").fetchone() == (3,)
-    scoring.leave()
+    scoring.close()
 
 
 def test_a_fault_in_scoring_is_raised_where_scores_are_taken(tmp_path):

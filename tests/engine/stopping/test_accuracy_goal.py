@@ -13,7 +13,7 @@ from evalkit.cli import main
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import ScoringThread
 from evalkit.engine.saving.writer import Writer
-from evalkit.engine.stopping.accuracy_goal import Until
+from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
 from evalkit.record import Score
 from evalkit.runfile import schema, store
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
@@ -41,19 +41,19 @@ def rows(path, query):
 # --- which conversations count
 
 
-def test_those_that_end_first_wait_for_those_begun_before_them():
+def test_finished_conversations_wait_for_earlier_ones():
     """Short conversations, right ones, end first here: taken as they end, all would seem to be right."""
-    until = Until(0.4, 4)
+    goal = AccuracyGoal(0.4, 4)
     for position in range(1, 40):
-        until.note(position, 1, 1, 1.0, 1)
-    assert until.told().conversations == 0
-    until.note(0, 4, 3, 0.0, 3)
-    assert until.told().conversations == 0  # one of its turns is still under way
-    until.note(0, 4, 1, 0.0, 1)
-    told = until.told()
-    assert told.reached
-    assert 1 < told.conversations < 40
-    assert told.value == (told.conversations - 1) / (told.conversations + 3)
+        goal.note(position, 1, 1, 1.0, 1)
+    assert goal.status().conversations == 0
+    goal.note(0, 4, 3, 0.0, 3)
+    assert goal.status().conversations == 0  # one of its turns is still under way
+    goal.note(0, 4, 1, 0.0, 1)
+    status = goal.status()
+    assert status.reached
+    assert 1 < status.conversations < 40
+    assert status.value == (status.conversations - 1) / (status.conversations + 3)
 
 
 def test_the_order_in_which_they_end_changes_nothing():
@@ -61,20 +61,20 @@ def test_the_order_in_which_they_end_changes_nothing():
     rows = [(n, 2, 2, float(rng.random() < 0.7) + float(rng.random() < 0.7), 2) for n in range(300)]
     mixed = [row for at in range(0, 300, 8) for row in rng.sample(rows[at : at + 8], len(rows[at : at + 8]))]
     assert mixed != rows
-    first, second = Until(0.1, 2).replay(rows).told(), Until(0.1, 2).replay(mixed).told()
+    first, second = AccuracyGoal(0.1, 2).replay(rows).status(), AccuracyGoal(0.1, 2).replay(mixed).status()
     assert first == second
     assert first.reached
 
 
-def test_a_failed_turn_is_not_a_wrong_one():
-    until = Until(0.1, 2)
-    until.note(0, 2, 2, 1.0, 1)  # one right, one failed
-    until.note(1, 2, 2, 0.0, 0)  # both failed
-    told = until.told()
-    assert (told.value, told.conversations) == (1.0, 1)
+def test_a_failed_turn_does_not_count_as_wrong():
+    goal = AccuracyGoal(0.1, 2)
+    goal.note(0, 2, 2, 1.0, 1)  # one right, one failed
+    goal.note(1, 2, 2, 0.0, 0)  # both failed
+    status = goal.status()
+    assert (status.value, status.conversations) == (1.0, 1)
 
 
-def test_a_run_file_tells_what_the_run_knew(tmp_path):
+def test_a_run_file_gives_the_same_status_as_the_run(tmp_path):
     turns = [
         T("a", 1, score=1.0), T("a", 2, error="server"), T("a", 3, score=0.0),
         T("b", 1, score=1.0), T("b", 2, score=1.0), T("b", 3, reason="no number"),
@@ -84,8 +84,8 @@ def test_a_run_file_tells_what_the_run_knew(tmp_path):
     path = write(tmp_path / "r.evalkit", [S(turns)])
     assert rows(path, schema.ENDED) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
     assert rows(path, schema.ANSWERED_OWN)[0] == (0, 3, 2, 1.0, 2)  # its failed turn is to be asked again
-    told = Until(0.2, 3).replay(rows(path, schema.ENDED)).told()
-    assert (told.value, told.conversations) == (0.75, 2)  # c has not ended, and d waits for it
+    status = AccuracyGoal(0.2, 3).replay(rows(path, schema.ENDED)).status()
+    assert (status.value, status.conversations) == (0.75, 2)  # c has not ended, and d waits for it
 
 
 def test_an_answer_that_is_not_scored_yet_has_not_ended(tmp_path):
@@ -93,15 +93,15 @@ def test_an_answer_that_is_not_scored_yet_has_not_ended(tmp_path):
     assert rows(path, schema.ENDED) == [(0, 2, 1, 0.0, 0)]  # the second has no target: nothing is to come
 
 
-def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score(tmp_path, monkeypatch):
-    monkeypatch.setattr("evalkit.engine.saving.writer.HELD", 4)
+def test_the_writer_notes_every_turn_once_and_waits_for_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalkit.engine.saving.writer.GOAL_BACKLOG", 4)
     noted = []
     with create(tmp_path / "r.evalkit") as runfile:
         scoring = ScoringThread(lambda turn, answer: Score("number", 1.0))
         scoring.start()
         writer = Writer(runfile, scoring, Progress())
-        writer.until = Until(0.01, 1)
-        monkeypatch.setattr(writer.until, "note", lambda *told: noted.append(told))
+        writer.accuracy_goal = AccuracyGoal(0.01, 1)
+        monkeypatch.setattr(writer.accuracy_goal, "note", lambda *status: noted.append(status))
         for begin in range(0, 12, 3):
             writer.add(
                 [finished(n, conversation(f"c{n}", 1), answered(identity=f"c{n}")) for n in range(begin, begin + 3)]
@@ -109,7 +109,7 @@ def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score
         assert len(noted) >= 6  # not left for the end, when it would be of no use
         writer.add([finished(12, conversation("c12", 1), failed(identity="c12"))])
         writer.finish()
-        scoring.leave()
+        scoring.close()
     assert sorted(noted) == [*((n, 1, 1, 1.0, 1) for n in range(12)), (12, 1, 1, 0.0, 0)]
 
 
@@ -121,20 +121,20 @@ def test_a_run_stops_when_the_interval_is_narrow_enough_and_resume_leaves_it(ser
     server.stats(reset=True)
     run = ask(server, sums(600, 2), out, until_ci=0.1)
     asked = server.stats()["requests"]
-    until = run.summary_json()["until"]
+    goal = run.summary_json()["until"]
     assert run.outcome == "until_ci"
-    assert 2 * until["conversations"] <= asked < 400
+    assert 2 * goal["conversations"] <= asked < 400
     assert asked == rows(out, "SELECT count(*) FROM turn WHERE status = 'answered'")[0][0]  # in flight, and kept
     assert rows(out, "SELECT outcome FROM session") == [("until_ci",)]
-    assert (until["ci"], until["reached"], until["value"], until["high"]) == (0.1, True, 1.0, 1.0)
-    assert 0.9 <= until["low"] < 0.92
+    assert (goal["ci"], goal["reached"], goal["value"], goal["high"]) == (0.1, True, 1.0, 1.0)
+    assert 0.9 <= goal["low"] < 0.92
     assert run.info["settings"]["until_ci"] == 0.1
     again = ek.resume(out)
     assert (again.outcome, server.stats()["requests"]) == ("until_ci", asked)
-    assert again.summary_json()["until"] == until
+    assert again.summary_json()["until"] == goal
 
 
-def test_a_run_that_ended_before_goes_on_to_its_goal(server, sums, tmp_path):
+def test_resume_continues_to_the_goal(server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     first = ask(server, sums(600, 2), out, until_ci=0.1, max_tokens_total=1100)
     before = first.summary_json()["until"]
@@ -148,7 +148,7 @@ def test_a_run_that_ended_before_goes_on_to_its_goal(server, sums, tmp_path):
     assert after == whole.summary_json()["until"]
 
 
-def test_failed_turns_are_asked_again_before_they_count(sums, tmp_path):
+def test_failed_turns_are_sent_again_before_they_count(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     faults = [Fault("server_error", numbers={1, 3})]
     with serve(Script(answer=Arithmetic(), faults=faults), process=True) as server:
@@ -159,15 +159,15 @@ def test_failed_turns_are_asked_again_before_they_count(sums, tmp_path):
     assert not again.summary_json()["until"]["reached"]
 
 
-def test_conversations_of_a_group_are_not_unrelated(tmp_path):
+def test_conversations_of_a_group_are_refused(tmp_path):
     data = tmp_path / "d.jsonl"
     data.write_text('{"id": "a", "group": "g", "turns": [{"user": "1 + 1?", "target": 2}]}\n', encoding="utf-8")
-    with pytest.raises(ek.SettingsError, match=r"d\.jsonl share a group: find out how many are needed"):
+    with pytest.raises(ek.SettingsError, match=r"d\.jsonl share a group: find out how many you need"):
         ek.evaluate(data, ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r.evalkit", until_ci=0.03)
 
 
-def test_how_long_conversations_are_must_be_known_first(sums, tmp_path):
-    with pytest.raises(ek.SettingsError, match="until_ci needs the dataset to be read first"):
+def test_a_goal_needs_a_checked_dataset(sums, tmp_path):
+    with pytest.raises(ek.SettingsError, match="until_ci needs a check of the dataset first"):
         ek.evaluate(sums(), ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "r", until_ci=0.03, check=False)
 
 
@@ -188,7 +188,7 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("until", "text"),
+    ("goal", "text"),
     [
         (
             {"reached": False, "value": 0.5, "low": 0.4, "high": 0.62, "conversations": 80},
@@ -206,8 +206,8 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
         ),
     ],
 )
-def test_a_goal_that_is_not_reached_is_told_as_such(until, text):
-    assert run_results.accuracy_goal({"ci": 0.03, **until})[0] == text
+def test_a_goal_that_is_not_reached_is_reported(goal, text):
+    assert run_results.until({"ci": 0.03, **goal})[0] == text
 
 
 def test_a_goal_is_written_as_ci():

@@ -1,4 +1,4 @@
-"""How sessions ask: by a schedule, as many as the endpoint takes, until a budget is used up; over real HTTP."""
+"""How sessions send requests: by a schedule, with adapted concurrency, until a cap is reached; over real HTTP."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evalkit as ek
-from evalkit.engine.asking import process
+from evalkit.engine.asking import session
 from evalkit.errors import DatasetError
 from evalkit.runfile import store
 from evalkit.scripted.server import Arithmetic, Calling, Fault, Law, Script, serve
@@ -36,7 +36,7 @@ def ask(sums, tmp_path):
     return run
 
 
-def test_an_open_loop_begins_conversations_when_the_schedule_says(ask):
+def test_an_open_loop_starts_conversations_when_the_schedule_says(ask):
     run, stats, _ = ask(Script(law=Law(ttft_ms=300, tokens=1)), 20, rate=100)
     due = np.array(rows(run.path, "SELECT due_ns FROM attempt ORDER BY due_ns")).ravel()
     assert set(np.diff(due).tolist()) == {10_000_000}
@@ -45,7 +45,7 @@ def test_an_open_loop_begins_conversations_when_the_schedule_says(ask):
     assert all(scheduled >= latency + queue for scheduled, latency, queue in latencies)
 
 
-def test_schedule_latency_tells_the_queue_that_service_latency_hides(ask):
+def test_schedule_latency_shows_the_queue_that_service_latency_hides(ask):
     """100 requests a second at a server that takes 100 ms and one at a time, through two connections."""
     run, _, _ = ask(Script(law=Law(ttft_ms=100, tokens=1, slots=1)), 12, rate=100, concurrency=2)
     turns = rows(run.path, "SELECT latency_ns / 1e6, schedule_latency_ns / 1e6 FROM turn ORDER BY sent_ns")
@@ -77,7 +77,7 @@ def test_a_closed_loop_has_no_schedule_latency(ask):
     assert run.summary_json()["schedule_latency_ms"] == {"p50": None, "p95": None, "p99": None}
 
 
-def test_auto_finds_about_as_many_as_the_server_answers_at_once(ask):
+def test_auto_finds_about_as_many_slots_as_the_server_has(ask):
     run, _, _ = ask(Script(law=Law(ttft_ms=20, tokens=1, slots=8)), 1000, concurrency="auto")
     trust = json.loads(rows(run.path, "SELECT trust FROM session")[0][0])
     limits = [limit for _, limit in trust["concurrency"]]
@@ -88,7 +88,7 @@ def test_auto_finds_about_as_many_as_the_server_answers_at_once(ask):
     assert (summary["turns"], summary["answered"], summary["errors"]) == (1000, 1000, {})
 
 
-def test_auto_gives_way_when_it_is_refused(ask):
+def test_auto_falls_when_requests_are_refused(ask):
     script = Script(law=Law(ttft_ms=20, tokens=1), faults=[Fault("rate_limited", numbers=range(40, 48))])
     run, _, _ = ask(script, 150, concurrency="auto", retries=8)
     limits = [limit for _, limit in json.loads(rows(run.path, "SELECT trust FROM session")[0][0])["concurrency"]]
@@ -96,7 +96,7 @@ def test_auto_gives_way_when_it_is_refused(ask):
     assert run.summary_json()["answered"] == 150
 
 
-def test_a_wait_that_one_request_is_asked_for_holds_all_back(ask):
+def test_a_wait_requested_of_one_request_holds_all_back(ask):
     script = Script(
         law=Law(ttft_ms=5, tokens=1),
         faults=[Fault("rate_limited", numbers={10}, options={"retry_after": 0.6})],
@@ -107,7 +107,7 @@ def test_a_wait_that_one_request_is_asked_for_holds_all_back(ask):
     assert (received[10:] < received[9] + 0.55).sum() <= 3  # those that were under way
 
 
-def test_a_dying_server_is_not_hammered_and_the_reader_is_told(ask):
+def test_a_failing_server_is_not_hammered_and_the_message_says_so(ask):
     script = Script(answer=Arithmetic(), faults=[Fault("server_error", numbers=range(5, 500))])
     run, stats, _ = ask(script, 100, concurrency=8, retries=5)
     assert stats["requests"] <= 100 + 10 + 20  # the turns, the reserve, a fifth of the turns
@@ -117,7 +117,7 @@ def test_a_dying_server_is_not_hammered_and_the_reader_is_told(ask):
     assert any("Not tried again: too many of the last requests failed." in text for _, text, _ in run.failures(100))
 
 
-def test_time_that_is_up_ends_the_asking_in_order(ask):
+def test_a_time_limit_ends_the_session_in_an_orderly_way(ask):
     began = time.monotonic()
     run, stats, _ = ask(Script(law=Law(ttft_ms=100, tokens=1)), 500, concurrency=2, max_time_s=0.5)
     assert run.outcome == "max_time_s"
@@ -127,13 +127,13 @@ def test_time_that_is_up_ends_the_asking_in_order(ask):
     assert rows(run.path, "SELECT outcome FROM session") == [("max_time_s",)]
 
 
-def test_time_that_is_up_ends_an_open_loop_too(ask):
+def test_a_time_limit_ends_an_open_loop_too(ask):
     run, stats, _ = ask(Script(), 50, rate=2, max_time_s=0.7)
     assert run.outcome == "max_time_s"
     assert stats["requests"] == 2
 
 
-def test_tokens_that_are_used_up_end_the_asking_and_resume_goes_on(sums, tmp_path):
+def test_a_token_cap_ends_the_session_and_resume_continues(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic())) as server:
         endpoint = ek.Endpoint(server.base_url, "scripted")
@@ -148,7 +148,7 @@ def test_tokens_that_are_used_up_end_the_asking_and_resume_goes_on(sums, tmp_pat
     assert rows(out, "SELECT count(*) FROM turn WHERE status = 'answered'") == [(60,)]
 
 
-def test_a_cost_limit_ends_the_asking(ask):
+def test_a_cost_cap_ends_the_session(ask):
     run, _, _ = ask(Script(answer=Arithmetic()), 50, concurrency=1, max_cost=0.01, price=(100.0, 100.0))
     tokens = rows(run.path, "SELECT sum(prompt_tokens + output_tokens) FROM turn")[0][0]
     assert run.outcome == "max_cost"
@@ -190,7 +190,7 @@ class Insatiable(Calling):
     ],
     ids=["tool results", "system prompt", "tools", "context", "golden history"],
 )  # fmt: skip
-def test_a_budget_of_tokens_holds_where_the_server_counts_none(tmp_path, row, settings):
+def test_a_token_cap_holds_where_the_server_reports_no_counts(tmp_path, row, settings):
     """It overshoots by what was under way when it was used up: one request."""
     data = tmp_path / "d.jsonl"
     data.write_text("".join(json.dumps({"turns": [{"user": "Look."}], **row}) + "\n" for _ in range(12)))
@@ -204,7 +204,7 @@ def test_a_budget_of_tokens_holds_where_the_server_counts_none(tmp_path, row, se
     assert 8_000 < sum(server.sent) < 9_500 + max(server.sent)
 
 
-def test_a_turn_whose_budget_ends_between_tool_rounds_says_so_and_resume_asks_it_again(tmp_path):
+def test_a_cap_reached_between_tool_rounds_is_reported_and_resume_sends_the_turn_again(tmp_path):
     data = tmp_path / "d.jsonl"
     data.write_text(json.dumps({"tools": [TOOL], "tool_results": {"look": "x" * 4_000}, "turns": [{"user": "Look."}]}))
     out = tmp_path / "r.evalkit"
@@ -217,7 +217,7 @@ def test_a_turn_whose_budget_ends_between_tool_rounds_says_so_and_resume_asks_it
     assert told == [("error", "cancelled", words, 1, None)]
 
 
-def test_a_resumed_history_counts_in_a_budget_where_the_server_counts_none(tmp_path, sums):
+def test_a_resumed_history_counts_towards_a_cap_where_the_server_reports_no_counts(tmp_path, sums):
     data = tmp_path / "d.jsonl"
     turns = [{"user": "Look at this: " + "x" * 8_000}, *[{"user": "And?"}] * 12]
     data.write_text(json.dumps({"turns": turns}))
@@ -231,7 +231,7 @@ def test_a_resumed_history_counts_in_a_budget_where_the_server_counts_none(tmp_p
     assert 8_500 < sum(server.sent) < 9_500 + max(server.sent)
 
 
-def test_no_more_is_asked_again_when_a_budget_is_used_up(tmp_path):
+def test_nothing_is_retried_once_a_cap_is_reached(tmp_path):
     data = tmp_path / "d.jsonl"
     data.write_text(json.dumps({"turns": [{"user": "x" * 4_000}]}))
     out = tmp_path / "r.evalkit"
@@ -269,19 +269,19 @@ def test_functions_are_called_in_the_users_own_process(tmp_path):
     assert json.loads(exchange[1]["content"]) == {"sky": "clear"}
 
 
-def test_what_goes_wrong_with_reading_is_told_behind_what_was_read_before():
+def test_a_reading_error_is_raised_after_the_items_read_before_it():
     def items():
         yield 1
         yield 2
         raise DatasetError("is broken")
 
-    ahead = process._ahead(items())
+    ahead = session._read_ahead(items())
     assert [next(ahead), next(ahead)] == [1, 2]
     with pytest.raises(DatasetError):
         next(ahead)
 
 
-def test_reading_ahead_stops_where_others_are_to_be_let_run():
+def test_reading_ahead_stops_where_other_tasks_must_run():
     read = []
 
     def items():
@@ -289,6 +289,6 @@ def test_reading_ahead_stops_where_others_are_to_be_let_run():
             read.append(item)
             yield item
 
-    ahead = process._ahead(items())
+    ahead = session._read_ahead(items())
     assert [next(ahead), next(ahead), read] == [1, None, [1, None]]
     assert list(ahead) == [2, 3]

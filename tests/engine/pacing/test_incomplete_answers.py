@@ -1,16 +1,16 @@
-"""Answers without a finish reason: a real run against the scripted TaskingAI, whose model is killed on the way."""
+"""Answers without a finish reason: a real run against the scripted TaskingAI, whose model is killed midway."""
 
 import json
 import sqlite3
 
 import numpy as np
 import pytest
-from half_answers import MODELS, check_whole, data, said, script, whole
+from incomplete_answers import MODELS, check_whole, data, said, script, whole
 
 import evalkit as ek
 from evalkit.analysis import caveats
 from evalkit.endpoint import Endpoint
-from evalkit.engine.pacing.unconfirmed_answers import Doubts, Talk, in_doubt
+from evalkit.engine.pacing.incomplete_answers import AskedConversation, IncompleteAnswers, may_be_incomplete
 from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Failure, Timing, TurnRecord
 from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import Fault, Law, Script, serve
@@ -47,7 +47,7 @@ def halves(out):
     ],
     ids=["own", "golden", "open loop"],
 )
-def test_half_answers_of_a_model_that_was_killed_are_asked_again(tmp_path, model, settings):
+def test_incomplete_answers_of_a_killed_model_are_sent_again(tmp_path, model, settings):
     out = tmp_path / "r.evalkit"
     with serve(script(Death(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, model, "THE_KEY")
@@ -84,7 +84,7 @@ def test_progress_counts_each_turn_once(tmp_path):
 
 
 @pytest.mark.parametrize("history", ["own", "golden"])
-def test_resume_finds_half_answers_of_a_session_that_did_not_ask_again(tmp_path, history):
+def test_resume_finds_incomplete_answers_of_an_earlier_session(tmp_path, history):
     out = tmp_path / "r.evalkit"
     with serve(script(Death(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, MODELS[0], "THE_KEY")
@@ -101,7 +101,7 @@ def test_resume_finds_half_answers_of_a_session_that_did_not_ask_again(tmp_path,
         assert server.stats()["requests"] == requests  # a second time there is nothing in doubt
 
 
-def test_an_endpoint_that_sends_finish_reasons_is_never_doubted(tmp_path):
+def test_answers_with_finish_reasons_are_never_retracted(tmp_path):
     faults = [Fault("empty", share=0.1), Fault("eof_midway", share=0.1)]
     with serve(Script(answer=said, law=Law(ttft_ms=5, itl_ms=1), faults=faults)) as server:
         endpoint = Endpoint(server.base_url, server.model)
@@ -137,24 +137,27 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "end", "failed", "doubted"), CASES)
-def test_rule(sent, end, failed, doubted):
+@pytest.mark.parametrize(("sent", "end", "failed", "incomplete"), CASES)
+def test_rule(sent, end, failed, incomplete):
     times = [np.array([value * MS]) for value in (sent, end, failed)]
-    assert in_doubt(*times).tolist() == [doubted]
-    doubts, talk, record = Doubts(2), Talk(None, {}), answer_of(1, sent, end)
-    events = [(end, lambda: doubts.note_answer(talk, record)), (failed, lambda: doubts.note_failure(failed_at(failed)))]
-    talk.answers[1] = record
+    assert may_be_incomplete(*times).tolist() == [incomplete]
+    watcher, asked, record = IncompleteAnswers(2), AskedConversation(None, {}), answer_of(1, sent, end)
+    events = [
+        (end, lambda: watcher.note_answer(asked, record)),
+        (failed, lambda: watcher.note_failure(failed_at(failed))),
+    ]
+    asked.answers[1] = record
     for _, event in sorted(events, key=lambda event: event[0]):
         event()
-    assert talk.doubtful is doubted
-    doubts.end(talk)
-    assert list(doubts.ready) == [talk] * doubted
+    assert asked.has_retracted is incomplete
+    watcher.end(asked)
+    assert list(watcher.ready) == [asked] * incomplete
 
 
 def test_rule_over_many_failures():
     sent, end = np.array([0, 0, 90, 90]) * MS, np.array([50, 3000, 100, 9000]) * MS
-    assert in_doubt(sent, end, np.array([10, 80, 5000]) * MS).tolist() == [True, False, False, False]
-    assert in_doubt(sent, end, np.array([], dtype=np.int64)).tolist() == [False] * 4
+    assert may_be_incomplete(sent, end, np.array([10, 80, 5000]) * MS).tolist() == [True, False, False, False]
+    assert may_be_incomplete(sent, end, np.array([], dtype=np.int64)).tolist() == [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -165,43 +168,43 @@ def test_rule_over_many_failures():
         failed_at(5000, "connection", connection_lost_on_reuse=True), failed_at(5000, "cancelled"),
     ],
 )  # fmt: skip
-def test_failures_that_say_nothing_of_the_model_cast_no_doubt(failed):
-    doubts, talk = Doubts(2), Talk(None, {})
-    talk.answers[1] = record = answer_of(1, 0, 5000)
-    doubts.note_failure(failed)
-    doubts.note_answer(talk, record)
-    doubts.note_failure(failed)
-    assert not talk.doubtful
+def test_failures_that_say_nothing_about_the_model_retract_no_answer(failed):
+    watcher, asked = IncompleteAnswers(2), AskedConversation(None, {})
+    asked.answers[1] = record = answer_of(1, 0, 5000)
+    watcher.note_failure(failed)
+    watcher.note_answer(asked, record)
+    watcher.note_failure(failed)
+    assert not asked.has_retracted
 
 
 @pytest.mark.parametrize("record", [answer_of(1, 0, 5000, "buffered"), answer_of(1, 0, 5000, streamed=False)])
-def test_confirmed_answers_and_those_that_are_no_stream_are_never_in_doubt(record):
-    doubts, talk = Doubts(2), Talk(None, {1: record})
-    doubts.note_answer(talk, record)
-    doubts.note_failure(failed_at(5000))
-    assert not talk.doubtful
+def test_confirmed_and_unstreamed_answers_are_never_retracted(record):
+    watcher, asked = IncompleteAnswers(2), AskedConversation(None, {1: record})
+    watcher.note_answer(asked, record)
+    watcher.note_failure(failed_at(5000))
+    assert not asked.has_retracted
 
 
-def test_a_turn_is_asked_again_as_often_as_it_may_be_retried():
+def test_a_turn_is_sent_again_as_often_as_it_may_be_retried():
     for most in (0, 1, 3):
-        doubts, talk, again = Doubts(most), Talk(None, {}), 0
+        watcher, asked, again = IncompleteAnswers(most), AskedConversation(None, {}), 0
         for time in range(5):
-            talk.answers[1] = record = answer_of(1, 0, 1000 * time)
-            doubts.note_answer(talk, record)
-            doubts.note_failure(failed_at(1000 * time))
-            again += talk.doubtful
-            talk.doubtful = False
+            asked.answers[1] = record = answer_of(1, 0, 1000 * time)
+            watcher.note_answer(asked, record)
+            watcher.note_failure(failed_at(1000 * time))
+            again += asked.has_retracted
+            asked.has_retracted = False
         assert again == most
 
 
-def test_later_turns_are_asked_again_where_they_have_seen_the_doubtful_one():
+def test_later_turns_are_sent_again_where_they_saw_the_incomplete_one():
     for own, left in ((True, [1]), (False, [1, 3])):
-        doubts, talk = Doubts(2), Talk(None, {}, own=own)
+        watcher, asked = IncompleteAnswers(2), AskedConversation(None, {}, own_history=own)
         for turn in (1, 2, 3):
-            talk.answers[turn] = answer_of(turn, 0, 1000 if turn == 2 else 9000)
-        doubts.note_answer(talk, talk.answers[2])
+            asked.answers[turn] = answer_of(turn, 0, 1000 if turn == 2 else 9000)
+        watcher.note_answer(asked, asked.answers[2])
         told = []
-        doubts.on_doubt = lambda talk, turn, told=told: told.append(turn)
-        doubts.note_failure(failed_at(1100))
+        watcher.on_retract = lambda asked, turn, told=told: told.append(turn)
+        watcher.note_failure(failed_at(1100))
         assert told == [2]
-        assert sorted(talk.answers) == left
+        assert sorted(asked.answers) == left

@@ -1,4 +1,4 @@
-"""Answers that may be half are taken back: while they come, and before a run is gone on with."""
+"""Retracts answers in the run file that may be incomplete: during a session, and before a run is resumed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evalkit.engine.pacing import unconfirmed_answers
-from evalkit.record import IN_DOUBT, UNCONFIRMED
+from evalkit.engine.pacing import incomplete_answers
+from evalkit.record import IN_DOUBT, UNCONFIRMED, TurnKey
 from evalkit.runfile.store import RunFile, unwritable
 from evalkit.settings import Settings
-
-Key = tuple[int, int, int]  # conversation, repeat, turn
 
 _FROM_TURN = """
     SELECT t.turn, t.error_kind, s.value, t.session FROM turn t LEFT JOIN score s
@@ -36,11 +34,11 @@ _ANSWERS = f"""
       AND sent_ns NOT NULL AND end_ns NOT NULL"""  # noqa: S608 - SQL of our own
 _FAILURES = f"""
     SELECT session, end_ns FROM attempt
-    WHERE error_kind IN ({", ".join("?" * len(unconfirmed_answers.KINDS))}) AND end_ns NOT NULL
-      AND coalesce(error_code, '') NOT IN ({", ".join("?" * len(unconfirmed_answers.CHOSEN))})
+    WHERE error_kind IN ({", ".join("?" * len(incomplete_answers.KINDS))}) AND end_ns NOT NULL
+      AND coalesce(error_code, '') NOT IN ({", ".join("?" * len(incomplete_answers.EXPLAINED_CODES))})
       AND NOT instr(coalesce(flags, ''), '{IN_DOUBT}')
-      AND NOT instr(error_message, '{unconfirmed_answers.LOST_ON_REUSE}') ORDER BY end_ns"""  # noqa: S608 - SQL of our own
-# the attempt of each unconfirmed answer, and how often one of its turn was in doubt before
+      AND NOT instr(error_message, '{incomplete_answers.LOST_ON_REUSE}') ORDER BY end_ns"""  # noqa: S608 - SQL of our own
+# the attempt of each unconfirmed answer, and how often an answer of its turn was retracted before
 _ATTEMPTS = f"""
     SELECT a.conversation, a.repeat, a.turn, max(iif(a.sent_ns = t.sent_ns, a.id, NULL)),
       total(instr(a.flags, '{IN_DOUBT}') > 0)
@@ -48,16 +46,16 @@ _ATTEMPTS = f"""
     WHERE instr(a.flags, '{UNCONFIRMED}') GROUP BY 1, 2, 3"""  # noqa: S608 - SQL of our own
 
 
-class Retracted(NamedTuple):
-    """A turn whose answer was taken back, or which had failed; with its score of the run's own.
+class RetractedTurn(NamedTuple):
+    """A turn to send again: its answer was retracted, or it had failed; ``score`` is the run's own.
 
-    ``here``: it was asked in this session.
+    ``this_session``: it was sent in this session.
     """
 
     turn: int
     error_kind: str | None
     score: float | None
-    here: bool
+    this_session: bool
 
 
 def retract(
@@ -67,11 +65,11 @@ def retract(
     turns: Collection[int],
     *,
     later: bool,
-    attempts: Mapping[Key, int] | None = None,
-) -> list[Retracted]:
-    """Take back answers that may be half: such a turn is one that failed, until it is asked again.
+    attempts: Mapping[TurnKey, int] | None = None,
+) -> list[RetractedTurn]:
+    """Retract answers that may be incomplete: each of these turns counts as failed until it is sent again.
 
-    Its text is kept, and its scores are gone.
+    The text is kept; the scores are deleted.
 
     Parameters
     ----------
@@ -79,79 +77,83 @@ def retract(
     position, repeat : int
     turns : collection of int
     later : bool
-        All later answers are taken back too: they have seen the first.
+        Retract all later answers too: they saw the first.
     attempts : mapping, optional
-        Key of a turn to the id of its last attempt. None: it ended not long ago.
+        Key of a turn to the id of its last attempt. None: the attempt is among the latest in the file.
 
     Returns
     -------
-    list of Retracted
-        The turns that are to be asked again.
+    list of RetractedTurn
+        The turns to send again.
     """
     first, connection = min(turns), runfile.connection
-    found = connection.execute(_FROM_TURN, (position, repeat, first)).fetchall()
-    taken = [
-        Retracted(turn, kind, score, session == runfile.session)
-        for turn, kind, score, session in found
+    rows = connection.execute(_FROM_TURN, (position, repeat, first)).fetchall()
+    retracted = [
+        RetractedTurn(turn, kind, score, session == runfile.session)
+        for turn, kind, score, session in rows
         if later or turn in turns
     ]
     try:
         with connection:
-            for turn, kind, *_ in taken:
+            for turn, kind, *_ in retracted:
                 if kind is None:
-                    _retract(connection, (position, repeat, turn), attempts, doubted=turn in turns)
+                    _retract(connection, (position, repeat, turn), attempts, incomplete=turn in turns)
     except sqlite3.Error as error:
         raise unwritable(runfile.path, str(error)) from error
-    return taken
+    return retracted
 
 
-def _retract(connection: sqlite3.Connection, key: Key, attempts: Mapping[Key, int] | None, *, doubted: bool) -> None:
+def _retract(
+    connection: sqlite3.Connection, key: TurnKey, attempts: Mapping[TurnKey, int] | None, *, incomplete: bool
+) -> None:
     execute = connection.execute
-    why = unconfirmed_answers.MAY_BE_HALF if doubted else unconfirmed_answers.HAS_SEEN
-    flag = f" {IN_DOUBT}" if doubted else ""
-    if doubted:
-        found = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
-        execute(_RETRACT_ATTEMPT, (why, flag, *key, found))
+    why = incomplete_answers.MAY_BE_INCOMPLETE if incomplete else incomplete_answers.SAW_INCOMPLETE
+    flag = f" {IN_DOUBT}" if incomplete else ""
+    if incomplete:
+        attempt = execute(_LAST_ATTEMPT, key).fetchone()[0] if attempts is None else attempts.get(key)
+        execute(_RETRACT_ATTEMPT, (why, flag, *key, attempt))
     execute(_RETRACT, (why, flag, *key))
     execute("DELETE FROM score WHERE (conversation, repeat, turn) = (?, ?, ?)", key)
 
 
-def take_back(runfile: RunFile, settings: Settings) -> int:
-    """Take back the answers in doubt, by ``unconfirmed.in_doubt``; give their number.
+def retract_incomplete(runfile: RunFile, settings: Settings) -> int:
+    """Retract the answers that may be incomplete, by ``may_be_incomplete``; return their number.
 
-    Of a turn at most as many as it may be retried, and one.
+    Of one turn at most as many answers are retracted as it may be retried, and at least one.
     """
-    doubted = _in_doubt(runfile.connection)
-    if not doubted:
+    incomplete = _incomplete(runfile.connection)
+    if not incomplete:
         return 0
-    most, last = max(settings.retries, 1), dict[Key, int]()
+    most, attempts = max(settings.retries, 1), dict[TurnKey, int]()
     for *key, number, before in runfile.connection.execute(_ATTEMPTS):
-        if (turn := (key[0], key[1], key[2])) in doubted:
-            last[turn] = number
+        if (turn := (key[0], key[1], key[2])) in incomplete:
+            attempts[turn] = number
             if before >= most:
-                doubted.remove(turn)
-    own = settings.history == "own"
-    for (position, repeat), turns in _by_conversation(doubted).items():
-        retract(runfile, position, repeat, [min(turns)] if own else turns, later=own, attempts=last)
-    return len(doubted)
+                incomplete.remove(turn)
+    own_history = settings.history == "own"
+    for (position, repeat), turns in _by_conversation(incomplete).items():
+        retract(runfile, position, repeat, [min(turns)] if own_history else turns, later=own_history, attempts=attempts)
+    return len(incomplete)
 
 
-def _in_doubt(connection: sqlite3.Connection) -> set[Key]:
+def _incomplete(connection: sqlite3.Connection) -> set[TurnKey]:
     answers = np.array(connection.execute(_ANSWERS).fetchall(), dtype=np.int64).reshape(-1, 6)
     if not len(answers):
         return set()
-    kinds = (*unconfirmed_answers.KINDS, *unconfirmed_answers.CHOSEN)
+    kinds = (*incomplete_answers.KINDS, *incomplete_answers.EXPLAINED_CODES)
     failures = np.array(connection.execute(_FAILURES, kinds).fetchall(), dtype=np.int64).reshape(-1, 2)
-    found = set[Key]()
+    found = set[TurnKey]()
     for session in np.unique(failures[:, 0]):
         own = answers[answers[:, 0] == session]
         failed = failures[failures[:, 0] == session][:, 1]
-        for _, position, repeat, turn, *_ in own[unconfirmed_answers.in_doubt(own[:, 4], own[:, 5], failed)].tolist():
+        for _, position, repeat, turn, *_ in own[
+            incomplete_answers.may_be_incomplete(own[:, 4], own[:, 5], failed)
+        ].tolist():
             found.add((position, repeat, turn))
     return found
 
 
-def _by_conversation(keys: set[Key]) -> Mapping[tuple[int, int], list[int]]:
+def _by_conversation(keys: set[TurnKey]) -> Mapping[tuple[int, int], list[int]]:
     found = defaultdict[tuple[int, int], list[int]](list)
     for position, repeat, turn in sorted(keys):
         found[position, repeat].append(turn)
