@@ -98,7 +98,7 @@ def test_an_endpoint_that_cannot_be_used_ends_with_3(sums, tmp_path):
     assert done.stderr == (
         "error: The first 3 turns all failed the same way (connection), none was answered. "
         "Nothing listens on 127.0.0.1:9: is the server started, and is the port in the base URL right?\n"
-        f"When that is mended, go on with: evalkit resume {tmp_path / 'r.evalkit'}\n"
+        f"When that is fixed, continue with: evalkit resume {tmp_path / 'r.evalkit'}\n"
     )
 
 
@@ -134,7 +134,7 @@ def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
     ("given", "message"),
     [
         ("seed", "error: --param 'seed': write it as KEY=JSON, for example --param seed=7\n"),
-        ("stop=END", "error: --param stop: 'END' is not JSON; a text needs quotes: --param 'stop=\"END\"'\n"),
+        ("stop=END", "error: --param stop: 'END' is not JSON; a string needs quotes: --param 'stop=\"END\"'\n"),
         ("model=1", "error: the parameter 'model' cannot be set: evalkit writes it itself\n"),
         ("top_p=NaN", "error: the parameter top_p is nan: JSON has no such number\n"),
     ],
@@ -177,7 +177,7 @@ def test_a_stop_keeps_what_was_answered_and_says_how_to_go_on(sums, tmp_path, nu
         assert child.returncode == code, stderr
         assert stdout == ""
         *before, last = stderr.splitlines()
-        assert last == f"stopped. What was answered is in {out}; go on with: evalkit resume {out}"
+        assert last == f"stopped. The answers so far are in {out}; continue with: evalkit resume {out}"
         assert all(line.startswith("stopping: ") for line in before)
         assert evalkit("show", out).returncode == 0
         seen = server.stats()["requests"]
@@ -420,7 +420,7 @@ def test_the_key_of_the_embedded_endpoint_is_nowhere_either(sums, tmp_path):
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
     assert KEY not in done.stdout + done.stderr
     assert KEY.encode() not in written
-    assert done.stderr == "no endpoint is named: the embedded model answers, on this machine\n"
+    assert done.stderr == "no endpoint is named: using the embedded model, on this machine\n"
 
 
 def test_a_concurrency_that_cannot_be_is_explained(sums):
@@ -433,8 +433,8 @@ def test_a_budget_that_is_used_up_says_how_to_go_on(server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     done = evalkit("run", sums(30, 1), *flags(server), "--out", out, "--concurrency", 1, "--max-tokens-total", 60)
     assert done.returncode == 0
-    assert done.stderr == f"--max-tokens-total is used up. What is missing is asked by: evalkit resume {out}\n"
-    assert "are still to be asked" in done.stdout
+    assert done.stderr == f"--max-tokens-total is used up. Continue with: evalkit resume {out}\n"
+    assert "are still missing" in done.stdout
 
 
 def test_a_cost_limit_needs_prices_and_keeps_to_them(server, sums, tmp_path):
@@ -446,7 +446,7 @@ def test_a_cost_limit_needs_prices_and_keeps_to_them(server, sums, tmp_path):
     assert not out.exists()
     prices.write_text("[scripted]\nprompt = 100\noutput = 100\n", encoding="utf-8")
     done = evalkit(*ask, "--prices", prices)
-    assert done.stderr == f"--max-cost is used up. What is missing is asked by: evalkit resume {out}\n"
+    assert done.stderr == f"--max-cost is used up. Continue with: evalkit resume {out}\n"
 
 
 def test_a_schedule_of_arrivals_shows_the_times_from_it(server, sums, tmp_path):
@@ -462,7 +462,7 @@ def test_a_fault_in_evalkit_is_told_without_what_could_drive_the_terminal(tmp_pa
     def broken(*_):
         raise ValueError("\x1b]0;pwn\x07")
 
-    monkeypatch.setattr("evalkit.cli.main.show", broken)
+    monkeypatch.setattr("evalkit.cli.show.show", broken)
     assert main(["show", str(tmp_path)]) == 70
     err = capsys.readouterr().err
     assert "Traceback" in err

@@ -54,7 +54,7 @@ def test_json_is_one_object_and_nothing_else(capsys, files):
         (["compare", "A", "STRANGE", "--common"], "no conversation in common"),
         (
             ["show", "A", "--repeat", "2"],
-            "--repeat says which repeat of a conversation to print: add --conversation ID",
+            "--repeat selects a repeat of one conversation: add --conversation ID",
         ),
         (["show", "A", "--conversation", "nobody"], "no finished turn of conversation 'nobody' in repeat 1"),
     ],

@@ -13,7 +13,7 @@ from runfiles import S, T, write
 
 from evalkit.cli import gate_flags
 from evalkit.cli.main import command_parser, main
-from evalkit.gates.gates import OPERATORS
+from evalkit.gates.gate_expression import OPERATORS
 from evalkit.scripted.server import Arithmetic, Fault, Script, serve
 
 
@@ -97,7 +97,7 @@ def test_a_gate_that_cannot_be_read_is_told_before_anything_is_asked(evalkit, tm
     assert (code, out) == (2, "")
     assert err.endswith(
         f"error: evalkit {command}: argument --fail-under: gate 'errors<=1ms', character 10: the unit 'ms' does not "
-        f"fit: errors is limited by 0.8 or 80%. See 'evalkit {command} --help'\n"
+        f"fit: limit errors by 0.8 or 80%. See 'evalkit {command} --help'\n"
     )
 
 
@@ -109,7 +109,7 @@ def test_gates_are_of_the_whole_run_and_refused_beside_one_conversation(
     monkeypatch.chdir(tmp_path)
     code, out, err = evalkit("show", run, *which, *more)
     assert (code, out) == (2, "")
-    assert f"{more[0]} is of the whole run: leave --conversation out, or {more[0]}" in err
+    assert f"{more[0]} needs the whole run, but --conversation prints one conversation: omit one" in err
     assert not (tmp_path / "out.xml").exists()
 
 
@@ -119,8 +119,8 @@ def test_gates_of_an_unfinished_run_are_warned_of_unless_a_gate_says_how_much_mu
     code, out, err = evalkit("show", run, "--fail-under", "accuracy>=0.7")
     assert (code, "gate met" in out) == (0, True)
     assert err == (
-        "warning: gates were checked although the run is unfinished: 247 of 252 turns are not asked. "
-        "Add the gate 'complete>=100%', or go on with 'evalkit resume'\n"
+        "warning: gates were checked although the run is unfinished: 247 of 252 turns are missing. "
+        "Add the gate 'complete>=100%', or finish the run with 'evalkit resume'\n"
     )
     code, out, err = evalkit("show", run, "--fail-under", "accuracy>=0.7", "complete>=100%", "--json")
     assert (code, err) == (1, "")

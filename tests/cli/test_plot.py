@@ -96,7 +96,7 @@ def test_earlier_charts_are_drawn_over_only_when_asked_for_and_other_pictures_ne
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     code, out, err = evalkit(capsys, run, "-o", folder, "--format", form)
     assert (code, out) == (2, "")
-    assert "is there already, a chart: add --overwrite, or choose another folder" in err
+    assert "is a chart from before: add --overwrite, or choose another folder" in err
     assert evalkit(capsys, run, "-o", folder, "--format", form, "--overwrite")[0] == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before  # the same chart makes the same file
     pyplot.figure().savefig(folder / f"accuracy.{form}")

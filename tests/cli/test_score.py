@@ -48,7 +48,7 @@ def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, 
         assert old.split()[:5] == ["old", "0", "0.0%", "of", "5"]
         assert new.split()[:5] == ["new", "1", "100.0%", "of", "5"]
         assert changed == "verdicts that changed: 5 (5 wrong to right)"
-        assert last == f"scoring 1 counts now; the old one counts again by: evalkit score {out} --use 0"
+        assert last == f"scoring 1 counts now; to return to the old one: evalkit score {out} --use 0"
         assert done.err == ""
         assert "these are the scores of scoring 1: see" in command("show", out).out
 
@@ -66,8 +66,8 @@ def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, 
         assert server.stats()["requests"] == 6
 
         assert command("resume", out).err == (
-            f"scoring 1 has not seen the turns that were added to {out}, so the run's own scores count again. "
-            f"Make it anew by: evalkit score {out} --scorer number\n"
+            f"scoring 1 does not cover the turns that were added to {out}, so the run's own scores count again. "
+            f"To score them all: evalkit score {out} --scorer number\n"
         )
         assert server.stats()["requests"] == 7
         shown = json.loads(command("show", out, "--json").out)

@@ -26,7 +26,7 @@ def test_scorers_with_their_weights(texts, scorer):
 def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
     with pytest.raises(SettingsError) as caught:
         shared_flags.scorer([f"number={weight}"])
-    assert str(caught.value) == f"--scorer number={weight}: {weight!r} is no weight above 0; write it as NAME=2"
+    assert str(caught.value) == f"--scorer number={weight}: {weight!r} is not a weight above 0; write it as NAME=2"
 
 
 def test_a_function_that_is_not_there_is_told():
@@ -78,13 +78,16 @@ def test_flags_of_requests_that_cannot_act_together_are_refused_by_every_command
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["run", "D", "--arrivals", "poisson"], "--arrivals says how conversations are begun at a rate: add --rate"),
-        (["run", "D", "--arrivals", "constant"], "--arrivals says how"),
-        (["load", "D", "--arrivals", "constant"], "--arrivals says how"),
-        (["load", "D", "--arrivals", "poisson", "--concurrency", "1,2"], "--arrivals says how"),
+        (
+            ["run", "D", "--arrivals", "poisson"],
+            "--arrivals sets the gaps between conversations started at a rate: add --rate",
+        ),
+        (["run", "D", "--arrivals", "constant"], "--arrivals sets the gaps"),
+        (["load", "D", "--arrivals", "constant"], "--arrivals sets the gaps"),
+        (["load", "D", "--arrivals", "poisson", "--concurrency", "1,2"], "--arrivals sets the gaps"),
         (["load", "D", "--slo", "ttft=1s", "--no-stream"], "--slo ttft and --no-stream exclude each other"),
         (["load", "D", "--slo", "latency=1s,tpot=1ms", "--no-stream"], "--slo tpot and --no-stream exclude"),
-        (["plan", "R", "--precision", "0.05", "--power", "0.9"], "--power is the probability to find a difference"),
+        (["plan", "R", "--precision", "0.05", "--power", "0.9"], "--power is the probability to detect a difference"),
         (["load", "D", "--seed", "5"], "the seed is that of poisson arrivals"),
         (["run", "D", "--seed", "5"], "the seed is that of poisson arrivals"),
         (["run", "D", "--column", "user=A", "--column", "user=B"], "--column names user twice"),

@@ -36,7 +36,7 @@ def test_one_step_needs_no_chart(measured):
 
 def test_what_is_said_of_the_knee(measured):
     one, two = varied(measured, 1, 10.0, goodput=9.0), varied(measured, 2, 10.1, goodput=0.0)
-    assert "knee: not reached, throughput was still growing\n" in shown(sweep_of(one, two))
+    assert "knee: not reached, throughput was still rising\n" in shown(sweep_of(one, two))
     assert "knee: concurrency 1, the last step before saturation: 10 turns/s\n" in shown(
         sweep_of(one, two, saturated=True)
     )
@@ -44,7 +44,7 @@ def test_what_is_said_of_the_knee(measured):
     assert "knee: concurrency 1, the best goodput: 9 turns/s within the SLO\n" in shown(
         sweep_of(one, two, slo="ttft=1s")
     )
-    assert "knee: none, no turn kept within the SLO\n" in shown(sweep_of(two, slo="ttft=1s"))
+    assert "knee: none, no turn met the SLO\n" in shown(sweep_of(two, slo="ttft=1s"))
 
 
 def test_a_narrow_terminal_breaks_no_row(measured):

@@ -13,9 +13,10 @@ from rich.console import Console
 from runfiles import S, T, create, talk, write
 
 from evalkit.analysis.tables import summary_json
+from evalkit.console.progress_line import CountsColumn
 from evalkit.console.sparklines import BLOCKS
 from evalkit.console.summary import summary
-from evalkit.console.terminal import _Counts, one_line, printable
+from evalkit.console.terminal import one_line, printable
 from evalkit.run import Run
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
 from evalkit.wording.numbers import MISSING
@@ -43,12 +44,12 @@ def test_a_run_without_a_finished_turn_is_shown_with_everything_missing(tmp_path
     summary(Console(file=written, width=120), Run(path), summary_json(path))
     text = written.getvalue()
     assert text.startswith(
-        "sums.jsonl asked of m (http://127.0.0.1:9/v1, temperature 0); own history, 4 at once, begun "
+        "sums.jsonl against m (http://127.0.0.1:9/v1, temperature 0); own history, 4 in parallel, started "
     )
     assert "0/0" in text
     assert MISSING in text
     assert "trust: not measured" in text
-    assert "6 of 6 turns are still to be asked" in text
+    assert "6 of 6 turns are still missing" in text
     assert "nan" not in text.lower()
 
 
@@ -228,11 +229,11 @@ def test_a_pipe_gets_the_same_plain_bytes_whatever_the_terminal(tmp_path):
     assert "█" not in piped(LANG="C").decode()
     narrow = piped(LANG="C", PYTHONIOENCODING="ascii")
     assert narrow.isascii()
-    assert b"\\xe4.jsonl asked of m" in narrow
+    assert b"\\xe4.jsonl against m" in narrow
 
 
 def test_the_progress_line_tells_the_rate_of_each_second():
-    counts = _Counts(BLOCKS)
+    counts = CountsColumn(BLOCKS)
     assert [counts.rates(now, done) for now, done in ((0.0, 0), (0.4, 3), (1.0, 4), (3.0, 4))] == [
         [], [], [4.0], [4.0, 0.0],
     ]  # fmt: skip

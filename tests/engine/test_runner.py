@@ -455,7 +455,7 @@ def test_an_asking_process_that_dies_is_said_and_the_run_goes_on_by_resume(sums,
             ek.evaluate(sums(60, 1), endpoint_of(server), out=out, concurrency=2, watch=kill)
         assert str(caught.value) == (
             "the process that asks has ended unexpectedly (exit code -9). "
-            f"What was answered is in {out}; go on with: evalkit resume {out}"
+            f"The answers so far are in {out}; continue with: evalkit resume {out}"
         )
         assert (ek.resume(out).turns()["status"] == "answered").sum() == 60
 

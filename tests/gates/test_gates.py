@@ -17,7 +17,9 @@ from evalkit.analysis.costs import Cost, Price
 from evalkit.analysis.measures import measure
 from evalkit.errors import SettingsError
 from evalkit.gates import gates
-from evalkit.gates.gates import METRICS, OPERATORS, Gate, evaluate, parse
+from evalkit.gates.gate_expression import OPERATORS, Gate, parse
+from evalkit.gates.gates import results_of
+from evalkit.gates.metrics import METRICS
 from evalkit.run import Run
 
 KNOWN = (
@@ -65,32 +67,32 @@ def test_a_gate_is_a_metric_an_operator_and_a_limit_with_its_unit(text, gate):
     ("text", "message"),
     [
         ("accuracy", "character 9: there is no comparison (>=, <=, >, <), as in accuracy>=0.8, accuracy.low>=0.75, "
-                     "ttft_p95<=400ms, errors<=1%; a shell wants quotes around it"),
+                     "ttft_p95<=400ms, errors<=1%; quote a gate in a shell"),
         ("accuracy=0.8", "character 9: there is no comparison (>=, <=, >, <), as in accuracy>=0.8, accuracy.low>=0.75, "
-                         "ttft_p95<=400ms, errors<=1%; a shell wants quotes around it"),
-        ("acuracy>=0.8", f"character 1: there is no metric 'acuracy' (did you mean accuracy?), but {KNOWN}"),
-        ("ttft>=0.8", f"character 1: there is no metric 'ttft' (did you mean ttft_p99?), but {KNOWN}"),
+                         "ttft_p95<=400ms, errors<=1%; quote a gate in a shell"),
+        ("acuracy>=0.8", f"character 1: there is no metric 'acuracy' (did you mean accuracy?); there are: {KNOWN}"),
+        ("ttft>=0.8", f"character 1: there is no metric 'ttft' (did you mean ttft_p99?); there are: {KNOWN}"),
         (">=0.8", f"character 1: there is no metric before '>'; there are: {KNOWN}"),
         ("accuracy=>0.8", "character 9: '=' is not understood: write accuracy, accuracy[TURN] or accuracy.low, "
                           "then >=, <=, >, <"),
         ("accuracy[x]>=0.8", "character 9: '[x]' is not understood: write accuracy, accuracy[TURN] or accuracy.low, "
                              "then >=, <=, >, <"),
         ("accuracy[0]>=0.8", "character 10: turns are counted from 1"),
-        ("cost[1]<1", "character 6: cost is of the whole run: leave [1] out"),
-        ("accuracy.middle>=0.8", "character 10: 'middle' is no bound of an interval: there are low and high"),
-        ("errors.high<=1%", "character 8: errors has no interval: leave .high out"),
+        ("cost[1]<1", "character 6: cost is measured for the whole run only: omit [1]"),
+        ("accuracy.middle>=0.8", "character 10: 'middle' is not a limit of an interval: write low or high"),
+        ("errors.high<=1%", "character 8: errors has no interval: omit .high"),
         ("accuracy>=", "character 11: '' is not a number with its unit, such as 0.8 or 80%"),
         ("accuracy>=0,8", "character 11: '0,8' is not a number with its unit, such as 0.8 or 80%"),
         ("accuracy>=-1", "character 11: '-1' is not a number with its unit, such as 0.8 or 80%"),
         ("accuracy>=0.8 errors<=1%", "character 11: '0.8 errors<=1%' is not a number with its unit, such as 0.8 or "
                                      "80%"),
-        ("accuracy>=80", "character 11: accuracy is at most 1, or 100%: write 0.8 or 80%"),
-        ("accuracy>=5ms", "character 12: the unit 'ms' does not fit: accuracy is limited by 0.8 or 80%"),
-        ("ttft_p95<=400", "character 14: a time needs its unit: ttft_p95 is limited by 400ms (units: us, ms, s, min)"),
-        ("ttft_p95<=4%", "character 12: the unit '%' does not fit: ttft_p95 is limited by 400ms (units: us, ms, s, "
+        ("accuracy>=80", "character 11: accuracy is at most 1 (100%): write 0.8 or 80%"),
+        ("accuracy>=5ms", "character 12: the unit 'ms' does not fit: limit accuracy by 0.8 or 80%"),
+        ("ttft_p95<=400", "character 14: a time needs a unit: limit ttft_p95 by 400ms (units: us, ms, s, min)"),
+        ("ttft_p95<=4%", "character 12: the unit '%' does not fit: limit ttft_p95 by 400ms (units: us, ms, s, "
                          "min)"),
-        ("cost<=4€", "character 8: the unit '€' does not fit: cost is limited by a plain number, as 0.5"),
-        ("cost<=" + "9" * 400, "character 7: this number is too large"),
+        ("cost<=4€", "character 8: the unit '€' does not fit: limit cost by a plain number, such as 0.5"),
+        ("cost<=" + "9" * 400, "character 7: the number is too large"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_gate_and_where_it_is(text, message):
@@ -168,7 +170,7 @@ def test_whatever_is_written_is_read_or_refused_in_words(text):
     ],
 )
 def test_a_run_meets_a_gate_or_not_and_what_is_missing_misses_it(run, text, value, met, words):
-    (result,) = evaluate([parse(text)], run)
+    (result,) = results_of([parse(text)], run)
     assert (result.text, result.value, result.met) == (text, value, met)
     assert words is None or result.words == words
 
@@ -178,14 +180,14 @@ def test_a_bound_is_that_of_the_interval(run, name):
     source = {"accuracy": run.all.accuracy.mean, "accuracy_all": run.all.accuracy_all.mean}
     estimate = source.get(name, run.all.latency_ms["p50"])
     unit = "ms" if name == "latency_p50" else ""
-    low, high, value = evaluate([parse(f"{name}{part}>=0{unit}") for part in (".low", ".high", "")], run)
+    low, high, value = results_of([parse(f"{name}{part}>=0{unit}") for part in (".low", ".high", "")], run)
     assert (low.value, value.value, high.value) == (estimate.low, estimate.value, estimate.high)
     assert low.value < value.value < high.value
 
 
 def test_the_words_show_on_which_side_of_the_limit_a_value_lies(run):
     """0.79487… is not 0.7949, and does not read as if it were."""
-    (result,) = evaluate([parse("accuracy>=0.7949")], run)
+    (result,) = results_of([parse("accuracy>=0.7949")], run)
     assert result.met is False
     assert result.words.startswith("accuracy is 0.794872 of 39 turns (95 % interval 0.5808 to 0.9155)")
 
@@ -194,10 +196,10 @@ def test_a_cost_that_is_only_known_to_be_at_least_something_misses_its_gate(run)
     price = Price(1.0, 2.0, "run")
     open_end = dataclasses.replace(run, cost=Cost(price, 0.25, 3, 40, 31))
     told = dataclasses.replace(run, cost=Cost(price, 0.25, 0, 40, 31))
-    (missed,) = evaluate([parse("cost<=1")], open_end)
+    (missed,) = results_of([parse("cost<=1")], open_end)
     assert (missed.met, missed.value) == (None, None)
-    assert missed.words == "cost is missing: it is at least 0.25, but 3 requests told no tokens"
-    (met,) = evaluate([parse("cost<=1")], told)
+    assert missed.words == "cost is missing: it is at least 0.25, but 3 requests reported no tokens"
+    (met,) = results_of([parse("cost<=1")], told)
     assert (met.met, met.value, met.words) == (True, 0.25, "cost is 0.25")
 
 
@@ -218,14 +220,14 @@ def planned(path, turns, outcome="done", **settings):
     return path
 
 
-UNKNOWN = "complete is missing: the dataset was not read to its end, so how much is planned is not known"
+UNKNOWN = "complete is missing: the number of planned turns is unknown, because the dataset was not read to its end"
 
 
 @pytest.mark.parametrize(
     ("turns", "outcome", "settings", "value", "words", "warned"),
     [
         (20, "done", {}, 1.0, "complete is 1 of 20 planned turns", None),
-        (252, "stopped", {}, 20 / 252, "complete is 0.07937 of 252 planned turns", "232 of 252 turns are not asked"),
+        (252, "stopped", {}, 20 / 252, "complete is 0.07937 of 252 planned turns", "232 of 252 turns are missing"),
         (10, "max_time_s", {"repeats": 3}, 2 / 3, "complete is 0.6667 of 30 planned turns", "10 of 30 turns are"),
         (None, "done", {}, 1.0, "complete is 1 of 20 planned turns", None),
         (None, "stopped", {}, None, UNKNOWN, "may be unfinished: its dataset was not read to its end"),
@@ -237,12 +239,12 @@ def test_how_much_of_a_run_has_ended_is_a_metric_and_a_warning(
 ):
     path = planned(tmp_path / "r.evalkit", turns, outcome, **settings)
     run = measure(path)
-    (result,) = evaluate([parse("complete>=99%")], run)
+    (result,) = results_of([parse("complete>=99%")], run)
     assert (result.value, result.words) == (pytest.approx(value) if value else None, words)
     assert result.met is (value > 0.99 if value else None)
-    warning = gates.warning_of([parse("accuracy>=0")], run)
+    warning = gates.warning_if_unfinished([parse("accuracy>=0")], run)
     assert (warning is None) if warned is None else warned in warning
-    assert gates.warning_of([], run) is gates.warning_of([parse("complete>=5%")], run) is None
+    assert gates.warning_if_unfinished([], run) is gates.warning_if_unfinished([parse("complete>=5%")], run) is None
     caught = pytest.warns(UserWarning, match=warned) if warned else nullcontext()
     with caught:
         gates.check(Run(path), "accuracy>=0")
@@ -257,13 +259,13 @@ def test_a_run_that_until_has_ended_is_complete(tmp_path):
     )  # fmt: skip
     run = measure(path)
     assert run.until.reached
-    assert (run.planned, gates.warning_of([parse("accuracy>=0")], run)) == (300, None)
+    assert (run.planned, gates.warning_if_unfinished([parse("accuracy>=0")], run)) == (300, None)
 
 
 def test_a_run_without_a_turn_misses_every_gate(tmp_path):
     empty = measure(write(tmp_path / "r.evalkit", [S([])]))
     units = {"share": "", "time": "ms", "number": ""}
-    results = evaluate([parse(f"{name}>=0{units[metric.kind]}") for name, metric in METRICS.items()], empty)
+    results = results_of([parse(f"{name}>=0{units[metric.kind]}") for name, metric in METRICS.items()], empty)
     assert {result.met for result in results if not result.text.startswith("turns_per_s")} == {None}
 
 
@@ -319,7 +321,7 @@ def test_check_is_one_line_in_a_test_and_its_failure_tells_all(tmp_path):
 
 def test_a_check_without_a_gate_cannot_fail_and_is_refused(tmp_path):
     run = Run(write(tmp_path / "r.evalkit", [S([T("a", 1)])]))
-    with pytest.raises(SettingsError, match="and none is given, such as accuracy"):
+    with pytest.raises(SettingsError, match=r"^check needs at least one gate, such as accuracy"):
         evalkit.check(run)
     with pytest.raises(SettingsError, match="there is no metric 'accurracy'"):
         evalkit.check(run, "accurracy>=0.8")

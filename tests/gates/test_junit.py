@@ -15,7 +15,8 @@ from evalkit.analysis.measures import measure
 from evalkit.conversation import ToolCall
 from evalkit.errors import SettingsError
 from evalkit.gates import junit
-from evalkit.gates.gates import evaluate, parse
+from evalkit.gates.gate_expression import parse
+from evalkit.gates.gates import results_of
 from evalkit.runfile import plain_transcripts
 
 ANSI = "\x1b[31mred\x1b[0m\x00\x07"
@@ -26,7 +27,7 @@ HOSTILE = f"{ANSI} {MARKUP} \r\n\ttab \U0001f9d1\u200d\U0001f680 \ufffe \x85 \u2
 def written(path, tmp_path, gates=()):
     measures = measure(path)
     out = tmp_path / "out.xml"
-    results = evaluate([parse(gate) for gate in gates], measures)
+    results = results_of([parse(gate) for gate in gates], measures)
     assert junit.write(path, out, measures, results) == measures.all.turns
     SCHEMA.assertValid(etree.parse(out))
     return out

@@ -14,8 +14,9 @@ from sweeps import step_in, sweep_of, varied
 
 import evalkit as ek
 from evalkit.errors import EndpointError, RunFileError, SettingsError
+from evalkit.loadtest.load_plan import LoadPlan
 from evalkit.loadtest.slo import Slo
-from evalkit.loadtest.sweep import Plan, load, why_saturated
+from evalkit.loadtest.sweep import load, why_saturated
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
 
 ARITHMETIC = Arithmetic()
@@ -103,7 +104,7 @@ def test_it_stops_at_saturation_says_why_and_marks_the_step_before(sums, tmp_pat
     last = sweep.measured[-1]
     assert sweep.stopped.startswith(f"at concurrency {last.load:g} throughput ")
     assert ", while the median latency rose from " in sweep.stopped
-    assert sweep.stopped.endswith(" not asked") == (len(sweep.measured) < 6)
+    assert sweep.stopped.endswith(" not run") == (len(sweep.measured) < 6)
     assert sweep.knee is sweep.measured[-2]
 
 
@@ -114,7 +115,7 @@ def test_it_stops_when_turns_fail(sums, tmp_path):
     (step,) = sweep.measured
     assert step.errors["server"] == step.turns - step.answered
     assert sweep.stopped == (
-        f"at concurrency 1 {step.error_share:.0%} of the turns failed, more than 10%; concurrency 2 not asked"
+        f"at concurrency 1 {step.error_share:.0%} of the turns failed, more than 10%; concurrency 2 not run"
     )
     assert sweep.knee is None
 
@@ -131,7 +132,7 @@ def test_an_endpoint_that_dies_in_a_later_step_ends_the_sweep_and_keeps_the_step
         how = {"concurrency": (1, 2, 4), "per_step": 28, "warm_up": 1}
         sweep = load(sums(24, 1), endpoint, out=tmp_path / "steps", **how)
     assert [step.load for step in sweep.measured] == [1, 2]
-    assert sweep.stopped == "at concurrency 2 100% of the turns failed, more than 10%; concurrency 4 not asked"
+    assert sweep.stopped == "at concurrency 2 100% of the turns failed, more than 10%; concurrency 4 not run"
 
 
 def test_the_frame_and_the_json_tell_the_same(sums, endpoint, tmp_path):
@@ -170,22 +171,22 @@ def test_a_sweep_over_the_embedded_model(sums, embedded, tmp_path):
     [
         ({"concurrency": (4, 2)}, "the steps are 4, 2: give them in rising order, such as 1,2,4,8"),
         ({"concurrency": ()}, "the steps are none: give them in rising order, such as 1,2,4,8"),
-        ({"concurrency": (0,)}, "concurrency 0: each step is a whole number, 1 or more"),
-        ({"concurrency": (1.5,)}, "concurrency 1.5: each step is a whole number, 1 or more"),
-        ({"rate": (-1.0,)}, "rate -1.0: each step is a number above 0, conversations begun a second"),
-        ({"rate": (float("nan"),)}, "rate nan: each step is a number above 0, conversations begun a second"),
-        ({"concurrency": (1,), "rate": (1,)}, "concurrency and rate exclude each other: sweep over one of them"),
+        ({"concurrency": (0,)}, "concurrency 0: each step must be a whole number, 1 or more"),
+        ({"concurrency": (1.5,)}, "concurrency 1.5: each step must be a whole number, 1 or more"),
+        ({"rate": (-1.0,)}, "rate -1.0: each step must be a number above 0, in conversations per second"),
+        ({"rate": (float("nan"),)}, "rate nan: each step must be a number above 0, in conversations per second"),
+        ({"concurrency": (1,), "rate": (1,)}, "concurrency and rate exclude each other: give one of them"),
         (
             {"per_step": 3, "step_time_s": 3.0},
-            "per_step and step_time_s exclude each other: give a step one of them",
+            "per_step and step_time_s exclude each other: give one of them",
         ),
         ({"per_step": 0}, "per_step is 0: it must be a whole number, 1 or more"),
         ({"warm_up": -1}, "warm_up is -1: it must be a whole number, 0 or more"),
         ({"step_time_s": 0}, "step_time_s is 0: it must be above 0"),
         ({"seed": 3}, "the seed is that of poisson arrivals: give a rate and arrivals 'poisson' with it"),
-        ({"arrivals": "poisson"}, "arrivals 'poisson' are those of a rate: give the steps as rates"),
-        ({"limit": 3}, "limit: a load test sets this itself, from its steps"),
-        ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not known: the metrics are ttft, tpot, latency"),
+        ({"arrivals": "poisson"}, "arrivals 'poisson' need a rate: give the steps as rates"),
+        ({"limit": 3}, "limit: a load test sets this itself, from its steps. Leave it out"),
+        ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not a known metric: write ttft, tpot or latency"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_asked(sums, tmp_path, how, message):
@@ -200,24 +201,24 @@ def test_run_files_are_never_mixed_with_those_of_another_sweep(sums, endpoint, t
     load(sums(), endpoint, concurrency=(1,), per_step=2, out=folder)
     with pytest.raises(RunFileError) as caught:
         load(sums(), endpoint, concurrency=(1,), per_step=2, out=folder)
-    assert str(caught.value) == f"{folder} holds runs already (concurrency-1.evalkit): name another folder with --out"
+    assert str(caught.value) == f"{folder} already holds runs (concurrency-1.evalkit): name another folder with --out"
 
 
 def test_the_plan_of_a_step(sums):
     data = sums(10, 1)
-    closed = Plan.of(None, None)
+    closed = LoadPlan.of(None, None)
     assert closed.loads[:4] == (1, 2, 4, 8)
     assert closed.loads[-1] == 1024
     assert closed.settings_of(1, data, None) == {"concurrency": 1, "repeats": 3, "limit": 7}
     assert closed.settings_of(64, data, None) == {"concurrency": 64, "repeats": 32, "limit": 10}
-    few = Plan.of((2,), None, warm_up=0, per_step=4)
+    few = LoadPlan.of((2,), None, warm_up=0, per_step=4)
     assert few.settings_of(2, data, None) == {"concurrency": 2, "repeats": 1, "limit": 4}
-    open_loop = Plan.of(None, (2.5, 5.0), arrivals="poisson", seed=7)
+    open_loop = LoadPlan.of(None, (2.5, 5.0), arrivals="poisson", seed=7)
     assert open_loop.warm_up_of(2.5) == 3
     asked = {"rate": 2.5, "arrivals": "poisson", "arrivals_seed": 7, "repeats": 3, "limit": 10}
     assert open_loop.settings_of(2.5, data, None) == asked
     assert open_loop.settings_of(5.0, data, None)["arrivals_seed"] == 8  # other gaps in each step
-    timed = Plan.of((2,), None, step_time_s=5.0).settings_of(2, data, None)
+    timed = LoadPlan.of((2,), None, step_time_s=5.0).settings_of(2, data, None)
     assert timed == {"concurrency": 2, "max_time_s": 5.0, "repeats": 1_000_000, "check": False}
     assert open_loop.file_of(Path("x"), 2.5) == Path("x/rate-2.5.evalkit")
 
@@ -228,7 +229,7 @@ def test_the_plan_of_a_step(sums):
         ((10, 100), (20, 100), None),
         ((10, 100), (11.1, 200), None),
         ((10, 100), (10.5, 101), None),
-        ((10, 100), (10.5, 190), "throughput grew by 5% only, while the median latency rose from 100 to 190 ms"),
+        ((10, 100), (10.5, 190), "throughput grew by only 5%, while the median latency rose from 100 to 190 ms"),
         ((10, 100), (8, 250), "throughput fell by 20%, while the median latency rose from 100 to 250 ms"),
         ((10, 100), (None, 250), None),
     ],
@@ -241,7 +242,7 @@ def test_saturation_by_objectives_and_by_errors(measured):
     slo = Slo.of("ttft=200ms")
     assert why_saturated(None, replace(measured, within_slo=0.5), slo) is None
     assert why_saturated(None, replace(measured, within_slo=0.49), slo) == (
-        "only 49% of the turns kept within the SLO (ttft ≤ 200 ms)"
+        "only 49% of the turns met the SLO (ttft ≤ 200 ms)"
     )
     assert why_saturated(None, replace(measured, turns=100, answered=90), slo) is None
     assert why_saturated(None, replace(measured, turns=100, answered=89), slo) == (
@@ -273,12 +274,13 @@ def test_worse_answers_late_clients_and_unknown_times_are_said_in_words(measured
     assert sweep_of(good, same).warnings() == []
     first, *others = sweep_of(good, same, worse).warnings()
     assert first.startswith("at concurrency 4 the answers are worse than at concurrency 1: accuracy -40.0 points (95 %")
-    assert " over the 40 turns that both answered, p = " in first
+    assert " over the 40 turns answered in both steps, p = " in first
     assert first.endswith(", corrected for 2 comparisons")
     assert others == [
-        "at concurrency 4 the times are partly the client's: event-loop lag p99 7.5 ms",
-        "at concurrency 4 the load was never whole after the warm-up, so no rate is told: ask more a step",
-        "at concurrency 4 3 of 19 answered turns tell no tpot: they count as not within the SLO",
+        "at concurrency 4 the client adds to the times: its event-loop lag p99 is 7.5 ms",
+        "at concurrency 4 the load was never complete after the warm-up, so there are no values per second: "
+        "run more conversations per step",
+        "at concurrency 4 3 of 19 answered turns have no tpot: they count as not within the SLO",
     ]
 
 
@@ -313,7 +315,7 @@ def test_a_watch_that_stops_ends_the_sweep_and_its_step_is_not_measured(sums, en
     assert [step.load for step in sweep.measured] == [1]
     assert sweep.partial.load == 2
     assert sweep.stopped == (
-        "by hand at concurrency 2: that step was cut short and is not measured; concurrency 4 not asked"
+        "by the user at concurrency 2: that step was cut short and is not measured; concurrency 4 not run"
     )
     assert (sweep.knee, sweep.saturated) == (None, False)
     told = sweep.to_json()

@@ -3,7 +3,7 @@
 import pytest
 
 from evalkit import Endpoint, evaluate
-from evalkit.cli import resume_errors
+from evalkit.cli import resume_hints
 from evalkit.cli.main import main
 from evalkit.scripted.server import Fault, Script, serve
 
@@ -32,9 +32,9 @@ def spoiled(run, how):
 
 
 def test_a_run_that_can_go_on(run):
-    assert resume_errors.after_stop(run.path).endswith(f"is in {run.path}; go on with: evalkit resume {run.path}")
+    assert resume_hints.after_stop(run.path).endswith(f"are in {run.path}; continue with: evalkit resume {run.path}")
     assert (
-        resume_errors.after_endpoint_error(run.path) == f"\nWhen that is mended, go on with: evalkit resume {run.path}"
+        resume_hints.after_endpoint_error(run.path) == f"\nWhen that is fixed, continue with: evalkit resume {run.path}"
     )
 
 
@@ -42,8 +42,8 @@ def test_a_run_that_can_go_on(run):
 def test_a_run_that_cannot_go_on(run, how):
     spoiled(run, how)
     assert main(["resume", str(run.path)]) == 2
-    assert not resume_errors.can_resume(run.path)
-    for said in (resume_errors.after_stop(run.path), resume_errors.after_endpoint_error(run.path)):
+    assert not resume_hints.can_resume(run.path)
+    for said in (resume_hints.after_stop(run.path), resume_hints.after_endpoint_error(run.path)):
         assert "resume" not in said
 
 
@@ -58,8 +58,8 @@ def test_what_another_model_would_mend_is_another_run(sums, tmp_path, capsys, st
         code = main(arguments(Endpoint(server.base_url, "m"), sums(2, 1), tmp_path / "r.evalkit"))
     said = capsys.readouterr().err
     assert code == 3
-    assert ("With another model, address or parameters start a new run." in said) is other
-    assert ("When that is mended, go on with:" in said) is not other
+    assert ("To use another model, address or parameter, start a new run." in said) is other
+    assert ("When that is fixed, continue with:" in said) is not other
     assert f"evalkit resume {tmp_path / 'r.evalkit'}" in said
 
 
@@ -89,7 +89,7 @@ def test_a_fault_in_a_command_that_only_reads_recommends_nothing(run, monkeypatc
     monkeypatch.setattr("evalkit.run.Run.measures", broken)
     assert main(["show", str(run.path)]) == 70
     said = capsys.readouterr().err
-    assert "this is a fault in evalkit" in said
+    assert "this is a bug in evalkit" in said
     assert "evalkit resume" not in said
 
 
@@ -99,7 +99,7 @@ def test_a_stop_before_any_answer_says_so(endpoint, sums, tmp_path, monkeypatch,
     monkeypatch.setattr("evalkit.evaluation.resume", interrupted)
     capsys.readouterr()
     assert main(["resume", str(tmp_path / "r.evalkit")]) == 130
-    assert capsys.readouterr().err.startswith("stopped. Nothing was answered yet; go on with: evalkit resume")
+    assert capsys.readouterr().err.startswith("stopped. Nothing was answered yet; continue with: evalkit resume")
 
 
 def test_a_file_that_is_no_run_is_not_gone_on_with(endpoint, sums, tmp_path, capsys):
