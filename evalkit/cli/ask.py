@@ -119,8 +119,8 @@ def _timing(attempt: Attempt) -> str:
     from evalkit.wording import run_results
 
     ttft = "" if attempt.ttft_ns is None else f"first token after {attempt.ttft_ns / 1e6:.0f} ms, "
-    whole = "" if attempt.latency_ns is None else f"all after {attempt.latency_ns / 1e6:.0f} ms"
+    latency = "" if attempt.latency_ns is None else f"complete after {attempt.latency_ns / 1e6:.0f} ms"
     tokens = attempt.usage.output_tokens if attempt.usage else None
     counted = "" if tokens is None else f", {tokens} tokens"
     notes = (run_results.stream(attempt.flags), caveats.said_of(attempt.flags))
-    return f"[{ttft}{whole}{counted}{''.join(f'; {note}' for note in notes if note)}]"
+    return f"[{ttft}{latency}{counted}{''.join(f'; {note}' for note in notes if note)}]"

@@ -46,7 +46,7 @@ def warn_if_unfinished(parsed: argparse.Namespace, measures: RunMeasures) -> Non
 
 
 def refuse_with_conversation(parsed: argparse.Namespace) -> None:
-    """Refuse gates and a JUnit file, which need the whole run, where one conversation is printed."""
+    """Refuse gates and a JUnit file where one conversation is printed: both need the whole run."""
     for flag, given in (("--fail-under", parsed.fail_under), ("--junit", parsed.junit)):
         if given:
             raise SettingsError(f"{flag} needs the whole run, but --conversation prints one conversation: omit one")

@@ -62,7 +62,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 def _unreadable(parsed: argparse.Namespace) -> EvalkitError | None:
-    """What is wrong with a run file of the command, when an error far from its reader comes from a value in it."""
+    """The defect of a run file among the arguments, if there is one: it may have caused an unexpected exception."""
     from evalkit.runfile.reader import why_unreadable
 
     values = [value for argument in vars(parsed).values() for value in _as_list(argument)]

@@ -105,14 +105,14 @@ def _folders(files: Sequence[Path]) -> list[str]:
         return [""]
     names = [file.stem.strip(".") or "run" for file in files]
     several = {name for name, times in Counter(map(str.casefold, names)).items() if times > 1}
-    taken = {name.casefold() for name in names} - several
+    used = {name.casefold() for name in names} - several
     folders = []
     for place, name in enumerate(names, start=1):
         folder = name
         if name.casefold() in several:
             numbered = (f"{name}-{number}" for number in count(place))
-            folder = next(each for each in numbered if each.casefold() not in taken)
-            taken.add(folder.casefold())
+            folder = next(each for each in numbered if each.casefold() not in used)
+            used.add(folder.casefold())
         folders.append(folder)
     return folders
 

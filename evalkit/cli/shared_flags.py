@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ def add_command(commands: Any, name: str, function: Any, text: str, example: str
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=first[0].lower() + first[1:].rstrip("."),
-        description=text,
+        description=textwrap.fill(text, 90),
         epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -121,12 +121,12 @@ def _parse_left(text: str, end: int) -> tuple[str, int | None, str | None]:
     return name, None if turn is None else int(turn), bound
 
 
-def _parse_limit(text: str, begin: int, name: str) -> float:
+def _parse_limit(text: str, start: int, name: str) -> float:
     kind = METRICS[name].kind
-    found = _NUMBER.fullmatch(text, begin)
+    found = _NUMBER.fullmatch(text, start)
     if found is None:
         raise _error_at(
-            text, begin, f"{text[begin:].strip()!r} is not a number with its unit, such as {_example_of(kind)}"
+            text, start, f"{text[start:].strip()!r} is not a number with its unit, such as {_example_of(kind)}"
         )
     unit = _UNITS[kind].get(found["unit"])
     if unit is None:

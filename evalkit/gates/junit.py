@@ -110,13 +110,13 @@ def _write(
     if allowed:
         counts["allowed"] = counts.pop("error", 0)
     file.write('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n')
-    _begin_suite(file, 0, info["name"], started, counts, seconds, _properties(connection, info, measures))
+    _start_suite(file, 0, info["name"], started, counts, seconds, _properties(connection, info, measures))
     for transcript in transcripts(connection):
         file.writelines(_turn_case(transcript, turn, allowed=allowed) for turn in transcript.turns)
     _end_suite(file)
     if gates:
         outcomes = Counter("met" if result.met else "missed" for result in gates)
-        _begin_suite(file, 1, f"{info['name']} gates", started, outcomes, 0.0, ())
+        _start_suite(file, 1, f"{info['name']} gates", started, outcomes, 0.0, ())
         file.writelines(map(_gate_case, gates))
         _end_suite(file)
     file.write("</testsuites>\n")
@@ -148,7 +148,7 @@ def _properties(
         yield from zip(("scorer", "scorer_versions"), scoring, strict=True)
 
 
-def _begin_suite(
+def _start_suite(
     file: TextIO, number: int, name: str, started: str, outcomes: Counter[str], seconds: float,
     properties: Iterable[tuple[str, Any]],
 ) -> None:  # fmt: skip
@@ -172,35 +172,35 @@ def _end_suite(file: TextIO) -> None:
 
 def _turn_case(transcript: Transcript, turn: Said, *, allowed: bool) -> str:
     name = f"turn {turn.turn}" if transcript.repeat == 1 else f"turn {turn.turn}, repeat {transcript.repeat}"
-    begin = _case(transcript.conversation, name, turn.took_s or 0.0)
+    start = _case(transcript.conversation, name, turn.took_s or 0.0)
     conversation = text(transcript.up_to(turn.turn))
     match turn.verdict:
         case "right":
-            return f"{begin}/>\n"
+            return f"{start}/>\n"
         case "unscored":
             reason = "it has no target" if turn.target is None else "it has not been scored"
-            return f"{begin}>{_tag('skipped', {'message': _heading(turn.reason or reason)})}/></testcase>\n"
+            return f"{start}>{_tag('skipped', {'message': _heading(turn.reason or reason)})}/></testcase>\n"
         case "error":
             message = _heading(f"{turn.error_kind}: {turn.error_message}")
             # by the end of its session, which is no failure
             interrupted = turn.error_kind == "cancelled" and turn.took_s is not None
             if not (allowed or interrupted):
                 tag = _tag("error", {"message": message, "type": turn.error_kind})
-                return f"{begin}>{tag}>{conversation}</error></testcase>\n"
+                return f"{start}>{tag}>{conversation}</error></testcase>\n"
             skipped = f"{_tag('skipped', {'message': message})}/>"
-            return f"{begin}>{skipped}<system-out>{conversation}</system-out></testcase>\n"
+            return f"{start}>{skipped}<system-out>{conversation}</system-out></testcase>\n"
         case _:
             heading = text(_heading(turn.reason or f"the score is {turn.score:g}"))
-            return f"{begin}><system-out>wrong: {heading}\n\n{conversation}</system-out></testcase>\n"
+            return f"{start}><system-out>wrong: {heading}\n\n{conversation}</system-out></testcase>\n"
 
 
 def _gate_case(result: GateResult) -> str:
-    begin = _case("gates", result.text, 0.0)
+    start = _case("gates", result.text, 0.0)
     if result.met:
-        return f"{begin}/>\n"
+        return f"{start}/>\n"
     kind = "missing" if result.met is None else "missed"
     tag = _tag("failure", {"message": _heading(result.words), "type": kind})
-    return f"{begin}>{tag}>{text(result.words)}</failure></testcase>\n"
+    return f"{start}>{tag}>{text(result.words)}</failure></testcase>\n"
 
 
 def _case(classname: str, name: str, seconds: float) -> str:

@@ -228,8 +228,8 @@ def load(
     )  # fmt: skip
     objectives, path = Slo.of(slo), Path(data)
     with file_names.load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
-        if taken := sorted(folder.glob(f"*{SUFFIX}")):
-            raise RunFileError(f"{folder} already holds runs ({taken[0].name}): name another folder with --out")
+        if earlier := sorted(folder.glob(f"*{SUFFIX}")):
+            raise RunFileError(f"{folder} already holds runs ({earlier[0].name}): name another folder with --out")
         settings = {"retries": 0, **settings}
         sweep, step_load = Sweep(folder, plan, objectives, (), None, False, endpoint.to_json(), path), plan.loads[0]
         try:
