@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,7 +105,7 @@ def _in_words(metric: Metric, gate: Gate, estimate: Estimate, value: float) -> s
         # enough digits to see on which side of the limit it lies, and that a share is not exactly 0 or 1
         ends = (gate.limit, 0.0, 1.0) if metric.kind == "share" else (gate.limit,)
         digits = next((d for d in (4, 6, 9) if all(_rounds_truly(number, end, d) for end in ends)), 17)
-        return f"{number:.{digits}g}{' ms' if metric.kind == 'time' else ''}"
+        return f"{Decimal(f'{number:.{digits}g}'):f}{' ms' if metric.kind == 'time' else ''}"
 
     words = shown(value) + {"share": " of", "time": " over"}.get(metric.kind, "")
     if metric.kind != "number":

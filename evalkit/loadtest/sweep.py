@@ -93,7 +93,8 @@ class Sweep:
                 )
             if step.client_bound:
                 found.append(
-                    f"{at} the client adds to the times: its event-loop lag p99 is {step.loop_lag_p99_ms:.3g} ms"
+                    f"{at} the client adds to the times: its event-loop lag p99 is "
+                    f"{numbers.number(step.loop_lag_p99_ms, ' ms')}"
                 )
             found += [f"{at} {note}" for note in run_results.streams(*step.streams)]
             if step.window_s is None:
@@ -304,5 +305,5 @@ def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
     was, now = before.latency_ms["p50"].value, step.latency_ms["p50"].value
     if growth < MIN_GROWTH and was and now and now > was * (1 + MIN_LATENCY_RISE):
         how = f"grew by only {growth:.0%}" if growth >= 0 else f"fell by {-growth:.0%}"
-        return f"throughput {how}, while the median latency rose from {was:.3g} to {now:.3g} ms"
+        return f"throughput {how}, while the median latency rose from {numbers.number(was)} to {numbers.number(now, ' ms')}"
     return None

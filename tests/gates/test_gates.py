@@ -192,6 +192,12 @@ def test_the_words_show_on_which_side_of_the_limit_a_value_lies(run):
     assert result.words.startswith("accuracy is 0.794872 of 39 turns (95 % interval 0.5808 to 0.9155)")
 
 
+def test_no_number_is_written_with_an_exponent(tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, latency_ms=12_345.678), T("b", 1, latency_ms=12_345.678)])])
+    (result,) = results_of([parse("latency_p50<=20s")], measure(path))
+    assert result.words == "latency_p50 is 12350 ms over 2 turns"
+
+
 def test_a_cost_that_is_only_known_to_be_at_least_something_misses_its_gate(run):
     price = Price(1.0, 2.0, "run")
     open_end = dataclasses.replace(run, cost=Cost(price, 0.25, 3, 40, 31))
