@@ -305,5 +305,6 @@ def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
     was, now = before.latency_ms["p50"].value, step.latency_ms["p50"].value
     if growth < MIN_GROWTH and was and now and now > was * (1 + MIN_LATENCY_RISE):
         how = f"grew by only {growth:.0%}" if growth >= 0 else f"fell by {-growth:.0%}"
-        return f"throughput {how}, while the median latency rose from {numbers.number(was)} to {numbers.number(now, ' ms')}"
+        latency = f"from {numbers.number(was)} to {numbers.number(now, ' ms')}"
+        return f"throughput {how}, while the median latency rose {latency}"
     return None

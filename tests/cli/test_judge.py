@@ -1,4 +1,4 @@
-"""The commands ``judge`` and ``judge-check`` as their user types them; the embedded model as a judge."""
+"""``evalkit judge`` and ``judge-check`` from the command line, also with the embedded model as judge."""
 
 import json
 
@@ -23,7 +23,7 @@ def flags(bench):
 
 
 def said(capsys, *arguments):
-    """Exit code, and what stands on both streams."""
+    """Exit code and the text on both streams."""
     code = main(list(map(str, arguments)))
     return code, *capsys.readouterr()
 
@@ -93,7 +93,7 @@ def test_failed_calls_end_with_1_and_their_cause(run, capsys):
     assert "1 × bad_request: " in out
 
 
-def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_go_on(run, capsys):
+def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_continue(run, capsys):
     with Bench(locked) as bench:
         code, out, err = said(capsys, "judge", run, *flags(bench))
     assert (code, out) == (3, "")
@@ -111,7 +111,7 @@ def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_go_on(run, caps
         (["judge-check", "missing.jsonl"], "missing.jsonl: there is no such file"),
     ],
 )
-def test_bad_input_is_said_before_a_model_is_started(run, capsys, arguments, message):
+def test_bad_input_is_reported_before_a_model_is_started(run, capsys, arguments, message):
     code, out, err = said(capsys, *[str(run) if part == "RUN" else part for part in arguments])
     assert (code, out) == (2, "")
     assert message in err

@@ -1,4 +1,4 @@
-"""The commands ``load`` and ``calibrate`` as their user types them."""
+"""``evalkit load`` and ``calibrate`` from the command line."""
 
 import json
 import signal
@@ -65,7 +65,7 @@ def test_load_json_is_one_object_and_nothing_else(server, sums, tmp_path):
     ],
 )  # fmt: skip
 def test_load_says_what_to_write(sums, tmp_path, given, message):
-    # without an endpoint: what is wrong is said before the embedded model is started
+    # without an endpoint: the error comes before the embedded model is started
     done = evalkit("load", sums(), *given, "--out", tmp_path / "steps")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
 
@@ -98,7 +98,7 @@ def test_help_has_an_example(command):
     assert f"example:\n  evalkit {command} " in shown.stdout
 
 
-def test_a_stop_says_where_the_steps_so_far_are(sums, tmp_path):
+def test_a_stop_names_the_folder_of_the_steps_so_far(sums, tmp_path):
     folder = tmp_path / "steps"
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=50))) as slow:
         command = [sys.executable, "-m", "evalkit.cli", "load", sums(20, 2), *flags(slow), "--concurrency", "1,2"]
@@ -143,7 +143,7 @@ def test_an_interrupt_shows_the_steps_that_were_measured(sums, tmp_path, flag):
         assert "knee: unknown, the test was cut short" in out
 
 
-def test_a_rate_shows_what_was_realised_of_it(server, sums, tmp_path):
+def test_an_open_loop_shows_the_realised_rate(server, sums, tmp_path):
     how = ["--rate", "100", "--arrivals", "poisson", "--seed", "5", "--per-step", "40", "--out", tmp_path / "steps"]
     done = evalkit("load", sums(20, 1), *flags(server), *how)
     lines = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Command lines as people mistype them, and ``--json`` of every command."""
+"""Wrong command lines and their messages, and ``--json`` of every command."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def commands():
         (["show", "r", "--\x1b[2J"], "evalkit show: there is no flag --\ufffd[2J. See 'evalkit show --help'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_understood_is_said_in_one_line(capsys, given, message):
+def test_a_wrong_command_line_is_explained_in_one_line(capsys, given, message):
     with pytest.raises(SystemExit) as end:
         main(given)
     assert end.value.code == 2
@@ -65,5 +65,5 @@ def test_every_command_that_prints_a_result_has_json():
     assert without == set(WITHOUT_JSON)
 
 
-def test_every_parser_says_what_is_wrong_in_one_line():
+def test_every_parser_explains_errors_in_one_line():
     assert all(type(parser) is Parser for parser in commands().values())

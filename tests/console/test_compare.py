@@ -21,7 +21,7 @@ def scores(seed, count, share):
     return (np.random.default_rng(seed).random(count) < share).astype(float).tolist()
 
 
-def test_two_runs_as_their_user_reads_them(tmp_path):
+def test_the_comparison_of_two_runs(tmp_path):
     first, second = two(tmp_path, [1.0, 0.0, 0.0, 0.0] * 5, [1.0, 1.0] * 10, turns=2, endpoint=ENDPOINT)
     said(second, settings={"history": "golden"})
     lines = shown(first, second).splitlines()
@@ -44,7 +44,7 @@ def test_two_runs_as_their_user_reads_them(tmp_path):
     assert "evalkit.compare(…).flips()" in text
 
 
-def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
+def test_where_too_few_differ_there_is_no_p_but_limits_and_a_reason(tmp_path):
     first, second = two(tmp_path, [0.0] * 30, [1.0] * 3 + [0.0] * 27, endpoint=ENDPOINT)
     lines = shown(first, second).splitlines()
     assert lines[4] == (
@@ -54,7 +54,7 @@ def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
     assert lines[7].split()[-4:] == ["–", "–", "–", "0/3"]
 
 
-def test_what_is_left_out_is_said(tmp_path):
+def test_left_out_turns_are_counted(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0, 0.0, 1.0, 0.0]), endpoint=ENDPOINT)
     turns = [*answers([1.0, 1.0]), T("c002", 1, error="server"), T("extra", 1, score=1.0)]
     second = run(tmp_path / "b.evalkit", turns, endpoint=ENDPOINT)

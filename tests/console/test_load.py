@@ -34,7 +34,7 @@ def test_one_step_needs_no_chart(measured):
     assert "█" not in shown(sweep_of(varied(measured, 1, 10.0)), draw=BLOCKS)
 
 
-def test_what_is_said_of_the_knee(measured):
+def test_the_line_about_the_knee(measured):
     one, two = varied(measured, 1, 10.0, goodput=9.0), varied(measured, 2, 10.1, goodput=0.0)
     assert "knee: not reached, throughput was still rising\n" in shown(sweep_of(one, two))
     assert "knee: concurrency 1, the last step before saturation: 10 turns/s\n" in shown(

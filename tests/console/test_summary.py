@@ -1,4 +1,4 @@
-"""What a summary says of its own numbers."""
+"""Notes on the numbers of a summary."""
 
 import pytest
 from runfiles import S, T, write

@@ -1,4 +1,4 @@
-"""Load tests over real HTTP: what is asked, what is left out, when it stops, what it says."""
+"""Load tests over real HTTP: what is sent and left out, when they stop, and their warnings."""
 
 import json
 import sqlite3
@@ -23,7 +23,7 @@ ARITHMETIC = Arithmetic()
 
 
 def one_at_a_time(body):
-    """An answer that holds up the server's loop: it can give fifty a second, however many ask."""
+    """An answer that blocks the server's loop: it can give fifty per second, however many requests come."""
     time.sleep(0.02)
     return ARITHMETIC(body)
 
@@ -40,7 +40,7 @@ def endpoint(server):
 
 
 def conversations(path):
-    """Every turn of a run file with what its attempts say of its begin, one row a turn."""
+    """Every turn of a run file with the start of its attempts, one row per turn."""
     with sqlite3.connect(path) as connection:
         turns = pd.read_sql("SELECT * FROM turn", connection)
         attempts = pd.read_sql("SELECT * FROM attempt", connection)
@@ -65,13 +65,13 @@ def test_each_step_has_a_run_file_with_whole_conversations_at_its_concurrency(su
         run = ek.Run(step.path)
         settings = run.info["settings"]
         assert (settings["concurrency"], settings["retries"], settings["rate"]) == (slots, 0, None)
-        # the dataset of 6 is asked round and round
+        # the dataset of 6 is repeated
         asked = run.turns().groupby(["conversation", "repeat"])["turn"].agg(list)
         assert len(asked) >= slots + 10
         assert all(turns == [1, 2, 3] for turns in asked)
 
 
-def test_warm_up_and_tail_are_out_of_every_figure_and_goodput_is_what_pandas_finds(sums, endpoint, tmp_path):
+def test_figures_exclude_warm_up_and_tail_and_goodput_agrees_with_pandas(sums, endpoint, tmp_path):
     slo = {"ttft": "1s", "latency": "5.6ms"}
     sweep = load(sums(8, 2), endpoint, concurrency=(4,), per_step=20, slo=slo, out=tmp_path / "steps")
     (step,) = sweep.measured
@@ -135,7 +135,7 @@ def test_an_endpoint_that_dies_in_a_later_step_ends_the_sweep_and_keeps_the_step
     assert sweep.stopped == "at concurrency 2 100% of the turns failed, more than 10%; concurrency 4 not run"
 
 
-def test_the_frame_and_the_json_tell_the_same(sums, endpoint, tmp_path):
+def test_the_frame_and_the_json_agree(sums, endpoint, tmp_path):
     sweep = load(sums(8, 2), endpoint, concurrency=(1, 2), slo="ttft=1s", out=tmp_path / "steps")
     frame, told = sweep.steps(), json.loads(json.dumps(sweep.to_json()))
     assert list(told) == [
@@ -189,7 +189,7 @@ def test_a_sweep_over_the_embedded_model(sums, embedded, tmp_path):
         ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not a known metric: write ttft, tpot or latency"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_before_anything_is_asked(sums, tmp_path, how, message):
+def test_invalid_settings_are_refused_before_a_request_is_sent(sums, tmp_path, how, message):
     with pytest.raises(SettingsError) as caught:
         load(sums(), ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "steps", **how)
     assert str(caught.value) == message
@@ -217,7 +217,7 @@ def test_the_plan_of_a_step(sums):
     assert open_loop.warm_up_of(2.5) == 3
     asked = {"rate": 2.5, "arrivals": "poisson", "arrivals_seed": 7, "repeats": 3, "limit": 10}
     assert open_loop.settings_of(2.5, data, None) == asked
-    assert open_loop.settings_of(5.0, data, None)["arrivals_seed"] == 8  # other gaps in each step
+    assert open_loop.settings_of(5.0, data, None)["arrivals_seed"] == 8  # different gaps in each step
     timed = LoadPlan.of((2,), None, step_time_s=5.0).settings_of(2, data, None)
     assert timed == {"concurrency": 2, "max_time_s": 5.0, "repeats": 1_000_000, "check": False}
     assert open_loop.file_of(Path("x"), 2.5) == Path("x/rate-2.5.evalkit")
@@ -234,7 +234,7 @@ def test_the_plan_of_a_step(sums):
         ((10, 100), (None, 250), None),
     ],
 )
-def test_saturation_is_throughput_that_stays_and_latency_that_rises(measured, before, now, reason):
+def test_saturation_is_throughput_that_stays_while_latency_rises(measured, before, now, reason):
     assert why_saturated(varied(measured, 1, *before), varied(measured, 2, *now), Slo.of(None)) == reason
 
 
@@ -260,11 +260,11 @@ def test_the_knee(measured):
 
 
 def answered(right, n=40):
-    """Scores of a step that asked so many conversations: ``right`` says which turns are."""
+    """Scores of a step with this many conversations; ``right`` says which turns are right."""
     return {(place, 1): (float(right(place)), f"conversation {place}") for place in range(n)}
 
 
-def test_worse_answers_late_clients_and_unknown_times_are_said_in_words(measured):
+def test_warnings_about_worse_answers_late_clients_and_missing_times(measured):
     good = replace(measured, load=1, scores=answered(lambda place: place % 10 > 0))
     same = replace(measured, load=2, scores=answered(lambda place: place % 10 > 1))
     worse = replace(
@@ -284,8 +284,8 @@ def test_worse_answers_late_clients_and_unknown_times_are_said_in_words(measured
     ]
 
 
-def test_a_step_that_asked_harder_conversations_as_well_is_no_worse(measured):
-    """A later step asks more of the dataset; its accuracy is lower, and each shared answer is the same."""
+def test_a_step_with_harder_conversations_is_not_worse(measured):
+    """A later step runs more of the dataset; its accuracy is lower, and every shared answer is the same."""
     few = replace(measured, load=1, scores=answered(lambda place: place < 20, 20))
     many = replace(measured, load=8, scores=answered(lambda place: place < 20, 200))
     assert sweep_of(few, many).warnings() == []
@@ -322,7 +322,7 @@ def test_a_watch_that_stops_ends_the_sweep_and_its_step_is_not_measured(sums, en
     assert (len(told["steps"]), told["partial"]["concurrency"]) == (1, 2)
 
 
-def test_an_interrupt_hands_over_the_steps_before_it(sums, endpoint, tmp_path):
+def test_an_interrupt_passes_on_the_steps_before_it(sums, endpoint, tmp_path):
     kept, seen = [], {}
 
     def watch(progress):
@@ -346,7 +346,7 @@ def test_a_budget_that_ends_a_step_early_leaves_it_unmeasured(sums, endpoint, tm
     assert sweep.stopped.startswith("by max_tokens_total at concurrency 1: ")
 
 
-def test_poisson_gaps_are_other_ones_each_time_and_the_same_by_their_seed(sums, endpoint, tmp_path):
+def test_poisson_gaps_differ_each_time_and_repeat_with_their_seed(sums, endpoint, tmp_path):
     def gaps(name, **more):
         how = {"rate": (200.0,), "arrivals": "poisson", "per_step": 30, "warm_up": 0}
         (step,) = load(sums(40, 1), endpoint, out=tmp_path / name, **how, **more).measured
@@ -361,7 +361,7 @@ def test_poisson_gaps_are_other_ones_each_time_and_the_same_by_their_seed(sums, 
     assert gaps("c") != gaps("d")
 
 
-def test_a_step_that_time_alone_ends_can_be_read_and_keeps_what_it_cut_off(sums, tmp_path):
+def test_a_step_ended_by_time_is_readable_and_keeps_interrupted_turns(sums, tmp_path):
     silent = Fault("silence", numbers=range(4, 60, 4))
     with serve(Script(answer=ARITHMETIC, faults=[silent]), process=True) as server:
         endpoint = ek.Endpoint(server.base_url, server.model)
@@ -369,6 +369,6 @@ def test_a_step_that_time_alone_ends_can_be_read_and_keeps_what_it_cut_off(sums,
         sweep = load(sums(20, 1), endpoint, out=tmp_path / "steps", **how)
     (step,) = sweep.measured
     assert (step.errors, step.interrupted, step.failed) == ({"cancelled": 4}, 4, 0)
-    assert step.within_slo == step.answered / step.turns  # those cut off after 5 s had missed it
+    assert step.within_slo == step.answered / step.turns  # turns cut off after 5 s had missed it
     assert any("turns were cut off by the end of the step" in said for said in sweep.warnings())
     assert (sweep.saturated, sweep.stopped) == (False, None)
