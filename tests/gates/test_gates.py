@@ -25,7 +25,7 @@ from evalkit.run import Run
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """20 conversations of two turns: of the first turns 16 are right; of the second 15 are right, 4 wrong, one failed."""
+    """20 conversations of two turns. First turns: 16 are right. Second turns: 15 right, 4 wrong, one failed."""
     turns = [T(f"c{n:02}", 1, score=float(n < 16), latency_ms=400.0 + n) for n in range(20)]
     turns += [T(f"c{n:02}", 2, score=float(n < 15), latency_ms=900.0) for n in range(19)]
     turns.append(T("c19", 2, error="server", ttft_ms=None, text=""))
