@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,14 @@ from evalkit.loadtest.step import Step
 from evalkit.loadtest.sweep import Sweep
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, counted, number, percent
+
+# name, attribute of a step, quantile
+_TIMES = (
+    *(("TTFT", "ttft_ms", q) for q in ("p50", "p95", "p99")),
+    *(("TPOT", "tpot_ms", q) for q in ("p50", "p95")),
+    *(("latency", "latency_ms", q) for q in ("p50", "p95", "p99")),
+)
+_FROM_SCHEDULE = tuple(("from schedule", "schedule_latency_ms", q) for q in ("p50", "p95", "p99"))
 
 
 def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> None:
@@ -36,7 +44,10 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
     console.print(_throughput(sweep, wide=wide))
     if not wide:
         console.print(_narrow_accuracy(sweep))
-    console.print(_times(sweep))
+    schedule = _FROM_SCHEDULE if by == "rate" else ()
+    for columns in ((*_TIMES, *schedule),) if wide else (_TIMES, schedule):
+        if columns:
+            console.print(_times(sweep, columns))
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     if len(sweep.measured) > 1:
         _charts(console, sweep, draw or glyphs())
@@ -84,14 +95,8 @@ def _marks(sweep: Sweep, step: Step) -> str:
     return ", ".join([*marks, "CLIENT-BOUND"] if step.client_bound else marks)
 
 
-def _times(sweep: Sweep) -> Table:
-    columns: list[tuple[str, str, str]] = [
-        *(("TTFT", "ttft_ms", q) for q in ("p50", "p95", "p99")),
-        *(("TPOT", "tpot_ms", q) for q in ("p50", "p95")),
-        *(("latency", "latency_ms", q) for q in ("p50", "p95", "p99")),
-    ]
-    if sweep.plan.by == "rate":
-        columns += [("from schedule", "schedule_latency_ms", q) for q in ("p50", "p95", "p99")]
+def _times(sweep: Sweep, columns: Sequence[tuple[str, str, str]]) -> Table:
+    """A row per step with quantiles of times, given as (name, attribute of the step, quantile)."""
     table = plain_table(sweep.plan.by, right=tuple(f"{name} {q}" if q == "p50" else q for name, _, q in columns))
     for step in sweep.measured:
         table.add_row(f"{step.load:g}", *(number(getattr(step, metric)[q].value) for _, metric, q in columns))
