@@ -94,7 +94,8 @@ def _evaluate(gate: Gate, run: RunMeasures) -> GateResult:
     met = OPERATORS[gate.operator](value, gate.limit)
     left_out = ""
     if gate.metric in ("errors", "accuracy_all") and part.interrupted:
-        left_out = f", without {part.interrupted:,} turns cancelled when the session ended"
+        turns = f"{part.interrupted:,} turn{'s' * (part.interrupted != 1)}"
+        left_out = f", without {turns} cancelled when the session ended"
     return GateResult(gate.text, value, met, f"{gate.left} is {_in_words(metric, gate, estimate, value)}{left_out}")
 
 

@@ -261,7 +261,7 @@ def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_blames_nobody(tmp_p
     assert (run.conversations.n, run.conversations.incomplete) == (1, 2)
     result = results_of([parse("errors<=60%"), parse("errors<=40%")], run)
     assert [(gate.value, gate.met) for gate in result] == [(0.5, True), (0.5, False)]
-    assert result[0].words == "errors is 0.5 of 2 turns, without 1 cancelled when the session ended"
+    assert result[0].words == "errors is 0.5 of 2 turns, without 1 turn cancelled when the session ended"
 
 
 @pytest.mark.parametrize(
