@@ -1,4 +1,4 @@
-"""The bias of the client itself on this machine: its times held against those of a server that knows the truth."""
+"""The bias of the client on this machine: its times compared with the true times of a test server."""
 
 from __future__ import annotations
 
@@ -39,27 +39,28 @@ _TURNS = """
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The bias at one number of streams.
+    """The bias at one number of parallel streams.
 
     Parameters
     ----------
     streams : int
-        Open at once.
+        Streams open in parallel.
     turns : int
-        Those compared: each on a connection that was open already.
+        Number of turns compared: each on a connection that was open before.
     ttft_error_ms, latency_error_ms : dict
-        ``p50`` and ``p99`` to Estimate of what the client says minus what the server says of the same request, in ms;
-        p99 is missing below 100 turns.
+        ``p50`` and ``p99`` to Estimate of the client's time minus the server's time of the same request, in ms; p99 is
+        missing below 100 turns.
     ttft_ms : float or None
-        The median the client says.
+        Median of the client's TTFT.
     loop_lag_p99_ms : float or None
-        Of the client.
+        p99 of the client's event-loop lag.
     cpu_share : float or None
-        Of one core, the client's.
+        CPU time of the client, as a share of one core.
     server_late_p99_ms : float or None
-        How late the server itself was against its schedule. It stamps the true times, so the errors do not hold this.
+        How late the server was against its own schedule. The server records when it really sent, so the errors do not
+        include this.
     client_bound : bool or None
-        See ``stats.client_bound``.
+        Whether the client limited the times: see ``analysis.client_trust.client_bound``.
     """
 
     streams: int
@@ -73,7 +74,7 @@ class Level:
     client_bound: bool | None
 
     def sentence(self) -> str:
-        """The bias in words: "TTFT +0.4 ms, p99 +1.1 ms at 64 streams, this machine"."""
+        """The bias in a sentence: "TTFT +0.4 ms, p99 +1.1 ms at 64 streams, this machine"."""
         shown = [
             f"{'' if name == 'p50' else 'p99 '}{value:+.2g} ms"
             for name in _QUANTILES
@@ -99,14 +100,14 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The bias at each number of streams, in rising order; of one ``stopped`` by hand, those measured whole."""
+    """The bias at each number of streams, in rising order; only complete levels if the user ``stopped`` it."""
 
     levels: tuple[Level, ...]
     stopped: bool = False
 
     @property
     def trusted_streams(self) -> int | None:
-        """Streams up to which this client is not the bottleneck; None: not even at the fewest."""
+        """The most streams at which the client does not limit the times; None: it does at the fewest already."""
         trusted = None
         for level in self.levels:
             if level.client_bound is not False:
@@ -125,24 +126,24 @@ class Calibration:
 
 
 def calibrate(streams: Sequence[int] = STREAMS, watch: Watcher | None = None) -> Calibration:
-    """Run against the bundled scripted server, and compare each turn's times with the server's own of that request.
+    """Run against the bundled test server, and compare the times of each turn with those that the server recorded.
 
-    All goes as in any other run: real HTTP, a run file in a temporary folder, warm connections. The server, in a
-    process of its own on this machine, takes 50 ms to the first of 20 tokens and 10 ms to each next one. All streams
-    begin together and stay so, and their tokens come in bursts: this is the hard case.
+    The runs are ordinary: real HTTP, a run file in a temporary folder, connections that are already open. The server,
+    in a process of its own on this machine, takes 50 ms to the first of 20 tokens and 10 ms to each later one. All
+    streams start together and stay in step, so that their tokens arrive in bursts: this is the hard case.
 
     Parameters
     ----------
     streams : sequence of int
-        How many are open at once, level by level, in rising order.
+        Number of parallel streams at each level, in rising order.
     watch : callable, optional
-        Called with the ``Progress`` of the level under way about ten times a second; when it returns ``True``
-        measuring ends with the level before.
+        Called with the ``Progress`` of the running level about ten times per second; when it returns ``True``, the
+        result ends with the level before.
 
     Raises
     ------
     SettingsError
-        ``streams`` cannot be used.
+        ``streams`` is empty, not rising, or holds something other than whole numbers above 0.
     """
     levels = tuple(streams)
     rising = all(few < many for few, many in pairwise(levels))
@@ -160,7 +161,7 @@ def calibrate(streams: Sequence[int] = STREAMS, watch: Watcher | None = None) ->
 
 
 def _level(folder: Path, streams: int, watch: Watcher | None) -> Level | None:
-    """One level; None: it was stopped by hand."""
+    """Measure one level; None: the user stopped it."""
     path = folder / f"streams-{streams}{SUFFIX}"
     turns = max(streams * TURNS_A_STREAM, LEAST_TURNS) + streams
     with _server() as server:
@@ -179,8 +180,8 @@ def _level(folder: Path, streams: int, watch: Watcher | None) -> Level | None:
             ttft.append((ttft_ns, entry.first_ns - entry.received_ns))
             latency.append((latency_ns, entry.last_ns - entry.received_ns))
             late.append(entry.late_ns)
-    said = _ms([said for said, _ in ttft])
-    median = float(np.median(said)) if len(said) else None
+    client_ttft = _ms([measured for measured, _ in ttft])
+    median = float(np.median(client_ttft)) if len(client_ttft) else None
     return Level(
         streams=streams,
         turns=len(ttft),
@@ -196,7 +197,7 @@ def _level(folder: Path, streams: int, watch: Watcher | None) -> Level | None:
 
 @contextmanager
 def _server() -> Iterator[ScriptedHandle]:
-    # one a level: the numbers in its answers begin at 1
+    # a new server for each level: the numbers in its answers start at 1
     with serve(Script(law=LAW, answer=Numbered(LAW.tokens)), process=True) as server:
         yield server
 
@@ -209,7 +210,7 @@ def _dataset(folder: Path, rows: int) -> Path:
 
 
 def _errors(pairs: Sequence[tuple[int, int]]) -> dict[str, Estimate]:
-    errors = _ms([said - true for said, true in pairs])
+    errors = _ms([measured - true for measured, true in pairs])
     return {name: quantiles.quantile(errors, q) for name, q in _QUANTILES.items()}
 
 

@@ -1,4 +1,4 @@
-"""The command that asks one conversation and keeps nothing: ``ask``."""
+"""The command that sends one conversation and stores nothing: ``ask``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def add_ask(commands: Any) -> None:
-    """``evalkit ask``."""
-    parser = shared_flags.command(
-        commands, "ask", ask, "Ask one conversation, turn by turn, and print answers and timings.",
+    """Add ``evalkit ask``."""
+    parser = shared_flags.add_command(
+        commands, "ask", ask,
+        "Send one conversation, turn by turn, and print the answers with their times. Stores nothing.",
         "evalkit ask 'What is the sum of 12 + 23?' 'And the product of the two?'",
     )  # fmt: skip
-    parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="one user message a turn")
+    parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="user messages, one per turn")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     shared_flags.add_endpoint(parser)
     shared_flags.add_sampling(parser)
@@ -27,32 +28,32 @@ def add_ask(commands: Any) -> None:
 
 
 def ask(parsed: argparse.Namespace) -> int:
-    """``evalkit ask``."""
-    from evalkit.console.terminal import output, say, tell
+    """Run ``evalkit ask``."""
+    from evalkit.console.terminal import print_json, print_message, stdout_console
     from evalkit.conversation import Conversation, Turn
     from evalkit.engine.stopping.giving_up import LASTING
     from evalkit.evaluation import converse
 
     conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
-    code, told = 0, []
+    code, turns = 0, []
     with shared_flags.endpoint(parsed) as endpoint:
-        console = output()
+        console = stdout_console()
         for record in converse(conversation, endpoint, stream=not parsed.no_stream):
-            told.append(_row(parsed.messages[record.turn - 1], record, endpoint))
+            turns.append(_row(parsed.messages[record.turn - 1], record, endpoint))
             if not parsed.json:
                 for text, style in _lines(record, endpoint):
-                    # a mebibyte on one line would be measured word by word to be wrapped
+                    # print() would wrap it, which takes long for a megabyte on one line
                     console.out(text, style=style, highlight=False)
             if record.failure is not None:
-                say(f"{record.failure.kind}: {record.failure.message}")
+                print_message(f"{record.failure.kind}: {record.failure.message}")
                 code = max(code, 3 if record.failure.kind in LASTING else 1)
         if parsed.json:
-            tell({"model": endpoint.model, "base_url": endpoint.base_url, "turns": told})
+            print_json({"model": endpoint.model, "base_url": endpoint.base_url, "turns": turns})
     return code
 
 
 def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | None]]:
-    """What is printed of a turn, each with its style."""
+    """The printed lines of a turn, each with its style."""
     from evalkit.runfile.plain_transcripts import plain
 
     answer = record.answer
@@ -70,26 +71,26 @@ def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | 
 
 
 def _notes(attempt: Attempt, endpoint: Endpoint) -> Iterator[str]:
-    """What a reader has to know of an answer: that it was cut off, is too long, or came from elsewhere."""
+    """Warnings about an answer: cut off, longer than requested, from another model, a fallback or a cache."""
     from evalkit.analysis import ignored_parameters
-    from evalkit.client.model_names import is_another
+    from evalkit.client.model_names import names_another_model
     from evalkit.wording import run_results
 
-    heeded = ignored_parameters.ignored_by_attempt(endpoint.params, attempt).to_json()
-    yield from run_results.cut_off(heeded, alone=True)
-    yield from run_results.ignored_parameters(heeded, alone=True)
-    known = attempt.provenance or {}
-    if "model" in known and is_another(endpoint.model, known["model"]):
-        yield f"this answer names another model than {endpoint.model}: {known['model']}"
-    if "fallback" in known:
-        yield f"this answer came from a fallback ({known['fallback']})"
-    if "cache" in known or "repeated_id" in known:
-        why = known.get("cache") or f"it has id and text of an earlier one, {known['repeated_id']}"
+    parameters = ignored_parameters.ignored_by_attempt(endpoint.params, attempt).to_json()
+    yield from run_results.cut_off(parameters, alone=True)
+    yield from run_results.ignored_parameters(parameters, alone=True)
+    provenance = attempt.provenance or {}
+    if "model" in provenance and names_another_model(endpoint.model, provenance["model"]):
+        yield f"this answer names another model than {endpoint.model}: {provenance['model']}"
+    if "fallback" in provenance:
+        yield f"this answer came from a fallback ({provenance['fallback']})"
+    if "cache" in provenance or "repeated_id" in provenance:
+        why = provenance.get("cache") or f"same id and text as an earlier answer: {provenance['repeated_id']}"
         yield f"this answer came from a cache ({why})"
 
 
 def _row(message: str, record: TurnRecord, endpoint: Endpoint) -> dict[str, Any]:
-    """A turn as ``--json`` prints it, with the keys of ``tables.transcript`` that it can have."""
+    """A turn as ``--json`` prints it, with those keys of ``tables.transcript`` that apply."""
     from evalkit.analysis import ignored_parameters
 
     answer, good, failure = record.answer, record.good, record.failure
@@ -118,8 +119,8 @@ def _timing(attempt: Attempt) -> str:
     from evalkit.wording import run_results
 
     ttft = "" if attempt.ttft_ns is None else f"first token after {attempt.ttft_ns / 1e6:.0f} ms, "
-    whole = "" if attempt.latency_ns is None else f"all after {attempt.latency_ns / 1e6:.0f} ms"
+    latency = "" if attempt.latency_ns is None else f"complete after {attempt.latency_ns / 1e6:.0f} ms"
     tokens = attempt.usage.output_tokens if attempt.usage else None
     counted = "" if tokens is None else f", {tokens} tokens"
     notes = (run_results.first_token_warning(attempt.flags), caveats.answer_note(attempt.flags))
-    return f"[{ttft}{whole}{counted}{''.join(f'; {note}' for note in notes if note)}]"
+    return f"[{ttft}{latency}{counted}{''.join(f'; {note}' for note in notes if note)}]"

@@ -1,4 +1,4 @@
-"""What ``--fail-under`` and ``--junit`` make of a run: its gates, a file for build servers, the exit code."""
+"""The flags ``--fail-under`` and ``--junit``: gates, a file for build servers, and the exit code."""
 
 from __future__ import annotations
 
@@ -11,48 +11,49 @@ from evalkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from evalkit.analysis.measures import RunMeasures
-    from evalkit.gates.gates import Gate, GateResult
+    from evalkit.gates.gate_expression import Gate
+    from evalkit.gates.gates import GateResult
     from evalkit.run import Run
 
 
-def check(parsed: argparse.Namespace, *taken: Path | None) -> None:
-    """See, before anything is asked, that the JUnit file can be written, and not over one of these files."""
+def check(parsed: argparse.Namespace, *used: Path | None) -> None:
+    """Check, before a request is sent, that the JUnit file can be written and is none of the files in use."""
     if parsed.junit is not None:
         from evalkit.gates import junit
 
-        junit.check_path(parsed.junit, [path for path in taken if path is not None])
+        junit.check_path(parsed.junit, [path for path in used if path is not None])
 
 
 def results(parsed: argparse.Namespace, measures: RunMeasures) -> list[GateResult]:
-    """Hold a run against the gates; a command without such flags has none."""
+    """Check a run against its gates; a command without such flags has none."""
     gates = _given(parsed)
     if not gates:
         return []
-    from evalkit.gates.gates import evaluate
+    from evalkit.gates.gates import results_of
 
-    return evaluate(gates, measures)
+    return results_of(gates, measures)
 
 
-def warn(parsed: argparse.Namespace, measures: RunMeasures) -> None:
-    """Say it when gates were checked on a run that has not ended."""
+def warn_if_unfinished(parsed: argparse.Namespace, measures: RunMeasures) -> None:
+    """Print a warning when gates were checked on a run that has not ended."""
     if not _given(parsed):
         return
-    from evalkit.console.terminal import say
-    from evalkit.gates.gates import warning_of
+    from evalkit.console.terminal import print_message
+    from evalkit.gates.gates import warning_if_unfinished
 
-    if (warning := warning_of(_given(parsed), measures)) is not None:
-        say(f"warning: {warning}")
+    if (warning := warning_if_unfinished(_given(parsed), measures)) is not None:
+        print_message(f"warning: {warning}")
 
 
 def refuse_with_conversation(parsed: argparse.Namespace) -> None:
-    """Refuse gates and a JUnit file, which are of a whole run, where one conversation is printed."""
+    """Refuse gates and a JUnit file where one conversation is printed: both need the whole run."""
     for flag, given in (("--fail-under", parsed.fail_under), ("--junit", parsed.junit)):
         if given:
-            raise SettingsError(f"{flag} is of the whole run: leave --conversation out, or {flag}")
+            raise SettingsError(f"{flag} needs the whole run, but --conversation prints one conversation: omit one")
 
 
 def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | None = None) -> None:
-    """Write the JUnit file, if one is wanted."""
+    """Write the JUnit file, if its flag was given."""
     if (out := getattr(parsed, "junit", None)) is not None:
         from evalkit.gates import junit
 
@@ -61,7 +62,7 @@ def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | No
 
 
 def exit_code(parsed: argparse.Namespace, result: Mapping[str, Any]) -> int:
-    """1: a gate is missed, or turns failed and no gate says how many may; the end of a session is no failure."""
+    """1 when a gate is missed, or turns failed and no gate limits errors; turns that were interrupted do not count."""
     if any(not gate["met"] for gate in result["gates"]):
         return 1
     failed = sum(result["errors"].values()) - result.get("interrupted", 0)

@@ -1,4 +1,4 @@
-"""The commands that let a model judge answers: ``judge`` and ``judge-check``."""
+"""The commands in which a model judges answers: ``judge`` and ``judge-check``."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ from evalkit.errors import EndpointError
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
 
-_SMALL = "it is a very small judge: 'evalkit judge-check' says how far it agrees with people"
+_SMALL_JUDGE = "this model is very small for a judge: check with 'evalkit judge-check' how often it agrees with people"
 
 
 def add_judge(commands: Any) -> None:
-    """``evalkit judge``."""
-    parser = shared_flags.command(
+    """Add ``evalkit judge``."""
+    parser = shared_flags.add_command(
         commands, "judge", judge,
-        "Let a model judge a run's answers, or say which of two runs answers better; its calls are a run of their own.",
+        "Score the answers of a run with a model as judge, or find which of two runs answers better. The requests to "
+        "the judge are stored as a run of their own.",
         "evalkit judge runs/demo.evalkit --rubric correct --base-url https://api.example.com --model big",
     )  # fmt: skip
     shared_flags.add_run_file(parser)
     _add_rubric(parser, "correct; with --against: better")
     parser.add_argument(
-        "--against", type=Path, metavar="OTHER.evalkit", help="a run of the same dataset: which answers better?"
+        "--against",
+        type=Path,
+        metavar="OTHER.evalkit",
+        help="another run of the same dataset: judge which of the two answers better",
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="only the first N turns: a trial, whose scores do not count"
+        "--limit", type=int, metavar="N", help="judge only the first N turns, as a trial whose scores do not count"
     )
     _add_asking(parser)
 
 
 def add_judge_check(commands: Any) -> None:
-    """``evalkit judge-check``."""
-    parser = shared_flags.command(
+    """Add ``evalkit judge-check``."""
+    parser = shared_flags.add_command(
         commands, "judge-check", judge_check,
-        "Check a judge against answers that people have labelled: agreement, kappa and alpha with intervals.",
+        "Check a judge against answers labelled by people. Reports agreement, kappa and alpha, each with an interval.",
         "evalkit judge-check data/judged_answers.jsonl",
     )  # fmt: skip
-    parser.add_argument("labels", type=Path, metavar="LABELS.jsonl", help="rows of question, answer, target and label")
+    parser.add_argument(
+        "labels", type=Path, metavar="LABELS.jsonl", help="rows with question, answer, target and label"
+    )
     _add_rubric(parser, "correct")
     _add_asking(parser)
 
@@ -50,87 +56,80 @@ def add_judge_check(commands: Any) -> None:
 def _add_rubric(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--rubric", metavar="NAME|FILE.toml",
-        help=f"correct, helpful, better (of two), or a file of name, text and [choices] (default: {default})",
+        help=f"correct, helpful, better (of two), or a file with name, text and [choices] (default: {default})",
     )  # fmt: skip
 
 
 def _add_asking(parser: argparse.ArgumentParser) -> None:
     shared_flags.add_endpoint(parser)
     shared_flags.add_sampling(parser)
-    parser.add_argument("--concurrency", type=int, default=4, metavar="N", help="asked at once (default: 4)")
+    parser.add_argument("--concurrency", type=int, default=4, metavar="N", help="requests in parallel (default: 4)")
     shared_flags.add_json(parser)
 
 
 def judge(parsed: argparse.Namespace) -> int:
-    """``evalkit judge``."""
+    """Run ``evalkit judge``."""
     from evalkit.console.judge import show_judging, show_pairing
-    from evalkit.console.terminal import output, watching
+    from evalkit.console.progress_line import progress_line
+    from evalkit.console.terminal import print_result
     from evalkit.judging import judging, pairwise
 
     pairs = parsed.against is not None
-    # what is wrong here is said before a model is started for it
+    # errors that can be found now are reported before a model is started
     rubric = judging.rubric_for(parsed.rubric or ("better" if pairs else "correct"), pairwise=pairs)
     judging.check_limit(parsed.limit)
     for run in (parsed.file, parsed.against):
         if run is not None:
             judging.path_of(run)
-    how: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "limit": parsed.limit,
         "concurrency": parsed.concurrency,
         "stream": not parsed.no_stream,
     }
-    with _judge_of(parsed) as endpoint, watching() as watch:
+    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
         if pairs:
-            pairing = pairwise.judge_pairs(parsed.file, parsed.against, endpoint, rubric, watch=watch, **how)
+            pairing = pairwise.judge_pairs(parsed.file, parsed.against, endpoint, rubric, watch=watch, **settings)
         else:
-            judged = judging.judge(parsed.file, endpoint, rubric, watch=watch, **how)
+            judged = judging.judge(parsed.file, endpoint, rubric, watch=watch, **settings)
     if pairs:
-        _show(parsed, pairing, lambda: show_pairing(output(), pairing))
+        print_result(pairing, show_pairing, as_json=parsed.json)
         return 1 if pairing.outcomes["failed"] else 0
-    _show(parsed, judged, lambda: show_judging(output(), judged))
+    print_result(judged, show_judging, as_json=parsed.json)
     return 1 if judged.failed else 0
 
 
 def judge_check(parsed: argparse.Namespace) -> int:
-    """``evalkit judge-check``."""
+    """Run ``evalkit judge-check``."""
     from evalkit.console.judge import show_check
-    from evalkit.console.terminal import output, watching
-    from evalkit.judging import against_people, judging, labels
+    from evalkit.console.progress_line import progress_line
+    from evalkit.console.terminal import print_result
+    from evalkit.judging import against_people, judging
 
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
-    for _ in labels.read_labels(parsed.labels, rubric):
-        pass
-    with _judge_of(parsed) as endpoint, watching() as watch:
-        done = against_people.check_judge(
+    for _ in against_people.read_labels(parsed.labels, rubric):
+        pass  # a wrong row is reported before a model is started
+    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
+        result = against_people.check_judge(
             parsed.labels, endpoint, rubric, concurrency=parsed.concurrency, stream=not parsed.no_stream, watch=watch
         )
-    _show(parsed, done, lambda: show_check(output(), done))
-    return 1 if done.count(against_people.FAILED) else 0
-
-
-def _show(parsed: argparse.Namespace, done: Any, tables: Any) -> None:
-    from evalkit.console.terminal import tell
-
-    if parsed.json:
-        tell(done.to_json())
-    else:
-        tables()
+    print_result(result, show_check, as_json=parsed.json)
+    return 1 if result.count(against_people.FAILED) else 0
 
 
 @contextmanager
-def _judge_of(parsed: argparse.Namespace) -> Iterator[Endpoint]:
-    """The judge's endpoint; when asking breaks off, it is told how to go on."""
-    from evalkit.console.terminal import say
+def _judge_endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
+    """The judge's endpoint; when judging ends early, a message says how to continue."""
+    from evalkit.console.terminal import print_message
     from evalkit.settings import Settings
 
-    Settings(concurrency=parsed.concurrency)  # refuses one that cannot be before a model is started
+    Settings(concurrency=parsed.concurrency)  # a wrong value is reported before a model is started
     try:
         with shared_flags.endpoint(parsed) as endpoint:
             if endpoint.source == "embedded":
-                say(_SMALL)
+                print_message(_SMALL_JUDGE)
             yield endpoint
     except KeyboardInterrupt:
-        say("stopped. What the judge answered is kept; the same command goes on")
+        print_message("stopped. The judge's answers so far are kept; run the same command again to continue")
         raise
     except EndpointError as error:
-        raise EndpointError(f"{error}\nWhen that is mended, the same command goes on.") from None
+        raise EndpointError(f"{error}\nWhen that is fixed, run the same command again to continue.") from None

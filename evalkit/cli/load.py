@@ -1,4 +1,4 @@
-"""The commands that put load on an endpoint, or on this client itself: ``load`` and ``calibrate``."""
+"""The commands that measure an endpoint, or this client itself, under load: ``load`` and ``calibrate``."""
 
 from __future__ import annotations
 
@@ -14,62 +14,67 @@ T = TypeVar("T", int, float)
 
 
 def add_load(commands: Any) -> None:
-    """``evalkit load``."""
-    parser = shared_flags.command(
+    """Add ``evalkit load``."""
+    parser = shared_flags.add_command(
         commands, "load", load,
-        "Ask a dataset under one load after another: throughput, times and accuracy, until the endpoint gives no more.",
+        "Run a load test. The dataset is run under rising load; throughput, times and accuracy are measured at each "
+        "step, until the endpoint is saturated.",
         "evalkit load data/primary_math.jsonl --concurrency 1,2,4,8 --slo ttft=200ms,tpot=50ms --max-tokens 64",
     )  # fmt: skip
-    parser.add_argument("data", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
+    shared_flags.add_dataset(parser)
     shared_flags.add_endpoint(parser)
     shared_flags.add_sampling(parser)
-    how = parser.add_argument_group("the load")
-    how.add_argument(
-        "--concurrency", metavar="N,N,…", help="conversations at once, step by step (default: 1,2,4,… till saturation)"
+    group = parser.add_argument_group("load")
+    group.add_argument(
+        "--concurrency", metavar="N,N,…",
+        help="closed loop: conversations in parallel at each step (default: 1,2,4,… until saturation)",
+    )  # fmt: skip
+    group.add_argument("--rate", metavar="R,R,…", help="open loop: conversations started per second at each step")
+    shared_flags.add_arrivals(group)
+    group.add_argument(
+        "--slo", metavar="METRIC=TIME,…", help="service-level objectives of a turn: ttft=200ms,tpot=50ms,latency=2s"
     )
-    how.add_argument("--rate", metavar="R,R,…", help="or conversations begun a second, step by step")
-    how.add_argument(
-        "--arrivals", choices=("constant", "poisson"),
-        help="with --rate: the gaps between them (default: constant)",
-    )  # fmt: skip
-    shared_flags.add_seed(how)
-    how.add_argument("--slo", metavar="METRIC=TIME,…", help="objectives of a turn: ttft=200ms,tpot=50ms,latency=2s")
-    how.add_argument(
+    group.add_argument(
         "--warm-up", type=int, metavar="N",
-        help="conversations left out first (default: as many as are at once; with --rate a second's worth)",
+        help="conversations left out at the start of a step (default: as many as run in parallel; with --rate, as "
+        "many as start in a second)",
     )  # fmt: skip
-    how.add_argument(
+    group.add_argument(
         "--per-step", type=int, metavar="N",
-        help="conversations of a step after those (default: 4 times those at once, 10 seconds of a rate; 20 at least)",
+        help="conversations per step after the warm-up (default: 4 times the concurrency, or 10 seconds of the rate; "
+        "at least 20)",
     )  # fmt: skip
-    how.add_argument("--step-time", type=float, metavar="S", help="or seconds of a step")
-    how.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="for the run files (default: runs/load-DATA-MODEL-TIME)"
+    group.add_argument("--step-time", type=float, metavar="S", help="instead of --per-step: seconds per step")
+    group.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder for the run files (default: runs/load-DATA-MODEL-TIME)"
     )
     shared_flags.add_json(parser)
 
 
 def add_calibrate(commands: Any) -> None:
-    """``evalkit calibrate``."""
-    parser = shared_flags.command(
+    """Add ``evalkit calibrate``."""
+    parser = shared_flags.add_command(
         commands, "calibrate", calibrate,
-        "Measure what this client itself adds to the times on this machine, against a server that knows the truth.",
+        "Measure what this client adds to the times on this machine. Its times are compared with those recorded by a "
+        "local test server.",
         "evalkit calibrate --streams 1,16,64,256",
     )  # fmt: skip
-    parser.add_argument("--streams", metavar="N,N,…", help="streams at once, level by level (default: 1,16,64,256)")
+    parser.add_argument("--streams", metavar="N,N,…", help="streams in parallel at each level (default: 1,16,64,256)")
     shared_flags.add_json(parser)
 
 
 def load(parsed: argparse.Namespace) -> int:
-    """``evalkit load``."""
+    """Run ``evalkit load``."""
     from evalkit.console.load import show_sweep
-    from evalkit.console.terminal import output, say, tell, watching
+    from evalkit.console.progress_line import progress_line
+    from evalkit.console.terminal import print_message, print_result
     from evalkit.datasets import reader
     from evalkit.loadtest import sweep
+    from evalkit.loadtest.load_plan import LoadPlan
     from evalkit.loadtest.slo import Slo
     from evalkit.runfile import file_names
 
-    how: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "concurrency": _numbers(parsed.concurrency, "--concurrency", int),
         "rate": _numbers(parsed.rate, "--rate", float),
         "arrivals": shared_flags.arrivals(parsed),
@@ -78,54 +83,45 @@ def load(parsed: argparse.Namespace) -> int:
         "step_time_s": parsed.step_time,
         "seed": parsed.arrivals_seed,
     }
-    # what is wrong here is said before a model is started for it
-    sweep.Plan.of(**how)
+    # errors that can be found now are reported before a model is started
+    LoadPlan.of(**settings)
     slo = Slo.of(parsed.slo)
     if parsed.no_stream and (unknown := [name for name in ("ttft", "tpot") if name in slo.limits_ms]):
-        raise SettingsError(f"--slo {unknown[0]} and --no-stream exclude each other: a whole answer has no such time")
+        raise SettingsError(f"--slo {unknown[0]} and --no-stream exclude each other: only a stream has that time")
     next(iter(reader.read(parsed.data, limit=1)), None)
-    cut_short: list[sweep.Sweep] = []
-
-    def tell_of(done: sweep.Sweep) -> None:
-        if parsed.json:
-            tell(done.to_json())
-        else:
-            show_sweep(output(), done)
-
+    interrupted: list[sweep.Sweep] = []
     with (
         shared_flags.endpoint(parsed) as endpoint,
-        file_names.load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
+        file_names.new_load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
     ):
         try:
-            with watching() as watch:
-                done = sweep.load(
+            with progress_line() as watch:
+                result = sweep.load(
                     parsed.data, endpoint, slo=slo, out=folder, watch=watch, stream=not parsed.no_stream,
-                    interrupted=cut_short.append, **how,
+                    interrupted=interrupted.append, **settings,
                 )  # fmt: skip
         except KeyboardInterrupt:
             if any(folder.glob(f"*{file_names.SUFFIX}")):
-                say(f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…")
-            for done in cut_short:
-                if done.measured:
-                    tell_of(done)
+                print_message(f"stopped. Each step so far has a run file in {folder}: evalkit show {folder}/…")
+            for unfinished in interrupted:
+                if unfinished.measured:
+                    print_result(unfinished, show_sweep, as_json=parsed.json)
             raise
-    tell_of(done)
-    return 1 if any(step.failed for step in done.measured) else 0
+    print_result(result, show_sweep, as_json=parsed.json)
+    return 1 if any(step.failed for step in result.measured) else 0
 
 
 def calibrate(parsed: argparse.Namespace) -> int:
-    """``evalkit calibrate``."""
+    """Run ``evalkit calibrate``."""
     from evalkit.checkup import client_bias
     from evalkit.console.load import show_calibration
-    from evalkit.console.terminal import output, tell, watching
+    from evalkit.console.progress_line import progress_line
+    from evalkit.console.terminal import print_result
 
     streams = _numbers(parsed.streams, "--streams", int)
-    with watching() as watch:
-        done = client_bias.calibrate(client_bias.STREAMS if streams is None else streams, watch)
-    if parsed.json:
-        tell(done.to_json())
-    else:
-        show_calibration(output(), done)
+    with progress_line() as watch:
+        result = client_bias.calibrate(client_bias.STREAMS if streams is None else streams, watch)
+    print_result(result, show_calibration, as_json=parsed.json)
     return 0
 
 
@@ -135,5 +131,5 @@ def _numbers(text: str | None, flag: str, kind: Callable[[str], T]) -> tuple[T, 
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
-        what = "whole numbers" if kind is int else "numbers"
-        raise SettingsError(f"{flag} {text!r}: write {what} with commas between, such as {flag} 1,2,4,8") from None
+        numbers = "whole numbers" if kind is int else "numbers"
+        raise SettingsError(f"{flag} {text!r}: write {numbers} separated by commas, such as {flag} 1,2,4,8") from None

@@ -1,4 +1,4 @@
-"""The command that draws every chart of runs into files: ``plot``."""
+"""The command that draws the charts of runs into files: ``plot``."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ FORMATS = ("png", "svg")
 
 
 def add_plot(commands: Any) -> None:
-    """``evalkit plot``."""
-    parser = shared_flags.command(
+    """Add ``evalkit plot``."""
+    parser = shared_flags.add_command(
         commands, "plot", plot,
-        "Draw every chart of a run into files, and of several runs how they compare; say what cannot be drawn and why.",
+        "Draw the charts of one or more runs into files. Several runs are also compared with the first. A chart that "
+        "cannot be drawn is listed with the reason.",
         "evalkit plot runs/demo.evalkit -o charts",
     )  # fmt: skip
     parser.add_argument("files", nargs="+", type=Path, metavar="RUN.evalkit", help="run files")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="made if it is not there")
-    parser.add_argument("--format", choices=FORMATS, default="png", help="of the files (default: png)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder, created if needed")
+    parser.add_argument("--format", choices=FORMATS, default="png", help="format of the files (default: png)")
     shared_flags.add_overwrite(parser)
     shared_flags.add_json(parser)
 
 
 def plot(parsed: argparse.Namespace) -> int:
-    """``evalkit plot``."""
+    """Run ``evalkit plot``."""
     from evalkit.analysis.measures import snapshot
 
     with snapshot(*parsed.files):
@@ -59,24 +60,24 @@ def _plot(parsed: argparse.Namespace) -> int:
             chart.save(draft)
         drawn.append({"run": run, "chart": name, "file": str(file), "finding": chart.finding, "alt": chart.alt})
     if parsed.json:
-        from evalkit.console.terminal import tell
+        from evalkit.console.terminal import print_json
 
-        tell({"folder": str(parsed.output), "drawn": drawn, "missing": missing})
+        print_json({"folder": str(parsed.output), "drawn": drawn, "missing": missing})
     else:
         _show(drawn, missing)
     return 0
 
 
 def _check_folders(parsed: argparse.Namespace) -> None:
-    """Refuse earlier charts before anything is drawn, so that none of a folder is new and none old."""
+    """Refuse earlier charts before anything is drawn, so that no folder mixes new and old charts."""
     for folder in dict.fromkeys(("", *_folders(parsed.files))):
         for file in sorted((parsed.output / folder).glob(f"*.{parsed.format}")):
             if output_files.is_earlier(file, output_files.CHART):
-                raise SettingsError(f"{file} is there already, a chart: add --overwrite, or choose another folder")
+                raise SettingsError(f"{file} is a chart from before: add --overwrite, or choose another folder")
 
 
 def _charts(files: Sequence[Path]) -> Iterator[tuple[str, str | None, str, Chart | str]]:
-    """Folder, run file, name and chart, or why there is none; a run's charts are measured as their turn comes."""
+    """Folder, run file, name and chart, or the reason why it cannot be drawn; one run is read at a time."""
     from evalkit.charts import catalogue
 
     folders = _folders(files)
@@ -99,19 +100,19 @@ def _charts(files: Sequence[Path]) -> Iterator[tuple[str, str | None, str, Chart
 
 
 def _folders(files: Sequence[Path]) -> list[str]:
-    """A folder for each run, none where there is one run: its name, with a number where another has that name."""
+    """A folder for each run, none for a single run: the run's name, with a number where two runs share it."""
     if len(files) == 1:
         return [""]
     names = [file.stem.strip(".") or "run" for file in files]
     several = {name for name, times in Counter(map(str.casefold, names)).items() if times > 1}
-    taken = {name.casefold() for name in names} - several
+    used = {name.casefold() for name in names} - several
     folders = []
     for place, name in enumerate(names, start=1):
         folder = name
         if name.casefold() in several:
             numbered = (f"{name}-{number}" for number in count(place))
-            folder = next(each for each in numbered if each.casefold() not in taken)
-            taken.add(folder.casefold())
+            folder = next(each for each in numbered if each.casefold() not in used)
+            used.add(folder.casefold())
         folders.append(folder)
     return folders
 
@@ -119,9 +120,9 @@ def _folders(files: Sequence[Path]) -> list[str]:
 def _show(drawn: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]]) -> None:
     from rich.text import Text
 
-    from evalkit.console.terminal import output, printable
+    from evalkit.console.terminal import printable, stdout_console
 
-    console = output()
+    console = stdout_console()
     for each in drawn:
         console.print(printable(f"{each['file']}: {'; '.join(each['finding'].splitlines())}"), soft_wrap=True)
     for each in missing:

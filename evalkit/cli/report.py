@@ -1,4 +1,4 @@
-"""``evalkit report``."""
+"""The command that writes a report on runs: ``report``."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from evalkit.cli import shared_flags
 
 
 def add_report(commands: Any) -> None:
-    """Add the command."""
-    parser = shared_flags.command(
-        commands, "report", report, "Write what runs found to one file: HTML with charts and transcripts, or Markdown.",
+    """Add ``evalkit report``."""
+    parser = shared_flags.add_command(
+        commands, "report", report,
+        "Write a report on one or more runs to a file. HTML with charts and transcripts, or Markdown for a pull "
+        "request.",
         "evalkit report runs/demo.evalkit -o report.html",
     )  # fmt: skip
-    parser.add_argument("files", nargs="+", type=Path, metavar="RUN.evalkit", help="run files, shown beside each other")
+    parser.add_argument("files", nargs="+", type=Path, metavar="RUN.evalkit", help="run files, shown side by side")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", default=Path("report.html"),
-        help="file to write; a name that ends in .md makes Markdown for a pull request (default: report.html)",
+        help="file to write: HTML, or Markdown if the name ends in .md (default: report.html)",
     )  # fmt: skip
     shared_flags.add_overwrite(parser)
     shared_flags.add_json(parser)
 
 
 def report(parsed: argparse.Namespace) -> int:
-    """``evalkit report``."""
-    from evalkit.console.terminal import say, tell
+    """Run ``evalkit report``."""
+    from evalkit.console.terminal import print_json, print_message
     from evalkit.report.html_report import report as write
 
     size = write(parsed.files, parsed.output, overwrite=parsed.overwrite)
     if parsed.json:
-        tell({"file": str(parsed.output), "bytes": size})
+        print_json({"file": str(parsed.output), "bytes": size})
         return 0
-    what = "Markdown" if parsed.output.suffix == ".md" else "to be opened in any browser"
-    say(f"{parsed.output}: {size / 1e6:.2f} MB, {what}")
+    kind = "Markdown" if parsed.output.suffix == ".md" else "open it in any browser"
+    print_message(f"{parsed.output}: {size / 1e6:.2f} MB, {kind}")
     return 0

@@ -1,4 +1,4 @@
-"""The command that scores a run anew: ``score``."""
+"""The command that scores a run again: ``score``."""
 
 from __future__ import annotations
 
@@ -14,55 +14,57 @@ from evalkit.judging import rescore_command
 
 
 def add_score(commands: Any) -> None:
-    """``evalkit score``."""
-    parser = shared_flags.command(
+    """Add ``evalkit score``."""
+    parser = shared_flags.add_command(
         commands, "score", score,
-        "Score the stored answers of a run anew, with no call; the old scores stay, with their scorers' versions.",
+        "Score the stored answers of a run again. Sends no request; earlier scores are kept, with the versions of "
+        "their scorers.",
         "evalkit score runs/demo.evalkit --scorer includes",
     )  # fmt: skip
     shared_flags.add_run_file(parser)
     what = parser.add_mutually_exclusive_group()
     shared_flags.add_scorer(
         what,
-        "scores every turn that has a target, also those that name another (default: the scorer each turn names, or "
-        "else that of the run, or of the target's type); again for several, which make one score",
+        "scorer of every turn that has a target, even if the turn names another (default: the scorer that the turn "
+        "names, else that of the run, else by the type of the target); repeat the flag to combine several into one "
+        "score",
     )
-    what.add_argument("--list", action="store_true", help="show all scorings of the run, and score nothing")
+    what.add_argument("--list", action="store_true", help="list all scorings of the run; score nothing")
     what.add_argument(
-        "--use", type=int, metavar="N", help="let an older scoring count again; 0: the run's own, made as it was asked"
+        "--use", type=int, metavar="N", help="let an earlier scoring count again; 0: the scores made during the run"
     )
     shared_flags.add_json(parser)
 
 
 def score(parsed: argparse.Namespace) -> int:
-    """``evalkit score``."""
+    """Run ``evalkit score``."""
     from evalkit.analysis.accuracy.by_scoring import scorings
     from evalkit.analysis.measures import opened
     from evalkit.console.score import show_rescored, show_scorings
-    from evalkit.console.terminal import output, tell
+    from evalkit.console.terminal import print_json, stdout_console
     from evalkit.run import Run
 
     run = Run(parsed.file)
     if parsed.list:
         with opened(run.path) as connection:
-            known = scorings(connection)
+            found = scorings(connection)
         if parsed.json:
-            tell({"run": run.info["name"], "scorings": [one.to_json() for one in known]})
+            print_json({"run": run.info["name"], "scorings": [scoring.to_json() for scoring in found]})
         else:
-            show_scorings(output(), known, run.path)
+            show_scorings(stdout_console(), found, run.path)
         return 0
-    done = run.score(shared_flags.scorer(parsed.scorer)) if parsed.use is None else run.use_scoring(parsed.use)
+    rescored = run.score(shared_flags.scorer(parsed.scorer)) if parsed.use is None else run.use_scoring(parsed.use)
     if parsed.json:
-        tell({"run": run.info["name"], **done.to_json()})
+        print_json({"run": run.info["name"], **rescored.to_json()})
     else:
-        show_rescored(output(), done, run.path)
+        show_rescored(stdout_console(), rescored, run.path)
     return 0
 
 
 @contextmanager
-def telling_of_scores(path: Path) -> Iterator[None]:
-    """Say it when a run that was gone on with has turns that the scoring which counted has not seen."""
-    from evalkit.console.terminal import say
+def warn_if_scoring_is_incomplete(path: Path) -> Iterator[None]:
+    """Print a message when a resumed run gains turns that the scoring which counted so far does not cover."""
+    from evalkit.console.terminal import print_message
 
     before, command = _counting(path)
     try:
@@ -70,14 +72,14 @@ def telling_of_scores(path: Path) -> Iterator[None]:
     finally:
         with suppress(RunFileError):
             if before and _counting(path)[0] == 0:
-                say(
-                    f"scoring {before} has not seen the turns that were added to {path}, so the run's own scores count "
-                    f"again. Make it anew by: {command}"
+                print_message(
+                    f"scoring {before} does not cover the turns that were added to {path}, so the run's own scores "
+                    f"count again. To score them all: {command}"
                 )
 
 
 def _counting(path: Path) -> tuple[int, str]:
-    """The scoring that counts, and the command that makes such a one; "": it is the run's own."""
+    """The scoring that counts, and the command that makes one like it; 0 and "" when it is the run's own."""
     from evalkit.analysis.accuracy import by_scoring
     from evalkit.analysis.measures import opened
 

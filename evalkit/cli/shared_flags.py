@@ -1,10 +1,11 @@
-"""Flags that several commands share, and what is made of them."""
+"""Flags that several commands share, and their values as the library needs them."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ _WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
-    from evalkit.gates.gates import Gate
+    from evalkit.gates.gate_expression import Gate
 
 EXIT_CODES = """\
 exit codes:
@@ -26,22 +27,23 @@ exit codes:
   1  done, but some turns failed or a gate was missed (--fail-under)
   2  wrong usage or bad input
   3  the endpoint cannot be used
-  70 a fault in evalkit itself
-  130, 143  stopped by Ctrl-C, by SIGTERM: what a run has answered is kept, 'evalkit resume' goes on
+  70 a bug in evalkit itself
+  130, 143  stopped by Ctrl-C, by SIGTERM: the answers so far are kept, 'evalkit resume' continues
 
 environment:
   SERVICE_HOST, TASKINGAI_API_KEY, ASSISTANT_ID      or
   OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL
-  With none of them, and no --base-url, the embedded model answers: no key, no network.
+  With none of these set, and no --base-url, the embedded model is used: no key, no network.
 """
 
 
-def command(commands: Any, name: str, function: Any, text: str, example: str) -> argparse.ArgumentParser:
-    """A command's parser, with its example and the exit codes below its flags."""
+def add_command(commands: Any, name: str, function: Any, text: str, example: str) -> argparse.ArgumentParser:
+    """Add a command, with its example and the exit codes below its flags; the list shows the first sentence of text."""
+    first = text.partition(". ")[0]
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=text[0].lower() + text[1:].rstrip("."),
-        description=text,
+        help=first[0].lower() + first[1:].rstrip("."),
+        description=textwrap.fill(text, 90),
         epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,76 +52,89 @@ def command(commands: Any, name: str, function: Any, text: str, example: str) ->
 
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
-    """Which endpoint is asked, and its time limits."""
-    group = add_address(parser, "endpoint (flags win over the environment)")
+    """Add the endpoint and its time limits."""
+    group = add_address(parser, "endpoint (flags override the environment)")
     group.add_argument("--model", metavar="M", help="model name or assistant id")
     group.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)"
     )
-    group.add_argument("--ttft-timeout", type=float, metavar="S", help="seconds to the first token of a stream")
+    group.add_argument(
+        "--ttft-timeout", type=float, metavar="S", help="seconds to the first token of a stream (default: no limit)"
+    )
 
 
 def add_address(parser: argparse.ArgumentParser, title: str) -> Any:
-    """Where requests go, and which key goes with them."""
+    """Add where requests go, and the key that goes with them."""
     group = parser.add_argument_group(title)
-    group.add_argument("--base-url", metavar="URL", help="address, with or without /v1")
-    group.add_argument("--api-key-env", metavar="NAME", help="variable that holds the API key")
+    group.add_argument("--base-url", metavar="URL", help="address of the endpoint, with or without /v1")
+    group.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the API key")
     return group
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """What every request says beside the messages."""
+    """Add what every request holds besides the messages."""
     group = parser.add_argument_group("request")
-    group.add_argument("--no-stream", action="store_true", help="whole answers: there is no first-token time then")
-    group.add_argument("--temperature", type=float, metavar="T")
-    group.add_argument("--max-tokens", type=int, metavar="N")
     group.add_argument(
-        "--param", action="append", default=[], metavar="KEY=JSON", help="any other request parameter: --param seed=7"
+        "--no-stream", action="store_true", help="request whole answers; they have no time to first token"
+    )
+    group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature")
+    group.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens per answer")
+    group.add_argument(
+        "--param", action="append", default=[], metavar="KEY=JSON", help="another request parameter: --param seed=7"
     )
 
 
-def add_seed(group: Any) -> None:
-    """Of which random gaps between arrivals are drawn."""
+def add_arrivals(group: Any) -> None:
+    """Add the gaps between conversations that are started at a rate."""
+    group.add_argument(
+        "--arrivals", choices=("constant", "poisson"),
+        help="with --rate: gaps between the starts (default: constant)",
+    )  # fmt: skip
     group.add_argument(
         "--seed", type=int, dest="arrivals_seed", metavar="N",
-        help="of poisson arrivals, for the same gaps again (default: another for each run)",
+        help="with --arrivals poisson: the same seed gives the same gaps (default: a new seed for each run)",
     )  # fmt: skip
 
 
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add the dataset that a command runs."""
+    parser.add_argument("data", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
+
+
 def add_run_file(parser: argparse.ArgumentParser) -> None:
-    """The run file a command is about."""
+    """Add the run file that a command reads."""
     parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Whether a program reads the result."""
+    """Add ``--json``, for programs that read the result."""
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Whether an earlier output gives way."""
+    """Add ``--overwrite``, for an earlier output."""
     parser.add_argument(
         "--overwrite", action="store_true",
-        help="write over an earlier output of evalkit; a run file, a dataset or another program's file never is",
+        help="replace an earlier output of evalkit; never a run file, a dataset or another program's file",
     )  # fmt: skip
 
 
 def add_gates(parser: argparse.ArgumentParser) -> None:
-    """What a run is held against, and where a build server reads of it."""
-    group = parser.add_argument_group("for a build server")
+    """Add the gates of a run, and the file in which a build server finds their results."""
+    group = parser.add_argument_group("continuous integration")
     group.add_argument(
         "--fail-under", nargs="+", action="extend", type=_gate, default=[], metavar="GATE",
-        help="exit code 1 unless each is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' 'errors<=1%%'; "
-        "a gate on errors says how many turns may fail, 'complete>=100%%' that all are to have ended",
+        help="exit with code 1 unless every gate is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' "
+        "'errors<=1%%' (how many turns may fail) 'complete>=100%%' (all planned turns have ended)",
     )  # fmt: skip
     group.add_argument(
         "--junit", type=Path, metavar="OUT.xml",
-        help="write a JUnit file: a test case for every turn; replaces an earlier JUnit file of evalkit, no other file",
+        help="write a JUnit file with a test case per turn; replaces an earlier JUnit file of evalkit, no other file",
     )  # fmt: skip
 
 
 def _gate(text: str) -> Gate:
-    from evalkit.gates.gates import parse
+    from evalkit.gates.gate_expression import parse
 
     try:
         return parse(text)
@@ -129,8 +144,8 @@ def _gate(text: str) -> Gate:
 
 @contextmanager
 def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
-    """The endpoint of the flags or the environment; with neither the embedded one, and it says so."""
-    from evalkit.console.terminal import say
+    """The endpoint of the flags or the environment; with neither, the embedded one, which a message announces."""
+    from evalkit.console.terminal import print_message
     from evalkit.endpoint import Endpoint, environment_names_endpoint, local_endpoint
 
     _check_timeouts(parsed)
@@ -138,7 +153,7 @@ def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
     if parsed.base_url or parsed.model or parsed.api_key_env or environment_names_endpoint():
         yield Endpoint.from_env(base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits)
         return
-    say("no endpoint is named: the embedded model answers, on this machine")
+    print_message("no endpoint is named: using the embedded model, on this machine")
     with local_endpoint(**limits) as embedded:
         yield embedded
 
@@ -147,43 +162,44 @@ def _check_timeouts(parsed: argparse.Namespace) -> None:
     if parsed.ttft_timeout is None:
         return
     if parsed.no_stream:
-        raise SettingsError("--ttft-timeout and --no-stream exclude each other: a whole answer has no first token")
+        raise SettingsError(
+            "--ttft-timeout and --no-stream exclude each other: only a stream has a first token. Give one of them"
+        )
     if parsed.ttft_timeout > parsed.timeout:
         raise SettingsError(
-            f"--ttft-timeout {parsed.ttft_timeout:g} is longer than --timeout {parsed.timeout:g}, which ends a request "
-            "before: make it shorter, or --timeout longer"
+            f"--ttft-timeout {parsed.ttft_timeout:g} is longer than --timeout {parsed.timeout:g}, which ends the "
+            "request first: lower --ttft-timeout or raise --timeout"
         )
 
 
 def arrivals(parsed: argparse.Namespace) -> str:
-    """The gaps between conversations that are begun at a rate; without a rate there are none to choose."""
+    """The gaps between conversations that are started at a rate; without a rate there are none to choose."""
     if parsed.arrivals is not None and parsed.rate is None:
-        raise SettingsError("--arrivals says how conversations are begun at a rate: add --rate, or leave it out")
+        raise SettingsError("--arrivals sets the gaps between conversations started at a rate: add --rate, or omit it")
     return parsed.arrivals or "constant"
 
 
 def columns(texts: Sequence[str]) -> dict[str, str] | None:
-    """The columns of a CSV file, from ``--column FIELD=HEADING``; None: it was not given."""
+    """The columns of a CSV file, from ``--column FIELD=HEADING``; None if it was not given."""
     pairs = [text.partition("=") for text in texts]
     for field, equals, heading in pairs:
         if not (field and equals and heading):
             raise SettingsError(f"--column {field + equals + heading!r}: write it as FIELD=HEADING")
-    if (
-        twice := next((field for field, times in Counter(each[0] for each in pairs).items() if times > 1), None)
-    ) is not None:
+    counts = Counter(field for field, _, _ in pairs)
+    if (twice := next((field for field, count in counts.items() if count > 1), None)) is not None:
         raise SettingsError(f"--column names {twice} twice: a field has one column")
     return {field: heading for field, _, heading in pairs} or None
 
 
 def add_scorer(group: Any, text: str) -> None:
-    """Which scorers score the turns that name none."""
+    """Add the scorers of turns that name none."""
     group.add_argument("--scorer", action="append", default=[], metavar="NAME[=WEIGHT]", help=text)
 
 
 def scorer(texts: Sequence[str]) -> Any:
-    """The scorers of ``--scorer``, as the settings of a run hold them; None: it was not given.
+    """The scorers of ``--scorer``, in the form of the settings of a run; None if it was not given.
 
-    A name of the form ``module:function`` is imported: only the command line may make that happen.
+    A name of the form ``module:function`` is imported: only the command line may cause that.
     """
     from evalkit.scorers import own_functions
     from evalkit.scorers.registry import is_function
@@ -194,7 +210,7 @@ def scorer(texts: Sequence[str]) -> Any:
         if is_function(name):
             own_functions.load(name)
         if equals and not (_WEIGHT.fullmatch(weight) and float(weight)):
-            raise SettingsError(f"--scorer {text}: {weight!r} is no weight above 0; write it as NAME=2")
+            raise SettingsError(f"--scorer {text}: {weight!r} is not a weight above 0; write it as NAME=2")
         named.append({"name": name, "weight": float(weight)} if equals else name)
     return named if len(named) > 1 else next((part if isinstance(part, str) else part["name"] for part in named), None)
 
@@ -211,10 +227,10 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
         try:
             given[key] = json.loads(value)
         except RecursionError:
-            raise SettingsError(f"--param {key}: its value is nested too deep to be sent") from None
+            raise SettingsError(f"--param {key}: the value is nested too deeply to be sent") from None
         except ValueError:
             raise SettingsError(
-                f"--param {key}: {value!r} is not JSON; a text needs quotes: --param '{key}=\"{value}\"'"
+                f"--param {key}: {value!r} is not JSON; a string needs quotes: --param '{key}=\"{value}\"'"
             ) from None
     for key in ("temperature", "max_tokens"):
         if getattr(parsed, key) is not None:

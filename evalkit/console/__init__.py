@@ -1,7 +1,7 @@
-"""Text for a terminal: tables, small charts made of characters, progress.
+"""Text for a terminal: tables, small charts made of characters, the progress line.
 
-One file per command's output; what strangers wrote is made plain in ``terminal``. Flags and exit codes are in
-``cli``, sentences in ``wording``. Start with ``terminal``, then ``summary``.
+One file for the output of each command; ``terminal`` holds what they share and makes text from strangers plain. Flags
+and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``, then ``summary``.
 """
 
-__all__ = ["compare", "judge", "load", "plan", "score", "summary", "terminal", "transcript"]
+__all__ = ["compare", "judge", "load", "plan", "progress_line", "score", "summary", "terminal", "transcript"]

@@ -1,4 +1,4 @@
-"""What ``evalkit compare`` shows: the effect in words, the tables it stands on, and the turns that flipped."""
+"""The output of ``evalkit compare``: the effect in words, the tables behind it, and the turns that flipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from evalkit.comparing.comparison import Comparison, Contrast
 from evalkit.comparing.conditions import ComparedRun, ConditionDifference
 from evalkit.comparing.effects import Effect
-from evalkit.console.terminal import printable
+from evalkit.console.terminal import plain_table, printable
 from evalkit.console.transcript import command
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.comparison import LEVEL, left_out, lower_bounds, time_rows
@@ -31,7 +31,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
     if len(contrasts) > 1:
         first = contrasts[0].first.label
         console.print(
-            f"each run is compared with {first}; p corrected by Holm's method, over these {len(contrasts)} runs too",
+            f"each run is compared with {first}; p corrected by Holm's method, also over these {len(contrasts)} runs",
             soft_wrap=True,
         )
     for contrast in contrasts:
@@ -46,9 +46,9 @@ def _side(side: ComparedRun) -> Text:
         for name, value in facts.items()
         if name.startswith("parameter ")
     )
-    what = f"{facts['model']} ({facts['endpoint']}{parameters}), {facts['history']} history"
+    target = f"{facts['model']} ({facts['endpoint']}{parameters}), {facts['history']} history"
     repeats = f", {side.repeats} repeats" if side.repeats > 1 else ""
-    return _line(f"{side.label}  {side.path}: {what}{repeats}")
+    return _line(f"{side.label}  {side.path}: {target}{repeats}")
 
 
 def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
@@ -69,7 +69,7 @@ def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
         console.print(line, soft_wrap=True)
     if (mcnemar := contrast.all.mcnemar) and mcnemar.n:
         console.print(
-            f"McNemar's test of {mcnemar.n} turns that only one has right: "
+            f"McNemar's test on {mcnemar.n} turns that are right in one run only: "
             f"mid-p {p_value(mcnemar.mid_p)}, exact p {p_value(mcnemar.exact_p)}"
         )
     _times(console, contrast)
@@ -77,37 +77,37 @@ def _contrast(console: Console, contrast: Contrast, runs: int) -> None:
 
 
 def _headline(effect: Effect, first: str, second: str, runs: int) -> str:
-    told = [] if effect.p is None else [f"p {p_value(effect.p)}"]
-    if told and runs > 1:
-        told.append(f"corrected {p_value(effect.corrected_p)}")
+    numbers = [] if effect.p is None else [f"p {p_value(effect.p)}"]
+    if numbers and runs > 1:
+        numbers.append(f"corrected {p_value(effect.corrected_p)}")
     if not effect.shown and effect.difference.low is not None:
-        told.insert(0, f"{second} − {first} {_difference(effect.difference)} points")
-    return "; ".join([effect.words, ", ".join(told)]) if told else effect.words
+        numbers.insert(0, f"{second} − {first} {_difference(effect.difference)} points")
+    return "; ".join([effect.words, ", ".join(numbers)]) if numbers else effect.words
 
 
 def _differs(contrast: Contrast) -> Text:
     first, second = contrast.first.label, contrast.second.label
     if not contrast.differs:
-        return Text(f"{first} and {second} were asked alike")
+        return Text(f"{first} and {second} have the same settings")
 
-    def told(each: ConditionDifference) -> str:
+    def both_values(each: ConditionDifference) -> str:
         return f"{each.what.removeprefix('parameter ')} ({first} {_value(each.first)}, {second} {_value(each.second)})"
 
-    return _line(f"{first} and {second} differ in {', '.join(map(told, contrast.differs))}")
+    return _line(f"{first} and {second} differ in {', '.join(map(both_values, contrast.differs))}")
 
 
 def _base(contrast: Contrast) -> str:
     averaged = ", means over repeats" if contrast.averaged else ""
     return (
-        f"over {counted(contrast.all.pairs, 'turn')} that both answered and scored{averaged}; differences "
+        f"over {counted(contrast.all.pairs, 'turn')} answered and scored in both{averaged}; differences "
         f"{contrast.second.label} − {contrast.first.label} in points with 95 % intervals; "
-        "least: what so many would show in 4 of 5 cases"
+        "least: smallest difference that this many turns show in 4 of 5 cases"
     )
 
 
 def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]]) -> Table:
     first, second = contrast.first.label, contrast.second.label
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     table.add_column(heading, overflow="fold", min_width=8 if heading == "tag" else None)
     for name in ("pairs", first, second, "difference (95 %)", "p", "Holm", "least", f"only {first}/{second}"):
         table.add_column(name, justify="right", overflow="fold")
@@ -141,7 +141,7 @@ def _difference(difference: Estimate) -> str:
 
 
 def _tags(console: Console, contrast: Contrast, runs: int) -> None:
-    """The tags of most pairs, and those beside them that differ beyond chance; how many there are is said."""
+    """Print the tags with the most pairs, and any other that differs beyond chance; count the rest."""
     if not contrast.by_tag:
         return  # no tag, or no pair that has one
     shown = [
@@ -153,9 +153,11 @@ def _tags(console: Console, contrast: Contrast, runs: int) -> None:
     if (tested := _tested(contrast.by_tag)) > 1:
         console.print(f"Holm: p corrected over {_family('tags', tested, runs)}", style="dim")
     if more := len(contrast.by_tag) - len(shown):
-        console.print(f"{counted(more, 'more tag')}, of fewer turns and no difference beyond chance: --json has them")
+        console.print(f"{counted(more, 'more tag')} with fewer turns and no difference beyond chance: see --json")
     if contrast.tags_left_out:
-        console.print(f"{counted(contrast.tags_left_out, 'tag')} of the fewest turns, or of no pair, not compared")
+        console.print(
+            f"{counted(contrast.tags_left_out, 'tag')} with the fewest turns, or without a pair, not compared"
+        )
 
 
 def _tested(effects: Sequence[Effect]) -> int:
@@ -170,11 +172,9 @@ def _times(console: Console, contrast: Contrast) -> None:
     first, second = contrast.first.label, contrast.second.label
     times = contrast.times[0]
     if not any(times.pairs.values()):
-        return  # nothing was answered in both
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("time in ms")
-    for name in ("pairs", first, second, f"difference {second} − {first} (95 % interval)"):
-        table.add_column(name, justify="right")
+        return  # no turn was answered in both
+    difference = f"difference {second} − {first} (95 % interval)"
+    table = plain_table("time in ms", right=("pairs", first, second, difference))
     for name, cells in time_rows(times):
         table.add_row(name, *cells)
     console.print(table)
@@ -211,7 +211,7 @@ def _value(value: Any) -> str:
 
 
 def _line(text: str) -> Text:
-    """Text from a stranger on one line, so that no part of it can pass for a line of ours."""
+    """Text from a stranger on one line, so that no part of it looks like a line of evalkit."""
     return printable("".join("\ufffd" if character in "\n\t" else character for character in text))
 
 

@@ -1,63 +1,73 @@
-"""What ``evalkit load`` and ``evalkit calibrate`` show: tables, and small charts of the steps."""
+"""The output of ``evalkit load`` and ``evalkit calibrate``: tables, and small charts of the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from evalkit.checkup.client_bias import Calibration
 from evalkit.console.sparklines import Glyphs, glyphs
-from evalkit.console.terminal import NARROW, printable
+from evalkit.console.terminal import NARROW, plain_table, printable
 from evalkit.loadtest.step import Step
 from evalkit.loadtest.sweep import Sweep
 from evalkit.stats.estimate import Estimate
-from evalkit.wording.numbers import MISSING, number, percent
+from evalkit.wording.numbers import MISSING, counted, number, percent
+
+# name, attribute of a step, quantile
+_TIMES = (
+    *(("TTFT", "ttft_ms", q) for q in ("p50", "p95", "p99")),
+    *(("TPOT", "tpot_ms", q) for q in ("p50", "p95")),
+    *(("latency", "latency_ms", q) for q in ("p50", "p95", "p99")),
+)
+_FROM_SCHEDULE = tuple(("from schedule", "schedule_latency_ms", q) for q in ("p50", "p95", "p99"))
 
 
 def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> None:
-    """Print a load test: what each step gave, the times of its turns, why it ended and where its knee is.
+    """Print a load test: throughput and times of each step, why it ended, and its knee.
 
     Parameters
     ----------
     draw : Glyphs, optional
-        Default: what the locale can show.
+        Default: those that the locale can show.
     """
     by, plan = sweep.plan.by, sweep.plan
-    where = f"{sweep.data.name} asked of {sweep.endpoint['model']} ({sweep.endpoint['base_url']})"
-    how = f"{plan.arrivals} arrivals, conversations a second" if by == "rate" else "closed loop, conversations at once"
+    target = f"{sweep.data.name} against {sweep.endpoint['model']} ({sweep.endpoint['base_url']})"
+    kind = "closed loop, conversations in parallel"
+    if by == "rate":
+        kind = f"open loop, {plan.arrivals} arrivals, conversations per second"
     if plan.seed is not None:
-        how += f" (seed {plan.seed})"
-    console.print(printable(f"{where}; {how}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
+        kind += f" (seed {plan.seed})"
+    console.print(printable(f"{target}; {kind}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
     wide = console.width >= NARROW
-    console.print(_yields(sweep, wide=wide))
+    console.print(_throughput(sweep, wide=wide))
     if not wide:
-        console.print(_rights(sweep))
-    console.print(_times(sweep))
+        console.print(_narrow_accuracy(sweep))
+    schedule = _FROM_SCHEDULE if by == "rate" else ()
+    for columns in ((*_TIMES, *schedule),) if wide else (_TIMES, schedule):
+        if columns:
+            console.print(_times(sweep, columns))
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     if len(sweep.measured) > 1:
         _charts(console, sweep, draw or glyphs())
     for warning in sweep.warnings():
         console.print(printable(warning), style="yellow", soft_wrap=True)
-    console.print(printable(f"stopped: {sweep.stopped}") if sweep.stopped else "all steps asked", soft_wrap=True)
+    console.print(printable(f"stopped: {sweep.stopped}") if sweep.stopped else "all steps are done", soft_wrap=True)
     console.print(_knee(sweep), soft_wrap=True)
     if sweep.partial is not None:
-        console.print(printable(f"the step that was cut short: evalkit show {sweep.partial.path}"), soft_wrap=True)
+        console.print(printable(f"step that was cut short: evalkit show {sweep.partial.path}"), soft_wrap=True)
     console.print(printable(f"run files: {sweep.folder}"), soft_wrap=True)
 
 
-def _yields(sweep: Sweep, *, wide: bool) -> Table:
-    table = _table(sweep.plan.by)
-    slo = ("goodput/s", "in SLO") if sweep.slo else ()
+def _throughput(sweep: Sweep, *, wide: bool) -> Table:
     open_loop = sweep.plan.by == "rate"
-    if open_loop:
-        table.add_column("realised", justify="right")
-    for heading in ("turns", "errors", "turns/s", "tokens/s", *slo, *(("accuracy (95 % interval)",) if wide else ())):
-        table.add_column(heading, justify="right")
+    realised, slo = ("realised",) if open_loop else (), ("goodput/s", "in SLO") if sweep.slo else ()
+    accuracy = ("accuracy (95 % interval)",) if wide else ()
+    table = plain_table(sweep.plan.by, right=(*realised, "turns", "errors", "turns/s", "tokens/s", *slo, *accuracy))
     table.add_column("")
     for step in sweep.measured:
-        told = (number(step.goodput), _share(step.within_slo)) if sweep.slo else ()
+        goodput = (number(step.goodput), percent(step.within_slo)) if sweep.slo else ()
         table.add_row(
             f"{step.load:g}",
             *((number(step.realised_rate),) if open_loop else ()),
@@ -65,16 +75,15 @@ def _yields(sweep: Sweep, *, wide: bool) -> Table:
             str(step.failed),
             number(step.turns_per_s),
             number(step.output_tokens_per_s),
-            *told,
+            *goodput,
             *((_accuracy(step.accuracy), _marks(sweep, step)) if wide else ()),
         )
     return table
 
 
-def _rights(sweep: Sweep) -> Table:
-    """What the first table has no room for in a narrow terminal."""
-    table = _table(sweep.plan.by)
-    table.add_column("accuracy (95 % interval)", justify="right")
+def _narrow_accuracy(sweep: Sweep) -> Table:
+    """Columns for which the first table has no room in a narrow terminal."""
+    table = plain_table(sweep.plan.by, right=("accuracy (95 % interval)",))
     table.add_column("")
     for step in sweep.measured:
         table.add_row(f"{step.load:g}", _accuracy(step.accuracy), _marks(sweep, step))
@@ -86,30 +95,16 @@ def _marks(sweep: Sweep, step: Step) -> str:
     return ", ".join([*marks, "CLIENT-BOUND"] if step.client_bound else marks)
 
 
-def _times(sweep: Sweep) -> Table:
-    table = _table(sweep.plan.by)
-    columns: list[tuple[str, str, str]] = [
-        *(("TTFT", "ttft_ms", q) for q in ("p50", "p95", "p99")),
-        *(("TPOT", "tpot_ms", q) for q in ("p50", "p95")),
-        *(("latency", "latency_ms", q) for q in ("p50", "p95", "p99")),
-    ]
-    if sweep.plan.by == "rate":
-        columns += [("from due", "schedule_latency_ms", q) for q in ("p50", "p95", "p99")]
-    for name, _, q in columns:
-        table.add_column(f"{name} {q}" if q == "p50" else q, justify="right")
+def _times(sweep: Sweep, columns: Sequence[tuple[str, str, str]]) -> Table:
+    """A row per step with quantiles of times, given as (name, attribute of the step, quantile)."""
+    table = plain_table(sweep.plan.by, right=tuple(f"{name} {q}" if q == "p50" else q for name, _, q in columns))
     for step in sweep.measured:
         table.add_row(f"{step.load:g}", *(number(getattr(step, metric)[q].value) for _, metric, q in columns))
     return table
 
 
-def _table(by: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(by)
-    return table
-
-
 def _charts(console: Console, sweep: Sweep, draw: Glyphs) -> None:
-    """A bar a step of throughput and of p95 times; a mark below them points at the knee."""
+    """Print a bar per step for throughput and p95 times; a mark below them points at the knee."""
     charts: Mapping[str, Callable[[Step], float | None]] = {
         "turns/s": lambda step: step.turns_per_s,
         "TTFT p95": lambda step: step.ttft_ms["p95"].value,
@@ -118,10 +113,10 @@ def _charts(console: Console, sweep: Sweep, draw: Glyphs) -> None:
     drawn = False
     for name, value in charts.items():
         values = [value(step) for step in sweep.measured]
-        if told := [each for each in values if each is not None]:
+        if known := [each for each in values if each is not None]:
             drawn = True
             unit = "" if name == "turns/s" else " ms"
-            span = f"{number(min(told))} to {number(max(told))}{unit}"
+            span = f"{number(min(known))} to {number(max(known))}{unit}"
             console.print(f"{name:13}{' '.join(draw.sparkline(values))}  {span}")
     knee = next((place for place, step in enumerate(sweep.measured) if step is sweep.knee), None)
     if drawn and knee is not None:
@@ -132,12 +127,12 @@ def _knee(sweep: Sweep) -> str:
     knee, by = sweep.knee, sweep.plan.by
     if knee is None:
         if sweep.partial is not None:
-            return "knee: not known, the test was cut short"
+            return "knee: unknown, the test was cut short"
         if sweep.slo and any(step.goodput for step in sweep.measured):
             return "knee: below the first step"
         if sweep.slo:
-            return "knee: none, no turn kept within the SLO"
-        return "knee: below the first step" if sweep.saturated else "knee: not reached, throughput was still growing"
+            return "knee: none, no turn met the SLO"
+        return "knee: below the first step" if sweep.saturated else "knee: not reached, throughput was still rising"
     if sweep.slo:
         return f"knee: {by} {knee.load:g}, the best goodput: {number(knee.goodput)} turns/s within the SLO"
     return f"knee: {by} {knee.load:g}, the last step before saturation: {number(knee.turns_per_s)} turns/s"
@@ -150,15 +145,10 @@ def _accuracy(accuracy: Estimate) -> str:
     return shown if accuracy.low is None else f"{shown} ({percent(accuracy.low)} to {percent(accuracy.high)})"
 
 
-def _share(share: float | None) -> str:
-    return percent(share)
-
-
 def show_calibration(console: Console, calibration: Calibration) -> None:
-    """Print the client's bias: a row a number of streams, each in words, and how far to trust this machine."""
-    table = _table("streams")
-    for heading in ("turns", "TTFT error p50", "p99", "latency error p50", "p99", "loop lag p99", "CPU"):
-        table.add_column(heading, justify="right")
+    """Print the client's bias, a row per number of streams, and up to how many its times can be trusted."""
+    headings = ("turns", "TTFT error p50", "p99", "latency error p50", "p99", "loop lag p99", "CPU")
+    table = plain_table("streams", right=headings)
     table.add_column("")
     for level in calibration.levels:
         errors = (level.ttft_error_ms, level.latency_error_ms)
@@ -167,23 +157,25 @@ def show_calibration(console: Console, calibration: Calibration) -> None:
             str(level.turns),
             *(_signed(error[q].value) for error in errors for q in ("p50", "p99")),
             number(level.loop_lag_p99_ms),
-            _share(level.cpu_share),
+            percent(level.cpu_share),
             "CLIENT-BOUND" if level.client_bound else "",
         )
     console.print(table)
-    console.print("times in ms, what this client says minus what the server says; – means missing", style="dim")
+    console.print("times in ms, measured by this client minus recorded by the server; – means missing", style="dim")
     for level in calibration.levels:
         console.print(level.sentence())
     if calibration.stopped:
-        console.print("stopped by hand: more streams were not measured", style="yellow")
+        console.print("stopped: larger numbers of streams were not measured", style="yellow")
         if not calibration.levels:
             return
     trusted = calibration.trusted_streams
-    rule = "event-loop lag p99 within a twentieth of TTFT"
+    limit = "a twentieth of TTFT"
     if trusted is None:
-        console.print(f"this machine is not to be trusted even at {calibration.levels[0].streams}: not {rule}")
+        fewest = counted(calibration.levels[0].streams, "stream")
+        console.print(f"times cannot be trusted on this machine even at {fewest}: event-loop lag p99 exceeds {limit}")
     else:
-        console.print(f"to be trusted up to {trusted} streams on this machine: {rule}")
+        streams = counted(trusted, "stream")
+        console.print(f"times can be trusted up to {streams} on this machine: event-loop lag p99 is within {limit}")
 
 
 def _signed(value: float | None) -> str:

@@ -1,31 +1,27 @@
-"""What ``evalkit plan`` shows: what the pilot tells, what each goal takes, and what that stands on."""
+"""The output of ``evalkit plan``: the pilot, what each goal needs, and the assumptions."""
 
 from __future__ import annotations
 
 import math
 
 from rich.console import Console
-from rich.table import Table
 
 from evalkit.analysis.sample_size import Plan, SampleSize
-from evalkit.console.terminal import printable
+from evalkit.console.terminal import plain_table, printable
 from evalkit.wording.numbers import MISSING, duration, percent
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Print a plan."""
     console.print(printable(_pilot(plan)), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("wanted")
-    for heading in ("repeats", "conversations", "turns", "tokens", "time", "range"):
-        table.add_column(heading, justify="right")
+    table = plain_table("goal", right=("repeats", "conversations", "turns", "tokens", "time", "range"))
     for need in plan.needs:
         table.add_row(
-            _wanted(need),
+            _goal(need),
             str(need.repeats),
             MISSING if need.conversations is None else f"{need.conversations:,}",
-            _whole(need.turns),
-            _whole(need.tokens),
+            _rounded_up(need.turns),
+            _rounded_up(need.tokens),
             duration(need.wall_s),
             MISSING if need.fewest is None else f"{need.fewest:,} to {need.most:,}",
         )
@@ -39,23 +35,24 @@ def show_plan(console: Console, plan: Plan) -> None:
 
 
 def _pilot(plan: Plan) -> str:
-    what = "accuracy" if len(plan.pilots) == 1 else "difference"
-    shown = percent(plan.value) if len(plan.pilots) == 1 else _points(plan.value, "+.1f")
-    often = f", asked {plan.repeats} times each" if plan.repeats > 1 else ""
-    told = f"{' and '.join(plan.pilots)}: {what} {shown}, over {plan.clusters} {plan.unit}{often}"
+    quantity = "accuracy" if len(plan.pilots) == 1 else "difference"
+    value = percent(plan.value) if len(plan.pilots) == 1 else _points(plan.value, "+.1f")
+    repeats = f", {plan.repeats} repeats each" if plan.repeats > 1 else ""
+    size = f"{plan.clusters} {plan.unit}{repeats}"
+    result = f"{' and '.join(plan.pilots)}: {quantity} {value}"
     if plan.half_width is None or plan.smallest_difference is None:
-        return told
+        return f"{result}, over {size}"
     return (
-        f"{told}: so many tell it to ± {_points(plan.half_width)}, "
-        f"and find differences of {_points(plan.smallest_difference)} or more"
+        f"{result}; {size} give ± {_points(plan.half_width)}, "
+        f"and detect differences of {_points(plan.smallest_difference)} or more"
     )
 
 
-def _whole(count: float | None) -> str:
+def _rounded_up(count: float | None) -> str:
     return MISSING if count is None else f"{math.ceil(count):,}"
 
 
-def _wanted(need: SampleSize) -> str:
+def _goal(need: SampleSize) -> str:
     return f"within ± {_points(need.wanted)}" if need.goal == "precision" else f"difference of {_points(need.wanted)}"
 
 

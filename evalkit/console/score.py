@@ -1,4 +1,4 @@
-"""What ``evalkit score`` shows: the scorings of a run, and two of them side by side."""
+"""The output of ``evalkit score``: the scorings of a run, and two of them side by side."""
 
 from __future__ import annotations
 
@@ -12,48 +12,45 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.analysis.accuracy.by_scoring import Rescored, ScoreChanges, Scoring
-from evalkit.console.terminal import printable
+from evalkit.console.terminal import plain_table, printable
 from evalkit.wording.numbers import MISSING
 from evalkit.wording.run_results import accuracy_with_interval
 
 
 def show_scorings(console: Console, scorings: Iterable[Scoring], path: Path) -> None:
-    """Print all scorings of a run, and which of them counts."""
+    """Print all scorings of a run, and which one counts."""
     rows = [("counts" if scoring.counts else "", scoring) for scoring in scorings]
     console.print(_table(rows))
-    console.print(printable(f"another one counts by: evalkit score {path} --use N"), soft_wrap=True)
+    console.print(printable(f"to let another one count: evalkit score {path} --use N"), soft_wrap=True)
 
 
 def show_rescored(console: Console, rescored: Rescored, path: Path) -> None:
-    """Print the old and the new accuracy of a run, and how many verdicts changed."""
+    """Print the old and the new accuracy of a run, and the number of changed verdicts."""
     old, new = rescored.old, rescored.new
     console.print(_table([("old", old), ("new", new)]))
     console.print(_changes(rescored.changed))
     if new.missing:
         console.print(
-            f"{new.missing} answered turns were added after scoring {new.number}, and have no score in it",
+            f"{new.missing} answered turns were added after scoring {new.number} and have no score in it",
             style="yellow",
         )
-    back = f"; the old one counts again by: evalkit score {path} --use {old.number}" if new.number != old.number else ""
-    console.print(printable(f"scoring {new.number} counts now{back}"), soft_wrap=True)
+    undo = f"; to return to the old one: evalkit score {path} --use {old.number}" if new.number != old.number else ""
+    console.print(printable(f"scoring {new.number} counts now{undo}"), soft_wrap=True)
 
 
 def _table(rows: Iterable[tuple[str, Scoring]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    for heading in ("scoring", "accuracy (95 % interval)", "unscored"):
-        table.add_column(heading, justify="right")
-    for heading in ("scorer", "begun", "versions"):
+    table = plain_table("", right=("scoring", "accuracy (95 % interval)", "unscored"))
+    for heading in ("scorer", "started", "versions"):
         table.add_column(heading)
-    for word, scoring in rows:
+    for label, scoring in rows:
         accuracy = scoring.accuracy
         table.add_row(
-            word,
+            label,
             str(scoring.number),
             accuracy_with_interval(accuracy.to_json()),
             str(accuracy.unscored),
             _scorer(scoring),
-            _begun(scoring.begun_ns),
+            _local_time(scoring.begun_ns),
             printable(", ".join(f"{name} {version}" for name, version in scoring.versions.items()) or MISSING),
         )
     return table
@@ -61,11 +58,11 @@ def _table(rows: Iterable[tuple[str, Scoring]]) -> Table:
 
 def _scorer(scoring: Scoring) -> Text:
     if scoring.scorer is None:
-        return Text("each turn's own")
+        return Text("named by each turn")
     return printable(scoring.scorer if isinstance(scoring.scorer, str) else json.dumps(scoring.scorer))
 
 
-def _begun(wall_ns: int | None) -> str:
+def _local_time(wall_ns: int | None) -> str:
     return MISSING if wall_ns is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(wall_ns / 1e9))
 
 
@@ -77,5 +74,5 @@ def _changes(changed: ScoreChanges) -> str:
         "from unscored": changed.from_unscored,
         "below 1 in both, with another value": changed.within_wrong,
     }
-    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-    return f"verdicts that changed: {sum(kinds.values())}" + (f" ({told})" if told else "")
+    details = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    return f"verdicts that changed: {sum(kinds.values())}" + (f" ({details})" if details else "")

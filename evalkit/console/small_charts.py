@@ -1,4 +1,4 @@
-"""The small charts below a run's table: accuracy with its intervals, latency over time, the spread of times."""
+"""The small charts below the table of a run: accuracy with intervals, latency over time, distribution of times."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from evalkit.analysis.terminal_sketch import LogHistogram, Sketch
 from evalkit.console.sparklines import Glyphs
-from evalkit.console.terminal import NARROW, one_line
+from evalkit.console.terminal import NARROW, one_line, plain_table
 from evalkit.wording import numbers
 from evalkit.wording.numbers import MISSING, number, percent
 
-TAGS = 8  # shown, the most frequent ones
+TAGS = 8  # shown; the most frequent ones
 _LABEL = 22  # cells
 NARROW_PARTS = 20
 
 
 def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> None:
-    """Print accuracy with its interval, also as bars: by turn index, in all, and by tag.
+    """Print accuracy with its interval, as numbers and bars: by turn index, overall, and by tag.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> 
     if result["accuracy"]["value"] is None:
         return
     width = 24 if console.width < NARROW else 40
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     table.add_column("accuracy", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
@@ -59,12 +58,12 @@ def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> 
 
 
 def show_sketch(console: Console, drawn: Sketch, draw: Glyphs) -> None:
-    """Print latency and failures over the run's time, how times are spread, and what is missing."""
-    for name, bars, told in _lines(drawn, draw):
-        console.print(f"{name:18}{bars}  {told}".rstrip(), soft_wrap=True)
+    """Print latency and failures over the time of the run, the distribution of times, and what is missing."""
+    for name, bars, note in _lines(drawn, draw):
+        console.print(f"{name:18}{bars}  {note}".rstrip(), soft_wrap=True)
     if drawn.missing:
-        lost = ", ".join(f"{name} of {count}" for name, count in drawn.missing.items())
-        console.print(f"missing in answered turns: {lost}", style="yellow", soft_wrap=True)
+        missing = ", ".join(f"{name} of {count}" for name, count in drawn.missing.items())
+        console.print(f"missing in answered turns: {missing}", style="yellow", soft_wrap=True)
 
 
 def _lines(drawn: Sketch, draw: Glyphs) -> Iterator[tuple[str, str, str]]:

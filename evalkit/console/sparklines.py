@@ -1,4 +1,4 @@
-"""Small charts made of characters: a bar a value, an interval on a line; and whether a terminal can show them."""
+"""Charts on one line of characters: a bar per value, or an interval; and the characters a terminal can show."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Glyphs:
     Parameters
     ----------
     levels : str
-        From nothing to the most.
+        Bars from the lowest to the highest.
     sure, below, above : str
-        A bar up to its interval, from there to the value, and on to the end of the interval.
+        A bar up to the lower limit of its interval, from there to the value, and from there to the upper limit.
     mark : str
-        Points at a value above it.
+        Points up at a value.
     """
 
     levels: str
@@ -33,7 +33,7 @@ class Glyphs:
     mark: str
 
     def sparkline(self, values: Sequence[float | None]) -> str:
-        """A bar a value, from 0 to the greatest; a blank for one that is missing, NaN or infinite."""
+        """A bar per value, from 0 to the greatest; a blank for a missing, NaN or infinite value."""
         known = [value for value in values if value is not None and math.isfinite(value)]
         most, last = max(known, default=0.0) or 1.0, len(self.levels) - 1
         return "".join(
@@ -42,18 +42,18 @@ class Glyphs:
         )
 
     def counts(self, values: Sequence[float]) -> str:
-        """A bar a count; a blank for 0, and whatever is more can be seen."""
+        """A bar per count; a blank for 0 only."""
         most, last = max(values, default=0) or 1, len(self.levels) - 1
         return "".join(self.levels[max(round(value / most * last), 1)] if value > 0 else " " for value in values)
 
     def interval(self, value: float | None, low: float | None, high: float | None, width: int) -> str:
-        """A share and its interval as a bar of so many cells for 0 to 1; blank when the share is missing."""
+        """A share and its interval as a bar, with ``width`` cells for 0 to 1; blank when the share is missing."""
         if value is None:
             return " " * width
-        until, at, end = (
+        lower, middle, upper = (
             round(min(max(share, 0.0), 1.0) * width) for share in (value if low is None else low, value, high or value)
         )
-        return (self.sure * until + self.below * (at - until) + self.above * (end - at)).ljust(width)
+        return (self.sure * lower + self.below * (middle - lower) + self.above * (upper - middle)).ljust(width)
 
 
 BLOCKS = Glyphs("▁▂▃▄▅▆▇█", "█", "▓", "░", "▲")
@@ -61,7 +61,7 @@ ASCII = Glyphs("_.:-=+*#", "#", "=", "-", "^")
 
 
 def glyphs(stream: TextIO | None = None) -> Glyphs:
-    """Blocks where the locale, and standard output or this stream, are of UTF-8; else ASCII."""
+    """Blocks where both the locale and the stream (default: standard output) use UTF-8; else ASCII."""
     encoding = getattr(stream or sys.stdout, "encoding", None) or ""
     if encoding.lower().replace("-", "") != "utf8":
         return ASCII
@@ -69,7 +69,7 @@ def glyphs(stream: TextIO | None = None) -> Glyphs:
 
 
 def _is_utf8(variables: Mapping[str, str], *, coerced: bool) -> bool:
-    """Whether the locale of these variables is of UTF-8; Python may have put another one in the place of C."""
+    """Whether the locale of these variables uses UTF-8; Python may have replaced the C locale by another one."""
     name = variables.get("LC_ALL") or variables.get("LC_CTYPE") or ""
     if not name or (coerced and name in _COERCED and not variables.get("LC_ALL")):
         name = variables.get("LANG", "")

@@ -1,4 +1,4 @@
-"""What ``evalkit show --conversation`` prints: one conversation as it went, and the command that shows it."""
+"""The output of ``evalkit show --conversation``, a transcript, and the command that shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from evalkit.console.terminal import printable
-from evalkit.runfile.turn_columns import spoken
+from evalkit.runfile.turn_columns import model_texts
 from evalkit.wording.numbers import number
 
 
@@ -19,18 +19,18 @@ def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> Non
     """Print the rows of ``tables.transcript``."""
     for turn in turns:
         console.print(f"turn {turn['turn']}", style="bold")
-        _said(console, "user", turn["user"])
-        for what, text in spoken(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
-            _said(console, what, text)
+        _print_text(console, "user", turn["user"])
+        for label, text in model_texts(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
+            _print_text(console, label, text)
         for call in turn["tool_calls"] or ():
-            _said(console, "call", f"{call['function']['name']}({call['function']['arguments']})")
+            _print_text(console, "call", f"{call['function']['name']}({call['function']['arguments']})")
         if turn["error"] is not None:
-            _said(console, "error", turn["error"], style="red")
+            _print_text(console, "error", turn["error"], style="red")
         if turn["target"] is not None:
-            _said(console, "target", _text(turn["target"]))
+            _print_text(console, "target", _text(turn["target"]))
         if turn["score"] is not None or turn["reason"] is not None:
             value = "none" if turn["score"] is None else f"{turn['score']:g}"
-            _said(console, "score", f"{value}" + (f": {turn['reason']}" if turn["reason"] else ""))
+            _print_text(console, "score", f"{value}" + (f": {turn['reason']}" if turn["reason"] else ""))
         times = [f"{name} {number(turn[key], ' ms')}" for name, key in _TIMES.items() if turn[key] is not None]
         if times:
             console.print(f"  {', '.join(times)}", style="dim")
@@ -39,18 +39,18 @@ def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> Non
 _TIMES = {"TTFT": "ttft_ms", "latency": "latency_ms"}
 
 
-def _said(console: Console, who: str, text: str, style: str = "") -> None:
-    """One thing said; its further lines are indented, so that none can pass for one of ours."""
+def _print_text(console: Console, label: str, text: str, style: str = "") -> None:
+    """Print a text with its label; further lines are indented, so that none looks like a line of evalkit."""
     lines = printable(text).plain.splitlines() or [""]
     console.print(
-        printable("\n".join([f"  {who:6} {lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
+        printable("\n".join([f"  {label:6} {lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
         style=style,
         soft_wrap=True,
     )
 
 
 def command(path: Path, conversation: str, repeat: int = 1) -> str:
-    """The command that prints a transcript, for a shell; whatever the names hold, it does nothing else."""
+    """The shell command that prints a transcript; it does nothing else, whatever the names hold."""
     words = ["evalkit", "show", str(path), "--conversation", conversation]
     if str(path).startswith("-"):
         words[2] = f"./{path}"
@@ -62,11 +62,11 @@ def command(path: Path, conversation: str, repeat: int = 1) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell; one with control characters in the form ``$'…'``, which bash, zsh and ksh read."""
+    """A word quoted for a shell; one with control characters as ``$'…'``, which bash, zsh and ksh understand."""
     if word.isprintable():
         return shlex.quote(word)
-    shown = "".join(_escaped(character) for character in word)
-    return f"$'{shown}'"
+    escaped = "".join(_escaped(character) for character in word)
+    return f"$'{escaped}'"
 
 
 def _escaped(character: str) -> str:

@@ -1,6 +1,7 @@
 """Limits that a run must keep, such as ``accuracy>=0.8``, and JUnit XML for build servers.
 
-What is measured comes from ``analysis``; flags are in ``cli/gate_flags``. Start with ``gates``.
+``gate_expression`` parses a gate, ``metrics`` lists what it can limit, ``gates`` checks a run. The values come from
+``analysis``; the flags are in ``cli/gate_flags``. Start with ``gates``.
 """
 
-__all__ = ["gates", "junit"]
+__all__ = ["gate_expression", "gates", "junit"]

@@ -1,10 +1,10 @@
-"""A run as JUnit XML, which build servers read: a test case for every turn, and one for every gate.
+"""A run as JUnit XML, which build servers read: a test case per turn, and one per gate.
 
-A build fails by its gates alone, so a wrong answer is a case that passed, with the conversation in its output. Failed
-calls are errors, unless a gate says how many may fail and is met: the file is red where ``run`` exits with 1.
+Only gates fail a build, so a wrong answer is a passed case with the conversation in its output. Failed calls are
+errors, unless a gate that limits errors is met: the file reports a failure where ``run`` exits with 1.
 
-Turns are written as they are read, so that their number does not matter. What models and datasets say is escaped; what
-XML 1.0 cannot hold at all, control characters and lone surrogates, becomes U+FFFD.
+Turns are streamed from the run file, so memory does not grow with their number. Text of models and datasets is escaped;
+what XML 1.0 cannot hold, control characters and lone surrogates, becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from typing import Any, TextIO
 import orjson
 
 from evalkit.analysis.measures import RunMeasures, Source, opened
-from evalkit.gates.gates import GateResult, parse
+from evalkit.gates.gate_expression import parse
+from evalkit.gates.gates import GateResult
 from evalkit.runfile import output_files, store
-from evalkit.runfile.plain_transcripts import Said, Transcript, clipped, transcripts
+from evalkit.runfile.plain_transcripts import Transcript, TranscriptTurn, clipped, transcripts
 from evalkit.runfile.schema import INTERRUPTED, JOIN_SCORE
 
-MOST_MESSAGE = 300  # characters of a message, of which build servers make a heading
+MOST_MESSAGE = 300  # characters of a message, which build servers show as a heading
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
 _ATTRIBUTE_ESCAPES = _ESCAPES | str.maketrans({"\n": "&#10;", "\t": "&#9;"})
-# what a case is, by the outcome of its turn
+# the count of a suite to which a case belongs, by the outcome of its turn
 _ELEMENTS = {
     "error": "errors",
     "missed": "failures",
@@ -45,37 +46,37 @@ _COUNTS = f"""
     FROM turn t {JOIN_SCORE} GROUP BY 1"""  # noqa: S608 - SQL of our own
 
 
-def check_path(path: Path, taken: Iterable[Path] = ()) -> None:
-    """See, before anything is asked, that the file can be written: ``outputs.check``.
+def check_path(path: Path, used: Iterable[Path] = ()) -> None:
+    """Check, before a request is sent, that the file can be written and is none of those in use.
 
-    An earlier JUnit file of evalkit is written over, since a build makes one each time; any other file is refused.
+    An earlier JUnit file of evalkit is replaced, since every build makes one; any other file is refused.
     """
-    output_files.check(path, output_files.JUNIT, taken)
+    output_files.check(path, output_files.JUNIT, used)
 
 
 def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[GateResult] = ()) -> int:
     """Write a run as JUnit XML.
 
-    A missed gate is a ``failure``. A turn that is wrong (its score is below 1) has the conversation up to it in its
-    ``system-out``; a failed call is an ``error``, or ``skipped`` where a gate limits errors and is met; a turn without
-    a score is ``skipped``. The time of a case is the latency of its turn in s; of a failed one, how long its last
-    attempt took; 0 when it was never asked. Long texts are cut, and say so.
+    A missed gate is a ``failure``. A wrong turn (score below 1) has the conversation up to it in its ``system-out``; a
+    failed call is an ``error``, or ``skipped`` when a gate that limits errors is met; a turn without a score is
+    ``skipped``. The time of a case is the latency of its turn in s; for a failed turn, how long its last attempt took;
+    0 if it was never sent. Long texts are cut, with a note.
 
     Parameters
     ----------
     source : path-like or sqlite3.Connection
         The run file.
     path : Path
-        An earlier JUnit file of evalkit is written over; any other file that is there is refused.
+        An earlier JUnit file of evalkit is replaced; any other existing file is refused.
     measures : RunMeasures
-        Of the same run.
+        Measures of the same run.
     gates : sequence of GateResult
-        Cases of a suite of their own.
+        They become cases of a second suite.
 
     Returns
     -------
     int
-        Turns written.
+        Number of turns written.
 
     Raises
     ------
@@ -85,11 +86,11 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
         The file cannot be written.
     """
     with opened(source) as connection:
-        taken = output_files.read_for(
+        used = output_files.input_files(
             () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
         )
         with (
-            output_files.writing(path, output_files.JUNIT, taken) as draft,
+            output_files.writing(path, output_files.JUNIT, used) as draft,
             draft.open("w", encoding="utf-8", newline="\n") as file,
         ):
             return _write(connection, file, measures, gates)
@@ -99,7 +100,7 @@ def _write(
     connection: sqlite3.Connection, file: TextIO, measures: RunMeasures, gates: Sequence[GateResult]
 ) -> int:  # fmt: skip
     info = store.run_info(connection)
-    begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(info["created_ns"] / 1e9))
+    started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(info["created_ns"] / 1e9))
     counts, seconds = Counter[str](), 0.0
     for outcome, number, took_s in connection.execute(_COUNTS):
         counts[outcome] += number
@@ -109,13 +110,13 @@ def _write(
     if allowed:
         counts["allowed"] = counts.pop("error", 0)
     file.write('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n')
-    _begin_suite(file, 0, info["name"], begun, counts, seconds, _properties(connection, info, measures))
+    _start_suite(file, 0, info["name"], started, counts, seconds, _properties(connection, info, measures))
     for transcript in transcripts(connection):
-        file.writelines(_turn_case(transcript, said, allowed=allowed) for said in transcript.turns)
+        file.writelines(_turn_case(transcript, turn, allowed=allowed) for turn in transcript.turns)
     _end_suite(file)
     if gates:
         outcomes = Counter("met" if result.met else "missed" for result in gates)
-        _begin_suite(file, 1, f"{info['name']} gates", begun, outcomes, 0.0, ())
+        _start_suite(file, 1, f"{info['name']} gates", started, outcomes, 0.0, ())
         file.writelines(map(_gate_case, gates))
         _end_suite(file)
     file.write("</testsuites>\n")
@@ -125,7 +126,7 @@ def _write(
 def _properties(
     connection: sqlite3.Connection, info: Mapping[str, Any], measures: RunMeasures
 ) -> Iterator[tuple[str, Any]]:
-    """What the numbers stand on; what is not known is left out."""
+    """Where the numbers come from: model, dataset, versions, scorers; unknown values are None or left out."""
     dataset, endpoint, accuracy = info["dataset"], info["endpoint"], measures.all.accuracy.mean
     yield "model", endpoint.get("model")
     yield "base_url", endpoint.get("base_url")
@@ -147,15 +148,15 @@ def _properties(
         yield from zip(("scorer", "scorer_versions"), scoring, strict=True)
 
 
-def _begin_suite(
-    file: TextIO, number: int, name: str, begun: str, outcomes: Counter[str], seconds: float,
+def _start_suite(
+    file: TextIO, number: int, name: str, started: str, outcomes: Counter[str], seconds: float,
     properties: Iterable[tuple[str, Any]],
 ) -> None:  # fmt: skip
     counts = {"failures": 0, "errors": 0, "skipped": 0}
     for outcome, element in _ELEMENTS.items():
         counts[element] += outcomes[outcome]
     attributes = {
-        "id": number, "name": name, "package": "evalkit", "hostname": "localhost", "timestamp": begun,
+        "id": number, "name": name, "package": "evalkit", "hostname": "localhost", "timestamp": started,
         "tests": outcomes.total(), **counts, "time": f"{seconds:.6f}",
     }  # fmt: skip
     file.write(f"{_tag('testsuite', attributes)}>\n<properties>\n")
@@ -169,36 +170,37 @@ def _end_suite(file: TextIO) -> None:
     file.write("<system-out/>\n<system-err/>\n</testsuite>\n")
 
 
-def _turn_case(transcript: Transcript, said: Said, *, allowed: bool) -> str:
-    name = f"turn {said.turn}" if transcript.repeat == 1 else f"turn {said.turn}, repeat {transcript.repeat}"
-    begin = _case(transcript.conversation, name, said.took_s or 0.0)
-    talk = text(transcript.up_to(said.turn))
-    match said.verdict:
+def _turn_case(transcript: Transcript, turn: TranscriptTurn, *, allowed: bool) -> str:
+    name = f"turn {turn.turn}" if transcript.repeat == 1 else f"turn {turn.turn}, repeat {transcript.repeat}"
+    start = _case(transcript.conversation, name, turn.took_s or 0.0)
+    conversation = text(transcript.up_to(turn.turn))
+    match turn.verdict:
         case "right":
-            return f"{begin}/>\n"
+            return f"{start}/>\n"
         case "unscored":
-            reason = "it has no target" if said.target is None else "it has not been scored"
-            return f"{begin}>{_tag('skipped', {'message': _heading(said.reason or reason)})}/></testcase>\n"
+            reason = "it has no target" if turn.target is None else "it has not been scored"
+            return f"{start}>{_tag('skipped', {'message': _heading(turn.reason or reason)})}/></testcase>\n"
         case "error":
-            message = _heading(f"{said.error_kind}: {said.error_message}")
-            cut = said.error_kind == "cancelled" and said.took_s is not None  # its session ended: nobody's failure
-            if not (allowed or cut):
-                tag = _tag("error", {"message": message, "type": said.error_kind})
-                return f"{begin}>{tag}>{talk}</error></testcase>\n"
+            message = _heading(f"{turn.error_kind}: {turn.error_message}")
+            # by the end of its session, which is no failure
+            interrupted = turn.error_kind == "cancelled" and turn.took_s is not None
+            if not (allowed or interrupted):
+                tag = _tag("error", {"message": message, "type": turn.error_kind})
+                return f"{start}>{tag}>{conversation}</error></testcase>\n"
             skipped = f"{_tag('skipped', {'message': message})}/>"
-            return f"{begin}>{skipped}<system-out>{talk}</system-out></testcase>\n"
+            return f"{start}>{skipped}<system-out>{conversation}</system-out></testcase>\n"
         case _:
-            heading = text(_heading(said.reason or f"the score is {said.score:g}"))
-            return f"{begin}><system-out>wrong: {heading}\n\n{talk}</system-out></testcase>\n"
+            heading = text(_heading(turn.reason or f"the score is {turn.score:g}"))
+            return f"{start}><system-out>wrong: {heading}\n\n{conversation}</system-out></testcase>\n"
 
 
 def _gate_case(result: GateResult) -> str:
-    begin = _case("gates", result.text, 0.0)
+    start = _case("gates", result.text, 0.0)
     if result.met:
-        return f"{begin}/>\n"
+        return f"{start}/>\n"
     kind = "missing" if result.met is None else "missed"
     tag = _tag("failure", {"message": _heading(result.words), "type": kind})
-    return f"{begin}>{tag}>{text(result.words)}</failure></testcase>\n"
+    return f"{start}>{tag}>{text(result.words)}</failure></testcase>\n"
 
 
 def _case(classname: str, name: str, seconds: float) -> str:
@@ -215,7 +217,7 @@ def _heading(message: str) -> str:
 
 
 def text(anything: str) -> str:
-    """Any text as character data: a reader gets it back, but for what XML cannot hold."""
+    """Any text as character data: a reader gets it back, except for what XML cannot hold."""
     return _ILLEGAL.sub("\ufffd", anything).translate(_ESCAPES)
 
 

@@ -1,4 +1,4 @@
-"""Whether the answers get worse under load: the steps of a load test compared over the turns that they share."""
+"""Whether answers get worse under load: the steps of a load test, compared on the turns that they share."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from evalkit.wording.numbers import points
 
 LEVEL = 0.05
 
-# conversation's position and turn to the mean score over its repeats and the name of its cluster
+# (position of the conversation, turn) to (mean score over its repeats, name of its cluster)
 StepScores = Mapping[tuple[int, int], tuple[float, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyChange:
-    """What became of the accuracy between the first step and a later one.
+    """The change in accuracy from the first step to a later one.
 
     Parameters
     ----------
     difference : Difference
-        Later − first, over the turns that both answered; clusters are conversations or their groups.
+        Later − first, over the turns answered in both steps; clusters are conversations or their groups.
     turns : int
-        How many these are.
+        Number of these turns.
     p : float or None
-        Of ``difference``, corrected by Holm's method for all steps that were compared. None: there is no test.
+        p-value of ``difference``, corrected by Holm's method for all steps that were compared. None: no test was
+        possible.
     """
 
     difference: Difference
@@ -36,19 +37,20 @@ class AccuracyChange:
 
     @property
     def worse(self) -> bool:
-        """The answers of the later step are worse."""
+        """Whether the answers of the later step are worse."""
         value = self.difference.estimate.value
         return self.p is not None and self.p < LEVEL and value is not None and value < 0
 
     def in_words(self, comparisons: int) -> str:
-        """How large it is and how sure, for a p that was corrected for so many comparisons."""
-        lost = self.difference.estimate
-        if lost.value is None or self.p is None:
-            return lost.reason or "it was not tested"
-        known = lost.low is not None and lost.high is not None
-        limits = f" (95 % interval {points(lost.low or 0)} to {points(lost.high or 0)})" if known else ""
+        """The change with its interval and its p-value, which was corrected for this many comparisons."""
+        change = self.difference.estimate
+        if change.value is None or self.p is None:
+            return change.reason or "it was not tested"
+        limits = ""
+        if change.low is not None and change.high is not None:
+            limits = f" (95 % interval {points(change.low)} to {points(change.high)})"
         return (
-            f"accuracy {points(lost.value)} points{limits} over the {self.turns:,} turns that both answered, "
+            f"accuracy {points(change.value)} points{limits} over the {self.turns:,} turns answered in both steps, "
             f"p = {self.p:.2g}, corrected for {comparisons} comparison{'s' * (comparisons > 1)}"
         )
 
@@ -56,32 +58,32 @@ class AccuracyChange:
 def accuracy_changes(steps: Sequence[StepScores]) -> list[AccuracyChange]:
     """Compare each later step with the first.
 
-    Steps ask different numbers of conversations, and one that got harder ones is no worse: so only turns that both
-    answered are compared, in pairs. A sweep makes many comparisons: by Holm's method the whole of it says "worse" of
-    equal steps in at most 5 % of all sweeps. A comparison that has no p is counted among them, as one that shows
-    nothing, so that what is looked at does not depend on what is seen.
+    Steps run different numbers of conversations, and harder conversations must not look like worse answers: only turns
+    answered in both steps are compared, in pairs. A sweep makes many comparisons; with Holm's method, at most 5 % of
+    sweeps with equal steps report "worse" anywhere. A comparison without a p-value counts with p = 1, so that the
+    correction does not depend on the data.
 
     Parameters
     ----------
     steps : sequence of mapping
-        Scores of each step, in their order.
+        Scores of each step, in the order of the sweep.
 
     Returns
     -------
     list of AccuracyChange
-        One for each step but the first.
+        One for each step after the first.
     """
     if not steps:
         return []
-    first, found, turns = steps[0], [], []
+    first, differences, turns = steps[0], [], []
     for later in steps[1:]:
         shared = sorted(first.keys() & later.keys())
         values = [(first[key][0], later[key][0], first[key][1]) for key in shared]
         before, now, clusters = zip(*values, strict=True) if values else ((), (), ())
-        found.append(paired.difference(before, now, clusters))
+        differences.append(paired.difference(before, now, clusters))
         turns.append(len(shared))
-    corrected = holm([1.0 if each.p is None else each.p for each in found])
+    corrected = holm([1.0 if each.p is None else each.p for each in differences])
     return [
         AccuracyChange(each, count, None if each.p is None else p)
-        for each, count, p in zip(found, turns, corrected, strict=True)
+        for each, count, p in zip(differences, turns, corrected, strict=True)
     ]

@@ -22,14 +22,14 @@ def duration_ms(text: str, what: str) -> float:
     Parameters
     ----------
     text : str
-        A number above 0 and its unit, ``us``, ``ms``, ``s`` or ``min``, without a blank.
+        A number above 0 and its unit, ``us``, ``ms``, ``s`` or ``min``, without a space.
     what : str
-        What the duration is for; the message begins with it.
+        What the duration is for; the error message starts with it.
 
     Raises
     ------
     SettingsError
-        It is written in another way.
+        ``text`` is not such a duration.
     """
     found = _DURATION.fullmatch(text)
     if found is None:
@@ -42,45 +42,45 @@ def duration_ms(text: str, what: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Limits on the times of one turn; a turn meets them when each named time is known and at most its limit.
+    """Limits on the times of a turn; a turn meets them if every limited time is known and within its limit.
 
     Parameters
     ----------
     limits_ms : mapping
-        ``ttft``, ``tpot`` or ``latency`` to ms; empty: there are no objectives.
+        ``ttft``, ``tpot`` or ``latency`` to ms; empty: no objectives.
     """
 
     limits_ms: Mapping[str, float]
 
     @classmethod
     def parse(cls, text: str) -> Slo:
-        """Objectives as ``--slo`` writes them.
+        """Parse the objectives of ``--slo``.
 
         Raises
         ------
         SettingsError
-            Not ``METRIC=DURATION`` with commas between, an unknown metric, or one named twice.
+            Not ``METRIC=DURATION`` separated by commas, an unknown metric, or a metric named twice.
         """
         given: dict[str, str] = {}
         for part in text.split(","):
             name, equals, duration = part.strip().partition("=")
             if not (name and equals and duration):
                 raise SettingsError(
-                    f"slo {part.strip()!r}: write METRIC=DURATION with commas between, such as ttft=200ms,latency=2s"
+                    f"slo {part.strip()!r}: write METRIC=DURATION separated by commas, such as ttft=200ms,latency=2s"
                 )
             if name in given:
-                raise SettingsError(f"slo names {name} twice: give one limit for it")
+                raise SettingsError(f"slo names {name} twice: give it one limit")
             given[name] = duration
         return cls.of(given)
 
     @classmethod
     def of(cls, limits: Mapping[str, str] | str | Slo | None) -> Slo:
-        """Objectives from a mapping of metric to duration, ``{"ttft": "200ms"}``, or as ``--slo`` writes them.
+        """Objectives from a mapping of metric to duration, ``{"ttft": "200ms"}``, or from text as in ``--slo``.
 
         Raises
         ------
         SettingsError
-            An unknown metric or a duration that cannot be read.
+            An unknown metric, or a duration that cannot be parsed.
         """
         if isinstance(limits, Slo):
             return limits
@@ -89,7 +89,9 @@ class Slo:
         limits_ms = {}
         for name, limit in (limits or {}).items():
             if name not in METRICS:
-                raise SettingsError(f"slo {name!r} is not known: the metrics are {', '.join(METRICS)}")
+                raise SettingsError(
+                    f"slo {name!r} is not a known metric: write {', '.join(METRICS[:-1])} or {METRICS[-1]}"
+                )
             if not isinstance(limit, str):
                 raise SettingsError(f"slo {name} is {limit!r}: write it as text with its unit, such as '200ms'")
             limits_ms[name] = duration_ms(limit, f"slo {name}")
@@ -102,14 +104,14 @@ class Slo:
         return ", ".join(f"{name} ≤ {limit:g} ms" for name, limit in self.limits_ms.items())
 
     def met(self, answered: NDArray[np.bool_], times_ms: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """Which turns meet every limit.
+        """Flag the turns that meet every limit.
 
         Parameters
         ----------
         answered : ndarray of bool, shape (n,)
-            A failed turn meets nothing.
+            A failed turn meets no limit.
         times_ms : mapping
-            Metric to its times, shape (n,); NaN is a missing time, and not met.
+            Metric to its times, shape (n,); NaN is a missing time, which does not meet a limit.
         """
         met = answered.copy()
         for name, limit in self.limits_ms.items():
@@ -119,12 +121,12 @@ class Slo:
     def missed(
         self, times_ms: Mapping[str, NDArray[np.float64]], at_least_ms: Mapping[str, NDArray[np.float64]]
     ) -> NDArray[np.bool_]:
-        """Which turns are known to have missed a limit, by a time or by a lower bound of one.
+        """Flag the turns that certainly missed a limit, by a time or by a lower bound of one.
 
         Parameters
         ----------
         times_ms, at_least_ms : mapping
-            Metric to times, and to lower bounds of those that are missing, shape (n,); NaN: not known.
+            Metric to times, and to lower bounds of missing times, shape (n,); NaN: not known.
         """
         missed = np.zeros(len(next(iter(times_ms.values()))), dtype=bool)
         for name, limit in self.limits_ms.items():
@@ -134,6 +136,6 @@ class Slo:
         return missed
 
     def missing(self, answered: NDArray[np.bool_], times_ms: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
-        """Metric to the number of answered turns that do not tell it; only metrics with a limit and such turns."""
+        """Metric to the number of answered turns without it; only metrics that have a limit and such turns."""
         counts = {name: int((answered & np.isnan(times_ms[name])).sum()) for name in self.limits_ms}
         return {name: count for name, count in counts.items() if count}

@@ -1,23 +1,19 @@
-"""A load test: the same dataset asked under one load after another, until the endpoint gives no more."""
+"""A load test: a dataset run under rising load, step by step, until the endpoint is saturated."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.datasets import reader
 from evalkit.endpoint import Endpoint
-from evalkit.engine.pacing import arrivals as schedules
 from evalkit.engine.session_thread import Watcher
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.evaluation import evaluate
-from evalkit.inputs.bounds import LONGEST_S, check_above_0
 from evalkit.loadtest.accuracy_over_load import accuracy_changes
+from evalkit.loadtest.load_plan import LoadPlan
 from evalkit.loadtest.slo import Slo
 from evalkit.loadtest.step import Step, read_step
 from evalkit.runfile import file_names
@@ -27,132 +23,40 @@ from evalkit.wording import numbers, run_results
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST_GROWTH = 0.10
-LATENCY_ROSE = 0.05  # less is noise
-LEAST_WITHIN_SLO = 0.5
-MOST_ERRORS = 0.10
-DOUBLING = tuple(2**n for n in range(11))
-LEAST_CONVERSATIONS = 20
-ROUNDS = 4
-UNBOUNDED = 1_000_000  # repeats, where time alone ends a step
-_WHOLE_OUTCOMES = ("done", "max_time_s")  # how a step ends that came to its end
+MIN_GROWTH = 0.10
+MIN_LATENCY_RISE = 0.05  # less is noise
+MIN_WITHIN_SLO = 0.5
+MAX_ERRORS = 0.10
+_COMPLETE_OUTCOMES = ("done", "max_time_s")  # of a step that was not cut short
 _OWN_SETTINGS = frozenset({"repeats", "arrivals_seed", "limit", "max_time_s", "check", "name"})
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What load is put on, step by step, and how long each lasts.
-
-    Parameters
-    ----------
-    by : str
-        ``concurrency``: closed loop; ``rate``: open loop.
-    loads : tuple of float
-        Conversations at once, or begun a second.
-    arrivals : str
-        With a rate: ``constant`` or ``poisson``.
-    warm_up : int or None
-        Conversations left out at the beginning of a step. None: as many as are at once; with a rate, as many as
-        begin in a second.
-    per_step : int or None
-        Conversations after the warm-up. None: four times those at once, or ten seconds' worth of a rate; 20 at least.
-    step_time_s : float or None
-        In place of ``per_step``: ask nothing new after so many seconds.
-    seed : int or None
-        Of Poisson arrivals: the n-th step has ``seed + n``, counted from 0. None: drawn, another for each plan.
-    """
-
-    by: str
-    loads: tuple[float, ...]
-    arrivals: str = "constant"
-    warm_up: int | None = None
-    per_step: int | None = None
-    step_time_s: float | None = None
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        for load in self.loads:
-            if self.by == "concurrency" and (type(load) is not int or load < 1):
-                raise SettingsError(f"concurrency {load!r}: each step is a whole number, 1 or more")
-            if not 0 < load < math.inf:
-                raise SettingsError(f"rate {load!r}: each step is a number above 0, conversations begun a second")
-        if not self.loads or any(later <= load for load, later in pairwise(self.loads)):
-            shown = ", ".join(f"{load:g}" for load in self.loads) or "none"
-            raise SettingsError(f"the steps are {shown}: give them in rising order, such as 1,2,4,8")
-        for name, least in (("warm_up", 0), ("per_step", 1)):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < least):
-                raise SettingsError(f"{name} is {value!r}: it must be a whole number, {least} or more")
-        if self.by == "concurrency" and self.arrivals != "constant":
-            raise SettingsError(f"arrivals {self.arrivals!r} are those of a rate: give the steps as rates")
-        check_above_0("step_time_s", self.step_time_s, LONGEST_S)
-        if self.per_step is not None and self.step_time_s is not None:
-            raise SettingsError("per_step and step_time_s exclude each other: give a step one of them")
-        if self.seed is None and self.arrivals == "poisson":
-            object.__setattr__(self, "seed", schedules.new_seed())
-        schedules.check_seed(self.seed, self.arrivals)
-
-    @classmethod
-    def of(cls, concurrency: Iterable[int] | None, rate: Iterable[float] | None, **more: Any) -> Plan:
-        """The plan of a sweep over concurrencies or rates; over neither: 1, 2, 4, … 1,024 at once."""
-        if concurrency is not None and rate is not None:
-            raise SettingsError("concurrency and rate exclude each other: sweep over one of them")
-        if rate is not None:
-            return cls("rate", tuple(rate), **more)
-        return cls("concurrency", DOUBLING if concurrency is None else tuple(concurrency), **more)
-
-    def warm_up_of(self, load: float) -> int:
-        """Conversations left out."""
-        return math.ceil(load) if self.warm_up is None else self.warm_up
-
-    def settings_of(self, load: float, data: Path, columns: Mapping[str, str] | None) -> dict[str, Any]:
-        """What ``evaluate`` is to do in one step; the dataset is asked round and round if it holds too little."""
-        how: dict[str, Any] = {self.by: load}
-        if self.by == "rate":
-            how["arrivals"] = self.arrivals
-        if self.seed is not None:
-            how["arrivals_seed"] = self.seed + self.loads.index(load)
-        if self.step_time_s is not None:
-            reader.check(data, columns=columns)
-            # no total is told of a run that time alone ends
-            return {**how, "max_time_s": self.step_time_s, "repeats": UNBOUNDED, "check": False}
-        usual = max(math.ceil(load * (ROUNDS if self.by == "concurrency" else 10)), LEAST_CONVERSATIONS)
-        wanted = self.warm_up_of(load) + (self.per_step or usual)
-        held = max(reader.check(data, columns=columns, limit=wanted).conversations, 1)
-        repeats = math.ceil(wanted / held)
-        return {**how, "repeats": repeats, "limit": math.ceil(wanted / repeats)}
-
-    def file_of(self, folder: Path, load: float) -> Path:
-        """The run file of a step."""
-        return folder / f"{self.by}-{load:g}{SUFFIX}"
-
-
-@dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a load test came to.
+    """The results of a load test.
 
     Parameters
     ----------
     folder : Path
-        Where the run files of the steps are.
+        Folder with the run files of the steps.
     plan : Plan
     slo : Slo
     measured : tuple of Step
-        Those that were asked to their end, in their order.
+        The steps that ran to their end, in order.
     stopped : str or None
-        Why it ended before the last step; None: it did not.
+        Why the test ended before the last step of the plan; None: it did not.
     saturated : bool
-        The last step lies beyond what the endpoint can do.
+        Whether the last measured step is beyond what the endpoint can do.
     endpoint : mapping
         ``Endpoint.to_json``: never the key.
     data : Path
     partial : Step or None
-        The step that was under way when the test was stopped: what it has is in its run file, but its load was not
-        measured. None: none was cut short.
+        The step that was running when the test was stopped: its turns so far are in its run file, but its load was not
+        measured. None: no step was cut short.
     """
 
     folder: Path
-    plan: Plan
+    plan: LoadPlan
     slo: Slo
     measured: tuple[Step, ...]
     stopped: str | None
@@ -165,41 +69,47 @@ class Sweep:
     def knee(self) -> Step | None:
         """The step with the best goodput; without objectives, the last one before saturation. None: there is none.
 
-        Never the step that is itself called saturated.
+        The saturated step itself is never the knee.
         """
-        sound = self.measured[:-1] if self.saturated else self.measured
+        candidates = self.measured[:-1] if self.saturated else self.measured
         if self.slo:
-            best = max(sound, key=lambda step: step.goodput or 0.0, default=None)
+            best = max(candidates, key=lambda step: step.goodput or 0.0, default=None)
             return best if best is not None and best.goodput else None
-        return sound[-1] if self.saturated and sound else None
+        return candidates[-1] if self.saturated and candidates else None
 
     def warnings(self) -> list[str]:
-        """What the figures alone would hide: lower accuracy, times the client made, times that are not told."""
-        said = []
+        """What the figures alone do not show: lower accuracy, times limited by the client, missing times."""
+        found = []
         changes = accuracy_changes([step.scores for step in self.measured])
         for step, change in zip(self.measured, [None, *changes], strict=True):
             at = f"at {self.plan.by} {step.load:g}"
             if change is not None and change.worse:
                 first = f"{self.plan.by} {self.measured[0].load:g}"
-                said.append(f"{at} the answers are worse than at {first}: {change.in_words(len(changes))}")
+                found.append(f"{at} the answers are worse than at {first}: {change.in_words(len(changes))}")
             if step.interrupted:
-                said.append(
+                found.append(
                     f"{at} {step.interrupted:,} of {step.turns:,} turns were cut off by the end of the step: "
-                    "their times are lower bounds, and they are not counted as failed"
+                    "their times are lower bounds, and they do not count as failed"
                 )
             if step.client_bound:
-                said.append(f"{at} the times are partly the client's: event-loop lag p99 {step.loop_lag_p99_ms:.3g} ms")
-            said += [f"{at} {note}" for note in run_results.first_token_warnings(*step.streams)]
+                found.append(
+                    f"{at} the client adds to the times: its event-loop lag p99 is "
+                    f"{numbers.number(step.loop_lag_p99_ms, ' ms')}"
+                )
+            found += [f"{at} {note}" for note in run_results.first_token_warnings(*step.streams)]
             if step.window_s is None:
-                said.append(f"{at} the load was never whole after the warm-up, so no rate is told: ask more a step")
-            said += [
-                f"{at} {count} of {step.answered} answered turns tell no {name}: they count as not within the SLO"
+                found.append(
+                    f"{at} the load was never complete after the warm-up, so there are no values per second: "
+                    "run more conversations per step"
+                )
+            found += [
+                f"{at} {count} of {step.answered} answered turns have no {name}: they count as not within the SLO"
                 for name, count in step.unknown.items()
             ]
-        return said
+        return found
 
     def steps(self) -> pd.DataFrame:
-        """One row a step.
+        """One row per step.
 
         Returns
         -------
@@ -207,8 +117,8 @@ class Sweep:
             Index ``concurrency`` or ``rate``. Columns ``turns``, ``answered``, ``errors``, ``turns_per_s``,
             ``output_tokens_per_s``, ``goodput`` (turns/s), ``within_slo``, then ``ttft``, ``tpot``, ``latency`` and
             ``schedule_latency`` as ``NAME_p50_ms``, ``_p95_ms``, ``_p99_ms``; ``accuracy`` with its 95 % limits
-            ``low``, ``high``; ``loop_lag_p99_ms``, ``client_bound``, ``knee``, ``run``; ``interrupted``, turns that
-            the end of the step cut off, which are not among ``errors``; ``realised_rate``. Missing: NaN.
+            ``low``, ``high``; ``loop_lag_p99_ms``, ``client_bound``, ``knee``, ``run``; ``interrupted``, turns cut
+            off by the end of the step, which are not among ``errors``; ``realised_rate``. Missing values are NaN.
         """
         import pandas as pd
 
@@ -227,8 +137,8 @@ class Sweep:
             row |= {"knee": step is self.knee, "run": str(step.path)}
             rows.append({**row, "interrupted": step.interrupted, "realised_rate": step.realised_rate})
         frame = pd.DataFrame(rows, index=pd.Index([step.load for step in self.measured], name=self.plan.by))
-        whole = ["turns", "answered", "errors", "client_bound", "knee", "run", "interrupted"]
-        frame = frame.astype({name: "float64" for name in frame.columns if name not in whole})
+        not_float = ["turns", "answered", "errors", "client_bound", "knee", "run", "interrupted"]
+        frame = frame.astype({name: "float64" for name in frame.columns if name not in not_float})
         return frame.astype({"client_bound": "boolean"})
 
     def to_json(self) -> dict[str, Any]:
@@ -268,12 +178,12 @@ def load(
     interrupted: Callable[[Sweep], object] | None = None,
     **settings: Any,
 ) -> Sweep:
-    """Ask a dataset under one load after another; measure throughput, times and accuracy of each.
+    """Run a dataset under one load after another; measure throughput, times and accuracy of each.
 
-    The conversations of the dataset are asked from its first, as they are, and round and round if a step needs more
-    than it holds. A failed turn is not asked again unless ``retries`` says so. The test ends early when an answer is
-    known: throughput grew by less than 10 % while the median latency rose, more than half of the turns missed the
-    objectives, or more than 10 % failed.
+    Each step starts with the first conversation of the dataset, and repeats the dataset if it needs more. A failed turn
+    is not sent again unless ``retries`` says so. The test ends early when a step shows saturation: throughput grew by
+    less than 10 % while the median latency rose by more than 5 %, more than half of the turns missed the objectives, or
+    more than 10 % failed.
 
     Parameters
     ----------
@@ -281,24 +191,25 @@ def load(
         A dataset file.
     endpoint : Endpoint
     concurrency : iterable of int, optional
-        Conversations at once, step by step. Default, without ``rate``: 1, 2, 4, … 1,024.
+        Closed loop: conversations in parallel at each step. Default, without ``rate``: 1, 2, 4, … 1,024.
     rate : iterable of float, optional
-        In its place, conversations begun a second, whether or not earlier ones have ended.
+        Open loop: conversations started per second at each step, whether or not earlier ones have ended.
     arrivals : str
         With ``rate``: ``constant`` or ``poisson`` gaps.
     slo : mapping or str, optional
-        Objectives of a turn: ``ttft``, ``tpot``, ``latency`` to a duration: ``{"ttft": "200ms"}``, "ttft=200ms".
+        Objectives of a turn: ``ttft``, ``tpot`` or ``latency`` to a duration: ``{"ttft": "200ms"}`` or "ttft=200ms".
     warm_up, per_step, step_time_s, seed
-        See ``Plan``.
+        See ``LoadPlan``.
     out : path-like, optional
-        Folder of the run files, one a step. Default: ``runs/load-DATA-MODEL-TIME``.
+        Folder of the run files, one per step. Default: ``runs/load-DATA-MODEL-TIME``.
     watch : callable, optional
-        Called with the ``Progress`` of the step under way about ten times a second; when it returns ``True`` the test
-        ends with that step, which is then ``partial``.
+        Called with the ``Progress`` of the running step about ten times per second; when it returns ``True``, the test
+        ends with that step, which becomes ``partial``.
     interrupted : callable, optional
-        Called with the steps so far when an interrupt ends the test, before ``KeyboardInterrupt`` is raised again.
+        Called with the sweep so far when an interrupt ends the test, before ``KeyboardInterrupt`` is raised again.
     **settings
-        Those of ``evaluate`` that are not the load's: ``history``, ``stream``, ``scorer``, ``retries``, ``columns``, …
+        Settings of ``evaluate`` that do not set the load: ``history``, ``stream``, ``scorer``, ``retries``,
+        ``columns``, …
 
     Returns
     -------
@@ -307,58 +218,60 @@ def load(
     Raises
     ------
     DatasetError, SettingsError, RunFileError
-        Bad input; nothing was asked.
+        Invalid input; nothing was sent.
     EndpointError
-        The endpoint answered nothing in the first step.
+        The endpoint answered no turn of the first step.
     """
     if own := sorted(_OWN_SETTINGS & settings.keys()):
-        raise SettingsError(f"{', '.join(own)}: a load test sets this itself, from its steps")
-    plan = Plan.of(
+        raise SettingsError(f"{', '.join(own)}: a load test sets this itself, from its steps. Leave it out")
+    plan = LoadPlan.of(
         concurrency, rate, arrivals=arrivals, warm_up=warm_up, per_step=per_step, step_time_s=step_time_s, seed=seed
     )  # fmt: skip
     objectives, path = Slo.of(slo), Path(data)
-    with file_names.load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
-        if taken := sorted(folder.glob(f"*{SUFFIX}")):
-            raise RunFileError(f"{folder} holds runs already ({taken[0].name}): name another folder with --out")
-        asked = {"retries": 0, **settings}
-        sweep, step = Sweep(folder, plan, objectives, (), None, False, endpoint.to_json(), path), plan.loads[0]
+    with file_names.new_load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
+        if earlier := sorted(folder.glob(f"*{SUFFIX}")):
+            raise RunFileError(f"{folder} already holds runs ({earlier[0].name}): name another folder with --out")
+        settings = {"retries": 0, **settings}
+        sweep, step_load = Sweep(folder, plan, objectives, (), None, False, endpoint.to_json(), path), plan.loads[0]
         try:
-            for step in plan.loads:
-                sweep = _with_step(sweep, step, endpoint, watch, asked)
+            for step_load in plan.loads:
+                sweep = _with_step(sweep, step_load, endpoint, watch, settings)
                 if sweep.stopped is not None:
                     break
         except KeyboardInterrupt:
             if interrupted is not None:
-                interrupted(_cut_short(sweep, step, "by an interrupt"))
+                interrupted(_cut_short(sweep, step_load, "by an interrupt"))
             raise
         return sweep
 
 
-def _with_step(sweep: Sweep, load: float, endpoint: Endpoint, watch: Watcher | None, asked: Mapping[str, Any]) -> Sweep:
-    """The sweep with one more step."""
+def _with_step(
+    sweep: Sweep, load: float, endpoint: Endpoint, watch: Watcher | None, settings: Mapping[str, Any]
+) -> Sweep:
+    """Run one step; return the sweep with it."""
     plan, measured, outcome = sweep.plan, sweep.measured, None
-    file, how = plan.file_of(sweep.folder, load), plan.settings_of(load, sweep.data, asked.get("columns"))
+    file, load_settings = plan.file_of(sweep.folder, load), plan.settings_of(load, sweep.data, settings.get("columns"))
     try:
-        outcome = evaluate(sweep.data, endpoint, out=file, watch=watch, **asked, **how).outcome
+        outcome = evaluate(sweep.data, endpoint, out=file, watch=watch, **settings, **load_settings).outcome
     except EndpointError:
         if not measured:
             raise
-    if outcome not in (None, *_WHOLE_OUTCOMES):
-        return _cut_short(sweep, load, "by hand" if outcome == "stopped" else f"by {outcome}")
+    if outcome not in (None, *_COMPLETE_OUTCOMES):
+        return _cut_short(sweep, load, "by the user" if outcome == "stopped" else f"by {outcome}")
     step = _read(sweep, load)
     reason = why_saturated(measured[-1] if measured else None, step, sweep.slo)
-    stopped = None if reason is None else f"at {plan.by} {load:g} {reason}{_not_asked(plan, load)}"
+    stopped = None if reason is None else f"at {plan.by} {load:g} {reason}{_not_run(plan, load)}"
     return replace(sweep, measured=(*measured, step), stopped=stopped, saturated=reason is not None)
 
 
 def _cut_short(sweep: Sweep, load: float, how: str) -> Sweep:
-    """The sweep, when the step of this load did not come to its end."""
+    """The sweep, when the step with this load was cut short."""
     partial = None
     if sweep.plan.file_of(sweep.folder, load).exists():
         with contextlib.suppress(RunFileError):
             partial = _read(sweep, load)
-    why = f"{how} at {sweep.plan.by} {load:g}: that step was cut short and is not measured"
-    return replace(sweep, partial=partial, stopped=why + _not_asked(sweep.plan, load))
+    reason = f"{how} at {sweep.plan.by} {load:g}: that step was cut short and is not measured"
+    return replace(sweep, partial=partial, stopped=reason + _not_run(sweep.plan, load))
 
 
 def _read(sweep: Sweep, load: float) -> Step:
@@ -367,30 +280,31 @@ def _read(sweep: Sweep, load: float) -> Step:
     return read_step(file, load, warm_up=warm_up, open_loop=plan.by == "rate", slo=sweep.slo)
 
 
-def _not_asked(plan: Plan, load: float) -> str:
+def _not_run(plan: LoadPlan, load: float) -> str:
     rest = [f"{later:g}" for later in plan.loads if later > load]
-    return f"; {plan.by} {', '.join(rest[:4])}{', …' if rest[4:] else ''} not asked" if rest else ""
+    return f"; {plan.by} {', '.join(rest[:4])}{', …' if rest[4:] else ''} not run" if rest else ""
 
 
 def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
-    """Why more load would tell nothing new, in words; None: it may.
+    """Why a step shows saturation, so that more load is of no use; None: it does not.
 
     Parameters
     ----------
     before : Step or None
-        The step before; None: this is the first.
+        The previous step; None: this is the first.
     step : Step
     slo : Slo
     """
-    if step.error_share > MOST_ERRORS:
-        return f"{numbers.percent(step.error_share, 0)} of the turns failed, more than {MOST_ERRORS:.0%}"
-    if slo and step.within_slo is not None and step.within_slo < LEAST_WITHIN_SLO:
-        return f"only {numbers.percent(step.within_slo, 0)} of the turns kept within the SLO ({slo})"
+    if step.error_share > MAX_ERRORS:
+        return f"{numbers.percent(step.error_share, 0)} of the turns failed, more than {MAX_ERRORS:.0%}"
+    if slo and step.within_slo is not None and step.within_slo < MIN_WITHIN_SLO:
+        return f"only {numbers.percent(step.within_slo, 0)} of the turns met the SLO ({slo})"
     if before is None or not before.turns_per_s or step.turns_per_s is None:
         return None
     growth = step.turns_per_s / before.turns_per_s - 1
     was, now = before.latency_ms["p50"].value, step.latency_ms["p50"].value
-    if growth < LEAST_GROWTH and was and now and now > was * (1 + LATENCY_ROSE):
-        how = f"grew by {growth:.0%} only" if growth >= 0 else f"fell by {-growth:.0%}"
-        return f"throughput {how}, while the median latency rose from {was:.3g} to {now:.3g} ms"
+    if growth < MIN_GROWTH and was and now and now > was * (1 + MIN_LATENCY_RISE):
+        how = f"grew by only {growth:.0%}" if growth >= 0 else f"fell by {-growth:.0%}"
+        latency = f"from {numbers.number(was)} to {numbers.number(now, ' ms')}"
+        return f"throughput {how}, while the median latency rose {latency}"
     return None

@@ -14,7 +14,8 @@ from evalkit.analysis import measures, tables
 from evalkit.analysis.measures import Measures, measure
 from evalkit.analysis.times import quantiles as times_quantiles
 from evalkit.analysis.times.quantiles import SAMPLED
-from evalkit.gates.gates import evaluate, parse
+from evalkit.gates.gate_expression import parse
+from evalkit.gates.gates import results_of
 from evalkit.runfile import query_arrays
 from evalkit.stats import proportions, quantiles
 
@@ -258,9 +259,9 @@ def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_is_no_failure(tmp_p
     assert (run.all.accuracy_all.mean.n, run.all.accuracy_all.mean.value, run.all.accuracy_all.unscored) == (2, 0.5, 1)
     assert run.all.latency_ms["p50"].n == 2  # as a lower bound
     assert (run.conversations.n, run.conversations.incomplete) == (1, 2)
-    result = evaluate([parse("errors<=60%"), parse("errors<=40%")], run)
+    result = results_of([parse("errors<=60%"), parse("errors<=40%")], run)
     assert [(gate.value, gate.met) for gate in result] == [(0.5, True), (0.5, False)]
-    assert result[0].words == "errors is 0.5 of 2 turns, without 1 cancelled when the session ended"
+    assert result[0].words == "errors is 0.5 of 2 turns, without 1 turn cancelled when the session ended"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from evalkit.errors import SettingsError
 from evalkit.stats.estimate import Estimate
 
 
-def test_every_turn_is_held_against_its_own_entry_in_the_servers_log():
+def test_every_turn_is_compared_with_its_own_entry_in_the_log_of_the_server():
     (level,) = calibrate((16,)).levels
     assert level.turns >= 128
     assert level.ttft_ms > LAW.ttft_ms
-    # of another request's entry the error would be far from 0 and of either sign; its own never comes before it left
+    # compared with another request's entry, the error would be far from 0 and of either sign; its own is never negative
     assert level.ttft_error_ms["p50"].value > 0
     assert level.latency_error_ms["p50"].value > 0
     assert level.ttft_error_ms["p99"].value >= level.ttft_error_ms["p50"].value
@@ -25,7 +25,7 @@ def test_every_turn_is_held_against_its_own_entry_in_the_servers_log():
 @pytest.mark.parametrize(
     ("streams", "shown"), [((), "none"), ((0,), "0"), ((4, 1), "4, 1"), ((1, 1), "1, 1"), ((1.5,), "1.5")]
 )
-def test_streams_that_cannot_be(streams, shown):
+def test_invalid_streams(streams, shown):
     with pytest.raises(SettingsError) as caught:
         calibrate(streams)
     assert str(caught.value) == f"streams are {shown}: give whole numbers in rising order, such as 1,16,64,256"
@@ -36,7 +36,7 @@ def level(streams, bound, p50=0.4, p99: float | None = 1.1):
     return Level(streams, 9, errors, errors, 50.0, 1.0, 0.2, None, bound)
 
 
-def test_the_bias_in_words():
+def test_the_sentence_about_the_bias():
     assert level(64, False).sentence() == "TTFT +0.4 ms, p99 +1.1 ms at 64 streams, this machine"
     assert level(1, False, p99=None).sentence() == "TTFT +0.4 ms at 1 stream, this machine"
 
@@ -56,7 +56,7 @@ def test_trust_ends_at_the_first_level_at_which_the_client_is_late(bound, truste
     assert np.isfinite(Calibration(levels).to_json()["levels"][0]["ttft_error_ms"]["p50"])
 
 
-def test_a_watch_that_stops_ends_with_the_levels_that_were_measured_whole():
+def test_a_watch_that_stops_leaves_the_complete_levels():
     seen = {}
 
     def watch(progress):

@@ -1,4 +1,4 @@
-"""``evalkit compare`` and ``evalkit show --conversation`` as their user types them."""
+"""``evalkit compare`` and ``evalkit show --conversation`` from the command line."""
 
 import json
 
@@ -17,7 +17,7 @@ def files(tmp_path_factory):
 
 
 def evalkit(capsys, *arguments):
-    """Exit code, and what stands on both streams."""
+    """Exit code and the text on both streams."""
     try:
         code = main(list(map(str, arguments)))
     except SystemExit as end:
@@ -54,12 +54,12 @@ def test_json_is_one_object_and_nothing_else(capsys, files):
         (["compare", "A", "STRANGE", "--common"], "no conversation in common"),
         (
             ["show", "A", "--repeat", "2"],
-            "--repeat says which repeat of a conversation to print: add --conversation ID",
+            "--repeat selects a repeat of one conversation: add --conversation ID",
         ),
         (["show", "A", "--conversation", "nobody"], "no finished turn of conversation 'nobody' in repeat 1"),
     ],
 )
-def test_what_is_typed_wrong_ends_with_2_and_says_what_to_do(capsys, tmp_path, files, arguments, says):
+def test_wrong_usage_ends_with_2_and_says_what_to_do(capsys, tmp_path, files, arguments, says):
     turns = [T("c000", 1, score=1.0), T("other", 1, score=1.0)]
     names = {
         "A": files[0],

@@ -1,4 +1,4 @@
-"""Gates and JUnit files as their user types them: exit codes, what is printed, what is in the file."""
+"""Gates and JUnit files from the command line: exit codes, output, contents of the file."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from runfiles import S, T, write
 
 from evalkit.cli import gate_flags
 from evalkit.cli.main import command_parser, main
-from evalkit.gates.gates import OPERATORS
+from evalkit.gates.gate_expression import OPERATORS
 from evalkit.scripted.server import Arithmetic, Fault, Script, serve
 
 
@@ -51,7 +51,7 @@ def run(tmp_path):
     return stored(tmp_path / "r.evalkit", [*turns, T("c4", 1, error="server", ttft_ms=None, text="")])
 
 
-def test_show_holds_a_stored_run_against_gates_one_line_each(evalkit, run):
+def test_show_prints_one_line_per_gate(evalkit, run):
     code, out, _ = evalkit(
         "show", run, "--fail-under", "accuracy>=0.7", "errors<=20%", "--fail-under", "ttft_p95<=1s"
     )  # fmt: skip
@@ -66,7 +66,7 @@ def test_show_holds_a_stored_run_against_gates_one_line_each(evalkit, run):
 @pytest.mark.parametrize(
     ("gates", "code"),
     [
-        ([], 0),  # to show a run with failed turns is no failure
+        ([], 0),  # showing a run with failed turns is no failure
         (["accuracy>=0.7"], 0),
         (["accuracy>=0.8"], 1),
         (["accuracy>=0.7", "errors<1%"], 1),
@@ -91,36 +91,36 @@ def test_json_has_the_gates_and_an_empty_list_without(evalkit, run):
 
 
 @pytest.mark.parametrize("command", ["run", "resume", "show"])
-def test_a_gate_that_cannot_be_read_is_told_before_anything_is_asked(evalkit, tmp_path, command):
-    """There is no such file either, and that is not what is told."""
+def test_an_invalid_gate_is_reported_before_a_request_is_sent(evalkit, tmp_path, command):
+    """The file is missing too, but the gate is reported first."""
     code, out, err = evalkit(command, tmp_path / "gone", "--fail-under", "accuracy>=0.8", "errors<=1ms")
     assert (code, out) == (2, "")
     assert err.endswith(
         f"error: evalkit {command}: argument --fail-under: gate 'errors<=1ms', character 10: the unit 'ms' does not "
-        f"fit: errors is limited by 0.8 or 80%. See 'evalkit {command} --help'\n"
+        f"fit: limit errors by 0.8 or 80%. See 'evalkit {command} --help'\n"
     )
 
 
 @pytest.mark.parametrize("more", [["--fail-under", "accuracy>=0.99"], ["--junit", "out.xml"]])
 @pytest.mark.parametrize("which", [["--conversation", "c0"], ["--conversation", "c0", "--repeat", 1], ["--repeat", 1]])
-def test_gates_are_of_the_whole_run_and_refused_beside_one_conversation(
+def test_gates_need_the_whole_run_and_are_refused_with_one_conversation(
     evalkit, run, tmp_path, monkeypatch, more, which
 ):
     monkeypatch.chdir(tmp_path)
     code, out, err = evalkit("show", run, *which, *more)
     assert (code, out) == (2, "")
-    assert f"{more[0]} is of the whole run: leave --conversation out, or {more[0]}" in err
+    assert f"{more[0]} needs the whole run, but --conversation prints one conversation: omit one" in err
     assert not (tmp_path / "out.xml").exists()
 
 
-def test_gates_of_an_unfinished_run_are_warned_of_unless_a_gate_says_how_much_must_have_ended(evalkit, run, tmp_path):
+def test_gates_of_an_unfinished_run_print_a_warning_unless_complete_is_one_of_them(evalkit, run, tmp_path):
     with contextlib.closing(sqlite3.connect(run)) as connection, connection:
         connection.execute("UPDATE run SET dataset = json_set(dataset, '$.turns', 252)")
     code, out, err = evalkit("show", run, "--fail-under", "accuracy>=0.7")
     assert (code, "gate met" in out) == (0, True)
     assert err == (
-        "warning: gates were checked although the run is unfinished: 247 of 252 turns are not asked. "
-        "Add the gate 'complete>=100%', or go on with 'evalkit resume'\n"
+        "warning: gates were checked although the run is unfinished: 247 of 252 turns are missing. "
+        "Add the gate 'complete>=100%', or finish the run with 'evalkit resume'\n"
     )
     code, out, err = evalkit("show", run, "--fail-under", "accuracy>=0.7", "complete>=100%", "--json")
     assert (code, err) == (1, "")
@@ -128,10 +128,10 @@ def test_gates_of_an_unfinished_run_are_warned_of_unless_a_gate_says_how_much_mu
         "gate": "complete>=100%", "value": 5 / 252, "met": False, "words": "complete is 0.01984 of 252 planned turns",
     }  # fmt: skip
     assert json.loads(out)["planned"] == 252
-    assert evalkit("show", run)[2] == ""  # without gates the last lines say it
+    assert evalkit("show", run)[2] == ""  # without gates the last lines report it
 
 
-def test_a_file_behind_the_gates_is_no_gate_and_the_message_shows_it(evalkit, run):
+def test_a_file_name_after_the_gates_is_reported_as_no_gate(evalkit, run):
     code, _, err = evalkit("show", "--fail-under", "accuracy>=0.7", run)
     assert code == 2
     assert f"argument --fail-under: gate '{run}', character " in err
@@ -154,7 +154,9 @@ def test_show_writes_a_junit_file_that_the_schema_accepts(evalkit, run, tmp_path
     ],
 )
 @pytest.mark.parametrize("command", ["resume", "show"])
-def test_a_junit_file_that_cannot_be_is_told_before_anything_is_asked(evalkit, run, tmp_path, command, name, message):
+def test_a_junit_file_that_cannot_be_written_is_reported_before_a_request_is_sent(
+    evalkit, run, tmp_path, command, name, message
+):
     code, out, err = evalkit(command, run, "--junit", tmp_path / name)
     assert (code, out) == (2, "")
     assert err.endswith(message.format(folder=tmp_path))
@@ -164,22 +166,22 @@ def test_a_junit_file_that_cannot_be_is_told_before_anything_is_asked(evalkit, r
     ("gates", "code"),
     [
         ([], 1),
-        (["accuracy>=0.9"], 1),  # it says nothing of failed turns
-        (["accuracy>=0.9", "errors<=25%"], 0),  # it says how many may fail
+        (["accuracy>=0.9"], 1),  # does not limit errors
+        (["accuracy>=0.9", "errors<=25%"], 0),  # limits errors
         (["accuracy>=0.9", "errors<=24%"], 1),
         (["accuracy<0.9", "errors<=25%"], 1),
-        (["errors>=0"], 1),  # it does not
+        (["errors>=0"], 1),  # is no upper limit
     ],
 )
-def test_the_exit_code_of_a_run_with_failed_turns_is_what_its_gates_say(gates, code):
+def test_gates_decide_the_exit_code_of_a_run_with_failed_turns(gates, code):
     parsed = command_parser().parse_args(["run", "d.jsonl", *(["--fail-under", *gates] if gates else [])])
     values = {"accuracy": 1.0, "errors": 0.25}
     results = [{"met": OPERATORS[gate.operator](values[gate.metric], gate.limit)} for gate in parsed.fail_under]
     assert gate_flags.exit_code(parsed, {"errors": {"server": 1}, "gates": results}) == code
 
 
-def test_a_run_as_a_build_server_makes_it(evalkit, sums, tmp_path, monkeypatch):
-    """One of four turns fails: the gates say that this is fine, and those of resume that it is not."""
+def test_a_run_on_a_build_server(evalkit, sums, tmp_path, monkeypatch):
+    """One of four turns fails: the gates of run allow it, those of resume do not."""
     out, xml, prices = tmp_path / "r.evalkit", tmp_path / "out.xml", tmp_path / "prices.toml"
     prices.write_text("[scripted]\nprompt = 100\noutput = 100\n", encoding="utf-8")
     monkeypatch.setenv("EVALKIT_PRICES", str(prices))

@@ -1,4 +1,4 @@
-"""The commands ``judge`` and ``judge-check`` as their user types them; the embedded model as a judge."""
+"""``evalkit judge`` and ``judge-check`` from the command line, also with the embedded model as judge."""
 
 import json
 
@@ -23,7 +23,7 @@ def flags(bench):
 
 
 def said(capsys, *arguments):
-    """Exit code, and what stands on both streams."""
+    """Exit code and the text on both streams."""
     code = main(list(map(str, arguments)))
     return code, *capsys.readouterr()
 
@@ -33,7 +33,7 @@ def test_judge_prints_its_choices_and_where_its_calls_are(run, tmp_path, capsys)
         code, out, err = said(capsys, "judge", run, *flags(bench))
         assert (code, err) == (0, "")
         lines = out.splitlines()
-        assert lines[0] == (f"{run}: 3 turns judged by judge ({bench.server.base_url}) by the rubric correct")
+        assert lines[0] == (f"{run}: 3 turns judged by judge ({bench.server.base_url}) with the rubric correct")
         assert [line.split() for line in lines[2:4]] == [["CORRECT", "1", "33.3%"], ["INCORRECT", "2", "66.7%"]]
         assert "mean score 33.3% of 3 (" in out
         assert "scores: scoring 1 of the run file; they count now" in out
@@ -72,10 +72,10 @@ def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_g
         assert (code, err) == (0, "")
         assert out.splitlines()[2].split() == ["CORRECT", "6", "6", "0", "0", "0"]
         for part in (
-            "agreement on those it decided: 62.5% of 16 (",
+            "agreement on decided answers: 62.5% of 16 (",
             "Cohen's kappa: 0.33 (",
             "Krippendorff's alpha, nominal: 0.26 (",
-            "always saying CORRECT would agree on: 75.0% of 16 (",
+            "always answering CORRECT would agree on: 75.0% of 16 (",
         ):
             assert part in out
         result = json.loads(said(capsys, "judge-check", labels, *flags(bench), "--json")[1])
@@ -93,11 +93,11 @@ def test_failed_calls_end_with_1_and_their_cause(run, capsys):
     assert "1 × bad_request: " in out
 
 
-def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_go_on(run, capsys):
+def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_continue(run, capsys):
     with Bench(locked) as bench:
         code, out, err = said(capsys, "judge", run, *flags(bench))
     assert (code, out) == (3, "")
-    assert err.endswith("When that is mended, the same command goes on.\n")
+    assert err.endswith("When that is fixed, run the same command again to continue.\n")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_go_on(run, caps
         (["judge-check", "missing.jsonl"], "missing.jsonl: there is no such file"),
     ],
 )
-def test_bad_input_is_said_before_a_model_is_started(run, capsys, arguments, message):
+def test_bad_input_is_reported_before_a_model_is_started(run, capsys, arguments, message):
     code, out, err = said(capsys, *[str(run) if part == "RUN" else part for part in arguments])
     assert (code, out) == (2, "")
     assert message in err

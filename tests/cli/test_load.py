@@ -1,4 +1,4 @@
-"""The commands ``load`` and ``calibrate`` as their user types them."""
+"""``evalkit load`` and ``calibrate`` from the command line."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ def test_load_prints_plain_tables_in_a_pipe(server, sums, tmp_path):
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
     assert lines[0] == (
-        f"sums.jsonl asked of scripted ({server.base_url}); closed loop, conversations at once; SLO ttft ≤ 1000 ms"
+        f"sums.jsonl against scripted ({server.base_url}); closed loop, conversations in parallel; SLO ttft ≤ 1000 ms"
     )
     assert lines[1].split("  ")[0] == "concurrency"
     for word in ("turns", "errors", "turns/s", "tokens/s", "goodput/s", "in SLO", "accuracy (95 % interval)"):
@@ -56,16 +56,16 @@ def test_load_json_is_one_object_and_nothing_else(server, sums, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--concurrency", "1,x"], "--concurrency '1,x': write whole numbers with commas between, such as "
+        (["--concurrency", "1,x"], "--concurrency '1,x': write whole numbers separated by commas, such as "
          "--concurrency 1,2,4,8"),
-        (["--rate", "1,"], "--rate '1,': write numbers with commas between, such as --rate 1,2,4,8"),
-        (["--concurrency", "1", "--rate", "1"], "concurrency and rate exclude each other: sweep over one of them"),
+        (["--rate", "1,"], "--rate '1,': write numbers separated by commas, such as --rate 1,2,4,8"),
+        (["--concurrency", "1", "--rate", "1"], "concurrency and rate exclude each other: give one of them"),
         (["--slo", "ttft=200"], "slo ttft is '200': write a number and its unit (us, ms, s, min), such as 200ms or "
          "1.5s"),
     ],
 )  # fmt: skip
 def test_load_says_what_to_write(sums, tmp_path, given, message):
-    # without an endpoint: what is wrong is said before the embedded model is started
+    # without an endpoint: the error comes before the embedded model is started
     done = evalkit("load", sums(), *given, "--out", tmp_path / "steps")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
 
@@ -98,7 +98,7 @@ def test_help_has_an_example(command):
     assert f"example:\n  evalkit {command} " in shown.stdout
 
 
-def test_a_stop_says_where_the_steps_so_far_are(sums, tmp_path):
+def test_a_stop_names_the_folder_of_the_steps_so_far(sums, tmp_path):
     folder = tmp_path / "steps"
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=50))) as slow:
         command = [sys.executable, "-m", "evalkit.cli", "load", sums(20, 2), *flags(slow), "--concurrency", "1,2"]
@@ -113,7 +113,7 @@ def test_a_stop_says_where_the_steps_so_far_are(sums, tmp_path):
     assert (child.returncode, stdout) == (130, "")
     assert (
         stderr.splitlines(keepends=True)[-1]
-        == f"stopped. The steps so far are in {folder}, a run file each: evalkit show {folder}/…\n"
+        == f"stopped. Each step so far has a run file in {folder}: evalkit show {folder}/…\n"
     )
     assert json.loads(evalkit("show", folder / "concurrency-1.evalkit", "--json").stdout)["answered"] >= 3
 
@@ -133,19 +133,19 @@ def test_an_interrupt_shows_the_steps_that_were_measured(sums, tmp_path, flag):
             load.send_signal(signal.SIGINT)
             out, said = load.communicate(timeout=30)
     assert load.returncode == 130
-    assert f"The steps so far are in {folder}" in said
+    assert f"Each step so far has a run file in {folder}: " in said
     if flag:
         told = json.loads(out)
         assert ([step["concurrency"] for step in told["steps"]], told["partial"]["concurrency"]) == ([1], 2)
         assert told["stopped"].startswith("by an interrupt at concurrency 2: ")
     else:
         assert "stopped: by an interrupt at concurrency 2: that step was cut short and is not measured" in out
-        assert "knee: not known, the test was cut short" in out
+        assert "knee: unknown, the test was cut short" in out
 
 
-def test_a_rate_shows_what_was_realised_of_it(server, sums, tmp_path):
+def test_an_open_loop_shows_the_realised_rate(server, sums, tmp_path):
     how = ["--rate", "100", "--arrivals", "poisson", "--seed", "5", "--per-step", "40", "--out", tmp_path / "steps"]
     done = evalkit("load", sums(20, 1), *flags(server), *how)
     lines = done.stdout.splitlines()
-    assert "poisson arrivals, conversations a second (seed 5)" in lines[0]
+    assert "open loop, poisson arrivals, conversations per second (seed 5)" in lines[0]
     assert lines[1].split()[:3] == ["rate", "realised", "turns"]

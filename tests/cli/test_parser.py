@@ -1,4 +1,4 @@
-"""Command lines as people mistype them, and ``--json`` of every command."""
+"""Wrong command lines and their messages, and ``--json`` of every command."""
 
 import pytest
 
@@ -26,13 +26,13 @@ def commands():
          "evalkit show: there is no flag --jsno: did you mean '--json'? See 'evalkit show --help'"),
         (["load", "d", "--concurency=4"],
          "evalkit load: there is no flag --concurency: did you mean '--concurrency'? See 'evalkit load --help'"),
-        (["show", "a", "b"], "evalkit show: 'b' is one argument too many. See 'evalkit show --help'"),
+        (["show", "a", "b"], "evalkit show: unexpected argument 'b'. See 'evalkit show --help'"),
         (["run"], "evalkit run: the following arguments are required: DATA. See 'evalkit run --help'"),
         (["\x1b[2J"], "evalkit: there is no command '\\x1b[2J'. See 'evalkit --help'"),
         (["show", "r", "--\x1b[2J"], "evalkit show: there is no flag --\ufffd[2J. See 'evalkit show --help'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_understood_is_said_in_one_line(capsys, given, message):
+def test_a_wrong_command_line_is_explained_in_one_line(capsys, given, message):
     with pytest.raises(SystemExit) as end:
         main(given)
     assert end.value.code == 2
@@ -44,7 +44,10 @@ def test_without_a_command_there_is_help_on_standard_error(capsys):
         main([])
     out, err = capsys.readouterr()
     assert (end.value.code, out) == (2, "")
-    assert "Ask a dataset of an endpoint" in " ".join(err.split()) or "ask a dataset of an endpoint" in err
+    assert "Run conversations against an OpenAI-compatible chat endpoint; score and time every answer." in " ".join(
+        err.split()
+    )
+    assert "run a dataset against an endpoint" in err
 
 
 @pytest.mark.parametrize(
@@ -62,5 +65,5 @@ def test_every_command_that_prints_a_result_has_json():
     assert without == set(WITHOUT_JSON)
 
 
-def test_every_parser_says_what_is_wrong_in_one_line():
+def test_every_parser_explains_errors_in_one_line():
     assert all(type(parser) is Parser for parser in commands().values())

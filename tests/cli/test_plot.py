@@ -1,4 +1,4 @@
-"""``evalkit plot`` as its user types it."""
+"""``evalkit plot`` from the command line."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from evalkit.cli.main import main
 
 
 def evalkit(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, and what stands on both streams."""
+    """Exit code and the text on both streams."""
     code = main(list(map(str, ["plot", *arguments])))
     told = capsys.readouterr()
     return code, told.out, told.err
@@ -67,7 +67,7 @@ def test_several_runs_have_folders_of_their_own_and_are_compared(capsys, tmp_pat
     assert "accuracy-latency.png" in made
 
 
-def test_runs_that_cannot_be_compared_are_drawn_all_the_same_and_it_is_said(capsys, tmp_path: Path, unrendered) -> None:
+def test_runs_that_cannot_be_compared_are_drawn_with_a_note(capsys, tmp_path: Path, unrendered) -> None:
     a = write(tmp_path / "a.evalkit", [S([T("a", 1, score=1.0)])])
     b = write(tmp_path / "b.evalkit", [S([T("b", 1, score=1.0)])])
     code, out, _ = evalkit(capsys, a, b, "-o", tmp_path / "charts")
@@ -88,15 +88,13 @@ def test_bad_input_ends_with_2_and_says_what_to_do(capsys, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
-def test_earlier_charts_are_drawn_over_only_when_asked_for_and_other_pictures_never(
-    capsys, tmp_path: Path, form
-) -> None:
+def test_earlier_charts_are_replaced_only_with_overwrite_and_other_pictures_never(capsys, tmp_path: Path, form) -> None:
     run, folder = write(tmp_path / "run.evalkit", [S([T("a", 1, score=1.0)])]), tmp_path / "charts"
     assert evalkit(capsys, run, "-o", folder, "--format", form)[0] == 0
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     code, out, err = evalkit(capsys, run, "-o", folder, "--format", form)
     assert (code, out) == (2, "")
-    assert "is there already, a chart: add --overwrite, or choose another folder" in err
+    assert "is a chart from before: add --overwrite, or choose another folder" in err
     assert evalkit(capsys, run, "-o", folder, "--format", form, "--overwrite")[0] == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before  # the same chart makes the same file
     pyplot.figure().savefig(folder / f"accuracy.{form}")
@@ -104,11 +102,11 @@ def test_earlier_charts_are_drawn_over_only_when_asked_for_and_other_pictures_ne
     mine = (folder / f"accuracy.{form}").read_bytes()
     code, _, err = evalkit(capsys, run, "-o", folder, "--format", form, "--overwrite")
     assert (code, (folder / f"accuracy.{form}").read_bytes()) == (2, mine)
-    assert "is no file that evalkit wrote" in err
+    assert "evalkit did not write it" in err
 
 
 def test_every_chart_that_is_listed_is_there(capsys, tmp_path: Path, unrendered) -> None:
-    """Names that are numbered meet names that end in a number, or differ in case alone, or are dots."""
+    """Numbered names meet names that end in a number, differ only in case, or are dots."""
     places = ["x/same", "y/same", "z/same-1", "z/same-2", "x/other", "y/Other", "x/..", "y/.."]
     files = [write_in(tmp_path / f"{place}.evalkit") for place in places]
     code, out, _ = evalkit(capsys, *files, "-o", tmp_path / "charts" / "in", "--json")

@@ -1,4 +1,4 @@
-"""``evalkit score`` as its user types it, and what a run that is gone on with afterwards says of it."""
+"""``evalkit score`` from the command line, and a run that is resumed afterwards."""
 
 import json
 import signal
@@ -20,12 +20,12 @@ from evalkit.scripted.server import Arithmetic, Script, serve
 
 @pytest.fixture(autouse=True)
 def no_handlers(monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *handler: None)  # the tests keep their own
+    monkeypatch.setattr(signal, "signal", lambda *handler: None)  # pytest keeps its own handlers
 
 
 @pytest.fixture
 def command(capsys):
-    """Run a command here, which must end with 0; give what it wrote on each stream."""
+    """Run a command in this process, which must end with 0; return the text on each stream."""
 
     def run(*arguments):
         assert main([str(argument) for argument in arguments]) == 0
@@ -34,12 +34,12 @@ def command(capsys):
     return run
 
 
-def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, tmp_path):
+def test_a_run_is_scored_again_listed_undone_and_resumed(command, sums, tmp_path):
     data, out = sums(3, 2), tmp_path / "r.evalkit"
     with serve(Script(answer=Arithmetic()), process=True) as server:
         endpoint = ["--base-url", server.base_url, "--model", "scripted"]
         command("run", data, *endpoint, "--out", out, "--scorer", "exact")
-        with closing(sqlite3.connect(out)) as connection, connection:  # as if the last turn had not been asked
+        with closing(sqlite3.connect(out)) as connection, connection:  # as if the last turn had not been sent
             for table in ("turn", "attempt", "score"):
                 connection.execute(f"DELETE FROM {table} WHERE (conversation, turn) = (2, 2)")
 
@@ -48,7 +48,7 @@ def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, 
         assert old.split()[:5] == ["old", "0", "0.0%", "of", "5"]
         assert new.split()[:5] == ["new", "1", "100.0%", "of", "5"]
         assert changed == "verdicts that changed: 5 (5 wrong to right)"
-        assert last == f"scoring 1 counts now; the old one counts again by: evalkit score {out} --use 0"
+        assert last == f"scoring 1 counts now; to return to the old one: evalkit score {out} --use 0"
         assert done.err == ""
         assert "these are the scores of scoring 1: see" in command("show", out).out
 
@@ -66,26 +66,26 @@ def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, 
         assert server.stats()["requests"] == 6
 
         assert command("resume", out).err == (
-            f"scoring 1 has not seen the turns that were added to {out}, so the run's own scores count again. "
-            f"Make it anew by: evalkit score {out} --scorer number\n"
+            f"scoring 1 does not cover the turns that were added to {out}, so the run's own scores count again. "
+            f"To score them all: evalkit score {out} --scorer number\n"
         )
         assert server.stats()["requests"] == 7
         shown = json.loads(command("show", out, "--json").out)
         assert (shown["scoring"], shown["accuracy"]["n"], shown["accuracy"]["value"]) == (0, 6, 0.0)
         assert "1 answered turns were added after scoring 1" in command("score", out, "--use", 1).out
-        assert command("resume", out).err == ""  # nothing is added: what counts still does
+        assert command("resume", out).err == ""  # nothing is added, so the scoring still counts
         assert json.loads(command("show", out, "--json").out)["scoring"] == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--use", "3"], "has no scoring 3, but 0: see 'evalkit score "),
+        (["--use", "3"], "has no scoring 3, only 0: see 'evalkit score "),
         (["--scorer", "numbr"], "no scorer is called 'numbr'. Known, most similar first: number"),
         (["--list", "--use", "0"], "not allowed with argument"),
     ],
 )
-def test_what_cannot_be_ends_with_2_and_says_why(tmp_path, capsys, arguments, message):
+def test_bad_input_ends_with_2_and_says_why(tmp_path, capsys, arguments, message):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
     try:
         code = main(["score", str(path), *arguments])

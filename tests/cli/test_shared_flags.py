@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what is made of them."""
+"""Flags that several commands share, and their values."""
 
 from argparse import Namespace
 
@@ -23,26 +23,26 @@ def test_scorers_with_their_weights(texts, scorer):
 
 
 @pytest.mark.parametrize("weight", ["much", "0", "nan", "-1", ""])
-def test_a_weight_that_is_none_is_told_also_of_one_scorer_alone(weight):
+def test_an_invalid_weight_is_reported_for_a_single_scorer_too(weight):
     with pytest.raises(SettingsError) as caught:
         shared_flags.scorer([f"number={weight}"])
-    assert str(caught.value) == f"--scorer number={weight}: {weight!r} is no weight above 0; write it as NAME=2"
+    assert str(caught.value) == f"--scorer number={weight}: {weight!r} is not a weight above 0; write it as NAME=2"
 
 
-def test_a_function_that_is_not_there_is_told():
-    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere does not exist$"):
+def test_a_missing_function_is_reported():
+    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere is not there$"):
         shared_flags.scorer(["own_nowhere:f=2"])
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", '[1, {"a": NaN}]'])
-def test_a_parameter_that_json_has_no_word_for_is_refused_by_name(value):
+def test_a_parameter_that_json_cannot_hold_is_refused_by_name(value):
     given = Namespace(param=[f"top_p={value}"], temperature=None, max_tokens=None)
     with pytest.raises(SettingsError, match=r"^the parameter top_p[\w.]* is (nan|inf|-inf): JSON has no such number$"):
         shared_flags.params(given)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
-def test_a_temperature_that_is_no_number_is_refused_by_name(value):
+def test_a_temperature_that_json_cannot_hold_is_refused_by_name(value):
     given = Namespace(param=[], temperature=float(value), max_tokens=None)
     with pytest.raises(SettingsError, match=r"^the parameter temperature is (nan|inf): JSON has no such number$"):
         shared_flags.params(given)
@@ -68,7 +68,7 @@ URL = ("--base-url", "http://127.0.0.1:9", "--model", "m")
     ],
 )
 @pytest.mark.parametrize("command", [["ask", "hi"], ["run", "D"], ["load", "D"], ["judge", "R"], ["judge-check", "L"]])
-def test_flags_of_requests_that_cannot_act_together_are_refused_by_every_command(command, arguments, problem):
+def test_conflicting_request_flags_are_refused_by_every_command(command, arguments, problem):
     given = parsed(*command, *URL, *arguments)
     with pytest.raises(SettingsError) as caught, shared_flags.endpoint(given):
         pass
@@ -78,20 +78,23 @@ def test_flags_of_requests_that_cannot_act_together_are_refused_by_every_command
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["run", "D", "--arrivals", "poisson"], "--arrivals says how conversations are begun at a rate: add --rate"),
-        (["run", "D", "--arrivals", "constant"], "--arrivals says how"),
-        (["load", "D", "--arrivals", "constant"], "--arrivals says how"),
-        (["load", "D", "--arrivals", "poisson", "--concurrency", "1,2"], "--arrivals says how"),
+        (
+            ["run", "D", "--arrivals", "poisson"],
+            "--arrivals sets the gaps between conversations started at a rate: add --rate",
+        ),
+        (["run", "D", "--arrivals", "constant"], "--arrivals sets the gaps"),
+        (["load", "D", "--arrivals", "constant"], "--arrivals sets the gaps"),
+        (["load", "D", "--arrivals", "poisson", "--concurrency", "1,2"], "--arrivals sets the gaps"),
         (["load", "D", "--slo", "ttft=1s", "--no-stream"], "--slo ttft and --no-stream exclude each other"),
         (["load", "D", "--slo", "latency=1s,tpot=1ms", "--no-stream"], "--slo tpot and --no-stream exclude"),
-        (["plan", "R", "--precision", "0.05", "--power", "0.9"], "--power is the probability to find a difference"),
+        (["plan", "R", "--precision", "0.05", "--power", "0.9"], "--power is the probability to detect a difference"),
         (["load", "D", "--seed", "5"], "a seed applies to poisson arrivals only"),
         (["run", "D", "--seed", "5"], "a seed applies to poisson arrivals only"),
         (["run", "D", "--column", "user=A", "--column", "user=B"], "--column names user twice"),
         (["run", "D", *URL, "--prices", "missing.toml"], "there is no price file missing.toml"),
     ],
 )
-def test_flags_that_cannot_act_together_are_refused(arguments, problem, sums, monkeypatch, tmp_path):
+def test_conflicting_flags_are_refused(arguments, problem, sums, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     given = parsed(*(str(sums()) if each == "D" else each for each in arguments))
     with pytest.raises(SettingsError) as caught:
@@ -100,7 +103,7 @@ def test_flags_that_cannot_act_together_are_refused(arguments, problem, sums, mo
     assert not list(tmp_path.rglob("*.evalkit"))
 
 
-def test_a_price_file_that_the_environment_misspells_is_refused_before_anything_is_asked(sums, monkeypatch, tmp_path):
+def test_a_missing_price_file_of_the_environment_is_refused_before_a_request_is_sent(sums, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVALKIT_PRICES", "missing.toml")
     given = parsed("run", str(sums()), *URL)
@@ -109,7 +112,7 @@ def test_a_price_file_that_the_environment_misspells_is_refused_before_anything_
     assert not list(tmp_path.rglob("*.evalkit"))
 
 
-def test_flags_that_can_act_together_do():
+def test_compatible_flags_are_combined():
     given = parsed("run", "D", *URL, "--temperature", "0", "--param", "seed=7", "--ttft-timeout", "5", "--rate", "2")
     with shared_flags.endpoint(given) as endpoint:
         assert endpoint.params == {"seed": 7, "temperature": 0}

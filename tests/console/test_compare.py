@@ -21,15 +21,15 @@ def scores(seed, count, share):
     return (np.random.default_rng(seed).random(count) < share).astype(float).tolist()
 
 
-def test_two_runs_as_their_user_reads_them(tmp_path):
+def test_the_comparison_of_two_runs(tmp_path):
     first, second = two(tmp_path, [1.0, 0.0, 0.0, 0.0] * 5, [1.0, 1.0] * 10, turns=2, endpoint=ENDPOINT)
     said(second, settings={"history": "golden"})
     lines = shown(first, second).splitlines()
     assert lines[0] == f"A  {first}: m (http://127.0.0.1:9/v1, temperature 0), own history"
     assert lines[3] == "A and B differ in history (A own, B golden)"
-    assert lines[4].startswith("golden history is better by 75.0 points (95 % interval ")
+    assert lines[4].startswith("golden history is better by 75.0 points, 95 % ")
     assert ": the cost of the model's own earlier answers; p " in lines[4]
-    assert "over 20 turns that both answered and scored" in lines[5]
+    assert "over 20 turns answered and scored in both" in lines[5]
     rows = {line.split()[0]: line.split() for line in lines[7:10]}
     assert rows["1"][1:5] == ["10", "50.0%", "100.0%", "+50.0"]
     assert rows["2"][1:5] == ["10", "0.0%", "100.0%", "+100.0"]
@@ -44,7 +44,7 @@ def test_two_runs_as_their_user_reads_them(tmp_path):
     assert "evalkit.compare(…).flips()" in text
 
 
-def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
+def test_where_too_few_differ_there_is_no_p_but_limits_and_a_reason(tmp_path):
     first, second = two(tmp_path, [0.0] * 30, [1.0] * 3 + [0.0] * 27, endpoint=ENDPOINT)
     lines = shown(first, second).splitlines()
     assert lines[4] == (
@@ -54,7 +54,7 @@ def test_where_too_few_differ_there_is_no_p_but_the_limits_and_why(tmp_path):
     assert lines[7].split()[-4:] == ["–", "–", "–", "0/3"]
 
 
-def test_what_is_left_out_is_said(tmp_path):
+def test_left_out_turns_are_counted(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0, 0.0, 1.0, 0.0]), endpoint=ENDPOINT)
     turns = [*answers([1.0, 1.0]), T("c002", 1, error="server"), T("extra", 1, score=1.0)]
     second = run(tmp_path / "b.evalkit", turns, endpoint=ENDPOINT)
@@ -84,7 +84,7 @@ def test_ten_of_two_hundred_tags_are_shown_and_those_that_differ_beyond_chance(t
     text = shown(first, second)
     assert sum(line.startswith(("big", "t1", "t0")) for line in text.splitlines()) == 10
     tags = len(compare(first, second).contrasts[0].by_tag)
-    assert f"{tags - 10} more tags, of fewer turns and no difference beyond chance: --json has them" in text
+    assert f"{tags - 10} more tags with fewer turns and no difference beyond chance: see --json" in text
     changed = [1.0 - score if 55 <= n < 60 else score for n, score in enumerate(a)]
     assert "big11" not in text
     small = [talk(f"c{n:03}", targets=(1,), tags=(f"t{n % 12:02}",) if n < 120 else ("all",)) for n in range(400)]
@@ -99,9 +99,9 @@ def test_ten_of_two_hundred_tags_are_shown_and_those_that_differ_beyond_chance(t
 def test_three_runs_say_that_they_are_corrected_over_runs(tmp_path):
     files = [run(tmp_path / f"{n}.evalkit", answers(scores(n, 30, 0.5)), endpoint=ENDPOINT) for n in range(3)]
     text = shown(*files)
-    assert "each run is compared with A; p corrected by Holm's method, over these 2 runs too" in text
-    assert "A and B were asked alike" in text
-    assert "A and C were asked alike" in text
+    assert "each run is compared with A; p corrected by Holm's method, also over these 2 runs" in text
+    assert "A and B have the same settings" in text
+    assert "A and C have the same settings" in text
 
 
 def test_hostile_names_drive_no_terminal_and_forge_no_line(tmp_path):

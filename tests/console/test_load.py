@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -6,6 +7,7 @@ from sweeps import step_in, sweep_of, varied
 
 from evalkit.console.load import show_sweep
 from evalkit.console.sparklines import ASCII, BLOCKS
+from evalkit.loadtest.load_plan import LoadPlan
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,9 @@ def test_one_step_needs_no_chart(measured):
     assert "█" not in shown(sweep_of(varied(measured, 1, 10.0)), draw=BLOCKS)
 
 
-def test_what_is_said_of_the_knee(measured):
+def test_the_line_about_the_knee(measured):
     one, two = varied(measured, 1, 10.0, goodput=9.0), varied(measured, 2, 10.1, goodput=0.0)
-    assert "knee: not reached, throughput was still growing\n" in shown(sweep_of(one, two))
+    assert "knee: not reached, throughput was still rising\n" in shown(sweep_of(one, two))
     assert "knee: concurrency 1, the last step before saturation: 10 turns/s\n" in shown(
         sweep_of(one, two, saturated=True)
     )
@@ -44,7 +46,7 @@ def test_what_is_said_of_the_knee(measured):
     assert "knee: concurrency 1, the best goodput: 9 turns/s within the SLO\n" in shown(
         sweep_of(one, two, slo="ttft=1s")
     )
-    assert "knee: none, no turn kept within the SLO\n" in shown(sweep_of(two, slo="ttft=1s"))
+    assert "knee: none, no turn met the SLO\n" in shown(sweep_of(two, slo="ttft=1s"))
 
 
 def test_a_narrow_terminal_breaks_no_row(measured):
@@ -56,3 +58,16 @@ def test_a_narrow_terminal_breaks_no_row(measured):
         "concurrency", "1", "16", "concurrency", "1", "16", "concurrency", "1", "16",
     ]  # fmt: skip
     assert "…" not in written.getvalue()
+
+
+def test_a_narrow_terminal_has_the_times_from_the_schedule_in_a_table_of_their_own(measured):
+    step = replace(varied(measured, 1, 10.0), schedule_latency_ms=measured.latency_ms)
+    sweep = replace(sweep_of(step), plan=LoadPlan.of(None, (1.0,)))
+    for width, tables in ((80, 4), (120, 2)):
+        written = io.StringIO()
+        show_sweep(Console(file=written, width=width, highlight=False, markup=False), sweep, BLOCKS)
+        lines = written.getvalue().splitlines()
+        assert [line.split()[0] for line in lines].count("rate") == tables
+        assert "…" not in written.getvalue()
+        (heading,) = (line for line in lines if "from schedule p50" in line)
+        assert ("TTFT" in heading) is (width == 120)

@@ -18,11 +18,11 @@ from evalkit.console.sparklines import ASCII, BLOCKS
         ((), ""),
     ],
 )
-def test_a_sparkline_has_a_bar_a_value_from_nothing_to_the_most(values, bars):
+def test_a_sparkline_has_a_bar_per_value_from_lowest_to_highest(values, bars):
     assert BLOCKS.sparkline(values) == bars
 
 
-def test_one_of_a_thousand_can_still_be_seen_and_none_is_blank():
+def test_one_of_a_thousand_is_visible_and_zero_is_blank():
     assert BLOCKS.counts([1, 0, 1000]) == "▂ █"
     assert ASCII.counts([1, 0, 1000]) == ". #"
     assert BLOCKS.counts([0, 0]) == "  "
@@ -50,8 +50,8 @@ def test_an_interval_lies_around_the_end_of_its_bar(value, low, high, bar):
         ({"LANG": "C"}, False, ASCII),
         ({"LANG": "en_US.ISO-8859-1"}, False, ASCII),
         ({"LANG": "en_US.UTF-8", "LC_ALL": "C"}, True, ASCII),
-        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, True, ASCII),  # Python's own doing
-        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, False, BLOCKS),  # the user's
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, True, ASCII),  # set by Python
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, False, BLOCKS),  # set by the user
         ({}, True, ASCII),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a summary says of its own numbers."""
+"""Notes on the numbers of a summary."""
 
 import pytest
 from runfiles import S, T, write
@@ -11,8 +11,8 @@ from evalkit.console.summary import low_p95
     ("turns", "said_of_it"),
     [
         (19, None),
-        (20, "p95 of 20 times is that of percentile 91 on average: so few hold too few of the slowest"),
-        (60, "p95 of 60 times is that of percentile 94 on average: so few hold too few of the slowest"),
+        (20, "p95 of 20 times is on average only percentile 91: too few times to include the slowest"),
+        (60, "p95 of 60 times is on average only percentile 94: too few times to include the slowest"),
         (100, None),
     ],
 )

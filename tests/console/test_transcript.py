@@ -35,7 +35,7 @@ def shown(path, conversation, repeat=1):
     return written.getvalue()
 
 
-def test_a_transcript_shows_what_was_said_scored_and_timed(tmp_path):
+def test_a_transcript_shows_texts_scores_and_times(tmp_path):
     call = ToolCall("add", '{"a": 1}', "call-1")
     turns = [
         T("a", 1, score=1.0, text="35", calls=(call,), reason="as wanted"),
@@ -57,7 +57,7 @@ def test_a_repeat_has_its_own_transcript(tmp_path):
     assert "answer two" in shown(path, "a", 2)
 
 
-def test_an_answer_cannot_pass_for_a_line_of_ours_nor_drive_the_terminal(tmp_path):
+def test_an_answer_cannot_imitate_a_line_of_evalkit_or_drive_the_terminal(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, text="\x1b[2J1\nturn 2\r\n\n  score  1[/]")])])
     text = shown(path, "a")
     assert "\x1b" not in text
@@ -66,7 +66,7 @@ def test_an_answer_cannot_pass_for_a_line_of_ours_nor_drive_the_terminal(tmp_pat
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_command_of_a_transcript_names_it_to_a_shell_and_does_nothing_else(tmp_path, name):
+def test_the_shell_command_of_a_transcript_does_nothing_else(tmp_path, name):
     words = command(Path("-runs/a b.evalkit"), name, 2).removeprefix("evalkit show ")
     assert words.replace(" ", "").isprintable()
     done = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], cwd=tmp_path, capture_output=True, check=True)

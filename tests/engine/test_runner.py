@@ -555,7 +555,7 @@ def test_a_time_limit_stores_slow_answers_and_does_not_count_them_as_failures(su
         ])  # fmt: skip
         told = json.loads(capsys.readouterr().out)
         assert (code, told["gates"][0]["met"]) == (0, True)
-        assert told["gates"][0]["words"].endswith(", without 4 cancelled when the session ended")
+        assert told["gates"][0]["words"].endswith(", without 4 turns cancelled when the session ended")
         assert (told["errors"], told["interrupted"], told["turns"] - told["answered"]) == ({"cancelled": 4}, 4, 4)
         assert (told["accuracy_all"]["n"], told["accuracy_all"]["unscored"]) == (told["answered"], 4)
         assert rows(out, "SELECT min(censored_ns) FROM turn WHERE error_kind = 'cancelled'")[0][0] > 4e9

@@ -125,7 +125,7 @@ def test_a_frozen_asking_process_does_not_keep_an_interrupt_from_ending_the_run(
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130
     assert time.monotonic() - began < 12  # grace, and a little more
-    assert "stopped. What was answered is in" in said
+    assert "stopped. The answers so far are in" in said
     assert not child.is_running()
     assert lock_is_free(out)
 

@@ -15,7 +15,8 @@ from evalkit.analysis.measures import measure
 from evalkit.conversation import ToolCall
 from evalkit.errors import SettingsError
 from evalkit.gates import junit
-from evalkit.gates.gates import evaluate, parse
+from evalkit.gates.gate_expression import parse
+from evalkit.gates.gates import results_of
 from evalkit.runfile import plain_transcripts
 
 ANSI = "\x1b[31mred\x1b[0m\x00\x07"
@@ -26,7 +27,7 @@ HOSTILE = f"{ANSI} {MARKUP} \r\n\ttab \U0001f9d1\u200d\U0001f680 \ufffe \x85 \u2
 def written(path, tmp_path, gates=()):
     measures = measure(path)
     out = tmp_path / "out.xml"
-    results = evaluate([parse(gate) for gate in gates], measures)
+    results = results_of([parse(gate) for gate in gates], measures)
     assert junit.write(path, out, measures, results) == measures.all.turns
     SCHEMA.assertValid(etree.parse(out))
     return out
@@ -37,7 +38,7 @@ def cases(out, suite=0):
 
 
 def told(path, query, *values):
-    """Change a run file as only its writer would."""
+    """Change a run file, as its writer would."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(query, values)
 
@@ -79,7 +80,7 @@ def test_every_turn_is_a_case_and_every_outcome_an_element_of_its_own(tmp_path):
     assert suite.time == pytest.approx(sum(case.time for case in found.values()))
 
 
-def test_a_turn_that_was_never_asked_took_no_time(tmp_path):
+def test_a_turn_that_was_never_sent_took_no_time(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, error="cancelled")])])
     told(path, "UPDATE turn SET sent_ns = NULL, end_ns = NULL, latency_ns = NULL")
     assert cases(written(path, tmp_path))["a", "turn 1"].time == 0
@@ -98,7 +99,7 @@ def test_gates_are_cases_of_a_suite_of_their_own(tmp_path):
     assert missing[0].text == "latency_p95 is missing: p95 needs 20 samples, there are 2"
 
 
-def test_a_turn_cut_by_the_end_of_its_session_is_nobody_s_failure(tmp_path):
+def test_a_turn_interrupted_by_the_end_of_its_session_is_no_failure(tmp_path):
     turns = [T("a", 1, score=1.0), T("b", 1, error="cancelled", end_ms=900.0, ttft_ms=None, text="")]
     out = written(write(tmp_path / "r.evalkit", [S(turns)]), tmp_path, ())
     (suite,) = junitparser.JUnitXml.fromfile(str(out))
@@ -109,14 +110,14 @@ def test_a_turn_cut_by_the_end_of_its_session_is_nobody_s_failure(tmp_path):
     ("gates", "failures", "errors"),
     [
         ((), 0, 1),
-        (("accuracy>=0.3",), 0, 1),  # as the exit code of run: no gate says how many calls may fail
+        (("accuracy>=0.3",), 0, 1),  # like the exit code of run: no gate limits errors
         (("accuracy>=0.3", "errors<=25%"), 0, 0),
         (("accuracy>=0.3", "errors<25%"), 1, 1),
         (("accuracy>=0.9", "errors<=25%"), 1, 0),
         (("accuracy[1]>=0.3", "errors[1]<=25%"), 0, 1),
     ],
 )
-def test_a_file_is_red_by_missed_gates_and_failed_calls_that_no_gate_allows(tmp_path, gates, failures, errors):
+def test_missed_gates_and_failed_calls_that_no_gate_allows_fail_the_file(tmp_path, gates, failures, errors):
     turns = [T("a", 1, score=1.0), T("b", 1, score=0.0), T("c", 1, score=0.25), T("d", 1, error="timeout")]
     out = written(write(tmp_path / "r.evalkit", [S(turns)]), tmp_path, gates)
     suites = list(junitparser.JUnitXml.fromfile(str(out)))
@@ -130,7 +131,7 @@ def test_a_file_is_red_by_missed_gates_and_failed_calls_that_no_gate_allows(tmp_
     assert failed.message == "timeout: the timeout message"
 
 
-def test_the_properties_say_what_the_numbers_stand_on(tmp_path):
+def test_the_properties_name_model_dataset_versions_and_scorers(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n}", 1, score=float(n < 3)) for n in range(4)])])
     endpoint = {"model": "a<b", "base_url": "http://127.0.0.1:9/v1", "params": {"temperature": 0}}
     told(path, "UPDATE run SET endpoint = ?, dataset = ?", json.dumps(endpoint), '{"path": "d.jsonl", "hash": "f00"}')
@@ -155,7 +156,7 @@ def test_hostile_answers_are_text_and_what_xml_cannot_hold_is_replaced(tmp_path)
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk(HOSTILE, targets=(HOSTILE,))])
     told(path, "UPDATE turn SET error_message = ? WHERE error_kind NOT NULL", HOSTILE)
     told(path, "UPDATE run SET name = ?, endpoint = ?", HOSTILE, json.dumps({"model": HOSTILE}))
-    # JSON can hold half of a surrogate pair, a file of UTF-8 cannot
+    # JSON can hold half of a surrogate pair, UTF-8 cannot
     told(path, "UPDATE conversation SET row = ? WHERE id = 'b'", r'{"turns": [{"user": "half \ud83d", "target": 1}]}')
     out = written(path, tmp_path)
     shown = HOSTILE.replace("\x1b", "\ufffd").replace("\x00\x07", "\ufffd\ufffd").replace("\ufffe", "\ufffd")
@@ -211,7 +212,7 @@ def test_conversations_are_read_one_at_a_time(tmp_path):
         assert [each.conversation for each in stream] == ["c1", "renamed"]
 
 
-def test_a_file_that_cannot_be_is_named_before_anything_is_asked(tmp_path):
+def test_a_file_that_cannot_be_written_is_reported_before_a_request_is_sent(tmp_path):
     with pytest.raises(SettingsError, match=r"gone/out\.xml cannot be written: there is no folder .*gone\. Choose"):
         junit.check_path(tmp_path / "gone" / "out.xml")
     with pytest.raises(SettingsError, match="cannot be written: it is a folder"):

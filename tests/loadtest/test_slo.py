@@ -39,10 +39,10 @@ def test_any_other_text_is_refused_with_what_to_write(text):
         ("ttft=0ms", "slo ttft is '0ms': it must be above 0 and finite"),
         ("ttft=-1s", "slo ttft is '-1s': write a number and its unit (us, ms, s, min), such as 200ms or 1.5s"),
         ("ttft=2 s", "slo ttft is '2 s': write a number and its unit (us, ms, s, min), such as 200ms or 1.5s"),
-        ("ttft", "slo 'ttft': write METRIC=DURATION with commas between, such as ttft=200ms,latency=2s"),
-        ("ttft=1s,", "slo '': write METRIC=DURATION with commas between, such as ttft=200ms,latency=2s"),
-        ("e2e=1s", "slo 'e2e' is not known: the metrics are ttft, tpot, latency"),
-        ("ttft=1s,ttft=2s", "slo names ttft twice: give one limit for it"),
+        ("ttft", "slo 'ttft': write METRIC=DURATION separated by commas, such as ttft=200ms,latency=2s"),
+        ("ttft=1s,", "slo '': write METRIC=DURATION separated by commas, such as ttft=200ms,latency=2s"),
+        ("e2e=1s", "slo 'e2e' is not a known metric: write ttft, tpot or latency"),
+        ("ttft=1s,ttft=2s", "slo names ttft twice: give it one limit"),
     ],
 )
 def test_objectives_that_cannot_be_read_say_what_to_write(text, message):

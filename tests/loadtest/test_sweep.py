@@ -1,4 +1,4 @@
-"""Load tests over real HTTP: what is asked, what is left out, when it stops, what it says."""
+"""Load tests over real HTTP: what is sent and left out, when they stop, and their warnings."""
 
 import json
 import sqlite3
@@ -14,15 +14,16 @@ from sweeps import step_in, sweep_of, varied
 
 import evalkit as ek
 from evalkit.errors import EndpointError, RunFileError, SettingsError
+from evalkit.loadtest.load_plan import LoadPlan
 from evalkit.loadtest.slo import Slo
-from evalkit.loadtest.sweep import Plan, load, why_saturated
+from evalkit.loadtest.sweep import load, why_saturated
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
 
 ARITHMETIC = Arithmetic()
 
 
 def one_at_a_time(body):
-    """An answer that holds up the server's loop: it can give fifty a second, however many ask."""
+    """An answer that blocks the server's loop: it can give fifty per second, however many requests come."""
     time.sleep(0.02)
     return ARITHMETIC(body)
 
@@ -39,7 +40,7 @@ def endpoint(server):
 
 
 def conversations(path):
-    """Every turn of a run file with what its attempts say of its begin, one row a turn."""
+    """Every turn of a run file with the start of its attempts, one row per turn."""
     with sqlite3.connect(path) as connection:
         turns = pd.read_sql("SELECT * FROM turn", connection)
         attempts = pd.read_sql("SELECT * FROM attempt", connection)
@@ -64,13 +65,13 @@ def test_each_step_has_a_run_file_with_whole_conversations_at_its_concurrency(su
         run = ek.Run(step.path)
         settings = run.info["settings"]
         assert (settings["concurrency"], settings["retries"], settings["rate"]) == (slots, 0, None)
-        # the dataset of 6 is asked round and round
+        # the dataset of 6 is repeated
         asked = run.turns().groupby(["conversation", "repeat"])["turn"].agg(list)
         assert len(asked) >= slots + 10
         assert all(turns == [1, 2, 3] for turns in asked)
 
 
-def test_warm_up_and_tail_are_out_of_every_figure_and_goodput_is_what_pandas_finds(sums, endpoint, tmp_path):
+def test_figures_exclude_warm_up_and_tail_and_goodput_agrees_with_pandas(sums, endpoint, tmp_path):
     slo = {"ttft": "1s", "latency": "5.6ms"}
     sweep = load(sums(8, 2), endpoint, concurrency=(4,), per_step=20, slo=slo, out=tmp_path / "steps")
     (step,) = sweep.measured
@@ -103,7 +104,7 @@ def test_it_stops_at_saturation_says_why_and_marks_the_step_before(sums, tmp_pat
     last = sweep.measured[-1]
     assert sweep.stopped.startswith(f"at concurrency {last.load:g} throughput ")
     assert ", while the median latency rose from " in sweep.stopped
-    assert sweep.stopped.endswith(" not asked") == (len(sweep.measured) < 6)
+    assert sweep.stopped.endswith(" not run") == (len(sweep.measured) < 6)
     assert sweep.knee is sweep.measured[-2]
 
 
@@ -114,7 +115,7 @@ def test_it_stops_when_turns_fail(sums, tmp_path):
     (step,) = sweep.measured
     assert step.errors["server"] == step.turns - step.answered
     assert sweep.stopped == (
-        f"at concurrency 1 {step.error_share:.0%} of the turns failed, more than 10%; concurrency 2 not asked"
+        f"at concurrency 1 {step.error_share:.0%} of the turns failed, more than 10%; concurrency 2 not run"
     )
     assert sweep.knee is None
 
@@ -131,10 +132,10 @@ def test_an_endpoint_that_dies_in_a_later_step_ends_the_sweep_and_keeps_the_step
         how = {"concurrency": (1, 2, 4), "per_step": 28, "warm_up": 1}
         sweep = load(sums(24, 1), endpoint, out=tmp_path / "steps", **how)
     assert [step.load for step in sweep.measured] == [1, 2]
-    assert sweep.stopped == "at concurrency 2 100% of the turns failed, more than 10%; concurrency 4 not asked"
+    assert sweep.stopped == "at concurrency 2 100% of the turns failed, more than 10%; concurrency 4 not run"
 
 
-def test_the_frame_and_the_json_tell_the_same(sums, endpoint, tmp_path):
+def test_the_frame_and_the_json_agree(sums, endpoint, tmp_path):
     sweep = load(sums(8, 2), endpoint, concurrency=(1, 2), slo="ttft=1s", out=tmp_path / "steps")
     frame, told = sweep.steps(), json.loads(json.dumps(sweep.to_json()))
     assert list(told) == [
@@ -170,25 +171,25 @@ def test_a_sweep_over_the_embedded_model(sums, embedded, tmp_path):
     [
         ({"concurrency": (4, 2)}, "the steps are 4, 2: give them in rising order, such as 1,2,4,8"),
         ({"concurrency": ()}, "the steps are none: give them in rising order, such as 1,2,4,8"),
-        ({"concurrency": (0,)}, "concurrency 0: each step is a whole number, 1 or more"),
-        ({"concurrency": (1.5,)}, "concurrency 1.5: each step is a whole number, 1 or more"),
-        ({"rate": (-1.0,)}, "rate -1.0: each step is a number above 0, conversations begun a second"),
-        ({"rate": (float("nan"),)}, "rate nan: each step is a number above 0, conversations begun a second"),
-        ({"concurrency": (1,), "rate": (1,)}, "concurrency and rate exclude each other: sweep over one of them"),
+        ({"concurrency": (0,)}, "concurrency 0: each step must be a whole number, 1 or more"),
+        ({"concurrency": (1.5,)}, "concurrency 1.5: each step must be a whole number, 1 or more"),
+        ({"rate": (-1.0,)}, "rate -1.0: each step must be a number above 0, in conversations per second"),
+        ({"rate": (float("nan"),)}, "rate nan: each step must be a number above 0, in conversations per second"),
+        ({"concurrency": (1,), "rate": (1,)}, "concurrency and rate exclude each other: give one of them"),
         (
             {"per_step": 3, "step_time_s": 3.0},
-            "per_step and step_time_s exclude each other: give a step one of them",
+            "per_step and step_time_s exclude each other: give one of them",
         ),
         ({"per_step": 0}, "per_step is 0: it must be a whole number, 1 or more"),
         ({"warm_up": -1}, "warm_up is -1: it must be a whole number, 0 or more"),
         ({"step_time_s": 0}, "step_time_s is 0: it must be above 0"),
         ({"seed": 3}, "a seed applies to poisson arrivals only: give a rate and arrivals 'poisson' too"),
-        ({"arrivals": "poisson"}, "arrivals 'poisson' are those of a rate: give the steps as rates"),
-        ({"limit": 3}, "limit: a load test sets this itself, from its steps"),
-        ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not known: the metrics are ttft, tpot, latency"),
+        ({"arrivals": "poisson"}, "arrivals 'poisson' need a rate: give the steps as rates"),
+        ({"limit": 3}, "limit: a load test sets this itself, from its steps. Leave it out"),
+        ({"slo": {"ttfb": "1s"}}, "slo 'ttfb' is not a known metric: write ttft, tpot or latency"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_before_anything_is_asked(sums, tmp_path, how, message):
+def test_invalid_settings_are_refused_before_a_request_is_sent(sums, tmp_path, how, message):
     with pytest.raises(SettingsError) as caught:
         load(sums(), ek.Endpoint("http://127.0.0.1:9", "m"), out=tmp_path / "steps", **how)
     assert str(caught.value) == message
@@ -200,24 +201,24 @@ def test_run_files_are_never_mixed_with_those_of_another_sweep(sums, endpoint, t
     load(sums(), endpoint, concurrency=(1,), per_step=2, out=folder)
     with pytest.raises(RunFileError) as caught:
         load(sums(), endpoint, concurrency=(1,), per_step=2, out=folder)
-    assert str(caught.value) == f"{folder} holds runs already (concurrency-1.evalkit): name another folder with --out"
+    assert str(caught.value) == f"{folder} already holds runs (concurrency-1.evalkit): name another folder with --out"
 
 
 def test_the_plan_of_a_step(sums):
     data = sums(10, 1)
-    closed = Plan.of(None, None)
+    closed = LoadPlan.of(None, None)
     assert closed.loads[:4] == (1, 2, 4, 8)
     assert closed.loads[-1] == 1024
     assert closed.settings_of(1, data, None) == {"concurrency": 1, "repeats": 3, "limit": 7}
     assert closed.settings_of(64, data, None) == {"concurrency": 64, "repeats": 32, "limit": 10}
-    few = Plan.of((2,), None, warm_up=0, per_step=4)
+    few = LoadPlan.of((2,), None, warm_up=0, per_step=4)
     assert few.settings_of(2, data, None) == {"concurrency": 2, "repeats": 1, "limit": 4}
-    open_loop = Plan.of(None, (2.5, 5.0), arrivals="poisson", seed=7)
+    open_loop = LoadPlan.of(None, (2.5, 5.0), arrivals="poisson", seed=7)
     assert open_loop.warm_up_of(2.5) == 3
     asked = {"rate": 2.5, "arrivals": "poisson", "arrivals_seed": 7, "repeats": 3, "limit": 10}
     assert open_loop.settings_of(2.5, data, None) == asked
-    assert open_loop.settings_of(5.0, data, None)["arrivals_seed"] == 8  # other gaps in each step
-    timed = Plan.of((2,), None, step_time_s=5.0).settings_of(2, data, None)
+    assert open_loop.settings_of(5.0, data, None)["arrivals_seed"] == 8  # different gaps in each step
+    timed = LoadPlan.of((2,), None, step_time_s=5.0).settings_of(2, data, None)
     assert timed == {"concurrency": 2, "max_time_s": 5.0, "repeats": 1_000_000, "check": False}
     assert open_loop.file_of(Path("x"), 2.5) == Path("x/rate-2.5.evalkit")
 
@@ -228,12 +229,12 @@ def test_the_plan_of_a_step(sums):
         ((10, 100), (20, 100), None),
         ((10, 100), (11.1, 200), None),
         ((10, 100), (10.5, 101), None),
-        ((10, 100), (10.5, 190), "throughput grew by 5% only, while the median latency rose from 100 to 190 ms"),
+        ((10, 100), (10.5, 190), "throughput grew by only 5%, while the median latency rose from 100 to 190 ms"),
         ((10, 100), (8, 250), "throughput fell by 20%, while the median latency rose from 100 to 250 ms"),
         ((10, 100), (None, 250), None),
     ],
 )
-def test_saturation_is_throughput_that_stays_and_latency_that_rises(measured, before, now, reason):
+def test_saturation_is_throughput_that_stays_while_latency_rises(measured, before, now, reason):
     assert why_saturated(varied(measured, 1, *before), varied(measured, 2, *now), Slo.of(None)) == reason
 
 
@@ -241,7 +242,7 @@ def test_saturation_by_objectives_and_by_errors(measured):
     slo = Slo.of("ttft=200ms")
     assert why_saturated(None, replace(measured, within_slo=0.5), slo) is None
     assert why_saturated(None, replace(measured, within_slo=0.49), slo) == (
-        "only 49% of the turns kept within the SLO (ttft ≤ 200 ms)"
+        "only 49% of the turns met the SLO (ttft ≤ 200 ms)"
     )
     assert why_saturated(None, replace(measured, turns=100, answered=90), slo) is None
     assert why_saturated(None, replace(measured, turns=100, answered=89), slo) == (
@@ -259,11 +260,11 @@ def test_the_knee(measured):
 
 
 def answered(right, n=40):
-    """Scores of a step that asked so many conversations: ``right`` says which turns are."""
+    """Scores of a step with this many conversations; ``right`` says which turns are right."""
     return {(place, 1): (float(right(place)), f"conversation {place}") for place in range(n)}
 
 
-def test_worse_answers_late_clients_and_unknown_times_are_said_in_words(measured):
+def test_warnings_about_worse_answers_late_clients_and_missing_times(measured):
     good = replace(measured, load=1, scores=answered(lambda place: place % 10 > 0))
     same = replace(measured, load=2, scores=answered(lambda place: place % 10 > 1))
     worse = replace(
@@ -273,17 +274,18 @@ def test_worse_answers_late_clients_and_unknown_times_are_said_in_words(measured
     assert sweep_of(good, same).warnings() == []
     first, *others = sweep_of(good, same, worse).warnings()
     assert first.startswith("at concurrency 4 the answers are worse than at concurrency 1: accuracy -40.0 points (95 %")
-    assert " over the 40 turns that both answered, p = " in first
+    assert " over the 40 turns answered in both steps, p = " in first
     assert first.endswith(", corrected for 2 comparisons")
     assert others == [
-        "at concurrency 4 the times are partly the client's: event-loop lag p99 7.5 ms",
-        "at concurrency 4 the load was never whole after the warm-up, so no rate is told: ask more a step",
-        "at concurrency 4 3 of 19 answered turns tell no tpot: they count as not within the SLO",
+        "at concurrency 4 the client adds to the times: its event-loop lag p99 is 7.5 ms",
+        "at concurrency 4 the load was never complete after the warm-up, so there are no values per second: "
+        "run more conversations per step",
+        "at concurrency 4 3 of 19 answered turns have no tpot: they count as not within the SLO",
     ]
 
 
-def test_a_step_that_asked_harder_conversations_as_well_is_no_worse(measured):
-    """A later step asks more of the dataset; its accuracy is lower, and each shared answer is the same."""
+def test_a_step_with_harder_conversations_is_not_worse(measured):
+    """A later step runs more of the dataset; its accuracy is lower, and every shared answer is the same."""
     few = replace(measured, load=1, scores=answered(lambda place: place < 20, 20))
     many = replace(measured, load=8, scores=answered(lambda place: place < 20, 200))
     assert sweep_of(few, many).warnings() == []
@@ -313,14 +315,14 @@ def test_a_watch_that_stops_ends_the_sweep_and_its_step_is_not_measured(sums, en
     assert [step.load for step in sweep.measured] == [1]
     assert sweep.partial.load == 2
     assert sweep.stopped == (
-        "by hand at concurrency 2: that step was cut short and is not measured; concurrency 4 not asked"
+        "by the user at concurrency 2: that step was cut short and is not measured; concurrency 4 not run"
     )
     assert (sweep.knee, sweep.saturated) == (None, False)
     told = sweep.to_json()
     assert (len(told["steps"]), told["partial"]["concurrency"]) == (1, 2)
 
 
-def test_an_interrupt_hands_over_the_steps_before_it(sums, endpoint, tmp_path):
+def test_an_interrupt_passes_on_the_steps_before_it(sums, endpoint, tmp_path):
     kept, seen = [], {}
 
     def watch(progress):
@@ -344,7 +346,7 @@ def test_a_budget_that_ends_a_step_early_leaves_it_unmeasured(sums, endpoint, tm
     assert sweep.stopped.startswith("by max_tokens_total at concurrency 1: ")
 
 
-def test_poisson_gaps_are_other_ones_each_time_and_the_same_by_their_seed(sums, endpoint, tmp_path):
+def test_poisson_gaps_differ_each_time_and_repeat_with_their_seed(sums, endpoint, tmp_path):
     def gaps(name, **more):
         how = {"rate": (200.0,), "arrivals": "poisson", "per_step": 30, "warm_up": 0}
         (step,) = load(sums(40, 1), endpoint, out=tmp_path / name, **how, **more).measured
@@ -359,7 +361,7 @@ def test_poisson_gaps_are_other_ones_each_time_and_the_same_by_their_seed(sums, 
     assert gaps("c") != gaps("d")
 
 
-def test_a_step_that_time_alone_ends_can_be_read_and_keeps_what_it_cut_off(sums, tmp_path):
+def test_a_step_ended_by_time_is_readable_and_keeps_interrupted_turns(sums, tmp_path):
     silent = Fault("silence", numbers=range(4, 60, 4))
     with serve(Script(answer=ARITHMETIC, faults=[silent]), process=True) as server:
         endpoint = ek.Endpoint(server.base_url, server.model)
@@ -367,6 +369,6 @@ def test_a_step_that_time_alone_ends_can_be_read_and_keeps_what_it_cut_off(sums,
         sweep = load(sums(20, 1), endpoint, out=tmp_path / "steps", **how)
     (step,) = sweep.measured
     assert (step.errors, step.interrupted, step.failed) == ({"cancelled": 4}, 4, 0)
-    assert step.within_slo == step.answered / step.turns  # those cut off after 5 s had missed it
+    assert step.within_slo == step.answered / step.turns  # turns cut off after 5 s had missed it
     assert any("turns were cut off by the end of the step" in said for said in sweep.warnings())
     assert (sweep.saturated, sweep.stopped) == (False, None)

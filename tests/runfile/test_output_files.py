@@ -165,7 +165,7 @@ def test_pipes_and_devices_are_written_as_they_are(run, tmp_path, name, where):
     begin = {"jsonl": b'{"conversation":', "csv": b"conversation,", "junit": b"<?xml"}
     assert begin[name] in content
     if (name, where) == ("junit", "file"):  # behind what the command shows
-        assert content.startswith(b"d.jsonl asked of m")
+        assert content.startswith(b"d.jsonl against m")
 
 
 def stopped(out):

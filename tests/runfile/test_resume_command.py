@@ -217,7 +217,7 @@ def test_the_command_that_is_printed_does_it(server, sums, tmp_path):
         "run", sums(30, 1), *where, "--model", "scripted", "--out", out, "--concurrency", 1, "--max-tokens-total", 60,
         **{VARIABLE: SECRET},
     )  # fmt: skip
-    command = shlex.split(stopped.stderr.partition("is asked by: ")[2])
+    command = shlex.split(stopped.stderr.partition("Continue with: ")[2])
     assert command == ["evalkit", "resume", str(out), *where]
     before = answered(out)
     assert evalkit(*command[1:], **{VARIABLE: SECRET}).returncode == 0

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from runfiles import S, T, talk, write
 
+from evalkit.loadtest.load_plan import LoadPlan
 from evalkit.loadtest.slo import Slo
 from evalkit.loadtest.step import read_step
-from evalkit.loadtest.sweep import Plan, Sweep
+from evalkit.loadtest.sweep import Sweep
 from evalkit.stats.estimate import Estimate
 
 
@@ -24,6 +25,6 @@ def varied(step, load, turns_per_s, latency_ms=100.0, **more):
 
 
 def sweep_of(*steps, slo=None, saturated=False):
-    plan = Plan.of([step.load for step in steps], None)
+    plan = LoadPlan.of([step.load for step in steps], None)
     endpoint = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
     return Sweep(Path("x"), plan, Slo.of(slo), steps, None, saturated, endpoint, Path("sums.jsonl"))

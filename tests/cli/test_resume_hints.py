@@ -1,9 +1,9 @@
-"""``evalkit resume`` is recommended where it can go on, and nowhere else."""
+"""``evalkit resume`` is suggested where it can continue a run, and nowhere else."""
 
 import pytest
 
 from evalkit import Endpoint, evaluate
-from evalkit.cli import resume_errors
+from evalkit.cli import resume_hints
 from evalkit.cli.main import main
 from evalkit.scripted.server import Fault, Script, serve
 
@@ -31,19 +31,19 @@ def spoiled(run, how):
         run.path.write_bytes(run.path.read_bytes()[:2000])
 
 
-def test_a_run_that_can_go_on(run):
-    assert resume_errors.after_stop(run.path).endswith(f"is in {run.path}; go on with: evalkit resume {run.path}")
+def test_a_run_that_can_be_resumed(run):
+    assert resume_hints.after_stop(run.path).endswith(f"are in {run.path}; continue with: evalkit resume {run.path}")
     assert (
-        resume_errors.after_endpoint_error(run.path) == f"\nWhen that is mended, go on with: evalkit resume {run.path}"
+        resume_hints.after_endpoint_error(run.path) == f"\nWhen that is fixed, continue with: evalkit resume {run.path}"
     )
 
 
 @pytest.mark.parametrize("how", ["dataset gone", "dataset changed", "run file gone", "run file cut"])
-def test_a_run_that_cannot_go_on(run, how):
+def test_a_run_that_cannot_be_resumed(run, how):
     spoiled(run, how)
     assert main(["resume", str(run.path)]) == 2
-    assert not resume_errors.can_resume(run.path)
-    for said in (resume_errors.after_stop(run.path), resume_errors.after_endpoint_error(run.path)):
+    assert not resume_hints.can_resume(run.path)
+    for said in (resume_hints.after_stop(run.path), resume_hints.after_endpoint_error(run.path)):
         assert "resume" not in said
 
 
@@ -53,13 +53,13 @@ def arguments(endpoint, data, out, *more):
 
 
 @pytest.mark.parametrize(("status", "other"), [(404, True), (400, True), (401, False), (500, False)])
-def test_what_another_model_would_mend_is_another_run(sums, tmp_path, capsys, status, other):
+def test_an_error_that_another_model_would_fix_suggests_a_new_run(sums, tmp_path, capsys, status, other):
     with serve(Script(faults=[Fault("server_error", options={"status": status})])) as server:
         code = main(arguments(Endpoint(server.base_url, "m"), sums(2, 1), tmp_path / "r.evalkit"))
     said = capsys.readouterr().err
     assert code == 3
-    assert ("With another model, address or parameters start a new run." in said) is other
-    assert ("When that is mended, go on with:" in said) is not other
+    assert ("To use another model, address or parameter, start a new run." in said) is other
+    assert ("When that is fixed, continue with:" in said) is not other
     assert f"evalkit resume {tmp_path / 'r.evalkit'}" in said
 
 
@@ -72,24 +72,24 @@ def broken(*_, **__):
 
 
 @pytest.mark.parametrize("end", [interrupted, broken])
-def test_of_a_file_that_another_run_made_nothing_is_said(run, endpoint, sums, monkeypatch, capsys, end):
+def test_no_hint_is_printed_for_the_file_of_another_run(run, endpoint, sums, monkeypatch, capsys, end):
     monkeypatch.setattr("evalkit.evaluation.evaluate", end)
     assert main(arguments(endpoint, sums(1, 1), run.path)) in (130, 70)
     assert "evalkit resume" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("end", [interrupted, broken])
-def test_nor_of_one_that_was_not_made(endpoint, sums, tmp_path, monkeypatch, capsys, end):
+def test_no_hint_is_printed_for_a_file_that_was_not_made(endpoint, sums, tmp_path, monkeypatch, capsys, end):
     monkeypatch.setattr("evalkit.evaluation.evaluate", end)
     assert main(arguments(endpoint, sums(1, 1), tmp_path / "new.evalkit")) in (130, 70)
     assert "evalkit resume" not in capsys.readouterr().err
 
 
-def test_a_fault_in_a_command_that_only_reads_recommends_nothing(run, monkeypatch, capsys):
+def test_a_bug_in_a_command_that_only_reads_prints_no_hint(run, monkeypatch, capsys):
     monkeypatch.setattr("evalkit.run.Run.measures", broken)
     assert main(["show", str(run.path)]) == 70
     said = capsys.readouterr().err
-    assert "this is a fault in evalkit" in said
+    assert "this is a bug in evalkit" in said
     assert "evalkit resume" not in said
 
 
@@ -99,10 +99,10 @@ def test_a_stop_before_any_answer_says_so(endpoint, sums, tmp_path, monkeypatch,
     monkeypatch.setattr("evalkit.evaluation.resume", interrupted)
     capsys.readouterr()
     assert main(["resume", str(tmp_path / "r.evalkit")]) == 130
-    assert capsys.readouterr().err.startswith("stopped. Nothing was answered yet; go on with: evalkit resume")
+    assert capsys.readouterr().err.startswith("stopped. Nothing was answered yet; continue with: evalkit resume")
 
 
-def test_a_file_that_is_no_run_is_not_gone_on_with(endpoint, sums, tmp_path, capsys):
+def test_a_file_that_is_no_run_is_not_resumed(endpoint, sums, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert main(arguments(endpoint, sums(1, 1), tmp_path / "notes.txt")) == 2
     said = capsys.readouterr().err

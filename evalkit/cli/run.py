@@ -1,0 +1,248 @@
+"""The commands that run a dataset against an endpoint: ``run``, ``resume`` and ``demo``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.cli import gate_flags, resume_hints, shared_flags
+from evalkit.cli.score import warn_if_scoring_is_incomplete
+from evalkit.cli.show import print_run
+from evalkit.engine.stopping.session_outcome import SessionOutcome
+from evalkit.errors import EndpointError, EvalkitError, InputError
+
+if TYPE_CHECKING:
+    from evalkit.endpoint import Endpoint
+    from evalkit.run import Run
+
+DEMO_ROWS = 24
+DEMO_MAX_TOKENS = 64
+
+
+def add_demo(commands: Any) -> None:
+    """Add ``evalkit demo``."""
+    parser = shared_flags.add_command(
+        commands, "demo", demo,
+        "Run a small dataset against the embedded model and show the results. Needs no API key and no network.",
+        "evalkit demo",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/demo-TIME.evalkit)")
+    shared_flags.add_json(parser)
+
+
+def add_run(commands: Any) -> None:
+    """Add ``evalkit run``."""
+    parser = shared_flags.add_command(
+        commands, "run", run,
+        "Run a dataset against an endpoint. Every turn is timed, scored and stored in a run file.",
+        "evalkit run data/primary_math.jsonl --limit 10 --max-tokens 64",
+    )  # fmt: skip
+    shared_flags.add_dataset(parser)
+    shared_flags.add_endpoint(parser)
+    shared_flags.add_sampling(parser)
+    _add_run_settings(parser.add_argument_group("run"))
+    _add_budgets(parser.add_argument_group("when to stop early ('evalkit resume' continues)"))
+    shared_flags.add_gates(parser)
+    shared_flags.add_json(parser)
+
+
+def _add_run_settings(group: Any) -> None:
+    group.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/DATA-MODEL-TIME.evalkit)")
+    group.add_argument("--limit", type=int, metavar="N", help="only the first N conversations")
+    group.add_argument("--repeats", type=int, default=1, metavar="R", help="run each conversation R times (default: 1)")
+    group.add_argument(
+        "--history", choices=("own", "golden"), default="own",
+        help="what later turns see: the model's own answers or the dataset's (default: own)",
+    )  # fmt: skip
+    group.add_argument(
+        "--concurrency", type=_slots, metavar="N|auto",
+        help="conversations in parallel, or 'auto': as many as the endpoint answers without slowing down (default: 4)",
+    )  # fmt: skip
+    group.add_argument(
+        "--rate", type=float, metavar="R", help="start R conversations per second, whether or not earlier ones ended"
+    )
+    shared_flags.add_arrivals(group)
+    shared_flags.add_scorer(
+        group, "scorer of turns that name none (default: by the type of the target); module:function for one of your "
+        "own; repeat the flag to combine several into one score, with weights",
+    )  # fmt: skip
+    group.add_argument("--rpm", type=float, metavar="N", help="at most N requests per minute")
+    group.add_argument("--tpm", type=float, metavar="N", help="at most N tokens per minute")
+    group.add_argument(
+        "--retries", type=int, default=2, metavar="N", help="attempts of a turn after the first (default: 2)"
+    )
+    group.add_argument(
+        "--column", action="append", default=[], metavar="FIELD=HEADING",
+        help="for .csv: the column that holds a field: --column user=Question --column target=Answer",
+    )  # fmt: skip
+    group.add_argument(
+        "--no-check", action="store_true", help="send requests before the whole dataset has been read and checked"
+    )
+
+
+def _add_budgets(group: Any) -> None:
+    group.add_argument(
+        "--until", type=_half_width, metavar="ci=X",
+        help="once the accuracy is known to ± X: ci=0.03 (95 %%, valid at every look, for conversations in random "
+        "order)",
+    )  # fmt: skip
+    group.add_argument("--max-time", type=float, metavar="S", help="after S seconds")
+    group.add_argument("--max-tokens-total", type=int, metavar="N", help="once N tokens, prompts and answers, are used")
+    group.add_argument("--max-cost", type=float, metavar="C", help="once the cost, by the model's prices, reaches C")
+    group.add_argument(
+        "--prices", type=Path, metavar="FILE",
+        help="price file (default: $EVALKIT_PRICES, or ~/.config/evalkit/prices.toml if it exists)",
+    )  # fmt: skip
+
+
+def _slots(text: str) -> int | str:
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
+
+
+def _half_width(text: str) -> float:
+    name, _, value = text.partition("=")
+    try:
+        if name == "ci":
+            return float(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: write it as ci=X, such as ci=0.03 for ± 3 points")
+
+
+def add_resume(commands: Any) -> None:
+    """Add ``evalkit resume``."""
+    parser = shared_flags.add_command(
+        commands, "resume", resume,
+        "Continue a run. Sends the turns that are missing, failed or may be incomplete, and no others.",
+        "evalkit resume runs/demo.evalkit",
+    )  # fmt: skip
+    shared_flags.add_run_file(parser)
+    shared_flags.add_address(
+        parser, "endpoint: that of the run; name it again, unless the environment does or it is on this machine and "
+        "needs no key",
+    )  # fmt: skip
+    shared_flags.add_scorer(parser, "name it again if the run was started with a function of your own")
+    shared_flags.add_gates(parser)
+    shared_flags.add_json(parser)
+
+
+def demo(parsed: argparse.Namespace) -> int:
+    """Run ``evalkit demo``."""
+    from evalkit.console.terminal import print_message
+    from evalkit.endpoint import local_endpoint
+    from evalkit.runfile import file_names
+
+    print_message("using the embedded model SmolLM2-135M-Instruct, on this machine: no key, no network")
+    params = {"temperature": 0, "max_tokens": DEMO_MAX_TOKENS}
+    with local_endpoint(params=params) as endpoint:
+        path = nullcontext(parsed.out) if parsed.out else file_names.unused_run_file("demo")
+        return _evaluate(parsed, _demo_data(), endpoint, path, limit=DEMO_ROWS, concurrency=4)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run ``evalkit run``."""
+    from evalkit.datasets import reader
+    from evalkit.runfile import file_names
+    from evalkit.settings import Settings
+
+    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "arrivals_seed", "rpm", "tpm", "retries")
+    settings = {name: getattr(parsed, name) for name in names} | {"arrivals": shared_flags.arrivals(parsed)}
+    settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
+    settings |= {"stream": not parsed.no_stream, "columns": shared_flags.columns(parsed.column)}
+    settings["scorer"] = shared_flags.scorer(parsed.scorer)
+    # errors that can be found now are reported before a model is started
+    Settings(**settings)
+    gate_flags.check(parsed, parsed.data, parsed.out)
+    next(iter(reader.read(parsed.data, limit=1, columns=settings["columns"])), None)
+    with shared_flags.endpoint(parsed) as endpoint:
+        if parsed.max_cost is not None or parsed.prices is not None:
+            from evalkit.analysis.price_file import price_of
+
+            settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
+        path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
+        return _evaluate(parsed, parsed.data, endpoint, path, check=not parsed.no_check, **settings)
+
+
+def resume(parsed: argparse.Namespace) -> int:
+    """Run ``evalkit resume``."""
+    from evalkit.console.progress_line import progress_line
+    from evalkit.evaluation import resume as resume_run
+    from evalkit.evaluation import stored_endpoint
+
+    scorer = shared_flags.scorer(parsed.scorer)
+    gate_flags.check(parsed, parsed.file)
+    with (
+        stored_endpoint(parsed.file, base_url=parsed.base_url, key_env=parsed.api_key_env) as endpoint,
+        warn_if_scoring_is_incomplete(parsed.file),
+        _resume_hint(parsed.file, parsed),
+        progress_line() as watch,
+    ):
+        finished = resume_run(parsed.file, endpoint=endpoint, scorer=scorer, watch=watch)
+    return _print_finished(finished, parsed)
+
+
+def _evaluate(
+    parsed: argparse.Namespace, data: Path, endpoint: Endpoint, named: AbstractContextManager[Path], **settings: Any
+) -> int:
+    from evalkit.console.progress_line import progress_line
+    from evalkit.evaluation import evaluate
+
+    # when the file exists already, evaluate refuses it, and there is nothing of this run to resume
+    with named as path, _resume_hint(path, parsed, is_new=not os.path.lexists(path)), progress_line() as watch:
+        finished = evaluate(data, endpoint, out=path, watch=watch, **settings)
+    return _print_finished(finished, parsed)
+
+
+@contextmanager
+def _resume_hint(path: Path, parsed: argparse.Namespace, *, is_new: bool = True) -> Iterator[None]:
+    """Print the command that continues the run when it ends early."""
+    from evalkit.console.terminal import print_message
+    from evalkit.run import Run
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_new and path.exists():
+            print_message(resume_hints.after_stop(path))
+        raise
+    except EndpointError as error:
+        if parsed.json:
+            print_run(Run(path), parsed)
+        else:
+            gate_flags.write_junit(parsed, Run(path))
+        raise EndpointError(f"{error}{resume_hints.after_endpoint_error(path)}") from None
+    except (EvalkitError, BrokenPipeError):
+        raise
+    except Exception:  # a bug in evalkit: main prints it
+        if is_new and resume_hints.can_resume(path):
+            print_message(f"The answers so far are in {path}; continue with: {resume_hints.command(path)}")
+        raise
+
+
+def _print_finished(finished: Run, parsed: argparse.Namespace) -> int:
+    """Print a run that has just ended, and why it ended early if it did; return the exit code."""
+    from evalkit.console.terminal import print_message
+
+    result = print_run(finished, parsed)
+    outcome = None if finished.outcome is None else SessionOutcome(finished.outcome)
+    if outcome is not None and outcome.flag is not None:
+        print_message(f"{outcome.flag} is used up.{resume_hints.after_budget(finished)}")
+    if outcome is SessionOutcome.UNTIL_CI:
+        print_message("--until is reached: nothing more is sent")
+    return gate_flags.exit_code(parsed, result)
+
+
+def _demo_data() -> Path:
+    """The demo's dataset: inside the installed package, or in the working copy."""
+    package = Path(__file__).parents[1]
+    for path in (package / "primary_math.jsonl", package.parent / "data" / "primary_math.jsonl"):
+        if path.exists():
+            return path
+    raise InputError("the demo's dataset is missing from this installation: reinstall chat-evalkit")

@@ -1,0 +1,112 @@
+"""The commands that read a run and change nothing: ``show``, also of one conversation, and ``export``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalkit.cli import gate_flags, shared_flags
+from evalkit.errors import SettingsError
+
+if TYPE_CHECKING:
+    from evalkit.run import Run
+
+
+def add_show(commands: Any) -> None:
+    """Add ``evalkit show``."""
+    parser = shared_flags.add_command(
+        commands, "show", show, "Show the results of a run, finished or in progress. Checks its gates, if any.",
+        "evalkit show runs/demo.evalkit --fail-under 'accuracy>=0.8' 'errors<=1%'",
+    )  # fmt: skip
+    shared_flags.add_run_file(parser)
+    shared_flags.add_gates(parser)
+    parser.add_argument("--conversation", metavar="ID", help="print the transcript of this conversation instead")
+    parser.add_argument("--repeat", type=int, metavar="R", help="with --conversation: which repeat (default: 1)")
+    parser.add_argument(
+        "--over-repeats", type=int, metavar="K",
+        help="how often turns are right over K of the run's repeats (default: all of them)",
+    )  # fmt: skip
+    shared_flags.add_json(parser)
+
+
+def add_export(commands: Any) -> None:
+    """Add ``evalkit export``."""
+    parser = shared_flags.add_command(
+        commands, "export", export, "Write the turns of a run to a file, one row per turn.",
+        "evalkit export runs/demo.evalkit --format csv -o demo.csv",
+    )  # fmt: skip
+    shared_flags.add_run_file(parser)
+    parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True, help="format of the file")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    shared_flags.add_overwrite(parser)
+    parser.add_argument(
+        "--excel", action="store_true", help="CSV for a spreadsheet: text that begins like a formula stays text"
+    )
+    shared_flags.add_json(parser)
+
+
+def show(parsed: argparse.Namespace) -> int:
+    """Run ``evalkit show``."""
+    if parsed.conversation is not None or parsed.repeat is not None:
+        gate_flags.refuse_with_conversation(parsed)
+        return _show_conversation(parsed)
+    from evalkit.run import Run
+
+    gate_flags.check(parsed, parsed.file)
+    result = print_run(Run(parsed.file), parsed)
+    return gate_flags.exit_code(parsed, {**result, "errors": {}})
+
+
+def print_run(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
+    """Print the results of a run and of its gates, write the JUnit file, and return the object of ``--json``."""
+    from evalkit.analysis.measures import snapshot
+    from evalkit.analysis.summary_json import summary_json
+    from evalkit.console.summary import summary
+    from evalkit.console.terminal import print_json, stdout_console
+
+    with snapshot(run.path):  # the run may be growing: everything that is shown describes one state
+        measures = run.measures(getattr(parsed, "over_repeats", None))
+        gates = [gate.to_json() for gate in gate_flags.results(parsed, measures)]
+        result = {**summary_json(measures), "gates": gates}
+        if parsed.json:
+            print_json(result)
+        else:
+            summary(stdout_console(), run, result)
+        gate_flags.write_junit(parsed, run, measures)
+    gate_flags.warn_if_unfinished(parsed, measures)
+    return result
+
+
+def _show_conversation(parsed: argparse.Namespace) -> int:
+    from evalkit.analysis import tables
+    from evalkit.console.terminal import print_json, stdout_console
+    from evalkit.console.transcript import show_transcript
+
+    if parsed.conversation is None:
+        raise SettingsError("--repeat selects a repeat of one conversation: add --conversation ID")
+    repeat = 1 if parsed.repeat is None else parsed.repeat
+    turns = tables.transcript(parsed.file, parsed.conversation, repeat)
+    if parsed.json:
+        print_json({"file": str(parsed.file), "conversation": parsed.conversation, "repeat": repeat, "turns": turns})
+    else:
+        show_transcript(stdout_console(), turns)
+    return 0
+
+
+def export(parsed: argparse.Namespace) -> int:
+    """Run ``evalkit export``."""
+    from evalkit.analysis import tables
+    from evalkit.console.terminal import print_json, print_message
+
+    rows, formulas = tables.write_export(
+        parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite, excel=parsed.excel
+    )
+    if parsed.json:
+        print_json({"file": str(parsed.output), "format": parsed.format, "rows": rows})
+    else:
+        print_message(f"{rows} turns written to {parsed.output}")
+    if formulas and not parsed.excel:
+        cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
+        print_message(f"{cells} like a formula, which a spreadsheet would compute: add --excel to keep the text")
+    return 0

@@ -1,0 +1,138 @@
+"""The command line as a whole: wrong usage, help, exit codes, and an API key that no output holds."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import evalkit, flags
+
+from evalkit.cli.main import command_parser, main
+from evalkit.scripted.server import Arithmetic, Law, Script, serve
+
+KEY = "tkKNOWN1KNOWNKEYforTheTestsOnly42"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serve(Script(answer=Arithmetic()), process=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "missing.jsonl"],
+        ["run", "missing.jsonl", "--history", "both"],
+        ["show", "missing.evalkit"],
+        ["resume", "missing.evalkit"],
+        ["export", "missing.evalkit", "--format", "csv", "-o", "x.csv"],
+        ["frobnicate"],
+        [],
+    ],
+)
+def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
+    done = evalkit(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "missing" in done.stderr or "usage:" in done.stderr or " --help'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("show", "{0} is a folder: name a run file in it, such as {0}/x.evalkit"),
+     ("run", "{0}/x.evalkit: is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' continues it")],
+)  # fmt: skip
+def test_a_folder_or_a_run_file_in_the_wrong_place_is_named(tmp_path, command, message):
+    (tmp_path / "x.evalkit").touch()
+    done = evalkit(command, tmp_path if command == "show" else tmp_path / "x.evalkit")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message.format(tmp_path)}\n")
+
+
+def test_help_names_every_command_the_exit_codes_and_the_variables():
+    text = evalkit("--help").stdout
+    for word in (
+        "demo",
+        "serve",
+        "ask",
+        "run",
+        "resume",
+        "show",
+        "export",
+        "exit codes",
+        "SERVICE_HOST",
+        "OPENAI_BASE_URL",
+    ):
+        assert word in text
+    for command in ("demo", "serve", "ask", "run", "resume", "show", "export"):
+        shown = evalkit(command, "--help")
+        assert shown.returncode == 0
+        assert "example:" in shown.stdout
+
+
+def test_no_flag_takes_a_key_only_the_name_of_its_variable():
+    commands = command_parser()._subparsers._group_actions[0].choices
+    keys = {flag for parser in commands.values() for flag in parser._option_string_actions if "key" in flag}
+    assert keys == {"--key", "--api-key-env"}
+    refused = evalkit("serve", "--key", "tk-a-key-and-no-variable")
+    assert refused.returncode == 2
+    assert "is named as the variable of the API key, but it is not set" in refused.stderr
+
+
+def test_version():
+    assert evalkit("--version").stdout.startswith("evalkit 0.")
+
+
+def test_the_key_is_in_no_file_output_or_process_list(sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+    with serve(Script(answer=Arithmetic(), key=KEY, law=Law(ttft_ms=100))) as server:
+        command = [sys.executable, "-m", "evalkit.cli", "run", sums(20, 1), *flags(server), "--out", out]
+        with subprocess.Popen(
+            [*command, "--api-key-env", "MY_KEY"], env={**os.environ, "MY_KEY": KEY},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as child:  # fmt: skip
+            until = time.monotonic() + 30
+            while server.stats()["requests"] < 4 and time.monotonic() < until:
+                time.sleep(0.05)
+            listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout
+            during = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+            stdout, stderr = child.communicate(timeout=60)
+        assert child.returncode == 0, stderr
+        for form in ("jsonl", "csv", "parquet"):
+            evalkit("export", out, "--format", form, "-o", tmp_path / f"x.{form}")
+        wrong = evalkit(
+            "run", sums(3, 1), *flags(server), "--out", tmp_path / "wrong.evalkit", "--api-key-env", "MY_KEY",
+            env={"MY_KEY": KEY.swapcase()},
+        )  # fmt: skip
+        assert wrong.returncode == 3
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    for place in (listed, during, stdout, stderr, written, wrong.stderr.encode()):
+        assert KEY.encode() not in place
+        assert KEY.swapcase().encode() not in place
+        assert KEY[3:14].encode() not in place
+
+
+def test_the_key_of_the_embedded_endpoint_is_in_no_file_or_output(sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+    env = {"EVALKIT_LOCAL_KEY": KEY}
+    done = evalkit("run", sums(2, 1), "--out", out, "--max-tokens", 8, env=env)
+    assert done.returncode == 0, done.stderr
+    evalkit("export", out, "--format", "jsonl", "-o", tmp_path / "x.jsonl")
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert KEY not in done.stdout + done.stderr
+    assert KEY.encode() not in written
+    assert done.stderr == "no endpoint is named: using the embedded model, on this machine\n"
+
+
+def test_a_bug_is_shown_without_control_characters(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("\x1b]0;pwn\x07")
+
+    monkeypatch.setattr("evalkit.cli.show.show", broken)
+    assert main(["show", str(tmp_path)]) == 70
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "ValueError: \ufffd]0;pwn\ufffd" in err

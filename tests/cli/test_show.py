@@ -1,0 +1,67 @@
+"""``evalkit show`` and ``export`` in processes of their own."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from commands import evalkit, flags
+
+from evalkit.scripted.server import Arithmetic, Law, Script, serve
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serve(Script(answer=Arithmetic()), process=True) as running:
+        yield running
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_an_export_has_one_row_per_turn_and_the_columns_of_the_design(server, sums, tmp_path, form):
+    out, exported = tmp_path / "r.evalkit", tmp_path / f"turns.{form}"
+    evalkit("run", sums(), *flags(server), "--out", out)
+    done = evalkit("export", out, "--format", form, "-o", exported)
+    assert (done.returncode, done.stderr) == (0, f"6 turns written to {exported}\n")
+    read = {"jsonl": lambda path: pd.read_json(path, lines=True), "csv": pd.read_csv, "parquet": pd.read_parquet}[form]
+    table = read(exported)
+    assert list(table.columns) == [
+        "conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason", "error_kind",
+        "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms", "prompt_tokens",
+        "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group",
+        "outcome", "refusal", "reasoning",
+    ]  # fmt: skip
+    assert table["status"].tolist() == ["answered"] * 6
+    assert table["conversation"].tolist() == ["sum-0", "sum-0", "sum-1", "sum-1", "sum-2", "sum-2"]
+
+
+def test_export_json_has_the_number_of_rows(server, sums, tmp_path):
+    out, exported = tmp_path / "r.evalkit", tmp_path / "x.csv"
+    evalkit("run", sums(), *flags(server), "--out", out)
+    done = evalkit("export", out, "--format", "csv", "-o", exported, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"file": str(exported), "format": "csv", "rows": 6}
+
+
+def test_show_reads_a_running_run(sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=100))) as server:
+        command = [sys.executable, "-m", "evalkit.cli", "run", sums(300, 1), *flags(server), "--out", out]
+        with subprocess.Popen(
+            [*command, "--concurrency", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as child:
+            until = time.monotonic() + 30
+            while server.stats()["requests"] < 4 and time.monotonic() < until:
+                time.sleep(0.05)
+            shown = evalkit("show", out, "--json")
+            second = evalkit("resume", out)
+            child.terminate()
+            child.communicate(timeout=30)
+    assert shown.returncode == 0
+    assert 0 < json.loads(shown.stdout)["turns"] < 300
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"error: {out} is in use: another evalkit is writing to it. "
+        "Wait for it, or read it meanwhile with 'evalkit show'\n"
+    )
