@@ -35,7 +35,7 @@ from evalkit.errors import RunFileError, SettingsError
 from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
 from evalkit.run import Run
-from evalkit.runfile import file_names, resume_command, scorings, store
+from evalkit.runfile import file_names, scorings, store, trusted_endpoint
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import own_functions, scoring
 from evalkit.scorers.own_functions import setting_of
@@ -106,7 +106,7 @@ def evaluate(
     display = _display(watch)
     Transport.check(endpoint)
     request_body.request_body((), model=endpoint.model, stream=asked.stream, params=endpoint.params)
-    with Launched() as launched, file_names.run_file(data, endpoint.model, name=name, out=out) as path:
+    with Launched() as launched, file_names.new_run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit.engine import runner  # noqa: F401 - takes as long as the asking process to start: side by side
 
         with scoring.found_once(known):
@@ -172,7 +172,7 @@ def resume(
             settings, known = _same_scorer(path, info["settings"], scorer, versions)
             _same_functions(path, settings.functions or {}, tool_functions.versions(tools))
             dataset = dataset_fingerprint.same(path, reader, info["dataset"], settings)
-            endpoint = _same_endpoint(path, resume_command.kept_endpoint(path, info["endpoint"]), endpoint)
+            endpoint = _same_endpoint(path, trusted_endpoint.stored_endpoint(path, info["endpoint"]), endpoint)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
@@ -248,7 +248,9 @@ def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: s
 
     kept = Run(path).info["endpoint"]
     if kept["source"] != "embedded":
-        yield resume_command.trusted(path, resume_command.kept_endpoint(path, kept), base_url=base_url, key_env=key_env)
+        yield trusted_endpoint.trusted(
+            path, trusted_endpoint.stored_endpoint(path, kept), base_url=base_url, key_env=key_env
+        )
         return
     if base_url or key_env:
         raise RunFileError(f"{path} was run against the embedded model: leave out --base-url and --api-key-env")
@@ -384,7 +386,7 @@ def _run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 def _same_endpoint(path: Path | str, kept: Endpoint, given: Endpoint | None) -> Endpoint:
     if given is None:
-        return resume_command.trusted(path, kept)
+        return trusted_endpoint.trusted(path, kept)
     if given.model != kept.model:
         raise RunFileError(
             f"{path} was begun with the model {kept.model!r}, and now {given.model!r} is named: "

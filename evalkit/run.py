@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.runfile import store
-from evalkit.runfile.reader import unsound
+from evalkit.runfile.reader import invalid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ class Run:
         with measures.opened(self.path) as connection:
             old = by_scoring.counting(connection)
             if old not in scorings.complete(connection):
-                raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
+                raise invalid(self.path, f"the scoring that counts, number {old}, is not there")
         new = make()
         with measures.opened(self.path) as connection:
             return by_scoring.between(connection, old, new)

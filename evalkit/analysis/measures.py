@@ -248,7 +248,7 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> Told | No
     ci = info["settings"].get("until_ci")
     if ci is None:
         return None
-    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).told()
+    return Until(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.PROGRESS)).told()
 
 
 @contextmanager

@@ -348,7 +348,7 @@ def export(source: Source, form: str, path: Path | str, *, overwrite: bool = Tru
 
 def written(
     source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False
-) -> exports.Written:
+) -> exports.ExportCounts:
     """``export``, which also tells how many cells of a CSV file a spreadsheet would take for formulas."""
     if form not in FORMATS:
         raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
@@ -356,7 +356,7 @@ def written(
         raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
     options = {"excel": True} if excel else {}
     with opened(source) as connection:
-        taken = output_files.read_for(
+        taken = output_files.input_files(
             () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
         )
         with output_files.writing(Path(path), output_files.EXPORT, taken, overwrite=overwrite) as draft:

@@ -72,14 +72,14 @@ def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | 
 def _notes(attempt: Attempt, endpoint: Endpoint) -> Iterator[str]:
     """What a reader has to know of an answer: that it was cut off, is too long, or came from elsewhere."""
     from evalkit.analysis import ignored_parameters
-    from evalkit.client.model_names import is_another
+    from evalkit.client.model_names import names_another_model
     from evalkit.wording import run_results
 
     heeded = ignored_parameters.of_attempt(endpoint.params, attempt).to_json()
     yield from run_results.cut_off(heeded, alone=True)
     yield from run_results.ignored(heeded, alone=True)
     known = attempt.provenance or {}
-    if "model" in known and is_another(endpoint.model, known["model"]):
+    if "model" in known and names_another_model(endpoint.model, known["model"]):
         yield f"this answer names another model than {endpoint.model}: {known['model']}"
     if "fallback" in known:
         yield f"this answer came from a fallback ({known['fallback']})"

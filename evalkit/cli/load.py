@@ -94,7 +94,7 @@ def load(parsed: argparse.Namespace) -> int:
 
     with (
         shared_flags.endpoint(parsed) as endpoint,
-        file_names.load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
+        file_names.new_load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
     ):
         try:
             with watching() as watch:

@@ -266,7 +266,7 @@ def demo(parsed: argparse.Namespace) -> int:
     _say("the embedded model answers: SmolLM2-135M-Instruct, on this machine, no key, no network")
     params = {"temperature": 0, "max_tokens": DEMO_MAX_TOKENS}
     with local_endpoint(params=params) as endpoint:
-        path = nullcontext(parsed.out) if parsed.out else file_names.free("demo")
+        path = nullcontext(parsed.out) if parsed.out else file_names.unused_run_file("demo")
         return _evaluate(parsed, _demo_data(), endpoint, path, limit=DEMO_ROWS, concurrency=4)
 
 
@@ -314,7 +314,7 @@ def run(parsed: argparse.Namespace) -> int:
             from evalkit.analysis.price_file import price_of
 
             settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
-        path = file_names.run_file(parsed.data, endpoint.model, out=parsed.out)
+        path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
         return _evaluate(parsed, parsed.data, endpoint, path, check=not parsed.no_check, **settings)
 
 

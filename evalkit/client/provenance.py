@@ -1,4 +1,4 @@
-"""Where an answer came from: the model that it names, and what gateways say of caches, fallbacks and routes."""
+"""Where an answer comes from: the model it names, and the caches, fallbacks and routes that gateways report."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from evalkit.client.model_names import is_another
+from evalkit.client.model_names import names_another_model
 from evalkit.record import Answer
 
 MOST_IDS = 32_768  # answers that are remembered, and up to as many before them
 _LONGEST = 200  # characters of one text
-_HIT = re.compile(r"hit(?![a-z]|-for)", re.IGNORECASE)  # Varnish: "hit-for-pass" was none
+_HIT = re.compile(r"hit(?![a-z]|-for)", re.IGNORECASE)  # Varnish: "hit-for-pass" is not a hit
 _NO = ("", "0", "no", "none", "null", "false", "off")
-# a prompt whose beginning was computed before is answered afresh
+# a cached prompt prefix is not a cached answer
 _NOT_THE_ANSWER = re.compile(r"control|prompt|prefix|kv|token|creation")
 _NEVER_A_FALLBACK = re.compile(r"max|allow|enabled|config|models|policy")
-# headers that name the model behind a gateway, which may write the name that was asked for into the answer
+# headers that name the model behind a gateway, which may write the requested name into the answer
 _ROUTES = ("x-litellm-model-name", "x-kong-llm-model", "ngrok-aig-model", "x-bifrost-resolved-model")
 _PROVIDERS = ("x-portkey-provider", "x-portkey-last-used-option-index", "x-bifrost-provider", "cf-aig-provider")
 _IN_BODY = ("model", "id", "system_fingerprint", "provider")
 
 
 def of_body(event: Any) -> dict[str, str]:
-    """What an event of a stream, or a whole answer, says of where it comes from; empty: nothing."""
-    told = {}
+    """The fields of an event, or of a whole answer, that say where it comes from; empty: none."""
+    found = {}
     for name in _IN_BODY:
         text = event.get(name)
         if text and isinstance(text, str):
-            told[name] = _text(text)
-    return told
+            found[name] = _text(text)
+    return found
 
 
 def of_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What the headers of an answer say of it, by names in lower case.
+    """Where an answer comes from by its headers, whose names are in lower case.
 
-    ``cache`` and ``fallback`` hold the header that says so. Any header will do whose name and value do: gateways and
-    caches are many, and their names for this are alike.
+    ``cache`` and ``fallback`` hold the header that reports it. Any header with a suitable name and value is used, since
+    gateways and caches are many and name their headers similarly.
     """
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, value in headers.items():
         kind = _kind(name)
-        if kind is not None and _says_so(kind, name, value):
-            told.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
-    return told
+        if kind is not None and _applies(kind, name, value):
+            found.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
+    return found
 
 
 @lru_cache(maxsize=1024)
 def _kind(name: str) -> str | None:
-    """What a header may tell; None: nothing, as nearly every one."""
+    """What a header may report by its name; None: nothing, like nearly all headers."""
     if name == "age" or ("cache" in name and not _NOT_THE_ANSWER.search(name)):
         return "cache"
     if name == "cf-aig-step" or ("fallback" in name and not _NEVER_A_FALLBACK.search(name)):
@@ -57,19 +57,19 @@ def _kind(name: str) -> str | None:
     return "route" if name in _ROUTES else "provider" if name in _PROVIDERS else None
 
 
-def _says_so(kind: str, name: str, value: str) -> bool:
+def _applies(kind: str, name: str, value: str) -> bool:
     if kind == "cache":
         return _is_hit(name, value)
     return kind != "fallback" or value.strip().lower() not in _NO
 
 
-class Provenance:
-    """Notes where the answers of a session come from, as far as that is not as it was asked for.
+class ProvenanceTracker:
+    """Records where the answers of a session come from, if that differs from what was requested.
 
     Parameters
     ----------
     model : str
-        The one that is asked for.
+        The requested model.
     """
 
     def __init__(self, model: str) -> None:
@@ -80,7 +80,7 @@ class Provenance:
         self._ids_are_unique = True
 
     def note(self, body: Mapping[str, str], headers: Mapping[str, str], answer: Answer | None) -> dict[str, str] | None:
-        """What to keep of an answer; None: nothing, as of nearly every one.
+        """The provenance to store with an answer; None: nothing, as for nearly all answers.
 
         Parameters
         ----------
@@ -88,18 +88,18 @@ class Provenance:
             See ``of_body``.
         headers : mapping
         answer : Answer or None
-            None: it is no good one.
+            None: it is not a good one.
 
         Returns
         -------
         dict or None
-            ``model``: as it names itself, where that is not the name that was asked for; ``route``: the model that a
-            gateway names, where that is another; ``system_fingerprint``: where it is not that of the answer before;
-            ``provider``; ``cache``, ``fallback``: the header that says so; ``repeated_id``: of an earlier answer with
-            the same text.
+            ``model``: the name in the answer, if it is not the requested one; ``route``: the model that a gateway
+            names, if it is another; ``system_fingerprint``: if it differs from that of the previous answer;
+            ``provider``; ``cache``, ``fallback``: the header that reports it; ``repeated_id``: the id, if an earlier
+            answer has the same id and text.
         """
         kept = of_headers(headers)
-        if "route" in kept and not is_another(self._model, kept["route"]):
+        if "route" in kept and not names_another_model(self._model, kept["route"]):
             del kept["route"]
         if not body:
             return kept or None
@@ -115,7 +115,7 @@ class Provenance:
         return kept or None
 
     def _is_repeated(self, name: str, answer: Answer) -> bool:
-        """Whether this answer has come before, by its id; not where answers that differ have one id."""
+        """Whether this answer was received before, by its id; False if different answers share an id."""
         if not self._ids_are_unique:
             return False
         key, text = hash(name), hash((answer.text, tuple((call.name, call.arguments) for call in answer.tool_calls)))
@@ -142,7 +142,7 @@ def _is_hit(name: str, value: str) -> bool:
 
 
 def _text(text: str) -> str:
-    """A text from a stranger, cut, and free of halves of characters."""
-    if len(text) <= _LONGEST and text.isascii():  # as nearly every one
+    """Untrusted text, shortened and without unpaired surrogates."""
+    if len(text) <= _LONGEST and text.isascii():  # nearly always
         return text
     return text[:_LONGEST].encode("utf-8", "replace").decode()

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from evalkit.console.terminal import printable
-from evalkit.runfile.turn_columns import spoken
+from evalkit.runfile.turn_columns import model_texts
 from evalkit.wording.numbers import number
 
 
@@ -20,7 +20,7 @@ def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> Non
     for turn in turns:
         console.print(f"turn {turn['turn']}", style="bold")
         _said(console, "user", turn["user"])
-        for what, text in spoken(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
+        for what, text in model_texts(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
             _said(console, what, text)
         for call in turn["tool_calls"] or ():
             _said(console, "call", f"{call['function']['name']}({call['function']['arguments']})")

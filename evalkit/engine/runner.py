@@ -21,7 +21,7 @@ from evalkit.engine.stopping.outcome import Outcome
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.process.gc_freeze import resting
 from evalkit.runfile import resume_command, schema
-from evalkit.runfile.finished_turn import Done, Talk
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation
 from evalkit.runfile.schema import Row
 from evalkit.runfile.store import RunFile
 from evalkit.scorers.registry import Scorer
@@ -74,7 +74,7 @@ class Runner:
         self._about = {**(about or {}), "endpoint": task.endpoint.to_json()}
         self._scoring = ScoringThread(score, known)
         self._writer = Writer(runfile, self._scoring, progress, self._may_wait)
-        self._talks: dict[tuple[int, ...], Talk] = {}
+        self._talks: dict[tuple[int, ...], LazyConversation] = {}
         self._committed = 0
         self._stopped = self._stop_sent = self._killed = self._enough = False
         self._frozen_s = self._scoring_s = 0.0  # when a stop has taken too long
@@ -121,9 +121,11 @@ class Runner:
         most_turns, query = self._runfile.info()["dataset"]["most_turns"], self._runfile.connection.execute
         if self._task.resumed:
             self._writer.finish(earlier=True)  # one that was killed may have left answers without scores
-            if Until(ci, most_turns).replay(self._until_stopped(query(schema.ENDED_OWN))).reached:
+            if Until(ci, most_turns).replay(self._until_stopped(query(schema.PROGRESS_OWN_SCORES))).reached:
                 return True
-        self._writer.until = Until(ci, most_turns).replay(self._until_stopped(query(schema.ANSWERED_OWN)))
+        self._writer.until = Until(ci, most_turns).replay(
+            self._until_stopped(query(schema.ANSWERED_PROGRESS_OWN_SCORES))
+        )
         return False
 
     def _until_stopped(self, rows: Any) -> Any:
@@ -191,12 +193,12 @@ class Runner:
             self._committed += len(group)
             self._launched.send(Committed(self._committed))
 
-    def _done(self, new: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
+    def _done(self, new: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> FinishedTurn:
         key = tuple(turn[1][:2])
         if new is not None:
-            self._talks[key] = Talk(key[0], new)
+            self._talks[key] = LazyConversation(key[0], new)
         talk = self._talks.pop(key) if last else self._talks[key]
-        return Done(talk, turn, attempts)
+        return FinishedTurn(talk, turn, attempts)
 
     def _call(self, call: Call) -> None:
         """Call a function for the model, on another thread: it may take its time."""

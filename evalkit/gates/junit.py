@@ -22,7 +22,7 @@ import orjson
 from evalkit.analysis.measures import RunMeasures, Source, opened
 from evalkit.gates.gates import GateResult, parse
 from evalkit.runfile import output_files, store
-from evalkit.runfile.plain_transcripts import Said, Transcript, clipped, transcripts
+from evalkit.runfile.plain_transcripts import Transcript, TranscriptTurn, clipped, transcripts
 from evalkit.runfile.schema import INTERRUPTED, JOIN_SCORE
 
 MOST_MESSAGE = 300  # characters of a message, of which build servers make a heading
@@ -85,7 +85,7 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
         The file cannot be written.
     """
     with opened(source) as connection:
-        taken = output_files.read_for(
+        taken = output_files.input_files(
             () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
         )
         with (
@@ -169,7 +169,7 @@ def _end_suite(file: TextIO) -> None:
     file.write("<system-out/>\n<system-err/>\n</testsuite>\n")
 
 
-def _turn_case(transcript: Transcript, said: Said, *, allowed: bool) -> str:
+def _turn_case(transcript: Transcript, said: TranscriptTurn, *, allowed: bool) -> str:
     name = f"turn {said.turn}" if transcript.repeat == 1 else f"turn {said.turn}, repeat {transcript.repeat}"
     begin = _case(transcript.conversation, name, said.took_s or 0.0)
     talk = text(transcript.up_to(said.turn))

@@ -1,4 +1,4 @@
-"""What a mistyped name was meant to be."""
+"""Suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _LONGEST = 60  # characters that are compared
 
 
 def near(key: str, known: Iterable[str], cutoff: float = 0.75) -> str | None:
-    """The known key that this one was most likely meant to be; None: it is like none of them."""
+    """The known key most similar to this one; None: none is similar enough."""
     return next(iter(get_close_matches(key[:_LONGEST], list(known), n=1, cutoff=cutoff)), None)

@@ -28,8 +28,8 @@ from evalkit.evaluation import converse, evaluate, resume
 from evalkit.judging.reply import read_ruling
 from evalkit.judging.rubric import Rubric
 from evalkit.run import Run
-from evalkit.runfile import resume_command, schema, store
-from evalkit.runfile.file_names import cut
+from evalkit.runfile import schema, store, trusted_endpoint
+from evalkit.runfile.file_names import shortened
 from evalkit.runfile.store import SUFFIX
 from evalkit.settings import Settings
 
@@ -173,7 +173,7 @@ def hold(
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:
         raise SettingsError(nothing)
-    stem = stem.with_name(cut(stem.name))
+    stem = stem.with_name(shortened(stem.name))
     files = _files(stem, endpoint)
     places = _places(files)
     form = _form_before(cases, rubric, places) or _form(rubric, endpoint, stream=stream)
@@ -298,7 +298,7 @@ def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
 
 def who(path: Path) -> tuple[str | None, str, bytes]:
     """What a judge is known by, of one of its run files: its address, model and parameters."""
-    return _judge(resume_command.kept_endpoint(path, Run(path).info["endpoint"]))
+    return _judge(trusted_endpoint.stored_endpoint(path, Run(path).info["endpoint"]))
 
 
 def _judge(endpoint: Endpoint) -> tuple[str | None, str, bytes]:

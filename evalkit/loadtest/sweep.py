@@ -317,7 +317,7 @@ def load(
         concurrency, rate, arrivals=arrivals, warm_up=warm_up, per_step=per_step, step_time_s=step_time_s, seed=seed
     )  # fmt: skip
     objectives, path = Slo.of(slo), Path(data)
-    with file_names.load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
+    with file_names.new_load_folder(path, endpoint.model, out=Path(out) if out else None) as folder:
         if taken := sorted(folder.glob(f"*{SUFFIX}")):
             raise RunFileError(f"{folder} holds runs already ({taken[0].name}): name another folder with --out")
         asked = {"retries": 0, **settings}

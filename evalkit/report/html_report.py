@@ -83,7 +83,7 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
         parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
         compared = compared_runs(parts)
     text = f"{markdown(parts, compared)}{output_files.MARKDOWN_MARK}\n" if in_words else html(parts, compared)
-    taken = output_files.read_for(runs, [part.info for part in parts])
+    taken = output_files.input_files(runs, [part.info for part in parts])
     with output_files.writing(path, output_files.REPORT, taken, overwrite=overwrite) as draft:
         return draft.write_bytes(text.encode())
 

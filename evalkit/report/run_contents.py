@@ -22,7 +22,7 @@ from evalkit.judging import scoring_command
 from evalkit.report import transcript_data
 from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
-from evalkit.runfile.schema import AIMED, JOIN_SCORE
+from evalkit.runfile.schema import JOIN_SCORE, SCORABLE
 from evalkit.wording import run_results
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _WRONG = f"""
       ELSE 'not scored' END, iif(s.scorer IS NULL, 'no scorer has seen it', s.reason), count(*)
     FROM turn t {JOIN_SCORE}
     WHERE s.value < 1 OR (s.scorer NOT NULL AND s.value IS NULL)
-      OR (t.status = 'answered' AND {AIMED} AND s.scorer IS NULL)
+      OR (t.status = 'answered' AND {SCORABLE} AND s.scorer IS NULL)
     GROUP BY 1, 2 ORDER BY min(t.conversation), min(t.turn)"""  # noqa: S608 - SQL of our own
 # what differs between reasons of one kind: what stands in quotes, and numbers
 _OWN = re.compile(r"""'[^']*'|"[^"]*"|\[[^]]*\]|\{[^}]*\}|[-+]?\d[\d.,/%]*""")

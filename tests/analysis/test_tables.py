@@ -464,7 +464,7 @@ def test_damage_inside_is_named(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\xff" * size)
-    with pytest.raises(RunFileError, match=r"demo\.evalkit is damaged or cut short .*: take it from a backup"):
+    with pytest.raises(RunFileError, match=r"demo\.evalkit is damaged or cut short .*: restore it from a backup"):
         tables.summary(path)
 
 

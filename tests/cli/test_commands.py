@@ -135,7 +135,7 @@ def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
     [
         ("seed", "error: --param 'seed': write it as KEY=JSON, for example --param seed=7\n"),
         ("stop=END", "error: --param stop: 'END' is not JSON; a text needs quotes: --param 'stop=\"END\"'\n"),
-        ("model=1", "error: the parameter 'model' cannot be set: evalkit writes it itself\n"),
+        ("model=1", "error: the parameter 'model' cannot be set: evalkit sets it itself\n"),
         ("top_p=NaN", "error: the parameter top_p is nan: JSON has no such number\n"),
     ],
 )

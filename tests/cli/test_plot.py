@@ -104,7 +104,7 @@ def test_earlier_charts_are_drawn_over_only_when_asked_for_and_other_pictures_ne
     mine = (folder / f"accuracy.{form}").read_bytes()
     code, _, err = evalkit(capsys, run, "-o", folder, "--format", form, "--overwrite")
     assert (code, (folder / f"accuracy.{form}").read_bytes()) == (2, mine)
-    assert "is no file that evalkit wrote" in err
+    assert "evalkit did not write it" in err
 
 
 def test_every_chart_that_is_listed_is_there(capsys, tmp_path: Path, unrendered) -> None:

@@ -80,7 +80,7 @@ def test_a_run_is_scored_anew_listed_taken_back_and_gone_on_with(command, sums, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--use", "3"], "has no scoring 3, but 0: see 'evalkit score "),
+        (["--use", "3"], "has no scoring 3, only 0: see 'evalkit score "),
         (["--scorer", "numbr"], "no scorer is called 'numbr'. Known, nearest first: number"),
         (["--list", "--use", "0"], "not allowed with argument"),
     ],

@@ -142,8 +142,8 @@ def test_what_bears_a_token(delta, weight):
 @pytest.mark.parametrize(
     ("choices", "clause"),
     [
-        ("x", "whose choices are no list of objects"),
-        ([1], "whose choices are no list of objects"),
+        ("x", "whose choices are not a list of objects"),
+        ([1], "whose choices are not a list of objects"),
         ([{"delta": "x"}], "whose delta is text"),
         ([{"delta": {"content": 35}}], "whose content is a number"),
         ([{"delta": {"tool_calls": {"0": 1}}}], "whose tool_calls are an object"),

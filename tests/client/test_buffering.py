@@ -21,7 +21,7 @@ from runfiles import T
 
 from evalkit.analysis.tables import summary_json
 from evalkit.charts import catalogue, load
-from evalkit.client.buffering import held_back
+from evalkit.client.buffering import buffering_flags
 from evalkit.comparing.comparison import compare
 from evalkit.endpoint import Endpoint
 from evalkit.evaluation import evaluate
@@ -43,7 +43,7 @@ def read(*reads, ttft_ms=300.0, answer=None, usage=None):
     """The flags of reads as (ms after the first, events)."""
     arrivals = tuple(round((ttft_ms + after) * MS) for after, _ in reads)
     timing = Timing(0, 0, 0, 0, arrivals, tuple(count for _, count in reads), end=arrivals[-1] if arrivals else 0)
-    return held_back(timing, answer, usage)
+    return buffering_flags(timing, answer, usage)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,9 @@ from dialects import unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.client.error_answers import (
-    failure_of,
-    failure_of_error,
-    plain,
-    refuses_stream_options,
-    retry_after_s,
-    words_of,
-)
+from evalkit.client.error_answers import failure_of, failure_of_error, refuses_stream_options
+from evalkit.client.quoting import first_words, one_line
+from evalkit.client.retry_after import retry_after_s
 from evalkit.record import ERROR_KINDS
 
 PROVIDER = "Error on calling provider model API: {'error': {'message': 'stub says %d', 'type': 'x', 'code': '%d'}}"
@@ -172,12 +167,12 @@ def test_no_reason_given_is_said(body):
     ],
 )  # fmt: skip
 def test_html_is_reduced_to_its_title_or_text(page, words):
-    assert words_of(page) == words
+    assert first_words(page) == words
 
 
 def test_no_control_characters_or_terminal_escapes_reach_a_message():
     nasty = "a\x1b[31mred\x1b[0m\x1b]0;title\x07b\x00c\r\nd\x08e\u202ef\u2028g\x9b1mh\x7f\ud800i"
-    assert plain(nasty) == "aredb c d e f gh i"
+    assert one_line(nasty) == "aredb c d e f gh i"
     assert '"aredb c d e f gh"' in failure(500, {"detail": nasty.removesuffix("\ud800i")}).message
 
 
@@ -200,7 +195,7 @@ def test_request_id_is_told():
 def test_a_wait_that_is_asked_for_is_told(wait, shown):
     assert failure(503, b"busy", retry_after=wait).message == (
         f'The endpoint failed (HTTP 503): "busy". It asks to wait {shown} s. '
-        "Try again; if it keeps failing, look at the endpoint's own log."
+        "Try again; if it keeps failing, check the endpoint's log."
     )
 
 
@@ -211,7 +206,7 @@ def test_used_up_quota_is_told_by_its_code():
     )
     assert (told.kind, told.code) == ("rate_limited", "insufficient_quota")
     assert told.message == (
-        'The endpoint says that the quota is used up (HTTP 429, insufficient_quota): "You exceeded your quota". '
+        'The endpoint reports that the quota is used up (HTTP 429, insufficient_quota): "You exceeded your quota". '
         "Waiting does not help: check the account's plan and credit."
     )
 

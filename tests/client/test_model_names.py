@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit.client.model_names import is_another
+from evalkit.client.model_names import names_another_model
 
 SAME = [
     ("gpt-4o", "gpt-4o"),
@@ -47,9 +47,9 @@ OTHERS = [
 
 @pytest.mark.parametrize(("asked", "told"), SAME)
 def test_a_route_a_version_and_a_file_are_no_other_model(asked, told):
-    assert not is_another(asked, told)
+    assert not names_another_model(asked, told)
 
 
 @pytest.mark.parametrize(("asked", "told"), OTHERS)
 def test_another_model_is_noticed(asked, told):
-    assert is_another(asked, told)
+    assert names_another_model(asked, told)

@@ -5,7 +5,7 @@ from answering import stream, whole
 from loops import pytest_generate_tests  # noqa: F401  (runs each test that takes ``run`` on both loops)
 from raw_server import ask, writes
 
-from evalkit.client.provenance import Provenance, of_headers
+from evalkit.client.provenance import ProvenanceTracker, of_headers
 from evalkit.record import Answer
 
 # as LiteLLM 1.108 sends them: it writes the name that was asked for over the model's
@@ -108,7 +108,7 @@ def test_a_fallback_is_noticed(name, value):
 
 
 def test_an_id_that_comes_again_with_its_text_is_a_repeated_answer():
-    notes = Provenance("m")
+    notes = ProvenanceTracker("m")
     first, second = Answer("it is 35"), Answer("it is 36")
     assert notes.note({"id": "a"}, {}, first) is None
     assert notes.note({"id": "b"}, {}, second) is None
@@ -116,13 +116,13 @@ def test_an_id_that_comes_again_with_its_text_is_a_repeated_answer():
 
 
 def test_an_endpoint_that_gives_every_answer_one_id_repeats_none():
-    notes = Provenance("m")
+    notes = ProvenanceTracker("m")
     assert [notes.note({"id": "chatcmpl-1"}, {}, Answer(text)) for text in ("1", "2", "1", "2")] == [None] * 4
 
 
 def test_few_ids_are_remembered(monkeypatch):
     monkeypatch.setattr("evalkit.client.provenance.MOST_IDS", 10)
-    notes = Provenance("m")
+    notes = ProvenanceTracker("m")
     for number in range(100):
         assert notes.note({"id": str(number)}, {}, Answer(str(number))) is None
     assert notes.note({"id": "95"}, {}, Answer("95")) == {"repeated_id": "95"}

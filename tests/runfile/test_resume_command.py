@@ -17,7 +17,7 @@ import evalkit as ek
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.evaluation import stored_endpoint
 from evalkit.report.html_report import report
-from evalkit.runfile import resume_command
+from evalkit.runfile import resume_command, trusted_endpoint
 from evalkit.scripted.server import Arithmetic, Script, serve
 
 SECRET = "tkSECRETofThisMachine42"
@@ -90,7 +90,7 @@ def test_a_key_never_goes_where_only_a_file_says(half, listener):
     assert done.returncode == 2
     assert f"evalkit resume {path} --base-url {listener.base_url} --api-key-env {VARIABLE}" in done.stderr
     assert SECRET not in done.stderr
-    with pytest.raises(RunFileError, match="nothing is sent there because a file says so"):
+    with pytest.raises(RunFileError, match="nothing is sent to an address that only a file names"):
         ek.resume(path)
     assert listener.came == []
 
@@ -179,7 +179,7 @@ def test_an_address_on_this_machine_without_a_key_needs_no_name_and_gets_no_key(
 )
 def test_an_address_elsewhere_is_named_also_without_a_key(base_url, tmp_path):
     with pytest.raises(RunFileError, match="--base-url"):
-        resume_command.trusted(tmp_path / "r.evalkit", ek.Endpoint(base_url, "m"))
+        trusted_endpoint.trusted(tmp_path / "r.evalkit", ek.Endpoint(base_url, "m"))
 
 
 @pytest.mark.parametrize(
@@ -195,19 +195,21 @@ def test_another_scheme_host_or_port_is_another_address(kept, named, tmp_path, m
     monkeypatch.setenv("OPENAI_BASE_URL", named)
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     with pytest.raises(RunFileError):
-        resume_command.trusted(tmp_path / "r.evalkit", ek.Endpoint(kept, "m", "OPENAI_API_KEY"))
+        trusted_endpoint.trusted(tmp_path / "r.evalkit", ek.Endpoint(kept, "m", "OPENAI_API_KEY"))
 
 
 def test_the_port_of_the_scheme_and_capitals_make_no_other_address(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "https://A.example:443")
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    trusted = resume_command.trusted(tmp_path / "r.evalkit", ek.Endpoint("https://a.example/v1", "m", "OPENAI_API_KEY"))
+    trusted = trusted_endpoint.trusted(
+        tmp_path / "r.evalkit", ek.Endpoint("https://a.example/v1", "m", "OPENAI_API_KEY")
+    )
     assert trusted.key_env == "OPENAI_API_KEY"
 
 
 def test_a_variable_that_is_named_must_be_set(tmp_path):
     with pytest.raises(SettingsError, match="NOT_SET"):
-        resume_command.trusted(tmp_path / "r.evalkit", ek.Endpoint("http://a.example", "m"), key_env="NOT_SET")
+        trusted_endpoint.trusted(tmp_path / "r.evalkit", ek.Endpoint("http://a.example", "m"), key_env="NOT_SET")
 
 
 def test_the_command_that_is_printed_does_it(server, sums, tmp_path):
@@ -285,5 +287,5 @@ def test_an_embedded_server_of_this_very_process_needs_no_name(embedded, sums, t
     run = ek.evaluate(sums(3, 1), embedded, out=tmp_path / "r.evalkit", watch=lambda progress: progress.done >= 1)
     assert ek.resume(run.path).outcome == "done"
     stranger = replace(embedded, base_url="http://127.0.0.1:9", key_env=embedded.key_env)
-    with pytest.raises(RunFileError, match="nothing is sent there because a file says so"):
-        resume_command.trusted(run.path, stranger)
+    with pytest.raises(RunFileError, match="nothing is sent to an address that only a file names"):
+        trusted_endpoint.trusted(run.path, stranger)

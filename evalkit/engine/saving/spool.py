@@ -30,7 +30,7 @@ from evalkit.engine.saving import process_messages
 from evalkit.engine.saving.process_messages import Message
 from evalkit.errors import DatasetError, RunFileError
 from evalkit.runfile import schema
-from evalkit.runfile.finished_turn import Done, Talk
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation
 from evalkit.runfile.schema import Row
 from evalkit.runfile.store import RunFile, spool_files, unwritable
 
@@ -217,7 +217,9 @@ class _Recovery:
 
     def __init__(self, runfile: RunFile, paths: list[Path]) -> None:
         self._runfile, self._paths = runfile, paths
-        self._talks: dict[int, Talk] = {}  # either file may hold the beginning of one that goes on in the other
+        self._talks: dict[
+            int, LazyConversation
+        ] = {}  # either file may hold the beginning of one that goes on in the other
         self._keys: set[_Key] = set()
         self._own_history = runfile.info()["settings"].get("history", "own") == "own"
         self.taken = self.unreadable = self.left_out = 0
@@ -225,12 +227,12 @@ class _Recovery:
             self._keys.add(turn.key)
             if turn.conversation is not None:
                 position = turn.key[0]
-                self._talks[position] = Talk(position, reader.parse_row(turn.conversation))
+                self._talks[position] = LazyConversation(position, reader.parse_row(turn.conversation))
 
     def take_over(self) -> None:
         """Put into the run file what it lacks."""
         clocks: _Clocks | None = None
-        group: list[Done] = []
+        group: list[FinishedTurn] = []
         for turn in self._turns():
             began = turn.clocks or self._last_session()
             if len(group) > _GROUP or began != clocks:
@@ -240,7 +242,7 @@ class _Recovery:
                 self._runfile.continue_session(*clocks)
             if not self._runfile.holds(*turn.key, schema.value("turn", turn.turn, "sent_ns")):
                 if self._known(turn.key):
-                    group.append(Done(self._talk(turn.key[0]), turn.turn, turn.attempts))
+                    group.append(FinishedTurn(self._talk(turn.key[0]), turn.turn, turn.attempts))
                 else:
                     self.left_out += 1
         self._add(group)
@@ -255,7 +257,7 @@ class _Recovery:
         turns = "1 later turn" if self.left_out == 1 else f"{self.left_out:,} later turns"
         return f"{words}, with {turns} that had seen it" if self.left_out else words
 
-    def _add(self, group: list[Done]) -> None:
+    def _add(self, group: list[FinishedTurn]) -> None:
         self._runfile.add(group)
         self.taken += len(group)
         group.clear()
@@ -298,12 +300,12 @@ class _Recovery:
     def _answered(self, *key: int) -> bool:
         return self._runfile.connection.execute(_ANSWERED, key).fetchone() is not None
 
-    def _talk(self, position: int) -> Talk:
+    def _talk(self, position: int) -> LazyConversation:
         if position not in self._talks:
             row = self._runfile.row_of(position)
             if row is None:
                 raise ValueError(f"nobody knows conversation number {position + 1}")
-            self._talks[position] = Talk(position, reader.parse_row(orjson.loads(row)))
+            self._talks[position] = LazyConversation(position, reader.parse_row(orjson.loads(row)))
         return self._talks[position]
 
     def _last_session(self) -> _Clocks:

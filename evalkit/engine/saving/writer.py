@@ -11,7 +11,8 @@ from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import Key, Scored, ScoringThread, Unscored
 from evalkit.record import Score
 from evalkit.runfile import scorings
-from evalkit.runfile.store import Done, RunFile
+from evalkit.runfile.finished_turn import FinishedTurn
+from evalkit.runfile.store import RunFile
 
 if TYPE_CHECKING:
     from evalkit.engine.stopping.accuracy_goal import Until
@@ -71,7 +72,7 @@ class Writer:
         """There are turns to score, or scores to commit."""
         return bool(self._unscored or self._scoring.outstanding)
 
-    def add(self, group: Iterable[Done] = ()) -> None:
+    def add(self, group: Iterable[FinishedTurn] = ()) -> None:
         """Commit turns, and the scores made since the last time."""
         group = list(group)
         self._commit(group, self._take())
@@ -169,12 +170,12 @@ class Writer:
             self._give_next(most)
         self._commit([], self._take(WAIT_S))
 
-    def _commit(self, group: list[Done], scored: list[Scored]) -> None:
+    def _commit(self, group: list[FinishedTurn], scored: list[Scored]) -> None:
         if not (group or scored):
             return
         scores = [(*key, score) for key, _, score in scored if score is not None]
         if used := {score.scorer for *_, score in scores} - self._noted:
-            scorings.note_own(self._runfile, used, self._scoring.known)
+            scorings.note_own_versions(self._runfile, used, self._scoring.known)
             self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)
@@ -183,12 +184,12 @@ class Writer:
                 value = None if score is None else score.value
                 self.until.note(position, turns, 1, value or 0.0, int(value is not None))
 
-    def _note_failed(self, until: Until, group: list[Done]) -> None:
+    def _note_failed(self, until: Until, group: list[FinishedTurn]) -> None:
         for done in group:
             if done.error_kind is not None and not done.interrupted:
                 until.note(done.position, done.turns, 1, 0.0, 0)
 
-    def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
+    def _count(self, group: list[FinishedTurn], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
         for done in group:
             kind = done.error_kind
@@ -204,7 +205,7 @@ class Writer:
                 progress.scored += 1
                 progress.right += score.value
 
-    def _count_again(self, done: Done, failed: dict[int, str]) -> None:
+    def _count_again(self, done: FinishedTurn, failed: dict[int, str]) -> None:
         """A turn of a conversation that is asked again takes the place of one that had failed."""
         turn, kind = done.key[2], done.error_kind
         before = failed.pop(turn, None)

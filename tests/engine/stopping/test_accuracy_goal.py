@@ -82,15 +82,21 @@ def test_a_run_file_tells_what_the_run_knew(tmp_path):
         T("d", 1, score=1.0), T("d", 2, score=1.0), T("d", 3, score=1.0),
     ]  # fmt: skip
     path = write(tmp_path / "r.evalkit", [S(turns)])
-    assert rows(path, schema.ENDED) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
-    assert rows(path, schema.ANSWERED_OWN)[0] == (0, 3, 2, 1.0, 2)  # its failed turn is to be asked again
-    told = Until(0.2, 3).replay(rows(path, schema.ENDED)).told()
+    assert rows(path, schema.PROGRESS) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
+    assert rows(path, schema.ANSWERED_PROGRESS_OWN_SCORES)[0] == (
+        0,
+        3,
+        2,
+        1.0,
+        2,
+    )  # its failed turn is to be asked again
+    told = Until(0.2, 3).replay(rows(path, schema.PROGRESS)).told()
     assert (told.value, told.conversations) == (0.75, 2)  # c has not ended, and d waits for it
 
 
 def test_an_answer_that_is_not_scored_yet_has_not_ended(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1), T("a", 2)])], [talk("a", (35, None))])
-    assert rows(path, schema.ENDED) == [(0, 2, 1, 0.0, 0)]  # the second has no target: nothing is to come
+    assert rows(path, schema.PROGRESS) == [(0, 2, 1, 0.0, 0)]  # the second has no target: nothing is to come
 
 
 def test_the_writer_tells_of_every_turn_once_and_holds_back_what_it_cannot_score(tmp_path, monkeypatch):
