@@ -4,7 +4,7 @@ form. Every read is stamped before it is decoded. Retries, rates and histories a
 """
 
 __all__ = [
-    "answer_reader",
+    "error_answers",
     "exchange",
     "model_names",
     "origin",

@@ -46,7 +46,7 @@ class AnswerParts:
         self._function_call: _Call | None = None
         self._round = 0
 
-    def take(self, event: Any, part: str) -> int:
+    def add(self, event: Any, part: str) -> int:
         """Add an event of a stream (``part`` is ``"delta"``) or a whole answer (``"message"``).
 
         Returns
@@ -61,7 +61,7 @@ class AnswerParts:
         """
         if not isinstance(event, dict):
             raise NotAnAnswer(f"that is {_type_name(event)} and not an object")
-        self._take_usage(event.get("usage"))
+        self._add_usage(event.get("usage"))
         choices = event.get("choices")
         self.error = event.get("error") or None
         if self.error is None and "choices" not in event and "message" in event:
@@ -78,13 +78,13 @@ class AnswerParts:
         if reason and isinstance(reason, str):
             self.finish_reason = reason
         self.error = self.error or choice.get("error") or None
-        return self._add(choice.get(part), whole=part == "message")
+        return self._add_delta(choice.get(part), whole=part == "message")
 
     def usage(self) -> Usage | None:
         """Token counts as reported: of each the last value that was not null, never a sum."""
         return None if self._usage == [None, None, None] else Usage(*self._usage)
 
-    def _take_usage(self, usage: Any) -> None:
+    def _add_usage(self, usage: Any) -> None:
         if not isinstance(usage, dict):
             return
         details = usage.get("completion_tokens_details")
@@ -93,7 +93,7 @@ class AnswerParts:
             if type(count) is int and 0 <= count < 2**53:
                 self._usage[place] = count
 
-    def _add(self, delta: Any, whole: bool) -> int:
+    def _add_delta(self, delta: Any, whole: bool) -> int:
         if delta is None:
             return NOTHING
         if not isinstance(delta, dict):

@@ -13,15 +13,12 @@ from typing import Any
 import orjson
 
 from evalkit.client.answer_parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
-from evalkit.client.error_answers import failure_of, failure_of_error, refuses_stream_options
+from evalkit.client.error_answers import failure_of, failure_of_error
 from evalkit.client.provenance import of_body
 from evalkit.client.quoting import first_words, one_line
 from evalkit.client.request_body import EMPTY
-from evalkit.client.retry_after import retry_after_s
 from evalkit.client.sse import EventDecoder
 from evalkit.record import Answer, Failure, Usage, sent
-
-__all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "retry_after_s"]
 
 ANSWER_LIMIT = 64 * 2**20  # bytes held for one answer
 KEPT_LIMIT = 2**20  # bytes kept of a body that is not an answer, and characters kept of a failed answer
@@ -141,9 +138,9 @@ class AnswerReader:
         if form == _ERROR:
             self.failure = failure_of(self._status, self._headers, bytes(self._body))
         elif form == _EVENTS:
-            self._take_last_event()
+            self._add_last_event()
         elif form == _JSON:
-            self._take_whole(complete)
+            self._add_whole(complete)
         elif self._body:
             self._fail_not_an_answer()
         if self.failure is None:
@@ -223,7 +220,7 @@ class AnswerReader:
     # -- the content of the body
 
     def _event(self, payload: bytes) -> int:
-        """Add one event of a stream and return its content as ``AnswerParts.take`` does."""
+        """Add one event of a stream and return its content as ``AnswerParts.add`` does."""
         event = None
         try:
             event = orjson.loads(payload)
@@ -255,15 +252,15 @@ class AnswerReader:
         except (ValueError, RecursionError):
             self._fail("protocol", "sent a broken event in its stream", _CHECK_URL, first_words(payload))
             return NOTHING
-        return NOTHING if event is None else self._take(event, "delta", payload)
+        return NOTHING if event is None else self._add(event, "delta", payload)
 
-    def _take(self, event: Any, part: str, raw: bytes) -> int:
+    def _add(self, event: Any, part: str, raw: bytes) -> int:
         """Add an event or a whole answer that is JSON."""
         parts = self._parts
         if self._provenance is None and isinstance(event, dict):
             self._provenance = of_body(event) or None
         try:
-            content = parts.take(event, part)
+            content = parts.add(event, part)
         except NotAnAnswer as clause:
             content = NOTHING
             if parts.error is None:
@@ -275,7 +272,7 @@ class AnswerReader:
             self._fail_too_big()
         return content
 
-    def _take_last_event(self) -> None:
+    def _add_last_event(self) -> None:
         """Add an event without its final blank line, if it is complete."""
         last = self._decoder.rest()
         if last != b"[DONE]" and not _is_object(last):
@@ -286,10 +283,10 @@ class AnswerReader:
         if content == VISIBLE and self.first_visible is None:
             self.first_visible = self._last_at
 
-    def _take_whole(self, complete: bool) -> None:
+    def _add_whole(self, complete: bool) -> None:
         body = bytes(self._body)
         try:
-            self._take(_parsed(body), "message", body)
+            self._add(_parsed(body), "message", body)
         except (ValueError, RecursionError):
             if complete:
                 self._fail("protocol", "sent broken JSON", _CHECK_URL, first_words(body))

@@ -98,21 +98,21 @@ class ProvenanceTracker:
             ``provider``; ``cache``, ``fallback``: the header that reports it; ``repeated_id``: the id, if an earlier
             answer has the same id and text.
         """
-        kept = of_headers(headers)
-        if "route" in kept and not names_another_model(self._model, kept["route"]):
-            del kept["route"]
+        provenance = of_headers(headers)
+        if "route" in provenance and not names_another_model(self._model, provenance["route"]):
+            del provenance["route"]
         if not body:
-            return kept or None
+            return provenance or None
         if body.get("model", self._model) != self._model:
-            kept["model"] = body["model"]
+            provenance["model"] = body["model"]
         if "provider" in body:
-            kept["provider"] = body["provider"]
+            provenance["provider"] = body["provider"]
         fingerprint = body.get("system_fingerprint")
         if fingerprint is not None and fingerprint != self._fingerprint:
-            kept["system_fingerprint"] = self._fingerprint = fingerprint
+            provenance["system_fingerprint"] = self._fingerprint = fingerprint
         if answer is not None and "id" in body and self._is_repeated(body["id"], answer):
-            kept["repeated_id"] = body["id"]
-        return kept or None
+            provenance["repeated_id"] = body["id"]
+        return provenance or None
 
     def _is_repeated(self, name: str, answer: Answer) -> bool:
         """Whether this answer was received before, by its id; False if different answers share an id."""

@@ -27,12 +27,12 @@ def redact_failure(failure: Failure, key: str, public: str) -> Failure:
     code, text = failure.code, failure.message
     if code is not None and code not in LASTING_CODES:
         code = _without_parts(code, key, public)
-    kept: list[str] = []
+    pieces: list[str] = []
     at = 0
     for begin, end in ((0, len(text)),) if failure.sent is None else failure.sent:
-        kept += text[at:begin], _without_parts(text[begin:end], key, public)
+        pieces += text[at:begin], _without_parts(text[begin:end], key, public)
         at = end
-    return replace(failure, message="".join(kept) + text[at:], code=code, sent=())
+    return replace(failure, message="".join(pieces) + text[at:], code=code, sent=())
 
 
 def redact_answer(answer: Answer, key: str) -> Answer:
@@ -66,17 +66,17 @@ def redact_provenance(provenance: dict[str, str], key: str) -> dict[str, str]:
 def _without_parts(text: str, key: str, public: str) -> str:
     """The text without parts of the key, ignoring case: headers are read in lower case."""
     lower, key, public = text.translate(_LOWER), Key(key.translate(_LOWER)), public.translate(_LOWER)
-    kept: list[str] = []
+    pieces: list[str] = []
     at = 0
     while at < len(text):
         end = at + _MIN_PART
         if end > len(text) or lower[at:end] not in key:
-            kept.append(text[at])
+            pieces.append(text[at])
             at += 1
             continue
         while end < len(text) and lower[at : end + 1] in key:
             end += 1
         part = lower[at:end]
-        kept.append(text[at:end] if part in public and part != key else _MARK)
+        pieces.append(text[at:end] if part in public and part != key else _MARK)
         at = end
-    return "".join(kept)
+    return "".join(pieces)

@@ -158,8 +158,8 @@ class Transport:
             due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
         )
         flags, usage = reader.flags, reader.usage
-        if failure is None and reader.streamed and (held := buffering_flags(timing, answer, usage)):
-            flags = tuple(sorted({*flags, *held}))
+        if failure is None and reader.streamed and (buffering := buffering_flags(timing, answer, usage)):
+            flags = tuple(sorted({*flags, *buffering}))
         provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
         if provenance is not None and key is not None:
             provenance = redact_provenance(provenance, key)

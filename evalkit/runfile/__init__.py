@@ -12,9 +12,11 @@ __all__ = [
     "plain_transcripts",
     "query_arrays",
     "reader",
+    "record_rows",
     "resume_command",
     "schema",
     "scorings",
     "store",
+    "trusted_endpoint",
     "turn_columns",
 ]

@@ -72,7 +72,7 @@ class RequestLog:
         self.max_open = self.open
         self.max_active = self.active
         self.entries: list[LogEntry] = []
-        self.asked: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
         self.answered: Counter[int] = Counter()
 
     def connected(self) -> None:
@@ -87,7 +87,7 @@ class RequestLog:
         prompt = 0
         if messages is not None:
             prompt = hash(orjson.dumps(messages))
-            self.asked[prompt] += 1
+            self.received[prompt] += 1
         self.active += 1
         self.max_active = max(self.max_active, self.active)
         return prompt
@@ -112,8 +112,8 @@ class RequestLog:
             "connections": self.connections,
             "open": self.open,
             "max_open": self.max_open,
-            "distinct_prompts": len(self.asked),
-            "repeated_prompts": sum(n > 1 for n in self.asked.values()),
+            "distinct_prompts": len(self.received),
+            "repeated_prompts": sum(n > 1 for n in self.received.values()),
             "answered_prompts": len(self.answered),
             "answered_twice": sum(n > 1 for n in self.answered.values()),
             "ttft_ms": _percentiles([e.first_ns - e.received_ns for e in entries if e.first_ns is not None]),

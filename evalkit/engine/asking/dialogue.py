@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from evalkit.client import answer_reader, request_body
+from evalkit.client import error_answers, request_body
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.request_fallbacks import DEMANDS, Concessions, without_rounds
@@ -143,7 +143,7 @@ class Asker:
                 self.doubts.note_failure(attempt)
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
                 self.pause.hold(failure.retry_after_s)  # nobody waits longer; such a request just fails
-            if include_usage and self.stream and answer_reader.refuses_stream_options(failure):
+            if include_usage and self.stream and error_answers.refuses_stream_options(failure):
                 self.include_usage = False
             elif concessions.refuses_demand(demanded, failure):
                 pass
