@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.errors import SettingsError
+from evalkit.runfile.schema import SQLITE_HEADER
 
 MARKDOWN_MARK = "<!-- evalkit report -->"
 _ENDS = 65_536  # bytes at either end of a file that identify its kind
 _RUN_NAME = re.compile(r"\.evalkit(?:-(?:wal|shm|journal|lock|spool-\d))?\Z")
-_SQLITE = b"SQLite format 3\0"
+
 _NAMED = {"stdout": 1, "stderr": 2}
 _DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 _STREAMS = (Path("/dev"), Path("/proc"))
@@ -107,7 +108,7 @@ def _check_earlier(path: Path, kind: OutputKind, *, overwrite: bool) -> None:
         head, tail = _both_ends(path)
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}. Give the {kind.name} another name") from None
-    if head.startswith(_SQLITE):
+    if head.startswith(SQLITE_HEADER):
         raise SettingsError(f"{path} is a run file itself, or another database: give the {kind.name} another name")
     earlier = next((known for known in (kind, *_KINDS) if known.matches(head, tail)), None)
     if earlier is None:

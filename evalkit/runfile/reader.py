@@ -269,7 +269,7 @@ def _check_header(path: Path) -> None:
         raise RunFileError(f"{path} is a folder: name a run file in it{example}") from None
     except OSError as error:
         raise RunFileError(f"{path} cannot be read: {error.strerror}") from None
-    if not header.startswith(b"SQLite format 3\0"):
+    if not header.startswith(schema.SQLITE_HEADER):
         what = "is empty" if not header else "is not a run file"
         raise RunFileError(f"{path} {what}: run files are created by 'evalkit run' and end in {SUFFIX}")
     page_size = int.from_bytes(header[16:18]) if len(header) == 100 else 0

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 APPLICATION_ID = 0x65766B74  # "evkt"
+SQLITE_HEADER = b"SQLite format 3\0"  # the beginning of every database
 
 
 def join_score(scoring: str, alias: str = "s") -> str:

@@ -331,7 +331,7 @@ def answered_turns(
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
+            return file.read(16) == schema.SQLITE_HEADER
     except OSError:
         return False
 

@@ -232,7 +232,7 @@ def test_whole_stream_in_one_read_is_flagged_as_buffered():
 
 
 @pytest.mark.parametrize(
-    ("told", "usage"),
+    ("reported", "usage"),
     [
         ([{"prompt_tokens": 9, "completion_tokens": n} for n in (1, 2, 3)], Usage(9, 3)),
         ([{"prompt_tokens": 9, "completion_tokens": 3}, None], Usage(9, 3)),
@@ -250,9 +250,9 @@ def test_whole_stream_in_one_read_is_flagged_as_buffered():
         ([None], None),
     ],
 )
-def test_last_usage_that_is_not_null_counts_and_none_is_summed(told, usage):
-    reader = read(*each(*(chunk({"content": "A"}, usage=count) for count in told), STOP, DONE))
-    assert (reader.failure, reader.usage, reader.answer.text) == (None, usage, "A" * len(told))
+def test_last_usage_that_is_not_null_counts_and_none_is_summed(reported, usage):
+    reader = read(*each(*(chunk({"content": "A"}, usage=count) for count in reported), STOP, DONE))
+    assert (reader.failure, reader.usage, reader.answer.text) == (None, usage, "A" * len(reported))
 
 
 # -- how a stream ends

@@ -39,8 +39,8 @@ def failure(status, body, **headers):
 )  # fmt: skip
 def test_kind_by_status(status, kind):
     for body in (b"", b"nothing to say", b'{"detail":"no"}', b"<html><body>no</body></html>", b'{"error":{}}', b"[]"):
-        told = failure_of(status, {}, body)
-        assert (told.kind, told.http_status) == (kind, status)
+        result = failure_of(status, {}, body)
+        assert (result.kind, result.http_status) == (kind, status)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def test_text_tells_the_kind_where_the_status_does_not(status, code, message, ki
 
 
 def test_refusal_by_the_provider_is_not_blamed_on_the_users_key():
-    told = failure(400, taskingai("PROVIDER_ERROR", PROVIDER % (401, 401)))
-    assert told.message.startswith("The model's provider behind the endpoint refused the key stored there (HTTP 400")
-    assert told.message.endswith("Your own key was accepted: renew the provider's key in the service's settings.")
+    result = failure(400, taskingai("PROVIDER_ERROR", PROVIDER % (401, 401)))
+    assert result.message.startswith("The model's provider behind the endpoint refused the key stored there (HTTP 400")
+    assert result.message.endswith("Your own key was accepted: renew the provider's key in the service's settings.")
 
 
 def test_wrong_key_told_as_404_is_auth_and_its_echoed_part_is_left_out():
-    told = failure(404, taskingai("OBJECT_NOT_FOUND", "apikey -nope not found"))
-    assert told.kind == "auth"
-    assert told.message == (
+    result = failure(404, taskingai("OBJECT_NOT_FOUND", "apikey -nope not found"))
+    assert result.kind == "auth"
+    assert result.message == (
         "The endpoint does not know this API key (HTTP 404, OBJECT_NOT_FOUND). "
         "The key is wrong or belongs to another service: copy it again."
     )
@@ -103,10 +103,10 @@ def test_key_repeated_by_a_refusal_is_left_out(echo):
             "code": "invalid_api_key",
         }
     }
-    told = failure(401, body)
-    assert echo not in told.message
-    assert '"Incorrect API key provided: …' in told.message
-    assert "https://x.test/keys" in told.message
+    result = failure(401, body)
+    assert echo not in result.message
+    assert '"Incorrect API key provided: …' in result.message
+    assert "https://x.test/keys" in result.message
 
 
 # -- forms
@@ -142,9 +142,9 @@ def test_key_repeated_by_a_refusal_is_left_out(echo):
     ],
 )  # fmt: skip
 def test_every_form_is_read(body, quoted, code):
-    told = failure(400, body)
-    assert f": {quoted}. " in told.message
-    assert told.code == code
+    result = failure(400, body)
+    assert f": {quoted}. " in result.message
+    assert result.code == code
 
 
 @pytest.mark.parametrize(
@@ -160,15 +160,15 @@ def test_no_control_characters_or_terminal_escapes_reach_a_message():
 
 
 def test_quote_is_bounded():
-    told = failure(500, {"error": {"message": "x" * 100_000, "code": "y" * 1000}})
-    assert len(told.message) < 600
-    assert "xxx…" in told.message
-    assert len(told.code) <= 80
+    result = failure(500, {"error": {"message": "x" * 100_000, "code": "y" * 1000}})
+    assert len(result.message) < 600
+    assert "xxx…" in result.message
+    assert len(result.code) <= 80
 
 
 def test_request_id_is_told():
-    told = failure(500, {"detail": "no"}, x_request_id="req_1\x1b[0m")
-    assert told.message.startswith('The endpoint failed (HTTP 500, request req_1): "no". ')
+    result = failure(500, {"detail": "no"}, x_request_id="req_1\x1b[0m")
+    assert result.message.startswith('The endpoint failed (HTTP 500, request req_1): "no". ')
 
 
 # -- what is worth knowing for a retry
@@ -183,12 +183,12 @@ def test_a_wait_that_is_asked_for_is_told(wait, shown):
 
 
 def test_used_up_quota_is_told_by_its_code():
-    told = failure(
+    result = failure(
         429,
         {"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}},
     )
-    assert (told.kind, told.code) == ("rate_limited", "insufficient_quota")
-    assert told.message == (
+    assert (result.kind, result.code) == ("rate_limited", "insufficient_quota")
+    assert result.message == (
         'The endpoint reports that the quota is used up (HTTP 429, insufficient_quota): "You exceeded your quota". '
         "Waiting does not help: check the account's plan and credit."
     )
@@ -248,8 +248,8 @@ def test_rate_limit_headers_ask_for_nothing_on_other_failures():
     ],
 )
 def test_kind_of_an_error_under_200(error, kind):
-    told = failure_of_error(error, 200, {})
-    assert (told.kind, told.http_status) == (kind, 200)
+    result = failure_of_error(error, 200, {})
+    assert (result.kind, result.http_status) == (kind, 200)
 
 
 # -- anything at all
@@ -267,18 +267,18 @@ JSON = st.recursive(
     st.integers(100, 600), JSON.map(lambda value: json.dumps(value).encode()) | st.binary() | st.text().map(str.encode)
 )
 def test_any_body_gives_a_printable_failure(status, body):
-    told = failure_of(status, {}, body)
-    assert told.kind in ERROR_KINDS
-    assert told.message.isprintable()
-    assert told.code is None or told.code.isprintable()
+    result = failure_of(status, {}, body)
+    assert result.kind in ERROR_KINDS
+    assert result.message.isprintable()
+    assert result.code is None or result.code.isprintable()
 
 
 @unhurried
 @given(JSON)
 def test_any_error_object_gives_a_printable_failure(error):
-    told = failure_of_error(error, 200, {})
-    assert told.kind in ERROR_KINDS
-    assert told.message.isprintable()
+    result = failure_of_error(error, 200, {})
+    assert result.kind in ERROR_KINDS
+    assert result.message.isprintable()
 
 
 @pytest.mark.parametrize(

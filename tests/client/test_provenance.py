@@ -31,8 +31,8 @@ def test_an_answer_as_it_was_asked_for_keeps_nothing(run, form):
 
 @pytest.mark.parametrize("form", [whole, stream])
 def test_another_name_and_the_first_fingerprint_are_kept(run, form):
-    told = provenance(run, form(model="m-2024-08-06", system_fingerprint="fp_1", provider="Azure", id="x"))
-    assert told == {"model": "m-2024-08-06", "system_fingerprint": "fp_1", "provider": "Azure"}
+    result = provenance(run, form(model="m-2024-08-06", system_fingerprint="fp_1", provider="Azure", id="x"))
+    assert result == {"model": "m-2024-08-06", "system_fingerprint": "fp_1", "provider": "Azure"}
 
 
 def test_a_stream_whose_every_event_has_a_text_says_its_model_too(run):
@@ -46,8 +46,8 @@ def test_a_first_event_that_names_nothing_is_not_taken_for_the_answer(run):
 
 
 def test_a_gateway_that_writes_over_the_name_is_believed_by_its_headers(run):
-    told = provenance(run, stream(model="m", headers=LITELLM | {"x-litellm-model-name": "openai/gpt-4o-mini"}))
-    assert told == {"route": "openai/gpt-4o-mini"}
+    result = provenance(run, stream(model="m", headers=LITELLM | {"x-litellm-model-name": "openai/gpt-4o-mini"}))
+    assert result == {"route": "openai/gpt-4o-mini"}
     fallback = LITELLM | {"x-litellm-attempted-fallbacks": "1", "x-litellm-model-name": "openai/gpt-4o-mini"}
     assert provenance(run, stream(model="other", headers=fallback)) == {
         "model": "other", "route": "openai/gpt-4o-mini", "fallback": "x-litellm-attempted-fallbacks: 1",
@@ -131,5 +131,5 @@ def test_few_ids_are_remembered(monkeypatch):
 
 def test_the_key_is_not_kept_where_a_gateway_sends_it_back(run, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-local-0123456789")
-    told = provenance(run, whole(model="of sk-local-0123456789"), key_env="MY_KEY")
-    assert told == {"model": "of ***"}
+    result = provenance(run, whole(model="of sk-local-0123456789"), key_env="MY_KEY")
+    assert result == {"model": "of ***"}

@@ -1,4 +1,4 @@
-"""The scripted server: conforms to the official client, keeps its law, tells the truth of its times, goes when told."""
+"""The scripted server conforms to the official client, keeps its law, logs true times and stops on request."""
 
 import json
 import os
@@ -134,10 +134,10 @@ def test_two_calls_at_once_have_an_index_and_an_id_each():
     with serve(Script(answer=lambda body: calls)) as server:
         heard = ask(server.port, chat(stream=True))
     parts = [part for event in heard.events for part in event["choices"][0]["delta"].get("tool_calls", ())]
-    told = {0: "", 1: ""}
+    arguments = {0: "", 1: ""}
     for part in parts:
-        told[part["index"]] += part["function"]["arguments"]
-    assert told == {0: calls[0].arguments, 1: calls[1].arguments}
+        arguments[part["index"]] += part["function"]["arguments"]
+    assert arguments == {0: calls[0].arguments, 1: calls[1].arguments}
     assert len({part["id"] for part in parts if "id" in part}) == 2
     assert len(parts) > 3
 
@@ -214,10 +214,10 @@ def test_rate_limit(options, header, value):
         pytest.raises(openai.RateLimitError) as caught,
     ):
         hello(client)
-    told = caught.value.response.headers
+    headers = caught.value.response.headers
     assert caught.value.code == "rate_limit_exceeded"
-    assert {name for name in told if name.startswith("retry-after")} == ({header} if header else set())
-    assert header is None or told[header].endswith(value)
+    assert {name for name in headers if name.startswith("retry-after")} == ({header} if header else set())
+    assert header is None or headers[header].endswith(value)
 
 
 # ---- HTTP
