@@ -272,7 +272,7 @@ def test_an_unknown_authority(run, authority):
     check_failure(
         attempt,
         f"The certificate of 127.0.0.1:{server.port} is not signed by an authority that this machine trusts "
-        "(unable to get local issuer certificate): if the authority is your own, name its PEM file in SSL_CERT_FILE.",
+        "(unable to get local issuer certificate): if the authority is your own, set SSL_CERT_FILE to its PEM file.",
     )
     assert server.requests == []
 
@@ -281,7 +281,7 @@ def test_an_unknown_authority_and_a_store_that_is_not_there(run, authority, monk
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     (attempt,), _ = ask(run, streams, tls=tls_for(authority, "127.0.0.1"))
     assert attempt.failure.message.endswith(
-        "name its PEM file in SSL_CERT_FILE, which now names /nowhere/ca.pem, where there is no file."
+        "set SSL_CERT_FILE to its PEM file (it is /nowhere/ca.pem, and there is no such file)."
     )
 
 
@@ -546,7 +546,7 @@ def test_a_proxy_that_is_none(run, monkeypatch):
     check_failure(
         attempt,
         f"No tunnel to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY) "
-        f"({said}): is it an HTTP proxy? Else set NO_PROXY=model.example to connect without it.",
+        f"({said}): is it an HTTP proxy? If not, set NO_PROXY=model.example to connect without it.",
     )
 
 
