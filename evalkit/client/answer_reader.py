@@ -14,7 +14,7 @@ import orjson
 
 from evalkit.client.answer_parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
 from evalkit.client.error_answers import failure_of, failure_of_error
-from evalkit.client.provenance import of_body
+from evalkit.client.provenance import has_provenance
 from evalkit.client.quoting import first_words, one_line
 from evalkit.client.request_body import EMPTY
 from evalkit.client.sse import EventDecoder
@@ -86,8 +86,7 @@ class AnswerReader:
         self._decoder = EventDecoder()
         self._parts = AnswerParts()
         self._last_at = 0
-        self._first_visible = b""
-        self._provenance: dict[str, str] | None = None
+        self._provenance: Mapping[str, Any] | None = None
         self.streamed = good and self._content_type == "text/event-stream"
         self.done = False
         self.arrivals: list[int] = []
@@ -109,18 +108,46 @@ class AnswerReader:
             data = self._collect(data)
             if not data:
                 return
-        tokens = 0
+        tokens = added_bytes = 0
+        parts = self._parts
         for payload in self._decoder.feed(data):
-            content = self._event(payload)
-            if content:
+            event: Any = None
+            try:
+                event = orjson.loads(payload)
+                choice = event["choices"][0]
+                delta = choice["delta"]
+                content = delta["content"]
+                plain = (
+                    type(content) is str
+                    and content
+                    and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
+                    and choice.get("finish_reason") is None
+                    and event.get("usage") is None
+                    and event.get("error") is None
+                )
+            except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
+                plain = False
+            if plain:  # fast path: nearly every event of nearly every stream
+                parts.text.append(content)
+                added_bytes += len(content) + PIECE_COST
                 tokens += 1
-                if content == VISIBLE and self.first_visible is None:
+                if self.first_visible is None:
                     self.first_visible = at_ns
-                    self._first_visible = payload
+                    if self._provenance is None and has_provenance(event):
+                        self._provenance = event
+                continue
+            kind = self._event(payload, event)
+            if kind:
+                tokens += 1
+                if kind == VISIBLE and self.first_visible is None:
+                    self.first_visible = at_ns
             if self._form == _CLOSED:
                 break
         if tokens:
             self._arrived(tokens, at_ns)
+            parts.memory_bytes += added_bytes
+            if parts.memory_bytes > ANSWER_LIMIT and self._form != _CLOSED:
+                self._fail_too_big()
         if self._decoder.held:
             self._last_at = at_ns
             if self._decoder.held > ANSWER_LIMIT:
@@ -159,12 +186,9 @@ class AnswerReader:
         return self._parts.usage()
 
     @property
-    def provenance(self) -> dict[str, str]:
-        """Where the answer comes from by its own fields: see ``provenance.of_body``."""
-        if self._provenance is None and self._first_visible:
-            event = _parsed(self._first_visible)
-            self._provenance = of_body(event) if isinstance(event, dict) else None
-        return self._provenance or {}
+    def provenance(self) -> Mapping[str, Any]:
+        """The answer, or the first event of its stream that says where it comes from; empty: none does."""
+        return self._provenance or EMPTY
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -219,30 +243,8 @@ class AnswerReader:
 
     # -- the content of the body
 
-    def _event(self, payload: bytes) -> int:
-        """Add one event of a stream and return its content as ``AnswerParts.add`` does."""
-        event = None
-        try:
-            event = orjson.loads(payload)
-            choice = event["choices"][0]
-            delta = choice["delta"]
-            content = delta.get("content")
-            if (
-                content
-                and type(content) is str
-                and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
-                and choice.get("finish_reason") is None
-                and event.get("usage") is None
-                and event.get("error") is None
-            ):  # fast path: nearly every event of nearly every stream
-                parts = self._parts
-                parts.text.append(content)
-                parts.memory_bytes += len(content) + PIECE_COST
-                if parts.memory_bytes > ANSWER_LIMIT:
-                    self._fail_too_big()
-                return VISIBLE
-        except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
-            pass
+    def _event(self, payload: bytes, event: Any = None) -> int:
+        """Add an event of a stream, parsed if that was possible, and return its content as ``AnswerParts.add`` does."""
         if payload.strip() == b"[DONE]":
             self.done = True
             self._form = _CLOSED
@@ -257,12 +259,12 @@ class AnswerReader:
     def _add(self, event: Any, part: str, raw: bytes) -> int:
         """Add an event or a whole answer that is JSON."""
         parts = self._parts
-        if self._provenance is None and isinstance(event, dict):
-            self._provenance = of_body(event) or None
+        if self._provenance is None and isinstance(event, dict) and has_provenance(event):
+            self._provenance = event
         try:
-            content = parts.add(event, part)
+            kind = parts.add(event, part)
         except NotAnAnswer as clause:
-            content = NOTHING
+            kind = NOTHING
             if parts.error is None:
                 self._fail("protocol", f"sent an answer {clause}", _CHECK_URL, first_words(raw))
         if parts.error is not None:
@@ -270,17 +272,17 @@ class AnswerReader:
             self.failure = failure_of_error(parts.error, self._status, self._headers)
         if parts.memory_bytes > ANSWER_LIMIT:
             self._fail_too_big()
-        return content
+        return kind
 
     def _add_last_event(self) -> None:
         """Add an event without its final blank line, if it is complete."""
         last = self._decoder.rest()
         if last != b"[DONE]" and not _is_object(last):
             return
-        content = self._event(last)
-        if content:
+        kind = self._event(last)
+        if kind:
             self._arrived(1, self._last_at)
-        if content == VISIBLE and self.first_visible is None:
+        if kind == VISIBLE and self.first_visible is None:
             self.first_visible = self._last_at
 
     def _add_whole(self, complete: bool) -> None:
