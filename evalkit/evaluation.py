@@ -242,7 +242,7 @@ def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: s
     Raises
     ------
     RunFileError
-        Only the file names it; see ``resumption.trusted``.
+        Only the file names it; see ``trusted_endpoint.trusted``.
     """
     from evalkit.endpoint import local_endpoint
 

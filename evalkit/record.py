@@ -165,14 +165,14 @@ class Attempt(NamedTuple):
         None: a good attempt.
     flags : tuple of str
         Oddities, sorted: ``buffered`` (most tokens came nearly at once), ``first_read_late`` (several in the first
-        read, see ``buffering.held_back``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
+        read, see ``buffering.buffering_flags``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
     connection_opened : bool
         A new connection was opened for it.
     connection_lost_on_reuse : bool
         A kept connection was closed by the endpoint just as it was used again, before any byte of an answer:
         worth one immediate retry.
     provenance : dict or None
-        Where the answer came from, as far as that is not as it was asked for: see ``provenance.Provenance.note``.
+        Where the answer came from, if that is not as it was asked for: see ``provenance.ProvenanceTracker.note``.
     """
 
     timing: Timing

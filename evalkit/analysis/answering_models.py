@@ -38,7 +38,7 @@ class AnsweringModels:
     others : int
         Answers of models that are not among those.
     another : int
-        Answers that name another model than the one that was asked for: see ``model_names.is_another``.
+        Answers that name another model than the one that was asked for: see ``model_names.names_another_model``.
     several : bool
         They name models of which one is not another's version.
     fallbacks : int

@@ -68,7 +68,7 @@ class Trust:
         How long a call waited for one of the threads that functions are called on, at the longest.
     streams, streams_at_once, streams_first_read_late : int
         Answers that were streamed; those that came nearly at once, so that their first-token time is that of the whole
-        answer; and those whose first read held several tokens, so that it may be late: ``buffering.held_back``.
+        answer; and those whose first read held several tokens, so that it may be late: ``buffering.buffering_flags``.
     """
 
     loop_lag_p99_ms: float | None

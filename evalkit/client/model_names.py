@@ -26,9 +26,9 @@ def names_another_model(requested: str, reported: str) -> bool:
 
     Examples
     --------
-    >>> is_another("gpt-4o", "gpt-4o-2024-08-06")
+    >>> names_another_model("gpt-4o", "gpt-4o-2024-08-06")
     False
-    >>> is_another("gpt-4o", "gpt-4o-mini")
+    >>> names_another_model("gpt-4o", "gpt-4o-mini")
     True
     """
     if _is_file(reported) and not _is_file(requested):

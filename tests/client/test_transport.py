@@ -420,7 +420,7 @@ def test_opening_a_connection_is_no_part_of_the_first_token_time(run, monkeypatc
         await asyncio.sleep(0.3)
         return await dial(*arguments)
 
-    monkeypatch.setattr(transport_module, "dial", slow_dial)
+    monkeypatch.setattr(transport_module, "open_connection", slow_dial)
     (attempt,), _ = ask(run, streams)
     assert attempt.timing.sent - attempt.timing.slot >= 290 * MS
     assert attempt.ttft_ns < 250 * MS

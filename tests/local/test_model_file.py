@@ -261,8 +261,8 @@ def test_plain_lines_tell_each_quarter_once(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_terminal_shows_a_bar() -> None:
-    code = "from evalkit.local.download_bar import fetch_bar\n"
-    code += "with fetch_bar('Fetching', 8_000_000) as show: show(8_000_000)"
+    code = "from evalkit.local.download_bar import download_progress\n"
+    code += "with download_progress('Fetching', 8_000_000) as show: show(8_000_000)"
     ours, theirs = os.openpty()
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=env) as process:

@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_arrays, "AT_ONCE", 7)
+    monkeypatch.setattr(query_arrays, "ROWS_PER_GROUP", 7)
 
 
 def by_hand(path: Path) -> list[tuple]:
