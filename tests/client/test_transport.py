@@ -414,13 +414,13 @@ def test_a_connection_is_kept_and_opening_it_is_told(run):
 
 
 def test_opening_a_connection_is_no_part_of_the_first_token_time(run, monkeypatch):
-    dial = transport_module.dial
+    open_connection = transport_module.open_connection
 
-    async def slow_dial(*arguments):
+    async def slow_open_connection(*arguments):
         await asyncio.sleep(0.3)
-        return await dial(*arguments)
+        return await open_connection(*arguments)
 
-    monkeypatch.setattr(transport_module, "open_connection", slow_dial)
+    monkeypatch.setattr(transport_module, "open_connection", slow_open_connection)
     (attempt,), _ = ask(run, streams)
     assert attempt.timing.sent - attempt.timing.slot >= 290 * MS
     assert attempt.ttft_ns < 250 * MS

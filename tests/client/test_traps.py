@@ -186,7 +186,7 @@ def test_errors_are_not_averaged_in_as_zero(sums, tmp_path):
 
 
 def test_opening_the_connection_is_not_in_the_first_token_time(monkeypatch):
-    opened = transport.dial
+    opened = transport.open_connection
 
     async def slow(*given):
         await asyncio.sleep(0.5)
