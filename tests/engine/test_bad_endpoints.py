@@ -55,8 +55,8 @@ CASES = {
     ),
     "an error page in HTML": (
         Script(faults=[Fault("html_error")]), {}, "server",
-        "The endpoint failed (HTTP 502): \"502 Bad Gateway\". Try again; if it keeps failing, look at the endpoint's "
-        "own log.",
+        "The endpoint failed (HTTP 502): \"502 Bad Gateway\". Try again; if it keeps failing, check the endpoint's "
+        "log.",
     ),
     "no answer at all": (
         Script(faults=[Fault("silence", options={"headers": False})]), {"timeout_s": 0.3}, "timeout",
