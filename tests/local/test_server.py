@@ -335,7 +335,7 @@ def test_a_server_killed_at_its_start_is_told_as_such() -> None:
     with child, tempfile.TemporaryFile() as log:
         assert local_server._why_not_started({}, child, log, model) == (
             "the embedded endpoint did not start with m.gguf: its process was ended by SIGKILL, "
-            "which is how the system ends a process when memory runs out"
+            "which the system does when memory runs out"
         )
 
 
