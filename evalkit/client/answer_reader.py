@@ -1,7 +1,7 @@
 """Reads the body of an HTTP answer, without a socket.
 
 The form of a body is recognised from its content rather than from its headers: server-sent events, one JSON object, or
-something that is not an answer. ``METRICS.md`` says which events carry tokens.
+something that is not an answer. ``docs/metrics.md`` says which events carry tokens.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Start with ``store`` to write, ``reader`` to read; the tables are in ``migration
 """
 
 __all__ = [
+    "conversation_clusters",
     "exports",
     "file_names",
     "finished_turn",
