@@ -1,4 +1,4 @@
-"""Endpoints: where to ask, which model, with what limits. The key itself is never held, only its variable's name."""
+"""Endpoints: address, model, parameters and time limits. Holds the name of the key's variable, never the key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 _GUIDE_NAMES = ("SERVICE_HOST", "ASSISTANT_ID", "TASKINGAI_API_KEY")
 _OPENAI_NAMES = ("OPENAI_BASE_URL", "OPENAI_MODEL", "OPENAI_API_KEY")
-# variables of address, model and key; a key is for the address beside it
+# variables of address, model and key; a key is used only with the address next to it
 ENVIRONMENT = (_GUIDE_NAMES, _OPENAI_NAMES)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 _ROUTE = "/chat/completions"
@@ -38,7 +38,7 @@ class Endpoint:
     Parameters
     ----------
     base_url : str
-        With or without ``/v1``, a trailing slash or the route itself; kept in the form ``https://host/v1``.
+        With or without ``/v1``, a trailing slash or the route; stored in the form ``https://host/v1``.
     model : str
         Model name or assistant id.
     key_env : str or None
@@ -47,18 +47,18 @@ class Endpoint:
     params : mapping
         Request parameters for every call: ``temperature``, ``max_tokens``, ``seed``, …
     timeout_s : float
-        Longest time for one attempt, from sent to end.
+        Time limit for one attempt, from sent to end.
     ttft_timeout_s : float or None
-        Longest wait for the first token of a stream; None: only ``timeout_s`` holds.
+        Time limit for the first token of a stream; None: only ``timeout_s`` applies.
     connect_timeout_s : float
-        Longest time to open a connection.
+        Time limit for opening a connection.
     source : str
-        Where the settings came from, in words, for messages.
+        Where the settings come from, for messages.
 
     Raises
     ------
     SettingsError
-        An address, model or limit that cannot be used.
+        The address, the model or a limit is not valid.
     """
 
     base_url: str
@@ -74,7 +74,7 @@ class Endpoint:
         object.__setattr__(self, "base_url", normalise_base_url(self.base_url))
         if not self.model:
             raise SettingsError("no model is named: give --model, or set OPENAI_MODEL or ASSISTANT_ID")
-        _refuse_blanks("the model's name", self.model, inside=False)
+        _check_blanks("the model's name", self.model, inside=False)
         for name in ("timeout_s", "ttft_timeout_s", "connect_timeout_s"):
             check_above_0(name, getattr(self, name), LONGEST_S, "seconds")
         check_json("the parameter", self.params)
@@ -85,21 +85,21 @@ class Endpoint:
         return self.base_url + _ROUTE
 
     def key(self) -> Key | None:
-        """The API key, read from the environment now; None when there is none.
+        """The API key, read from the environment at this call; None if there is none.
 
         Raises
         ------
         SettingsError
-            The key holds blanks or characters no HTTP header can carry; the error does not show it.
+            The key contains blanks, or characters that HTTP headers do not allow; the message does not show the key.
         """
         return key_in(self.key_env) if self.key_env else None
 
     def with_params(self, **params: Any) -> Endpoint:
-        """The same endpoint with these request parameters over its own."""
+        """The same endpoint with these request parameters added or replaced."""
         return replace(self, params={**self.params, **params})
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as a run file keeps them."""
+        """The settings as a run file stores them."""
         return {
             "base_url": self.base_url,
             "model": self.model,
@@ -113,7 +113,7 @@ class Endpoint:
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> Endpoint:
-        """The endpoint that ``to_json`` wrote."""
+        """The endpoint from the settings that ``to_json`` returned."""
         return cls(**settings)
 
     @classmethod
@@ -125,19 +125,19 @@ class Endpoint:
         key_env: str | None = None,
         **settings: Any,
     ) -> Endpoint:
-        """The endpoint that the environment names; arguments win over it.
+        """The endpoint that the environment names; arguments take precedence.
 
-        ``SERVICE_HOST``, ``TASKINGAI_API_KEY``, ``ASSISTANT_ID`` are read first, then ``OPENAI_BASE_URL``,
-        ``OPENAI_API_KEY``, ``OPENAI_MODEL``. An ``OPENAI_API_KEY`` alone names no endpoint.
+        ``SERVICE_HOST``, ``TASKINGAI_API_KEY`` and ``ASSISTANT_ID`` are read first, then ``OPENAI_BASE_URL``,
+        ``OPENAI_API_KEY`` and ``OPENAI_MODEL``. An ``OPENAI_API_KEY`` alone does not name an endpoint.
 
         Raises
         ------
         SettingsError
-            Nothing is set, or only a part: the message names what is missing.
+            None of them is set, or only some; the message names those that are missing.
         """
         if key_env is not None and not _variable(key_env):
             raise SettingsError(f"{key_env} is named as the variable of the API key, but it is not set")
-        # the guide's key is for its own host alone
+        # the guide's key is only for the guide's host
         guide = bool(_variable("SERVICE_HOST") or _variable("ASSISTANT_ID")) and _same_host(
             base_url, _variable("SERVICE_HOST")
         )
@@ -151,14 +151,14 @@ class Endpoint:
         }
         host, model = found[host_name], found[model_name]
         where = "--base-url" if base_url else host_name
-        _refuse_blanks(where, host or "", inside=False)
-        _refuse_blanks_in_address(where, host or "")
+        _check_blanks(where, host or "", inside=False)
+        _check_blanks_in_address(where, host or "")
         named = "--model" if model_given else model_name
-        _refuse_blanks(named, model or "", but="" if named == "ASSISTANT_ID" else " ")  # files served may have blanks
+        _check_blanks(named, model or "", allowed="" if named == "ASSISTANT_ID" else " ")  # names of model files may
         missing = " and ".join(name for name in names if not found[name])
         if guide and missing and base_url is None:
-            there = next(name for name in names if found[name])
-            raise SettingsError(f"{there} is set, but not {missing}: set all three or none")
+            present = next(name for name in names if found[name])
+            raise SettingsError(f"{present} is set, but not {missing}: set all three or none")
         if not (host or model):
             raise SettingsError(
                 "no endpoint is set: set SERVICE_HOST, TASKINGAI_API_KEY and ASSISTANT_ID, "
@@ -171,44 +171,46 @@ class Endpoint:
         return cls(host or OPENAI_BASE_URL, model, found[key_name] or key_name, source=source, **settings)
 
     def openai(self, **options: Any) -> OpenAI:
-        """The official client, set up for this endpoint; it never retries, so that what it times is one call."""
+        """The official OpenAI client, configured for this endpoint; without retries, so that it times one call."""
         return _official("OpenAI")(**self._client_options(options))  # type: ignore[no-any-return]
 
     def async_openai(self, **options: Any) -> AsyncOpenAI:
-        """The official asynchronous client, set up as ``openai()`` is."""
+        """The official asynchronous OpenAI client, configured as in ``openai()``."""
         return _official("AsyncOpenAI")(**self._client_options(options))  # type: ignore[no-any-return]
 
     def playground(self) -> Any:
-        """A conversation with this endpoint, typed by hand in JupyterLab: its arrivals drawn, its cURL and Python.
+        """Chat with this endpoint in JupyterLab, with its arrivals as a chart and the requests as cURL and Python.
 
-        Where nothing can be drawn: where to type instead, in words.
+        Where widgets cannot be shown, a text says where to type instead.
         """
         import evalkit
 
-        return evalkit.playground(self)  # by its public name: an endpoint knows of no widgets
+        return evalkit.playground(self)  # by its public name: this module must not import widgets
 
     def _client_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        # the official client refuses to start without a key; endpoints that need none ignore this word
+        # the official client requires a key; endpoints that need none ignore this value
         key = self.key() or "no-key"
         return {"base_url": self.base_url, "api_key": key, "timeout": self.timeout_s, "max_retries": 0, **options}
 
 
-started: dict[str, str] = {}  # addresses of embedded servers that this process runs, and the variables of their keys
+embedded_key_variables: dict[
+    str, str
+] = {}  # addresses of embedded servers that this process runs, and the variables of their keys
 
 
 def normalise_base_url(text: str) -> str:
-    """Bring an address into the form ``scheme://host[:port]/…/v1``.
+    """Return an address in the form ``scheme://host[:port]/…/v1``.
 
-    ``/v1`` is added when no part of the path is a version. Without a scheme, loopback means http and any
-    other host https.
+    ``/v1`` is added when no part of the path is a version. Without a scheme, http is used for loopback and https for
+    any other host.
 
     Raises
     ------
     SettingsError
-        Not an http(s) address, or one with a user name, a password, a query or a fragment.
+        It is not an http(s) address, or it has a user name, a password, a query or a fragment.
     """
     text = text.strip()
-    _refuse_blanks_in_address("the base URL", text)
+    _check_blanks_in_address("the base URL", text)
     if "://" not in text:
         loopback = is_loopback(urlsplit(f"//{text}").hostname or "")
         text = f"{'http' if loopback else 'https'}://{text}"
@@ -218,11 +220,11 @@ def normalise_base_url(text: str) -> str:
     except ValueError as error:
         raise SettingsError(f"the base URL {text!r} cannot be read: {error}") from None
     if "@" in parts.netloc:
-        raise SettingsError("the base URL holds a user name or password: put the key into an environment variable")
+        raise SettingsError("the base URL contains a user name or password: put the key into an environment variable")
     if parts.scheme not in ("http", "https") or not host:
-        raise SettingsError(f"the base URL {text!r} is no http:// or https:// address")
+        raise SettingsError(f"the base URL {text!r} is not an http:// or https:// address")
     if parts.query or parts.fragment:
-        raise SettingsError(f"the base URL {text!r} holds a query or a fragment: leave out what follows ? or #")
+        raise SettingsError(f"the base URL {text!r} has a query or a fragment: leave out what follows ? or #")
     path = parts.path.rstrip("/").removesuffix(_ROUTE).rstrip("/")
     if not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         path += "/v1"
@@ -230,30 +232,30 @@ def normalise_base_url(text: str) -> str:
 
 
 def _variable(name: str) -> str | None:
-    """A variable; no local one may hold all of the environment, which a traceback would show with its keys."""
+    """An environment variable; no local variable holds ``os.environ``, since a traceback would show its keys."""
     return os.environ.get(name)
 
 
-def _refuse_blanks(what: str, text: str, *, inside: bool = True, but: str = "") -> None:
-    """An endpoint takes a blank for a part of an id, and refuses it as unknown.
+def _check_blanks(what: str, text: str, *, inside: bool = True, allowed: str = "") -> None:
+    """Raise for blanks: an endpoint reads them as part of an id and answers that the id is unknown.
 
-    Without ``inside`` only the ends are looked at; inside, the characters of ``but`` are let through.
+    Without ``inside`` only both ends are checked; inside, the characters of ``allowed`` are accepted.
     """
     wrong = [at for at, character in enumerate(text) if character.isspace() or not character.isprintable()]
     ends = (0, len(text) - 1)
-    at = next((at for at in wrong if at in ends or (inside and text[at] not in but)), None)
+    at = next((at for at in wrong if at in ends or (inside and text[at] not in allowed)), None)
     if at is None:
         return
     names = {" ": "a blank", "\n": "a line break", "\r": "a line break", "\t": "a tab"}
     name = names.get(text[at], f"the character {text[at]!r}")
-    where = "begins with" if at == 0 else "holds" if text[at:].strip() else "ends with"
-    raise SettingsError(f"{what} {where} {name}: copy it again without")
+    where = "begins with" if at == 0 else "contains" if text[at:].strip() else "ends with"
+    raise SettingsError(f"{what} {where} {name}: copy it again without it")
 
 
-def _refuse_blanks_in_address(what: str, text: str) -> None:
-    _refuse_blanks(what, text.rpartition("://")[2].partition("/")[0])  # a path may hold blanks
-    if re.search(r"[\n\r\t]", text):  # which Python would drop without a word
-        _refuse_blanks(what, text)
+def _check_blanks_in_address(what: str, text: str) -> None:
+    _check_blanks(what, text.rpartition("://")[2].partition("/")[0])  # a path may contain blanks
+    if re.search(r"[\n\r\t]", text):  # Python's URL parser drops these silently
+        _check_blanks(what, text)
 
 
 def _same_host(given: str | None, own: str | None) -> bool:
@@ -271,44 +273,44 @@ def is_loopback(host: str) -> bool:
 
 
 def environment_names_endpoint() -> bool:
-    """Whether the variables name an endpoint, wholly or in part; an API key alone does not."""
+    """Whether the environment names an endpoint, completely or in part; an API key alone does not."""
     return any(os.environ.get(name) for name in ("SERVICE_HOST", "ASSISTANT_ID", *_OPENAI_NAMES[:2]))
 
 
 @contextmanager
 def local_endpoint(**settings: Any) -> Iterator[Endpoint]:
-    """The embedded endpoint, for as long as the block runs.
+    """Run the embedded endpoint for the duration of the block.
 
     Parameters
     ----------
     **settings
-        Passed on to ``Endpoint``: ``params``, ``timeout_s``, …
+        Passed to ``Endpoint``: ``params``, ``timeout_s``, …
 
     Raises
     ------
     LocalError
-        The model file cannot be had or the server does not start.
+        The model file is not available or the server does not start.
     MissingExtra
         The ``local`` extra is not installed.
     """
     from evalkit.local import server as local_server
 
-    Endpoint("http://127.0.0.1", "embedded", **settings)  # settings that cannot be are told before a model is loaded
+    Endpoint("http://127.0.0.1", "embedded", **settings)  # raises for invalid settings before a model is loaded
     with local_server.serve() as server:
-        started[server.base_url] = server.key_env
+        embedded_key_variables[server.base_url] = server.key_env
         try:
             yield Endpoint(server.base_url, server.model, server.key_env, source="embedded", **settings)
         finally:
-            del started[server.base_url]
+            del embedded_key_variables[server.base_url]
 
 
 def connect(**settings: Any) -> Endpoint:
-    """The endpoint that the environment names or, when it names none, the embedded one, until Python ends.
+    """The endpoint that the environment names or, if it names none, the embedded one, which runs until Python ends.
 
     Parameters
     ----------
     **settings
-        Passed on to ``Endpoint``: ``params``, ``timeout_s``, …
+        Passed to ``Endpoint``: ``params``, ``timeout_s``, …
 
     Examples
     --------

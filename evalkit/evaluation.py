@@ -36,7 +36,7 @@ from evalkit.errors import RunFileError, SettingsError
 from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
 from evalkit.run import Run
-from evalkit.runfile import file_names, resume_command, scorings, store
+from evalkit.runfile import file_names, scorings, store, trusted_endpoint
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import own_functions, scoring
 from evalkit.scorers.own_functions import setting_of
@@ -107,7 +107,7 @@ def evaluate(
     display = _display(watch)
     Transport.check(endpoint)
     request_body.request_body((), model=endpoint.model, stream=run_settings.stream, params=endpoint.params)
-    with ChildProcess() as child, file_names.run_file(data, endpoint.model, name=name, out=out) as path:
+    with ChildProcess() as child, file_names.new_run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit.engine import runner  # noqa: F401 - imported while the asking process starts, which takes as long
 
         with scoring.found_once(scorers):
@@ -173,7 +173,7 @@ def resume(
             settings, scorers = _check_scorer(path, info["settings"], scorer, versions)
             _check_functions(path, settings.functions or {}, tool_functions.versions(tools))
             dataset = dataset_fingerprint.check_unchanged(path, reader, info["dataset"], settings)
-            endpoint = _check_endpoint(path, resume_command.kept_endpoint(path, info["endpoint"]), endpoint)
+            endpoint = _check_endpoint(path, trusted_endpoint.stored_endpoint(path, info["endpoint"]), endpoint)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
@@ -243,14 +243,14 @@ def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: s
     Raises
     ------
     RunFileError
-        Only the file names it; see ``resume_command.trusted``.
+        Only the file names it; see ``trusted_endpoint.trusted``.
     """
     from evalkit.endpoint import local_endpoint
 
     stored = Run(path).info["endpoint"]
     if stored["source"] != "embedded":
-        yield resume_command.trusted(
-            path, resume_command.kept_endpoint(path, stored), base_url=base_url, key_env=key_env
+        yield trusted_endpoint.trusted(
+            path, trusted_endpoint.stored_endpoint(path, stored), base_url=base_url, key_env=key_env
         )
         return
     if base_url or key_env:
@@ -390,7 +390,7 @@ def _run_loop(work: Coroutine[Any, Any, T]) -> T:
 
 def _check_endpoint(path: Path | str, stored: Endpoint, given: Endpoint | None) -> Endpoint:
     if given is None:
-        return resume_command.trusted(path, stored)
+        return trusted_endpoint.trusted(path, stored)
     if given.model != stored.model:
         raise RunFileError(
             f"{path} was started with the model {stored.model!r}, but {given.model!r} is given: "

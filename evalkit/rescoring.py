@@ -70,7 +70,7 @@ def use_scoring(path: Path | str, number: int) -> int:
         There is no such scoring, or the file cannot be used or written.
     """
     with RunFile.open(Path(path)) as runfile:
-        scorings.count(runfile, number)
+        scorings.make_current(runfile, number)
     return number
 
 

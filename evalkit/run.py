@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.runfile import store
-from evalkit.runfile.reader import unsound
+from evalkit.runfile.reader import invalid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ class Run:
         with measures.opened(self.path) as connection:
             old = by_scoring.active_scoring(connection)
             if old not in scorings.complete(connection):
-                raise unsound(self.path, f"the scoring in use, number {old}, is missing")
+                raise invalid(self.path, f"the scoring in use, number {old}, is missing")
         new = make()
         with measures.opened(self.path) as connection:
             return by_scoring.rescored(connection, old, new)

@@ -44,11 +44,11 @@ def test_base_url_with_or_without_version_slash_or_route(given, kept):
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ("ftp://host/v1", "'ftp://host/v1' is no http:// or https:// address"),
-        ("http://", "'http://' is no http:// or https:// address"),
+        ("ftp://host/v1", "'ftp://host/v1' is not an http:// or https:// address"),
+        ("http://", "'http://' is not an http:// or https:// address"),
         ("http://host:port", "'http://host:port' cannot be read: Port could not be cast to integer value as 'port'"),
-        ("https://me:secret@host", "holds a user name or password: put the key into an environment variable"),
-        ("https://host/v1?a=1", "'https://host/v1?a=1' holds a query or a fragment: leave out what follows ? or #"),
+        ("https://me:secret@host", "contains a user name or password: put the key into an environment variable"),
+        ("https://host/v1?a=1", "'https://host/v1?a=1' has a query or a fragment: leave out what follows ? or #"),
     ],
 )
 def test_a_base_url_that_cannot_be_used_is_named(given, problem):
@@ -152,12 +152,12 @@ def test_a_key_no_header_can_carry_is_refused_without_showing_it(monkeypatch, ke
     [
         ("X5lM ", "ends with a blank"),
         (" X5lM", "begins with a blank"),
-        ("X5 lM", "holds a blank"),
+        ("X5 lM", "contains a blank"),
         ("X5lM\n", "ends with a line break"),
         ("X5lM\r\n", "ends with a line break"),
-        ("X5\tlM", "holds a tab"),
+        ("X5\tlM", "contains a tab"),
         ("X5lM\u3000", "ends with the character '\\u3000'"),
-        ("X5\u200blM", "holds the character '\\u200b'"),
+        ("X5\u200blM", "contains the character '\\u200b'"),
         ("   ", "begins with a blank"),
     ],
 )
@@ -174,12 +174,12 @@ def test_blanks_in_an_id_or_an_address_are_refused_and_the_variable_is_named(mon
         "the model's name": lambda: Endpoint("http://127.0.0.1:1", id),
     }
     for what, make in makers.items():
-        if problem.startswith("holds") and (what == "the model's name" or (what != "ASSISTANT_ID" and " " in id)):
+        if problem.startswith("contains") and (what == "the model's name" or (what != "ASSISTANT_ID" and " " in id)):
             assert make().model == id  # a name in code is taken as it is, and files that are served may have blanks
             continue
         with pytest.raises(SettingsError) as caught:
             make()
-        assert str(caught.value) == f"{what} {problem}: copy it again without"
+        assert str(caught.value) == f"{what} {problem}: copy it again without it"
 
 
 @pytest.mark.parametrize("host", ["https://tasking.example ", "https://tasking.example\n", "https://task ing.example"])
@@ -187,10 +187,10 @@ def test_blanks_in_a_host_are_refused(monkeypatch, host):
     monkeypatch.setenv("SERVICE_HOST", host)
     monkeypatch.setenv("TASKINGAI_API_KEY", KEY)
     monkeypatch.setenv("ASSISTANT_ID", "X5lM")
-    with pytest.raises(SettingsError, match=r"^SERVICE_HOST (ends with|holds) a (blank|line break): copy it again"):
+    with pytest.raises(SettingsError, match=r"^SERVICE_HOST (ends with|contains) a (blank|line break): copy it again"):
         Endpoint.from_env()
     with pytest.raises(
-        SettingsError, match=r"^(--base-url|the base URL) (ends with|holds) a (blank|line break): copy it again"
+        SettingsError, match=r"^(--base-url|the base URL) (ends with|contains) a (blank|line break): copy it again"
     ):
         Endpoint.from_env(base_url=host, model="m")
 

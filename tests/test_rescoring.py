@@ -166,7 +166,9 @@ def test_a_disk_that_takes_no_more_leaves_the_old_scores_counting(path, monkeypa
         return runfile
 
     monkeypatch.setattr(RunFile, "open", read_only)
-    with pytest.raises(RunFileError, match=r"cannot be written: attempt to write a readonly.* still do; make room"):
+    with pytest.raises(
+        RunFileError, match=r"cannot be written: attempt to write a readonly.* are unchanged; free some space"
+    ):
         rescoring.rescore(path)
 
 
@@ -218,11 +220,11 @@ def test_functions_and_several_scorers_can_re_score(path):
 
 def test_the_runs_own_scores_have_the_versions_of_their_scorers(path, monkeypatch):
     with RunFile.open(path) as file:
-        scorings_of_file.note_own(file, {"exact", "none"})
+        scorings_of_file.note_own_versions(file, {"exact", "none"})
         newer = {name: replace(registry.find(name), version="2") for name in ("exact", "number")}
         monkeypatch.setattr(registry, "_SCORERS", {**registry._SCORERS, **newer})
-        scorings_of_file.note_own(file, {"exact", "number"})
-        scorings_of_file.note_own(file, {"number"})
+        scorings_of_file.note_own_versions(file, {"exact", "number"})
+        scorings_of_file.note_own_versions(file, {"number"})
     with contextlib.closing(store.open_to_read(path)) as connection:
         (own,) = scorings(connection)
     assert own.versions == {"exact": "1, 2", "number": "2", "evalkit": __version__}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalkit.client.model_names import is_another
+from evalkit.client.model_names import names_another_model
 
 MOST_NAMED = 10  # models and providers listed by name; others are counted
 _MOST_ROWS = 10_000  # a run file may have a different name for every answer
@@ -38,7 +38,7 @@ class AnsweringModels:
     others : int
         Answers of other models.
     another : int
-        Answers that name another model than the requested one: see ``model_names.is_another``.
+        Answers that name another model than the requested one: see ``model_names.names_another_model``.
     several : bool
         The answers name models that are not versions of one another.
     fallbacks : int
@@ -91,7 +91,7 @@ def answering_models(connection: sqlite3.Connection, info: Mapping[str, Any]) ->
             providers[str(provider)] += count
         named = route if model is None and route is not None and fallback else model
         for name, true in (
-            ("another", named is not None and is_another(asked, str(named))), ("fallbacks", fallback),
+            ("another", named is not None and names_another_model(asked, str(named))), ("fallbacks", fallback),
             ("cached", cached), ("repeated_ids", repeated), ("not_independent", cached or repeated),
         ):  # fmt: skip
             counts[name] += count if true else 0
@@ -113,4 +113,4 @@ def answering_models(connection: sqlite3.Connection, info: Mapping[str, Any]) ->
 
 def _are_several(names: list[str]) -> bool:
     """Whether one of them is another model than the first; a name of a weights file is compared literally."""
-    return any(is_another(names[0], name) and is_another(name, names[0]) for name in names[1:])
+    return any(names_another_model(names[0], name) and names_another_model(name, names[0]) for name in names[1:])

@@ -259,7 +259,7 @@ def _until(connection: sqlite3.Connection, info: Mapping[str, Any]) -> GoalStatu
     ci = info["settings"].get("until_ci")
     if ci is None:
         return None
-    return AccuracyGoal(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.ENDED)).status()
+    return AccuracyGoal(ci, info["dataset"]["most_turns"]).replay(connection.execute(schema.PROGRESS)).status()
 
 
 @contextmanager

@@ -285,7 +285,7 @@ def export(source: Source, form: str, path: Path | str, *, overwrite: bool = Tru
 
 def write_export(
     source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False
-) -> exports.Written:
+) -> exports.ExportCounts:
     """``export``, which also counts the cells of a CSV file that a spreadsheet would read as formulas."""
     if form not in FORMATS:
         raise SettingsError(f"there is no export format {form!r}: choose one of {', '.join(FORMATS)}")
@@ -293,7 +293,7 @@ def write_export(
         raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
     options = {"excel": True} if excel else {}
     with opened(source) as connection:
-        read_files = output_files.read_for(
+        read_files = output_files.input_files(
             () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
         )
         with output_files.writing(Path(path), output_files.EXPORT, read_files, overwrite=overwrite) as draft:

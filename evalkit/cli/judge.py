@@ -103,10 +103,10 @@ def judge_check(parsed: argparse.Namespace) -> int:
     from evalkit.console.judge import show_check
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_result
-    from evalkit.judging import against_people, judging
+    from evalkit.judging import against_people, judging, labels
 
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
-    for _ in against_people.read_labels(parsed.labels, rubric):
+    for _ in labels.read_labels(parsed.labels, rubric):
         pass  # a wrong row is reported before a model is started
     with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
         result = against_people.check_judge(

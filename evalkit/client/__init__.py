@@ -1,10 +1,10 @@
-"""One HTTP exchange, truthfully timed: request bodies, connections and proxies, streams, answers and errors of every
-form. Every read is stamped before it is decoded. One exchange only: retries, rates and histories are in
-``engine``. Start with ``transport``; ``answer_reader`` turns bytes into an answer without a socket.
+"""One HTTP exchange, accurately timed: request bodies, connections and proxies, streams, answers and errors of every
+form. Every read is stamped before it is decoded. Retries, rates and histories are in ``engine``. Start with
+``transport``; ``answer_reader`` turns bytes into an answer without a socket.
 """
 
 __all__ = [
-    "answer_reader",
+    "error_answers",
     "exchange",
     "model_names",
     "origin",

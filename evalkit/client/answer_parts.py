@@ -1,4 +1,4 @@
-"""The parts of an answer, folded from the deltas of a stream or taken from a whole message."""
+"""The parts of an answer, accumulated from the deltas of a stream or read from a whole message."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import orjson
 from evalkit.conversation import ToolCall
 from evalkit.record import Answer, Usage
 
-NOTHING, HIDDEN, VISIBLE = 0, 1, 2  # what a delta brought: no token, reasoning only, something a user sees
-PIECE_COST = 128  # bytes a piece takes beside its characters: the object, its place in a list, its arrival
+NOTHING, HIDDEN, VISIBLE = 0, 1, 2  # content of a delta: no token, reasoning only, something a user sees
+PIECE_COST = 128  # bytes of a piece besides its characters: the object, its place in a list, its arrival
 
 
 class NotAnAnswer(ValueError):
-    """A part has a type that no answer has; the message is a clause that says so."""
+    """A part has a type that no answer has; the message is a clause that describes it."""
 
 
 class AnswerParts:
-    """Folds deltas into one answer.
+    """Accumulates deltas into one answer.
 
     Attributes
     ----------
     text, reasoning, refusal : list of str
-        Pieces as they came.
+        The pieces received.
     finish_reason : str or None
-        The last one told.
+        The last one received.
     error : any JSON value
-        What an event or a whole answer told as its error; None: nothing.
-    held : int
-        About how many bytes of memory the parts take.
+        The error that an event or a whole answer reports; None: there is none.
+    memory_bytes : int
+        Estimated memory of the parts.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class AnswerParts:
         self.refusal: list[str] = []
         self.finish_reason: str | None = None
         self.error: Any = None
-        self.held = 0
+        self.memory_bytes = 0
         self._usage: list[int | None] = [None, None, None]
         self._calls: list[_Call] = []
         self._by_index: dict[int | None, _Call] = {}
@@ -46,8 +46,8 @@ class AnswerParts:
         self._function_call: _Call | None = None
         self._round = 0
 
-    def take(self, event: Any, part: str) -> int:
-        """Take in an event of a stream (``part`` is ``"delta"``) or a whole answer (``"message"``).
+    def add(self, event: Any, part: str) -> int:
+        """Add an event of a stream (``part`` is ``"delta"``) or a whole answer (``"message"``).
 
         Returns
         -------
@@ -57,11 +57,11 @@ class AnswerParts:
         Raises
         ------
         NotAnAnswer
-            It is no chat completion, or a part has a type that no answer has.
+            It is not a chat completion, or a part has a type that no answer has.
         """
         if not isinstance(event, dict):
-            raise NotAnAnswer(f"that is {_a(event)} and no object")
-        self._take_usage(event.get("usage"))
+            raise NotAnAnswer(f"that is {_type_name(event)} and not an object")
+        self._add_usage(event.get("usage"))
         choices = event.get("choices")
         self.error = event.get("error") or None
         if self.error is None and "choices" not in event and "message" in event:
@@ -71,20 +71,20 @@ class AnswerParts:
                 raise NotAnAnswer("without choices")
             return NOTHING
         if not isinstance(choices, list) or not isinstance(choices[0], dict):
-            raise NotAnAnswer("whose choices are no list of objects")
-        # the first in the list whatever its index, which some endpoints use to count the chunks
+            raise NotAnAnswer("whose choices are not a list of objects")
+        # the first in the list, whatever its index: some endpoints count the chunks with it
         choice = choices[0]
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
             self.finish_reason = reason
         self.error = self.error or choice.get("error") or None
-        return self._add(choice.get(part), whole=part == "message")
+        return self._add_delta(choice.get(part), whole=part == "message")
 
     def usage(self) -> Usage | None:
-        """Token counts as told: of each the last that was not null, never a sum."""
+        """Token counts as reported: of each the last value that was not null, never a sum."""
         return None if self._usage == [None, None, None] else Usage(*self._usage)
 
-    def _take_usage(self, usage: Any) -> None:
+    def _add_usage(self, usage: Any) -> None:
         if not isinstance(usage, dict):
             return
         details = usage.get("completion_tokens_details")
@@ -93,20 +93,20 @@ class AnswerParts:
             if type(count) is int and 0 <= count < 2**53:
                 self._usage[place] = count
 
-    def _add(self, delta: Any, whole: bool) -> int:
+    def _add_delta(self, delta: Any, whole: bool) -> int:
         if delta is None:
             return NOTHING
         if not isinstance(delta, dict):
-            raise NotAnAnswer(f"whose {'message' if whole else 'delta'} is {_a(delta)}")
+            raise NotAnAnswer(f"whose {'message' if whole else 'delta'} is {_type_name(delta)}")
         content = _text_of(delta.get("content"))
-        # both names may carry the same text
-        reasoning = _words(delta.get("reasoning_content")) or _words(delta.get("reasoning"))
-        refusal = _words(delta.get("refusal"))
+        # some endpoints send the same text under both names
+        reasoning = _text_or_empty(delta.get("reasoning_content")) or _text_or_empty(delta.get("reasoning"))
+        refusal = _text_or_empty(delta.get("refusal"))
         visible = bool(content or refusal)
         for pieces, piece in ((self.text, content), (self.reasoning, reasoning), (self.refusal, refusal)):
             if piece:
                 pieces.append(piece)
-                self.held += len(piece) + PIECE_COST
+                self.memory_bytes += len(piece) + PIECE_COST
         if calls := delta.get("tool_calls"):
             visible = self._add_tool_calls(calls, whole) or visible
         if function := delta.get("function_call"):
@@ -115,18 +115,18 @@ class AnswerParts:
 
     @property
     def empty(self) -> bool:
-        """No text, reasoning, refusal or call has come."""
+        """Whether no text, reasoning, refusal or call was received."""
         return not (self.text or self.reasoning or self.refusal or self._calls)
 
     def shorten(self, limit: int) -> None:
-        """Keep the first ``limit`` characters of text, reasoning and refusal, and no call: half a call is none."""
+        """Keep the first ``limit`` characters of text, reasoning and refusal, and no call: they may be incomplete."""
         for pieces in (self.text, self.reasoning, self.refusal):
             _shorten(pieces, limit)
         for calls in (self._calls, self._by_index, self._by_id):
             calls.clear()
 
     def answer(self) -> Answer | None:
-        """The answer so far; None: nothing has come."""
+        """The answer so far; None: nothing was received."""
         answer = Answer(
             text=_joined(self.text),
             reasoning=_joined(self.reasoning),
@@ -138,39 +138,39 @@ class AnswerParts:
 
     def _add_tool_calls(self, pieces: Any, whole: bool) -> bool:
         if not isinstance(pieces, list):
-            raise NotAnAnswer(f"whose tool_calls are {_a(pieces)}")
+            raise NotAnAnswer(f"whose tool_calls are {_type_name(pieces)}")
         self._round += 1
-        bore_token = False
+        has_token = False
         for piece in pieces:
             if not isinstance(piece, dict):
-                raise NotAnAnswer(f"with {_a(piece)} for a tool call")
+                raise NotAnAnswer(f"with {_type_name(piece)} for a tool call")
             name, arguments = _function_of(piece.get("function"))
-            told = piece.get("index")
-            index = told if type(told) is int else None
-            told = piece.get("id")
-            id = str(told) if isinstance(told, (str, int)) else ""
+            value = piece.get("index")
+            index = value if type(value) is int else None
+            value = piece.get("id")
+            id = str(value) if isinstance(value, (str, int)) else ""
             if not (id or name or arguments):
                 continue
-            bore_token = True
+            has_token = True
             call = None if whole else self._call_of(index, id, name)
             if call is None:
                 call = _Call()
                 self._calls.append(call)
-                self.held += PIECE_COST * 4
+                self.memory_bytes += PIECE_COST * 4
             call.round = self._round
             if id and not call.id:
                 call.id = id
                 self._by_id[index, id] = call
             self._by_index[index] = self._by_index[None] = call
-            self.held += call.add(name, arguments) + len(id)
-        return bore_token
+            self.memory_bytes += call.add(name, arguments) + len(id)
+        return has_token
 
     def _call_of(self, index: int | None, id: str, name: str) -> _Call | None:
-        """The call a piece goes on with; None: it begins one.
+        """The call that a piece continues; None: it begins a new one.
 
-        The index alone does not tell: some endpoints give every call index 0, or none at all. Nor does the id alone:
-        some make a new one for every piece. A piece begins a call when it has a name, and another id, or comes after
-        arguments, or in a list that has told of the call already.
+        The index alone does not decide: some endpoints give every call index 0, or none. Nor does the id alone: some
+        endpoints generate a new one for every piece. A piece begins a call if it has a name, and either has another
+        id, or follows arguments, or its list already contained a piece of the call.
         """
         if id and (index, id) in self._by_id:
             return self._by_id[index, id]
@@ -187,12 +187,12 @@ class AnswerParts:
         if self._function_call is None:
             self._function_call = _Call()
             self._calls.append(self._function_call)
-        self.held += self._function_call.add(name, arguments)
+        self.memory_bytes += self._function_call.add(name, arguments)
         return True
 
 
 class _Call:
-    """A tool call whose pieces are still coming; ``round``: the list of pieces that named it last."""
+    """A tool call that may be incomplete; ``round`` is the number of the last list with a piece of it."""
 
     __slots__ = ("arguments", "id", "name", "round")
 
@@ -203,7 +203,7 @@ class _Call:
         self.round = 0
 
     def add(self, name: str, arguments: str) -> int:
-        if name != self.name:  # some endpoints tell the whole name with every piece
+        if name != self.name:  # some endpoints send the whole name with every piece
             self.name += name
         if arguments:
             self.arguments.append(arguments)
@@ -214,37 +214,37 @@ class _Call:
 
 
 def _function_of(function: Any) -> tuple[str, str]:
-    """Name and arguments; arguments given as an object become their JSON text."""
+    """Name and arguments; arguments sent as an object become their JSON text."""
     if function is None:
         return "", ""
     if not isinstance(function, dict):
-        raise NotAnAnswer(f"with {_a(function)} for a function")
+        raise NotAnAnswer(f"with {_type_name(function)} for a function")
     arguments = function.get("arguments")
     if arguments is not None and not isinstance(arguments, str):
         try:
             arguments = orjson.dumps(arguments).decode()
         except orjson.JSONEncodeError:
             raise NotAnAnswer("with tool-call arguments that cannot be read") from None
-    return _words(function.get("name")), arguments or ""
+    return _text_or_empty(function.get("name")), arguments or ""
 
 
 def _text_of(content: Any) -> str:
-    """Content as text: some endpoints send a list of parts."""
+    """Content as text; some endpoints send a list of parts."""
     if isinstance(content, str):
         return content
     if content is None:
         return ""
     if not isinstance(content, list):
-        raise NotAnAnswer(f"whose content is {_a(content)}")
-    return "".join(_words(part.get("text")) for part in content if isinstance(part, dict))
+        raise NotAnAnswer(f"whose content is {_type_name(content)}")
+    return "".join(_text_or_empty(part.get("text")) for part in content if isinstance(part, dict))
 
 
-def _words(value: Any) -> str:
+def _text_or_empty(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
 def _joined(pieces: list[str]) -> str:
-    """The pieces as one text; halves of a surrogate pair that came apart are put together, others replaced."""
+    """The pieces as one text; surrogate pairs split between pieces are joined, unpaired surrogates replaced."""
     text = "".join(pieces)
     try:
         text.encode()
@@ -261,6 +261,6 @@ def _shorten(pieces: list[str], limit: int) -> None:
         limit -= len(piece)
 
 
-def _a(value: Any) -> str:
+def _type_name(value: Any) -> str:
     names = {bool: "a truth value", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), "null")

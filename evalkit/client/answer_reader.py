@@ -1,7 +1,7 @@
-"""The wire, without a socket: request bodies out, answers of every form in.
+"""Reads the body of an HTTP answer, without a socket.
 
-A body is read by what it holds rather than by what its headers promise: server-sent events, one JSON object,
-or something that is no answer. ``docs/metrics.md`` says which events bear tokens.
+The form of a body is recognised from its content rather than from its headers: server-sent events, one JSON object, or
+something that is not an answer. ``docs/metrics.md`` says which events carry tokens.
 """
 
 from __future__ import annotations
@@ -13,42 +13,34 @@ from typing import Any
 import orjson
 
 from evalkit.client.answer_parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
-from evalkit.client.error_answers import (
-    failure_of,
-    failure_of_error,
-    plain,
-    refuses_stream_options,
-    retry_after_s,
-    words_of,
-)
-from evalkit.client.provenance import is_told
-from evalkit.client.request_body import NOTHING_SET
+from evalkit.client.error_answers import failure_of, failure_of_error
+from evalkit.client.provenance import has_provenance
+from evalkit.client.quoting import first_words, one_line
+from evalkit.client.request_body import EMPTY
 from evalkit.client.sse import EventDecoder
 from evalkit.record import Answer, Failure, Usage, sent
 
-__all__ = ["ANSWER_LIMIT", "AnswerReader", "failure_of", "refuses_stream_options", "retry_after_s"]
-
 ANSWER_LIMIT = 64 * 2**20  # bytes held for one answer
-KEPT_LIMIT = 2**20  # bytes of a body that is no answer, and characters of a failed one, that are kept
-_LEAD = b"\xef\xbb\xbf \t\r\n"  # byte order mark and blanks mean nothing before an answer
+KEPT_LIMIT = 2**20  # bytes kept of a body that is not an answer, and characters kept of a failed answer
+_LEAD = b"\xef\xbb\xbf \t\r\n"  # a byte order mark and blanks before an answer are ignored
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 
-_AGAIN = "The part that came is kept; if it happens again, look at the endpoint's own log."
-_LOST = "None of it can be read; if it happens again, look at the endpoint's own log."
-_LOG = "The model or what runs it has most likely failed: look at the endpoint's own log."
-_MEND = "Check that the base URL leads to a chat-completion endpoint."
+_PART_KEPT = "The part received is kept; if it happens again, check the endpoint's log."
+_NOTHING_KEPT = "None of it can be read; if it happens again, check the endpoint's log."
+_CHECK_LOG = "The model or its server has most likely failed: check the endpoint's log."
+_CHECK_URL = "Check that the base URL leads to a chat-completion endpoint."
 
-# what endpoints call it when the model ended its answer itself
-_ENDED_ITSELF = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+# finish reasons of an answer that the model ended itself
+_MODEL_ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
 
 # forms of a body
 _UNKNOWN, _EVENTS, _JSON, _OTHER, _ERROR, _CLOSED = range(6)
 
 
 class AnswerReader:
-    """Reads the body of one HTTP answer, whatever its form; one reader for each attempt.
+    """Reads the body of one HTTP answer of any form; one reader per attempt.
 
-    It never raises for what came: that is its ``failure``. Stamps come with the bytes, so it may be fed late.
+    It never raises for an invalid body but sets ``failure``. Stamps are passed with the bytes, which may be fed late.
     Once ``done`` or ``failure`` is set, further bytes are dropped.
 
     Parameters
@@ -56,22 +48,22 @@ class AnswerReader:
     status : int
         HTTP status.
     content_type : str or None
-        The header as it came.
+        The header as received.
     stream_requested : bool
-        Whether a stream was asked for.
+        Whether a stream was requested.
     headers : mapping
         Names in lower case.
 
     Attributes
     ----------
     streamed : bool
-        The body is server-sent events.
+        Whether the body is server-sent events.
     done : bool
-        ``[DONE]`` has come.
+        Whether ``[DONE]`` was received.
     arrivals, arrival_events : list of int
-        Stamp of each read that brought token-bearing events, and how many.
+        Stamp of each read with token-bearing events, and their number.
     first_visible : int or None
-        Stamp of the first read that brought content, a refusal or a tool call.
+        Stamp of the first read with content, a refusal or a tool call.
     failure : Failure or None
         None after ``finish``: a good answer.
     """
@@ -82,7 +74,7 @@ class AnswerReader:
         content_type: str | None,
         *,
         stream_requested: bool,
-        headers: Mapping[str, str] = NOTHING_SET,
+        headers: Mapping[str, str] = EMPTY,
     ) -> None:
         good = 200 <= status < 300
         self._status = status
@@ -103,20 +95,20 @@ class AnswerReader:
         self.failure: Failure | None = None
 
     def feed(self, data: bytes, at_ns: int) -> None:
-        """Take in body bytes of one read.
+        """Add the body bytes of one read.
 
         Parameters
         ----------
         data : bytes
-            After HTTP framing is taken off.
+            Without HTTP framing.
         at_ns : int
-            When the read returned; feeds with the same stamp count as one read.
+            When the read returned; bytes with the same stamp count as one read.
         """
         if self._form != _EVENTS:
             data = self._collect(data)
             if not data:
                 return
-        tokens = held = 0
+        tokens = added_bytes = 0
         parts = self._parts
         for payload in self._decoder.feed(data):
             event: Any = None
@@ -135,26 +127,26 @@ class AnswerReader:
                 )
             except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
                 plain = False
-            if plain:  # nearly every event of nearly every stream
+            if plain:  # fast path: nearly every event of nearly every stream
                 parts.text.append(content)
-                held += len(content) + PIECE_COST
+                added_bytes += len(content) + PIECE_COST
                 tokens += 1
                 if self.first_visible is None:
                     self.first_visible = at_ns
-                    if self._provenance is None and is_told(event):
+                    if self._provenance is None and has_provenance(event):
                         self._provenance = event
                 continue
-            brought = self._event(payload, event)
-            if brought:
+            kind = self._event(payload, event)
+            if kind:
                 tokens += 1
-                if brought == VISIBLE and self.first_visible is None:
+                if kind == VISIBLE and self.first_visible is None:
                     self.first_visible = at_ns
             if self._form == _CLOSED:
                 break
         if tokens:
             self._arrived(tokens, at_ns)
-            parts.held += held
-            if parts.held > ANSWER_LIMIT and self._form != _CLOSED:
+            parts.memory_bytes += added_bytes
+            if parts.memory_bytes > ANSWER_LIMIT and self._form != _CLOSED:
                 self._fail_too_big()
         if self._decoder.held:
             self._last_at = at_ns
@@ -162,41 +154,41 @@ class AnswerReader:
                 self._fail_too_big()
 
     def finish(self, *, complete: bool) -> None:
-        """Judge what came.
+        """End the answer and determine whether it is a good one.
 
         Parameters
         ----------
         complete : bool
-            The HTTP framing says that the whole body came; False: the connection was closed early.
+            Whether the whole body was received, by the HTTP framing; False: the connection was closed early.
         """
         form, self._form = self._form, _CLOSED
         if form == _ERROR:
             self.failure = failure_of(self._status, self._headers, bytes(self._body))
         elif form == _EVENTS:
-            self._take_last_event()
+            self._add_last_event()
         elif form == _JSON:
-            self._take_whole(complete)
+            self._add_whole(complete)
         elif self._body:
-            self._fail_foreign()
+            self._fail_not_an_answer()
         if self.failure is None:
-            self.failure = self._shortcoming(complete)
+            self.failure = self._incompleteness(complete)
         if self.failure is not None:
             self._parts.shorten(KEPT_LIMIT)
 
     @property
     def answer(self) -> Answer | None:
-        """What came so far, also when it ended in a failure; None: nothing."""
+        """The answer so far, also of a failed exchange; None: nothing was received."""
         return self._parts.answer()
 
     @property
     def usage(self) -> Usage | None:
-        """Token counts as told: of each the last that was not null, never a sum."""
+        """Token counts as reported: of each the last value that was not null, never a sum."""
         return self._parts.usage()
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """The answer, or the first event of its stream that names where it comes from; empty: none does."""
-        return self._provenance or NOTHING_SET
+        """The answer, or the first event of its stream that says where it comes from; empty: none does."""
+        return self._provenance or EMPTY
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -213,10 +205,10 @@ class AnswerReader:
             flags.append("no_finish_reason")
         return tuple(flags)
 
-    # -- what the body is
+    # -- the form of the body
 
     def _collect(self, data: bytes) -> bytes:
-        """Keep bytes that are not decoded as they come; when they prove to be events, give them back."""
+        """Collect bytes that are not decoded yet, and return them once they are recognised as events."""
         if self._form == _CLOSED:
             return b""
         body = self._body
@@ -234,7 +226,7 @@ class AnswerReader:
         return b""
 
     def _recognise(self, head: bytes) -> None:
-        """Tell the form from the first bytes, and from the content type where they leave it open."""
+        """Set the form from the first bytes, and from the content type if they do not decide it."""
         if not head:
             return
         if self._headers.get("content-encoding", "identity") != "identity":
@@ -249,10 +241,10 @@ class AnswerReader:
             self._form = _JSON if self._content_type.endswith("json") else _OTHER
         self.streamed = self._form == _EVENTS or (self._form == _UNKNOWN and self.streamed)
 
-    # -- what it holds
+    # -- the content of the body
 
     def _event(self, payload: bytes, event: Any = None) -> int:
-        """Take in an event of a stream, parsed if it could be; what it brought, as ``AnswerParts.take`` says it."""
+        """Add an event of a stream, parsed if that was possible, and return its content as ``AnswerParts.add`` does."""
         if payload.strip() == b"[DONE]":
             self.done = True
             self._form = _CLOSED
@@ -260,49 +252,49 @@ class AnswerReader:
         try:
             event = _parsed(payload) if event is None else event
         except (ValueError, RecursionError):
-            self._fail("protocol", "sent a broken event in its stream", _MEND, words_of(payload))
+            self._fail("protocol", "sent a broken event in its stream", _CHECK_URL, first_words(payload))
             return NOTHING
-        return NOTHING if event is None else self._take(event, "delta", payload)
+        return NOTHING if event is None else self._add(event, "delta", payload)
 
-    def _take(self, event: Any, part: str, raw: bytes) -> int:
-        """Take in an event or a whole answer that is JSON."""
+    def _add(self, event: Any, part: str, raw: bytes) -> int:
+        """Add an event or a whole answer that is JSON."""
         parts = self._parts
-        if self._provenance is None and isinstance(event, dict) and is_told(event):
+        if self._provenance is None and isinstance(event, dict) and has_provenance(event):
             self._provenance = event
         try:
-            brought = parts.take(event, part)
+            kind = parts.add(event, part)
         except NotAnAnswer as clause:
-            brought = NOTHING
+            kind = NOTHING
             if parts.error is None:
-                self._fail("protocol", f"sent an answer {clause}", _MEND, words_of(raw))
+                self._fail("protocol", f"sent an answer {clause}", _CHECK_URL, first_words(raw))
         if parts.error is not None:
             self._form = _CLOSED
             self.failure = failure_of_error(parts.error, self._status, self._headers)
-        if parts.held > ANSWER_LIMIT:
+        if parts.memory_bytes > ANSWER_LIMIT:
             self._fail_too_big()
-        return brought
+        return kind
 
-    def _take_last_event(self) -> None:
-        """Take in an event whose blank line never came, if it is whole."""
+    def _add_last_event(self) -> None:
+        """Add an event without its final blank line, if it is complete."""
         last = self._decoder.rest()
         if last != b"[DONE]" and not _is_object(last):
             return
-        brought = self._event(last)
-        if brought:
+        kind = self._event(last)
+        if kind:
             self._arrived(1, self._last_at)
-        if brought == VISIBLE and self.first_visible is None:
+        if kind == VISIBLE and self.first_visible is None:
             self.first_visible = self._last_at
 
-    def _take_whole(self, complete: bool) -> None:
+    def _add_whole(self, complete: bool) -> None:
         body = bytes(self._body)
         try:
-            self._take(_parsed(body), "message", body)
+            self._add(_parsed(body), "message", body)
         except (ValueError, RecursionError):
             if complete:
-                self._fail("protocol", "sent broken JSON", _MEND, words_of(body))
+                self._fail("protocol", "sent broken JSON", _CHECK_URL, first_words(body))
             else:
                 did = f"closed the connection in the middle of its answer, {len(body)} bytes into it"
-                self._fail("truncated", did, _LOST)
+                self._fail("truncated", did, _NOTHING_KEPT)
 
     def _arrived(self, tokens: int, at_ns: int) -> None:
         if self.arrivals and self.arrivals[-1] == at_ns:
@@ -311,49 +303,50 @@ class AnswerReader:
             self.arrivals.append(at_ns)
             self.arrival_events.append(tokens)
 
-    # -- what is wrong with it
+    # -- failures
 
-    def _shortcoming(self, complete: bool) -> Failure | None:
-        """What an answer that could be read lacks; None: nothing."""
+    def _incompleteness(self, complete: bool) -> Failure | None:
+        """What a readable answer lacks; None: nothing."""
         reason = self._parts.finish_reason
         ended = self.done or reason is not None
         if not self._parts.empty:
             if self.streamed and not ended:
                 count = sum(self.arrival_events)
-                did = f"broke its stream off after {count} event{'s' * (count != 1)} with tokens"
-                self._fail("truncated", f"{did}, with neither a finish reason nor [DONE]", _AGAIN)
+                did = f"broke off its stream after {count} event{'s' * (count != 1)} with tokens"
+                self._fail("truncated", f"{did}, with neither a finish reason nor [DONE]", _PART_KEPT)
         elif reason == "length":
             advice = "Raise max_tokens or shorten the conversation."
-            self._fail("empty", "reached its token limit before any text came", advice, code=reason)
+            self._fail("empty", "reached its token limit before sending any text", advice, code=reason)
         elif reason == "content_filter":
-            self._fail("empty", "held the whole answer back by a content filter", "Change the messages.", code=reason)
-        elif self._ended_itself:
-            pass  # it chose to say nothing
+            did = "withheld the whole answer because of a content filter"
+            self._fail("empty", did, "Change the messages.", code=reason)
+        elif self._model_ended:
+            pass  # the model answered with an empty text
         elif ended or complete:
-            self._fail("empty", "ended its answer without any text or tool call", _LOG)
+            self._fail("empty", "ended its answer without any text or tool call", _CHECK_LOG)
         else:
-            self._fail("connection", "closed the connection before any text came", _LOG)
+            self._fail("connection", "closed the connection before sending any text", _CHECK_LOG)
         return self.failure
 
     @property
-    def _ended_itself(self) -> bool:
-        """Whether the model is known to have ended an answer in which nothing came.
+    def _model_ended(self) -> bool:
+        """Whether the model itself ended an empty answer.
 
-        A stream has to count its tokens too: proxies end a stream that broke off with a ``stop`` of their own.
+        A stream must report its token count too: proxies end an interrupted stream with a ``stop`` of their own.
         """
         usage = self.usage
         counted = usage is not None and usage.output_tokens is not None
-        return (self._parts.finish_reason or "").lower() in _ENDED_ITSELF and (counted or not self.streamed)
+        return (self._parts.finish_reason or "").lower() in _MODEL_ENDED and (counted or not self.streamed)
 
-    def _fail_foreign(self) -> None:
-        encoding = plain(self._headers.get("content-encoding", "identity"), 80)
-        content_type = plain(self._content_type, 80)
+    def _fail_not_an_answer(self) -> None:
+        encoding = one_line(self._headers.get("content-encoding", "identity"), 80)
+        content_type = one_line(self._content_type, 80)
         what = f"of type {sent(content_type)}" if content_type else "without content type"
         if encoding != "identity":
             what = f"compressed as {sent(encoding)}"
         did = f"answered with a body {what} that is neither JSON nor server-sent events"
-        advice = "Check the base URL, and that no proxy or login page stands in the way."
-        self._fail("protocol", did, advice, words_of(bytes(self._body)))
+        advice = "Check the base URL, and that no proxy or login page is in between."
+        self._fail("protocol", did, advice, first_words(bytes(self._body)))
 
     def _fail_too_big(self) -> None:
         self._decoder = EventDecoder()
@@ -362,18 +355,18 @@ class AnswerReader:
 
     def _fail(self, kind: str, did: str, advice: str, quote: str = "", code: str | None = None) -> None:
         self._form = _CLOSED
-        said = f': "{sent(quote)}"' if quote else ""
-        message = f"The endpoint {did} (HTTP {self._status}){said}. {advice}"
+        quoted = f': "{sent(quote)}"' if quote else ""
+        message = f"The endpoint {did} (HTTP {self._status}){quoted}. {advice}"
         self.failure = Failure(kind, message, self._status, code, sent=())
 
 
 def _parsed(data: bytes) -> Any:
-    """JSON, also as some servers write it: with NaN, broken UTF-8, or half of a surrogate pair.
+    """Parse JSON, also with NaN, invalid UTF-8 or an unpaired surrogate, as some servers send it.
 
     Raises
     ------
     ValueError, RecursionError
-        It is none.
+        It is not JSON.
     """
     try:
         return orjson.loads(data)

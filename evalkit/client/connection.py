@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: every read is stamped as it returns and decoded a moment later."""
+"""One HTTP/1.1 connection: every read is stamped when it returns and decoded shortly after."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from evalkit.client.exchange import REDIRECTS, Exchange
 
 HEAD_LIMIT = 64 * 1024  # bytes of status line and headers, interim answers included
 
-_SLICE_NS = 200_000  # longest decoding between two looks at the sockets
-_BACKLOG = 2**20  # undecoded bytes of one connection above which it is decoded at once
-_TIMER_NS = 2_000_000  # a timer may come so much early
-_TRUSTED_IDLE_NS = 10**9  # idle for longer: ask the socket itself whether the endpoint has closed it
+_SLICE_NS = 200_000  # longest decoding between two polls of the sockets
+_BACKLOG = 2**20  # undecoded bytes of one connection above which it is decoded immediately
+_TIMER_NS = 2_000_000  # a timer may fire this much early
+_TRUSTED_IDLE_NS = 10**9  # after a longer idle time, the socket is polled for a close by the endpoint
 
 
-class Slices:
-    """One kind of work on all connections of a loop, in slices, with a look at the sockets after each.
+class SlicedWork:
+    """One kind of work on all connections of a loop, in time slices; the loop polls the sockets after each.
 
-    Decoding in ``data_received`` would stamp the last of many sockets that are ready together late, by the decoding of
-    all the others. Here they are stamped first. Requests made in one round of the loop go out together.
+    If reads were decoded in ``data_received``, the last of many sockets that are ready together would be stamped late,
+    by the decoding time of all others. With slices all are stamped first. Requests made in one iteration of the loop
+    are sent together.
 
     Parameters
     ----------
     work : callable
         Called with one connection.
     before : callable or None
-        Called before a slice. When it raises, the exchanges of all that wait end with its error.
+        Called before a slice. If it raises, the exchanges of all waiting connections end with its error.
     """
 
     def __init__(self, work: Callable[[Connection], None], before: Callable[[], None] | None = None) -> None:
@@ -44,7 +45,7 @@ class Slices:
         self._scheduled = False
 
     def add(self, connection: Connection) -> None:
-        """Do it for this connection soon."""
+        """Schedule the work for a connection."""
         self._waiting.append(connection)
         if not self._scheduled:
             self._scheduled = True
@@ -73,16 +74,16 @@ class Connection(asyncio.Protocol):
 
     Parameters
     ----------
-    decoding, sending : Slices
-        Of ``decode`` and of ``write``, shared by the connections of one loop.
-    gone : callable
+    decoding, sending : SlicedWork
+        Call ``decode`` and ``write``; shared by the connections of one loop.
+    on_closed : callable
         Called once with this connection when it is closed.
     """
 
-    def __init__(self, decoding: Slices, sending: Slices, gone: Callable[[Connection], None]) -> None:
+    def __init__(self, decoding: SlicedWork, sending: SlicedWork, on_closed: Callable[[Connection], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._decoding, self._sending = decoding, sending
-        self._gone = gone
+        self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
@@ -101,12 +102,12 @@ class Connection(asyncio.Protocol):
     # -- what the loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The way to the endpoint is open."""
+        """Store the transport of the open connection."""
         self._transport = transport  # type: ignore[assignment]
         self._idle_since = perf_counter_ns()
 
     def data_received(self, data: bytes) -> None:
-        """A read has returned: its stamp comes before anything else."""
+        """Stamp a read before anything else, and schedule its decoding."""
         at = perf_counter_ns()
         if not self._reads:
             self._decoding.add(self)
@@ -116,19 +117,19 @@ class Connection(asyncio.Protocol):
             self.decode()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is closed; what was read before still counts."""
+        """Decode the remaining reads and end the exchange."""
         self.closed = True
         self._error = error
         self._reads.append((perf_counter_ns(), b""))
         self.decode()
         self._stop_timer()
-        self._gone(self)
+        self._on_closed(self)
 
     # -- what the transport calls
 
     @property
     def usable(self) -> bool:
-        """Whether a next exchange may be begun."""
+        """Whether another exchange can be started."""
         transport = self._transport
         if (
             not self._keep
@@ -141,26 +142,26 @@ class Connection(asyncio.Protocol):
             return False
         if perf_counter_ns() - self._idle_since < _TRUSTED_IDLE_NS:
             return True
-        # a busy loop may not have seen it yet; readable while idle means closed, or out of step
+        # a busy loop may not have noticed a close yet; readable while idle means closed or out of sync
         poll = select.poll()
         poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
 
     def begin(self, exchange: Exchange, make: Callable[[], bytes]) -> None:
-        """Make a request and write it soon, and read its answer into ``exchange``.
+        """Schedule a request, and read its answer into ``exchange``.
 
-        It is made when it is written, and held nowhere: the key is in it.
+        ``make`` is called when the request is written, and its result is not stored: it contains the key.
         """
         self._exchange, self._make = exchange, make
         self._complete = self._keep = False
-        exchange.sent = perf_counter_ns()  # in case it ends before it is written
+        exchange.sent = perf_counter_ns()  # for an exchange that ends before its request is written
         self._sending.add(self)
 
     def write(self) -> None:
-        """Write the request that was begun with; its stamp comes right before."""
+        """Write the request of the current exchange, stamped directly before."""
         assert self._transport is not None
         exchange, make, self._make = self._exchange, self._make, None
-        if exchange is None or make is None:  # it has ended meanwhile
+        if exchange is None or make is None:  # the exchange has ended in the meantime
             return
         try:
             request = make()
@@ -170,14 +171,14 @@ class Connection(asyncio.Protocol):
                 return
             self._transport.write(request)
             self._watch(exchange)
-        except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
+        except Exception as error:  # a bug must fail this exchange, not the loop
             self.fail(error)
 
     def abort(self) -> None:
-        """Close at once; an exchange under way ends as ``cancelled``."""
+        """Close immediately; an exchange in progress ends as ``cancelled``."""
         if self._exchange is not None:
             self._finish(self._exchange, "cancelled", perf_counter_ns())
-            return  # which has come back here
+            return  # _finish has called abort again
         self._keep = False
         self._reads.clear()
         self._stop_timer()
@@ -185,22 +186,22 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def decode(self) -> None:
-        """Decode what has been read."""
+        """Decode the reads received so far."""
         reads, self._reads, self._backlog = self._reads, [], 0
         for at, data in reads:
             exchange = self._exchange
             if exchange is not None and data and self._premature(exchange, at):
-                self._finish(exchange, "closed", at)  # a kept connection that is of no more use
+                self._finish(exchange, "closed", at)  # an idle connection that is no longer usable
             elif exchange is not None:
                 try:
                     self._decode(exchange, at, data)
-                except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
+                except Exception as error:  # a bug must fail this exchange, not the loop
                     self.fail(error)
-            elif data:  # bytes nobody asked for: what comes next on it could not be told apart
+            elif data:  # unrequested bytes: they could not be separated from the next answer
                 self.abort()
 
     def fail(self, error: Exception) -> None:
-        """Raise this where the answer is waited for: it is a mistake of ours, or the answer could not be kept."""
+        """Raise an error where the answer is awaited: a bug, or an answer that could not be saved."""
         exchange, self._exchange, self._make = self._exchange, None, None
         if exchange is not None and not exchange.finished.done():
             exchange.finished.set_exception(error)
@@ -209,7 +210,7 @@ class Connection(asyncio.Protocol):
     # -- one exchange
 
     def _premature(self, exchange: Exchange, at: int) -> bool:
-        """Whether a read came before the request went out, and so is no answer to it."""
+        """Whether a read returned before the request was sent, so that it is not an answer to it."""
         return not exchange.opened and (at < exchange.sent or self._make is not None)
 
     def _decode(self, exchange: Exchange, at: int, data: bytes) -> None:
@@ -222,10 +223,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            malformed = "it changes the protocol, which nobody asked for"
+            malformed = "it changes the protocol without a request to do so"
         except httptools.HttpParserError as error:
             self._keep = False
-            malformed = "" if self._complete else str(error)  # bytes after a whole answer do not spoil it
+            malformed = "" if self._complete else str(error)  # bytes after a complete answer are ignored
         if exchange.status is None:
             if malformed:
                 exchange.first_bytes = data[:40]
@@ -259,7 +260,7 @@ class Connection(asyncio.Protocol):
         try:
             if exchange.reader is not None:
                 exchange.reader.finish(complete=outcome in ("complete", "done"))
-        except Exception as error:  # a mistake of ours belongs to this exchange, not to the loop
+        except Exception as error:  # a bug must fail this exchange, not the loop
             self.fail(error)
             return
         self._exchange = None
@@ -274,7 +275,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _watch(self, exchange: Exchange) -> None:
-        """See to the next limit; a timer that fires before it, set for an earlier exchange, is as good."""
+        """Set a timer for the next time limit, unless one set for an earlier exchange fires before it."""
         at, _ = exchange.next_limit()
         if self._timer is not None:
             if self._timer_at <= at:
@@ -299,17 +300,17 @@ class Connection(asyncio.Protocol):
     # -- what the HTTP parser calls
 
     def on_message_begin(self) -> None:
-        """A status line starts; after a whole answer it is one too many."""
+        """Note a status line that follows a complete answer, where none is expected."""
         if self._complete:
             self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, of the answer or of an interim answer before it."""
-        if self._exchange is not None and self._exchange.status is None:  # else a trailer, which says nothing
+        """Store one header, of the answer or of an interim answer before it."""
+        if self._exchange is not None and self._exchange.status is None:  # trailers are ignored
             self._exchange.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """The status counts, unless it is an interim one (1xx)."""
+        """Store the status, unless it is an interim one (1xx)."""
         status = self._parser.get_status_code()
         if self._exchange is None or self._complete:
             return
@@ -319,19 +320,19 @@ class Connection(asyncio.Protocol):
             self._exchange.headers.clear()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body, without its framing."""
+        """Add a part of the body, without its framing."""
         if not self._complete:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The framing says that the answer, or an interim one, is whole."""
+        """Note that the answer, or an interim one, is complete by its framing."""
         if self._exchange is not None and self._exchange.status is not None and not self._complete:
             self._complete = True
             self._keep = bool(self._parser.should_keep_alive())
 
 
 def reason_of(error: Exception | None) -> str:
-    """What the operating system or a parser says, in a few words; empty without an error."""
+    """The message of the operating system or a parser; empty without an error."""
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (error.errno or 0) > 0:
         return os.strerror(error.errno or 0)
     return "" if error is None else str(error) or "connection closed"

@@ -1,4 +1,4 @@
-"""Opening a connection: addresses, proxies and TLS; what fails on the way becomes a ``Failure``."""
+"""Opens a connection: name resolution, proxies and TLS; an error on the way becomes a ``Failure``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 import httptools
 
 from evalkit.client.connection import HEAD_LIMIT, Connection, reason_of
-from evalkit.client.error_answers import plain
 from evalkit.client.origin import Origin
 from evalkit.client.proxy import Proxy
+from evalkit.client.quoting import one_line
 from evalkit.record import Failure, sent
 
-_HEAD_START_S = 0.25  # RFC 8305: before the next address is tried beside one that does not answer
-_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # notices a peer that has vanished
+_HEAD_START_S = 0.25  # RFC 8305: delay before the next address is tried in parallel
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # detects a peer that has vanished
 # X509_V_ERR_* codes of OpenSSL
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNTRUSTED = (2, 18, 19, 20, 21)
@@ -30,7 +30,7 @@ _WRONG_NAME = (62, 64)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
-async def dial(
+async def open_connection(
     connection: Connection,
     origin: Origin,
     proxy: Proxy | None,
@@ -42,34 +42,34 @@ async def dial(
     Parameters
     ----------
     proxy : Proxy or None
-        What to go through: a tunnel for https; for http the connection ends at the proxy.
+        The proxy to use: through a tunnel for https; for http the connection ends at the proxy.
     context : ssl.SSLContext or None
-        Needed when origin or proxy is https.
+        Required if origin or proxy is https.
     timeout_s : float
-        For all steps together.
+        Time limit for all steps together.
 
     Returns
     -------
     Failure or None
-        Of kind ``connection`` or ``timeout``, with what to try. None: it is open.
+        Of kind ``connection`` or ``timeout``, with advice. None: the connection is open.
     """
-    way = _Way(origin, proxy, context)
+    setup = _ConnectionSetup(origin, proxy, context)
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            connection.connection_made(await way.open(connection))
-    except (OSError, _Refused, UnicodeError, httptools.HttpParserError) as error:
+            connection.connection_made(await setup.open(connection))
+    except (OSError, _TunnelRefused, UnicodeError, httptools.HttpParserError) as error:
         if limit.expired():
-            return Failure("timeout", way.too_slow(timeout_s), sent=())
-        return Failure("connection", way.explain(error), sent=())
+            return Failure("timeout", setup.too_slow(timeout_s), sent=())
+        return Failure("connection", setup.explain(error), sent=())
     return None
 
 
-class _Refused(Exception):
-    """What a proxy answered instead of opening a tunnel: status and reason."""
+class _TunnelRefused(Exception):
+    """A proxy did not open a tunnel; the message is the status and reason of its answer."""
 
 
-class _Way:
-    """The steps to an origin, and at which of them it stands."""
+class _ConnectionSetup:
+    """The steps to connect to an origin; remembers the current step for error messages."""
 
     def __init__(self, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -83,14 +83,14 @@ class _Way:
         origin, proxy = self._origin, self._proxy
         if "https" not in (origin.scheme, self._peer.scheme):
             return await self._reach(connection)
-        gate = _Gate()
-        transport = await self._reach(gate)
+        before_tls = _BeforeTls()
+        transport = await self._reach(before_tls)
         try:
             if proxy is not None and proxy.scheme == "https":
-                transport = await self._secure(transport, gate if origin.scheme == "https" else connection)
+                transport = await self._secure(transport, before_tls if origin.scheme == "https" else connection)
             if proxy is not None and origin.scheme == "https":
                 self._step = "tunnel"
-                await gate.pass_through(transport, origin, proxy)
+                await before_tls.open_tunnel(transport, origin, proxy)
             if origin.scheme == "https":
                 self._peer = origin
                 transport = await self._secure(transport, connection)
@@ -100,7 +100,7 @@ class _Way:
         return transport
 
     async def _reach(self, protocol: asyncio.Protocol) -> asyncio.Transport:
-        """A TCP connection to the first address that answers, both families side by side."""
+        """Open a TCP connection to the first address that answers, trying IPv4 and IPv6 alternately."""
         reached: list[socket.socket] = []
         addresses = await self._addresses()
         try:
@@ -146,21 +146,21 @@ class _Way:
         self._step = "tls"
         assert self._context is not None
         secured = await self._loop.start_tls(transport, protocol, self._context, server_hostname=self._peer.host)
-        if secured is None:  # the typed signature allows it, when the transport is closing
+        if secured is None:  # by its signature possible, while the transport is closing
             raise ConnectionResetError
         return secured
 
     def too_slow(self, timeout_s: float) -> str:
-        """Why the time limit was reached."""
+        """The message for a time limit reached at this step."""
         limit = f"within {timeout_s:g} s (connect_timeout_s)"
         if self._step == "reach":
-            return f"No connection to {self._peer} {limit}: is the host up, and does no firewall drop the packets?"
+            return f"No connection to {self._peer} {limit}: is the host up, and does a firewall drop the packets?"
         if self._step == "tunnel":
-            return f"No way to {self._origin} through {self._peer} {limit}: the proxy has not answered."
+            return f"No tunnel to {self._origin} through {self._peer} {limit}: the proxy has not answered."
         return f"No TLS handshake with {self._peer} {limit}: if it speaks plain HTTP, use http:// in {self._setting}."
 
     def explain(self, error: Exception) -> str:
-        """What went wrong at this step, and what to try."""
+        """The message for an error at this step, with advice."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return self._explain_certificate(error)
         if self._step == "tls":
@@ -168,17 +168,17 @@ class _Way:
         if self._step == "tunnel":
             return self._explain_tunnel(error)
         if isinstance(error, (socket.gaierror, UnicodeError)):
-            reason = getattr(error, "strerror", None) or "no valid name"
+            reason = getattr(error, "strerror", None) or "not a valid name"
             return (
                 f"The host name {self._peer.host} cannot be resolved ({reason}): "
-                f"check {self._setting} for a slip, and this machine's network."
+                f"check {self._setting} for a typo, and this machine's network."
             )
         if isinstance(error, ConnectionRefusedError):
             what = "server" if self._peer is self._origin else "proxy"
             return f"Nothing listens on {self._peer}: is the {what} started, and is the port in {self._setting} right?"
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return (
-                f"No connection to {self._peer}: too many files are open for one more. "
+                f"No connection to {self._peer}: too many files are open. "
                 "Lower the concurrency, or raise the limit (ulimit -n)."
             )
         return f"No connection to {self._peer} ({reason_of(error)}): check {self._setting} and the network."
@@ -190,22 +190,22 @@ class _Way:
     def _explain_certificate(self, error: ssl.SSLCertVerificationError) -> str:
         whose, says = f"The certificate of {self._peer}", error.verify_message.rstrip(".")
         if error.verify_code == _EXPIRED:
-            return f"{whose} has expired: whoever runs it must renew it. Check this machine's clock too."
+            return f"{whose} has expired: its operator must renew it. Check this machine's clock too."
         if error.verify_code == _NOT_YET_VALID:
             return f"{whose} is not valid yet: check this machine's clock."
         if error.verify_code in _WRONG_NAME:
-            return f"{whose} was made for another name: use that name in {self._setting}. ({says})"
+            return f"{whose} is for another name: use that name in {self._setting}. ({says})"
         if error.verify_code in _UNTRUSTED:
             return (
-                f"{whose} is signed by no authority this machine trusts ({says}): "
-                f"if the authority is your own, name its PEM file in SSL_CERT_FILE{_certificate_file_note()}."
+                f"{whose} is not signed by an authority that this machine trusts ({says}): "
+                f"if the authority is your own, set SSL_CERT_FILE to its PEM file{_certificate_file_note()}."
             )
         return f"{whose} cannot be trusted ({says})."
 
     def _explain_tls(self, error: Exception) -> str:
         reason = getattr(error, "reason", None) or ""
         if reason in _NO_TLS:
-            return f"No TLS is spoken on {self._peer}: use http:// in {self._setting}, or the port that speaks TLS."
+            return f"There is no TLS on {self._peer}: use http:// in {self._setting}, or a port with TLS."
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
             return f"The TLS handshake with {self._peer} failed ({reason.replace('_', ' ').lower() or error})."
         return (
@@ -214,21 +214,22 @@ class _Way:
         )
 
     def _explain_tunnel(self, error: Exception) -> str:
-        without = f"set NO_PROXY={self._origin.host} to go without it"
-        if isinstance(error, _Refused):
-            advice = f"Ask whoever runs the proxy, or {without}."
+        without = f"set NO_PROXY={self._origin.host} to connect without it"
+        if isinstance(error, _TunnelRefused):
+            advice = f"Ask the operator of the proxy, or {without}."
             if str(error).startswith("407"):
-                advice = (
-                    f"It wants a user and password: put them into {self._setting} as http://user:password@host:port."
-                )
-            return f"No way to {self._origin} through {self._peer}, which answered {sent(plain(str(error)))}. {advice}"
+                credentials = "http://user:password@host:port"
+                advice = f"It requires user and password: put them into {self._setting} as {credentials}."
+            answer = sent(one_line(str(error)))
+            return f"No tunnel to {self._origin} through {self._peer}, which answered {answer}. {advice}"
         return (
-            f"No way to {self._origin} through {self._peer} ({reason_of(error)}): is it an HTTP proxy? Else {without}."
+            f"No tunnel to {self._origin} through {self._peer} ({reason_of(error)}): is it an HTTP proxy? "
+            f"If not, {without}."
         )
 
 
-class _Gate(asyncio.Protocol):
-    """Stands at a socket until TLS is put upon it: reads nothing, except a proxy's answer to CONNECT."""
+class _BeforeTls(asyncio.Protocol):
+    """The protocol of a socket until TLS starts on it: reads nothing except a proxy's answer to CONNECT."""
 
     def __init__(self) -> None:
         self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -239,8 +240,8 @@ class _Gate(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.pause_reading()  # type: ignore[attr-defined]
 
-    async def pass_through(self, transport: asyncio.Transport, origin: Origin, proxy: Proxy) -> None:
-        """Ask a proxy for a tunnel."""
+    async def open_tunnel(self, transport: asyncio.Transport, origin: Origin, proxy: Proxy) -> None:
+        """Request a tunnel from a proxy and wait for its answer."""
         lines = [f"CONNECT {origin} HTTP/1.1", f"Host: {origin}"]
         if proxy.authorization:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
@@ -266,7 +267,7 @@ class _Gate(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 300:
-            self._answer(_Refused(f"{status} {self._reason}".strip()))
+            self._answer(_TunnelRefused(f"{status} {self._reason}".strip()))
         elif status >= 200:
             self._answer(None)
 
@@ -280,6 +281,6 @@ class _Gate(asyncio.Protocol):
 
 
 def _certificate_file_note() -> str:
-    """OpenSSL passes silently over a file that is not there."""
+    """A note if ``SSL_CERT_FILE`` names a missing file, which OpenSSL ignores silently."""
     path = os.environ.get("SSL_CERT_FILE")
-    return f", which now names {path}, where there is no file" if path and not Path(path).is_file() else ""
+    return f" (it is {path}, and there is no such file)" if path and not Path(path).is_file() else ""

@@ -1,4 +1,4 @@
-"""One exchange: a request and what has come back for it so far."""
+"""One exchange: a request and the part of its answer received so far."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from evalkit.client.answer_reader import AnswerReader
 from evalkit.record import Failure
 
 REDIRECTS = (301, 302, 303, 307, 308)
-FOLLOWED = (307, 308)  # the others turn a POST into a GET
+FOLLOWED = (307, 308)  # other redirects turn a POST into a GET
 MAX_REDIRECTS = 3
 
 _FRAMING_NS = 200_000_000  # after [DONE]: wait for the end of the HTTP framing, so that the connection can be kept
-_INFLATED = 2**20  # bytes taken out of a compressed body at a time
-_GZIP_OR_ZLIB = 47  # window bits that tell zlib to look for itself
+_INFLATED = 2**20  # bytes decompressed at a time
+_GZIP_OR_ZLIB = 47  # window bits that let zlib detect the format
 
 
 class Exchange:
-    """One request and what has come back for it.
+    """One request and the part of its answer received so far.
 
     Attributes
     ----------
     finished : asyncio.Future
-        Done when the answer has ended, in whatever way.
+        Done when the answer has ended, for whatever reason.
     outcome : str
-        How: ``complete`` (the framing says so), ``done`` (nothing more is wanted), ``closed`` early, ``malformed``,
-        ``oversized`` head, ``cancelled`` here, or a limit reached: ``ttft``, ``total``. Empty: never begun.
+        How it ended: ``complete`` by the framing, ``done`` (no more is needed), ``closed`` early, ``malformed``,
+        ``oversized`` head, ``cancelled`` by evalkit, or a time limit: ``ttft``, ``total``. Empty: never started.
     detail : str
-        What the parser or the operating system said of it.
+        The message of the parser or the operating system.
     headers_at, end : int or None
         Stamps, as in ``Timing``.
     reader : AnswerReader or None
-        None: no headers came, or a redirect.
+        None: no headers were received, or a redirect.
     received : int
         Bytes, framing included.
     failure : Failure or None
-        Why there is no connection.
+        Why the connection could not be opened.
     interrupted : bool
-        Whoever waited for it was cancelled.
+        The task that awaited it was cancelled.
     """
 
     outcome = ""
@@ -64,18 +64,18 @@ class Exchange:
         self.headers: dict[str, str] = {}
 
     def open_body(self) -> None:
-        """The headers are in hand: make what reads the body."""
+        """Create the reader of the body once the headers are received."""
         assert self.status is not None
         headers = self.headers
         if headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip", "deflate"):
-            del headers["content-encoding"]  # it was not asked for, but it can be read
+            del headers["content-encoding"]  # not requested, but readable
             self.inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
         self.reader = AnswerReader(
             self.status, headers.get("content-type"), stream_requested=self.stream, headers=headers
         )
 
     def feed(self, body: bytes, at: int) -> None:
-        """Body bytes of one read.
+        """Add the body bytes of one read.
 
         Raises
         ------
@@ -93,13 +93,13 @@ class Exchange:
             body = self.inflater.unconsumed_tail
 
     def interrupt(self, at: int) -> None:
-        """Nobody waits for it any longer."""
+        """End the exchange: the task that awaited it was cancelled."""
         self.interrupted = True
         self.outcome = self.outcome or "cancelled"
         self.end = self.end or at
 
     def next_limit(self) -> tuple[int, str]:
-        """When this has lasted too long, and the outcome then."""
+        """The time of the next limit, and the outcome when it is reached."""
         if self.end is not None:
             return self.end + _FRAMING_NS, "done"
         total = self.sent + int(self.timeout_s * 1e9)
@@ -117,15 +117,15 @@ class Exchange:
 
     @property
     def lost_on_reuse(self) -> bool:
-        """A kept connection was closed before it brought anything."""
+        """Whether a reused connection was closed before it returned anything."""
         return self.outcome == "closed" and not (self.received or self.opened)
 
     @property
     def settled(self) -> bool:
-        """Whether more of the body would change nothing."""
+        """Whether further bytes of the body would change nothing."""
         return self.reader is not None and (self.reader.done or self.reader.failure is not None)
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether only the end of the connection ends the body."""
+        """Whether the body ends only when the connection is closed."""
         return self.reader is not None and not self.headers.keys() & {"content-length", "transfer-encoding"}

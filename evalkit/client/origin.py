@@ -1,4 +1,4 @@
-"""Origins: what a key is sent to, and what no redirect may leave."""
+"""Origins: the scheme, host and port that a key is sent to, and that a redirect must not leave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Origin:
     Parameters
     ----------
     host : str
-        ASCII: a name beyond it stands here in its IDNA form.
+        In ASCII: other names are in their IDNA form.
     """
 
     scheme: str
@@ -30,11 +30,11 @@ class Origin:
         Raises
         ------
         ValueError
-            Not an http:// or https:// address.
+            It is not an http:// or https:// address.
         """
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise ValueError(f"{url!r} is no http:// or https:// address")
+            raise ValueError(f"{url!r} is not an http:// or https:// address")
         host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode("ascii")
         return cls(parts.scheme, host, _PORTS[parts.scheme] if parts.port is None else parts.port)
 
@@ -43,7 +43,7 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """What stands in a Host header: the port only where it is not the scheme's own."""
+        """The value of a Host header: with the port only if it is not the scheme's default."""
         return self._bracketed if self.port == _PORTS[self.scheme] else str(self)
 
     @property
@@ -52,14 +52,14 @@ class Origin:
 
 
 def path_of(url: str) -> str:
-    """Path and query of an address, fit for a request line."""
+    """Path and query of an address, escaped for a request line."""
     parts = urlsplit(url)
     path = quote(parts.path or "/", safe=_PATH_SAFE)
     return f"{path}?{quote(parts.query, safe=_PATH_SAFE + '?')}" if parts.query else path
 
 
 def redirect_target(url: str, location: str) -> str | None:
-    """Where a Location header leads to from an address; None: nowhere that http goes."""
+    """The target of a Location header, relative to an address; None: it is not an http(s) address."""
     try:
         target = urljoin(url, location)
         Origin.of(target)

@@ -1,4 +1,4 @@
-"""Where an answer came from: the model that it names, and what gateways say of caches, fallbacks and routes."""
+"""Where an answer comes from: the model it names, and the caches, fallbacks and routes that gateways report."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from evalkit.client.model_names import is_another
+from evalkit.client.model_names import names_another_model
 from evalkit.record import Answer
 
 MOST_IDS = 32_768  # answers that are remembered, and up to as many before them
 _LONGEST = 200  # characters of one text
-_HIT = re.compile(r"hit(?![a-z]|-for)", re.IGNORECASE)  # Varnish: "hit-for-pass" was none
+_HIT = re.compile(r"hit(?![a-z]|-for)", re.IGNORECASE)  # Varnish: "hit-for-pass" is not a hit
 _NO = ("", "0", "no", "none", "null", "false", "off")
-# a prompt whose beginning was computed before is answered afresh
+# a cached prompt prefix is not a cached answer
 _NOT_THE_ANSWER = re.compile(r"control|prompt|prefix|kv|token|creation")
 _NEVER_A_FALLBACK = re.compile(r"max|allow|enabled|config|models|policy")
-# headers that name the model behind a gateway, which may write the name that was asked for into the answer
+# headers that name the model behind a gateway, which may write the requested name into the answer
 _ROUTES = ("x-litellm-model-name", "x-kong-llm-model", "ngrok-aig-model", "x-bifrost-resolved-model")
 _PROVIDERS = ("x-portkey-provider", "x-portkey-last-used-option-index", "x-bifrost-provider", "cf-aig-provider")
 
 
-def is_told(event: Mapping[str, Any]) -> bool:
-    """Whether an event of a stream, or a whole answer, names where it comes from."""
+def has_provenance(event: Mapping[str, Any]) -> bool:
+    """Whether an event of a stream, or a whole answer, says where it comes from."""
     return bool(event.get("model") or event.get("id") or event.get("system_fingerprint") or event.get("provider"))
 
 
 def of_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What the headers of an answer say of it, by names in lower case.
+    """Where an answer comes from by its headers, whose names are in lower case.
 
-    ``cache`` and ``fallback`` hold the header that says so. Any header will do whose name and value do: gateways and
-    caches are many, and their names for this are alike.
+    ``cache`` and ``fallback`` hold the header that reports it. Any header with a suitable name and value is used, since
+    gateways and caches are many and name their headers similarly.
     """
-    told: dict[str, str] = {}
-    for name, kind in _telling(tuple(headers)):
+    found: dict[str, str] = {}
+    for name, kind in _relevant(tuple(headers)):
         value = headers[name]
-        if _says_so(kind, name, value):
-            told.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
-    return told
+        if _applies(kind, name, value):
+            found.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
+    return found
 
 
 @lru_cache(maxsize=64)
-def _telling(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Those of an answer's headers that may tell something, with what; an endpoint sends the same ones each time."""
+def _relevant(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The headers that may report something, with its kind; cached, since an endpoint repeats its headers."""
     return tuple((name, kind) for name in names if (kind := _kind(name)) is not None)
 
 
 def _kind(name: str) -> str | None:
-    """What a header may tell; None: nothing, as nearly every one."""
+    """What a header may report by its name; None: nothing, like nearly all headers."""
     if name == "age" or ("cache" in name and not _NOT_THE_ANSWER.search(name)):
         return "cache"
     if name == "cf-aig-step" or ("fallback" in name and not _NEVER_A_FALLBACK.search(name)):
@@ -56,19 +56,19 @@ def _kind(name: str) -> str | None:
     return "route" if name in _ROUTES else "provider" if name in _PROVIDERS else None
 
 
-def _says_so(kind: str, name: str, value: str) -> bool:
+def _applies(kind: str, name: str, value: str) -> bool:
     if kind == "cache":
         return _is_hit(name, value)
     return kind != "fallback" or value.strip().lower() not in _NO
 
 
-class Provenance:
-    """Notes where the answers of a session come from, as far as that is not as it was asked for.
+class ProvenanceTracker:
+    """Records where the answers of a session come from, if that differs from what was requested.
 
     Parameters
     ----------
     model : str
-        The one that is asked for.
+        The requested model.
     """
 
     def __init__(self, model: str) -> None:
@@ -79,48 +79,48 @@ class Provenance:
         self._ids_are_unique = True
 
     def note(self, body: Mapping[str, Any], headers: Mapping[str, str], answer: Answer | None) -> dict[str, str] | None:
-        """What to keep of an answer; None: nothing, as of nearly every one.
+        """The provenance to store with an answer; None: nothing, as for nearly all answers.
 
         Parameters
         ----------
         body : mapping
-            The answer, or the first event of its stream that names where it comes from; empty: none does.
+            The answer, or the first event of its stream that says where it comes from; empty: none does.
         headers : mapping
         answer : Answer or None
-            None: it is no good one.
+            None: it is not a good one.
 
         Returns
         -------
         dict or None
-            ``model``: as it names itself, where that is not the name that was asked for; ``route``: the model that a
-            gateway names, where that is another; ``system_fingerprint``: where it is not that of the answer before;
-            ``provider``; ``cache``, ``fallback``: the header that says so; ``repeated_id``: of an earlier answer with
-            the same text.
+            ``model``: the name in the answer, if it is not the requested one; ``route``: the model that a gateway
+            names, if it is another; ``system_fingerprint``: if it differs from that of the previous answer;
+            ``provider``; ``cache``, ``fallback``: the header that reports it; ``repeated_id``: the id, if an earlier
+            answer has the same id and text.
         """
-        kept = of_headers(headers)
-        if "route" in kept and not is_another(self._model, kept["route"]):
-            del kept["route"]
+        provenance = of_headers(headers)
+        if "route" in provenance and not names_another_model(self._model, provenance["route"]):
+            del provenance["route"]
         if not body:
-            return kept or None
+            return provenance or None
         model, fingerprint = body.get("model"), body.get("system_fingerprint")
         if model != self._model and model and isinstance(model, str):
-            kept["model"] = _text(model)
+            provenance["model"] = _text(model)
         if (provider := body.get("provider")) and isinstance(provider, str):
-            kept["provider"] = _text(provider)
+            provenance["provider"] = _text(provider)
         if fingerprint != self._fingerprint and fingerprint and isinstance(fingerprint, str):
             self._fingerprint = fingerprint
-            kept["system_fingerprint"] = _text(fingerprint)
+            provenance["system_fingerprint"] = _text(fingerprint)
         if (
             answer is not None
             and (name := body.get("id"))
             and isinstance(name, str)
             and self._is_repeated(name, answer)
         ):
-            kept["repeated_id"] = _text(name)
-        return kept or None
+            provenance["repeated_id"] = _text(name)
+        return provenance or None
 
     def _is_repeated(self, name: str, answer: Answer) -> bool:
-        """Whether this answer has come before, by its id; not where answers that differ have one id."""
+        """Whether this answer was received before, by its id; False if different answers share an id."""
         if not self._ids_are_unique:
             return False
         calls = tuple((call.name, call.arguments) for call in answer.tool_calls) if answer.tool_calls else ()
@@ -148,5 +148,5 @@ def _is_hit(name: str, value: str) -> bool:
 
 
 def _text(text: str) -> str:
-    """A text from a stranger, cut, and free of halves of characters."""
+    """Untrusted text, shortened and without unpaired surrogates."""
     return text[:_LONGEST].encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Proxies: which one the environment names for an endpoint."""
+"""The proxy that the environment names for an endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PORTS = {"http": 80, "https": 443}
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}")
 _BRACKETED = re.compile(r"^\[([^\]]*)\](/\d+)?$")
 _Address = IPv4Address | IPv6Address
-_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  (what servers say they listen on; to a client it is this machine)
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  (addresses servers listen on; for a client they mean this machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Proxy:
     Parameters
     ----------
     scheme : str
-        How the proxy itself is spoken to: ``http`` or ``https``.
+        The protocol to the proxy itself: ``http`` or ``https``.
     host, port : str, int
     source : str
-        The variable that named it, for messages.
+        The variable that names it, for messages.
     authorization : str or None
-        Value of the Proxy-Authorization header, made of the user and password in its address.
+        Value of the Proxy-Authorization header, from the user and password in its address.
     """
 
     scheme: str
@@ -48,47 +48,47 @@ class Proxy:
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     """The proxy for an endpoint; None: it is reached directly.
 
-    ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count, in either case, and the system's own
-    settings where Python reads them. What ``NO_PROXY`` leaves out is what curl, Go or Python would leave out, each by
-    its own rules: names with what stands below them, addresses, ranges, ports, ``*``. This machine itself is never
-    reached through a proxy: to a proxy elsewhere ``127.0.0.1`` is the proxy, not the endpoint that runs here.
+    Reads ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, in upper or lower case, and the system's
+    settings where Python supports them. ``NO_PROXY`` excludes what curl, Go or Python would exclude, each by its own
+    rules: names with their subdomains, addresses, ranges, ports, ``*``. This machine is never reached through a proxy:
+    for a proxy on another machine, ``127.0.0.1`` is that machine and not the endpoint that runs here.
 
     Raises
     ------
     SettingsError
-        A proxy that is no http:// or https:// proxy; the message shows neither user nor password.
+        The proxy is not an http:// or https:// proxy; the message shows neither user nor password.
     """
     found = _found(scheme, host, port)
     if isinstance(found, str):
-        raise SettingsError(found)  # here, where no variable holds the proxy's address with its password
+        raise SettingsError(found)  # here no local variable holds the proxy's address with its password
     return found
 
 
 def _found(scheme: str, host: str, port: int) -> Proxy | str | None:
-    """The proxy, or what is wrong with it."""
-    name, forms = _plain(host), _addresses(host)
+    """The proxy, or the message if it is invalid."""
+    name, forms = _normalised(host), _addresses(host)
     if any(is_loopback(each) or each in _ANY_ADDRESS for each in (name, *map(str, forms))):
         return None
     from urllib.request import getproxies, proxy_bypass  # slow to import, and rarely needed
 
     proxies = getproxies()
     url = proxies.get(scheme) or proxies.get("all")
-    if not url or _left_out(name, forms, port) or proxy_bypass(f"{host}:{port}"):
+    if not url or _is_excluded(name, forms, port) or proxy_bypass(f"{host}:{port}"):
         return None
     return _parse(url, _source(url, scheme), host)
 
 
-def _left_out(name: str, forms: tuple[_Address, ...], port: int) -> bool:
-    """Whether ``NO_PROXY`` leaves out a host; of two variables in different case, both count."""
+def _is_excluded(name: str, forms: tuple[_Address, ...], port: int) -> bool:
+    """Whether ``NO_PROXY`` excludes a host; if both spellings of the variable are set, both apply."""
     listed = f"{os.environ.get('NO_PROXY', '')},{os.environ.get('no_proxy', '')}"
-    return any(_leaves_out(entry, name, forms, port) for entry in re.split(r"[\s,]+", listed) if entry)
+    return any(_excludes(entry, name, forms, port) for entry in re.split(r"[\s,]+", listed) if entry)
 
 
-def _leaves_out(entry: str, name: str, forms: tuple[_Address, ...], port: int) -> bool:
+def _excludes(entry: str, name: str, forms: tuple[_Address, ...], port: int) -> bool:
     if entry == "*":
         return True
     if (network := _network(entry)) is None:
-        # what stands behind a last colon is a port, unless it is a part of an IPv6 address, which _network has read
+        # text after the last colon is a port, unless it is part of an IPv6 address, which _network has parsed
         bare, colon, own_port = entry.rpartition(":")
         if colon and own_port.isdecimal():
             if int(own_port) != port:
@@ -97,8 +97,8 @@ def _leaves_out(entry: str, name: str, forms: tuple[_Address, ...], port: int) -
             network = _network(entry)
     if network is not None:
         return any(address in network for address in forms)
-    # Go takes .example and *.example for what stands below, curl and Python take .example for example as well
-    below = _plain(entry.removeprefix("*").removeprefix("."))
+    # in Go .example and *.example mean subdomains only, in curl and Python .example means example as well
+    below = _normalised(entry.removeprefix("*").removeprefix("."))
     return bool(below) and (name.endswith(f".{below}") or (name == below and not entry.startswith("*")))
 
 
@@ -113,22 +113,22 @@ def _network(entry: str) -> IPv4Network | IPv6Network | None:
 
 def _addresses(host: str) -> tuple[_Address, ...]:
     """The host as addresses, an IPv4 one in both its forms; empty: it is a name."""
-    name = _plain(host)
+    name = _normalised(host)
     try:
         address = ip_address(name)
     except ValueError:
         if not _NUMERIC.fullmatch(name):
             return ()
         try:
-            address = IPv4Address(socket.inet_aton(name))  # 10.1, 0x0a000001: as the system will read it
+            address = IPv4Address(socket.inet_aton(name))  # 10.1, 0x0a000001: as the system reads it
         except OSError:
             return ()
     four = address if isinstance(address, IPv4Address) else address.ipv4_mapped
     return (address,) if four is None else (four, IPv6Address(f"::ffff:{four}"))
 
 
-def _plain(host: str) -> str:
-    """A host as names are compared: in ASCII and lower case, no brackets, no zone, no dot at its end."""
+def _normalised(host: str) -> str:
+    """A host normalised for comparison: in ASCII and lower case, without brackets, zone and final dot."""
     host = host.strip("[]").partition("%")[0].lower().removesuffix(".")
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii")
@@ -142,12 +142,12 @@ def _parse(url: str, source: str, host: str) -> Proxy | str:
         name, port = parts.hostname, parts.port
         if not name:
             raise ValueError
-    except ValueError:  # which shows the address, and with it a password
+    except ValueError:  # its text shows the address, which may contain a password
         return f"the proxy in {source} cannot be read: write it as http://host:port"
     if parts.scheme not in _PORTS:
         return (
-            f"the proxy in {source} is a {parts.scheme}:// address: evalkit speaks to http:// and https:// proxies. "
-            f"Name such a one, or set NO_PROXY={host} to go without"
+            f"the proxy in {source} is a {parts.scheme}:// address: evalkit supports http:// and https:// proxies. "
+            f"Set one of these, or set NO_PROXY={host} to connect without a proxy"
         )
     authorization = None
     if parts.username is not None:

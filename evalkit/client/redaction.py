@@ -1,4 +1,4 @@
-"""Keeps the API key out of everything that is stored or shown."""
+"""Removes the API key from everything that is stored or shown."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from dataclasses import replace
 from evalkit.process.api_keys import Key
 from evalkit.record import LASTING_CODES, Answer, Failure
 
-_PART = 5  # characters of a key in a row that give something away
-_WHOLE = 8  # shorter keys are placeholders ("none", "ollama"); as words of an answer they must stay
+_MIN_PART = 5  # consecutive characters of a key that reveal something about it
+_MIN_KEY = 8  # shorter keys are placeholders ("none", "ollama"), which as words of an answer must stay
 _MARK = "***"
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def redact_failure(failure: Failure, key: str, public: str) -> Failure:
-    """The failure without the key and without any part of it: endpoints repeat some of a key they refuse.
+    """The failure without the key or any part of it: endpoints repeat parts of a key that they refuse.
 
-    Words of evalkit's own stay, also where a key happens to be one of them.
+    Text written by evalkit stays, even if the key occurs in it.
 
     Parameters
     ----------
     public : str
-        What is no secret (model, base URL): a part of the key that also stands in there stays.
+        Text that is not secret (model, base URL): a part of the key that also occurs in it stays.
     """
     code, text = failure.code, failure.message
     if code is not None and code not in LASTING_CODES:
         code = _without_parts(code, key, public)
-    kept: list[str] = []
+    pieces: list[str] = []
     at = 0
     for begin, end in ((0, len(text)),) if failure.sent is None else failure.sent:
-        kept += text[at:begin], _without_parts(text[begin:end], key, public)
+        pieces += text[at:begin], _without_parts(text[begin:end], key, public)
         at = end
-    return replace(failure, message="".join(kept) + text[at:], code=code, sent=())
+    return replace(failure, message="".join(pieces) + text[at:], code=code, sent=())
 
 
 def redact_answer(answer: Answer, key: str) -> Answer:
-    """The answer without the whole key; parts of it may be words of the answer and stay."""
+    """The answer without the whole key; parts of the key stay, since they may be words of the answer."""
     calls = answer.tool_calls
     texts = [answer.text, answer.reasoning, answer.refusal, answer.finish_reason]
     texts += [text for call in calls for text in (call.name, call.arguments, call.id)]
-    if len(key) < _WHOLE or not any(text and key in text for text in texts):
+    if len(key) < _MIN_KEY or not any(text and key in text for text in texts):
         return answer
     return Answer(
         text=answer.text.replace(key, _MARK),
@@ -59,24 +59,24 @@ def redact_answer(answer: Answer, key: str) -> Answer:
 
 
 def redact_provenance(provenance: dict[str, str], key: str) -> dict[str, str]:
-    """What an answer says of where it comes from, without the whole key."""
-    return provenance if len(key) < _WHOLE else {name: text.replace(key, _MARK) for name, text in provenance.items()}
+    """The provenance of an answer without the whole key."""
+    return provenance if len(key) < _MIN_KEY else {name: text.replace(key, _MARK) for name, text in provenance.items()}
 
 
 def _without_parts(text: str, key: str, public: str) -> str:
-    """The text without what also stands in the key, in whatever case: headers are read in lower case."""
+    """The text without parts of the key, ignoring case: headers are read in lower case."""
     lower, key, public = text.translate(_LOWER), Key(key.translate(_LOWER)), public.translate(_LOWER)
-    kept: list[str] = []
+    pieces: list[str] = []
     at = 0
     while at < len(text):
-        end = at + _PART
+        end = at + _MIN_PART
         if end > len(text) or lower[at:end] not in key:
-            kept.append(text[at])
+            pieces.append(text[at])
             at += 1
             continue
         while end < len(text) and lower[at : end + 1] in key:
             end += 1
         part = lower[at:end]
-        kept.append(text[at:end] if part in public and part != key else _MARK)
+        pieces.append(text[at:end] if part in public and part != key else _MARK)
         at = end
-    return "".join(kept)
+    return "".join(pieces)

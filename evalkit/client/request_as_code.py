@@ -1,4 +1,4 @@
-"""A request as a cURL command and as a Python program: to be copied, so nothing in it may do more than it shows."""
+"""A request as a cURL command and as a Python program; safe to copy: it does nothing more than it shows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-# what the official client takes by name; anything else goes into ``extra_body``
+# parameters that the official client accepts by name; others go into ``extra_body``
 _NAMED = (
     "model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
     "stop", "seed", "tools", "tool_choice", "response_format", "presence_penalty", "frequency_penalty",
 )  # fmt: skip
-# stands in a report for the variable of the key: the file, which names one, may be a stranger's, as is its address
+# the key variable in reports: the run file, which names one, may come from a stranger, and so may its address
 KEY_VARIABLE = "API_KEY"
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -25,18 +25,18 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> st
     Parameters
     ----------
     url : str
-        Of the chat-completion route.
+        Address of the chat-completion route.
     body : mapping
         The request's JSON.
     key_env : str, optional
-        NAME of the environment variable that holds the key; the command names it too.
+        NAME of the environment variable that holds the key; the command contains this name.
     """
     lines = [
         f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}",
         "-H 'Content-Type: application/json'",
     ]
     if key_env is not None:
-        # in double quotes a shell puts the variable's value in; a name that no shell takes is asked of printenv
+        # a shell expands the variable in double quotes; printenv reads names that are not valid in a shell
         named = f"${key_env}" if _SHELL_NAME.fullmatch(key_env) else f"$(printenv {shlex.quote(key_env)})"
         lines.append(f'-H "Authorization: Bearer {named}"')
     lines.append(f"--data-raw {_single_quoted(_visible(json.dumps(body, ensure_ascii=False, indent=1)))}")
@@ -44,7 +44,7 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> st
 
 
 def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> str:
-    """A request as a Python program on the official client, which prints the answer.
+    """A request as a Python program that uses the official client and prints the answer.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None
 
 
 def _literal(value: Any) -> str:
-    """A Python literal, a list with one item a line; ``repr`` writes what cannot be seen as escapes."""
+    """A Python literal, a list with one item per line; ``repr`` escapes invisible characters."""
     if isinstance(value, list) and value:
         return "[\n" + "".join(f"        {item!r},\n" for item in value) + "    ]"
     return repr(value)
 
 
 def _visible(text: str) -> str:
-    """JSON with what cannot be seen, such as marks that turn the direction of text around, as escapes.
+    """JSON with invisible characters escaped, such as marks that change the direction of text.
 
     ``curl_command.js`` writes the same command by the same rule.
     """
@@ -87,7 +87,7 @@ def _visible(text: str) -> str:
 
 
 def _encoded(url: str) -> str:
-    """An address with what cannot be seen as percent codes, in which no line ends."""
+    """An address with invisible characters, including line breaks, percent-encoded."""
     return "".join(c if c.isprintable() else quote(c, errors="replace") for c in url)
 
 
@@ -96,5 +96,5 @@ def _escaped(character: str) -> str:
 
 
 def _single_quoted(text: str) -> str:
-    """In single quotes a POSIX shell takes everything as it is, but the single quote."""
+    """Text in single quotes, where a POSIX shell interprets nothing but the single quote."""
     return "'" + text.replace("'", "'\\''") + "'"

@@ -12,7 +12,7 @@ from evalkit.conversation import Message
 from evalkit.errors import SettingsError
 from evalkit.inputs.bounds import check_json
 
-NOTHING_SET: Mapping[str, str] = MappingProxyType({})
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def request_body(
@@ -20,7 +20,7 @@ def request_body(
     *,
     model: str,
     stream: bool,
-    params: Mapping[str, Any] = NOTHING_SET,
+    params: Mapping[str, Any] = EMPTY,
     tools: Sequence[Mapping[str, Any]] = (),
     include_usage: bool = True,
 ) -> bytes:
@@ -29,29 +29,29 @@ def request_body(
     Parameters
     ----------
     messages : sequence of Message
-        The whole history; an endpoint keeps none.
+        The whole history; endpoints do not store it.
     model : str
         Model name or assistant id.
     stream : bool
-        Always written out: some endpoints refuse null.
+        Always written: some endpoints reject a missing or null value.
     params : mapping
         Further request parameters.
     tools : sequence of mapping
-        Function tools; they win over ``params["tools"]``.
+        Function tools; they replace ``params["tools"]``.
     include_usage : bool
-        Ask for token counts at the end of a stream.
+        Request token counts at the end of a stream.
 
     Raises
     ------
     SettingsError
-        ``params`` would change model, messages or stream, asks for several answers at once, or holds what JSON
-        cannot.
+        ``params`` would change model, messages or stream, requests several answers, or holds a value that JSON cannot
+        represent.
     """
     for name in ("model", "messages", "stream"):
         if name in params:
-            raise SettingsError(f"the parameter {name!r} cannot be set: evalkit writes it itself")
+            raise SettingsError(f"the parameter {name!r} cannot be set: evalkit sets it itself")
     if params.get("n") not in (None, 1):
-        raise SettingsError("the parameter 'n' must be 1: to ask for several answers, use repeats")
+        raise SettingsError("the parameter 'n' must be 1: to get several answers, use repeats")
     body: dict[str, Any] = {"model": model, "messages": [message.to_json() for message in messages], "stream": stream}
     if stream and include_usage:
         body["stream_options"] = {"include_usage": True}
@@ -62,7 +62,7 @@ def request_body(
         packed = orjson.dumps(body, default=_plain_mapping)
     except orjson.JSONEncodeError as error:
         raise SettingsError(f"the request cannot be written as JSON: {error}") from None
-    if b"null" in packed:  # what orjson makes of a number that JSON has no word for
+    if b"null" in packed:  # orjson writes null for a number that JSON cannot represent
         check_json("of the request,", body)
     return packed
 
@@ -70,4 +70,4 @@ def request_body(
 def _plain_mapping(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

@@ -1,4 +1,4 @@
-"""Sends one request and stamps its times: the only HTTP client of evalkit, on connections that are kept open."""
+"""Sends requests and stamps their times: evalkit's only HTTP client, with connections that are kept open."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from time import perf_counter_ns
 from types import TracebackType
 
 from evalkit import __version__
-from evalkit.client.buffering import held_back
-from evalkit.client.connection import Connection, Slices
-from evalkit.client.connection_setup import dial
+from evalkit.client.buffering import buffering_flags
+from evalkit.client.connection import Connection, SlicedWork
+from evalkit.client.connection_setup import open_connection
 from evalkit.client.exchange import MAX_REDIRECTS, Exchange
-from evalkit.client.network_failures import mishap
+from evalkit.client.network_failures import network_failure
 from evalkit.client.origin import Origin, path_of, redirect_target
-from evalkit.client.provenance import Provenance
+from evalkit.client.provenance import ProvenanceTracker
 from evalkit.client.proxy import Proxy, proxy_for
 from evalkit.client.redaction import redact_answer, redact_failure, redact_provenance
 from evalkit.endpoint import Endpoint
@@ -28,23 +28,23 @@ class Transport:
     Parameters
     ----------
     endpoint : Endpoint
-        Its key is read when a request is made and kept nowhere.
+        Its key is read for each request and not stored.
     before_sending : callable or None
-        Called before requests go out, once for all that were made in one round of the loop. What it raises, ``send``
-        raises, and nothing goes out.
+        Called before requests are sent, once for all requests of one iteration of the loop. If it raises, nothing is
+        sent and ``send`` raises the same error.
 
     Attributes
     ----------
     connections_opened : int
     reads, reads_with_several_events : int
-        Reads of streams that brought token-bearing events, and those of them that brought more than one.
+        Reads of streams with token-bearing events, and those with more than one such event.
     on_exchange : callable or None
-        Called with each exchange as it begins, for a display that looks at what has come so far.
+        Called with each exchange when it begins, for a display of the answer so far.
 
     Raises
     ------
     SettingsError
-        On entry: the environment names a proxy that cannot be used.
+        On entry: the environment names an invalid proxy.
     """
 
     def __init__(self, endpoint: Endpoint, *, before_sending: Callable[[], None] | None = None) -> None:
@@ -56,7 +56,7 @@ class Transport:
         self._before_sending = before_sending
         self._url = endpoint.url
         self._origin = Origin.of(endpoint.url)
-        self._provenance = Provenance(endpoint.model)
+        self._provenance = ProvenanceTracker(endpoint.model)
         self._public = f"{endpoint.model} {endpoint.base_url}"
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -66,12 +66,12 @@ class Transport:
 
     @staticmethod
     def check(endpoint: Endpoint) -> None:
-        """Whether requests to an endpoint can be made at all, before the first one.
+        """Check before the first request that requests to an endpoint can be made.
 
         Raises
         ------
         SettingsError
-            The key cannot be put into a header, or the environment names a proxy that cannot be used.
+            The key is not valid in a header, or the environment names an invalid proxy.
         """
         endpoint.key()
         origin = Origin.of(endpoint.url)
@@ -79,8 +79,8 @@ class Transport:
 
     async def __aenter__(self) -> Transport:
         origin = self._origin
-        self._decoding = Slices(Connection.decode)
-        self._sending = Slices(Connection.write, self._before_sending)
+        self._decoding = SlicedWork(Connection.decode)
+        self._sending = SlicedWork(Connection.write, self._before_sending)
         self._emptied = asyncio.Event()
         self._proxy = proxy_for(origin.scheme, origin.host, origin.port)
         if origin.scheme == "https" or (self._proxy is not None and self._proxy.scheme == "https"):
@@ -101,27 +101,27 @@ class Transport:
     async def send(self, body: bytes, *, stream: bool, due: int, slot: int, number: int = 1, round: int = 0) -> Attempt:
         """POST a body to the endpoint's chat-completion route, once.
 
-        What the endpoint or the network did wrong is the attempt's ``failure``. Nothing is tried again; only a
-        redirect (307, 308) within the origin is followed, and ``sent`` stays that of the first request. When no
-        connection could be opened, ``sent`` is when opening one was begun.
+        Errors of the endpoint or the network are in the attempt's ``failure``. Nothing is retried; only a redirect
+        (307, 308) within the origin is followed, and ``sent`` remains that of the first request. If no connection could
+        be opened, ``sent`` is the time when opening began.
 
         Parameters
         ----------
         body : bytes
             JSON.
         stream : bool
-            Whether it asks for a stream; only then the limit for the first token holds.
+            Whether it requests a stream; only then the limit for the first token applies.
         due, slot : int
             Stamps of ``time.perf_counter_ns`` for the attempt's timing.
         number, round : int
-            For the attempt: which try of which request of the turn.
+            For the attempt: the number of the try, and the tool round.
 
         Raises
         ------
         SettingsError
-            The key cannot be put into a header.
+            The key is not valid in a header.
         Interrupted
-            The caller was cancelled while the exchange went on.
+            The caller was cancelled during the exchange.
         """
         key = self._endpoint.key()
         exchange = await self._exchange(self._url, body, stream, key)
@@ -133,8 +133,8 @@ class Transport:
         return attempt
 
     def _attempt(self, exchange: Exchange, key: str | None, due: int, slot: int, number: int, round: int) -> Attempt:
-        """What has come of an exchange."""
-        failure = exchange.failure or mishap(exchange, self._origin, self._proxy)
+        """The attempt of a finished exchange."""
+        failure = exchange.failure or network_failure(exchange, self._origin, self._proxy)
         if failure is not None and key is not None:
             failure = redact_failure(failure, key, self._public)
         reader = exchange.reader
@@ -158,8 +158,8 @@ class Transport:
             due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
         )
         flags, usage = reader.flags, reader.usage
-        if failure is None and reader.streamed and (held := held_back(timing, answer, usage)):
-            flags = tuple(sorted({*flags, *held}))
+        if failure is None and reader.streamed and (buffering := buffering_flags(timing, answer, usage)):
+            flags = tuple(sorted({*flags, *buffering}))
         provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
         if provenance is not None and key is not None:
             provenance = redact_provenance(provenance, key)
@@ -180,7 +180,7 @@ class Transport:
     # -- exchanges
 
     async def _follow(self, exchange: Exchange, body: bytes, stream: bool, key: str | None) -> Exchange:
-        """The exchange that redirects within the origin lead to, timed from the first on."""
+        """Follow redirects within the origin; the last exchange, timed from the first request."""
         sent, opened = exchange.sent, exchange.opened
         for _ in range(MAX_REDIRECTS):
             target = redirect_target(exchange.url, exchange.headers.get("location", ""))
@@ -213,7 +213,7 @@ class Transport:
         return exchange
 
     def _kept_connection(self) -> Connection | None:
-        """The connection used last, which the endpoint is least likely to have closed by now."""
+        """The idle connection used last, which the endpoint is least likely to have closed."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
@@ -225,7 +225,7 @@ class Transport:
         exchange.sent = perf_counter_ns()
         connection = Connection(self._decoding, self._sending, self._forget)
         limit_s = self._endpoint.connect_timeout_s
-        exchange.failure = await dial(connection, self._origin, self._proxy, self._context, limit_s)
+        exchange.failure = await open_connection(connection, self._origin, self._proxy, self._context, limit_s)
         if exchange.failure is not None:
             exchange.end = perf_counter_ns()
             return None
@@ -256,10 +256,10 @@ class Transport:
             f"Host: {origin.authority}",
             "Content-Type: application/json",
             "Accept: application/json, text/event-stream",
-            "Accept-Encoding: identity",  # a compressor holds tokens back
+            "Accept-Encoding: identity",  # compression would delay tokens
             f"User-Agent: evalkit/{__version__}",
         ]
-        if proxy is not None and origin.scheme == "http":  # no tunnel: the proxy must know where to
+        if proxy is not None and origin.scheme == "http":  # without a tunnel the proxy needs the whole address
             target = f"http://{origin.authority}{target}"
             if proxy.authorization:
                 lines.append(f"Proxy-Authorization: {proxy.authorization}")

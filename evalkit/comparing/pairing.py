@@ -16,7 +16,7 @@ from evalkit.stats.arrays import Flags, Floats
 NS_PER_MS = 1e6
 _TURNS = f"""
     SELECT t.conversation, t.repeat, t.turn, t.error_kind NOT NULL,
-      {schema.AIMED} AND NOT {schema.INTERRUPTED}, s.value, t.ttft_ns, t.latency_ns, t.censored_ns
+      {schema.SCORABLE} AND NOT {schema.INTERRUPTED}, s.value, t.ttft_ns, t.latency_ns, t.censored_ns
     FROM turn t
       {schema.JOIN_SCORE}
     ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console.terminal import failure_line, plain_table, printable
-from evalkit.judging.against_people import FAILED, UNPARSED, Check
+from evalkit.judging.against_people import FAILED, UNPARSED, JudgeCheck
 from evalkit.judging.judging import Agreement, Judging
 from evalkit.judging.pairwise import OUTCOMES, PairwiseJudging
 from evalkit.run import Run
@@ -53,7 +53,7 @@ def show_pairing(console: Console, done: PairwiseJudging) -> None:
     _ending(console, done)
 
 
-def show_check(console: Console, done: Check) -> None:
+def show_check(console: Console, done: JudgeCheck) -> None:
     """Print how often a judge agrees with people."""
     console.print(_title(str(done.data), done.judge, f"{done.n} labelled answers"), soft_wrap=True)
     columns = [*done.rubric.choices, UNPARSED, FAILED]
@@ -78,7 +78,7 @@ def show_check(console: Console, done: Check) -> None:
     _ending(console, done)
 
 
-def _compared_with_majority(done: Check) -> Text:
+def _compared_with_majority(done: JudgeCheck) -> Text:
     always = printable(f"always answering {done.majority_label} would agree on: {_share(done.majority)}")
     kappa = done.kappa
     if kappa.low is not None and kappa.low > 0:

@@ -30,7 +30,7 @@ from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.errors import EndpointError, EvalkitError
 from evalkit.process.gc_freeze import gc_frozen
 from evalkit.runfile import resume_command, schema
-from evalkit.runfile.finished_turn import Done, Talk
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation
 from evalkit.runfile.schema import Row
 from evalkit.runfile.store import RunFile
 from evalkit.scorers.registry import Scorer
@@ -83,7 +83,7 @@ class Runner:
         self._about = {**(about or {}), "endpoint": task.endpoint.to_json()}
         self._scoring = ScoringThread(score, scorers)
         self._writer = Writer(runfile, self._scoring, progress, self._may_wait)
-        self._conversations: dict[tuple[int, ...], Talk] = {}
+        self._conversations: dict[tuple[int, ...], LazyConversation] = {}
         self._committed = 0
         self._stopped = self._stop_sent = self._killed = self._goal_sent = False
         self._frozen_s = self._scoring_s = 0.0  # deadlines after a stop, on the monotonic clock
@@ -131,10 +131,10 @@ class Runner:
         most_turns, query = self._runfile.info()["dataset"]["most_turns"], self._runfile.connection.execute
         if self._task.resumed:
             self._writer.finish(earlier=True)  # a killed session may have left answers without scores
-            if AccuracyGoal(ci, most_turns).replay(self._rows_until_stopped(query(schema.ENDED_OWN))).reached:
+            if AccuracyGoal(ci, most_turns).replay(self._rows_until_stopped(query(schema.PROGRESS_OWN_SCORES))).reached:
                 return True
         self._writer.accuracy_goal = AccuracyGoal(ci, most_turns).replay(
-            self._rows_until_stopped(query(schema.ANSWERED_OWN))
+            self._rows_until_stopped(query(schema.ANSWERED_PROGRESS_OWN_SCORES))
         )
         return False
 
@@ -203,12 +203,12 @@ class Runner:
             self._committed += len(group)
             self._child.send(Committed(self._committed))
 
-    def _done(self, row: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> Done:
+    def _done(self, row: dict[str, Any] | None, last: bool, turn: Row, attempts: list[Row]) -> FinishedTurn:
         key = tuple(turn[1][:2])
         if row is not None:
-            self._conversations[key] = Talk(key[0], row)
+            self._conversations[key] = LazyConversation(key[0], row)
         conversation = self._conversations.pop(key) if last else self._conversations[key]
-        return Done(conversation, turn, attempts)
+        return FinishedTurn(conversation, turn, attempts)
 
     def _call_function(self, call: CallFunction) -> None:
         """Call a function for the model, on another thread: it may be slow."""

@@ -29,8 +29,8 @@ from evalkit.judging.cases import Case
 from evalkit.judging.reply import read_reply
 from evalkit.judging.rubric import Rubric
 from evalkit.run import Run
-from evalkit.runfile import resume_command, schema, store
-from evalkit.runfile.file_names import cut
+from evalkit.runfile import schema, store, trusted_endpoint
+from evalkit.runfile.file_names import shortened
 from evalkit.runfile.store import SUFFIX
 from evalkit.settings import Settings
 
@@ -166,7 +166,7 @@ def judge_cases(
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:
         raise SettingsError(nothing)
-    stem = stem.with_name(cut(stem.name))
+    stem = stem.with_name(shortened(stem.name))
     files = _files(stem, endpoint)
     sent = _sent_prompts(files)
     form = _form_before(cases, rubric, sent) or _form(rubric, endpoint, stream=stream)
@@ -292,7 +292,7 @@ def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
 
 def judge_of(path: Path) -> tuple[str | None, str, bytes]:
     """The identity of the judge of a run file: its address, model and parameters."""
-    return _identity(resume_command.kept_endpoint(path, Run(path).info["endpoint"]))
+    return _identity(trusted_endpoint.stored_endpoint(path, Run(path).info["endpoint"]))
 
 
 def _identity(endpoint: Endpoint) -> tuple[str | None, str, bytes]:

@@ -172,7 +172,7 @@ def judge(
         if known is not None:
             number = known.id
             if counts:
-                scorings.count_if_read(runfile, number)
+                scorings.make_current_if_read(runfile, number)
         else:
             number = scorings.add(
                 runfile, scorer_name(chosen), [_scores(judge_run, chosen, runfile.connection)],

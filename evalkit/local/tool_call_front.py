@@ -1,9 +1,9 @@
-"""The front of the embedded server: relays HTTP both ways and lets a required function call come about.
+"""The front of the embedded server: relays HTTP both ways and makes required function calls possible.
 
-SmolLM2's own chat template leaves tools out, and the model never begins a call by itself. ``CHAT_TEMPLATE`` puts
-them in. When a request requires a call, the front ends its messages with the opening of one, as if the model had
-already begun it; the server's grammar does the rest, and the call that comes back is the model's. A request that
-leaves the choice to the model goes through as it is.
+SmolLM2's own chat template ignores tools, and the model never starts a call by itself. ``CHAT_TEMPLATE`` adds the
+tools. If a request requires a call, the front adds the opening of a call to the end of its messages, as if the model
+had started it; the server's grammar does the rest, and the call in the answer is the model's. A request that leaves the
+choice to the model is passed on unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 _OPENING = "<tool_call>\n"
 _CLOSING = "</tool_call>"
 
-# Without tools it gives, byte for byte, what the template inside the model file gives.
+# Without tools its result is, byte for byte, that of the template in the model file.
 CHAT_TEMPLATE = r"""
 {%- if tools -%}
   {%- set tool_block -%}
@@ -54,8 +54,8 @@ CHAT_TEMPLATE = r"""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer the front gives itself, in OpenAI's form."""
+class ErrorReply:
+    """An error answer by the front itself, in OpenAI's form."""
 
     status: int
     message: str
@@ -81,35 +81,35 @@ class Upstream:
     Parameters
     ----------
     port : int
-        Where it listens on loopback.
+        Its port on loopback.
     key : str
-        The API key it wants.
+        The API key it requires.
     model : str
         The one model name it serves.
-    leads : bool
-        It runs on ``CHAT_TEMPLATE``, so that required calls need their opening.
+    opens_calls : bool
+        Whether required calls need an opening, as they do with ``CHAT_TEMPLATE``.
     """
 
     port: int
     key: str
     model: str
-    leads: bool
+    opens_calls: bool
 
     def __repr__(self) -> str:
-        return f"Upstream(port={self.port}, model={self.model!r}, leads={self.leads})"
+        return f"Upstream(port={self.port}, model={self.model!r}, opens_calls={self.opens_calls})"
 
-    def prepare(self, request: dict[str, Any]) -> dict[str, Any] | Refusal:
-        """The request to pass on for this one: itself, unless it requires a call."""
-        asked = request.get("model")
-        # the server itself takes any name, so that a misspelt one would seem to be served
-        if isinstance(asked, str) and asked not in ("", self.model):
-            message = f"The model {asked!r} does not exist here. This server has {self.model!r}."
-            return Refusal(404, message, "model", "model_not_found")
-        return with_opening(request) if self.leads else request
+    def prepare(self, request: dict[str, Any]) -> dict[str, Any] | ErrorReply:
+        """The request to pass on: the same one, unless it requires a call or is refused."""
+        name = request.get("model")
+        # the server behind accepts any name, so a mistyped one would seem to exist
+        if isinstance(name, str) and name not in ("", self.model):
+            message = f"The model {name!r} does not exist here. This server has {self.model!r}."
+            return ErrorReply(404, message, "model", "model_not_found")
+        return with_opening(request) if self.opens_calls else request
 
 
-def with_opening(request: dict[str, Any]) -> dict[str, Any] | Refusal:
-    """The request with its required call begun; itself when it requires none."""
+def with_opening(request: dict[str, Any]) -> dict[str, Any] | ErrorReply:
+    """The request with the opening of its required call; the same request if it requires none."""
     tools, choice, messages = request.get("tools"), request.get("tool_choice"), request.get("messages")
     if not (tools and isinstance(tools, list) and isinstance(messages, list)):
         return request
@@ -117,7 +117,7 @@ def with_opening(request: dict[str, Any]) -> dict[str, Any] | Refusal:
         named = _function_name(choice)
         tools = [tool for tool in tools if _function_name(tool) == named]
         if not tools:
-            return Refusal(
+            return ErrorReply(
                 400, f"tool_choice names {named!r}, which is none of the tools.", "tool_choice", "invalid_value"
             )
     elif choice != "required":
@@ -125,8 +125,8 @@ def with_opening(request: dict[str, Any]) -> dict[str, Any] | Refusal:
     opening = {"role": "assistant", "content": _OPENING}
     request = {**request, "tools": tools, "tool_choice": "required", "messages": [*messages, opening]}
     if request.get("parallel_tool_calls") is not True:
-        # Left alone, the model repeats its call: inside the block, which the flag forbids, and in further
-        # blocks, which it does not.
+        # Otherwise the model repeats its call: within the block, which this flag prevents, and in further blocks,
+        # which the stop text prevents.
         stop = request.get("stop") or []
         request["parallel_tool_calls"] = False
         if isinstance(stop, (str, list)):
@@ -149,20 +149,20 @@ def _function_name(tool: Any) -> Any:
 
 async def listen(socket: Any, upstream: Upstream) -> asyncio.Server:
     """Serve the bound socket as the front of ``upstream``."""
-    return await asyncio.get_running_loop().create_server(lambda: _Client(upstream), sock=socket)
+    return await asyncio.get_running_loop().create_server(lambda: _ClientConnection(upstream), sock=socket)
 
 
-class _Client(asyncio.Protocol):
-    """One connection of a client, tied to one of its own to the server behind.
+class _ClientConnection(asyncio.Protocol):
+    """One client's connection, paired with a connection to the server behind.
 
-    Answers are never parsed: each read of them goes out in the same turn of the loop.
+    Answers are not parsed: each read is passed on in the same iteration of the loop.
     """
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: list[bytes] = []
-        self._behind: asyncio.Transport | None = None
+        self._upstream_transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -171,25 +171,27 @@ class _Client(asyncio.Protocol):
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            behind, _ = await loop.create_connection(lambda: _Behind(self._transport), "127.0.0.1", self._upstream.port)
+            transport, _ = await loop.create_connection(
+                lambda: _UpstreamConnection(self._transport), "127.0.0.1", self._upstream.port
+            )
         except OSError:
             self._transport.abort()
             return
         if self._transport.is_closing():
-            behind.abort()
+            transport.abort()
             return
-        self._behind = behind
-        behind.writelines(self._waiting)
+        self._upstream_transport = transport
+        transport.writelines(self._waiting)
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._answer(Refusal(400, f"This is no HTTP request: {error}.", "", "bad_request"))
+            self._answer(ErrorReply(400, f"This is not an HTTP request: {error}.", "", "bad_request"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._behind is not None:
-            self._behind.abort()  # the server stops writing an answer nobody reads
+        if self._upstream_transport is not None:
+            self._upstream_transport.abort()  # stops the server from writing an answer that is not read
 
     def on_message_begin(self) -> None:
         self._url = self._body = b""
@@ -209,18 +211,18 @@ class _Client(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
-        # without the key the server behind has the word: it answers 401 to everything
+        # a request without the key is passed on: the server behind answers 401
         request = _json_object(self._body) if self._authorised() else None
         if request is None:
             self._pass_on(self._body)
             return
         prepared = self._upstream.prepare(request)
-        if isinstance(prepared, Refusal):
+        if isinstance(prepared, ErrorReply):
             self._answer(prepared)
             return
-        # It hangs up after every stream, though it promises to keep the connection: asked to, it says so.
+        # The server closes the connection after every stream although it promises to keep it; requested, it says so.
         body = self._body if prepared is request else orjson.dumps(prepared)
-        self._pass_on(body, hang_up=request.get("stream") is True)
+        self._pass_on(body, close=request.get("stream") is True)
 
     def _authorised(self) -> bool:
         expected = f"Bearer {self._upstream.key}".encode()
@@ -228,32 +230,32 @@ class _Client(asyncio.Protocol):
             name.lower() == b"authorization" and hmac.compare_digest(value, expected) for name, value in self._headers
         )
 
-    def _pass_on(self, body: bytes, hang_up: bool = False) -> None:
-        data = self._head(len(body), hang_up) + body
-        if self._behind is None:
+    def _pass_on(self, body: bytes, close: bool = False) -> None:
+        data = self._head(len(body), close) + body
+        if self._upstream_transport is None:
             self._waiting.append(data)
         else:
-            self._behind.write(data)
+            self._upstream_transport.write(data)
 
-    def _head(self, length: int, hang_up: bool) -> bytes:
-        """The request's head as it came, framed by its length."""
+    def _head(self, length: int, close: bool) -> bytes:
+        """The request's head as received, except for its framing."""
         method = self._parser.get_method()
         lines = [b"%s %s HTTP/%s" % (method, self._url, self._parser.get_http_version().encode())]
-        replaced = {b"content-length", b"transfer-encoding", b"expect"} | ({b"connection"} if hang_up else set())
+        replaced = {b"content-length", b"transfer-encoding", b"expect"} | ({b"connection"} if close else set())
         lines += [b"%s: %s" % header for header in self._headers if header[0].lower() not in replaced]
         if length or method in (b"POST", b"PUT", b"PATCH"):
             lines.append(b"Content-Length: %d" % length)
-        if hang_up:
+        if close:
             lines.append(b"Connection: close")
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
-    def _answer(self, refusal: Refusal) -> None:
-        self._transport.write(refusal.to_bytes())
+    def _answer(self, reply: ErrorReply) -> None:
+        self._transport.write(reply.to_bytes())
         self._transport.close()
 
 
-class _Behind(asyncio.Protocol):
-    """The connection to the server behind."""
+class _UpstreamConnection(asyncio.Protocol):
+    """A connection to the server behind the front."""
 
     def __init__(self, client: asyncio.Transport) -> None:
         self._client = client

@@ -73,7 +73,7 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
         contents = [read_run(Path(run), most_turns=0 if as_markdown else most, drawn=not as_markdown) for run in runs]
         compared = compared_runs(contents)
     text = f"{markdown(contents, compared)}{output_files.MARKDOWN_MARK}\n" if as_markdown else html(contents, compared)
-    taken = output_files.read_for(runs, [run.info for run in contents])
+    taken = output_files.input_files(runs, [run.info for run in contents])
     with output_files.writing(path, output_files.REPORT, taken, overwrite=overwrite) as draft:
         return draft.write_bytes(text.encode())
 

@@ -19,7 +19,7 @@ from evalkit.judging import rescore_command
 from evalkit.report import repeat_commands, transcript_data
 from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
-from evalkit.runfile.schema import AIMED, JOIN_SCORE
+from evalkit.runfile.schema import JOIN_SCORE, SCORABLE
 from evalkit.wording import run_results
 from evalkit.wording.numbers import counted
 
@@ -40,7 +40,7 @@ _WRONG = f"""
       ELSE 'not scored' END, iif(s.scorer IS NULL, 'no scorer has scored it', s.reason), count(*)
     FROM turn t {JOIN_SCORE}
     WHERE s.value < 1 OR (s.scorer NOT NULL AND s.value IS NULL)
-      OR (t.status = 'answered' AND {AIMED} AND s.scorer IS NULL)
+      OR (t.status = 'answered' AND {SCORABLE} AND s.scorer IS NULL)
     GROUP BY 1, 2 ORDER BY min(t.conversation), min(t.turn)"""  # noqa: S608 - SQL of our own
 # reasons of one kind differ in these: text in quotes or brackets, and numbers
 _VARIABLE_PARTS = re.compile(r"""'[^']*'|"[^"]*"|\[[^]]*\]|\{[^}]*\}|[-+]?\d[\d.,/%]*""")

@@ -15,7 +15,7 @@ from evalkit.client.request_as_code import KEY_VARIABLE
 from evalkit.runfile import store
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.runfile.schema import JOIN_SCORE
-from evalkit.runfile.turn_columns import OUTCOME, json_value, spoken
+from evalkit.runfile.turn_columns import OUTCOME, json_value, model_texts
 
 MOST_TURNS = 50_000
 MOST_CHARACTERS = 48_000_000  # in all texts together
@@ -156,7 +156,7 @@ def _turn(place: int, row: tuple[Any, ...], dataset_turn: Mapping[str, Any]) -> 
         _, repeat, turn, status, answer, refusal, reasoning, calls, _, kind, message, attempts, ttft, latency,
         tpot, prompt, output_tokens, value, scorer, reason, extracted, outcome, _, _,
     ) = row  # fmt: skip
-    output = dict(spoken(outcome, answer, refusal, reasoning))
+    output = dict(model_texts(outcome, answer, refusal, reasoning))
     texts = {name: output.get(name) for name in ("answer", "refusal", "reasoning")}
     shown = {name: None if text is None else text[:LONGEST_TEXT] for name, text in texts.items()}
     return {

@@ -1,7 +1,7 @@
-"""The SQLite run file: its tables, how turns come in, how others read it, scorings, transcripts, exports.
+"""The SQLite run file: its tables, writing and reading it, scorings, transcripts and exports.
 
-Files may come from strangers, so they are checked before they are read. What the numbers mean is for ``analysis``.
-Start with ``store`` to write, ``reader`` to read; every table and migration is in ``schema``.
+Files may come from strangers, so they are checked before they are read. What the numbers mean is in ``analysis``.
+Start with ``store`` to write, ``reader`` to read; the tables are in ``migrations``, their columns in ``schema``.
 """
 
 __all__ = [
@@ -13,9 +13,11 @@ __all__ = [
     "plain_transcripts",
     "query_arrays",
     "reader",
+    "record_rows",
     "resume_command",
     "schema",
     "scorings",
     "store",
+    "trusted_endpoint",
     "turn_columns",
 ]

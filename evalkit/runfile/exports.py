@@ -1,4 +1,4 @@
-"""Turns of a run written to a file, group by group, so that their number does not matter: JSON Lines, CSV, Parquet."""
+"""Exports the turns of a run to JSON Lines, CSV or Parquet, group by group, so that memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from evalkit.runfile.turn_columns import KINDS, columns, groups, json_value
 
 ROW_GROUP_BYTES = 2**25  # of a Parquet file, before it is compressed
 
-# What spreadsheets take for the beginning of a formula: the signs that OWASP lists, also in their wide and small forms,
-# behind what a reader does not see, and the control characters that end a cell in some of them.
+# What spreadsheets read as the beginning of a formula: the characters that OWASP lists, also in their wide and small
+# forms and after invisible characters, and the control characters that end a cell in some spreadsheets.
 _FORMULA = re.compile(
     "[\\x00\\t\\n\\r]|[\\s\\x00-\\x1f\\x7f-\\xa0\\xad\\u180e\\u200b-\\u200f\\u2028-\\u202f\\u2060-\\u206f\\ufeff]*"
     "[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20\\ufe66\\ufe62\\ufe63\\ufe6b]"
@@ -26,33 +26,33 @@ _TEXT_AT = tuple(number for number, kind in enumerate(KINDS.values()) if kind in
 _JSON_AT = tuple(number for number, kind in enumerate(KINDS.values()) if kind in ("json", "tags"))
 
 
-class Written(NamedTuple):
-    """Turns in an exported file, and cells of a CSV file that a spreadsheet would take for formulas."""
+class ExportCounts(NamedTuple):
+    """Number of exported turns, and of cells in a CSV file that a spreadsheet would read as formulas."""
 
     rows: int
     formulas: int = 0
 
 
-def write_jsonl(connection: sqlite3.Connection, path: Path) -> Written:
-    """One object a turn."""
+def write_jsonl(connection: sqlite3.Connection, path: Path) -> ExportCounts:
+    """Write one object per turn."""
     written = 0
     with path.open("wb") as file:
         for row in _rows(connection, json_value):
             file.write(orjson.dumps(dict(zip(KINDS, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE))
             written += 1
-    return Written(written)
+    return ExportCounts(written)
 
 
-def write_csv(connection: sqlite3.Connection, path: Path, *, excel: bool = False) -> Written:
-    """A heading and one record a turn.
+def write_csv(connection: sqlite3.Connection, path: Path, *, excel: bool = False) -> ExportCounts:
+    """Write a header and one record per turn.
 
     Parameters
     ----------
     connection : sqlite3.Connection
     path : Path
     excel : bool
-        Written for a spreadsheet: with a byte-order mark, and an apostrophe before text that begins a formula. Else
-        every cell holds what the run file holds.
+        Write for a spreadsheet: with a byte-order mark, and with an apostrophe before text that begins a formula.
+        False: every cell holds what the run file holds.
     """
     written = formulas = 0
     with path.open("w", encoding="utf-8-sig" if excel else "utf-8", newline="") as file:
@@ -67,11 +67,11 @@ def write_csv(connection: sqlite3.Connection, path: Path, *, excel: bool = False
                         row[number] = "'" + row[number]
             writer.writerow(row)
             written += 1
-    return Written(written, formulas)
+    return ExportCounts(written, formulas)
 
 
-def write_parquet(connection: sqlite3.Connection, path: Path) -> Written:
-    """One row a turn, every column of one type also where all of it is missing.
+def write_parquet(connection: sqlite3.Connection, path: Path) -> ExportCounts:
+    """Write one row per turn; every column has its type even if all its values are missing.
 
     Raises
     ------
@@ -88,27 +88,27 @@ def write_parquet(connection: sqlite3.Connection, path: Path) -> Written:
     types |= {"index": pa.int64(), "count": pa.int64(), "number": pa.float64()}
     readers: dict[str, Callable[[str | None], Any]] = {"json": _compact, "tags": json_value}
     schema = pa.schema({name: types[kind] for name, kind in KINDS.items()})
-    written, held, waiting = 0, 0, []
+    written, size, waiting = 0, 0, []
     with pq.ParquetWriter(path, schema) as writer:
         for group in columns(connection):
             for name, kind in KINDS.items():
                 if kind in readers:
                     group[name] = tuple(map(readers[kind], group[name]))
             waiting.append(pa.record_batch(group, schema))
-            written, held = written + len(waiting[-1]), held + waiting[-1].nbytes
-            if held >= ROW_GROUP_BYTES:
+            written, size = written + len(waiting[-1]), size + waiting[-1].nbytes
+            if size >= ROW_GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(waiting))
-                held, waiting = 0, []
+                size, waiting = 0, []
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
-    return Written(written)
+    return ExportCounts(written)
 
 
 WRITERS = {"jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet}
 
 
 def _rows(connection: sqlite3.Connection, read: Callable[[str | None], Any]) -> Iterator[list[Any]]:
-    """The rows, their JSON values as ``read`` gives them."""
+    """The rows, with their JSON values read by ``read``."""
     for group in groups(connection):
         for values in group:
             row = list(values)

@@ -1,4 +1,4 @@
-"""Names of the files that evalkit makes: names for runs without one, free ones, and short enough for a file system."""
+"""Names of the files that evalkit creates: generated if none is given, unused, and short enough for a file system."""
 
 from __future__ import annotations
 
@@ -18,42 +18,45 @@ from evalkit.runfile import lock_and_flush
 SUFFIX = ".evalkit"
 RUNS_FOLDER = Path("runs")
 _MOST_BYTES = 255  # of a name, on nearly all file systems
-_BESIDE = len("-spool-0")  # bytes of the longest ending of the files beside a run file
-_LONGEST = 200  # bytes of a stem: there is room for .judge-123, -saved-20260101-120000, .evalkit and -spool-0
-_STAMPED = 180  # bytes of a stem that gets a time and a number
+_LONGEST_ENDING = len("-spool-0")  # bytes of the longest ending of the files next to a run file
+_LONGEST = 200  # bytes of a stem: leaves room for .judge-123, -saved-20260101-120000, .evalkit and -spool-0
+_LONGEST_STAMPED = 180  # bytes of a stem to which a time and a number are added
 
 
 @contextmanager
-def run_file(data: Path | str, model: str, *, name: str | None = None, out: Path | str | None = None) -> Iterator[Path]:
-    """The path of a new run file, kept free for this process until the block ends.
+def new_run_file(
+    data: Path | str, model: str, *, name: str | None = None, out: Path | str | None = None
+) -> Iterator[Path]:
+    """The path of a new run file, reserved for this process until the block ends.
 
     Parameters
     ----------
     data : path-like
-        The dataset; it is part of the name of a run without one.
+        The dataset; its name is part of a generated name.
     model : str
+        Also part of a generated name.
     name : str, optional
-        Given by the user: ``runs/NAME.evalkit``.
+        The user's name: ``runs/NAME.evalkit``.
     out : path-like, optional
-        Given by the user, in place of ``name``.
+        The user's path, in place of ``name``.
 
     Raises
     ------
     RunFileError
-        ``out`` is too long for the files that lie beside it.
+        ``out`` is too long for the names of the files next to it.
     """
     if out is not None:
         yield _checked(Path(out))
     elif name:
-        yield RUNS_FOLDER / f"{cut(_plain(name))}{SUFFIX}"
+        yield RUNS_FOLDER / f"{shortened(_plain(name))}{SUFFIX}"
     else:
-        with free(f"{_plain(Path(data).stem)}-{_plain(model)}") as path:
+        with unused_run_file(f"{_plain(Path(data).stem)}-{_plain(model)}") as path:
             yield path
 
 
 @contextmanager
-def free(name: str) -> Iterator[Path]:
-    """``runs/NAME-TIME.evalkit``, with ``-2``, ``-3``, … where a run has it or another process is about to make it."""
+def unused_run_file(name: str) -> Iterator[Path]:
+    """``runs/NAME-TIME.evalkit``, with ``-2``, ``-3``, … if that exists or another process has reserved it."""
     found = next(path for path in _numbered(name, SUFFIX) if _reserved(path))
     try:
         yield found
@@ -62,12 +65,12 @@ def free(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def load_folder(data: Path, model: str, *, out: Path | None = None) -> Iterator[Path]:
-    """The folder of a load test; one without a name is made, and goes again if it stays empty."""
+def new_load_folder(data: Path, model: str, *, out: Path | None = None) -> Iterator[Path]:
+    """The folder of a load test; if none is given, one is created, and removed at the end if it is empty."""
     if out is not None:
         yield out
         return
-    found = next(path for path in _numbered(f"load-{_plain(data.stem)}-{_plain(model)}") if _made(path))
+    found = next(path for path in _numbered(f"load-{_plain(data.stem)}-{_plain(model)}") if _created(path))
     try:
         yield found
     finally:
@@ -75,8 +78,8 @@ def load_folder(data: Path, model: str, *, out: Path | None = None) -> Iterator[
             found.rmdir()
 
 
-def cut(text: str, most: int = _LONGEST) -> str:
-    """A name of so many bytes at most; one that is cut ends with a digest, so that others stay apart from it."""
+def shortened(text: str, most: int = _LONGEST) -> str:
+    """A name of at most ``most`` bytes; a shortened name ends with a digest, so that names stay distinct."""
     name = text.encode(errors="surrogateescape")
     if len(name) <= most:
         return text
@@ -85,43 +88,43 @@ def cut(text: str, most: int = _LONGEST) -> str:
 
 
 def _checked(path: Path) -> Path:
-    size, most = len(os.fsencode(path.name)), _MOST_BYTES - _BESIDE
+    size, most = len(os.fsencode(path.name)), _MOST_BYTES - _LONGEST_ENDING
     if size > most:
-        raise RunFileError(f"the name of the run file {path} has {size} bytes, and {most} is the most: shorten it")
+        raise RunFileError(f"the name of the run file {path} has {size} bytes, the maximum is {most}: shorten it")
     return path
 
 
 def _numbered(name: str, suffix: str = "") -> Iterator[Path]:
-    stem = f"{cut(name, _STAMPED)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = f"{shortened(name, _LONGEST_STAMPED)}-{time.strftime('%Y%m%d-%H%M%S')}"
     yield RUNS_FOLDER / f"{stem}{suffix}"
     for number in count(2):
         yield RUNS_FOLDER / f"{stem}-{number}{suffix}"
 
 
 def _reserved(path: Path) -> bool:
-    """Whether the name is ours now."""
+    """Whether the name is now reserved for this process."""
     if os.path.lexists(path):
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock_and_flush.reserve(path)
-    except RunFileError:  # another process makes it
+    except RunFileError:  # another process is creating it
         return False
-    except OSError:  # who makes the file says why it cannot be
+    except OSError:  # the error is reported where the file is created
         return True
-    if os.path.lexists(path):  # another process has made it meanwhile, and let it go
+    if os.path.lexists(path):  # another process has created and released it in the meantime
         lock_and_flush.release(path)
         return False
     return True
 
 
-def _made(folder: Path) -> bool:
+def _created(folder: Path) -> bool:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
     except FileExistsError:
         return not folder.parent.is_dir()
-    except OSError:  # who makes the first file in it says why it cannot be
+    except OSError:  # the error is reported where the first file in it is created
         pass
     return True
 

@@ -1,4 +1,4 @@
-"""A finished turn on its way into the run file: as records where it was asked, as rows where it is stored."""
+"""A finished turn on its way into the run file, and turns of a run file as records."""
 
 from __future__ import annotations
 
@@ -11,81 +11,80 @@ import orjson
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.datasets import reader
 from evalkit.record import Answer, Attempt, Timing, TurnRecord
-from evalkit.runfile import schema
+from evalkit.runfile import record_rows, schema
 from evalkit.runfile.schema import Row
 
 _NO_TIMING = Timing(0, 0, 0)
 
 
-class Talk:
-    """A conversation, as it is or as the JSON value it came as, of which a turn alone is read when it is needed."""
+class LazyConversation:
+    """A conversation, or its JSON value, whose row is made only when it is needed."""
 
-    __slots__ = ("_asked", "_row", "position")
+    __slots__ = ("_conversation", "_row", "position")
 
-    def __init__(self, position: int, asked: Conversation | dict[str, Any]) -> None:
+    def __init__(self, position: int, conversation: Conversation | dict[str, Any]) -> None:
         self.position = position
-        self._asked = asked
+        self._conversation = conversation
         self._row: Row | None = None
 
     @property
     def row(self) -> Row:
-        """What the table of conversations takes of it."""
+        """Its row in the table of conversations."""
         if self._row is None:
-            asked = self._asked
-            value = asked if isinstance(asked, dict) else asked.to_json()
-            self._row = schema.conversation_row(self.position, value)
+            conversation = self._conversation
+            value = conversation if isinstance(conversation, dict) else conversation.to_json()
+            self._row = record_rows.conversation_row(self.position, value)
         return self._row
 
     @property
     def turns(self) -> int:
-        """How many it has."""
-        asked = self._asked
-        return len(asked["turns"] if isinstance(asked, dict) else asked.turns)
+        """Its number of turns."""
+        conversation = self._conversation
+        return len(conversation["turns"] if isinstance(conversation, dict) else conversation.turns)
 
 
-class Done:
-    """One finished turn on its way into the run file, in the rows that were made where it was asked.
+class FinishedTurn:
+    """One finished turn on its way into the run file, as rows made in the asking process.
 
     Parameters
     ----------
-    talk : Talk
-        Its conversation.
+    conversation : LazyConversation
     turn : Row
     attempts : list of Row
 
     Attributes
     ----------
     position : int
-        Of its conversation in the dataset.
+        Position of its conversation in the dataset.
     turn_row : Row
     attempt_rows : list of Row
     error_kind : str or None
-        Why it failed; None: it is answered.
+        Why it failed; None: it was answered.
     """
 
-    __slots__ = ("_talk", "attempt_rows", "error_kind", "position", "turn_row")
+    __slots__ = ("_conversation", "attempt_rows", "error_kind", "position", "turn_row")
 
-    def __init__(self, talk: Talk, turn: Row, attempts: list[Row]) -> None:
-        self.position = talk.position
-        self._talk = talk
+    def __init__(self, conversation: LazyConversation, turn: Row, attempts: list[Row]) -> None:
+        self.position = conversation.position
+        self._conversation = conversation
         self.turn_row = turn
         self.attempt_rows = attempts
         self.error_kind: str | None = schema.value("turn", turn, "error_kind")
 
     @property
     def interrupted(self) -> bool:
-        """As ``TurnRecord.interrupted``."""
+        """See ``TurnRecord.interrupted``."""
         return self.error_kind == "cancelled" and bool(self.attempt_rows)
 
     @property
     def conversation_row(self) -> Row:
-        """What the table of conversations takes."""
-        return self._talk.row
+        """Row of its conversation."""
+        return self._conversation.row
 
     @property
     def turns(self) -> int:
-        """How many turns that has."""
-        return self._talk.turns
+        """Number of turns of its conversation."""
+        return self._conversation.turns
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -96,19 +95,19 @@ class Done:
 
 @lru_cache(maxsize=1)
 def stored_turns(row: str) -> tuple[Turn, ...]:
-    """What the turns of a conversation ask for, by its row in the run file; read in order, each is parsed once."""
+    """The turns of a conversation, parsed from its row in the run file; rows read in order are parsed once each."""
     return reader.parse_row(orjson.loads(row)).turns
 
 
 def stored_answer(text: str | None, refusal: str | None, calls: str | None, finish_reason: str | None) -> Answer:
-    """The answer of a turn as the run file keeps it, as scorers take it: with the calls of all its tool rounds."""
+    """The stored answer of a turn in the form that scorers accept: with the calls of all its tool rounds."""
     return Answer(text or "", "", refusal, _calls(orjson.loads(calls)) if calls else (), finish_reason)
 
 
 def stored_record(
     name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
 ) -> TurnRecord:
-    """A turn as the run file keeps it; its stamps stay there."""
+    """A stored turn as a record, without its stamps."""
     messages: tuple[Message, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     if exchange:

@@ -1,7 +1,7 @@
-"""A run file on the disk: locked for one writer, its log flushed all the while, its loss seen.
+"""A run file on disk: locked for one writer, its log flushed regularly, its loss detected.
 
-A commit is in the operating system's hands: a process that is killed, this one included, loses nothing of it. A power
-cut would, so the log is flushed to the disk twenty times a second, on a thread that holds nothing up.
+After a commit the operating system has the data, so killing a process, this one included, loses nothing. A power cut
+would, so the log is flushed to the disk 20 times a second, on a thread that blocks nothing else.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from evalkit.errors import RunFileError
 from evalkit.process import forks
 
 FLUSH_S = 0.05
-_reserved: dict[Path, IO[str]] = {}  # locks of run files that this process is about to make
+_reserved: dict[Path, IO[str]] = {}  # locks of run files that this process is about to create
 
 
 class Flusher(threading.Thread):
-    """Flushes the log of a run file to the disk while it is written.
+    """Flushes the log of a run file to the disk while the file is written.
 
     Parameters
     ----------
@@ -36,20 +36,20 @@ class Flusher(threading.Thread):
         self._ended = threading.Event()
 
     def note_commit(self) -> None:
-        """Something was committed."""
+        """Request a flush after a commit."""
         self._written.set()
 
     def end(self) -> None:
-        """Flush no more: the file is about to be closed, which flushes it."""
+        """Stop flushing: the file is about to be closed, which flushes it."""
         self._ended.set()
         self._written.set()
         self.join()
 
     def run(self) -> None:
-        """Flush after commits, at most so often."""
+        """Flush after commits, at most every ``FLUSH_S``."""
         while self._written.wait() and not self._ended.is_set():
             self._written.clear()
-            with contextlib.suppress(OSError):  # it is gone, which the writing finds
+            with contextlib.suppress(OSError):  # the file is gone; the writer reports that
                 self._flush()
             self._ended.wait(FLUSH_S)
 
@@ -61,8 +61,8 @@ class Flusher(threading.Thread):
             os.close(log)
 
 
-class Whereabouts:
-    """Where a file was when it was opened, to see whether it still is."""
+class FileIdentity:
+    """The identity of a file when it was opened, to detect that it was deleted, moved or replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -70,7 +70,7 @@ class Whereabouts:
 
     @property
     def lost(self) -> bool:
-        """It was deleted, moved or replaced since."""
+        """Whether the file was deleted, moved or replaced."""
         return self._known is None or self._identity() != self._known
 
     def _identity(self) -> tuple[int, int] | None:
@@ -82,54 +82,54 @@ class Whereabouts:
 
 
 def lock(path: Path) -> IO[str]:
-    """Take the lock of a run file, so that one process at a time writes it.
+    """Acquire the lock of a run file, so that one process at a time writes to it.
 
     Raises
     ------
     RunFileError
-        Another one does.
+        Another process writes to it.
     OSError
-        Its place cannot be written.
+        Its folder cannot be written.
     """
-    return _reserved.pop(path.absolute(), None) or _taken(path)
+    return _reserved.pop(path.absolute(), None) or _take_lock(path)
 
 
-def _taken(path: Path) -> IO[str]:
+def _take_lock(path: Path) -> IO[str]:
     name = Path(f"{path}-lock")
     while True:
-        held = name.open("a")
+        lock_file = name.open("a")
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            held.close()
+            lock_file.close()
             raise RunFileError(
                 f"{path} is in use: another evalkit is writing to it. "
                 "Wait for it, or read it meanwhile with 'evalkit show'"
             ) from None
-        # who held it before may have removed the file between our opening and our locking it
+        # the previous holder may have removed the lock file after it was opened here and before it was locked
         with contextlib.suppress(FileNotFoundError):
-            if name.stat().st_ino == os.fstat(held.fileno()).st_ino:
-                forks.close_in_forks(held.fileno())
-                return held
-        held.close()
+            if name.stat().st_ino == os.fstat(lock_file.fileno()).st_ino:
+                forks.close_in_forks(lock_file.fileno())
+                return lock_file
+        lock_file.close()
 
 
-def unlock(held: IO[str]) -> None:
-    """Let others write."""
+def unlock(lock_file: IO[str]) -> None:
+    """Release the lock of a run file."""
     with contextlib.suppress(OSError):
-        Path(held.name).unlink()
-    forks.forget(held.fileno())
+        Path(lock_file.name).unlink()
+    forks.forget(lock_file.fileno())
     with contextlib.suppress(OSError):
-        fcntl.flock(held, fcntl.LOCK_UN)  # whoever else holds a copy
-    held.close()
+        fcntl.flock(lock_file, fcntl.LOCK_UN)  # also for copies of the descriptor in other processes
+    lock_file.close()
 
 
 def reserve(path: Path) -> None:
-    """Take the lock of a run file that is not there yet, for the next ``lock`` of this process; raises as that does."""
-    _reserved[path.absolute()] = _taken(path)
+    """Acquire the lock of a run file that does not exist yet, for the next ``lock`` in this process; raises as that."""
+    _reserved[path.absolute()] = _take_lock(path)
 
 
 def release(path: Path) -> None:
-    """Let others have a name that was reserved, unless its run file was made."""
-    if (held := _reserved.pop(path.absolute(), None)) is not None:
-        unlock(held)
+    """Release a reserved name, unless its run file was created."""
+    if (lock_file := _reserved.pop(path.absolute(), None)) is not None:
+        unlock(lock_file)

@@ -1,8 +1,8 @@
-"""Files that evalkit writes beside run files: whole or not at all, and only over earlier outputs of its own.
+"""Writes outputs other than run files: completely or not at all, and only over earlier outputs of evalkit.
 
-A file is written beside its place under another name, flushed to the disk, and renamed. So whoever reads sees the old
-file or the new one, and a run that is killed leaves the old one. A run file, a dataset or any file that evalkit did not
-write is never written over. Pipes and devices, such as ``/dev/stdout``, are written as they are.
+A file is written under another name in the same folder, flushed to the disk and renamed. A reader sees the old or the
+new file, and a process that is killed leaves the old one. A run file, a dataset or a file that evalkit did not write is
+never overwritten. Pipes and devices, such as ``/dev/stdout``, are written directly.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.errors import SettingsError
+from evalkit.runfile.schema import SQLITE_HEADER
 
 MARKDOWN_MARK = "<!-- evalkit report -->"
-_ENDS = 65_536  # bytes at either end of a file that say what it is
+_ENDS = 65_536  # bytes at either end of a file that identify its kind
 _RUN_NAME = re.compile(r"\.evalkit(?:-(?:wal|shm|journal|lock|spool-\d))?\Z")
-_SQLITE = b"SQLite format 3\0"
+
 _NAMED = {"stdout": 1, "stderr": 2}
 _DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 _STREAMS = (Path("/dev"), Path("/proc"))
 
 
-class Kind(NamedTuple):
+class OutputKind(NamedTuple):
     """A kind of output.
 
     Parameters
     ----------
     name : str
-        What messages call it.
-    known : callable
-        Both ends of a file, as bytes, to whether it is such an output of evalkit.
+        Its name in messages.
+    matches : callable
+        Accepts both ends of a file, as bytes, and returns whether it is such an output of evalkit.
     """
 
     name: str
-    known: Callable[[bytes, bytes], bool]
+    matches: Callable[[bytes, bytes], bool]
 
 
 def _is_export(head: bytes, tail: bytes) -> bool:
@@ -63,31 +64,31 @@ def _is_report(head: bytes, tail: bytes) -> bool:
     return b"<title>evalkit: " in head or MARKDOWN_MARK.encode() in tail
 
 
-REPORT = Kind("report", _is_report)
-EXPORT = Kind("export", _is_export)
-CHART = Kind("chart", _is_chart)
-JUNIT = Kind("JUnit file", lambda head, tail: b"<testsuites>" in head and b' package="evalkit"' in head)
+REPORT = OutputKind("report", _is_report)
+EXPORT = OutputKind("export", _is_export)
+CHART = OutputKind("chart", _is_chart)
+JUNIT = OutputKind("JUnit file", lambda head, tail: b"<testsuites>" in head and b' package="evalkit"' in head)
 _KINDS = (REPORT, EXPORT, CHART, JUNIT)
 
 
-def check(path: Path, kind: Kind, taken: Iterable[Path | str] = (), *, overwrite: bool = True) -> None:
-    """See, before anything is made, that a file may be written.
+def check(path: Path, kind: OutputKind, inputs: Iterable[Path | str] = (), *, overwrite: bool = True) -> None:
+    """Check that a file may be written, before its content is made.
 
     Parameters
     ----------
     path : Path
-    kind : Kind
-        What is to be written.
-    taken : iterable of path-like
-        Files that are read for it: runs and their datasets.
+    kind : OutputKind
+        What will be written.
+    inputs : iterable of path-like
+        Files that the output is made from: runs and their datasets.
     overwrite : bool
-        An earlier output of evalkit may be written over.
+        Whether an earlier output of evalkit may be overwritten.
 
     Raises
     ------
     SettingsError
-        Its folder is not there, it is a folder, one of the files that are taken, a run file, a file that evalkit did
-        not write, or an earlier output that is not to be written over.
+        Its folder does not exist, or it is a folder, one of the inputs, a run file, a file that evalkit did not write,
+        or an earlier output that must not be overwritten.
     """
     target = path.resolve()
     if _RUN_NAME.search(path.name) or _RUN_NAME.search(target.name):
@@ -96,59 +97,61 @@ def check(path: Path, kind: Kind, taken: Iterable[Path | str] = (), *, overwrite
     if path.is_dir() or not path.parent.is_dir():
         what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise SettingsError(f"the {kind.name} {path} cannot be written: {what}. Choose another place")
-    if any(target == Path(other).resolve() or _same(path, Path(other)) for other in taken):
+    if any(target == Path(other).resolve() or _same(path, Path(other)) for other in inputs):
         raise SettingsError(f"{path} is read for the {kind.name}: give the {kind.name} another name")
     if path.is_file() and path.stat().st_size and not _is_stream(path):
         _check_earlier(path, kind, overwrite=overwrite)
 
 
-def _check_earlier(path: Path, kind: Kind, *, overwrite: bool) -> None:
+def _check_earlier(path: Path, kind: OutputKind, *, overwrite: bool) -> None:
     try:
         head, tail = _both_ends(path)
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}. Give the {kind.name} another name") from None
-    if head.startswith(_SQLITE):
+    if head.startswith(SQLITE_HEADER):
         raise SettingsError(f"{path} is a run file itself, or another database: give the {kind.name} another name")
-    earlier = next((known for known in (kind, *_KINDS) if known.known(head, tail)), None)
+    earlier = next((known for known in (kind, *_KINDS) if known.matches(head, tail)), None)
     if earlier is None:
         raise SettingsError(
-            f"{path} is there already, and is no file that evalkit wrote: give the {kind.name} another name, or remove "
-            "that file first"
+            f"{path} exists already, and evalkit did not write it: give the {kind.name} another name, or remove that "
+            "file first"
         )
     if not overwrite or (kind is JUNIT and earlier is not JUNIT):
         how = "add --overwrite, or give" if kind is not JUNIT else "give"
-        raise SettingsError(f"{path} is there already, a {earlier.name}: {how} the new {kind.name} another name")
+        raise SettingsError(f"{path} exists already, an earlier {earlier.name}: {how} the new {kind.name} another name")
 
 
-def is_earlier(path: Path, kind: Kind) -> bool:
-    """Whether a file is an earlier output of this kind; one that cannot be read is none."""
+def is_earlier(path: Path, kind: OutputKind) -> bool:
+    """Whether a file is an earlier output of this kind; False if it cannot be read."""
     try:
-        return path.is_file() and kind.known(*_both_ends(path))
+        return path.is_file() and kind.matches(*_both_ends(path))
     except OSError:
         return False
 
 
-def read_for(runs: Iterable[Path | str], infos: Iterable[Mapping[str, Any]]) -> list[Path | str]:
-    """Runs, and their datasets by what ``store.run_info`` tells of them: what an output must not replace."""
+def input_files(runs: Iterable[Path | str], infos: Iterable[Mapping[str, Any]]) -> list[Path | str]:
+    """The runs and their datasets, from the results of ``store.run_info``: files that an output must not replace."""
     datasets = (info["dataset"].get("path") for info in infos)
     return [*runs, *(path for path in datasets if path)]
 
 
 @contextlib.contextmanager
-def writing(path: Path, kind: Kind, taken: Iterable[Path | str] = (), *, overwrite: bool = True) -> Iterator[Path]:
-    """Where to write a file that stands at its place once it is whole; see ``check``.
+def writing(
+    path: Path, kind: OutputKind, inputs: Iterable[Path | str] = (), *, overwrite: bool = True
+) -> Iterator[Path]:
+    """A path to write to; the file gets its final name at the end of the block. See ``check`` for the parameters.
 
     Yields
     ------
     Path
-        A new file in the same folder, renamed at the end; the place itself when it is a pipe or a device.
+        A new file in the same folder, renamed at the end; ``path`` itself if it is a pipe or a device.
 
     Raises
     ------
     SettingsError
-        It may not be written, or the disk takes no more.
+        The file must not be written, or the disk is full.
     """
-    check(path, kind, taken, overwrite=overwrite)
+    check(path, kind, inputs, overwrite=overwrite)
     try:
         if _is_stream(path):
             with _streamed(path) as place:
@@ -176,7 +179,7 @@ def _is_stream(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _streamed(path: Path) -> Iterator[Path]:
-    """Where to write what goes to a pipe or a device, or behind what this process has written to a file already."""
+    """A path to write to for a pipe or a device, or for an open descriptor, to which the output is then appended."""
     found = _DESCRIPTOR.fullmatch(str(path))
     if found is None or not path.is_file():
         yield path
@@ -189,7 +192,7 @@ def _streamed(path: Path) -> Iterator[Path]:
 
 
 def _same(path: Path, other: Path) -> bool:
-    """Whether two names lead to one file, by a link of either sort."""
+    """Whether two paths are the same file, also through a symbolic or a hard link."""
     try:
         return path.samefile(other)
     except OSError:
@@ -204,7 +207,7 @@ def _both_ends(path: Path) -> tuple[bytes, bytes]:
 
 
 def _flush(draft: Path, target: Path) -> None:
-    """Flush the new file to the disk, with the rights of the one that it replaces."""
+    """Flush the new file to the disk, with the permissions of the file that it replaces."""
     file = os.open(draft, os.O_RDONLY)
     try:
         with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -215,7 +218,7 @@ def _flush(draft: Path, target: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems flush no folder
+    with contextlib.suppress(OSError):  # some file systems cannot flush a folder
         file = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(file)

@@ -1,4 +1,4 @@
-"""Conversations as they went, read from a run file one at a time, and as plain text for people."""
+"""Transcripts of a run's conversations, read from a run file one at a time, and as plain text for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from evalkit.runfile.schema import JOIN_SCORE
-from evalkit.runfile.turn_columns import OUTCOME, json_value, spoken
+from evalkit.runfile.turn_columns import OUTCOME, json_value, model_texts
 
 MOST = 4_000  # characters of one text
 MOST_TURNS = 20  # of one transcript, the last ones
@@ -25,8 +25,8 @@ _ROWS = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One finished turn: what was asked and what came of it.
+class TranscriptTurn:
+    """One finished turn of a transcript.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ class Said:
         None: the turn is not scored.
     outcome : str
         ``answered``, ``refused``, ``tool_calls``, ``reasoning_only``, ``empty`` or ``failed``.
-    said : list of (str, str)
-        What the model said, as ``turnrows.spoken`` names it.
+    texts : list of (str, str)
+        The model's texts, as ``turn_columns.model_texts`` returns them.
     tool_calls : list or None
     error_kind, error_message : str or None
-        Of a failed turn.
+        None: the turn did not fail.
     took_s : float or None
-        Its latency; of a failed turn, how long its last attempt took. None: it was never asked.
+        Its latency; of a failed turn, the duration of its last attempt. None: no request was sent.
     score : float or None
     reason : str or None
-        The scorer's.
+        The scorer's reason.
     extracted : any JSON value
     """
 
@@ -53,7 +53,7 @@ class Said:
     user: str
     target: Any
     outcome: str
-    said: list[tuple[str, str]]
+    texts: list[tuple[str, str]]
     tool_calls: Any
     error_kind: str | None
     error_message: str | None
@@ -78,47 +78,47 @@ class Transcript:
 
     conversation: str
     repeat: int
-    turns: tuple[Said, ...]
+    turns: tuple[TranscriptTurn, ...]
 
     def up_to(self, number: int) -> str:
-        """The conversation in words, up to the turn of this index; long texts and long conversations are cut."""
-        turns = [said for said in self.turns if said.turn <= number]
+        """The conversation as text, up to the turn with this number; long texts and conversations are cut."""
+        turns = [turn for turn in self.turns if turn.turn <= number]
         left_out = len(turns) - MOST_TURNS
-        words = [f"({left_out} earlier turns are left out)"] if left_out > 0 else []
-        return "\n\n".join([*words, *map(_in_words, turns[-MOST_TURNS:])])
+        note = [f"({left_out} earlier turns are left out)"] if left_out > 0 else []
+        return "\n\n".join([*note, *map(_as_text, turns[-MOST_TURNS:])])
 
 
 def transcripts(connection: sqlite3.Connection) -> Iterator[Transcript]:
-    """Every conversation of a run that has a finished turn, in the order of the dataset; one is held at a time."""
+    """Every conversation with a finished turn, in the order of the dataset; one at a time is in memory."""
     rows = connection.execute(_ROWS)
     for _, group in groupby(rows, key=lambda row: row[:2]):
         turns = list(group)
         _, repeat, name, row, *_ = turns[0]
-        asked = json_value(row)["turns"]
-        yield Transcript(name, repeat, tuple(_said(asked, *came) for _, _, _, _, *came in turns))
+        dataset_turns = json_value(row)["turns"]
+        yield Transcript(name, repeat, tuple(_turn(dataset_turns, *columns) for _, _, _, _, *columns in turns))
 
 
 def clipped(text: str, most: int = MOST) -> str:
-    """A text, cut after ``most`` characters; it then says so."""
+    """A text; if it is longer than ``most`` characters, it is cut and a note is added."""
     return text if len(text) <= most else f"{text[:most]}… (cut: {len(text):,} characters in all)"
 
 
 def plain(text: str) -> str:
-    """Text from a stranger without the control characters that could drive a terminal."""
+    """Untrusted text with control characters, which could control a terminal, replaced."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
-def _said(
-    asked: list[dict[str, Any]], turn: int, outcome: str, answer: str | None, refusal: str | None,
+def _turn(
+    dataset_turns: list[dict[str, Any]], turn: int, outcome: str, answer: str | None, refusal: str | None,
     reasoning: str | None, tool_calls: str | None, kind: str | None, message: str | None, took_ns: int | None,
     score: float | None, reason: str | None, extracted: str | None,
-) -> Said:  # fmt: skip
-    return Said(
+) -> TranscriptTurn:  # fmt: skip
+    return TranscriptTurn(
         turn=turn,
-        user=asked[turn - 1]["user"],
-        target=asked[turn - 1].get("target"),
+        user=dataset_turns[turn - 1]["user"],
+        target=dataset_turns[turn - 1].get("target"),
         outcome=outcome,
-        said=spoken(outcome, answer, refusal, reasoning),
+        texts=model_texts(outcome, answer, refusal, reasoning),
         tool_calls=json_value(tool_calls),
         error_kind=kind,
         error_message=message,
@@ -129,21 +129,21 @@ def _said(
     )
 
 
-def _in_words(said: Said) -> str:
-    lines = [("user", said.user), *said.said]
-    functions = [call["function"] for call in said.tool_calls or ()]
+def _as_text(turn: TranscriptTurn) -> str:
+    lines = [("user", turn.user), *turn.texts]
+    functions = [call["function"] for call in turn.tool_calls or ()]
     lines += [("call", f"{function['name']}({function['arguments']})") for function in functions]
-    if said.error_kind is not None:
-        lines.append(("error", f"{said.error_kind}: {said.error_message}"))
-    if said.target is not None:
-        lines.append(("target", _json(said.target)))
-    if said.extracted is not None:
-        lines.append(("extracted", _json(said.extracted)))
-    if said.score is not None:
-        lines.append(("score", f"{said.score:g}"))
-    if said.reason is not None:
-        lines.append(("reason", said.reason))
-    return "\n".join([f"turn {said.turn}", *(f"  {name}: {clipped(text)}" for name, text in lines)])
+    if turn.error_kind is not None:
+        lines.append(("error", f"{turn.error_kind}: {turn.error_message}"))
+    if turn.target is not None:
+        lines.append(("target", _json(turn.target)))
+    if turn.extracted is not None:
+        lines.append(("extracted", _json(turn.extracted)))
+    if turn.score is not None:
+        lines.append(("score", f"{turn.score:g}"))
+    if turn.reason is not None:
+        lines.append(("reason", turn.reason))
+    return "\n".join([f"turn {turn.turn}", *(f"  {name}: {clipped(text)}" for name, text in lines)])
 
 
 def _json(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a query as columns, some rows at a time, in compact arrays."""
+"""The rows of a query as columns: compact NumPy arrays, a group of rows at a time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-AT_ONCE = 8192  # rows
+ROWS_PER_GROUP = 8192  # rows
 
 
 def groups(rows: Iterator[tuple[Any, ...]], types: Sequence[Any]) -> Iterator[list[NDArray[Any]]]:
-    """Arrays of these types, one a column, of some rows each time; a missing number is NaN.
+    """Arrays of these types, one per column, for each group of rows; a missing number is NaN.
 
-    Only the row that is being read stands as Python objects.
+    Only one row at a time exists as Python objects.
     """
     row = np.dtype([(f"column{number}", kind) for number, kind in enumerate(types)])
-    while len(some := np.fromiter(islice(rows, AT_ONCE), dtype=row)):
-        yield [some[name] for name in row.names or ()]
+    while len(group := np.fromiter(islice(rows, ROWS_PER_GROUP), dtype=row)):
+        yield [group[name] for name in row.names or ()]

@@ -1,7 +1,7 @@
-"""The run file: one SQLite file a run, one writer, readable while it grows.
+"""The run file as its writer sees it: one SQLite file per run, one writer, readable while it grows.
 
-Attempts are only ever added. A turn that failed may be replaced when it is asked again; an answered one never is,
-unless it is taken back first, since it may be half an answer.
+Attempts are only added. A failed turn may be replaced when it is sent again; an answered turn never is, unless it is
+marked as failed first because its answer may be incomplete.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import IO, Any, NoReturn, Self
 from evalkit.conversation import Conversation
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.runfile import integrity, lock_and_flush, resume_command, schema
-from evalkit.runfile.file_names import SUFFIX, cut
-from evalkit.runfile.finished_turn import Done, stored_answer, stored_record
-from evalkit.runfile.lock_and_flush import Flusher, Whereabouts
-from evalkit.runfile.reader import open_to_read, reading, run_info, unsound
+from evalkit.runfile import lock_and_flush, migrations, record_rows, resume_command, schema, table_checks
+from evalkit.runfile.file_names import SUFFIX, shortened
+from evalkit.runfile.finished_turn import FinishedTurn, stored_answer, stored_record
+from evalkit.runfile.lock_and_flush import FileIdentity, Flusher
+from evalkit.runfile.reader import invalid, open_to_read, reading, run_info
 from evalkit.runfile.schema import Row
 
-__all__ = ["SUFFIX", "Done", "RunFile", "answered_turns", "open_to_read", "reading", "run_info", "spool_files"]
+__all__ = ["SUFFIX", "RunFile", "answered_turns", "open_to_read", "reading", "run_info", "spool_files"]
 
-_GROUPS = itemgetter(0)  # of a row
+_COLUMN_GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 _TO_SCORE = """
     SELECT c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
@@ -44,8 +44,8 @@ _UNSCORED = """
 _HOLDS = """
     SELECT 1 FROM turn
     WHERE (conversation, repeat, turn) = (?, ?, ?) AND (sent_ns IS ? OR (session = ? AND sent_ns > ?))"""
-_LOOK_S = 0.5  # between two looks whether the file is still there
-_LOG_PAGES = 4_000  # of 4 KiB: the log is folded into the file when it is so long
+_CHECK_S = 0.5  # between two checks whether the file still exists
+_LOG_PAGES = 4_000  # of 4 KiB: the log is merged into the file at this length
 
 
 class RunFile:
@@ -58,10 +58,10 @@ class RunFile:
         self.path = path
         self.connection = connection
         self._lock = lock
-        self._begun: set[int] = set()
+        self._known_conversations: set[int] = set()
         self._flusher: Flusher | None = None
-        self._whereabouts = Whereabouts(path)
-        self._looked_s = 0.0
+        self._identity = FileIdentity(path)
+        self._checked_s = 0.0
         self._own_scores_count = False
         self.session = 0
 
@@ -75,7 +75,7 @@ class RunFile:
         dataset: Mapping[str, Any],
         endpoint: Mapping[str, Any],
     ) -> RunFile:
-        """Make a new run file; an existing file is never written over."""
+        """Create a run file; an existing file is never overwritten."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = lock_and_flush.lock(path)
@@ -85,20 +85,20 @@ class RunFile:
             lock_and_flush.unlock(lock)
             if path.is_dir():
                 raise RunFileError(f"{path} is a folder: name a file in it with --out")
-            how = f"go on with it by 'evalkit resume {path}', or " if _is_database(path) else ""
+            how = f"continue it with 'evalkit resume {path}', or " if _is_database(path) else ""
             raise RunFileError(f"{path} exists already: {how}name another file with --out")
         for spool in spool_files(path):
             spool.unlink(missing_ok=True)  # of a run file that was deleted
         parts = [json.dumps(dict(part), ensure_ascii=False, allow_nan=False) for part in (settings, dataset, endpoint)]
         try:
             connection = _connect(path)
-            with contextlib.ExitStack() as half_made:
-                half_made.callback(connection.close)
+            with contextlib.ExitStack() as on_error:
+                on_error.callback(connection.close)
                 connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-                schema.migrate(connection, 0)
+                migrations.migrate(connection, 0)
                 with connection:
                     connection.execute(schema.INSERT_RUN, (name, time.time_ns(), *parts))
-                half_made.pop_all()
+                on_error.pop_all()
         except sqlite3.Error as error:
             for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
                 part.unlink(missing_ok=True)
@@ -108,8 +108,8 @@ class RunFile:
 
     @classmethod
     def open(cls, path: Path) -> RunFile:
-        """Open an existing run file to go on with it."""
-        with reading(path):  # which refuses what is none of ours
+        """Open an existing run file to continue it."""
+        with reading(path):  # raises for a file that is not a valid run file
             pass
         try:
             lock = lock_and_flush.lock(path)
@@ -117,12 +117,12 @@ class RunFile:
             raise RunFileError(f"{path} cannot be written: {error.strerror}") from None
         try:
             connection = _connect(path)
-            with contextlib.ExitStack() as half_opened:
-                half_opened.callback(connection.close)
-                schema.migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
-                if (fault := integrity.schema_fault(connection, schema.VERSION)) is not None:
-                    raise unsound(path, fault)  # it was replaced meanwhile
-                half_opened.pop_all()
+            with contextlib.ExitStack() as on_error:
+                on_error.callback(connection.close)
+                migrations.migrate(connection, connection.execute("PRAGMA user_version").fetchone()[0])
+                if (fault := table_checks.schema_fault(connection, migrations.VERSION)) is not None:
+                    raise invalid(path, fault)  # it was replaced in the meantime
+                on_error.pop_all()
         except sqlite3.Error as error:
             lock_and_flush.unlock(lock)
             raise RunFileError(f"{path} cannot be written: {error}") from None
@@ -132,11 +132,11 @@ class RunFile:
         return cls(path, connection, lock)
 
     def info(self) -> dict[str, Any]:
-        """What ``run_info`` tells."""
+        """The result of ``run_info``."""
         return run_info(self.connection, self.path)
 
     def begin_session(self, mono_ns: int, about: Mapping[str, Any], wall_ns: int | None = None) -> None:
-        """Note a start or a resumption: the one pair of clocks that its stamps stand on, versions and machine."""
+        """Store the start of a session: the pair of clock values its stamps refer to, versions and machine."""
         with self._writing():
             cursor = self.connection.execute(
                 "INSERT INTO session (started_wall_ns, started_mono_ns, about) VALUES (?, ?, ?)",
@@ -148,7 +148,7 @@ class RunFile:
             self._flusher.start()
 
     def continue_session(self, mono_ns: int, wall_ns: int) -> None:
-        """What is added belongs to the session that began then, whether or not it got so far as to be noted."""
+        """Add to the session that began at these times, which is stored first if it is not in the file."""
         found = self.connection.execute("SELECT id FROM session WHERE started_mono_ns = ?", (mono_ns,)).fetchone()
         if found is None:
             self.begin_session(mono_ns, {}, wall_ns)
@@ -156,33 +156,33 @@ class RunFile:
             self.session = found[0]
 
     def end_session(self, mono_ns: int, outcome: str, trust: Mapping[str, Any] | None) -> None:
-        """Note how the session ended, an ``Outcome``, and what its client was like; None: its process was killed."""
+        """Store how the session ended, an ``Outcome``, and its client measures; None: its process was killed."""
         with self._writing():
             self.connection.execute(
                 "UPDATE session SET ended_mono_ns = ?, outcome = ?, trust = ? WHERE id = ?",
                 (mono_ns, outcome, None if trust is None else json.dumps(dict(trust), allow_nan=False), self.session),
             )
-        if self._whereabouts.lost:
+        if self._identity.lost:
             self._rescue()
 
     def answered(self) -> int:
-        """How many turns are answered already."""
+        """The number of answered turns."""
         return int(self.connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
     def scored(self) -> tuple[int, float]:
-        """How many answers have a score of the run's own, and the sum of these scores."""
+        """The number of answers with a score of the run's own, and the sum of these scores."""
         number, total = self.connection.execute(
             "SELECT count(value), total(value) FROM score WHERE scoring = 0"
         ).fetchone()
         return int(number), float(total)
 
     def holds(self, position: int, repeat: int, turn: int, sent_ns: int | None) -> bool:
-        """Whether a turn is in the file as it was asked then, or later in the same session."""
+        """Whether the file holds a turn that was sent at this time, or later in the same session."""
         key = (position, repeat, turn, sent_ns, self.session, sent_ns)
         return self.connection.execute(_HOLDS, key).fetchone() is not None
 
     def row_of(self, position: int) -> str | None:
-        """The dataset row of a conversation; None: it was not begun."""
+        """The dataset row of a conversation; None: it was not started."""
         found = self.connection.execute("SELECT row FROM conversation WHERE position = ?", (position,)).fetchone()
         return None if found is None else str(found[0])
 
@@ -190,40 +190,41 @@ class RunFile:
         """Key, dataset row and answer of these turns."""
         query = self.connection.execute
         found = [(key, *query(_TO_SCORE, key).fetchone()) for key in keys]
-        return [(key, row, stored_answer(*said)) for key, row, *said in found]
+        return [(key, row, stored_answer(*columns)) for key, row, *columns in found]
 
     def unscored(self) -> Iterator[list[tuple[tuple[int, int, int], str, Answer]]]:
-        """Key, dataset row and answer of answered turns that are to be scored and are not, by position, in groups.
+        """Key, dataset row and answer of the answered turns that still have to be scored, by position, in groups.
 
-        They may be scored, and more may be added, between two groups.
+        Between two groups, turns may be scored and others added.
         """
         after = (-1, 0, 0)
         while rows := self.connection.execute(_UNSCORED, after).fetchall():
             yield [(found[:3], found[3], stored_answer(*found[4:])) for found in rows]
             after = rows[-1][:3]
 
-    def add(self, group: Iterable[Done], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
-        """Add finished turns with their attempts, and (position, repeat, turn, score), in one transaction.
+    def add(self, group: Iterable[FinishedTurn], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
+        """Add finished turns with their attempts, and scores as (position, repeat, turn, score), in one transaction.
 
-        The scores are the run's own. They count again once an answer is added that a later scoring has not seen.
+        The scores are the run's own. The run's own scoring is the current one again once an answer is added that a
+        later scoring has not scored.
         """
         answers = False
-        begun = self._begun
+        known = self._known_conversations
         conversations: list[Row] = []
         turns: list[Row] = []
         attempts: list[Row] = []
         for done in group:
             answers = answers or done.error_kind is None
-            if done.position not in begun:
-                begun.add(done.position)
+            if done.position not in known:
+                known.add(done.position)
                 conversations.append(done.conversation_row)
             turns.append(done.turn_row)
             attempts += done.attempt_rows
         with self._writing(conversations):
             self._insert("conversation", conversations)
             self._insert("turn", turns)
-            self._insert("attempt", map(schema.storable, attempts))
-            rows = [schema.score_row(*score) for score in scores]
+            self._insert("attempt", map(record_rows.storable, attempts))
+            rows = [record_rows.score_row(*score) for score in scores]
             if rows:
                 self.connection.executemany(schema.INSERT_SCORE, rows)
             if answers and not self._own_scores_count:
@@ -231,26 +232,26 @@ class RunFile:
                 self._own_scores_count = True
         if self._flusher is not None:
             self._flusher.note_commit()
-        if time.monotonic() - self._looked_s > _LOOK_S:
-            self._looked_s = time.monotonic()
-            if self._whereabouts.lost:
+        if time.monotonic() - self._checked_s > _CHECK_S:
+            self._checked_s = time.monotonic()
+            if self._identity.lost:
                 self._rescue()
-        if len(begun) > _REMEMBERED:  # what is forgotten is offered again, and changes nothing
-            begun.clear()
+        if len(known) > _REMEMBERED:  # later inserts of known ones change nothing
+            known.clear()
 
     def _insert(self, table: str, rows: Iterable[Row]) -> None:
-        for groups, alike in groupby(rows, _GROUPS):
+        for groups, alike in groupby(rows, _COLUMN_GROUPS):
             statement = schema.insert(table, groups, self.session)
             self.connection.executemany(statement, [row[1] for row in alike])
 
     def _refuse_second_ids(self, conversations: Iterable[Row]) -> None:
-        """An unchecked dataset may have one id twice, and turns that belong to nothing must not come of it."""
+        """Raise for an id that occurs twice, as in an unchecked dataset: its turns would have no conversation."""
         for position, name, *_ in (row[1] for row in conversations):
             found = self.connection.execute("SELECT position FROM conversation WHERE id = ?", (name,)).fetchone()
             if found is not None and found[0] != position:
                 raise RunFileError(
-                    f"conversations number {found[0] + 1} and {position + 1} of the dataset have one id, {name!r}: "
-                    "give every row its own, and start a new run"
+                    f"conversations number {found[0] + 1} and {position + 1} of the dataset have the same id, "
+                    f"{name!r}: give every row its own, and start a new run"
                 )
 
     @contextlib.contextmanager
@@ -265,8 +266,8 @@ class RunFile:
             raise unwritable(self.path, str(error)) from error
 
     def _rescue(self) -> NoReturn:
-        """The file has lost its name, but is open still: copy all that is in it to another one, and say so."""
-        saved = self.path.with_name(f"{cut(self.path.stem)}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
+        """Copy the content of a file that is still open but has lost its name to a new file, and raise."""
+        saved = self.path.with_name(f"{shortened(self.path.stem)}-saved-{time.strftime('%Y%m%d-%H%M%S')}{SUFFIX}")
         lost = f"{self.path} was deleted, moved or replaced while it was written"
         try:
             saved.parent.mkdir(parents=True, exist_ok=True)
@@ -276,14 +277,14 @@ class RunFile:
                 with contextlib.suppress(FileNotFoundError):
                     spool.rename(moved)
         except (OSError, sqlite3.Error) as error:
-            raise RunFileError(f"{lost}, and what was in it could not be saved as {saved}: {error}") from error
-        raise RunFileError(f"{lost}. All that was in it is saved; go on with: {resume_command.command(saved)}")
+            raise RunFileError(f"{lost}, and its content could not be saved as {saved}: {error}") from error
+        raise RunFileError(f"{lost}. Its content is saved; continue with: {resume_command.command(saved)}")
 
     def close(self) -> None:
-        """Fold the log into the file, so that it is one file that can be read anywhere, and let others write."""
+        """Merge the log into the file, so that it is a single file, and release the lock."""
         if self._flusher is not None:
             self._flusher.end()
-        with contextlib.suppress(sqlite3.Error):  # somebody is reading: the log stays beside it
+        with contextlib.suppress(sqlite3.Error):  # another process is reading: the log remains
             self.connection.execute("PRAGMA journal_mode = DELETE")
         self.connection.close()
         lock_and_flush.unlock(self._lock)
@@ -298,39 +299,39 @@ class RunFile:
 
 
 def spool_files(path: Path) -> tuple[Path, Path]:
-    """Where turns that were received and are not yet in a run file lie; see ``spool``."""
+    """The files with turns that are received but not yet in the run file; see ``spool``."""
     return Path(f"{path}-spool-0"), Path(f"{path}-spool-1")
 
 
 def unwritable(path: Path, why: str) -> RunFileError:
-    """What to raise when the disk takes no more of a run that goes."""
+    """The error to raise when a run in progress cannot be written to the disk."""
     return RunFileError(
-        f"{path} cannot be written: {why}. What is in it is whole; "
-        f"make room or mend the disk, then '{resume_command.command(path)}'"
+        f"{path} cannot be written: {why}. What it holds is complete; "
+        f"free some space or repair the disk, then '{resume_command.command(path)}'"
     )
 
 
 def hashes(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
-    """Position, id and content hash of the conversations begun so far, by position."""
+    """Position, id and content hash of the conversations started so far, by position."""
     yield from connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
 
 
 def answered_turns(
     connection: sqlite3.Connection, conversation: Conversation, position: int, repeat: int
 ) -> dict[int, TurnRecord]:
-    """The answered turns of one conversation: answers, calls and tool rounds; their stamps stay in the file."""
+    """The answered turns of one conversation: answers, calls and tool rounds, without their stamps."""
     rows = connection.execute(
         "SELECT turn, answer, refusal, tool_calls, exchange FROM turn "
         "WHERE conversation = ? AND repeat = ? AND status = 'answered'",
         (position, repeat),
     )
-    return {turn: stored_record(conversation.id, repeat, turn, *said) for turn, *said in rows}
+    return {turn: stored_record(conversation.id, repeat, turn, *columns) for turn, *columns in rows}
 
 
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
+            return file.read(16) == schema.SQLITE_HEADER
     except OSError:
         return False
 
@@ -338,9 +339,9 @@ def _is_database(path: Path) -> bool:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
-        integrity.guard(connection)
+        table_checks.guard(connection)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # the flusher sees to the rest
+        connection.execute("PRAGMA synchronous = NORMAL")  # the flusher thread does the rest
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     except sqlite3.Error:
         connection.close()

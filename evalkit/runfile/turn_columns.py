@@ -1,4 +1,4 @@
-"""The finished turns of a run file, some thousand at a time, as the columns of ``turns`` and of an export."""
+"""The finished turns of a run file as the columns of ``Run.turns`` and of exports, a group of rows at a time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import orjson
 from evalkit.runfile.schema import JOIN_SCORE
 from evalkit.scorers.json_equality import is_deep_text
 
-# what became of a turn, in one word: text of blanks alone is no answer
+# the outcome of a turn in one word; text of white space alone is not an answer
 _TEXT = "trim(coalesce({}, ''), char(9, 10, 13, 32))"
 OUTCOME = f"""CASE WHEN t.status = 'error' THEN 'failed' WHEN {_TEXT.format("t.refusal")} <> '' THEN 'refused'
       WHEN {_TEXT.format("t.answer")} <> '' THEN 'answered' WHEN t.tool_calls NOT NULL THEN 'tool_calls'
       WHEN {_TEXT.format("t.reasoning")} <> '' THEN 'reasoning_only' ELSE 'empty' END"""
 
-AT_ONCE = 1024  # rows; they stay in the processor's cache until they are in their columns
+ROWS_PER_GROUP = 1024  # few enough to stay in the processor's cache until they are in their columns
 
 # column: kind, SQL
 _COLUMNS = {
@@ -57,40 +57,40 @@ TURNS = f"""
 
 
 def groups(connection: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
-    """Every finished turn in the order of the dataset: rows of ``KINDS``, JSON values as text, missing ones None."""
+    """All finished turns in the order of the dataset: rows of ``KINDS``, JSON values as text, missing values None."""
     cursor = connection.execute(TURNS)
-    while rows := cursor.fetchmany(AT_ONCE):
+    while rows := cursor.fetchmany(ROWS_PER_GROUP):
         yield rows
 
 
 def columns(connection: sqlite3.Connection) -> Iterator[dict[str, tuple[Any, ...]]]:
-    """The same, each group as its columns."""
+    """The same groups, each as columns."""
     for rows in groups(connection):
         yield dict(zip(KINDS, zip(*rows, strict=True), strict=True))
 
 
-def spoken(outcome: str, answer: str | None, refusal: str | None, reasoning: str | None) -> list[tuple[str, str]]:
-    """What a view shows that the model said: each text with what it is, ``answer``, ``refusal`` or ``reasoning``.
+def model_texts(outcome: str, answer: str | None, refusal: str | None, reasoning: str | None) -> list[tuple[str, str]]:
+    """The texts of the model that a view shows, each with its kind: ``answer``, ``refusal`` or ``reasoning``.
 
     Parameters
     ----------
     outcome : str
-        As ``OUTCOME`` tells it. Of a ``failed`` turn it is the part that came, if any did.
+        The value of ``OUTCOME``. Of a ``failed`` turn the part received is shown, if any.
     answer, refusal, reasoning : str or None
-        As the run file keeps them. Reasoning is shown where there is nothing else.
+        As stored in the run file. Reasoning is shown only if there is no other text.
     """
     if outcome in ("answered", "tool_calls", "empty"):
         return [("answer", answer or "")]
     texts = {"answer": answer, "refusal": refusal, "reasoning": reasoning}
-    said = [(name, text) for name, text in texts.items() if text and text.strip()]
-    return [part for part in said if part[0] != "reasoning"] or said
+    present = [(name, text) for name, text in texts.items() if text and text.strip()]
+    return [part for part in present if part[0] != "reasoning"] or present
 
 
 def json_value(text: str | None) -> Any:
-    """What a JSON text of the run file says; None: there is none. One nested too deep to be written again: the text."""
+    """The value of a JSON text in a run file; None: there is none. The text itself if it is nested too deeply."""
     if text is None or is_deep_text(text):
         return text
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return json.loads(text)  # takes Infinity and NaN too, which a scorer may have extracted
+        return json.loads(text)  # accepts Infinity and NaN too, which a scorer may have extracted

@@ -1,7 +1,7 @@
-"""A test server whose answers, timing and faults are known, for tests, benchmarks and ``evalkit calibrate``.
+"""A test server with known answers, timing and faults, for tests, benchmarks and ``evalkit calibrate``.
 
-It shares no code with ``client``, so that the two cannot be wrong together; it is no model, and never stands in for
-one. Start with ``script``, which says what a server can be given, then ``server``.
+It shares no code with ``client``, so that both cannot make the same mistake, and it never replaces a model. Start with
+``script``, which describes what a server can do, then ``server``.
 """
 
 __all__ = ["server"]

@@ -1,4 +1,4 @@
-"""Connections of the scripted server: replies written on their schedule, with true stamps."""
+"""Connections of the scripted server: replies are written on their schedule and stamped as they are written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from itertools import count
 from typing import Any
 
 from evalkit.scripted.http_messages import BadRequest, Piece, Reply, Request, RequestReader
-from evalkit.scripted.request_log import Entry, Stats
+from evalkit.scripted.request_log import LogEntry, RequestLog
 
-_BATCH = 256  # pieces written before other connections get their turn
-_BACKLOG = 1024 * 1024  # bytes a client may pipeline behind a request under way
+_BATCH = 256  # pieces written before other connections get a turn
+_BACKLOG = 1024 * 1024  # bytes a client may pipeline behind a request in progress
 
 
 class Clock:
-    """Calls at absolute times of CLOCK_MONOTONIC, to some tens of µs.
+    """Calls functions at absolute times of CLOCK_MONOTONIC, accurate to some tens of µs.
 
-    The loop's own timers count whole milliseconds and may fire early; a timer of the kernel does neither. Where
-    there is none, the loop's are used.
+    The loop's own timers have a resolution of 1 ms and may fire early; a kernel timer does neither. Where the kernel
+    has no such timer, the loop's timers are used.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -42,7 +42,7 @@ class Clock:
             loop.add_reader(self._fd, self._tick)
 
     def call_at(self, due_ns: int, call: Callable[[], None]) -> None:
-        """Call once, at or just after ``due_ns``."""
+        """Call a function once, at ``due_ns`` or just after it."""
         if self._fd < 0:
             self._loop.call_later(max(0.0, (due_ns - time.monotonic_ns()) / 1e9), call)
             return
@@ -50,7 +50,7 @@ class Clock:
         self._arm()
 
     def close(self) -> None:
-        """Forget all calls."""
+        """Drop all pending calls."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
@@ -72,58 +72,58 @@ class Clock:
         calls, now = [], time.monotonic_ns()
         while self._heap and self._heap[0][0] <= now:
             calls.append(heapq.heappop(self._heap)[2])
-        for call in calls:  # what these put off, however shortly, waits for the next turn of the loop
+        for call in calls:  # calls that these schedule wait for the next turn of the loop, even if already due
             call()
         if self._heap:
             self._arm()
 
 
-class Slots:
-    """How many requests are answered at once; the others wait, first come, first served.
+class ServerSlots:
+    """Limits how many requests are answered in parallel; the others wait in the order of arrival.
 
     Parameters
     ----------
     count : int or None
-        None: there is no end of them.
+        None: no limit.
     """
 
     def __init__(self, count: int | None) -> None:
         self._free = count
-        self._queue: deque[tuple[Exchange, Callable[[], None]]] = deque()
+        self._queue: deque[tuple[PendingReply, Callable[[], None]]] = deque()
 
-    def take(self, exchange: Exchange, begin: Callable[[], None]) -> bool:
-        """Whether there is a slot now; else ``begin`` is called as soon as there is one."""
+    def take(self, pending: PendingReply, begin: Callable[[], None]) -> bool:
+        """Whether a slot is free; if not, ``begin`` is called as soon as one is."""
         if self._free is None:
             return True
         if not self._free:
-            exchange.waits = True
-            self._queue.append((exchange, begin))
+            pending.waits = True
+            self._queue.append((pending, begin))
             return False
         self._free -= 1
         return True
 
-    def give_back(self, exchange: Exchange, free_ns: int) -> None:
-        """The exchange has come to its end; its slot is free since ``free_ns``."""
+    def give_back(self, pending: PendingReply, free_ns: int) -> None:
+        """Release the slot of a reply that has ended; it is free since ``free_ns``."""
         if self._free is None:
             return
-        if exchange.waits:  # its client left before it had one; it is passed over when its turn comes
-            exchange.waits = False
+        if pending.waits:  # its client left before it got a slot; it is skipped when its turn comes
+            pending.waits = False
             return
         while self._queue:
             following, begin = self._queue.popleft()
             if following.waits:
                 following.waits = False
-                # counted from when the slot was due to be free: late writes do not make the server slower than its law
+                # counted from when the slot was due to be free: late writes must not slow the server below its law
                 following.begin(max(free_ns, following.request.received_ns))
                 asyncio.get_running_loop().call_soon(begin)
                 return
         self._free += 1
 
 
-class Exchange:
-    """A reply under way: what of it is due, and what of it has been written."""
+class PendingReply:
+    """A reply in progress: which of its bytes are due, and which are written."""
 
-    def __init__(self, request: Request, reply: Reply, entry: Entry | None, prompt: int) -> None:
+    def __init__(self, request: Request, reply: Reply, entry: LogEntry | None, prompt: int) -> None:
         self.request, self.reply, self.entry, self.prompt = request, reply, entry, prompt
         self.waits = False  # for a slot
         self.slotted = entry is not None and reply.status == 200
@@ -135,21 +135,21 @@ class Exchange:
 
     @property
     def due_ns(self) -> int | None:
-        """When the next bytes are due; None: all have been taken."""
+        """When the next bytes are due; None: there are no more."""
         if self._head:
-            return self._begun_ns + self._head_at
-        return None if self._next is None else self._begun_ns + self._next.at
+            return self._started_ns + self._head_at
+        return None if self._next is None else self._started_ns + self._next.at
 
-    def begin(self, begun_ns: int) -> None:
-        """It has a slot: its times count from now on."""
-        self._begun_ns = begun_ns
+    def begin(self, started_ns: int) -> None:
+        """Start the schedule: the reply has a slot."""
+        self._started_ns = started_ns
         if self.entry is not None:
-            self.entry.begun_ns = begun_ns
+            self.entry.begun_ns = started_ns
 
     def take(self, now_ns: int) -> tuple[bytes, int | None]:
-        """Bytes due by now, at most a batch, and when the first token or body among them was due."""
-        elapsed, out = now_ns - self._begun_ns, []
-        told_at: int | None = None
+        """The bytes due by now, at most one batch, and the due time of the first token or body among them."""
+        elapsed, out = now_ns - self._started_ns, []
+        token_at: int | None = None
         if self._head and self._head_at <= elapsed:
             out.append(self._head)
             self._head = b""
@@ -157,99 +157,99 @@ class Exchange:
         if not self._head:
             while piece is not None and piece.at <= elapsed and len(out) < _BATCH:
                 out.append(wire(piece))
-                self.last_due_ns = self._begun_ns + piece.at
-                if told_at is None and piece.kind in ("token", "body"):
-                    told_at = piece.at
+                self.last_due_ns = self._started_ns + piece.at
+                if token_at is None and piece.kind in ("token", "body"):
+                    token_at = piece.at
                 piece = next(self._pieces, None)
             self._next = piece
         if piece is None and not self._head and self.reply.streamed and self.reply.complete:
             out.append(b"0\r\n\r\n")
-        return b"".join(out), told_at
+        return b"".join(out), token_at
 
-    def stamp(self, now_ns: int, due_ns: int, told_at: int | None) -> None:
-        """Enter a write."""
+    def stamp(self, now_ns: int, due_ns: int, token_at: int | None) -> None:
+        """Log a write."""
         if (entry := self.entry) is None:
             return
         entry.late_ns = max(entry.late_ns, now_ns - due_ns)
-        if told_at is not None:
+        if token_at is not None:
             if entry.last_ns is None:
-                entry.due_ns = self._begun_ns + told_at
+                entry.due_ns = self._started_ns + token_at
                 entry.first_ns = now_ns if self.reply.streamed else None
             entry.last_ns = now_ns
         if self.due_ns is None and self.reply.complete:
             entry.end_ns = now_ns
 
 
-class Connection(asyncio.Protocol):
-    """One client connection: requests are answered one after another, each on its schedule.
+class ClientConnection(asyncio.Protocol):
+    """One client's connection: requests are answered one after another, each on its schedule.
 
-    A request pipelined behind another counts as received when that one has been answered.
+    A request pipelined behind another counts as received when the earlier one is answered.
 
     Parameters
     ----------
     respond : callable
-        Request to reply, entry (None: not one to enter) and the prompt's fingerprint.
+        Accepts a request and returns its reply, its log entry (None: not logged) and the prompt's fingerprint.
     clock : Clock
-    stats : Stats
+    log : RequestLog
     peers : set
-        Where it enters itself while it is open.
-    slots : Slots
+        The open connections; it adds and removes itself.
+    slots : ServerSlots
     """
 
     def __init__(
         self,
-        respond: Callable[[Request], tuple[Reply, Entry | None, int]],
+        respond: Callable[[Request], tuple[Reply, LogEntry | None, int]],
         clock: Clock,
-        stats: Stats,
-        peers: set[Connection],
-        slots: Slots,
+        log: RequestLog,
+        peers: set[ClientConnection],
+        slots: ServerSlots,
     ) -> None:
-        self._respond, self._clock, self._stats, self._peers = respond, clock, stats, peers
+        self._respond, self._clock, self._log, self._peers = respond, clock, log, peers
         self._slots = slots
         self._reader = RequestReader()
-        self._exchange: Exchange | None = None
+        self._pending: PendingReply | None = None
         self._open = self._armed = self._paused = self._continued = False
         self._writable = True
         self._served = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Enter the client."""
+        """Register the connection."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._socket: socket.socket = transport.get_extra_info("socket")
         self._fd = self._socket.fileno()
         self._open = True
-        self._stats.connected()
+        self._log.connected()
         self._peers.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone, or was sent away."""
+        """Deregister the connection: the client has left, or the server has closed it."""
         self._open = False
-        self._stats.open -= 1
+        self._log.open -= 1
         self._peers.discard(self)
-        if self._exchange is not None:
-            self._settle(self._exchange, aborted=True)
+        if self._pending is not None:
+            self._settle(self._pending, aborted=True)
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than it is served."""
+        """Stop writing: the client reads more slowly than the server writes."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Continue writing: the client has caught up."""
         self._writable = True
         self._advance()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; answer what they complete."""
+        """Add the bytes of a read and answer the requests that they complete."""
         received = time.monotonic_ns()
         self._reader.feed(data)
-        if self._exchange is None:
+        if self._pending is None:
             self._serve(received)
         elif len(self._reader) > _BACKLOG:
             self._transport.pause_reading()
             self._paused = True
 
     def close(self, ending: str = "reset") -> None:
-        """End the connection; ``reset`` does so at once, with what was not yet sent lost."""
+        """Close the connection; ``reset`` does so immediately and drops what is not sent yet."""
         if not self._open:
             return
         self._open = False
@@ -260,8 +260,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _serve(self, received: int) -> None:
-        """Take up the requests at hand, until one has to wait for its time."""
-        while self._open and self._exchange is None:
+        """Answer the requests received so far, until a reply has to wait for its due time."""
+        while self._open and self._pending is None:
             try:
                 request = self._reader.next()
             except BadRequest as error:
@@ -277,20 +277,20 @@ class Connection(asyncio.Protocol):
             self._served += 1
             self._begin(request, *self._respond(request))
 
-    def _begin(self, request: Request, reply: Reply, entry: Entry | None = None, prompt: int = 0) -> None:
+    def _begin(self, request: Request, reply: Reply, entry: LogEntry | None = None, prompt: int = 0) -> None:
         if not request.keep_alive and reply.ending == "keep":
             reply.headers["connection"] = "close"
             reply.ending = "close"
-        exchange = self._exchange = Exchange(request, reply, entry, prompt)
-        if exchange.slotted and not self._slots.take(exchange, self._advance):
+        pending = self._pending = PendingReply(request, reply, entry, prompt)
+        if pending.slotted and not self._slots.take(pending, self._advance):
             return
-        exchange.begin(request.received_ns)
+        pending.begin(request.received_ns)
         self._pump()
 
     def _advance(self) -> None:
-        """Go on after a wait: with the reply under way, then with requests that came meanwhile."""
+        """Continue after a wait: with the reply in progress, then with requests received since."""
         self._pump()
-        if self._paused and self._exchange is None and self._open:
+        if self._paused and self._pending is None and self._open:
             self._paused = False
             self._transport.resume_reading()
         self._serve(time.monotonic_ns())
@@ -300,41 +300,41 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _pump(self) -> None:
-        """Write what is due of the reply under way, and see to what comes next."""
-        exchange = self._exchange
-        if exchange is None or exchange.waits or not self._open or not self._writable:
+        """Write the bytes of the reply in progress that are due, and schedule the next ones."""
+        pending = self._pending
+        if pending is None or pending.waits or not self._open or not self._writable:
             return
-        due, now = exchange.due_ns, time.monotonic_ns()
+        due, now = pending.due_ns, time.monotonic_ns()
         if due is not None and due <= now:
-            data, told_at = exchange.take(now)
+            data, token_at = pending.take(now)
             now = time.monotonic_ns()
             self._write(data)
-            exchange.stamp(now, due, told_at)
-            due = exchange.due_ns
+            pending.stamp(now, due, token_at)
+            due = pending.due_ns
         if due is None:
-            self._end(exchange)
+            self._end(pending)
         elif not self._armed and self._open:
             self._armed = True
             self._clock.call_at(due, self._on_time)
 
-    def _end(self, exchange: Exchange) -> None:
-        ending = exchange.reply.ending
+    def _end(self, pending: PendingReply) -> None:
+        ending = pending.reply.ending
         if ending == "hang":
             return
-        self._settle(exchange)
+        self._settle(pending)
         if ending != "keep":
             self.close(ending)
 
-    def _settle(self, exchange: Exchange, aborted: bool = False) -> None:
-        self._exchange = None
-        if exchange.entry is not None:
-            exchange.entry.aborted = aborted
-            self._stats.finish(exchange.entry, exchange.prompt)
-        if exchange.slotted:
-            self._slots.give_back(exchange, time.monotonic_ns() if aborted else exchange.last_due_ns)
+    def _settle(self, pending: PendingReply, aborted: bool = False) -> None:
+        self._pending = None
+        if pending.entry is not None:
+            pending.entry.aborted = aborted
+            self._log.finish(pending.entry, pending.prompt)
+        if pending.slotted:
+            self._slots.give_back(pending, time.monotonic_ns() if aborted else pending.last_due_ns)
 
     def _write(self, data: bytes) -> None:
-        """Write at once: a loop that gathers writes until its next turn would make the stamps too early."""
+        """Write immediately: a loop that collects writes until its next turn would make the stamps too early."""
         if self._transport.get_write_buffer_size() == 0:
             try:
                 sent = os.write(self._fd, data)

@@ -1,6 +1,6 @@
 """HTTP/1.1 messages of the scripted server: bytes to requests, replies to bytes. Does no I/O.
 
-Its own parser on purpose: nothing here is shared with the code it is there to check.
+It has its own parser because the client, which it tests, must not share code with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class BadRequest(Exception):
-    """The bytes are no request; ``status`` is what the client is told."""
+    """The bytes are not a request; ``status`` is the HTTP status to answer with."""
 
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
@@ -41,7 +41,7 @@ class Request:
 
 
 class RequestReader:
-    """Cuts a byte stream into requests; does no I/O."""
+    """Splits a byte stream into requests; does no I/O."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -59,7 +59,7 @@ class RequestReader:
         return self._request is not None and self._request.headers.get("expect", "").lower() == "100-continue"
 
     def feed(self, data: bytes) -> None:
-        """Take what a read returned."""
+        """Add the bytes that a read returned."""
         self._buffer += data
 
     def next(self) -> Request | None:
@@ -68,7 +68,7 @@ class RequestReader:
         Raises
         ------
         BadRequest
-            The bytes are no HTTP/1.1 request, or one too large.
+            The bytes are not an HTTP/1.1 request, or the request is too large.
         """
         if self._request is None and not self._read_head():
             return None
@@ -118,7 +118,7 @@ class RequestReader:
         if length is None:
             return 0
         if not re.fullmatch(r"[0-9]{1,18}", length):
-            raise BadRequest(400, "content-length is no number")
+            raise BadRequest(400, "content-length is not a number")
         if int(length) > MAX_BODY:
             raise BadRequest(413, "the request body is longer than 64 MiB")
         return int(length)
@@ -164,8 +164,8 @@ class RequestReader:
 class Piece(NamedTuple):
     """Bytes due ``at`` ns after the request was received.
 
-    ``kind`` is ``role``, ``token``, ``finish``, ``usage``, ``done``, ``body`` or ``other``. ``raw`` bytes go out as
-    they are, without the chunked coding around them.
+    ``kind`` is ``role``, ``token``, ``finish``, ``usage``, ``done``, ``body`` or ``other``. ``raw`` bytes are sent as
+    they are, without chunked coding.
     """
 
     at: int
@@ -176,33 +176,33 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class Reply:
-    """An answer as planned, before any of it is written.
+    """A planned answer, before any of it is written.
 
     Parameters
     ----------
     status : int
-        0: no head at all, only what the pieces and the ending say.
+        0: send no head, only the pieces and the ending.
     headers : dict
-        In the order they are sent; the framing is filled in.
+        In the order they are sent; the framing headers are filled in.
     pieces : iterable of Piece
-        In order of time; when ``streamed``, an endless one is fine.
+        In order of time; may be endless when ``streamed``.
     streamed : bool
-        Chunked; else the content-length is that of all pieces, or ``length``.
+        Sent in chunks; otherwise with a content-length, that of all pieces or ``length``.
     head_at : int or None
         When the head is due, ns after the request was received; None: with the first piece.
     ending : str
-        ``keep`` the connection; ``close`` it after a complete answer; ``eof``: end it without completing the answer;
-        ``reset`` it; ``hang``: write no more and wait for the client to go.
+        ``keep`` the connection; ``close`` it after a complete answer; ``eof``: close it without completing the answer;
+        ``reset`` it; ``hang``: write no more and wait for the client to leave.
     length : int or None
-        Content-length to claim, if not the true one.
+        Content-length to send when it is not the true one.
     bare : bool
-        The pieces bring the head themselves.
-    deaf_s : float
-        For so many seconds from now on the server's port takes no new connection.
+        The pieces contain the head.
+    refuse_s : float
+        Seconds from now on for which the server's port refuses new connections.
     id, tokens : str, int
-        As the client will find them in the answer.
-    ask : dict or None
-        The request body as parsed; None: the request was refused.
+        As the answer reports them to the client.
+    request_json : dict or None
+        The parsed request body; None: the request was refused.
     """
 
     status: int
@@ -213,14 +213,14 @@ class Reply:
     ending: str = "keep"
     length: int | None = None
     bare: bool = False
-    deaf_s: float = 0.0
+    refuse_s: float = 0.0
     id: str = ""
     tokens: int = 0
-    ask: dict[str, Any] | None = None
+    request_json: dict[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether the client gets the whole message."""
+        """Whether the client receives the whole message."""
         return self.ending in ("keep", "close")
 
     def head(self) -> bytes:
@@ -237,13 +237,13 @@ class Reply:
         return f"HTTP/1.1 {self.status} {_REASONS.get(self.status, 'Unknown')}\r\n{lines}\r\n".encode("latin-1")
 
     def wire(self, piece: Piece) -> bytes:
-        """A piece as it goes over the wire."""
+        """The bytes of a piece as they are sent."""
         data = piece.data
         return b"%x\r\n%b\r\n" % (len(data), data) if self.streamed and not piece.raw else data
 
 
 def html_reply(status: int, title: str) -> Reply:
-    """An error page as nginx sends it."""
+    """An error page in the form of nginx."""
     page = (
         f"<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n<center><h1>{status} {title}</h1>"
         "</center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"

@@ -1,6 +1,6 @@
 """The scripted server's profile ``openai``: answers that conform to the chat-completions reference.
 
-Sampling parameters are accepted and have no effect; ``max_tokens`` and ``max_completion_tokens`` cut the answer.
+Sampling parameters are accepted and have no effect; ``max_tokens`` and ``max_completion_tokens`` shorten the answer.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     _ARRAY: (list,), _OBJECT: (dict,), _INTEGER: (int,), _NUMBER: (int, float),
     "a string": (str,), "a boolean": (bool,),
 }  # fmt: skip
-_CALL_TOKEN = 8  # characters of a call's arguments that make one token
+_CALL_TOKEN = 8  # characters of a call's arguments per token
 
 
-class Refusal(Exception):
-    """The request is answered with an error object."""
+class ApiError(Exception):
+    """Raised to answer a request with an error object."""
 
     def __init__(
         self,
@@ -60,18 +60,18 @@ def reply(script: Script, request: Request, number: int) -> Reply:
         if request.path != CHAT:
             return _models(script, request)
         if request.method != "POST":
-            raise Refusal(405, f"{request.method} is not allowed on {CHAT}.", "method_not_supported")
+            raise ApiError(405, f"{request.method} is not allowed on {CHAT}.", "method_not_supported")
         return _answer(script, _checked_body(script, request.body), number)
-    except Refusal as refusal:
-        return error_reply(refusal, number)
+    except ApiError as error:
+        return error_reply(error, number)
 
 
-def error_reply(refusal: Refusal, number: int) -> Reply:
-    """The error object, with its status."""
+def error_reply(error: ApiError, number: int) -> Reply:
+    """The reply with an error object and its status."""
     headers = _headers(JSON, number)
-    if refusal.status == 405:
+    if error.status == 405:
         headers["allow"] = "POST"
-    return Reply(refusal.status, headers, [Piece(0, "other", orjson.dumps({"error": refusal.error}))])
+    return Reply(error.status, headers, [Piece(0, "other", orjson.dumps({"error": error.error}))])
 
 
 def _headers(content_type: str, number: int) -> dict[str, str]:
@@ -83,9 +83,9 @@ def _check_key(script: Script, request: Request) -> None:
         return
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
-        raise Refusal(401, "No API key was given: send it as 'Authorization: Bearer KEY'.")
+        raise ApiError(401, "No API key was given: send it as 'Authorization: Bearer KEY'.")
     if key != script.key:
-        raise Refusal(401, "The API key given is not correct.", "invalid_api_key")
+        raise ApiError(401, "The API key given is not correct.", "invalid_api_key")
 
 
 def _models(script: Script, request: Request) -> Reply:
@@ -93,9 +93,9 @@ def _models(script: Script, request: Request) -> Reply:
     rows = [{"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "evalkit"} for name in names]
     path, name = request.path[: len(MODELS)], request.path[len(MODELS) + 1 :]
     if path != MODELS or request.path[len(MODELS) : len(MODELS) + 1] not in ("", "/"):
-        raise Refusal(404, f"There is nothing at {request.method} {request.path}.")
+        raise ApiError(404, f"There is nothing at {request.method} {request.path}.")
     if request.method != "GET":
-        raise Refusal(405, f"{request.method} is not allowed on {request.path}.", "method_not_supported")
+        raise ApiError(405, f"{request.method} is not allowed on {request.path}.", "method_not_supported")
     body: Any = {"object": "list", "data": rows}
     if name:
         body = next((row for row in rows if row["id"] == name), None)
@@ -104,69 +104,69 @@ def _models(script: Script, request: Request) -> Reply:
     return Reply(200, _headers(JSON, 0), [Piece(0, "other", orjson.dumps(body))])
 
 
-def _no_model(name: str) -> Refusal:
-    return Refusal(404, f"The model '{name}' does not exist, or you may not use it.", "model_not_found", "model")
+def _no_model(name: str) -> ApiError:
+    return ApiError(404, f"The model '{name}' does not exist, or you may not use it.", "model_not_found", "model")
 
 
 def _checked_body(script: Script, raw: bytes) -> dict[str, Any]:
-    """The body of a chat-completion request, or why it is refused."""
+    """The body of a chat-completion request, checked; raises ``ApiError`` for one that is refused."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refusal(400, "The body of the request is not valid JSON.") from None
+        raise ApiError(400, "The body of the request is not valid JSON.") from None
     if not isinstance(body, dict):
-        raise Refusal(400, "The body of the request must be a JSON object.", "invalid_type")
+        raise ApiError(400, "The body of the request must be a JSON object.", "invalid_type")
     for name in ("model", "messages"):
         if body.get(name) is None:
-            raise Refusal(400, f"Missing required parameter: '{name}'.", "missing_required_parameter", name)
+            raise ApiError(400, f"Missing required parameter: '{name}'.", "missing_required_parameter", name)
     for name in body.keys() & _TYPES.keys():
         _check_type(name, body[name], _TYPES[name])
     if not body["messages"]:
-        raise Refusal(400, "Invalid 'messages': at least one message is needed.", "empty_array", "messages")
+        raise ApiError(400, "Invalid 'messages': at least one message is needed.", "empty_array", "messages")
     for i, message in enumerate(body["messages"]):
         _check_message(f"messages[{i}]", message)
     for name in ("max_tokens", "max_completion_tokens"):
         if body.get(name) is not None and body[name] < 1:
-            raise Refusal(400, f"Invalid '{name}': at least 1 was expected.", "integer_below_min_value", name)
+            raise ApiError(400, f"Invalid '{name}': at least 1 was expected.", "integer_below_min_value", name)
     if body.get("n") not in (None, 1):
-        raise Refusal(400, "Unsupported value: 'n' must be 1 here.", "unsupported_value", "n")
+        raise ApiError(400, "Unsupported value: 'n' must be 1 here.", "unsupported_value", "n")
     if body.get("stream_options") is not None and not body.get("stream"):
-        raise Refusal(400, "'stream_options' is only allowed when 'stream' is true.", None, "stream_options")
+        raise ApiError(400, "'stream_options' is only allowed when 'stream' is true.", None, "stream_options")
     if script.models and body["model"] not in script.models:
         raise _no_model(body["model"])
     return body
 
 
-def _check_type(name: str, value: Any, wanted: str) -> None:
+def _check_type(name: str, value: Any, expected: str) -> None:
     if value is None:
         return
-    fits = isinstance(value, _PYTHON_TYPES[wanted]) and (wanted == "a boolean" or not isinstance(value, bool))
-    if not fits or (wanted == _ARRAY and not all(isinstance(item, dict) for item in value)):
-        raise Refusal(400, f"Invalid type for '{name}': {wanted} was expected.", "invalid_type", name)
+    fits = isinstance(value, _PYTHON_TYPES[expected]) and (expected == "a boolean" or not isinstance(value, bool))
+    if not fits or (expected == _ARRAY and not all(isinstance(item, dict) for item in value)):
+        raise ApiError(400, f"Invalid type for '{name}': {expected} was expected.", "invalid_type", name)
 
 
 def _check_message(where: str, message: dict[str, Any]) -> None:
     role, content = message.get("role"), message.get("content")
     if role is None:
-        raise Refusal(400, f"Missing required parameter: '{where}.role'.", "missing_required_parameter", where)
+        raise ApiError(400, f"Missing required parameter: '{where}.role'.", "missing_required_parameter", where)
     if role not in ROLES:
-        raise Refusal(
+        raise ApiError(
             400, f"Invalid value: '{role}'. Known roles: {', '.join(ROLES)}.", "invalid_value", f"{where}.role"
         )
     if content is None and not (role == "assistant" and (message.get("tool_calls") or message.get("function_call"))):
-        raise Refusal(400, f"Invalid value for 'content': {where} has none.", "invalid_type", f"{where}.content")
+        raise ApiError(400, f"Invalid value for 'content': {where} has none.", "invalid_type", f"{where}.content")
     if not isinstance(content, str | list | None):
-        raise Refusal(
+        raise ApiError(
             400, f"Invalid type for '{where}.content': text was expected.", "invalid_type", f"{where}.content"
         )
 
 
 def _answer(script: Script, body: dict[str, Any], number: int) -> Reply:
-    said = script.answer_to(body)
-    if isinstance(said, str):
-        tokens, calls = tokens_of(said), []
+    answer = script.answer_to(body)
+    if isinstance(answer, str):
+        tokens, calls = tokens_of(answer), []
     else:
-        tokens, calls = (), [(f"call_{number:08d}_{i}", call) for i, call in enumerate(said)]
+        tokens, calls = (), [(f"call_{number:08d}_{i}", call) for i, call in enumerate(answer)]
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     finish = "tool_calls" if calls else "length" if limit is not None and limit < len(tokens) else "stop"
     tokens = tokens[:limit]
@@ -179,8 +179,8 @@ def _answer(script: Script, body: dict[str, Any], number: int) -> Reply:
         "system_fingerprint": "fp_scripted",
     }
     sent = len(tokens) or sum(len(_call_tokens(call)) for _, call in calls)
-    told = prompt_tokens(body["messages"])
-    usage = {"prompt_tokens": told, "completion_tokens": sent, "total_tokens": told + sent}
+    prompt = prompt_tokens(body["messages"])
+    usage = {"prompt_tokens": prompt, "completion_tokens": sent, "total_tokens": prompt + sent}
     times = script.law.offsets(number, max(sent, 1))
     if body.get("stream"):
         pieces = _stream(shared, tokens, calls, finish, usage if _wants_usage(body) else None, times)
@@ -192,7 +192,7 @@ def _answer(script: Script, body: dict[str, Any], number: int) -> Reply:
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         whole = orjson.dumps({**shared, "choices": [choice], "usage": usage})
         planned = Reply(200, _headers(JSON, number), [Piece(times[-1], "body", whole)])
-    planned.id, planned.tokens, planned.ask = shared["id"], sent, body
+    planned.id, planned.tokens, planned.request_json = shared["id"], sent, body
     return planned
 
 
@@ -217,8 +217,8 @@ def _stream(
     usage: dict[str, int] | None,
     times: Sequence[int],
 ) -> list[Piece]:
-    """All events: the role with the first token, the end with the last."""
-    # every event begins and ends with the same bytes; only what lies between is made anew
+    """All events: the role is due with the first token, the end with the last."""
+    # every event begins and ends with the same bytes; only the delta between them is serialised for each
     head = orjson.dumps({**shared, "object": "chat.completion.chunk"})[:-1]
     start = b"data: " + head + b',"choices":[{"index":0,"delta":'
     more = b',"usage":null' if usage else b""
@@ -247,7 +247,7 @@ def _text_delta(token: str) -> bytes:
 
 
 def _call_deltas(index: int, name: str, call: Call) -> list[bytes]:
-    """The call's name with the first part of its arguments, then the other parts."""
+    """The deltas of a call: its name with the first part of the arguments, then the other parts."""
     first, *others = _call_tokens(call)
     opening = {"index": index, **_whole_call(name, Call(call.name, first))}
     rest = [{"index": index, "function": {"arguments": text}} for text in others]

@@ -1,4 +1,4 @@
-"""What a scripted server saw: one entry a request, with true stamps, and the counts over all."""
+"""The log of a scripted server: one entry per request, with true stamps, and counts over all entries."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import orjson
 
 
 @dataclass(slots=True)
-class Entry:
-    """One chat-completion request; all stamps are ns of CLOCK_MONOTONIC, which ``time.perf_counter_ns`` reads on Linux.
+class LogEntry:
+    """One chat-completion request; stamps are ns of CLOCK_MONOTONIC, the clock of ``time.perf_counter_ns`` on Linux.
 
     Parameters
     ----------
     number : int
         Counted from 1 since the server started.
     id : str
-        Of the answer, as the client saw it; empty when none was made.
+        The answer's id, as the client receives it; empty when there is no answer.
     received_ns : int
-        The read that completed the request came back.
+        When the read that completed the request returned.
     begun_ns : int or None
-        It had a slot: with no end of slots, when it was received. None: its client left before that.
+        When it got a slot; without a limit of slots, when it was received. None: its client left before that.
     due_ns : int or None
-        When the law wanted the first token, or the whole answer.
+        When the first token, or the whole answer, was due by the latency law.
     first_ns, last_ns : int or None
-        Taken just before the write of the first and of the last token; a whole answer has ``last_ns`` only.
+        Taken just before the first and the last token are written; a whole answer has only ``last_ns``.
     end_ns : int or None
-        The last write of a complete answer; None: it was cut, or is under way.
+        The last write of a complete answer; None: it was cut or is in progress.
     late_ns : int
-        How late the latest of its writes was, against the law: the server's own honesty.
+        The largest delay of a write behind its due time: how accurate the server itself is.
     tokens : int
-        Tokens in the answer as planned.
+        Tokens in the planned answer.
     prompt : str
-        How the last user message begins; empty when the request was refused.
+        The beginning of the last user message; empty when the request was refused.
     aborted : bool
         The client left before the end.
     """
@@ -58,8 +58,8 @@ class Entry:
     aborted: bool = False
 
 
-class Stats:
-    """Counts and entries since the server started or was set back."""
+class RequestLog:
+    """Counts and entries since the server started or since the last reset."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -67,39 +67,39 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen; connections and requests under way stay counted as such."""
+        """Drop all entries and counts; open connections and requests in progress stay counted."""
         self.connections = 0
         self.max_open = self.open
         self.max_active = self.active
-        self.entries: list[Entry] = []
-        self.asked: Counter[int] = Counter()
+        self.entries: list[LogEntry] = []
+        self.received: Counter[int] = Counter()
         self.answered: Counter[int] = Counter()
 
     def connected(self) -> None:
-        """A connection was accepted."""
+        """Count an accepted connection."""
         self.connections += 1
         self.open += 1
         self.max_open = max(self.max_open, self.open)
 
-    def begin(self, entry: Entry, messages: Any) -> int:
-        """A request was received; its prompt's fingerprint is returned, for ``finish``. None: it was refused."""
+    def begin(self, entry: LogEntry, messages: Any) -> int:
+        """Add a received request and return its prompt's fingerprint for ``finish``; ``messages`` None: refused."""
         self.entries.append(entry)
         prompt = 0
         if messages is not None:
             prompt = hash(orjson.dumps(messages))
-            self.asked[prompt] += 1
+            self.received[prompt] += 1
         self.active += 1
         self.max_active = max(self.max_active, self.active)
         return prompt
 
-    def finish(self, entry: Entry, prompt: int) -> None:
-        """A request came to its end, whole or not."""
+    def finish(self, entry: LogEntry, prompt: int) -> None:
+        """Count a request as ended, whether its answer is complete or not."""
         self.active -= 1
         if entry.end_ns is not None and entry.status == 200:
             self.answered[prompt] += 1
 
     def to_json(self, log: bool = False) -> dict[str, Any]:
-        """All counts, percentiles in ms, and with ``log`` every entry."""
+        """All counts, percentiles in ms, and with ``log`` every entry as well."""
         entries = self.entries
         counts: dict[str, Any] = {
             "requests": len(entries),
@@ -112,8 +112,8 @@ class Stats:
             "connections": self.connections,
             "open": self.open,
             "max_open": self.max_open,
-            "distinct_prompts": len(self.asked),
-            "repeated_prompts": sum(n > 1 for n in self.asked.values()),
+            "distinct_prompts": len(self.received),
+            "repeated_prompts": sum(n > 1 for n in self.received.values()),
             "answered_prompts": len(self.answered),
             "answered_twice": sum(n > 1 for n in self.answered.values()),
             "ttft_ms": _percentiles([e.first_ns - e.received_ns for e in entries if e.first_ns is not None]),
@@ -130,7 +130,7 @@ def _tally(values: Any) -> Mapping[str, int]:
 
 
 def _percentiles(values: Sequence[int]) -> dict[str, float] | None:
-    """Nearest-rank percentiles, ns to ms; None for no values."""
+    """Nearest-rank percentiles of times in ns, in ms; None without values."""
     if not values:
         return None
     ordered = sorted(values)

@@ -1,4 +1,4 @@
-"""What a scripted server is told to do: latency law, faults, answers."""
+"""The script of a scripted server: its latency law, its faults and its answers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _OPERATION = {
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """When each token is due, counted from the moment the whole request had been received and had a slot.
+    """The latency law: when each token is due, from the time the whole request is received and has a slot.
 
-    Token ``i`` (from 0) is due at ``ttft + i · itl``; with jitter every one of these spans is multiplied by
-    ``exp(jitter · z)``, ``z`` standard normal, so that its median stays. A whole answer is due with its last token.
+    Token ``i`` (from 0) is due at ``ttft + i · itl``; with jitter each of these spans is multiplied by
+    ``exp(jitter · z)``, ``z`` standard normal, which keeps its median. A whole answer is due with its last token.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class Law:
     seed : int
         The same seed and request number give the same times.
     slots : int or None
-        Requests answered at once; more wait for a slot, first come, first served. None: there is no end of slots. A
-        slot comes free when its answer is due to be complete, or its client leaves; what is refused takes none.
+        Requests answered in parallel; others wait for a slot in the order of arrival. None: no limit. A slot is free
+        again when its answer is due to be complete or its client leaves; refused requests use none.
     """
 
     ttft_ms: float = 0.0
@@ -53,7 +53,7 @@ class Law:
     slots: int | None = None
 
     def offsets(self, number: int, count: int) -> Sequence[int]:
-        """Due times of ``count`` tokens of request ``number``, in ns after it had a slot."""
+        """Due times of ``count`` tokens of request ``number``, in ns after it got a slot."""
         first, step = self.ttft_ms * 1e6, self.itl_ms * 1e6
         if not self.jitter:
             return _even(first, step, count)
@@ -72,26 +72,26 @@ def _even(first: float, step: float, count: int) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong, and in which requests.
+    """A fault, and the requests it applies to.
 
     Parameters
     ----------
     kind : str
-        A name in ``scripted_faults.FAULTS`` or, for the profile ``taskingai``, ``scripted_taskingai.FAULTS``.
+        A name in ``faults.FAULTS`` or, for the profile ``taskingai``, in ``taskingai_faults.FAULTS``.
     share : float
-        Part of the requests it hits, drawn by ``seed`` and request number; not used when ``numbers`` is given.
+        Share of the requests it hits, drawn from ``seed`` and request number; ignored when ``numbers`` is given.
     numbers : collection of int, optional
         The chat-completion requests it hits, counted from 1 since the server started.
     seed : int
-        For the draw.
+        Seed of the draw.
     options : mapping
-        Keyword arguments of that kind's function.
+        Keyword arguments of the fault's function.
     prompt : str
-        It hits only requests whose last user message holds this.
+        It hits only requests whose last user message contains this text.
     times : int or None
-        How many requests it hits at most; None: no limit.
+        The maximal number of requests it hits; None: no limit.
     name : str
-        What the log calls it; empty: its kind. The draw goes by it too.
+        Its name in the log, which also enters the draw; empty: its kind.
     """
 
     kind: str
@@ -104,7 +104,7 @@ class Fault:
     name: str = ""
 
     def hits(self, number: int, prompt: str = "") -> bool:
-        """Whether request ``number`` is one of those it hits; ``times`` is for the server to count."""
+        """Whether it hits request ``number``; the server itself counts ``times``."""
         if self.prompt not in prompt:
             return False
         if self.numbers is not None:
@@ -117,13 +117,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function call to answer with; ``arguments`` is JSON text."""
+    """A function call as an answer; ``arguments`` is JSON text."""
 
     name: str
     arguments: str
 
 
-Answer = str | Sequence[Call]
+ScriptedAnswer = str | Sequence[Call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +133,25 @@ class Script:
     Parameters
     ----------
     profile : str
-        ``openai``: conforms fully. ``taskingai``: the habits of that service.
+        ``openai``: conforms to the reference. ``taskingai``: behaves as that service does.
     law : Law
         When tokens are due.
     answer : callable, optional
-        Request body (a dict) to a text, or to the calls to answer with. With the profile ``taskingai`` it is given
-        what that service hands on to its model. None: ``tok0 tok1 …``, as many as the law says.
+        Accepts a request body (a dict) and returns a text, or the calls to answer with. With the profile ``taskingai``
+        it receives the body that the service sends to its model. None: ``tok0 tok1 …``, ``law.tokens`` of them.
     faults : sequence of Fault
-        The first that hits a request is the one it meets.
+        The first that hits a request is applied.
     key : str, optional
-        The API key asked for; None: ``openai`` asks for none, ``taskingai`` takes any. In no repr.
+        The API key required; None: ``openai`` requires none, ``taskingai`` accepts any. Not in the repr.
     models : tuple of str
         The model names, or model and assistant ids, that exist; empty: all do.
     system : str
-        Of ``taskingai`` only: the prompt of the assistants themselves.
+        The assistants' own prompt; for ``taskingai`` only.
     """
 
     profile: str = "openai"
     law: Law = Law()
-    answer: Callable[[dict[str, Any]], Answer] | None = None
+    answer: Callable[[dict[str, Any]], ScriptedAnswer] | None = None
     faults: Sequence[Fault] = ()
     key: str | None = field(default=None, repr=False)
     models: tuple[str, ...] = ()
@@ -159,13 +159,13 @@ class Script:
 
     @property
     def model(self) -> str:
-        """A model name that this script answers to."""
+        """A model name that exists in this script."""
         return (
             self.models[0] if self.models else {"taskingai": "X5lMscriptedassistant000"}.get(self.profile, "scripted")
         )
 
-    def answer_to(self, body: dict[str, Any]) -> Answer:
-        """What is said to a request."""
+    def answer_to(self, body: dict[str, Any]) -> ScriptedAnswer:
+        """The answer to a request."""
         if self.answer is not None:
             return self.answer(body)
         return _counted(self.law.tokens)
@@ -178,17 +178,17 @@ def _counted(tokens: int) -> str:
 
 @lru_cache(maxsize=1024)
 def tokens_of(text: str) -> tuple[str, ...]:
-    """Cut a text into the server's tokens: words, each with the white space before it."""
+    """Split a text into the server's tokens: words, each with the white space before it."""
     return tuple(_TOKEN.findall(text))
 
 
 def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Count the prompt as the server does: the words of all string contents and text parts."""
+    """The server's count of prompt tokens: the words of all string contents and text parts."""
     return sum(len(text_of(message).split()) for message in messages)
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """Text of a message, be its content a string, a list of parts or null."""
+    """Text of a message whose content is a string, a list of parts or null."""
     content = message.get("content")
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
@@ -207,21 +207,21 @@ def echo(body: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Answers "What is the sum of 12 + 23?" and the like; the same question always gets the same answer.
+    """Answers questions such as "What is the sum of 12 + 23?"; the same question always gets the same answer.
 
     Parameters
     ----------
     wrong : float
-        Part of the questions answered wrongly (by one too many).
+        Share of the questions answered wrongly (the result is one too large).
     seed : int
-        Which ones.
+        Selects these questions.
     """
 
     wrong: float = 0.0
     seed: int = 0
 
     def __call__(self, body: dict[str, Any]) -> str:
-        """Work out the last two numbers joined by an operation."""
+        """Calculate with the last two numbers that an operation joins."""
         question = last_user_text(body)
         name, left, right = self._read(question)
         if name is None:
@@ -249,9 +249,9 @@ class Arithmetic:
 
 @dataclass(slots=True)
 class Numbered:
-    """Answers with the request's number, so that a client can tell which entry of the log is its own; then words.
+    """Answers with the request's number, so that a client can find its own entry in the log, and then words.
 
-    The number is right as long as the server has been asked nothing but chat completions that it answers.
+    The number is right as long as the server receives only chat-completion requests that it answers.
 
     Parameters
     ----------
@@ -260,28 +260,28 @@ class Numbered:
     """
 
     tokens: int = 20
-    asked: int = 0
+    count: int = 0
 
     def __call__(self, body: dict[str, Any]) -> str:
         """Count the request."""
-        self.asked += 1
-        return f"{self.asked} {_counted(self.tokens - 1)}"
+        self.count += 1
+        return f"{self.count} {_counted(self.tokens - 1)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """Calls the tools it is offered, then answers with what they returned.
+    """Calls the tools offered in the request, then answers with their results.
 
     Parameters
     ----------
     calls : int
-        How many of the offered tools are called at once, in their order.
+        How many of the offered tools are called in parallel, in their order.
     """
 
     calls: int = 1
 
-    def __call__(self, body: dict[str, Any]) -> Answer:
-        """Call while the last message is the user's; arguments are read off the schema and the question."""
+    def __call__(self, body: dict[str, Any]) -> ScriptedAnswer:
+        """Call tools while the last message is the user's; arguments come from the schema and the question."""
         last = body["messages"][-1]
         offered = [tool["function"] for tool in body.get("tools") or ()] or body.get("functions") or ()
         if last.get("role") in ("tool", "function"):

@@ -1,4 +1,4 @@
-"""How the profile ``taskingai`` reads a request body: what it checks, in which order, and what it says of faults."""
+"""How the profile ``taskingai`` reads a request body: what it checks, in which order, and with which error messages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _OBJECT = "Input should be a valid dictionary or object to extract fields from"
 _DOCS = "https://errors.pydantic.dev/2.9/v/"
 
 
-class Refusal(Exception):
-    """The request is answered with the service's own form of error."""
+class ApiError(Exception):
+    """Raised to answer a request with the service's own form of error."""
 
     def __init__(self, status: int, code: str, message: str, debug: str | None = None) -> None:
         super().__init__(message)
@@ -27,12 +27,12 @@ class Refusal(Exception):
 
 
 class Unparsable(Exception):
-    """The body is not even text."""
+    """The body is not text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A checked request: ``messages`` and ``functions`` in the service's inner form."""
+class CheckedRequest:
+    """A checked request: ``messages`` and ``functions`` are in the service's internal form."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -43,19 +43,19 @@ class Order:
 
     @property
     def assistant(self) -> bool:
-        """Whether an assistant is asked, not a model."""
+        """Whether the request is for an assistant and not for a model."""
         return len(self.model) == ASSISTANT_ID
 
 
 def read(request: Request) -> dict[str, Any]:
-    """The body as a JSON object; checked before the key is.
+    """The body as a JSON object; the service checks it before the key.
 
     Raises
     ------
-    Refusal
-        No JSON, no object, or another content type.
+    ApiError
+        The body is not JSON or not an object, or it has another content type.
     Unparsable
-        Not UTF-8.
+        The body is not UTF-8.
     """
     if not request.body:
         raise _invalid(("body",), "missing", "Field required", None)
@@ -73,13 +73,13 @@ def read(request: Request) -> dict[str, Any]:
     return body
 
 
-def check(body: dict[str, Any]) -> Order:
-    """Check the fields that are read; all others are ignored, whatever they hold.
+def check(body: dict[str, Any]) -> CheckedRequest:
+    """Check the fields that the service reads; all others are ignored.
 
     Raises
     ------
-    Refusal
-        The first thing that is wrong.
+    ApiError
+        For the first fault.
     """
     for field in ("messages", "model"):
         if field not in body:
@@ -103,13 +103,13 @@ def check(body: dict[str, Any]) -> Order:
     choice = body.get("function_call")
     name: str | None = choice["name"] if isinstance(choice, dict) else choice
     _check_order(body["model"], messages)
-    return Order(body["model"], messages, functions, name, bool(legacy) and not tools, streamed)
+    return CheckedRequest(body["model"], messages, functions, name, bool(legacy) and not tools, streamed)
 
 
 def _list_of(
-    body: dict[str, Any], name: str, kind: str = "model_attributes_type", wanted: str = _OBJECT, nullable: bool = True
+    body: dict[str, Any], name: str, kind: str = "model_attributes_type", problem: str = _OBJECT, nullable: bool = True
 ) -> list[Any]:
-    """A field that holds a list of objects; null and missing are an empty one, where that is allowed."""
+    """A field that is a list of objects; null or missing means an empty list where ``nullable``."""
     value = body.get(name)
     if value is None and nullable:
         return []
@@ -117,7 +117,7 @@ def _list_of(
         raise _invalid(("body", name), "list_type", "Input should be a valid list", value)
     for i, item in enumerate(value):
         if not isinstance(item, dict):
-            raise _invalid(("body", name, i), kind, wanted, item)
+            raise _invalid(("body", name, i), kind, problem, item)
     return value
 
 
@@ -153,7 +153,7 @@ def _check_function(where: tuple[str | int, ...], function: dict[str, Any]) -> N
 
 def _check_parameters(where: tuple[str | int, ...], parameters: Any) -> None:
     if parameters is None:
-        raise Refusal(500, "INTERNAL_SERVER_ERROR", "argument of type 'NoneType' is not iterable")
+        raise ApiError(500, "INTERNAL_SERVER_ERROR", "argument of type 'NoneType' is not iterable")
     if not isinstance(parameters, dict) or not isinstance(parameters.get("properties", {}), dict):
         raise _invalid(where, "dict_type", "Input should be a valid dictionary", parameters)
     for name in parameters.get("required", ()):
@@ -167,7 +167,7 @@ def _check_parameters(where: tuple[str | int, ...], parameters: Any) -> None:
 
 def _check_property(where: tuple[str | int, ...], rule: Any) -> None:
     if not isinstance(rule, dict):
-        raise Refusal(500, "INTERNAL_SERVER_ERROR", f"'{type(rule).__name__}' object has no attribute 'get'")
+        raise ApiError(500, "INTERNAL_SERVER_ERROR", f"'{type(rule).__name__}' object has no attribute 'get'")
     kind = rule.get("type")
     if kind != "string" and rule.get("enum"):
         raise _value_error(where, "enum is only allowed when type is 'string'", rule)
@@ -195,12 +195,12 @@ def _boolean(where: tuple[str | int, ...], value: Any) -> bool:
 
 
 def _converted(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message in the inner form: names and call ids are dropped, ``tool`` is ``function``."""
+    """A message in the internal form: names and call ids are dropped, ``tool`` becomes ``function``."""
     role = message.get("role")
     if not role:
-        raise Refusal(422, "REQUEST_VALIDATION_ERROR", "role is required for each message.")
+        raise ApiError(422, "REQUEST_VALIDATION_ERROR", "role is required for each message.")
     if role not in ("system", "user", "assistant", "tool", "function"):
-        raise Refusal(500, "INTERNAL_SERVER_ERROR", "Unsupported message type: <class 'dict'>")
+        raise ApiError(500, "INTERNAL_SERVER_ERROR", "Unsupported message type: <class 'dict'>")
     calls = _function_calls(message) if role == "assistant" else []
     content = message.get("content")
     if content is not None and not isinstance(content, str):
@@ -212,14 +212,14 @@ def _converted(message: Mapping[str, Any]) -> dict[str, Any]:
 def _function_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     calls, legacy = message.get("tool_calls"), message.get("function_call")
     if calls and not isinstance(calls, list):
-        raise Refusal(422, "REQUEST_VALIDATION_ERROR", "tool_calls must be a list.")
+        raise ApiError(422, "REQUEST_VALIDATION_ERROR", "tool_calls must be a list.")
     if legacy and not calls and not isinstance(legacy, dict):
-        raise Refusal(422, "REQUEST_VALIDATION_ERROR", "function_call must be a dictionary.")
+        raise ApiError(422, "REQUEST_VALIDATION_ERROR", "function_call must be a dictionary.")
     try:
-        wanted = [call["function"] for call in calls] if calls else [legacy] if legacy else []
-        read_calls = [{"name": call["name"], "arguments": json.loads(call["arguments"])} for call in wanted]
+        functions = [call["function"] for call in calls] if calls else [legacy] if legacy else []
+        read_calls = [{"name": call["name"], "arguments": json.loads(call["arguments"])} for call in functions]
     except (KeyError, TypeError, ValueError) as error:
-        raise Refusal(500, "INTERNAL_SERVER_ERROR", str(error)) from None
+        raise ApiError(500, "INTERNAL_SERVER_ERROR", str(error)) from None
     for call in read_calls:
         if not isinstance(call["arguments"], dict):
             raise _data_invalid(("arguments",), "dict_type", "Input should be a valid dictionary", call["arguments"])
@@ -227,9 +227,9 @@ def _function_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _function(function: Mapping[str, Any]) -> dict[str, Any]:
-    """A function in the inner form, which wants a description and parameters."""
+    """A function in the internal form, which requires a description and parameters."""
     if "parameters" not in function:
-        raise Refusal(500, "INTERNAL_SERVER_ERROR", "'NoneType' object has no attribute 'model_dump'")
+        raise ApiError(500, "INTERNAL_SERVER_ERROR", "'NoneType' object has no attribute 'model_dump'")
     if "description" not in function:
         raise _data_invalid(("description",), "string_type", "Input should be a valid string", None)
     return {name: function[name] for name in ("name", "description", "parameters")}
@@ -247,7 +247,7 @@ def _check_order(model: str, messages: Sequence[Mapping[str, Any]]) -> None:
         context = {"error": ValueError(problem)}
         raise _data_invalid(("messages",), "value_error", f"Value error, {problem}", [], context)
     if len(model) not in (MODEL_ID, ASSISTANT_ID):
-        raise Refusal(422, "REQUEST_VALIDATION_ERROR", f"Invalid model_id: {model}")
+        raise ApiError(422, "REQUEST_VALIDATION_ERROR", f"Invalid model_id: {model}")
 
 
 def _detail(
@@ -259,19 +259,19 @@ def _detail(
 
 def _invalid(
     where: tuple[str | int, ...], kind: str, problem: str, value: Any, context: dict[str, Any] | None = None
-) -> Refusal:
-    """A fault of the request's form: place and problem, and a Python repr of both as ``debug``."""
+) -> ApiError:
+    """The error for a fault in the request's form: place and problem, and a Python repr of both as ``debug``."""
     debug = str(_detail(where, kind, problem, value, context))
-    return Refusal(422, "REQUEST_VALIDATION_ERROR", f"{'/'.join(map(str, where))}: {problem}", debug)
+    return ApiError(422, "REQUEST_VALIDATION_ERROR", f"{'/'.join(map(str, where))}: {problem}", debug)
 
 
-def _value_error(where: tuple[str | int, ...], problem: str, value: Any) -> Refusal:
+def _value_error(where: tuple[str | int, ...], problem: str, value: Any) -> ApiError:
     return _invalid(where, "value_error", f"Value error, {problem}", value, {"error": ValueError(problem)})
 
 
 def _data_invalid(
     where: tuple[str | int, ...], kind: str, problem: str, value: Any, context: dict[str, Any] | None = None
-) -> Refusal:
-    """A fault found later, in the inner form: the Python repr is the message."""
+) -> ApiError:
+    """The error for a fault found later, in the internal form: the Python repr is the message."""
     message = str(_detail(where, kind, problem, value, context) | {"url": _DOCS + kind})
-    return Refusal(422, "DATA_MODEL_VALIDATION_ERROR", message)
+    return ApiError(422, "DATA_MODEL_VALIDATION_ERROR", message)

@@ -9,7 +9,7 @@ from runfiles import S, T, write
 import evalkit as ek
 from evalkit.analysis.summary_json import summary_json
 from evalkit.cli.main import main
-from evalkit.runfile import schema
+from evalkit.runfile import migrations
 
 GATEWAY = {"x-litellm-model-name": "openai/gpt-4o", "x-litellm-attempted-fallbacks": "0"}
 FALLBACK = {"x-litellm-model-name": "openai/gpt-4o-mini", "x-litellm-attempted-fallbacks": "1"}
@@ -130,7 +130,7 @@ def test_an_older_file_shows_as_before(tmp_path):
     path = write(tmp_path / "old.evalkit", [S([T("c1", 1, score=1.0), T("c1", 2, score=0.0)])])
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE attempt DROP COLUMN provenance")
-        connection.execute(f"PRAGMA user_version = {schema.VERSION - 1}")
+        connection.execute(f"PRAGMA user_version = {migrations.VERSION - 1}")
     result = summary_json(path)["answering_models"]
     assert (result["answers"], result["another"], result["not_independent"]) == (2, 0, 0)
 

@@ -92,7 +92,7 @@ def parts(run: Path, table: pd.DataFrame) -> list[tuple[Measures, pd.DataFrame]]
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_arrays, "AT_ONCE", 64)
+    monkeypatch.setattr(query_arrays, "ROWS_PER_GROUP", 64)
 
 
 def test_counts_are_those_of_the_table(run: Path, table: pd.DataFrame) -> None:

@@ -187,7 +187,7 @@ def test_damage_inside_is_named(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\xff" * size)
-    with pytest.raises(RunFileError, match=r"demo\.evalkit is damaged or cut short .*: take it from a backup"):
+    with pytest.raises(RunFileError, match=r"demo\.evalkit is damaged or cut short .*: restore it from a backup"):
         tables.summary(path)
 
 
@@ -206,7 +206,7 @@ def test_groups_of_turns_meet_without_a_seam(
     whole = tables.turns(big[0])
     for form in tables.FORMATS:
         tables.export(big[0], form, tmp_path / f"whole.{form}")
-    monkeypatch.setattr(turn_columns, "AT_ONCE", 7)
+    monkeypatch.setattr(turn_columns, "ROWS_PER_GROUP", 7)
     monkeypatch.setattr(exports, "ROW_GROUP_BYTES", 1)
     pd.testing.assert_frame_equal(tables.turns(big[0]), whole)
     for form in ("jsonl", "csv"):

@@ -20,7 +20,7 @@ import orjson
 import psutil
 import uvloop
 
-from evalkit.scripted.request_log import Entry
+from evalkit.scripted.request_log import LogEntry
 from evalkit.scripted.server import Law, Script, ScriptedHandle, serve
 
 
@@ -96,7 +96,7 @@ def schedule(script: Script, connections: int, seconds: float) -> list[str]:
     ]
 
 
-def first_late(entry: Entry) -> float:
+def first_late(entry: LogEntry) -> float:
     return (entry.first_ns - entry.due_ns) / 1e6
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 import evalkit as ek
-from evalkit.scripted.request_log import Entry
+from evalkit.scripted.request_log import LogEntry
 from evalkit.scripted.server import Fault, Law, Script, serve
 
 TURNS = 4  # a conversation
@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[str, dict[str, object], str]] = {
 # the request never reached the server: the message says why
 UNSEEN = {
     "Nothing listens on": "(not seen: refused)",
-    "A kept connection was closed": "(not seen: kept connection gone)",
+    "An idle connection was closed": "(not seen: kept connection gone)",
     "The connection was closed by": "(not seen: reset while the port closed)",
     "No connection to": "(not seen: reset while the port closed)",
 }
@@ -152,9 +152,9 @@ def attempts_of(path: Path) -> list[Attempt]:
         ]
 
 
-def agreement(attempts: list[Attempt], log: list[Entry]) -> tuple[dict[str, Counter[str]], int]:
+def agreement(attempts: list[Attempt], log: list[LogEntry]) -> tuple[dict[str, Counter[str]], int]:
     """What was recorded for each fault, and how many log entries belong to no attempt."""
-    entries: dict[str, list[Entry]] = defaultdict(list)
+    entries: dict[str, list[LogEntry]] = defaultdict(list)
     for entry in log:
         entries[entry.prompt].append(entry)
     found: dict[str, Counter[str]] = defaultdict(Counter)

@@ -11,13 +11,13 @@ def fold(*lists):
     """The calls that come of lists of pieces, one list a delta."""
     parts = AnswerParts()
     for pieces in lists:
-        parts.take({"choices": [{"delta": {"tool_calls": pieces}}]}, "delta")
+        parts.add({"choices": [{"delta": {"tool_calls": pieces}}]}, "delta")
     answer = parts.answer()
     return [(call.id, call.name, call.arguments) for call in answer.tool_calls] if answer else []
 
 
 def brought(delta):
-    return AnswerParts().take({"choices": [{"delta": delta}]}, "delta")
+    return AnswerParts().add({"choices": [{"delta": delta}]}, "delta")
 
 
 def test_pieces_of_one_index_fold_when_the_id_is_null_later():
@@ -88,7 +88,7 @@ def test_pieces_that_say_nothing_make_no_call():
     nothing = {"name": None, "arguments": ""}
     parts = AnswerParts()
     for delta in ({"tool_calls": [{"index": 0, "id": None, "function": nothing}]}, {"function_call": nothing}):
-        assert parts.take({"choices": [{"delta": delta}]}, "delta") == NOTHING
+        assert parts.add({"choices": [{"delta": delta}]}, "delta") == NOTHING
     assert (parts.empty, parts.answer()) == (True, None)
 
 
@@ -99,14 +99,14 @@ def test_arguments_given_as_an_object_become_json_text():
 def test_calls_of_a_whole_message_are_told_apart_by_position():
     calls = [{"id": "a", "function": {"name": "f", "arguments": "1"}}] * 2
     parts = AnswerParts()
-    parts.take({"choices": [{"message": {"content": None, "tool_calls": calls}}]}, "message")
+    parts.add({"choices": [{"message": {"content": None, "tool_calls": calls}}]}, "message")
     assert parts.answer().tool_calls == (ToolCall("f", "1", "a"),) * 2
 
 
 def test_content_given_as_a_list_of_parts_is_joined():
     parts = AnswerParts()
     content = [{"type": "text", "text": "one"}, {"type": "image"}, {"type": "text", "text": " two"}]
-    assert parts.take({"choices": [{"message": {"content": content}}]}, "message") == VISIBLE
+    assert parts.add({"choices": [{"message": {"content": content}}]}, "message") == VISIBLE
     assert parts.answer().text == "one two"
 
 
@@ -142,8 +142,8 @@ def test_what_bears_a_token(delta, weight):
 @pytest.mark.parametrize(
     ("choices", "clause"),
     [
-        ("x", "whose choices are no list of objects"),
-        ([1], "whose choices are no list of objects"),
+        ("x", "whose choices are not a list of objects"),
+        ([1], "whose choices are not a list of objects"),
         ([{"delta": "x"}], "whose delta is text"),
         ([{"delta": {"content": 35}}], "whose content is a number"),
         ([{"delta": {"tool_calls": {"0": 1}}}], "whose tool_calls are an object"),
@@ -153,4 +153,4 @@ def test_what_bears_a_token(delta, weight):
 )
 def test_part_of_a_wrong_type_is_named(choices, clause):
     with pytest.raises(NotAnAnswer, match=f"^{clause}$"):
-        AnswerParts().take({"choices": choices}, "delta")
+        AnswerParts().add({"choices": choices}, "delta")

@@ -59,12 +59,12 @@ def test_body_holds_tools_and_tool_rounds():
 
 @pytest.mark.parametrize("name", ["model", "messages", "stream"])
 def test_parameters_may_not_change_what_evalkit_writes(name):
-    with pytest.raises(SettingsError, match=f"^the parameter '{name}' cannot be set: evalkit writes it itself$"):
+    with pytest.raises(SettingsError, match=f"^the parameter '{name}' cannot be set: evalkit sets it itself$"):
         request_body(ASK, model="m", stream=True, params={name: 1})
 
 
 def test_several_choices_are_refused_because_only_the_first_is_read():
-    with pytest.raises(SettingsError, match=r"^the parameter 'n' must be 1: to ask for several answers, use repeats$"):
+    with pytest.raises(SettingsError, match=r"^the parameter 'n' must be 1: to get several answers, use repeats$"):
         request_body(ASK, model="m", stream=True, params={"n": 2})
     assert b'"n":1' in request_body(ASK, model="m", stream=True, params={"n": 1})
 
@@ -232,7 +232,7 @@ def test_whole_stream_in_one_read_is_flagged_as_buffered():
 
 
 @pytest.mark.parametrize(
-    ("told", "usage"),
+    ("reported", "usage"),
     [
         ([{"prompt_tokens": 9, "completion_tokens": n} for n in (1, 2, 3)], Usage(9, 3)),
         ([{"prompt_tokens": 9, "completion_tokens": 3}, None], Usage(9, 3)),
@@ -250,9 +250,9 @@ def test_whole_stream_in_one_read_is_flagged_as_buffered():
         ([None], None),
     ],
 )
-def test_last_usage_that_is_not_null_counts_and_none_is_summed(told, usage):
-    reader = read(*each(*(chunk({"content": "A"}, usage=count) for count in told), STOP, DONE))
-    assert (reader.failure, reader.usage, reader.answer.text) == (None, usage, "A" * len(told))
+def test_last_usage_that_is_not_null_counts_and_none_is_summed(reported, usage):
+    reader = read(*each(*(chunk({"content": "A"}, usage=count) for count in reported), STOP, DONE))
+    assert (reader.failure, reader.usage, reader.answer.text) == (None, usage, "A" * len(reported))
 
 
 # -- how a stream ends
@@ -263,8 +263,8 @@ def test_end_with_text_but_neither_finish_reason_nor_done_is_truncated():
         reader = read(*each(*text("par", "tial")), complete=complete)
         assert reader.failure.kind == "truncated"
         assert reader.failure.message == (
-            "The endpoint broke its stream off after 2 events with tokens, with neither a finish reason nor [DONE] "
-            "(HTTP 200). The part that came is kept; if it happens again, look at the endpoint's own log."
+            "The endpoint broke off its stream after 2 events with tokens, with neither a finish reason nor [DONE] "
+            "(HTTP 200). The part received is kept; if it happens again, check the endpoint's log."
         )
         assert (reader.answer, reader.flags) == (Answer("partial"), ())
 
@@ -290,7 +290,7 @@ def test_done_without_any_token_is_empty_and_no_fast_success():
     assert reader.failure.kind == "empty"
     assert reader.failure.message == (
         "The endpoint ended its answer without any text or tool call (HTTP 200). "
-        "The model or what runs it has most likely failed: look at the endpoint's own log."
+        "The model or its server has most likely failed: check the endpoint's log."
     )
     assert (reader.answer, reader.arrivals, reader.flags) == (None, [], ())
 
@@ -372,7 +372,9 @@ def test_event_of_a_wrong_shape_is_protocol_and_named():
     reader = read(sse(chunk({"content": 35})))
     assert reader.failure.kind == "protocol"
     assert reader.failure.message.startswith("The endpoint sent an answer whose content is a number (HTTP 200): ")
-    assert read(b"data: [1]\n\n").failure.message.startswith("The endpoint sent an answer that is a list and no object")
+    assert read(b"data: [1]\n\n").failure.message.startswith(
+        "The endpoint sent an answer that is a list and not an object"
+    )
 
 
 # -- bytes
@@ -513,7 +515,7 @@ def test_answer_that_spent_its_tokens_on_hidden_thoughts_is_empty_with_the_way_o
     for reader in (read(whole({"content": ""}, "length")), read(sse(chunk(finish="length"), DONE))):
         assert (reader.failure.kind, reader.failure.code) == ("empty", "length")
         assert reader.failure.message == (
-            "The endpoint reached its token limit before any text came (HTTP 200). "
+            "The endpoint reached its token limit before sending any text (HTTP 200). "
             "Raise max_tokens or shorten the conversation."
         )
         assert reader.answer == Answer(finish_reason="length")
@@ -568,7 +570,7 @@ def test_html_under_200_is_protocol_and_quoted(content_type):
     assert (reader.failure.kind, reader.answer) == ("protocol", None)
     assert reader.failure.message == (
         f"The endpoint answered with a body of type {content_type.split(';')[0]} that is neither JSON nor server-sent "
-        'events (HTTP 200): "Welcome to nginx!". Check the base URL, and that no proxy or login page stands in the way.'
+        'events (HTTP 200): "Welcome to nginx!". Check the base URL, and that no proxy or login page is in between.'
     )
 
 

@@ -21,7 +21,7 @@ from runfiles import T
 
 from evalkit.analysis.summary_json import summary_json
 from evalkit.charts import catalogue, load
-from evalkit.client.buffering import held_back
+from evalkit.client.buffering import buffering_flags
 from evalkit.comparing.comparison import compare
 from evalkit.endpoint import Endpoint
 from evalkit.evaluation import evaluate
@@ -43,7 +43,7 @@ def read(*reads, ttft_ms=300.0, answer=None, usage=None):
     """The flags of reads as (ms after the first, events)."""
     arrivals = tuple(round((ttft_ms + after) * MS) for after, _ in reads)
     timing = Timing(0, 0, 0, 0, arrivals, tuple(count for _, count in reads), end=arrivals[-1] if arrivals else 0)
-    return held_back(timing, answer, usage)
+    return buffering_flags(timing, answer, usage)
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_behind_haproxy(sums, tmp_path, option, tokens, key):
     law = Law(ttft_ms=300, itl_ms=12, tokens=tokens)
     with serve(Script(law=law), process=True) as server, proxied(tmp_path, server, option) as url:
         run = evaluate(sums(4, 1), Endpoint(url, server.model), out=tmp_path / "run.evalkit", concurrency=1)
-    told = summary_json(run.path)
-    counts = {name: told["trust"][name] for name in ("streams_at_once", "streams_first_read_late")}
-    assert told["trust"]["streams"] == 4
-    text, warning = run_results.trust(told["trust"], 1)
+    summary = summary_json(run.path)
+    counts = {name: summary["trust"][name] for name in ("streams_at_once", "streams_first_read_late")}
+    assert summary["trust"]["streams"] == 4
+    text, warning = run_results.trust(summary["trust"], 1)
     if key is None:
         assert counts == {"streams_at_once": 0, "streams_first_read_late": 0}
-        assert 300 <= told["ttft_ms"]["p50"] < 420
+        assert 300 <= summary["ttft_ms"]["p50"] < 420
         return
     assert counts[key] == 4
-    assert told["ttft_ms"]["p50"] > 420
+    assert summary["ttft_ms"]["p50"] > 420
     expected = (
         f"4 of 4 streams {AT_ONCE}" if key == "streams_at_once" else "in 4 of 4 streams the first read held several"
     )
@@ -274,9 +274,9 @@ def flagged(path, flag, count=10):
 def test_it_is_said_wherever_a_first_token_time_is(tmp_path):
     path = flagged(tmp_path / "run.evalkit", "buffered no_done")
     said(path, dataset={"path": "sums.jsonl"}, endpoint={"base_url": "http://127.0.0.1:9/v1", "params": {}})
-    told = json.loads(json.dumps(summary_json(path)))["trust"]
-    assert (told["streams"], told["streams_at_once"], told["streams_first_read_late"]) == (10, 10, 0)
-    assert f"10 of 10 streams {AT_ONCE}" in markdown([run_contents.read_run(path, drawn=False)])
+    summary = json.loads(json.dumps(summary_json(path)))["trust"]
+    assert (summary["streams"], summary["streams_at_once"], summary["streams_first_read_late"]) == (10, 10, 0)
+    assert f"10 of 10 streams {AT_ONCE}" in markdown([run_contents.read(path, drawn=False)])
     charts = catalogue.charts(path)
     noted = {name for name, chart in charts.items() if any(AT_ONCE in note for note in chart._notes)}
     assert {"latency", "first-token-distribution", "prompt-length"} <= noted
@@ -289,9 +289,9 @@ def test_it_is_said_wherever_a_first_token_time_is(tmp_path):
 
 
 def test_a_few_are_counted_and_not_worth_a_word(tmp_path):
-    told = summary_json(flagged(tmp_path / "run.evalkit", "buffered", 1))["trust"]
-    assert (told["streams_at_once"], run_results.first_token_warnings(100, 5, 5)) == (1, [])
-    assert len(run_results.first_token_warnings(100, 6, 6)) == 2
+    summary = summary_json(flagged(tmp_path / "run.evalkit", "buffered", 1))["trust"]
+    assert (summary["streams_at_once"], run_results.streams(100, 5, 5)) == (1, [])
+    assert len(run_results.streams(100, 6, 6)) == 2
 
 
 def test_a_step_of_a_load_test_counts_them_too(tmp_path):

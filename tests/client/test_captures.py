@@ -14,9 +14,9 @@ from evalkit.conversation import Message, ToolCall
 from evalkit.endpoint import Endpoint
 from evalkit.record import Attempt, Usage
 
-KEY_ADVICE = "Check that the key is set, whole and meant for this endpoint."
+KEY_ADVICE = "Check that the key is set, complete and meant for this endpoint."
 REQUEST_ADVICE = "Check the messages and parameters against what it accepts."
-LOG_ADVICE = "The model or what runs it has most likely failed: look at the endpoint's own log."
+LOG_ADVICE = "The model or its server has most likely failed: check the endpoint's log."
 PROVIDER_ADVICE = "Try again when the model's provider is back."
 
 
@@ -104,15 +104,15 @@ TABLE = [
         "M_50_up_err500_stream",
         tokens=0,
         error="connection",
-        message=f"The endpoint closed the connection before any text came (HTTP 200). {LOG_ADVICE}",
+        message=f"The endpoint closed the connection before sending any text (HTTP 200). {LOG_ADVICE}",
     ),
     Row(
         "M_82_very_long_output_stream",
         tokens=8,
         text="alpha bravo charlie delta echo november oscar papa",
         error="truncated",
-        message="The endpoint broke its stream off after 8 events with tokens, with neither a finish reason nor [DONE] "
-        "(HTTP 200). The part that came is kept; if it happens again, look at the endpoint's own log.",
+        message="The endpoint broke off its stream after 8 events with tokens, with neither a finish reason nor [DONE] "
+        "(HTTP 200). The part received is kept; if it happens again, check the endpoint's log.",
     ),
     # error answers
     Row(
@@ -139,7 +139,7 @@ TABLE = [
         "34c_get_models",
         404,
         error="not_found",
-        message='The endpoint does not know what was asked for (HTTP 404): "Not Found". '
+        message='The endpoint did not find what was requested (HTTP 404): "Not Found". '
         "Check the model name or assistant id, and the base URL.",
     ),
     Row(
@@ -147,7 +147,7 @@ TABLE = [
         502,
         error="server",
         message='The endpoint failed (HTTP 502): "502 Bad Gateway". '
-        "Try again; if it keeps failing, look at the endpoint's own log.",
+        "Try again; if it keeps failing, check the endpoint's log.",
     ),
     Row(
         "A_10_developer_role",

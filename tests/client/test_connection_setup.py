@@ -99,7 +99,7 @@ def test_a_name_that_is_none(run):
     attempt = ask_at(run, "http://no-such-host.invalid/v1")
     assert re.sub(r" \(.*?\)", "", attempt.failure.message) == (
         "The host name no-such-host.invalid cannot be resolved: "
-        "check the base URL for a slip, and this machine's network."
+        "check the base URL for a typo, and this machine's network."
     )
     assert attempt.failure.kind == "connection"
 
@@ -123,7 +123,7 @@ def test_a_host_that_does_not_answer(run):
     check_failure(
         attempt,
         f"No connection to 127.0.0.1:{port} within 0.2 s (connect_timeout_s): "
-        "is the host up, and does no firewall drop the packets?",
+        "is the host up, and does a firewall drop the packets?",
         kind="timeout",
     )
     assert attempt.censored_ns >= 0.19e9
@@ -207,7 +207,7 @@ def test_no_file_is_left_for_a_connection(run):
     attempt, port = run(go())
     check_failure(
         attempt,
-        f"No connection to 127.0.0.1:{port}: too many files are open for one more. "
+        f"No connection to 127.0.0.1:{port}: too many files are open. "
         "Lower the concurrency, or raise the limit (ulimit -n).",
     )
 
@@ -271,8 +271,8 @@ def test_an_unknown_authority(run, authority):
     (attempt,), server = ask(run, streams, tls=tls_for(authority, "127.0.0.1"))
     check_failure(
         attempt,
-        f"The certificate of 127.0.0.1:{server.port} is signed by no authority this machine trusts "
-        "(unable to get local issuer certificate): if the authority is your own, name its PEM file in SSL_CERT_FILE.",
+        f"The certificate of 127.0.0.1:{server.port} is not signed by an authority that this machine trusts "
+        "(unable to get local issuer certificate): if the authority is your own, set SSL_CERT_FILE to its PEM file.",
     )
     assert server.requests == []
 
@@ -281,7 +281,7 @@ def test_an_unknown_authority_and_a_store_that_is_not_there(run, authority, monk
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     (attempt,), _ = ask(run, streams, tls=tls_for(authority, "127.0.0.1"))
     assert attempt.failure.message.endswith(
-        "name its PEM file in SSL_CERT_FILE, which now names /nowhere/ca.pem, where there is no file."
+        "set SSL_CERT_FILE to its PEM file (it is /nowhere/ca.pem, and there is no such file)."
     )
 
 
@@ -294,7 +294,7 @@ NOW = datetime.now(UTC)
         (
             ["127.0.0.1"],
             {"not_before": NOW - timedelta(days=9), "not_after": NOW - timedelta(days=1)},
-            " has expired: whoever runs it must renew it. Check this machine's clock too.",
+            " has expired: its operator must renew it. Check this machine's clock too.",
         ),
         (
             ["127.0.0.1"],
@@ -304,7 +304,7 @@ NOW = datetime.now(UTC)
         (
             [HOST],
             {},
-            " was made for another name: use that name in the base URL. "
+            " is for another name: use that name in the base URL. "
             "(IP address mismatch, certificate is not valid for '127.0.0.1')",
         ),
     ],
@@ -335,9 +335,7 @@ def test_tls_on_a_port_that_answers_in_plain_text(run):
         writer.write(answer("400 Bad Request", b"no TLS here", "text/plain"))
 
     attempt, port = ask_under_tls(run, converse)
-    check_failure(
-        attempt, f"No TLS is spoken on 127.0.0.1:{port}: use http:// in the base URL, or the port that speaks TLS."
-    )
+    check_failure(attempt, f"There is no TLS on 127.0.0.1:{port}: use http:// in the base URL, or a port with TLS.")
 
 
 def test_tls_on_a_port_that_hangs_up(run):
@@ -385,10 +383,10 @@ def test_plain_http_on_a_port_that_speaks_tls(run, authority):
     attempt, port = run(go())
     assert attempt.failure.kind == "connection"
     assert re.sub(r" \(.*?\)", "", attempt.failure.message) in (
-        f"TLS is spoken on 127.0.0.1:{port}: use https:// in the base URL.",
+        f"There is TLS on 127.0.0.1:{port}: use https:// in the base URL.",
         # some servers close without the alert that gives them away
-        f"The connection was closed by 127.0.0.1:{port} before it answered. Look at the endpoint's own log. "
-        "If it speaks TLS, use https:// in the base URL.",
+        f"The connection was closed by 127.0.0.1:{port} before it answered. Check the endpoint's log. "
+        "If it requires TLS, use https:// in the base URL.",
     )
 
 
@@ -512,7 +510,7 @@ def test_a_certificate_behind_a_proxy_is_checked(run, monkeypatch, trusted, auth
 
     check_failure(
         run(go()),
-        f"The certificate of {HOST}:443 was made for another name: use that name in the base URL. "
+        f"The certificate of {HOST}:443 is for another name: use that name in the base URL. "
         f"(Hostname mismatch, certificate is not valid for '{HOST}')",
     )
 
@@ -520,11 +518,12 @@ def test_a_certificate_behind_a_proxy_is_checked(run, monkeypatch, trusted, auth
 REFUSALS = {
     "refuses": (
         answer("403 Forbidden", b"not from here", "text/plain"),
-        "which answered 403 Forbidden. Ask whoever runs the proxy, or set NO_PROXY=model.example to go without it.",
+        "which answered 403 Forbidden. Ask the operator of the proxy, or set NO_PROXY=model.example to connect without "
+        "it.",
     ),
-    "wants a user": (
+    "needs a user": (
         answer("407 Proxy Authentication Required", b"who are you?", "text/plain"),
-        "which answered 407 Proxy Authentication Required. It wants a user and password: put them into HTTPS_PROXY "
+        "which answered 407 Proxy Authentication Required. It requires user and password: put them into HTTPS_PROXY "
         "as http://user:password@host:port.",
     ),
 }
@@ -535,7 +534,9 @@ def test_a_proxy_that_refuses_a_tunnel(run, monkeypatch, case):
     refusal, says = REFUSALS[case]
     proxy = HttpProxy(refuse=refusal)
     (attempt,) = through(run, monkeypatch, proxy, f"https://{HOST}/v1", user="anna:secret@")
-    check_failure(attempt, f"No way to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY), {says}")
+    check_failure(
+        attempt, f"No tunnel to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY), {says}"
+    )
 
 
 def test_a_proxy_that_is_none(run, monkeypatch):
@@ -544,8 +545,8 @@ def test_a_proxy_that_is_none(run, monkeypatch):
     said = re.search(r"\((Expected HTTP/[^)]*)\)", attempt.failure.message)[1]  # the parser's words differ by version
     check_failure(
         attempt,
-        f"No way to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY) "
-        f"({said}): is it an HTTP proxy? Else set NO_PROXY=model.example to go without it.",
+        f"No tunnel to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY) "
+        f"({said}): is it an HTTP proxy? If not, set NO_PROXY=model.example to connect without it.",
     )
 
 
@@ -557,7 +558,7 @@ def test_a_proxy_that_does_not_answer(run, monkeypatch):
     (attempt,) = through(run, monkeypatch, proxy, f"https://{HOST}/v1", connect_timeout_s=0.2)
     check_failure(
         attempt,
-        f"No way to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY) "
+        f"No tunnel to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY) "
         "within 0.2 s (connect_timeout_s): the proxy has not answered.",
         kind="timeout",
     )
@@ -577,8 +578,8 @@ def test_a_plain_request_that_a_proxy_refuses(run, monkeypatch):
     (attempt,) = through(run, monkeypatch, proxy, user="anna:secret@")
     assert attempt.failure.kind == "connection"
     assert attempt.failure.message == (
-        f"No way to {HOST}:80 through the proxy 127.0.0.1:{proxy.port} (from HTTP_PROXY), which answered 407: "
-        "it wants a user and password. Put them into HTTP_PROXY as http://user:password@host:port."
+        f"No answer from {HOST}:80 through the proxy 127.0.0.1:{proxy.port} (from HTTP_PROXY), which answered 407: "
+        "it requires user and password. Put them into HTTP_PROXY as http://user:password@host:port."
     )
 
 
@@ -586,7 +587,9 @@ def test_a_plain_request_that_fails_behind_a_proxy(run, monkeypatch):
     proxy = HttpProxy(refuse=answer("502 Bad Gateway", b"<h1>cannot reach model.example</h1>", "text/html"))
     (attempt,) = through(run, monkeypatch, proxy)
     assert attempt.failure.kind == "server"
-    assert attempt.failure.message.endswith(f" The way led through the proxy 127.0.0.1:{proxy.port} (from HTTP_PROXY).")
+    assert attempt.failure.message.endswith(
+        f" The request went through the proxy 127.0.0.1:{proxy.port} (from HTTP_PROXY)."
+    )
 
 
 def test_this_machine_is_never_reached_through_a_proxy(run, monkeypatch, unused_port):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalkit.client.model_names import is_another
+from evalkit.client.model_names import names_another_model
 
 SAME = [
     ("gpt-4o", "gpt-4o"),
@@ -23,7 +23,7 @@ SAME = [
     ("models/gemini-1.5-pro", "gemini-1.5-pro-002"),
     ("command-r", "command-r-08-2024"),
     ("X5lMscriptedassistant000", "X5lMscriptedassistant000"),  # an id that is sent back
-    ("gpt-3.5-turbo", "/models/SmolLM2-135M-Instruct.Q4_1.gguf"),  # a server of one model, whatever it is asked for
+    ("gpt-3.5-turbo", "/models/SmolLM2-135M-Instruct.Q4_1.gguf"),  # a server of one model, whatever it is requested for
     ("SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct-Q4_1.gguf"),
     ("default", "C:\\models\\a.gguf"),
     ("a.gguf", "/models/a.gguf"),
@@ -45,11 +45,11 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "told"), SAME)
-def test_a_route_a_version_and_a_file_are_no_other_model(asked, told):
-    assert not is_another(asked, told)
+@pytest.mark.parametrize(("requested", "reported"), SAME)
+def test_a_route_a_version_and_a_file_are_no_other_model(requested, reported):
+    assert not names_another_model(requested, reported)
 
 
-@pytest.mark.parametrize(("asked", "told"), OTHERS)
-def test_another_model_is_noticed(asked, told):
-    assert is_another(asked, told)
+@pytest.mark.parametrize(("requested", "reported"), OTHERS)
+def test_another_model_is_noticed(requested, reported):
+    assert names_another_model(requested, reported)

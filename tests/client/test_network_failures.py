@@ -12,7 +12,7 @@ from raw_server import DONE, LAST_CHUNK, STREAM_HEAD, answer, ask, chunk, comple
 MS = 10**6
 HALF_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/eve"
 WHOLE = answer("200 OK", completion())
-LOG = "Look at the endpoint's own log."
+LOG = "Check the endpoint's log."
 
 
 def without_measures(message):
@@ -43,7 +43,8 @@ def silent_after(*pieces):
 CLOSED = {
     "closed before an answer": (
         writes(close=True), True, "connection",
-        f"The connection was closed by HOST before it answered. {LOG} If it speaks TLS, use https:// in the base URL.",
+        f"The connection was closed by HOST before it answered. {LOG} "
+        "If it requires TLS, use https:// in the base URL.",
     ),
     "closed in the headers": (
         writes(HALF_HEAD, close=True), True, "connection",
@@ -67,20 +68,20 @@ CLOSED = {
     ),
     "another protocol": (
         writes(b"SSH-2.0-OpenSSH_9.6\r\n"), True, "protocol",
-        "No HTTP/1.1 is spoken on HOST: its answer began with 'SSH-2.0-OpenSSH_9.6\\r\\n'. "
+        "There is no HTTP/1.1 on HOST: its answer began with 'SSH-2.0-OpenSSH_9.6\\r\\n'. "
         "Check host and port of the base URL.",
     ),
     "TLS": (
         writes(b"\x15\x03\x01\x00\x02\x02\x16", close=True), True, "connection",
-        "TLS is spoken on HOST: use https:// in the base URL.",
+        "There is TLS on HOST: use https:// in the base URL.",
     ),
     "another protocol wanted": (
         writes(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), True, "protocol",
-        "The answer of HOST breaks the rules of HTTP (it changes the protocol, which nobody asked for).",
+        "The answer of HOST breaks the rules of HTTP (it changes the protocol without a request to do so).",
     ),
     "broken framing": (
         writes(STREAM_HEAD, chunk(event("3")), b"zz\r\n"), True, "protocol",
-        "The answer of HOST breaks the rules of HTTP (Invalid character in chunk size). The part that came is kept.",
+        "The answer of HOST breaks the rules of HTTP (Invalid character in chunk size). The part received is kept.",
     ),
     "broken framing in a whole answer": (
         writes(STREAM_HEAD.replace(b"text/event-stream", b"application/json"), chunk(b'{"choices":'), b"zz\r\n"), False,
@@ -112,7 +113,7 @@ def test_reset_before_an_answer(run):
     assert attempt.failure.kind == "connection"
     assert attempt.failure.message == (
         f"The connection was closed by 127.0.0.1:{server.port} before it answered (Connection reset by peer). {LOG} "
-        "If it speaks TLS, use https:// in the base URL."
+        "If it requires TLS, use https:// in the base URL."
     )
 
 
@@ -143,7 +144,7 @@ LIMITS = {
     ),
     "half a head": (
         silent_after(HALF_HEAD), True, {"ttft_timeout_s": 0.2},
-        "No first token within 0.2 s (ttft_timeout_s): HOST has sent … bytes, not even whole headers. "
+        "No first token within 0.2 s (ttft_timeout_s): HOST has sent … bytes, not even complete headers. "
         "Raise the limit or lower the load.",
     ),
     "no token but a role": (
@@ -160,7 +161,7 @@ LIMITS = {
     "a stream that stops": (
         silent_after(STREAM_HEAD, chunk(event("tree ")), chunk(event("house"))), True,
         {"ttft_timeout_s": 0.15, "timeout_s": 0.3},
-        "No whole answer within 0.3 s (timeout_s): HOST sent 10 characters in 2 reads, the last after … s. "
+        "No complete answer within 0.3 s (timeout_s): HOST sent 10 characters in 2 reads, the last after … s. "
         "Raise the limit, lower the load or set max_tokens.",
     ),
     "a stream without end": (
@@ -169,17 +170,17 @@ LIMITS = {
     ),
     "a whole answer that does not come": (
         silent_after(), False, {"ttft_timeout_s": 0.05, "timeout_s": 0.2},
-        "No whole answer within 0.2 s (timeout_s): HOST has sent nothing. "
+        "No complete answer within 0.2 s (timeout_s): HOST has sent nothing. "
         "Raise the limit, lower the load or set max_tokens.",
     ),
     "half a whole answer": (
         silent_after(WHOLE[:-10]), False, {"timeout_s": 0.2},
-        "No whole answer within 0.2 s (timeout_s): HOST sent its headers after … s and … bytes in all. "
+        "No complete answer within 0.2 s (timeout_s): HOST sent its headers after … s and … bytes in all. "
         "Raise the limit, lower the load or set max_tokens.",
     ),
     "half an answer in JSON to a stream": (
         silent_after(WHOLE[:-10]), True, {"ttft_timeout_s": 0.1, "timeout_s": 0.2},
-        "No whole answer within 0.2 s (timeout_s): HOST sent its headers after … s and … bytes in all. "
+        "No complete answer within 0.2 s (timeout_s): HOST sent its headers after … s and … bytes in all. "
         "Raise the limit, lower the load or set max_tokens.",
     ),
 }  # fmt: skip

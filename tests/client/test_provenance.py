@@ -5,7 +5,7 @@ from answering import stream, whole
 from loops import pytest_generate_tests  # noqa: F401  (runs each test that takes ``run`` on both loops)
 from raw_server import ask, writes
 
-from evalkit.client.provenance import Provenance, of_headers
+from evalkit.client.provenance import ProvenanceTracker, of_headers
 from evalkit.record import Answer
 
 # as LiteLLM 1.108 sends them: it writes the name that was asked for over the model's
@@ -31,8 +31,8 @@ def test_an_answer_as_it_was_asked_for_keeps_nothing(run, form):
 
 @pytest.mark.parametrize("form", [whole, stream])
 def test_another_name_and_the_first_fingerprint_are_kept(run, form):
-    told = provenance(run, form(model="m-2024-08-06", system_fingerprint="fp_1", provider="Azure", id="x"))
-    assert told == {"model": "m-2024-08-06", "system_fingerprint": "fp_1", "provider": "Azure"}
+    result = provenance(run, form(model="m-2024-08-06", system_fingerprint="fp_1", provider="Azure", id="x"))
+    assert result == {"model": "m-2024-08-06", "system_fingerprint": "fp_1", "provider": "Azure"}
 
 
 def test_a_stream_whose_every_event_has_a_text_says_its_model_too(run):
@@ -46,8 +46,8 @@ def test_a_first_event_that_names_nothing_is_not_taken_for_the_answer(run):
 
 
 def test_a_gateway_that_writes_over_the_name_is_believed_by_its_headers(run):
-    told = provenance(run, stream(model="m", headers=LITELLM | {"x-litellm-model-name": "openai/gpt-4o-mini"}))
-    assert told == {"route": "openai/gpt-4o-mini"}
+    result = provenance(run, stream(model="m", headers=LITELLM | {"x-litellm-model-name": "openai/gpt-4o-mini"}))
+    assert result == {"route": "openai/gpt-4o-mini"}
     fallback = LITELLM | {"x-litellm-attempted-fallbacks": "1", "x-litellm-model-name": "openai/gpt-4o-mini"}
     assert provenance(run, stream(model="other", headers=fallback)) == {
         "model": "other", "route": "openai/gpt-4o-mini", "fallback": "x-litellm-attempted-fallbacks: 1",
@@ -108,7 +108,7 @@ def test_a_fallback_is_noticed(name, value):
 
 
 def test_an_id_that_comes_again_with_its_text_is_a_repeated_answer():
-    notes = Provenance("m")
+    notes = ProvenanceTracker("m")
     first, second = Answer("it is 35"), Answer("it is 36")
     assert notes.note({"id": "a"}, {}, first) is None
     assert notes.note({"id": "b"}, {}, second) is None
@@ -116,13 +116,13 @@ def test_an_id_that_comes_again_with_its_text_is_a_repeated_answer():
 
 
 def test_an_endpoint_that_gives_every_answer_one_id_repeats_none():
-    notes = Provenance("m")
+    notes = ProvenanceTracker("m")
     assert [notes.note({"id": "chatcmpl-1"}, {}, Answer(text)) for text in ("1", "2", "1", "2")] == [None] * 4
 
 
 def test_few_ids_are_remembered(monkeypatch):
     monkeypatch.setattr("evalkit.client.provenance.MOST_IDS", 10)
-    notes = Provenance("m")
+    notes = ProvenanceTracker("m")
     for number in range(100):
         assert notes.note({"id": str(number)}, {}, Answer(str(number))) is None
     assert notes.note({"id": "95"}, {}, Answer("95")) == {"repeated_id": "95"}
@@ -131,5 +131,5 @@ def test_few_ids_are_remembered(monkeypatch):
 
 def test_the_key_is_not_kept_where_a_gateway_sends_it_back(run, monkeypatch):
     monkeypatch.setenv("MY_KEY", "sk-local-0123456789")
-    told = provenance(run, whole(model="of sk-local-0123456789"), key_env="MY_KEY")
-    assert told == {"model": "of ***"}
+    result = provenance(run, whole(model="of sk-local-0123456789"), key_env="MY_KEY")
+    assert result == {"model": "of ***"}

@@ -170,8 +170,8 @@ def test_user_and_password_are_used_and_never_shown(environment):
     [
         (
             "socks5://anna:secret@proxy.example:1080",
-            "the proxy in ALL_PROXY is a socks5:// address: evalkit speaks to http:// and https:// proxies. "
-            "Name such a one, or set NO_PROXY=model.example to go without",
+            "the proxy in ALL_PROXY is a socks5:// address: evalkit supports http:// and https:// proxies. "
+            "Set one of these, or set NO_PROXY=model.example to connect without a proxy",
         ),
         (
             "http://anna:secret@proxy.example:port",

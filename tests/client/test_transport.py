@@ -35,7 +35,7 @@ from evalkit import __version__
 from evalkit.client import connection as connection_module
 from evalkit.client import transport as transport_module
 from evalkit.client.answer_reader import AnswerReader
-from evalkit.client.connection import Connection, Slices
+from evalkit.client.connection import Connection, SlicedWork
 from evalkit.client.exchange import Exchange
 from evalkit.client.transport import Transport
 from evalkit.endpoint import Endpoint
@@ -216,7 +216,7 @@ def test_however_the_bytes_are_cut_the_answer_is_the_same(cuts, stream):
         raw = interim + answer("200 OK", completion("zwölf ☃"))
 
     async def go():
-        connection = Connection(Slices(Connection.decode), Slices(Connection.write), lambda connection: None)
+        connection = Connection(SlicedWork(Connection.decode), SlicedWork(Connection.write), lambda connection: None)
         connection.connection_made(Mute())
         exchange = Exchange("http://x/", stream, 5, None)
         connection.begin(exchange, bytes)
@@ -414,13 +414,13 @@ def test_a_connection_is_kept_and_opening_it_is_told(run):
 
 
 def test_opening_a_connection_is_no_part_of_the_first_token_time(run, monkeypatch):
-    dial = transport_module.dial
+    open_connection = transport_module.open_connection
 
-    async def slow_dial(*arguments):
+    async def slow_open_connection(*arguments):
         await asyncio.sleep(0.3)
-        return await dial(*arguments)
+        return await open_connection(*arguments)
 
-    monkeypatch.setattr(transport_module, "dial", slow_dial)
+    monkeypatch.setattr(transport_module, "open_connection", slow_open_connection)
     (attempt,), _ = ask(run, streams)
     assert attempt.timing.sent - attempt.timing.slot >= 290 * MS
     assert attempt.ttft_ns < 250 * MS
@@ -511,7 +511,7 @@ def test_a_connection_lost_just_as_it_is_used_again(run):
     failure = attempts[1].failure
     assert failure.kind == "connection"
     assert re.sub(r" \(Connection reset by peer\)", "", failure.message) == (
-        f"A kept connection was closed by 127.0.0.1:{server.port} just as it was used again. Ask again."
+        f"An idle connection was closed by 127.0.0.1:{server.port} just as it was used again. Send the request again."
     )
 
 
@@ -574,7 +574,9 @@ def test_leaving_ends_what_is_under_way(run):
 
     attempt, port = run(go())
     assert attempt.failure.kind == "cancelled"
-    assert attempt.failure.message == f"The connection to 127.0.0.1:{port} was closed here before the answer was whole."
+    assert (
+        attempt.failure.message == f"evalkit closed the connection to 127.0.0.1:{port} before the answer was complete."
+    )
     assert attempt.answer.text == "3"
 
 
@@ -631,7 +633,7 @@ def test_what_comes_before_the_request_goes_out_is_no_answer_to_it(run):
     """A server that says 408 on an idle connection, and closes it: the request goes out on another one."""
 
     async def go():
-        connection = Connection(Slices(Connection.decode), Slices(Connection.write), lambda connection: None)
+        connection = Connection(SlicedWork(Connection.decode), SlicedWork(Connection.write), lambda connection: None)
         connection.connection_made(Mute())
         exchange = Exchange("http://x/", False, 5, None)
         connection.begin(exchange, lambda: b"POST")
@@ -648,10 +650,10 @@ def test_a_request_that_cannot_be_made_ends_alone(run):
         raise RuntimeError("a mistake")
 
     async def go():
-        sending = Slices(Connection.write)
+        sending = SlicedWork(Connection.write)
         exchanges = []
         for make in (fails, bytes):
-            connection = Connection(Slices(Connection.decode), sending, lambda connection: None)
+            connection = Connection(SlicedWork(Connection.decode), sending, lambda connection: None)
             connection.connection_made(mute := Mute())
             exchange = Exchange("http://x/", False, 5, None)
             connection.begin(exchange, make)
@@ -667,7 +669,7 @@ def test_a_request_that_cannot_be_made_ends_alone(run):
 @pytest.mark.parametrize(("end", "outcome"), [("abort", "cancelled"), ("connection_lost", "closed")])
 def test_a_request_whose_exchange_ends_before_it_goes_out_never_does(run, end, outcome):
     async def go():
-        connection = Connection(Slices(Connection.decode), Slices(Connection.write), lambda connection: None)
+        connection = Connection(SlicedWork(Connection.decode), SlicedWork(Connection.write), lambda connection: None)
         mute = Mute()
         connection.connection_made(mute)
         exchange = Exchange("http://x/", False, 5, None)
@@ -791,7 +793,7 @@ def test_a_key_in_the_address_of_a_redirect(run, key):
 def test_a_key_in_what_is_no_http(run, key):
     (attempt,), server = ask(run, writes(f"you sent {KEY}\r\n".encode(), close=True), key_env="THE_KEY")
     assert attempt.failure.message == (
-        f"No HTTP/1.1 is spoken on 127.0.0.1:{server.port}: its answer began with 'you sent ***\\r\\n'. "
+        f"There is no HTTP/1.1 on 127.0.0.1:{server.port}: its answer began with 'you sent ***\\r\\n'. "
         "Check host and port of the base URL."
     )
 

@@ -188,13 +188,13 @@ def test_errors_are_not_averaged_in_as_zero(sums, tmp_path):
 
 
 def test_opening_the_connection_is_not_in_the_first_token_time(monkeypatch):
-    opened = transport.dial
+    opened = transport.open_connection
 
     async def slow(*given):
         await asyncio.sleep(0.5)
         return await opened(*given)
 
-    monkeypatch.setattr(transport, "dial", slow)
+    monkeypatch.setattr(transport, "open_connection", slow)
     first, second = ask(Script(law=Law(ttft_ms=50)), times=2)
     assert (first.connection_opened, second.connection_opened) == (True, False)
     assert first.timing.sent - first.timing.slot >= 500 * MS

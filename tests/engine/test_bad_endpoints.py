@@ -30,7 +30,7 @@ CASES = {
     "a wrong key": (
         Script(key=OTHER_KEY), {"key_env": "MY_KEY"}, "auth",
         'The endpoint refused the API key (HTTP 401, invalid_api_key, request req_00000001): "The API key given is '
-        'not correct". Check that the key is set, whole and meant for this endpoint.',
+        'not correct". Check that the key is set, complete and meant for this endpoint.',
     ),
     "a wrong key, at TaskingAI": (
         Script(profile="taskingai", key=OTHER_KEY), {"key_env": "MY_KEY", "model": "X5lMscriptedassistant000"}, "auth",
@@ -40,12 +40,12 @@ CASES = {
     "no key": (
         Script(key=OTHER_KEY), {}, "auth",
         "The endpoint refused the API key (HTTP 401, invalid_request_error, request req_00000001): \"No API key was "
-        "given: send it as 'Authorization: Bearer KEY'\". Check that the key is set, whole and meant for this "
+        "given: send it as 'Authorization: Bearer KEY'\". Check that the key is set, complete and meant for this "
         "endpoint.",
     ),
     "a wrong model": (
         Script(models=("real",)), {"model": "made-up"}, "not_found",
-        "The endpoint does not know what was asked for (HTTP 404, model_not_found, request req_00000001): \"The model "
+        "The endpoint did not find what was requested (HTTP 404, model_not_found, request req_00000001): \"The model "
         "'made-up' does not exist, or you may not use it\". Check the model name or assistant id, and the base URL.",
     ),
     "a wrong model, at TaskingAI": (
@@ -55,12 +55,12 @@ CASES = {
     ),
     "an error page in HTML": (
         Script(faults=[Fault("html_error")]), {}, "server",
-        "The endpoint failed (HTTP 502): \"502 Bad Gateway\". Try again; if it keeps failing, look at the endpoint's "
-        "own log.",
+        "The endpoint failed (HTTP 502): \"502 Bad Gateway\". Try again; if it keeps failing, check the endpoint's "
+        "log.",
     ),
     "no answer at all": (
         Script(faults=[Fault("silence", options={"headers": False})]), {"timeout_s": 0.3}, "timeout",
-        "No whole answer within 0.3 s (timeout_s): HOST has sent nothing. Raise the limit, lower the load or set "
+        "No complete answer within 0.3 s (timeout_s): HOST has sent nothing. Raise the limit, lower the load or set "
         "max_tokens.",
     ),
     "no first token": (
@@ -103,4 +103,4 @@ def test_an_unknown_host(message_of):
     # the words in the brackets are the system's own
     before, _, after = sentence.partition(" (")
     assert before == "The host name HOST cannot be resolved"
-    assert after.partition("): ")[2] == "check the base URL for a slip, and this machine's network."
+    assert after.partition("): ")[2] == "check the base URL for a typo, and this machine's network."

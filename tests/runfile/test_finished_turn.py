@@ -8,7 +8,7 @@ from runfiles import create
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
 from evalkit.runfile import schema
-from evalkit.runfile.finished_turn import Done, Talk, stored_turns
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation, stored_turns
 
 CALL = ToolCall("add", '{"a": 1}', "id1")
 EXCHANGE = (Message("assistant", None, (CALL,)), Message("tool", "3", tool_call_id="id1"))
@@ -44,7 +44,7 @@ def stored(path, done):
 def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
     made = finished(5, asked, record)
     talk, turn, attempts = orjson.loads(orjson.dumps([asked.to_json(), made.turn_row, made.attempt_rows]))
-    come = Done(Talk(5, talk), turn, attempts)
+    come = FinishedTurn(LazyConversation(5, talk), turn, attempts)
     assert stored(tmp_path / "come.evalkit", come) == stored(tmp_path / "made.evalkit", made)
     for table, row in (("turn", turn), *(("attempt", row) for row in attempts)):
         schema.check(table, row)
@@ -54,7 +54,7 @@ def test_rows_are_the_same_after_their_way_as_json(record, asked, tmp_path):
 def test_what_scoring_needs_is_read_from_the_run_file(record, tmp_path):
     made = finished(5, FULL, record)
     turn, attempts = orjson.loads(orjson.dumps([made.turn_row, made.attempt_rows]))
-    come = Done(Talk(5, orjson.loads(FULL.canonical)), turn, attempts)
+    come = FinishedTurn(LazyConversation(5, orjson.loads(FULL.canonical)), turn, attempts)
     assert come.key == made.key == (5, record.repeat, record.turn)
     assert come.error_kind == (record.failure and record.failure.kind)
     assert come.turns == made.turns == 2

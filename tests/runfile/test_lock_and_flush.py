@@ -2,7 +2,7 @@ import os
 import threading
 import time
 
-from evalkit.runfile.lock_and_flush import Flusher, Whereabouts
+from evalkit.runfile.lock_and_flush import FileIdentity, Flusher
 
 
 def test_commits_are_flushed_soon_and_together(tmp_path, monkeypatch):
@@ -34,7 +34,7 @@ def test_a_log_that_is_not_there_is_no_matter(tmp_path):
 def test_a_file_is_lost_when_it_is_deleted_moved_or_replaced(tmp_path):
     path = tmp_path / "file"
     path.touch()
-    whereabouts = Whereabouts(path)
+    whereabouts = FileIdentity(path)
     path.write_text("more")
     assert not whereabouts.lost
     path.rename(tmp_path / "elsewhere")

@@ -65,7 +65,7 @@ def test_an_earlier_output_is_written_over_only_when_asked_for(run, tmp_path, ca
         assert make(name, run, out) == 0
     else:
         assert make(name, run, out) == 2
-        assert "is there already" in (err := capsys.readouterr().err)
+        assert "exists already, an earlier " in (err := capsys.readouterr().err)
         assert "--overwrite" in err
         assert (out.read_bytes(), out.stat().st_ino) == first
         assert make(name, run, out, "--overwrite") == 0
@@ -221,9 +221,9 @@ def test_python_writes_over_its_own_and_nothing_else(run, tmp_path):
     text.write_text("mine", encoding="utf-8")
     for _ in range(2):  # a cell of a notebook that is run again
         report([run], out)
-    with pytest.raises(SettingsError, match="is no file that evalkit wrote"):
+    with pytest.raises(SettingsError, match="and evalkit did not write it"):
         report([run], text)
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(SettingsError, match="exists already, an earlier "):
         report([run], out, overwrite=False)
     assert text.read_text(encoding="utf-8") == "mine"
     assert sorted(names(tmp_path)) == ["out.html", "text.html"]

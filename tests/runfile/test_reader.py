@@ -16,7 +16,7 @@ import pytest
 import evalkit as ek
 from evalkit.cli.main import Terminated, main
 from evalkit.errors import RunFileError
-from evalkit.runfile import reader, schema
+from evalkit.runfile import migrations, reader
 from evalkit.runfile.store import RunFile
 from evalkit.scripted.server import Arithmetic, Script, serve
 
@@ -159,10 +159,10 @@ def test_an_old_file_that_takes_without_end_to_bring_up_is_refused(tmp_path, mon
     """A row with so many turns is parsed for each of them."""
     path = tmp_path / "r.evalkit"
     with monkeypatch.context() as then:
-        then.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        then.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
         parts = {"settings": {}, "dataset": {"path": "d"}, "endpoint": {"model": "m"}}
         RunFile.create(path, name="old", **parts).close()
-    monkeypatch.setattr(reader, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(reader, "_LIMIT_S", 0.3)
     count = 30_000
     row = json.dumps({"id": "c", "turns": [{"user": "?"}] * count})
     with sqlite3.connect(path) as connection:
@@ -179,7 +179,7 @@ def test_an_old_file_that_takes_without_end_to_bring_up_is_refused(tmp_path, mon
 
 def test_values_of_a_large_file_are_looked_at_when_reading_has_failed(good, tmp_path, monkeypatch):
     path = next(hostile.make(good, tmp_path, {"a score": hostile.VALUES["a score of text"]}))
-    monkeypatch.setattr("evalkit.runfile.integrity._SMALL", 0)
+    monkeypatch.setattr("evalkit.runfile.table_checks._SMALL", 0)
     with pytest.raises(
         RunFileError, match="the score of turn 1 of conversation number 1, repeat 1 has 'good' as its value"
     ):
@@ -195,8 +195,8 @@ def test_a_good_file_is_checked_once_for_each_state_of_it(good, tmp_path, monkey
     path = tmp_path / "r.evalkit"
     shutil.copy(good, path)
     checked = []
-    limits = reader.integrity.limits_fault
-    monkeypatch.setattr(reader.integrity, "limits_fault", lambda *given: checked.append(given) or limits(*given))
+    limits = reader.table_checks.limits_fault
+    monkeypatch.setattr(reader.table_checks, "limits_fault", lambda *given: checked.append(given) or limits(*given))
     for _ in range(3):
         ek.Run(path).failures()
     assert len(checked) == 1

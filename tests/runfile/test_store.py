@@ -15,7 +15,7 @@ from runfiles import create
 from evalkit.conversation import Message, ToolCall
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.runfile import lock_and_flush, schema, store
+from evalkit.runfile import lock_and_flush, migrations, store
 from evalkit.runfile.store import RunFile
 
 
@@ -149,7 +149,7 @@ def whole_message(call, path):
 
 def test_there_is_no_such_run_file(path):
     assert whole_message(store.open_to_read, path) == (
-        f"there is no run file {path}: 'evalkit run DATA --out {path}' makes one"
+        f"there is no run file {path}: 'evalkit run DATA --out {path}' creates one"
     )
 
 
@@ -161,14 +161,14 @@ def test_a_link_to_nowhere(path):
 def test_not_a_run_file(path):
     path.write_text("id,user\n1,hello\n" * 20)
     assert whole_message(store.open_to_read, path) == (
-        f"{path} is not a run file: run files are made by 'evalkit run' and end in .evalkit"
+        f"{path} is not a run file: run files are created by 'evalkit run' and end in .evalkit"
     )
 
 
 def test_an_empty_file(path):
     path.touch()
     assert whole_message(RunFile.open, path) == (
-        f"{path} is empty: run files are made by 'evalkit run' and end in .evalkit"
+        f"{path} is empty: run files are created by 'evalkit run' and end in .evalkit"
     )
 
 
@@ -189,7 +189,7 @@ def test_a_newer_version(path):
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     assert whole_message(store.open_to_read, path) == (
-        f"{path} was written by a newer evalkit (file version 99, this one reads up to {schema.VERSION}): "
+        f"{path} was written by a newer evalkit (file version 99, this one reads up to {migrations.VERSION}): "
         "update with pip install -U chat-evalkit"
     )
 
@@ -199,7 +199,7 @@ def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch)
         ("c1", '{"id": "c1", "group": "g", "tags": ["a", "b"], "turns": [{"user": "?", "target": 2}, {"user": "!"}]}')
     ]
     with monkeypatch.context() as then:
-        then.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        then.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
         create(path).close()
     connection = sqlite3.connect(path)
     connection.executemany("INSERT INTO conversation VALUES (0, ?, 'hash', ?)", rows)
@@ -218,7 +218,7 @@ def test_a_file_of_the_first_version_is_read_and_gone_on_with(path, monkeypatch)
     reader.close()
     with RunFile.open(path) as runfile:
         assert runfile.connection.execute(asked).fetchall() == expected
-        assert runfile.connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+        assert runfile.connection.execute("PRAGMA user_version").fetchone() == (migrations.VERSION,)
 
 
 def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
@@ -227,7 +227,7 @@ def test_two_conversations_of_one_id_are_refused_and_nothing_is_lost(path):
         with pytest.raises(RunFileError) as caught:
             runfile.add([finished(1, conversation("same"), answered(1))])
         assert str(caught.value) == (
-            "conversations number 1 and 2 of the dataset have one id, 'same': "
+            "conversations number 1 and 2 of the dataset have the same id, 'same': "
             "give every row its own, and start a new run"
         )
         assert runfile.connection.execute("SELECT conversation FROM turn").fetchall() == [(0,)]
@@ -251,7 +251,7 @@ def test_damaged_inside(path):
         file.seek(100)
         file.write(b"\xff" * (size - 100))
     assert whole_message(store.open_to_read, path) == (
-        f"{path} is damaged or cut short (database disk image is malformed): take it from a backup or run again"
+        f"{path} is damaged or cut short (database disk image is malformed): restore it from a backup or run again"
     )
 
 
@@ -276,7 +276,7 @@ def test_in_use_by_another_process(path):
 def test_a_run_file_is_never_written_over(path):
     create(path).close()
     assert whole_message(create, path) == (
-        f"{path} exists already: go on with it by 'evalkit resume {path}', or name another file with --out"
+        f"{path} exists already: continue it with 'evalkit resume {path}', or name another file with --out"
     )
 
 

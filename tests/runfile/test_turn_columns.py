@@ -58,8 +58,8 @@ def test_the_table_and_every_export_have_the_outcome_and_all_that_was_said(case,
     tables.export(path, "jsonl", out)
     assert [json.loads(out.read_text())[name] or None for name in names] == expected
     tables.export(path, "csv", out)
-    (told,) = csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"), newline=""))
-    assert [told[name] or None for name in names] == expected
+    (row,) = csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"), newline=""))
+    assert [row[name] or None for name in names] == expected
 
 
 def test_a_transcript_shows_what_was_said_by_its_name(case):
@@ -85,8 +85,8 @@ def test_a_build_server_and_a_report_tell_the_same(case, tmp_path):
     assert turns["outcome"] == [outcome]
     held = [turns[name][0] for name in ("answer", "refusal", "reasoning")]
     names = ("answer", "refusal", "reasoning")
-    told = {name: text for name, text in zip(names, held, strict=True) if text is not None}
-    assert told == dict(re.findall(r"(answer|refusal|reasoning): (.*)", shown))
+    texts = {name: text for name, text in zip(names, held, strict=True) if text is not None}
+    assert texts == dict(re.findall(r"(answer|refusal|reasoning): (.*)", shown))
 
 
 def test_a_wrong_refusal_and_a_wrong_thought_are_in_the_output_of_a_build_server(tmp_path):

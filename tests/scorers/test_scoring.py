@@ -7,7 +7,7 @@ from evalkit.conversation import Message, ScorerSpec, ToolCall, Turn
 from evalkit.datasets.native_rows import parse_row
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
-from evalkit.runfile.schema import score_row
+from evalkit.runfile.record_rows import score_row
 from evalkit.runfile.turn_columns import json_value
 from evalkit.scorers import scoring
 

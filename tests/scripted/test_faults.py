@@ -320,8 +320,8 @@ def test_reasoning(field, names):
 
 def test_cumulative_usage():
     heard = meet("cumulative_usage")
-    told = [event["usage"]["completion_tokens"] for event in heard.events if event.get("usage")]
-    assert told == list(range(1, 9))
+    counts = [event["usage"]["completion_tokens"] for event in heard.events if event.get("usage")]
+    assert counts == list(range(1, 9))
 
 
 def test_group_tokens():

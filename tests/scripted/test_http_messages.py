@@ -69,7 +69,7 @@ def test_keep_alive(line, fields, keep_alive):
         (b"GET / HTTP/2\r\n\r\n", 400, "the request line cannot be read"),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, "a header line cannot be read"),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "a header line cannot be read"),
-        (HEAD + b"Content-Length: -1\r\n\r\n", 400, "content-length is no number"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400, "content-length is not a number"),
         (HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "content-length is given twice"),
         (HEAD + b"Content-Length: 99999999999\r\n\r\n", 413, "the request body is longer than 64 MiB"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFF\r\n", 413, "the request body is longer than 64 MiB"),

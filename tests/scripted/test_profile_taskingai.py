@@ -121,8 +121,8 @@ def test_profile_answers_as_the_service_did(name):
     assert heard.ending == ("eof" if recorded.cut else "whole")
     body = b"".join(recorded.body_reads())
     if recorded.headers["content-type"] == SSE:
-        told = [line.removeprefix("data: ") for line in body.decode().split("\n") if line.startswith("data: ")]
-        assert comparable(heard.data) == comparable(told)
+        recorded = [line.removeprefix("data: ") for line in body.decode().split("\n") if line.startswith("data: ")]
+        assert comparable(heard.data) == comparable(recorded)
         assert spelling(heard.body) == spelling(body)
     else:
         body = body.replace(b"host:port", b"127.0.0.1:18080")
@@ -175,7 +175,7 @@ def test_a_model_ids_stream_of_a_very_long_text_ends_without_done():
 
 
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "expected"),
     [
         (None, (401, "APIKEY_VALIDATION_FAILED", "API Key validation failed")),
         ("Basic eDp5", (401, "APIKEY_VALIDATION_FAILED", "API Key validation failed")),
@@ -185,8 +185,8 @@ def test_a_model_ids_stream_of_a_very_long_text_ends_without_done():
         ("Bearer sk-nope", (404, "OBJECT_NOT_FOUND", "apikey -nope not found")),
     ],
 )
-def test_keys(header, told):
-    assert error(post(taskingai(), chat(model=ASSISTANT), Authorization=header)) == told
+def test_keys(header, expected):
+    assert error(post(taskingai(), chat(model=ASSISTANT), Authorization=header)) == expected
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def message_of(body):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({"model": "gpt-4o"}, (422, "REQUEST_VALIDATION_ERROR", "Invalid model_id: gpt-4o")),
         ({"model": "TpNobody"}, (404, "OBJECT_NOT_FOUND", "model TpNobody not found")),
@@ -292,8 +292,8 @@ def message_of(body):
         ),
     ],
 )
-def test_first_fault_of_a_request_is_told(fields, told):
-    assert message_of(chat(**{"model": MODEL, **fields})) == told
+def test_first_fault_of_a_request_is_told(fields, expected):
+    assert message_of(chat(**{"model": MODEL, **fields})) == expected
 
 
 @pytest.mark.parametrize(
@@ -376,22 +376,22 @@ def test_messages_of_one_role_are_joined_and_blank_ones_dropped():
 )
 def test_an_assistants_own_prompt_comes_first(prompt, system, given):
     messages = [{"role": "user", "content": "hi"}, *({"role": "system", "content": text} for text in system)]
-    told = seen({"model": ASSISTANT, "messages": messages}, system=prompt)["messages"]
-    assert told == [{"role": "system", "content": given}, {"role": "user", "content": "hi"}]
+    received = seen({"model": ASSISTANT, "messages": messages}, system=prompt)["messages"]
+    assert received == [{"role": "system", "content": given}, {"role": "user", "content": "hi"}]
 
 
 def test_a_model_id_takes_one_system_message_and_that_first():
     one = {"role": "system", "content": "Be brief."}
     user = {"role": "user", "content": "hi"}
     assert seen({"model": MODEL, "messages": [one, user]})["messages"] == [one, user]
-    told = "body/messages: Value error, "
+    prefix = "body/messages: Value error, "
     for messages, problem in (
         ([one, one, user], "more than one system message found."),
         ([user, one], "system message is not at the first position."),
         ([{"role": "user", "content": ""}], "messages cannot be empty."),
     ):
         body = {"model": MODEL, "messages": messages}
-        assert error(post(taskingai(), body)) == (422, "REQUEST_VALIDATION_ERROR", told + problem)
+        assert error(post(taskingai(), body)) == (422, "REQUEST_VALIDATION_ERROR", prefix + problem)
         broken = post(taskingai(), {**body, "stream": True})
         assert (broken.status, broken.body, broken.ending) == (200, b"", "eof")
 
@@ -479,8 +479,8 @@ def test_official_client_sees_the_services_errors_and_answers():
 )
 def test_failure_of_a_whole_answer(kind, options, of_model, of_assistant):
     script = taskingai(faults=[Fault(kind, options=options)])
-    for model, told in ((MODEL, of_model), (ASSISTANT, of_assistant)):
-        assert error(post(script, chat(model=model)))[:2] == told
+    for model, expected in ((MODEL, of_model), (ASSISTANT, of_assistant)):
+        assert error(post(script, chat(model=model)))[:2] == expected
 
 
 @pytest.mark.parametrize(
@@ -494,9 +494,9 @@ def test_failure_of_a_whole_answer(kind, options, of_model, of_assistant):
 )
 def test_failure_of_a_stream_comes_with_status_200(kind, options, of_model, of_assistant):
     script = taskingai(faults=[Fault(kind, options=options)])
-    for model, told in ((MODEL, of_model), (ASSISTANT, of_assistant)):
+    for model, expected in ((MODEL, of_model), (ASSISTANT, of_assistant)):
         heard = post(script, chat(model=model, stream=True))
-        assert (heard.status, heard.data, heard.ending) == (200, *told)
+        assert (heard.status, heard.data, heard.ending) == (200, *expected)
 
 
 def test_a_hanging_model_keeps_the_stream_silent_after_its_head():

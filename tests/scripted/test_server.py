@@ -1,4 +1,4 @@
-"""The scripted server: conforms to the official client, keeps its law, tells the truth of its times, goes when told."""
+"""The scripted server conforms to the official client, keeps its law, logs true times and stops on request."""
 
 import json
 import os
@@ -134,10 +134,10 @@ def test_two_calls_at_once_have_an_index_and_an_id_each():
     with serve(Script(answer=lambda body: calls)) as server:
         heard = ask(server.port, chat(stream=True))
     parts = [part for event in heard.events for part in event["choices"][0]["delta"].get("tool_calls", ())]
-    told = {0: "", 1: ""}
+    arguments = {0: "", 1: ""}
     for part in parts:
-        told[part["index"]] += part["function"]["arguments"]
-    assert told == {0: calls[0].arguments, 1: calls[1].arguments}
+        arguments[part["index"]] += part["function"]["arguments"]
+    assert arguments == {0: calls[0].arguments, 1: calls[1].arguments}
     assert len({part["id"] for part in parts if "id" in part}) == 2
     assert len(parts) > 3
 
@@ -214,10 +214,10 @@ def test_rate_limit(options, header, value):
         pytest.raises(openai.RateLimitError) as caught,
     ):
         hello(client)
-    told = caught.value.response.headers
+    headers = caught.value.response.headers
     assert caught.value.code == "rate_limit_exceeded"
-    assert {name for name in told if name.startswith("retry-after")} == ({header} if header else set())
-    assert header is None or told[header].endswith(value)
+    assert {name for name in headers if name.startswith("retry-after")} == ({header} if header else set())
+    assert header is None or headers[header].endswith(value)
 
 
 # ---- HTTP
@@ -485,7 +485,7 @@ def test_a_process_of_its_own_with_a_function_of_a_module():
 
 def test_a_function_that_cannot_travel_is_refused():
     with (
-        pytest.raises(SettingsError, match=r"^the script cannot be handed to another process: its answer must be"),
+        pytest.raises(SettingsError, match=r"^the script cannot be sent to another process: its answer must be"),
         serve(Script(answer=lambda body: ""), process=True),
     ):
         pass
@@ -517,8 +517,8 @@ def test_an_error_in_the_block_stops_the_server_too():
     [
         (Script(profile="other"), "the profile 'other' is not known: use one of openai, taskingai"),
         (Script(law=Law(slots=0)), "a server with 0 slots would never answer: give it 1 or more"),
-        (Script(faults=[Fault("late")]), r"the fault 'late' is not known here: use one of batch_writes, .*"),
-        (Script(faults=[Fault("upstream_down")]), r"the fault 'upstream_down' is not known here: use one of .*"),
+        (Script(faults=[Fault("late")]), r"the fault 'late' is not known: use one of batch_writes, .*"),
+        (Script(faults=[Fault("upstream_down")]), r"the fault 'upstream_down' is not known: use one of .*"),
         (
             Script(faults=[Fault("silence", options={"sec": 1})]),
             "the fault 'silence' has no option sec: it has after, seconds, headers",
@@ -555,7 +555,7 @@ def test_command_line_prints_the_base_url_serves_and_stops():
     ("arguments", "problem"),
     [
         (["--key-env", "NOT_SET_HERE"], "NOT_SET_HERE is named as the variable of the key, but it is not set"),
-        (["--fault", "nope"], "the fault 'nope' is not known here"),
+        (["--fault", "nope"], "the fault 'nope' is not known"),
         (["--fault", "empty=often"], "--fault empty=often: a share from 0 to 1 was expected after the equals sign"),
     ],
 )

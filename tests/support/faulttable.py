@@ -11,11 +11,11 @@ TEXT = "tok0 tok1 tok2 tok3 tok4 tok5"
 TTFT_S, TOTAL_S = 0.8, 1.2  # time limits of the runs that meet these faults
 ELSEWHERE = "http://127.0.0.2:9/v1/chat/completions"
 
-_LOG = "Look at the endpoint's own log."
-_MODEL = "The model or what runs it has most likely failed: look at the endpoint's own log."
-_KEPT = "The part that came is kept; if it happens again, look at the endpoint's own log."
-_LOST = "None of it can be read; if it happens again, look at the endpoint's own log."
-_TRY = "Try again; if it keeps failing, look at the endpoint's own log."
+_LOG = "Check the endpoint's log."
+_MODEL = "The model or its server has most likely failed: check the endpoint's log."
+_KEPT = "The part received is kept; if it happens again, check the endpoint's log."
+_LOST = "None of it can be read; if it happens again, check the endpoint's log."
+_TRY = "Try again; if it keeps failing, check the endpoint's log."
 _FEWER = "Lower the concurrency or set a limit of requests per minute."
 _ROUTE = "Check that the base URL leads to a chat-completion endpoint."
 _LIMIT = "Raise the limit or lower the load."
@@ -28,7 +28,7 @@ _WAIT = "It asks to wait {} s. "
 _TOO_LONG = " Not tried again: the endpoint asks to wait 3,600 s, longer than 120 s."
 _OVERLOAD = f'The endpoint failed (HTTP 200, overloaded): "The model is overloaded". {_TRY}'
 _BROKE_OFF = (
-    "The endpoint broke its stream off after N events with tokens, with neither a finish reason nor [DONE] (HTTP 200). "
+    "The endpoint broke off its stream after N events with tokens, with neither a finish reason nor [DONE] (HTTP 200). "
     f"{_KEPT}"
 )
 _NO_TOKEN = (
@@ -36,21 +36,21 @@ _NO_TOKEN = (
     f"but no token. {_LIMIT}"
 )
 _STOPPED = (
-    f"No whole answer within {TOTAL_S:g} s (timeout_s): HOST sent N characters in N reads, the last after N s. "
+    f"No complete answer within {TOTAL_S:g} s (timeout_s): HOST sent N characters in N reads, the last after N s. "
     f"{_LIMITS}"
 )
 _TTFT = f"No first token within {TTFT_S:g} s (ttft_timeout_s): {{}} {_LIMIT}"
-_TOTAL = f"No whole answer within {TOTAL_S:g} s (timeout_s): {{}} {_LIMITS}"
-_NO_HEADERS = "HOST has sent N bytes, not even whole headers."
+_TOTAL = f"No complete answer within {TOTAL_S:g} s (timeout_s): {{}} {_LIMITS}"
+_NO_HEADERS = "HOST has sent N bytes, not even complete headers."
 _NO_ANSWER = f"The endpoint ended its answer without any text or tool call (HTTP 200). {_MODEL}"
-_ONLY_HEADERS = f"The endpoint closed the connection before any text came (HTTP 200). {_MODEL}"
+_ONLY_HEADERS = f"The endpoint closed the connection before sending any text (HTTP 200). {_MODEL}"
 _REDIRECT = (
     "The endpoint HOST answered with a redirect (HTTP 307) to http://127.0.0.2:9/v1, another host or port: "
     "the key is not sent there. If you trust that address, set it as base URL."
 )
 _RESET = (
     f"The connection was closed by HOST before it answered (Connection reset by peer). {_LOG} "
-    "If it speaks TLS, use https:// in the base URL."
+    "If it requires TLS, use https:// in the base URL."
 )
 _REFUSED = "Nothing listens on HOST: is the server started, and is the port in the base URL right?"
 _TOO_BIG = "The endpoint sent more than 64 MiB for one answer (HTTP 200). Set max_tokens."

@@ -6,7 +6,7 @@ import re
 from runfiles import S, T, write
 
 from evalkit import Endpoint
-from evalkit.scripted.profile_openai import Refusal
+from evalkit.scripted.profile_openai import ApiError
 from evalkit.scripted.server import Script, serve
 
 
@@ -31,7 +31,7 @@ def refusing(judge, part="response_format"):
 
     def answer(body):
         if part in json.dumps({key: value for key, value in body.items() if key != "messages"}):
-            raise Refusal(400, f"Unknown parameter: '{part}'.", "unknown_parameter", part)
+            raise ApiError(400, f"Unknown parameter: '{part}'.", "unknown_parameter", part)
         return judge(body)
 
     return answer
@@ -39,7 +39,7 @@ def refusing(judge, part="response_format"):
 
 def locked(body):
     """Lets nobody in."""
-    raise Refusal(401, "The API key given is not correct.", "invalid_api_key")
+    raise ApiError(401, "The API key given is not correct.", "invalid_api_key")
 
 
 def failing(judge, words):
@@ -47,7 +47,7 @@ def failing(judge, words):
 
     def answer(body):
         if words and words[0] in body["messages"][-1]["content"]:
-            raise Refusal(400, "This is too much.", "context_length_exceeded")
+            raise ApiError(400, "This is too much.", "context_length_exceeded")
         return judge(body)
 
     return answer

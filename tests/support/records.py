@@ -2,8 +2,8 @@
 
 from evalkit.conversation import Conversation, Turn
 from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
-from evalkit.runfile import schema
-from evalkit.runfile.finished_turn import Done, Talk
+from evalkit.runfile import record_rows
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation
 
 MS = 1_000_000
 
@@ -39,5 +39,9 @@ def failed(turn=1, kind="server", *, identity="c1", repeat=1, message="It fell o
 
 def finished(position, asked, record):
     """A turn on its way into a run file, as the asking process hands it over."""
-    turn = schema.turn_row(position, asked.turns[record.turn - 1], record)
-    return Done(Talk(position, asked), turn, [schema.attempt_row(position, record, each) for each in record.attempts])
+    turn = record_rows.turn_row(position, asked.turns[record.turn - 1], record)
+    return FinishedTurn(
+        LazyConversation(position, asked),
+        turn,
+        [record_rows.attempt_row(position, record, each) for each in record.attempts],
+    )

@@ -22,13 +22,13 @@ from evalkit.stats.estimate import Estimate
 from evalkit.stats.repeats import pass_at_k, pass_hat_k
 
 _TURNS = f"""
-    SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, {schema.AIMED}, s.value
+    SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, {schema.SCORABLE}, s.value
     FROM turn t {schema.JOIN_SCORE} ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _TYPES = ("i8", "i8", "i8", "?", "?", "f8")
 _TARGETS = f"""
     SELECT count(*) FROM conversation, json_each(row, '$.turns')
     WHERE position = ? AND (json_type(value, '$.target') NOT NULL OR json_type(value, '$.scorer') NOT NULL
-      OR (SELECT scores_all FROM scoring WHERE id = {schema.COUNTING}))"""  # noqa: S608 - SQL of our own
+      OR (SELECT scores_all FROM scoring WHERE id = {schema.CURRENT_SCORING}))"""  # noqa: S608 - SQL of our own
 
 _REPEATS = f"""
     SELECT coalesce(c.cluster, c.position), sum(s.value >= 1), count(*)
@@ -38,7 +38,7 @@ _REPEATS = f"""
 
 _NEVER_SCORED = f"""
     SELECT count(*) FROM (SELECT 1 FROM turn t {schema.JOIN_SCORE}
-      GROUP BY t.conversation, t.turn HAVING max({schema.AIMED}) AND count(s.value) = 0)"""  # noqa: S608 - SQL of our own
+      GROUP BY t.conversation, t.turn HAVING max({schema.SCORABLE}) AND count(s.value) = 0)"""  # noqa: S608 - SQL of our own
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _SCORINGS = """
     WHERE id = 0 OR ended_wall_ns NOT NULL ORDER BY id"""
 _MISSING = f"""
     SELECT count(*) FROM turn t {schema.join_score("?")}
-    WHERE t.status = 'answered' AND {schema.aimed("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
+    WHERE t.status = 'answered' AND {schema.scorable("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
 _CHANGES = f"""
     SELECT sum(old.value >= 1 AND new.value < 1), sum(old.value < 1 AND new.value >= 1),
       sum(old.value NOT NULL AND new.value IS NULL), sum(old.value IS NULL AND new.value NOT NULL),

@@ -122,9 +122,11 @@ def accuracy(connection: sqlite3.Connection, scoring: int) -> Accuracy:
     return tally.outcomes(Counter()).accuracy
 
 
-def _rows(connection: sqlite3.Connection, more: str, scoring: str = schema.COUNTING) -> Iterator[tuple[Any, ...]]:
+def _rows(
+    connection: sqlite3.Connection, more: str, scoring: str = schema.CURRENT_SCORING
+) -> Iterator[tuple[Any, ...]]:
     grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
-    score, aimed = schema.join_score(scoring), schema.aimed(scoring)
+    score, aimed = schema.join_score(scoring), schema.scorable(scoring)
     order = _BY_GROUP if grouped else _BY_CONVERSATION
     rows = connection.execute(
         _TURNS.format(columns=more, score=score, aimed=aimed, interrupted=schema.INTERRUPTED, **order)

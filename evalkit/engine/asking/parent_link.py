@@ -24,7 +24,7 @@ from evalkit.engine.saving.process_messages import (
 )
 from evalkit.engine.saving.spool import Spool
 from evalkit.record import TurnRecord
-from evalkit.runfile import schema
+from evalkit.runfile import record_rows
 
 BACKLOG = 2_000  # turns that the parent may be behind
 GROUP_S = 0.01  # turns that end within this time are sent and committed together; the spool has them meanwhile
@@ -213,8 +213,8 @@ class ParentLink(asyncio.Protocol):
         self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
     ) -> tuple[Any, ...]:
         row = conversation.to_json() if first else None
-        turn = schema.turn_row(position, conversation.turns[record.turn - 1], record, scored=self.scores_all)
-        return row, last, turn, [schema.attempt_row(position, record, attempt) for attempt in record.attempts]
+        turn = record_rows.turn_row(position, conversation.turns[record.turn - 1], record, scored=self.scores_all)
+        return row, last, turn, [record_rows.attempt_row(position, record, attempt) for attempt in record.attempts]
 
     def _flush(self) -> None:
         self._keep_or_report()

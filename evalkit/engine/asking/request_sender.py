@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from evalkit.client import answer_reader, request_body
+from evalkit.client import error_answers, request_body
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.request_fallbacks import DEMANDS, RequestFallbacks, without_rounds
@@ -143,7 +143,7 @@ class RequestSender:
                 self.incomplete_answers.note_failure(attempt)
             if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
                 self.pause.hold(failure.retry_after_s)  # a longer wait fails this request only
-            if include_usage and self.stream and answer_reader.refuses_stream_options(failure):
+            if include_usage and self.stream and error_answers.refuses_stream_options(failure):
                 self.include_usage = False
             elif fallbacks.refuses_demand(accepted, failure):
                 pass

@@ -31,7 +31,7 @@ from evalkit.engine.saving.process_messages import Message
 from evalkit.errors import DatasetError, RunFileError
 from evalkit.record import TurnKey
 from evalkit.runfile import schema
-from evalkit.runfile.finished_turn import Done, Talk
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation
 from evalkit.runfile.schema import Row
 from evalkit.runfile.store import RunFile, spool_files, unwritable
 
@@ -216,7 +216,7 @@ class _Recovery:
 
     def __init__(self, runfile: RunFile, paths: list[Path]) -> None:
         self._runfile, self._paths = runfile, paths
-        self._conversations: dict[int, Talk] = {}  # one may begin in either file and continue in the other
+        self._conversations: dict[int, LazyConversation] = {}  # one may begin in either file and continue in the other
         self._keys: set[TurnKey] = set()
         self._own_history = runfile.info()["settings"].get("history", "own") == "own"
         self.recovered = self.unreadable = self.left_out = 0
@@ -224,12 +224,12 @@ class _Recovery:
             self._keys.add(turn.key)
             if turn.conversation is not None:
                 position = turn.key[0]
-                self._conversations[position] = Talk(position, reader.parse_row(turn.conversation))
+                self._conversations[position] = LazyConversation(position, reader.parse_row(turn.conversation))
 
     def recover(self) -> None:
         """Add the turns to the run file that it lacks."""
         clocks: _Clocks | None = None
-        group: list[Done] = []
+        group: list[FinishedTurn] = []
         for turn in self._turns():
             session_clocks = turn.clocks or self._last_session()
             if len(group) > _GROUP or session_clocks != clocks:
@@ -239,7 +239,7 @@ class _Recovery:
                 self._runfile.continue_session(*clocks)
             if not self._runfile.holds(*turn.key, schema.value("turn", turn.turn, "sent_ns")):
                 if self._has_all_it_saw(turn.key):
-                    group.append(Done(self._conversation(turn.key[0]), turn.turn, turn.attempts))
+                    group.append(FinishedTurn(self._conversation(turn.key[0]), turn.turn, turn.attempts))
                 else:
                     self.left_out += 1
         self._add(group)
@@ -254,7 +254,7 @@ class _Recovery:
         turns = "1 later turn" if self.left_out == 1 else f"{self.left_out:,} later turns"
         return f"{message}, with {turns} that saw them" if self.left_out else message
 
-    def _add(self, group: list[Done]) -> None:
+    def _add(self, group: list[FinishedTurn]) -> None:
         self._runfile.add(group)
         self.recovered += len(group)
         group.clear()
@@ -297,12 +297,12 @@ class _Recovery:
     def _answered(self, *key: int) -> bool:
         return self._runfile.connection.execute(_ANSWERED, key).fetchone() is not None
 
-    def _conversation(self, position: int) -> Talk:
+    def _conversation(self, position: int) -> LazyConversation:
         if position not in self._conversations:
             row = self._runfile.row_of(position)
             if row is None:
                 raise ValueError(f"conversation number {position + 1} is neither in it nor in the run file")
-            self._conversations[position] = Talk(position, reader.parse_row(orjson.loads(row)))
+            self._conversations[position] = LazyConversation(position, reader.parse_row(orjson.loads(row)))
         return self._conversations[position]
 
     def _last_session(self) -> _Clocks:

@@ -11,7 +11,8 @@ from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import ScoredTurn, ScoringThread, UnscoredTurn
 from evalkit.record import Score, TurnKey
 from evalkit.runfile import scorings
-from evalkit.runfile.store import Done, RunFile
+from evalkit.runfile.finished_turn import FinishedTurn
+from evalkit.runfile.store import RunFile
 
 if TYPE_CHECKING:
     from evalkit.engine.stopping.accuracy_goal import AccuracyGoal
@@ -71,7 +72,7 @@ class Writer:
         """Whether there are turns to score, or scores to commit."""
         return bool(self._unscored or self._scoring.outstanding)
 
-    def add(self, group: Iterable[Done] = ()) -> None:
+    def add(self, group: Iterable[FinishedTurn] = ()) -> None:
         """Commit turns, and the scores made since the last commit."""
         group = list(group)
         self._commit(group, self._take())
@@ -171,12 +172,12 @@ class Writer:
             self._give_next(most)
         self._commit([], self._take(WAIT_S))
 
-    def _commit(self, group: list[Done], scored: list[ScoredTurn]) -> None:
+    def _commit(self, group: list[FinishedTurn], scored: list[ScoredTurn]) -> None:
         if not (group or scored):
             return
         scores = [(*key, score) for key, _, score in scored if score is not None]
         if used := {score.scorer for *_, score in scores} - self._noted:
-            scorings.note_own(self._runfile, used, self._scoring.scorers)
+            scorings.note_own_versions(self._runfile, used, self._scoring.scorers)
             self._noted |= used
         self._runfile.add(group, scores)
         self._count(group, scores)
@@ -185,12 +186,12 @@ class Writer:
                 value = None if score is None else score.value
                 self.accuracy_goal.note(position, turns, 1, value or 0.0, int(value is not None))
 
-    def _note_failed(self, goal: AccuracyGoal, group: list[Done]) -> None:
+    def _note_failed(self, goal: AccuracyGoal, group: list[FinishedTurn]) -> None:
         for done in group:
             if done.error_kind is not None and not done.interrupted:
                 goal.note(done.position, done.turns, 1, 0.0, 0)
 
-    def _count(self, group: list[Done], scores: list[tuple[int, int, int, Score]]) -> None:
+    def _count(self, group: list[FinishedTurn], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
         for done in group:
             kind = done.error_kind
@@ -206,7 +207,7 @@ class Writer:
                 progress.scored += 1
                 progress.right += score.value
 
-    def _count_again(self, done: Done, failed: dict[int, str]) -> None:
+    def _count_again(self, done: FinishedTurn, failed: dict[int, str]) -> None:
         """Replace the count of a failed turn by that of the same turn sent again."""
         turn, kind = done.key[2], done.error_kind
         before = failed.pop(turn, None)

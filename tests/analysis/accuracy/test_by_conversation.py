@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query_arrays, "AT_ONCE", 7)
+    monkeypatch.setattr(query_arrays, "ROWS_PER_GROUP", 7)
 
 
 def by_hand(path: Path) -> list[tuple]:
@@ -138,7 +138,7 @@ def test_a_turn_still_to_be_asked_is_missed_also_where_its_scorer_wants_no_targe
         said(path, settings={"scorer": {"name": "length", "max": 9}})
         with RunFile.open(path) as file, file.connection as connection:
             connection.execute("UPDATE turn SET has_target = 1")  # as the store has it of such a run
-            scorings.note_own(file, {"length"})
+            scorings.note_own_versions(file, {"length"})
     scores = measure(path).conversations
     assert (scores.n, scores.incomplete) == (0, 1)
 

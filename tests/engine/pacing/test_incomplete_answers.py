@@ -12,8 +12,8 @@ from evalkit.analysis import caveats
 from evalkit.endpoint import Endpoint
 from evalkit.engine.pacing.incomplete_answers import AskedConversation, IncompleteAnswers, may_be_incomplete
 from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Failure, Timing, TurnRecord
-from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import Fault, Law, Script, serve
+from evalkit.scripted.taskingai_faults import ModelDeath
 
 MS = 1_000_000
 
@@ -49,7 +49,7 @@ def halves(out):
 )
 def test_incomplete_answers_of_a_killed_model_are_sent_again(tmp_path, model, settings):
     out = tmp_path / "r.evalkit"
-    with serve(script(Death(0.6, 0.05))) as server:
+    with serve(script(ModelDeath(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, model, "THE_KEY")
         run = ek.evaluate(data(tmp_path), endpoint, out=out, retries=5, **settings)
         found = halves(out)
@@ -73,7 +73,7 @@ def test_incomplete_answers_of_a_killed_model_are_sent_again(tmp_path, model, se
 
 def test_progress_counts_each_turn_once(tmp_path):
     seen = []
-    with serve(script(Death(0.6, 0.05))) as server:
+    with serve(script(ModelDeath(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, MODELS[0], "THE_KEY")
         ek.evaluate(
             data(tmp_path), endpoint, out=tmp_path / "r.evalkit", concurrency=10, retries=5, watch=seen.append,
@@ -86,7 +86,7 @@ def test_progress_counts_each_turn_once(tmp_path):
 @pytest.mark.parametrize("history", ["own", "golden"])
 def test_resume_finds_incomplete_answers_of_an_earlier_session(tmp_path, history):
     out = tmp_path / "r.evalkit"
-    with serve(script(Death(0.6, 0.05))) as server:
+    with serve(script(ModelDeath(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, MODELS[0], "THE_KEY")
         run = ek.evaluate(data(tmp_path), endpoint, out=out, concurrency=10, retries=0, history=history)
         answers = run.turns().query("status == 'answered'")

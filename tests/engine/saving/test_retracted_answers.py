@@ -15,8 +15,8 @@ import evalkit as ek
 from evalkit.endpoint import Endpoint
 from evalkit.engine.saving import retracted_answers
 from evalkit.record import Score
-from evalkit.scripted.profile_taskingai import Death
 from evalkit.scripted.server import serve
+from evalkit.scripted.taskingai_faults import ModelDeath
 from evalkit.settings import Settings
 
 
@@ -73,7 +73,7 @@ def test_a_connection_lost_on_reuse_makes_no_answer_incomplete(path, message, re
 @pytest.mark.parametrize("wait_s", [0.1, 0.3])
 def test_resume_completes_a_session_that_was_killed_while_it_sent_again(tmp_path, path, wait_s):
     """Failed requests wait to be tried again, or new answers are on their way."""
-    with serve(script(Death(0.6, 0.05))) as server:
+    with serve(script(ModelDeath(0.6, 0.05))) as server:
         endpoint = Endpoint(server.base_url, MODELS[0], "THE_KEY")
         code = (
             f"import evalkit as ek; e = ek.Endpoint({server.base_url!r}, {MODELS[0]!r}, 'THE_KEY'); "
@@ -97,7 +97,7 @@ def test_resume_completes_a_session_that_was_killed_while_it_sent_again(tmp_path
 
 def test_one_request_after_another(tmp_path, path):
     """The next request shows that the model had died during the one before."""
-    with serve(script(Death(1.0, 0.2))) as server:
+    with serve(script(ModelDeath(1.0, 0.2))) as server:
         endpoint = Endpoint(server.base_url, MODELS[1], "THE_KEY")
         run = ek.evaluate(data(tmp_path, 5, 3), endpoint, out=path, concurrency=1, retries=5)
         if run.summary_json()["errors"]:

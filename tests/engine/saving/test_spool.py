@@ -243,7 +243,7 @@ def test_a_file_that_cannot_be_truncated_is_reported_as_a_full_disk(path, monkey
     written = Spool(path, BEGUN)
     mine = written._files[1]
     written._files[1] = os.open(spool_files(path)[1], os.O_RDONLY)  # one that no ftruncate is allowed on
-    with pytest.raises(RunFileError, match=r"run\.evalkit cannot be written: .*make room or mend the disk"):
+    with pytest.raises(RunFileError, match=r"run\.evalkit cannot be written: .*free some space or repair the disk"):
         written.write(line((0, conversation("c0"), answered(1, identity="c0"))), 1)
     written.close()
     os.close(mine)

@@ -134,6 +134,6 @@ def test_a_failed_write_says_what_to_do(tmp_path):
         writer.add([finished(0, conversation(), answered())])
     runfile.close()
     assert str(caught.value) == (
-        f"{runfile.path} cannot be written: attempt to write a readonly database. What is in it is whole; "
-        f"make room or mend the disk, then 'evalkit resume {runfile.path}'"
+        f"{runfile.path} cannot be written: attempt to write a readonly database. What it holds is complete; "
+        f"free some space or repair the disk, then 'evalkit resume {runfile.path}'"
     )

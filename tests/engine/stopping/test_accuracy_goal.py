@@ -90,7 +90,7 @@ def test_a_run_file_gives_the_same_status_as_the_run(tmp_path):
 
 def test_an_answer_that_is_not_scored_yet_has_not_ended(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1), T("a", 2)])], [talk("a", (35, None))])
-    assert rows(path, schema.ENDED) == [(0, 2, 1, 0.0, 0)]  # the second has no target: nothing is to come
+    assert rows(path, schema.PROGRESS) == [(0, 2, 1, 0.0, 0)]  # the second has no target: nothing is to come
 
 
 def test_the_writer_notes_every_turn_once_and_waits_for_scores(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
-"""What the JSON texts of a run file hold, each compared with its shape: a run file may come from a stranger.
+"""Checks of the JSON texts in a run file, each compared with its expected shape: it may come from a stranger.
 
-The row of ``run`` is compared whenever a file is opened. The texts of turns, which may be millions, are looked at when
-reading them has failed, to say which is at fault.
+The row of ``run`` is checked whenever a file is opened. The texts of turns, of which there may be millions, are checked
+after reading them has failed, to name the one at fault.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import orjson
 
 from evalkit.datasets.reader import parse_row
 from evalkit.errors import DatasetError
-from evalkit.runfile.integrity import MOST_REPEATS, MOST_TURNS, short
+from evalkit.runfile.table_checks import MOST_REPEATS, MOST_TURNS, short
 
 MOST_JSON = 16 * 2**20  # characters of the settings, the dataset or the endpoint of a run
 _DEEPEST = 100  # levels of a JSON value
 _MANY = 2**53  # beyond it JSON numbers are not exact
 
 Check = Callable[[Any], bool]
-Shape = Mapping[str, tuple[Check, str]]  # key to what its value must be, as a check and in words
+Shape = Mapping[str, tuple[Check, str]]  # key to a check of its value and to a description of valid values
 
 
 def _is_text(value: Any) -> bool:
@@ -31,7 +31,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_place(value: Any) -> bool:
-    """An address, a path or the name of a variable, which the system must be able to take."""
+    """An address, a path or the name of a variable that the system accepts."""
     return _is_text(value) and "\0" not in value
 
 
@@ -124,20 +124,20 @@ _LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost",
     "arrivals_seed",
     "size",
     "changed_ns",
-}  # of settings that came with later versions
+}  # of settings that later versions added
 
 
 def run_fault(name: Any, created_ns: Any, parts: Mapping[str, Any], *, whole: bool = False) -> str | None:
-    """What of the row of a run is none that evalkit writes; None: nothing is.
+    """The first value in the row of a run that evalkit does not write; None: there is none.
 
     Parameters
     ----------
     name, created_ns : object
         Its columns.
     parts : mapping
-        ``settings``, ``dataset`` and ``endpoint``, read.
+        ``settings``, ``dataset`` and ``endpoint``, parsed.
     whole : bool
-        A key that is missing is at fault too.
+        A missing key is a fault too.
     """
     if not isinstance(name, str) or not isinstance(created_ns, int):
         return f"the run has the name {short(name)} and was created at {short(created_ns)}"
@@ -179,7 +179,7 @@ def _is_unicode(value: Any) -> bool:
 
 
 def first_json_fault(connection: sqlite3.Connection) -> str | None:
-    """Which JSON text of a table other than ``run`` is none that evalkit writes; None: none is."""
+    """The first JSON text of a table other than ``run`` that evalkit does not write; None: there is none."""
     return next(_json_faults(connection), None)
 
 
@@ -188,29 +188,29 @@ def _json_faults(connection: sqlite3.Connection) -> Iterator[str]:
         for number, text in connection.execute(query):
             try:
                 value = read(text)
-                sound = _is_shallow(value) and check(value)
+                valid = _is_shallow(value) and check(value)
             except (ValueError, RecursionError, DatasetError) as error:
                 yield f"{where} {number} holds JSON that cannot be read ({error})"
             else:
-                if not sound:
+                if not valid:
                     yield f"{where} {number} holds {short(value)}, and {expected} was expected"
     for number, row, turns, last in connection.execute(_ROWS):
         try:
             value = read(row)
             if not _is_shallow(value):
                 yield f"the row of conversation number {number} is nested deeper than {_DEEPEST} levels"
-            sound = len(parse_row(value).turns) == turns and turns >= (last or 0)
+            consistent = len(parse_row(value).turns) == turns and turns >= (last or 0)
         except (ValueError, RecursionError, DatasetError) as error:
             yield f"conversation number {number} has a row that cannot be read ({error})"
         else:
-            if not sound:
-                yield f"conversation number {number} does not have the turns that its table says"
+            if not consistent:
+                yield f"conversation number {number} has another number of turns than its table says"
     for (number,) in connection.execute(_NO_SCORING):
-        yield f"the scoring that counts, number {number}, is not there"
+        yield f"the current scoring, number {number}, is missing"
 
 
 def read(text: Any) -> Any:
-    """A JSON text; Infinity and NaN, which Python writes, are read too."""
+    """The value of a JSON text; Infinity and NaN, which Python writes, are accepted too."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -222,7 +222,7 @@ def _is_trust(value: Any) -> bool:
 
 
 def _is_numbers(value: Any) -> bool:
-    """A number, or a list or an object of such."""
+    """A number, or a list or an object of numbers."""
     if isinstance(value, list | dict):
         return all(map(_is_numbers, value.values() if isinstance(value, dict) else value))
     return value is None or _is_number(value)
@@ -260,13 +260,13 @@ def _is_anything(value: Any) -> bool:
 
 _TURN = "(conversation + 1) || ', repeat ' || repeat || ', turn ' || turn"
 _OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
-# query for place and text, what a place is, what is expected
+# query for place and text, what the place is, what is expected, and the check
 _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
     ("SELECT id, about FROM session", "the session", "an object with versions", _is_about),
     ("SELECT id, trust FROM session WHERE trust NOT NULL", "the session", "an object of numbers", _is_trust),
     ("SELECT id, scorer FROM scoring", "the scoring", "the name of a scorer", _is_scorer),
     ("SELECT id, versions FROM scoring", "the scoring", "an object of versions", _is_versions),
-    ("SELECT id, judge FROM scoring WHERE judge NOT NULL", "the scoring", "what evalkit keeps of a judge", _is_judge),
+    ("SELECT id, judge FROM scoring WHERE judge NOT NULL", "the scoring", "the description of a judge", _is_judge),
     (
         _OF.format("position + 1", "tags", "conversation", "tags"),
         "conversation number", "a list of tags", _is_list_of(_is_text),

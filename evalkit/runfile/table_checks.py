@@ -1,8 +1,8 @@
-"""Whether a file is a run file and no more: it may come from a stranger, and a database can do more than hold rows.
+"""Checks of a run file's tables: it may come from a stranger, and a database can do more than hold rows.
 
-At each opening the schema must be exactly that of its version. When turns are read, the numbers that arrays and loops
-are made of must be in range, and no table may have more rows than fit into the file. Every single value is looked at in
-a small file, and in a larger one when reading it has failed: then this names the value that is at fault.
+Whenever a file is opened, its schema must be exactly that of its version. When turns are read, the numbers that size
+arrays and loops must be in range, and no table may have more rows than fit into the file. Every value is checked in a
+small file, and in a larger one after reading has failed, to name the value at fault.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import sys
 from functools import cache
 from typing import Any
 
-from evalkit.runfile import schema
+from evalkit.runfile import migrations
 
 MOST_TURNS = 100_000  # of one conversation
-MOST_REPEATS = 1_000_000  # as many has a step of a load test that time alone ends
-_MOST_SKIPPED = 1_000_000  # conversations in flight while later ones have ended
+MOST_REPEATS = 1_000_000  # the number of a load-test step that only a time limit ends
+_MOST_SKIPPED = 1_000_000  # conversations in progress while later ones have ended
 _MOST_BYTES = 256 * 2**20  # of one value
-_SMALL = 4 * 2**20  # bytes of a file in which every value is looked at
+_SMALL = 4 * 2**20  # bytes of a file in which every value is checked
 _SUMMABLE = 2**62  # the sum of two must not overflow
 
-# the least that a row takes: its length, its key, and a byte for each column
+# the minimal size of a row: its length, its key, and a byte for each column
 _ROW_BYTES = {"session": 8, "conversation": 6, "attempt": 20, "score": 6, "scoring": 6}
 _FAR_TURN = """
     SELECT repeat, turn FROM turn
@@ -37,7 +37,7 @@ _PLACES = {
     "score": f"'the score of ' || {_TURN}",
     "scoring": "'scoring ' || id",
 }
-# SQL for what a value of the right type must not be
+# SQL that is true for an invalid value of the right type
 _RULES = {
     ("conversation", "turns"): f"turns NOT BETWEEN 1 AND {MOST_TURNS}",
     ("turn", "turn"): "turn < 1 "
@@ -51,7 +51,7 @@ _RULES = {
 
 
 def guard(connection: sqlite3.Connection) -> None:
-    """Let a database do no more than hold rows, whose values are bounded."""
+    """Restrict a database to holding rows with values of bounded size."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
@@ -60,77 +60,80 @@ def guard(connection: sqlite3.Connection) -> None:
 
 
 def schema_fault(connection: sqlite3.Connection, version: int) -> str | None:
-    """How the schema differs from that of its version; None: it does not."""
+    """How the schema differs from that of its version; None: it is the same."""
     expected = dict(_objects(version))
     found = connection.execute("SELECT type, name, substr(sql, 1, 10000) FROM sqlite_schema LIMIT 100").fetchall()
     for kind, name, sql in found:
         if (kind, name) not in expected:
             return f"it holds the {kind} {short(name)}, which no run file has"
-        if _plain(sql) != expected.pop((kind, name)):
-            return f"its {kind} {name} is not as evalkit makes it"
+        if _normalised(sql) != expected.pop((kind, name)):
+            return f"its {kind} {name} differs from the one that evalkit creates"
     return f"it lacks the {' '.join(next(iter(expected)))}" if expected else None
 
 
 @cache
 def _objects(version: int) -> tuple[tuple[tuple[str, str], str], ...]:
-    """(type, name) and SQL of what the schema of this version holds."""
+    """(type, name) and SQL of each object in the schema of a version."""
     memory = sqlite3.connect(":memory:")
-    schema.migrate(memory, 0, to=version)
+    migrations.migrate(memory, 0, to=version)
     found = memory.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
     memory.close()
-    return tuple(((kind, name), _plain(sql)) for kind, name, sql in found)
+    return tuple(((kind, name), _normalised(sql)) for kind, name, sql in found)
 
 
-def _plain(sql: Any) -> str:
-    """SQL without the blanks that a tool may have changed."""
+def _normalised(sql: Any) -> str:
+    """SQL without differences in white space, which a tool may have changed."""
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(str(sql).split()))
 
 
 def limits_fault(connection: sqlite3.Connection, size: int) -> str | None:
-    """Which table or number is too large for a file of so many bytes; None: none is.
+    """Which table or number is too large for a file of ``size`` bytes; None: none is.
 
-    It takes a twentieth of the time that a summary takes.
+    It takes a twentieth of the time of a summary.
     """
     known = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    for table in sorted(_ROW_BYTES.keys() & known):  # pages that lead back to themselves make rows without end
+    for table in sorted(_ROW_BYTES.keys() & known):  # pages that refer to themselves make endless rows
         query = f"SELECT 1 FROM {table} LIMIT 1 OFFSET ?"  # noqa: S608 - names of our own
         if connection.execute(query, (size // _ROW_BYTES[table],)).fetchone():
             return f"its table {table} has more rows than fit into it"
-    (begun,) = connection.execute("SELECT count(*) FROM conversation").fetchone()
+    (started,) = connection.execute("SELECT count(*) FROM conversation").fetchone()
     for table, column in (("conversation", "position"), ("turn", "conversation")):
         for which in ("min", "max"):
             query = f"SELECT {which}({column}) FROM {table}"  # noqa: S608 - names of our own
             (value,) = connection.execute(query).fetchone()
-            if value is not None and not (type(value) is int and 0 <= value < begun + _MOST_SKIPPED):
-                return f"its table {table} has {column} {short(value)}, with {begun:,} conversations in all"
+            if value is not None and not (type(value) is int and 0 <= value < started + _MOST_SKIPPED):
+                return f"its table {table} has {column} {short(value)}, with {started:,} conversations in all"
     if far := connection.execute(_FAR_TURN, (MOST_TURNS, MOST_REPEATS)).fetchone():
-        return f"its table turn has repeat {short(far[0])} and turn {short(far[1])}, and both count from 1 to 100,000"
+        return (
+            f"its table turn has repeat {short(far[0])} and turn {short(far[1])}: turns count from 1 to "
+            f"{MOST_TURNS:,}, repeats from 1 to {MOST_REPEATS:,}"
+        )
     return None
 
 
 def values_fault(connection: sqlite3.Connection, size: int) -> str | None:
-    """Which single value is none that evalkit writes, if the file is small; None: none is, or it is large."""
+    """The first value that evalkit does not write, if the file is small; None: there is none, or the file is large."""
     return first_value_fault(connection) if size <= _SMALL else None
 
 
 def first_value_fault(connection: sqlite3.Connection) -> str | None:
-    """Which single value is none that evalkit writes; None: none is."""
+    """The first value that evalkit does not write; None: there is none."""
     for table, place in _PLACES.items():
         columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
-        wrong = {column[1]: (column[0], _wrong(table, *column[1:4], key=column[5])) for column in columns}
+        wrong = {column[1]: (column[0], _is_wrong(table, *column[1:4], key=column[5])) for column in columns}
         query = f"SELECT {place}, * FROM {table} WHERE {' OR '.join(sql for _, sql in wrong.values())} LIMIT 1"  # noqa: S608
         if (found := connection.execute(query).fetchone()) is None:
             continue
         for name, (number, sql) in wrong.items():
             query = f"SELECT {place} FROM {table} WHERE {sql} LIMIT 1"  # noqa: S608 - names of our own
-            if (there := connection.execute(query).fetchone()) == found[:1]:
-                return f"{there[0] or 'a row'} has {short(found[number + 1])} as its {name} in the table {table}"
-        return f"a row of the table {table} holds what it cannot"
+            if (row := connection.execute(query).fetchone()) == found[:1]:
+                return f"{row[0] or 'a row'} has {short(found[number + 1])} as its {name} in the table {table}"
+        return f"a row of the table {table} holds an invalid value"
     return None
 
 
-def _wrong(table: str, name: str, declared: str, required: int, *, key: int) -> str:
-    """SQL for whether a value is none of its column's."""
+def _is_wrong(table: str, name: str, declared: str, required: int, *, key: int) -> str:
+    """SQL for whether a value is invalid in its column."""
     wrong = f"typeof({name}) <> '{declared.lower()}'"
     if declared == "INTEGER":
         wrong += f" OR {name} NOT BETWEEN -{_SUMMABLE} AND {_SUMMABLE}"
@@ -140,9 +143,9 @@ def _wrong(table: str, name: str, declared: str, required: int, *, key: int) -> 
 
 
 def short(value: Any) -> str:
-    """A value in a message, cut."""
+    """A value for a message, shortened."""
     try:
         text = repr(value)
     except RecursionError:
-        return f"a {type(value).__name__} in itself many times"
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,159 @@
+"""Records as rows of the tables: what a conversation, a turn, an attempt and a score store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from array import array
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from evalkit.conversation import Turn, canonical
+from evalkit.record import Attempt, Score, TurnRecord
+from evalkit.runfile.schema import Row
+
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # created once: dumps creates one per call
+_NO_ANSWER = (None, None, None, (), None)
+_NO_USAGE = (None, None, None)
+
+
+def conversation_row(position: int, row: Mapping[str, Any]) -> Row:
+    """The row of a conversation, given as ``Conversation.to_json`` returns it."""
+    text = canonical(row)
+    groups = "key"
+    values: list[Any] = [position, row["id"], hashlib.sha256(text).hexdigest(), text.decode(), len(row["turns"])]
+    group, tags = row.get("group"), row.get("tags")
+    if group is not None or tags:
+        groups += " labels"
+        values += group, _json_or_none(tags or None)
+    return groups, values
+
+
+def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = False) -> Row:
+    """The row of a turn; ``scored``: the run's scorer needs no target."""
+    _, repeat, number, attempts, exchange, failure, scheduled = record
+    last = attempts[-1] if attempts else None
+    answer, usage = (last.answer, last.usage) if last else (None, None)
+    text, reasoning, refusal, tool_calls, finish_reason = answer or _NO_ANSWER
+    prompt_tokens, output_tokens, reasoning_tokens = usage or _NO_USAGE
+    source = "none" if output_tokens is None else "usage"
+    scorable = scored or turn.target is not None or turn.scorer is not None
+    groups = "key"
+    values: list[Any] = [position, repeat, number, record.status, int(scorable), len(attempts), source]
+    if last:
+        groups += " asked"
+        values += (
+            int(last.streamed),
+            last.http_status,
+            " ".join(last.flags),
+            text,
+            finish_reason,
+            last.queue_delay_ns,
+            last.timing.sent,
+            last.timing.end,
+            None if failure else last.latency_ns,  # the last attempt may be an answer between two tool rounds
+            record.turn_time_ns,
+        )
+    if usage:
+        groups += " usage"
+        values += prompt_tokens, output_tokens
+    if last and last.timing.arrivals:
+        groups += " tokens"
+        values += last.ttft_ns, last.ttfv_ns, None if failure else last.tpot_ns
+    if reasoning or reasoning_tokens is not None:
+        groups += " reasoning"
+        values += reasoning or None, reasoning_tokens
+    if failure or exchange or scheduled or tool_calls or refusal is not None:
+        groups += " more"
+        calls = record.tool_calls
+        values += (
+            refusal,
+            _json_or_none([call.to_json() for call in calls]) if calls else None,
+            _json_or_none([message.to_json() for message in exchange]) if exchange else None,
+            failure.kind if failure else None,
+            failure.message if failure else None,
+            last.censored_ns if last else None,
+            record.schedule_latency_ns,
+        )
+    return groups, values
+
+
+def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
+    """The row of an attempt, with arrivals as numbers; see ``storable``."""
+    timing, failure, usage = attempt.timing, attempt.failure, attempt.usage
+    sent = timing.sent
+    groups = "key"
+    values: list[Any] = [
+        position,
+        record.repeat,
+        record.turn,
+        attempt.number,
+        attempt.round,
+        timing.due,
+        timing.slot,
+        sent,
+        timing.headers,
+        timing.end,
+        attempt.http_status,
+        " ".join(attempt.flags),
+        int(attempt.streamed),
+        int(attempt.connection_opened),
+    ]
+    if usage:
+        groups += " usage"
+        values += usage.prompt_tokens, usage.output_tokens
+    if failure:
+        groups += " error"
+        partial = attempt.answer.text if attempt.answer else None
+        values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
+    if attempt.provenance:
+        groups += " provenance"
+        values.append(_as_json(tuple(attempt.provenance.items())))
+    if timing.arrivals:
+        groups += " tokens"
+        values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
+    return groups, values
+
+
+def storable(attempt: Row) -> Row:
+    """The row of an attempt with its arrivals packed into bytes, as they are stored."""
+    groups, values = attempt
+    if not groups.endswith("tokens"):
+        return attempt
+    *values, arrivals, events = values
+    return groups, [*values, _packed("q", arrivals), _packed("i", events)]
+
+
+def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
+    """The values of INSERT_SCORE; scoring 0 is the run's own."""
+    extracted, parts = (_storable_text(_json_or_none(value)) for value in (score.extracted, score.parts))
+    return position, repeat, turn, scoring, score.scorer, score.value, _storable_text(score.reason), extracted, parts
+
+
+def _storable_text(text: str | None) -> str | None:
+    """A text without unpaired surrogates, which a user's own scorer may return."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+@lru_cache(maxsize=256)
+def _as_json(items: tuple[tuple[str, str], ...]) -> str:
+    """An object as JSON; cached, since the provenance of most answers is the same."""
+    return _TO_JSON(dict(items))
+
+
+def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
+    packed = array(typecode, numbers)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def _json_or_none(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return _TO_JSON(value)
+    except ValueError:  # NaN or infinity, which JSON does not have
+        return _TO_JSON(repr(value))
