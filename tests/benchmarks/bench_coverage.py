@@ -1,17 +1,18 @@
-"""How often a 95 % interval holds the truth, and how often a comparison finds what is not there.
+"""How often a 95 % interval contains the truth, and how often a comparison finds a difference that is not there.
 
     python tests/benchmarks/bench_coverage.py [--runs 4000] [--bootstrap-runs 1000] [--seed 1] [--only graded few …]
 
 Conversations of four turns, right or wrong: a conversation's share of right turns is drawn from a beta distribution
 with the accuracy as its mean and the intra-cluster correlation as its spread, and each turn is right with that share.
-So the truth is known, and every interval is asked whether it holds it. Goal: 93 to 97 % of the runs; ! marks less, +
-more. A run that tells no interval counts as neither; how many these are stands in parentheses.
+So the truth is known, and every interval is checked for it. Goal: 93 to 97 % of the runs; ! marks less, + more. A run
+that reports no interval counts as neither; their number is in parentheses.
 
 Times are log-normal, and the correlation is that of their logarithms within a conversation.
 
 Pairs are two such models that share half of their conversations' shares and half of their turns' luck; where the second
-is never worse, all of both. A rate of false positives, which is of the runs that tell a p, is marked ! above 6 % and -
-below 4 %; these cells go on until five times as many runs as asked for tell one. How many do not stands in parentheses.
+is never worse, all of both. A rate of false positives, among the runs that report a p, is marked ! above 6 % and -
+below 4 %; these cells continue until five times as many runs as requested report one. How many do not is in
+parentheses.
 
 Graded scores are drawn at a level that is normal within and between conversations, so that the correlation is that of
 the levels. Where few conversations differ, each goes up or down by itself, in one turn, in some or in all.
@@ -59,14 +60,14 @@ Rows = NDArray[np.float64]
 
 @dataclass
 class Cell:
-    """What came of one row and column."""
+    """The result of one row and column."""
 
     held: int = 0
     told: int = 0
     runs: int = 0
 
     def add(self, told: Estimate, truth: float) -> bool:
-        """Count one interval; whether it is told and misses the truth."""
+        """Count one interval: whether it is reported, and whether it misses the truth."""
         self.runs += 1
         if told.low is None or told.high is None:
             return False
@@ -77,7 +78,7 @@ class Cell:
 
     def shown(self, low: float = LOW, high: float = HIGH) -> str:
         if not self.told:
-            return "none told"
+            return "none reported"
         share = self.held / self.told
         mark = "!" if share < low else "+" if share > high else ""
         lacking = f" ({100 * (1 - self.told / self.runs):.0f})" if self.runs - self.told >= self.runs / 200 else ""
