@@ -63,25 +63,27 @@ class Cell:
     """The result of one row and column."""
 
     held: int = 0
-    told: int = 0
+    reported: int = 0
     runs: int = 0
 
-    def add(self, told: Estimate, truth: float) -> bool:
+    def add(self, outcome: Estimate, truth: float) -> bool:
         """Count one interval: whether it is reported, and whether it misses the truth."""
         self.runs += 1
-        if told.low is None or told.high is None:
+        if outcome.low is None or outcome.high is None:
             return False
-        self.told += 1
-        holds = told.low - 1e-12 <= truth <= told.high + 1e-12
+        self.reported += 1
+        holds = outcome.low - 1e-12 <= truth <= outcome.high + 1e-12
         self.held += holds
         return not holds
 
     def shown(self, low: float = LOW, high: float = HIGH) -> str:
-        if not self.told:
+        if not self.reported:
             return "none reported"
-        share = self.held / self.told
+        share = self.held / self.reported
         mark = "!" if share < low else "+" if share > high else ""
-        lacking = f" ({100 * (1 - self.told / self.runs):.0f})" if self.runs - self.told >= self.runs / 200 else ""
+        lacking = (
+            f" ({100 * (1 - self.reported / self.runs):.0f})" if self.runs - self.reported >= self.runs / 200 else ""
+        )
         return f"{100 * share:.1f}{mark}{lacking}"
 
 
@@ -133,8 +135,8 @@ def single(runs: int, bootstrap_runs: int, seed: int, place: Place) -> str:
             cells["proportion"].add(proportion_of(rows.sum(axis=1), TURNS), accuracy)
             cells["mean"].add(means.mean(rows.ravel(), clusters), accuracy)
             for method in ("percentile", "bca") if run < bootstrap_runs else ():
-                told = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
-                cells[method].add(told, accuracy)
+                outcome = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
+                cells[method].add(outcome, accuracy)
     return f"| {conversations:,} | {correlation} | {accuracy} | {' | '.join(cell.shown() for cell in cells.values())} |"
 
 
@@ -152,7 +154,7 @@ def timed(runs: int, seed: int, place: tuple[int, float]) -> str:
             truth = math.exp(special.ndtri(q))
             cells[q].add(quantiles.quantile(times, q, clusters=clusters), truth)
             apart[q].add(quantiles.quantile(times, q), truth)
-    shown = " | ".join(told[q].shown() for q in cells for told in (cells, apart))
+    shown = " | ".join(outcome[q].shown() for q in cells for outcome in (cells, apart))
     return f"| {conversations:,} | {correlation} | {shown} |"
 
 
@@ -166,10 +168,10 @@ def compared(runs: int, seed: int, shared: float, better: dict[float, float], pl
     cell, found, tested = Cell(), 0, 0
     while (tested < MORE * runs) if equal else (cell.runs < runs):
         for first, second in zip(*two_models(rng, AT_ONCE, place, other, shared), strict=True):
-            told = paired.difference(first.ravel(), second.ravel(), clusters)
-            cell.add(told.estimate, other - accuracy)
-            tested += told.p is not None
-            found += told.p is not None and told.p <= 0.05
+            outcome = paired.difference(first.ravel(), second.ravel(), clusters)
+            cell.add(outcome.estimate, other - accuracy)
+            tested += outcome.p is not None
+            found += outcome.p is not None and outcome.p <= 0.05
     share = found / (tested if equal else cell.runs)
     mark = "" if not equal else "!" if share > FALSE_HIGH else "-" if share < FALSE_LOW else ""
     lacking = f" ({100 * (1 - tested / cell.runs):.0f})" if cell.runs - tested >= cell.runs / 200 else ""
@@ -214,10 +216,10 @@ def graded(runs: int, seed: int, place: tuple[str, int, float]) -> str:
             sizes, sums, binary = np.full(conversations, turns), ClusterSums(), ClusterSums()
             sums.add_whole(rows.sum(axis=1), sizes, (rows * (1 - rows)).sum(axis=1))
             binary.add_whole(rows.sum(axis=1), sizes)
-            told, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
-            cell.add(told, truth)
+            outcome, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
+            cell.add(outcome, truth)
             if conversations == 100:
-                ratios.append((plain.high - plain.low) / (told.high - told.low))
+                ratios.append((plain.high - plain.low) / (outcome.high - outcome.low))
         shown.append(cell.shown())
     return f"| {name} | {turns} | {correlation} | {' | '.join(shown)} | {np.median(ratios):.1f} |"
 
@@ -234,10 +236,10 @@ def few(runs: int, seed: int, place: tuple[int, str, int, int]) -> str:
         way = np.where(luck < up, 1, np.where(luck < up + down, -1, 0))
         turns = {"one turn": 1, "any": rng.integers(1, TURNS + 1, conversations), "all turns": TURNS}[size]
         rows = way[:, None] * (np.arange(TURNS) < np.broadcast_to(turns, conversations)[:, None])
-        told = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
-        name = "below 5" if told.differing < 5 else "5 to 9" if told.differing < 10 else "more"
+        outcome = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
+        name = "below 5" if outcome.differing < 5 else "5 to 9" if outcome.differing < 10 else "more"
         for cell in (cells[name], cells["all"]):
-            cell.add(told.estimate, truth)
+            cell.add(outcome.estimate, truth)
     often = {name: f" [{100 * cell.runs / runs:.0f}]" for name, cell in cells.items() if name != "all"}
     shown = (f"{cell.shown() if cell.runs > runs / 50 else '–'}{often.get(name, '')}" for name, cell in cells.items())
     return f"| {conversations:,} | {size} | {up}, {down} | {' | '.join(shown)} |"
@@ -261,14 +263,14 @@ def planned(runs: int, seed: int, place: Place) -> str:
         }
         counts.append(numbers["assured"])
         for name, number in numbers.items():
-            told = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
-            reached[name] += told.high - told.low <= 2 * WANTED
+            outcome = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
+            reached[name] += outcome.high - outcome.low <= 2 * WANTED
     shares = " | ".join(f"{100 * count / (runs - alike):.0f}" for count in reached.values())
     low, high = np.quantile(counts, [0.1, 0.9])
     enough = math.ceil(1.96**2 * accuracy * (1 - accuracy) * (1 + (TURNS - 1) * correlation) / TURNS / WANTED**2)
     lacking = f" ({100 * alike / runs:.0f})" if alike >= runs / 200 else ""
-    told = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
-    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {told} | {enough} |"
+    outcome = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
+    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {outcome} | {enough} |"
 
 
 def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple[bool, int, float, str]:
@@ -278,14 +280,14 @@ def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple
     share = rng.beta(*beta(correlation, accuracy), (runs, conversations))
     cell, missed, missed_doubted, all_doubted = Cell(), 0, 0, 0
     for right in rng.binomial(turns, share).astype(np.float64):
-        told = proportion_of(right, turns)
-        says = told.value is not None and means.doubt(conversations, told.value, n=told.n) is not None
-        misses = cell.add(told, accuracy)
+        outcome = proportion_of(right, turns)
+        says = outcome.value is not None and means.doubt(conversations, outcome.value, n=outcome.n) is not None
+        misses = cell.add(outcome, accuracy)
         missed, missed_doubted, all_doubted = missed + misses, missed_doubted + (misses and says), all_doubted + says
     often = 100 * all_doubted / runs
     found = f"{cell.shown()} | {100 * missed_doubted / max(missed, 1):.0f} | {often:.0f}"
     row = f"| {turns} | {conversations:,} | {correlation} | {accuracy} | {found} |"
-    return cell.held < LOW * cell.told, conversations, often, row
+    return cell.held < LOW * cell.reported, conversations, often, row
 
 
 def table(title: str, head: str, rows: Iterable[str]) -> None:
@@ -337,7 +339,7 @@ def main() -> None:
                 (30, 100, 1000), ("one turn", "any", "all turns"), ((4, 4), (6, 1), (10, 0), (10, 2))
             )
             table(
-                "paired.difference where few differ: it holds the truth, %, by how many do [of the runs, %]",
+                "paired.difference where few differ: it contains the truth, %, by how many do [of the runs, %]",
                 "conversations | they differ in | expected up, down | below 5 | 5 to 9 | more | all",
                 pool.map(partial(few, runs, seed), ((number, size, *way) for number, size, way in ways)),
             )
