@@ -66,13 +66,13 @@ class Cell:
     reported: int = 0
     runs: int = 0
 
-    def add(self, outcome: Estimate, truth: float) -> bool:
+    def add(self, interval: Estimate, truth: float) -> bool:
         """Count one interval: whether it is reported, and whether it misses the truth."""
         self.runs += 1
-        if outcome.low is None or outcome.high is None:
+        if interval.low is None or interval.high is None:
             return False
         self.reported += 1
-        holds = outcome.low - 1e-12 <= truth <= outcome.high + 1e-12
+        holds = interval.low - 1e-12 <= truth <= interval.high + 1e-12
         self.held += holds
         return not holds
 
@@ -135,8 +135,8 @@ def single(runs: int, bootstrap_runs: int, seed: int, place: Place) -> str:
             cells["proportion"].add(proportion_of(rows.sum(axis=1), TURNS), accuracy)
             cells["mean"].add(means.mean(rows.ravel(), clusters), accuracy)
             for method in ("percentile", "bca") if run < bootstrap_runs else ():
-                outcome = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
-                cells[method].add(outcome, accuracy)
+                interval = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
+                cells[method].add(interval, accuracy)
     return f"| {conversations:,} | {correlation} | {accuracy} | {' | '.join(cell.shown() for cell in cells.values())} |"
 
 
@@ -154,7 +154,7 @@ def timed(runs: int, seed: int, place: tuple[int, float]) -> str:
             truth = math.exp(special.ndtri(q))
             cells[q].add(quantiles.quantile(times, q, clusters=clusters), truth)
             apart[q].add(quantiles.quantile(times, q), truth)
-    shown = " | ".join(outcome[q].shown() for q in cells for outcome in (cells, apart))
+    shown = " | ".join(interval[q].shown() for q in cells for interval in (cells, apart))
     return f"| {conversations:,} | {correlation} | {shown} |"
 
 
@@ -168,10 +168,10 @@ def compared(runs: int, seed: int, shared: float, better: dict[float, float], pl
     cell, found, tested = Cell(), 0, 0
     while (tested < MORE * runs) if equal else (cell.runs < runs):
         for first, second in zip(*two_models(rng, AT_ONCE, place, other, shared), strict=True):
-            outcome = paired.difference(first.ravel(), second.ravel(), clusters)
-            cell.add(outcome.estimate, other - accuracy)
-            tested += outcome.p is not None
-            found += outcome.p is not None and outcome.p <= 0.05
+            difference = paired.difference(first.ravel(), second.ravel(), clusters)
+            cell.add(difference.estimate, other - accuracy)
+            tested += difference.p is not None
+            found += difference.p is not None and difference.p <= 0.05
     share = found / (tested if equal else cell.runs)
     mark = "" if not equal else "!" if share > FALSE_HIGH else "-" if share < FALSE_LOW else ""
     lacking = f" ({100 * (1 - tested / cell.runs):.0f})" if cell.runs - tested >= cell.runs / 200 else ""
@@ -216,10 +216,10 @@ def graded(runs: int, seed: int, place: tuple[str, int, float]) -> str:
             sizes, sums, binary = np.full(conversations, turns), ClusterSums(), ClusterSums()
             sums.add_whole(rows.sum(axis=1), sizes, (rows * (1 - rows)).sum(axis=1))
             binary.add_whole(rows.sum(axis=1), sizes)
-            outcome, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
-            cell.add(outcome, truth)
+            interval, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
+            cell.add(interval, truth)
             if conversations == 100:
-                ratios.append((plain.high - plain.low) / (outcome.high - outcome.low))
+                ratios.append((plain.high - plain.low) / (interval.high - interval.low))
         shown.append(cell.shown())
     return f"| {name} | {turns} | {correlation} | {' | '.join(shown)} | {np.median(ratios):.1f} |"
 
@@ -236,10 +236,10 @@ def few(runs: int, seed: int, place: tuple[int, str, int, int]) -> str:
         way = np.where(luck < up, 1, np.where(luck < up + down, -1, 0))
         turns = {"one turn": 1, "any": rng.integers(1, TURNS + 1, conversations), "all turns": TURNS}[size]
         rows = way[:, None] * (np.arange(TURNS) < np.broadcast_to(turns, conversations)[:, None])
-        outcome = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
-        name = "below 5" if outcome.differing < 5 else "5 to 9" if outcome.differing < 10 else "more"
+        difference = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
+        name = "below 5" if difference.differing < 5 else "5 to 9" if difference.differing < 10 else "more"
         for cell in (cells[name], cells["all"]):
-            cell.add(outcome.estimate, truth)
+            cell.add(difference.estimate, truth)
     often = {name: f" [{100 * cell.runs / runs:.0f}]" for name, cell in cells.items() if name != "all"}
     shown = (f"{cell.shown() if cell.runs > runs / 50 else '–'}{often.get(name, '')}" for name, cell in cells.items())
     return f"| {conversations:,} | {size} | {up}, {down} | {' | '.join(shown)} |"
@@ -263,14 +263,14 @@ def planned(runs: int, seed: int, place: Place) -> str:
         }
         counts.append(numbers["assured"])
         for name, number in numbers.items():
-            outcome = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
-            reached[name] += outcome.high - outcome.low <= 2 * WANTED
+            interval = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
+            reached[name] += interval.high - interval.low <= 2 * WANTED
     shares = " | ".join(f"{100 * count / (runs - alike):.0f}" for count in reached.values())
     low, high = np.quantile(counts, [0.1, 0.9])
     enough = math.ceil(1.96**2 * accuracy * (1 - accuracy) * (1 + (TURNS - 1) * correlation) / TURNS / WANTED**2)
     lacking = f" ({100 * alike / runs:.0f})" if alike >= runs / 200 else ""
-    outcome = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
-    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {outcome} | {enough} |"
+    size = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
+    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {size} | {enough} |"
 
 
 def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple[bool, int, float, str]:
@@ -280,9 +280,9 @@ def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple
     share = rng.beta(*beta(correlation, accuracy), (runs, conversations))
     cell, missed, missed_doubted, all_doubted = Cell(), 0, 0, 0
     for right in rng.binomial(turns, share).astype(np.float64):
-        outcome = proportion_of(right, turns)
-        says = outcome.value is not None and means.doubt(conversations, outcome.value, n=outcome.n) is not None
-        misses = cell.add(outcome, accuracy)
+        interval = proportion_of(right, turns)
+        says = interval.value is not None and means.doubt(conversations, interval.value, n=interval.n) is not None
+        misses = cell.add(interval, accuracy)
         missed, missed_doubted, all_doubted = missed + misses, missed_doubted + (misses and says), all_doubted + says
     often = 100 * all_doubted / runs
     found = f"{cell.shown()} | {100 * missed_doubted / max(missed, 1):.0f} | {often:.0f}"
@@ -309,25 +309,25 @@ def main() -> None:
     short = [place for place in grid if place[0] < max(CONVERSATIONS)]
     many = list(itertools.product((4, 20), (8, 10, 30, 100), (0.1, 0.3, 0.7), (0.5, 0.8, 0.9, 0.95, 0.98)))
     where = "conversations | correlation |"
-    pairs = f"{where} accuracies | the interval holds the truth, % | p ≤ 0.05, %"
+    pairs = f"{where} accuracies | the interval contains the truth, % | p ≤ 0.05, %"
     with ProcessPoolExecutor() as pool:
         if "single" in given.only:
             rows = pool.map(partial(single, runs, given.bootstrap_runs, seed), reversed(grid))
             table(
-                "How often 95 % intervals hold the truth, % (in parentheses: runs that tell no interval, %)",
+                "How often 95 % intervals contain the truth, % (in parentheses: runs that report no interval, %)",
                 f"{where} accuracy | stats.proportion | intervals.mean | bootstrap, percentile | bootstrap, BCa",
                 reversed(list(rows)),
             )
         if "times" in given.only:
             table(
-                "How often the interval of a time's quantile holds the truth, by clusters and as if independent, %",
+                "How often the interval of a time's quantile contains the truth, by clusters and as if independent, %",
                 f"{where} p50 | as if independent | p95 | as if independent",
                 pool.map(partial(timed, runs, seed), itertools.product(CONVERSATIONS, CORRELATIONS)),
             )
         work: Callable[..., str] = partial(compared, runs, seed)
         if "pairs" in given.only:
             table(
-                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that tell a p",
+                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that report a p",
                 pairs,
                 pool.map(partial(work, SHARED, {}), grid),
             )
@@ -345,7 +345,7 @@ def main() -> None:
             )
         if "graded" in given.only:
             table(
-                "How often the interval of graded scores holds the truth, %, by the number of conversations",
+                "How often the interval of graded scores contains the truth, %, by the number of conversations",
                 f"score | turns | correlation | {' | '.join(map(str, OF_GRADED))} | width as right and wrong, of 100",
                 pool.map(
                     partial(graded, runs, seed),
