@@ -114,6 +114,12 @@ def test_every_command_link_and_target_a_document_shows_exists(document):
     assert set(re.findall(r"(?m)(?:^|`)make ([a-z][\w-]*)", text)) <= targets
 
 
+def test_files_and_folders_that_contributing_names_exist():
+    named = re.findall(r"`((?:evalkit|tests)/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_every_folder_is_in_the_description_of_the_house():
     text = (ROOT / "evalkit" / "README.md").read_text(encoding="utf-8")
     folders = {path.parent.relative_to(ROOT / "evalkit") for path in (ROOT / "evalkit").glob("*/**/__init__.py")}

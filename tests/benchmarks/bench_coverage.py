@@ -1,18 +1,17 @@
-"""How often a 95 % interval contains the truth, and how often a comparison finds a difference that is not there.
+"""How often a 95 % interval holds the truth, and how often a comparison finds what is not there.
 
     python tests/benchmarks/bench_coverage.py [--runs 4000] [--bootstrap-runs 1000] [--seed 1] [--only graded few …]
 
 Conversations of four turns, right or wrong: a conversation's share of right turns is drawn from a beta distribution
 with the accuracy as its mean and the intra-cluster correlation as its spread, and each turn is right with that share.
-So the truth is known, and every interval is checked for it. Goal: 93 to 97 % of the runs; ! marks less, + more. A run
-that reports no interval counts as neither; their number is in parentheses.
+So the truth is known, and every interval is asked whether it holds it. Goal: 93 to 97 % of the runs; ! marks less, +
+more. A run that tells no interval counts as neither; how many these are stands in parentheses.
 
 Times are log-normal, and the correlation is that of their logarithms within a conversation.
 
 Pairs are two such models that share half of their conversations' shares and half of their turns' luck; where the second
-is never worse, all of both. A rate of false positives, among the runs that report a p, is marked ! above 6 % and -
-below 4 %; these cells continue until five times as many runs as requested report one. How many do not is in
-parentheses.
+is never worse, all of both. A rate of false positives, which is of the runs that tell a p, is marked ! above 6 % and -
+below 4 %; these cells go on until five times as many runs as asked for tell one. How many do not stands in parentheses.
 
 Graded scores are drawn at a level that is normal within and between conversations, so that the correlation is that of
 the levels. Where few conversations differ, each goes up or down by itself, in one turn, in some or in all.
@@ -60,30 +59,28 @@ Rows = NDArray[np.float64]
 
 @dataclass
 class Cell:
-    """The result of one row and column."""
+    """What came of one row and column."""
 
     held: int = 0
-    reported: int = 0
+    told: int = 0
     runs: int = 0
 
-    def add(self, interval: Estimate, truth: float) -> bool:
-        """Count one interval: whether it is reported, and whether it misses the truth."""
+    def add(self, told: Estimate, truth: float) -> bool:
+        """Count one interval; whether it is told and misses the truth."""
         self.runs += 1
-        if interval.low is None or interval.high is None:
+        if told.low is None or told.high is None:
             return False
-        self.reported += 1
-        holds = interval.low - 1e-12 <= truth <= interval.high + 1e-12
+        self.told += 1
+        holds = told.low - 1e-12 <= truth <= told.high + 1e-12
         self.held += holds
         return not holds
 
     def shown(self, low: float = LOW, high: float = HIGH) -> str:
-        if not self.reported:
-            return "none reported"
-        share = self.held / self.reported
+        if not self.told:
+            return "none told"
+        share = self.held / self.told
         mark = "!" if share < low else "+" if share > high else ""
-        lacking = (
-            f" ({100 * (1 - self.reported / self.runs):.0f})" if self.runs - self.reported >= self.runs / 200 else ""
-        )
+        lacking = f" ({100 * (1 - self.told / self.runs):.0f})" if self.runs - self.told >= self.runs / 200 else ""
         return f"{100 * share:.1f}{mark}{lacking}"
 
 
@@ -135,8 +132,8 @@ def single(runs: int, bootstrap_runs: int, seed: int, place: Place) -> str:
             cells["proportion"].add(proportion_of(rows.sum(axis=1), TURNS), accuracy)
             cells["mean"].add(means.mean(rows.ravel(), clusters), accuracy)
             for method in ("percentile", "bca") if run < bootstrap_runs else ():
-                interval = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
-                cells[method].add(interval, accuracy)
+                told = bootstrap.bootstrap(rows.ravel(), clusters, method=method, resamples=RESAMPLES, seed=run)
+                cells[method].add(told, accuracy)
     return f"| {conversations:,} | {correlation} | {accuracy} | {' | '.join(cell.shown() for cell in cells.values())} |"
 
 
@@ -154,7 +151,7 @@ def timed(runs: int, seed: int, place: tuple[int, float]) -> str:
             truth = math.exp(special.ndtri(q))
             cells[q].add(quantiles.quantile(times, q, clusters=clusters), truth)
             apart[q].add(quantiles.quantile(times, q), truth)
-    shown = " | ".join(interval[q].shown() for q in cells for interval in (cells, apart))
+    shown = " | ".join(told[q].shown() for q in cells for told in (cells, apart))
     return f"| {conversations:,} | {correlation} | {shown} |"
 
 
@@ -168,10 +165,10 @@ def compared(runs: int, seed: int, shared: float, better: dict[float, float], pl
     cell, found, tested = Cell(), 0, 0
     while (tested < MORE * runs) if equal else (cell.runs < runs):
         for first, second in zip(*two_models(rng, AT_ONCE, place, other, shared), strict=True):
-            difference = paired.difference(first.ravel(), second.ravel(), clusters)
-            cell.add(difference.estimate, other - accuracy)
-            tested += difference.p is not None
-            found += difference.p is not None and difference.p <= 0.05
+            told = paired.difference(first.ravel(), second.ravel(), clusters)
+            cell.add(told.estimate, other - accuracy)
+            tested += told.p is not None
+            found += told.p is not None and told.p <= 0.05
     share = found / (tested if equal else cell.runs)
     mark = "" if not equal else "!" if share > FALSE_HIGH else "-" if share < FALSE_LOW else ""
     lacking = f" ({100 * (1 - tested / cell.runs):.0f})" if cell.runs - tested >= cell.runs / 200 else ""
@@ -216,10 +213,10 @@ def graded(runs: int, seed: int, place: tuple[str, int, float]) -> str:
             sizes, sums, binary = np.full(conversations, turns), ClusterSums(), ClusterSums()
             sums.add_whole(rows.sum(axis=1), sizes, (rows * (1 - rows)).sum(axis=1))
             binary.add_whole(rows.sum(axis=1), sizes)
-            interval, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
-            cell.add(interval, truth)
+            told, plain = proportions.clustered_proportion(sums), proportions.clustered_proportion(binary)
+            cell.add(told, truth)
             if conversations == 100:
-                ratios.append((plain.high - plain.low) / (interval.high - interval.low))
+                ratios.append((plain.high - plain.low) / (told.high - told.low))
         shown.append(cell.shown())
     return f"| {name} | {turns} | {correlation} | {' | '.join(shown)} | {np.median(ratios):.1f} |"
 
@@ -236,10 +233,10 @@ def few(runs: int, seed: int, place: tuple[int, str, int, int]) -> str:
         way = np.where(luck < up, 1, np.where(luck < up + down, -1, 0))
         turns = {"one turn": 1, "any": rng.integers(1, TURNS + 1, conversations), "all turns": TURNS}[size]
         rows = way[:, None] * (np.arange(TURNS) < np.broadcast_to(turns, conversations)[:, None])
-        difference = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
-        name = "below 5" if difference.differing < 5 else "5 to 9" if difference.differing < 10 else "more"
+        told = paired.difference((rows < 0).ravel() * 1.0, (rows > 0).ravel() * 1.0, clusters)
+        name = "below 5" if told.differing < 5 else "5 to 9" if told.differing < 10 else "more"
         for cell in (cells[name], cells["all"]):
-            cell.add(difference.estimate, truth)
+            cell.add(told.estimate, truth)
     often = {name: f" [{100 * cell.runs / runs:.0f}]" for name, cell in cells.items() if name != "all"}
     shown = (f"{cell.shown() if cell.runs > runs / 50 else '–'}{often.get(name, '')}" for name, cell in cells.items())
     return f"| {conversations:,} | {size} | {up}, {down} | {' | '.join(shown)} |"
@@ -263,14 +260,14 @@ def planned(runs: int, seed: int, place: Place) -> str:
         }
         counts.append(numbers["assured"])
         for name, number in numbers.items():
-            interval = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
-            reached[name] += interval.high - interval.low <= 2 * WANTED
+            told = proportion_of(one_model(rng, 1, (number, correlation, accuracy))[0].sum(axis=1), TURNS)
+            reached[name] += told.high - told.low <= 2 * WANTED
     shares = " | ".join(f"{100 * count / (runs - alike):.0f}" for count in reached.values())
     low, high = np.quantile(counts, [0.1, 0.9])
     enough = math.ceil(1.96**2 * accuracy * (1 - accuracy) * (1 + (TURNS - 1) * correlation) / TURNS / WANTED**2)
     lacking = f" ({100 * alike / runs:.0f})" if alike >= runs / 200 else ""
-    size = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
-    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {size} | {enough} |"
+    told = f"{np.median(counts):.0f} ({low:.0f} to {high:.0f})"
+    return f"| {pilots:,} | {correlation} | {accuracy} | {shares}{lacking} | {told} | {enough} |"
 
 
 def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple[bool, int, float, str]:
@@ -280,14 +277,14 @@ def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple
     share = rng.beta(*beta(correlation, accuracy), (runs, conversations))
     cell, missed, missed_doubted, all_doubted = Cell(), 0, 0, 0
     for right in rng.binomial(turns, share).astype(np.float64):
-        interval = proportion_of(right, turns)
-        says = interval.value is not None and means.doubt(conversations, interval.value, n=interval.n) is not None
-        misses = cell.add(interval, accuracy)
+        told = proportion_of(right, turns)
+        says = told.value is not None and means.doubt(conversations, told.value, n=told.n) is not None
+        misses = cell.add(told, accuracy)
         missed, missed_doubted, all_doubted = missed + misses, missed_doubted + (misses and says), all_doubted + says
     often = 100 * all_doubted / runs
     found = f"{cell.shown()} | {100 * missed_doubted / max(missed, 1):.0f} | {often:.0f}"
     row = f"| {turns} | {conversations:,} | {correlation} | {accuracy} | {found} |"
-    return cell.held < LOW * cell.reported, conversations, often, row
+    return cell.held < LOW * cell.told, conversations, often, row
 
 
 def table(title: str, head: str, rows: Iterable[str]) -> None:
@@ -309,25 +306,25 @@ def main() -> None:
     short = [place for place in grid if place[0] < max(CONVERSATIONS)]
     many = list(itertools.product((4, 20), (8, 10, 30, 100), (0.1, 0.3, 0.7), (0.5, 0.8, 0.9, 0.95, 0.98)))
     where = "conversations | correlation |"
-    pairs = f"{where} accuracies | the interval contains the truth, % | p ≤ 0.05, %"
+    pairs = f"{where} accuracies | the interval holds the truth, % | p ≤ 0.05, %"
     with ProcessPoolExecutor() as pool:
         if "single" in given.only:
             rows = pool.map(partial(single, runs, given.bootstrap_runs, seed), reversed(grid))
             table(
-                "How often 95 % intervals contain the truth, % (in parentheses: runs that report no interval, %)",
+                "How often 95 % intervals hold the truth, % (in parentheses: runs that tell no interval, %)",
                 f"{where} accuracy | stats.proportion | intervals.mean | bootstrap, percentile | bootstrap, BCa",
                 reversed(list(rows)),
             )
         if "times" in given.only:
             table(
-                "How often the interval of a time's quantile contains the truth, by clusters and as if independent, %",
+                "How often the interval of a time's quantile holds the truth, by clusters and as if independent, %",
                 f"{where} p50 | as if independent | p95 | as if independent",
                 pool.map(partial(timed, runs, seed), itertools.product(CONVERSATIONS, CORRELATIONS)),
             )
         work: Callable[..., str] = partial(compared, runs, seed)
         if "pairs" in given.only:
             table(
-                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that report a p",
+                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that tell a p",
                 pairs,
                 pool.map(partial(work, SHARED, {}), grid),
             )
@@ -339,13 +336,13 @@ def main() -> None:
                 (30, 100, 1000), ("one turn", "any", "all turns"), ((4, 4), (6, 1), (10, 0), (10, 2))
             )
             table(
-                "paired.difference where few differ: it contains the truth, %, by how many do [of the runs, %]",
+                "paired.difference where few differ: it holds the truth, %, by how many do [of the runs, %]",
                 "conversations | they differ in | expected up, down | below 5 | 5 to 9 | more | all",
                 pool.map(partial(few, runs, seed), ((number, size, *way) for number, size, way in ways)),
             )
         if "graded" in given.only:
             table(
-                "How often the interval of graded scores contains the truth, %, by the number of conversations",
+                "How often the interval of graded scores holds the truth, %, by the number of conversations",
                 f"score | turns | correlation | {' | '.join(map(str, OF_GRADED))} | width as right and wrong, of 100",
                 pool.map(
                     partial(graded, runs, seed),
