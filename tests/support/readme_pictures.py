@@ -26,7 +26,7 @@ SIZE = {"width": 1240, "height": 1080}
 def of_report(opened, run: Path, folder: Path) -> bytes:
     page = opened.new_page(viewport=SIZE)
     report = folder / "report.html"
-    subprocess.run([sys.executable, "-m", "evalkit.cli", "report", run, "-o", report], check=True)
+    subprocess.run([sys.executable, "-m", "evalkit.cli", "report", run, "-o", report], cwd=ROOT, check=True)
     page.goto(report.as_uri())
     page.locator("figure img").first.wait_for()
     return page.screenshot()
