@@ -1,7 +1,7 @@
 """What came of asking: stamps, usage, attempts, turns and scores.
 
 All stamps are integer nanoseconds of one monotonic clock (``time.perf_counter_ns``), differences only; a run
-session keeps one wall-clock anchor. A metric that does not hold is None, never 0. ``METRICS.md`` has the words.
+session keeps one wall-clock anchor. A metric that does not hold is None, never 0. ``docs/metrics.md`` has the words.
 What is made for every turn is a named tuple: immutable, and made in a quarter of the time of a frozen dataclass.
 """
 

@@ -60,9 +60,9 @@ class Run:
 
     def summary_json(self, k: int | None = None) -> dict[str, Any]:
         """The object that ``--json`` prints; missing values are None. ``k`` as for ``measures``."""
-        from evalkit.analysis import tables
+        from evalkit.analysis.summary_json import summary_json
 
-        return tables.summary_json(self.measures(k))
+        return summary_json(self.measures(k))
 
     def measures(self, k: int | None = None) -> RunMeasures:
         """The run in numbers, with their intervals; its cost by the price it keeps, else by the price file of now.
@@ -71,14 +71,14 @@ class Run:
         """
         from evalkit.analysis import costs, measures
 
-        return measures.measure(self.path, costs.price(self.info), k)
+        return measures.measure(self.path, costs.run_price(self.info), k)
 
     def costs(self) -> pd.DataFrame:
         """What each finished turn has cost (``conversation, repeat, turn, cost``); NaN where it cannot be told."""
         from evalkit.analysis import costs, measures
 
         with measures.opened(self.path) as connection:
-            return costs.by_turn(connection, costs.price(self.info))
+            return costs.by_turn(connection, costs.run_price(self.info))
 
     def conversations(self) -> pd.DataFrame:
         """One row a conversation and repeat: whether all its turns and its last turn are right, and its mean score."""
@@ -129,12 +129,12 @@ class Run:
         from evalkit.runfile import scorings
 
         with measures.opened(self.path) as connection:
-            old = by_scoring.counting(connection)
+            old = by_scoring.active_scoring(connection)
             if old not in scorings.complete(connection):
                 raise unsound(self.path, f"the scoring that counts, number {old}, is not there")
         new = make()
         with measures.opened(self.path) as connection:
-            return by_scoring.between(connection, old, new)
+            return by_scoring.rescored(connection, old, new)
 
     @property
     def planned(self) -> int | None:

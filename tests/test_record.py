@@ -1,4 +1,4 @@
-"""The metrics of one attempt, each against the words of METRICS.md."""
+"""The metrics of one attempt, each against the definitions of docs/metrics.md."""
 
 import pytest
 from records import MS, answered, attempt, failed

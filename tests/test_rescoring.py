@@ -14,7 +14,7 @@ from rescored import nothing_right
 from runfiles import S, T, talk, write
 
 from evalkit import __version__, rescoring
-from evalkit.analysis.accuracy.by_scoring import counting, scorings
+from evalkit.analysis.accuracy.by_scoring import active_scoring, scorings
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
@@ -117,7 +117,7 @@ def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(pa
     assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
     assert rows(path, "SELECT count(*) FROM score WHERE scoring = 1") == [(4,)]
     with contextlib.closing(store.open_to_read(path)) as connection:
-        assert counting(connection) == 0
+        assert active_scoring(connection) == 0
         assert [one.number for one in scorings(connection)] == [0]
     with pytest.raises(RunFileError, match=r"has no scoring 1, but 0: see 'evalkit score .* --list'"):
         rescoring.use(path, 1)
@@ -236,9 +236,9 @@ def test_answers_that_are_added_let_the_runs_own_scores_count_again(path):
     with RunFile.open(path) as file:
         file.begin_session(0, {})
         file.add((), [(0, 1, 1, Score("exact", 0.0))])
-        assert counting(file.connection) == 1
+        assert active_scoring(file.connection) == 1
         file.add([finished(2, talk("c"), good)])
-        assert counting(file.connection) == 0
+        assert active_scoring(file.connection) == 0
         assert [one.missing for one in scorings(file.connection)] == [1, 1]
 
 

@@ -1,4 +1,4 @@
-"""The table of STATISTICS.md against the code: every public function of the statistics stands in it, with its tests."""
+"""The table of docs/statistics.md against the code: every public function of ``stats`` is in it, with its tests."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ MODULES = (
     *("estimate", "proportions", "quantiles", "means", "bootstrap", "paired", "multiple_tests", "repeats", "power"),
     *("anytime_interval", "survival"),
 )
-PAGE = (PACKAGE / "STATISTICS.md").read_text(encoding="utf-8")
+PAGE = (PACKAGE / "docs" / "statistics.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]
 
 

@@ -1,6 +1,6 @@
-"""A run in numbers: counts, accuracy and times with their intervals, cost, trust in the times, and what has to be
-known of the answers. It reads a run file and never changes it. ``accuracy`` and ``times`` hold the parts; two runs
-side by side are in ``comparing``, words in ``wording``. Start with ``measures``.
+"""A run in numbers: counts, accuracy and times with their intervals, cost, trust in the times, and warnings about the
+answers. It reads a run file and never changes it. ``accuracy`` and ``times`` contain the parts; comparisons of runs are
+in ``comparing``, sentences in ``wording``. Start with ``measures``.
 """
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "measures",
     "price_file",
     "sample_size",
+    "summary_json",
     "tables",
     "terminal_sketch",
 ]

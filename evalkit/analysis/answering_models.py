@@ -1,4 +1,4 @@
-"""Which models answered a run, and which answers came from a fallback or a cache."""
+"""Which models answered in a run, and which answers are from a fallback or a cache."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from evalkit.client.model_names import is_another
 
-MOST_NAMED = 10  # models and providers that are named; others are counted
-_KINDS = 10_000  # a run file may hold a name of its own for every answer
-_NOTED = f"""
+MOST_NAMED = 10  # models and providers listed by name; others are counted
+_MOST_ROWS = 10_000  # a run file may have a different name for every answer
+_WITH_PROVENANCE = f"""
     SELECT json_extract(provenance, '$.model'), json_extract(provenance, '$.route'),
       json_extract(provenance, '$.provider'), json_extract(provenance, '$.fallback') NOT NULL,
       json_extract(provenance, '$.cache') NOT NULL, json_extract(provenance, '$.repeated_id') NOT NULL, count(*)
-    FROM attempt WHERE provenance NOT NULL AND error_kind IS NULL GROUP BY 1, 2, 3, 4, 5, 6 LIMIT {_KINDS}"""  # noqa: S608
+    FROM attempt WHERE provenance NOT NULL AND error_kind IS NULL GROUP BY 1, 2, 3, 4, 5, 6 LIMIT {_MOST_ROWS}"""  # noqa: S608
 _FINGERPRINTS = """
     SELECT count(DISTINCT json_extract(provenance, '$.system_fingerprint')) FROM attempt
     WHERE provenance NOT NULL AND error_kind IS NULL"""
@@ -25,34 +25,34 @@ _ANSWERS = "SELECT count(*), count(provenance) FROM attempt WHERE error_kind IS 
 
 @dataclass(frozen=True, slots=True)
 class AnsweringModels:
-    """Which models answered, as far as answers and gateways say; every good request counts, also between tool rounds.
+    """Which models answered, according to answers and gateways, over all successful requests, including tool rounds.
 
     Parameters
     ----------
     asked : str
-        The model that was asked for.
+        The requested model.
     answers : int
     models : dict
-        Name to number of answers, the most frequent first, 10 at most. An answer that names no model counts under the
-        one that was asked for; one through a gateway under the name that the gateway gives, where that is another.
+        Name to number of answers, the most frequent first, 10 at most. An answer without a model name counts under the
+        requested model, and one through a gateway under the name that the gateway reports, if it is another one.
     others : int
-        Answers of models that are not among those.
+        Answers of other models.
     another : int
-        Answers that name another model than the one that was asked for: see ``model_names.is_another``.
+        Answers that name another model than the requested one: see ``model_names.is_another``.
     several : bool
-        They name models of which one is not another's version.
+        The answers name models that are not versions of one another.
     fallbacks : int
-        Answers of which a gateway says that they come from a fallback.
+        Answers that a gateway reports to be from a fallback.
     cached : int
-        Answers of which a header says that they come from a cache.
+        Answers that a header reports to be from a cache.
     repeated_ids : int
-        Answers with the id and the text of an earlier one.
+        Answers with the id and text of an earlier one.
     not_independent : int
-        Those that are cached, or repeated, or both.
+        Answers that are cached or repeated or both.
     providers : dict
         As ``models``, where answers name one.
     fingerprints : int
-        Different values of ``system_fingerprint``.
+        Number of different values of ``system_fingerprint``.
     """
 
     asked: str
@@ -78,14 +78,14 @@ class AnsweringModels:
 
 
 def answering_models(connection: sqlite3.Connection, info: Mapping[str, Any]) -> AnsweringModels:
-    """Count where the answers of a run came from; ``info`` as ``store.run_info`` tells."""
+    """Count the answers of a run by model and origin; ``info`` is from ``store.run_info``."""
     asked = str(info["endpoint"].get("model", ""))
-    answers, noted = connection.execute(_ANSWERS).fetchone()
-    if not noted:
+    answers, with_provenance = connection.execute(_ANSWERS).fetchone()
+    if not with_provenance:
         return AnsweringModels(asked, answers, {asked: answers} if answers else {})
     models, providers = Counter[str](), Counter[str]()
     counts = Counter[str]()
-    for model, route, provider, fallback, cached, repeated, count in connection.execute(_NOTED):
+    for model, route, provider, fallback, cached, repeated, count in connection.execute(_WITH_PROVENANCE):
         models[str(route or model or asked)] += count
         if provider is not None:
             providers[str(provider)] += count
@@ -112,5 +112,5 @@ def answering_models(connection: sqlite3.Connection, info: Mapping[str, Any]) ->
 
 
 def _are_several(names: list[str]) -> bool:
-    """Whether one of them is another model than the first; a file of weights is compared as the name it is."""
+    """Whether one of them is another model than the first; a name of a weights file is compared literally."""
     return any(is_another(names[0], name) and is_another(name, names[0]) for name in names[1:])

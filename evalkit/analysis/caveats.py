@@ -1,4 +1,4 @@
-"""What has to be known of the answers of a run: not confirmed as whole, asked again in doubt, asked in another way."""
+"""Warnings about the answers of a run: unconfirmed, requested again when in doubt, or requested in another way."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ _DOUBTED = f"SELECT total(instr(flags, '{IN_DOUBT}') > 0) FROM attempt"  # noqa:
 
 
 class Caveats(NamedTuple):
-    """Counts over a run.
+    """Number of answers and turns with a warning.
 
     Parameters
     ----------
     answers : int
         Answered turns.
     unconfirmed : int
-        Those that ended without a finish reason: the endpoint does not confirm that they are whole.
+        Those without a finish reason: the endpoint does not confirm that they are complete.
     in_doubt : int
-        Answers that were asked again, or are to be: unconfirmed, and ended close to a failure of another request.
+        Answers that were requested again, or will be: unconfirmed, and they ended close to a failure of another
+        request.
     call_not_demanded : int
-        Turns whose demanded call the endpoint refused, so that it was left to the model.
+        Turns whose required call the endpoint refused, so that the model decided whether to call.
     no_tool_rounds : int
-        Turns whose history was sent without finished tool rounds, which the endpoint does not take.
+        Turns whose history was sent without earlier tool rounds, which the endpoint does not accept.
     """
 
     answers: int
@@ -43,43 +44,43 @@ NO_CAVEATS = Caveats(0, 0, 0, 0, 0)
 
 
 def caveats(connection: sqlite3.Connection) -> Caveats:
-    """Count them in a run file."""
-    answers, unconfirmed, not_demanded, no_rounds, ended_so = map(int, connection.execute(_TURNS).fetchone())
-    # an answer in doubt was an unconfirmed one, and so are mostly those of its endpoint
-    doubted = int(connection.execute(_DOUBTED).fetchone()[0]) if ended_so else 0
+    """Count the warnings in a run file."""
+    answers, unconfirmed, not_demanded, no_rounds, unconfirmed_turns = map(int, connection.execute(_TURNS).fetchone())
+    # an answer in doubt is unconfirmed, and then most answers of its endpoint are
+    doubted = int(connection.execute(_DOUBTED).fetchone()[0]) if unconfirmed_turns else 0
     return Caveats(answers, unconfirmed, doubted, not_demanded, no_rounds)
 
 
-def said(told: Mapping[str, Any]) -> list[str]:
-    """A sentence for each that there is, by ``caveats`` of ``--json``."""
-    found = []
-    if told["unconfirmed"]:
-        found.append(
-            f"{told['unconfirmed']:,} of {told['answers']:,} answers ended without a finish reason: "
-            "the endpoint does not confirm that they are whole"
+def sentences(counts: Mapping[str, Any]) -> list[str]:
+    """One sentence for each kind of warning, from the ``caveats`` of ``--json``."""
+    lines = []
+    if counts["unconfirmed"]:
+        lines.append(
+            f"{counts['unconfirmed']:,} of {counts['answers']:,} answers ended without a finish reason: "
+            "the endpoint does not confirm that they are complete"
         )
-    if told["in_doubt"]:
-        answers, they = ("answer", "it") if told["in_doubt"] == 1 else ("answers", "they")
-        found.append(
-            f"{told['in_doubt']:,} such {answers} ended within a second of a failure of another request: "
-            f"{they} may be half, and {'is' if they == 'it' else 'are'} asked again"
+    if counts["in_doubt"]:
+        answers, they = ("answer", "it") if counts["in_doubt"] == 1 else ("answers", "they")
+        lines.append(
+            f"{counts['in_doubt']:,} such {answers} ended within a second of a failure of another request: "
+            f"{they} may be incomplete, and {'is' if they == 'it' else 'are'} requested again"
         )
-    if told["call_not_demanded"]:
-        found.append(
-            f"the endpoint refuses a demanded call (tool_choice): in {_turns(told['call_not_demanded'])} it was left "
-            "to the model whether to call (auto)"
+    if counts["call_not_demanded"]:
+        lines.append(
+            f"the endpoint refuses a required call (tool_choice): in {_turns(counts['call_not_demanded'])} the model "
+            "decided whether to call (auto)"
         )
-    if told["no_tool_rounds"]:
-        found.append(
-            "the endpoint does not take the tool rounds of earlier turns: "
-            f"{_turns(told['no_tool_rounds'])} did not see them, but their final answers"
+    if counts["no_tool_rounds"]:
+        lines.append(
+            "the endpoint does not accept the tool rounds of earlier turns: "
+            f"{_turns(counts['no_tool_rounds'])} had only their final answers in the history"
         )
-    return found
+    return lines
 
 
-def said_of(flags: Collection[str]) -> str | None:
-    """What has to be known of one answer, by the flags of its attempt; None: nothing."""
-    return "no finish reason: the endpoint does not confirm that it is whole" if UNCONFIRMED in flags else None
+def answer_note(flags: Collection[str]) -> str | None:
+    """The warning about one answer, from the flags of its attempt; None: there is none."""
+    return "no finish reason: the endpoint does not confirm that it is complete" if UNCONFIRMED in flags else None
 
 
 def _turns(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What a run has cost: the tokens that were told of its requests, times the price of a million of them."""
+"""The cost of a run: the tokens reported for its requests, times the price of a million tokens."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from evalkit.analysis import price_file
 if TYPE_CHECKING:
     import pandas as pd
 
-# A request that was refused, or never came through, is not paid for. Any other may be, and one that may be and did not
-# tell its tokens leaves the cost open. What costs nothing need not be told.
-_UNTOLD = """
+# A request that was refused, or never reached the endpoint, is free. Any other may be billed, and without its tokens
+# the cost is not complete. Tokens with a price of 0 are not needed.
+_WITHOUT_USAGE = """
     ((prompt_tokens IS NULL AND :prompt > 0) OR (output_tokens IS NULL AND :output > 0))
       AND (error_kind IS NULL OR error_kind IN ('timeout', 'truncated', 'empty', 'protocol', 'cancelled')
         OR coalesce(partial, '') <> '' OR length(coalesce(arrivals, '')) > 0)"""
 _MONEY = "(coalesce(prompt_tokens, 0) * :prompt + coalesce(output_tokens, 0) * :output) / 1e6"
 _RUN = f"""
-    SELECT sum({_UNTOLD}), count(prompt_tokens) + count(output_tokens),
+    SELECT sum({_WITHOUT_USAGE}), count(prompt_tokens) + count(output_tokens),
       coalesce(sum(prompt_tokens), 0), coalesce(sum(output_tokens), 0)
     FROM attempt"""  # noqa: S608 - SQL of our own
 _TURNS = f"""
     SELECT c.id AS conversation, t.repeat, t.turn, CASE WHEN a.turn IS NULL THEN 0.0 ELSE a.cost END AS cost
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN (
-        SELECT conversation, repeat, turn, CASE WHEN sum({_UNTOLD}) = 0 THEN sum({_MONEY}) END AS cost
+        SELECT conversation, repeat, turn, CASE WHEN sum({_WITHOUT_USAGE}) = 0 THEN sum({_MONEY}) END AS cost
         FROM attempt GROUP BY conversation, repeat, turn
       ) a ON (a.conversation, a.repeat, a.turn) = (t.conversation, t.repeat, t.turn)
     ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 
 
 class Price(NamedTuple):
-    """What a million tokens cost.
+    """The price of a million tokens.
 
     Parameters
     ----------
     prompt, output : float
-        In whatever currency the price file is in.
+        In the currency of the price file.
     source : str
-        ``run``: it held when the run was made, and the run keeps it; ``file``: the price file as it is now.
+        ``run``: the price when the run was made, which its file stores; ``file``: the present price file.
     """
 
     prompt: float
@@ -51,18 +51,18 @@ class Price(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run has cost, in the currency of its price.
+    """The cost of a run, in the currency of its price.
 
     Parameters
     ----------
     price : Price
     total : float or None
-        Every request counts: retries, rounds of tool results, turns that failed in the end, and those asked again by
-        ``resume``. A lower bound unless ``untold`` is 0; None: no request told its tokens.
+        Every request counts: retries, rounds of tool results, turns that failed in the end, and turns run again by
+        ``resume``. A lower bound unless ``untold`` is 0; None: no tokens were reported.
     untold : int
-        Requests that may be paid for and did not tell their tokens.
+        Requests that may be billed and whose tokens were not reported.
     turns, right : int
-        Finished turns, and answered ones among them whose score is 1.
+        Number of finished turns, and of answered turns with a score of 1.
     """
 
     price: Price
@@ -73,7 +73,7 @@ class Cost:
 
     @property
     def complete(self) -> bool:
-        """The total is all of it."""
+        """Whether the total is the whole cost."""
         return self.total is not None and not self.untold
 
     @property
@@ -87,31 +87,31 @@ class Cost:
         return None if self.total is None or not self.right else self.total / self.right
 
 
-def kept_price(info: Mapping[str, Any]) -> Price | None:
-    """The price that a run keeps, from what ``store.run_info`` tells; None: it keeps none."""
-    kept = info["settings"].get("price")
-    return None if kept is None else Price(kept[0], kept[1], "run")
+def stored_price(info: Mapping[str, Any]) -> Price | None:
+    """The price stored in a run, from ``store.run_info``; None: there is none."""
+    stored = info["settings"].get("price")
+    return None if stored is None else Price(stored[0], stored[1], "run")
 
 
-def price(info: Mapping[str, Any]) -> Price | None:
-    """The price that a run keeps, else that of its model in the user's price file as it is now; None: neither is there.
+def run_price(info: Mapping[str, Any]) -> Price | None:
+    """The price stored in a run, else that of its model in the user's present price file; None: there is neither.
 
     Raises
     ------
     SettingsError
-        The price file is needed and cannot be used.
+        The price file is needed but not usable.
     """
-    if kept := kept_price(info):
-        return kept
-    now = price_file.price_if_known(info["endpoint"].get("model", ""))
-    return None if now is None else Price(now[0], now[1], "file")
+    if stored := stored_price(info):
+        return stored
+    found = price_file.price_if_known(info["endpoint"].get("model", ""))
+    return None if found is None else Price(found[0], found[1], "file")
 
 
 def cost(connection: sqlite3.Connection, price: Price, *, turns: int, right: int) -> Cost:
-    """Add up what a run has cost.
+    """Add up the cost of a run.
 
-    Cached and reasoning tokens are not told apart: prompts count at the price of prompts whether or not the endpoint
-    had them cached, and reasoning is output.
+    Cached and reasoning tokens have no price of their own: all prompt tokens count at the price of prompts, whether or
+    not they were cached, and reasoning tokens count as output.
 
     Parameters
     ----------
@@ -122,19 +122,19 @@ def cost(connection: sqlite3.Connection, price: Price, *, turns: int, right: int
         See ``Cost``.
     """
     parameters = {"prompt": price.prompt, "output": price.output}
-    untold, told, prompt_tokens, output_tokens = connection.execute(_RUN, parameters).fetchone()
+    untold, reported, prompt_tokens, output_tokens = connection.execute(_RUN, parameters).fetchone()
     total = (prompt_tokens * price.prompt + output_tokens * price.output) / 1e6
-    return Cost(price, total if told or not untold else None, untold or 0, turns, right)
+    return Cost(price, total if reported or not untold else None, untold or 0, turns, right)
 
 
 def by_turn(connection: sqlite3.Connection, price: Price | None) -> pd.DataFrame:
-    """What each finished turn has cost.
+    """The cost of each finished turn.
 
     Returns
     -------
     DataFrame
-        Columns ``conversation, repeat, turn, cost``. A turn that was never asked cost 0. NaN: no price is known, or a
-        request of it may be paid for and did not tell its tokens.
+        Columns ``conversation, repeat, turn, cost``. A turn that was never requested cost 0. NaN: no price is known,
+        or the tokens of a request that may be billed were not reported.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Whether an endpoint heeds the limits and demands that were sent: told from what came, since no answer says so."""
+"""Whether an endpoint follows the token limits and required calls of a request, judged from its answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from evalkit.record import CALL_NOT_DEMANDED, Attempt, Usage
 from evalkit.runfile import query_arrays
 from evalkit.stats.arrays import Floats
 
-# the first bounds what is seen of an answer; many count reasoning out of it. The second bounds both by definition
+# the first limits the visible answer, for many endpoints without reasoning; the second limits both by definition
 LIMITS = ("max_tokens", "max_completion_tokens")
 OPEN, CUT, ENDED = 0, 1, 2  # finish reasons: none, length, any other
-# Another tokenizer than the model's own may have counted: an answer that was cut may have a quarter more or less.
+# The tokens may be counted by another tokenizer: an answer cut at its limit may have a quarter more or fewer.
 _SLACK = 1.25
-_PART_BYTES = 2  # events that are shorter on average may be parts of tokens
+_PART_BYTES = 2  # shorter events, on average, may be parts of tokens
 
 _SET_BY_ROWS = """
     SELECT DISTINCT json_type(row, '$.params.max_tokens') NOT NULL,
@@ -35,7 +35,7 @@ _OF_ROWS = ", ".join(
 )  # SQL of our own
 _SIZE = "coalesce(length(CAST(t.{} AS BLOB)), 0)"
 _BYTES = " + ".join(_SIZE.format(name) for name in ("answer", "reasoning", "refusal", "tool_calls"))
-# the attempt that a turn has its answer from
+# the attempt that gave a turn its answer
 _ANSWERS = """
     SELECT t.session, {limits}, coalesce(t.output_tokens, 0), t.output_tokens NOT NULL, t.reasoning_tokens,
       t.reasoning NOT NULL,
@@ -46,8 +46,8 @@ _ANSWERS = """
       {join}
     WHERE a.error_kind IS NULL AND t.error_kind IS NULL AND t.sent_ns = a.sent_ns"""
 _TYPES = ("i8", "f8", "f8", "f8", "?", "f8", "?", "i8", "f8", "f8")
-_CUT = "SELECT count(*) FROM turn WHERE error_kind IS NULL AND finish_reason = 'length'"
-# a demand that was refused was not made in the end
+_CUT_OFF = "SELECT count(*) FROM turn WHERE error_kind IS NULL AND finish_reason = 'length'"
+# a required call that the endpoint refused was not required in the end
 _CALLS = f"""
     SELECT t.conversation, t.session, c.row, t.tool_calls
     FROM turn t JOIN conversation c ON c.position = t.conversation
@@ -55,23 +55,27 @@ _CALLS = f"""
     ORDER BY t.conversation"""  # noqa: S608 - SQL of our own
 
 
-class Lengths(NamedTuple):
-    """Answers as they are compared with their limits; columns, one value an answer, unknown numbers being NaN.
+class AnswerLengths(NamedTuple):
+    """Lengths of answers and their limits: columns with one value per answer, NaN where unknown.
 
-    ``most_seen`` and ``most`` are the values of ``max_tokens`` and ``max_completion_tokens``, NaN where not set;
-    ``whole`` its tokens, ``seen`` those without reasoning, ``by_events``: each event counted as one.
+    ``most_visible`` and ``most`` are the values of ``max_tokens`` and ``max_completion_tokens``, NaN where not set;
+    ``total`` is the number of tokens, ``visible`` that without reasoning, ``by_events``: each event counts as a token.
     """
 
-    most_seen: Floats
+    most_visible: Floats
     most: Floats
-    whole: Floats
-    seen: Floats
+    total: Floats
+    visible: Floats
     by_events: NDArray[Any]
     finish: NDArray[Any]
 
 
-class Judged(NamedTuple):
-    """What can be said of each answer: its length is known; it is longer; cut off at its limit, or surely; or not."""
+class LengthClasses(NamedTuple):
+    """Flags of each answer.
+
+    Its length is known; it is longer than its limit; it was cut off at its limit; it is exactly as long as its limit,
+    without a finish reason; it was cut off elsewhere.
+    """
 
     known: NDArray[Any]
     longer: NDArray[Any]
@@ -82,21 +86,21 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IgnoredParameters:
-    """What became of limits and demands.
+    """How answers compare with the limits and required calls of their requests.
 
     Parameters
     ----------
     limits : tuple of str
-        Those of ``max_tokens`` and ``max_completion_tokens`` that were set for some turn.
+        Those of ``max_tokens`` and ``max_completion_tokens`` that were set for any turn.
     answers, longer : int
-        Answers with a limit whose tokens are known, and those among them that are longer.
+        Number of answers with a limit and a known length, and of those that are longer.
     at_limit : int
-        Answers that were cut off at that limit, as far as can be told.
+        Answers that were presumably cut off at that limit.
     elsewhere : int
         Answers that were cut off (finish reason ``length``) at another limit.
     demanded, without_call : int
-        Answered turns of which a function call was demanded, and those among them that have none, or none of the
-        function that was named.
+        Number of answered turns that required a function call, and of those without one, or without one of the named
+        function.
     """
 
     limits: tuple[str, ...] = ()
@@ -118,23 +122,23 @@ class IgnoredParameters:
         }
 
 
-def look(connection: sqlite3.Connection, info: Mapping[str, Any]) -> IgnoredParameters:
-    """Compare a run with the parameters it was asked with; ``info`` as ``store.run_info`` tells.
+def ignored_by_run(connection: sqlite3.Connection, info: Mapping[str, Any]) -> IgnoredParameters:
+    """Compare the answers of a run with the parameters of their requests; ``info`` is from ``store.run_info``.
 
-    A row's own parameters win over those of the endpoint, which are those that its session has kept.
+    Parameters of a dataset row take precedence over those of the endpoint, which each session stores.
     """
     sessions = _params(connection, info)
     rows = list(_set_by_rows(connection))
     of_rows = {name for name in LIMITS if any(name in params for params in rows)}
     limits = tuple(name for name in LIMITS if name in of_rows or any(_limit(p, name) for p in sessions.values()))
-    found = _lengths(connection, sessions, bool(of_rows)) if limits else {"elsewhere": _count(connection, _CUT)}
+    counts = _lengths(connection, sessions, bool(of_rows)) if limits else {"elsewhere": _count(connection, _CUT_OFF)}
     if _is_demanded(rows) or _is_demanded(sessions.values()):
-        found |= _calls(connection, sessions)
-    return IgnoredParameters(limits, **found)
+        counts |= _calls(connection, sessions)
+    return IgnoredParameters(limits, **counts)
 
 
-def of_attempt(params: Mapping[str, Any], attempt: Attempt) -> IgnoredParameters:
-    """The same of one good attempt that was made with these parameters."""
+def ignored_by_attempt(params: Mapping[str, Any], attempt: Attempt) -> IgnoredParameters:
+    """The same for one successful attempt with these parameters."""
     usage, answer, events = attempt.usage or Usage(), attempt.answer, sum(attempt.timing.arrival_events)
     limits = tuple(name for name in LIMITS if _limit(params, name))
     reason = None if answer is None else answer.finish_reason
@@ -145,31 +149,31 @@ def of_attempt(params: Mapping[str, Any], attempt: Attempt) -> IgnoredParameters
         0, None, None, usage.output_tokens or 0, usage.output_tokens is not None, usage.reasoning_tokens,
         bool(answer and answer.reasoning), finish, events, size,
     )  # fmt: skip
-    return IgnoredParameters(limits, **_added(query_arrays.groups(iter([row]), _TYPES), {0: params}))
+    return IgnoredParameters(limits, **_counts(query_arrays.groups(iter([row]), _TYPES), {0: params}))
 
 
-def judged(answers: Lengths) -> Judged:
-    """What can be said of the length of each answer.
+def classify_lengths(answers: AnswerLengths) -> LengthClasses:
+    """Classify the length of each answer.
 
-    An answer is longer when it has more tokens than each limit that was set. An event counts as a token where the
-    endpoint counts none, unless events are so short that they may be parts of tokens.
+    An answer is longer when it has more tokens than each limit that was set. Where the endpoint reports no tokens, each
+    event counts as one, unless events are so short that they may be parts of tokens.
     """
-    set_seen, set_whole = ~np.isnan(answers.most_seen), ~np.isnan(answers.most)
-    limited = set_seen | set_whole
+    set_visible, set_total = ~np.isnan(answers.most_visible), ~np.isnan(answers.most)
+    limited = set_visible | set_total
     cut, slack = answers.finish == CUT, np.where(answers.finish == CUT, _SLACK, 1.0)
-    longer = limited & (~set_seen | (answers.seen > answers.most_seen * slack))
-    longer &= ~set_whole | (answers.whole > answers.most * slack)
-    known = limited & (~set_seen | ~np.isnan(answers.seen)) & (~set_whole | ~np.isnan(answers.whole))
-    fewest = np.fmin(answers.most_seen, answers.most)
-    long_enough = np.isnan(answers.whole) | answers.by_events | (answers.whole * _SLACK >= fewest)
+    longer = limited & (~set_visible | (answers.visible > answers.most_visible * slack))
+    longer &= ~set_total | (answers.total > answers.most * slack)
+    known = limited & (~set_visible | ~np.isnan(answers.visible)) & (~set_total | ~np.isnan(answers.total))
+    fewest = np.fmin(answers.most_visible, answers.most)
+    long_enough = np.isnan(answers.total) | answers.by_events | (answers.total * _SLACK >= fewest)
     at_limit = cut & limited & ~longer & long_enough
-    exactly = (answers.whole == answers.most) | (answers.whole == answers.most_seen)
-    as_long = (answers.finish == OPEN) & (exactly | (answers.seen == answers.most_seen))
-    return Judged(known, longer, at_limit, as_long, cut & ~at_limit)
+    exactly = (answers.total == answers.most) | (answers.total == answers.most_visible)
+    as_long = (answers.finish == OPEN) & (exactly | (answers.visible == answers.most_visible))
+    return LengthClasses(known, longer, at_limit, as_long, cut & ~at_limit)
 
 
-def demand(params: Mapping[str, Any]) -> str | None:
-    """The function that must be called; empty: any; None: none must."""
+def demanded_function(params: Mapping[str, Any]) -> str | None:
+    """The function whose call is required; empty: any function; None: no call is required."""
     for choice in (params.get("tool_choice"), params.get("function_call")):
         if choice in ("required", "any"):
             return ""
@@ -188,14 +192,14 @@ def demand(params: Mapping[str, Any]) -> str | None:
 
 
 def _params(connection: sqlite3.Connection, info: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """Session to the parameters of its endpoint."""
-    usual = info["endpoint"].get("params", {})
-    found = connection.execute("SELECT id, json_extract(about, '$.endpoint.params') FROM session").fetchall()
-    return {number: usual if text is None else orjson.loads(text) for number, text in found}
+    """The endpoint parameters of each session."""
+    of_run = info["endpoint"].get("params", {})
+    rows = connection.execute("SELECT id, json_extract(about, '$.endpoint.params') FROM session").fetchall()
+    return {number: of_run if text is None else orjson.loads(text) for number, text in rows}
 
 
 def _set_by_rows(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    """What rows of the dataset set, each kind of it once: which limits, and what demands."""
+    """The different limits and required calls that rows of the dataset set."""
     for *limited, choice, function in connection.execute(_SET_BY_ROWS):
         params: dict[str, Any] = {name: 1 for name, is_set in zip(LIMITS, limited, strict=True) if is_set}
         for name, value in (("tool_choice", choice), ("function_call", function)):
@@ -210,7 +214,7 @@ def _limit(params: Mapping[str, Any], name: str) -> float | None:
 
 
 def _is_demanded(params: Iterable[Mapping[str, Any]]) -> bool:
-    return any(demand(each) is not None for each in params)
+    return any(demanded_function(each) is not None for each in params)
 
 
 def _count(connection: sqlite3.Connection, query: str) -> int:
@@ -223,34 +227,36 @@ def _lengths(
     connection.create_function("token_events", 1, _events, deterministic=True)
     join = "JOIN conversation c ON c.position = t.conversation" if of_rows else ""
     query = _ANSWERS.format(limits=_OF_ROWS if of_rows else "NULL, NULL", bytes=_BYTES, join=join)
-    return _added(query_arrays.groups(connection.execute(query), _TYPES), sessions)
+    return _counts(query_arrays.groups(connection.execute(query), _TYPES), sessions)
 
 
 def _events(packed: bytes | None) -> int:
     return int(np.frombuffer(packed or b"", dtype="<i4").sum())
 
 
-def _added(groups: Iterator[list[NDArray[Any]]], sessions: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
+def _counts(groups: Iterator[list[NDArray[Any]]], sessions: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
     total = dict.fromkeys(("answers", "longer", "at_limit", "elsewhere"), 0)
     as_long = 0
-    for session, own_seen, own_whole, output, counted, reasoning, thought, finish, events, size in groups:
-        most_seen, most = (
-            _most(session, own, sessions, name) for own, name in zip((own_seen, own_whole), LIMITS, strict=True)
+    for session, own_visible, own_total, output, counted, reasoning, has_reasoning, finish, events, size in groups:
+        most_visible, most = (
+            _most(session, own, sessions, name) for own, name in zip((own_visible, own_total), LIMITS, strict=True)
         )
         by_events = ~counted & (events > 0) & (size >= _PART_BYTES * events)
-        whole = np.where(counted, output, np.where(by_events, events, np.nan))
-        seen = np.where(thought & np.isnan(reasoning), np.nan, np.fmax(whole - np.nan_to_num(reasoning), 0))
-        seen[np.isnan(whole)] = np.nan
-        said = judged(Lengths(most_seen, most, whole, seen, by_events, finish))
-        for name, column in zip(total, (said.known, said.longer, said.at_limit, said.elsewhere), strict=True):
+        tokens = np.where(counted, output, np.where(by_events, events, np.nan))
+        visible = np.where(has_reasoning & np.isnan(reasoning), np.nan, np.fmax(tokens - np.nan_to_num(reasoning), 0))
+        visible[np.isnan(tokens)] = np.nan
+        classes = classify_lengths(AnswerLengths(most_visible, most, tokens, visible, by_events, finish))
+        for name, column in zip(
+            total, (classes.known, classes.longer, classes.at_limit, classes.elsewhere), strict=True
+        ):
             total[name] += int(column.sum())
-        as_long += int(said.as_long.sum())
-    # where answers are longer, one that is just as long has ended there by chance
+        as_long += int(classes.as_long.sum())
+    # where some answers are longer than the limit, one that is exactly as long ended there by chance
     return {**total, "at_limit": total["at_limit"] + (0 if total["longer"] else as_long)}
 
 
 def _most(session: NDArray[Any], own: Floats, sessions: Mapping[int, Mapping[str, Any]], name: str) -> Floats:
-    """The limit that holds for each turn: its row's, else that of the endpoint; NaN: none."""
+    """The limit of each turn: that of its dataset row, else that of the endpoint; NaN: none."""
     numbers = np.unique(session)
     limits = np.array([_limit(sessions.get(number, {}), name) for number in numbers.tolist()], dtype=np.float64)
     of_session = limits[np.searchsorted(numbers, session)] if len(numbers) else own
@@ -259,20 +265,20 @@ def _most(session: NDArray[Any], own: Floats, sessions: Mapping[int, Mapping[str
 
 
 def _calls(connection: sqlite3.Connection, sessions: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
-    asked = "1" if _is_demanded(sessions.values()) else "instr(c.row, '\"params\":')"
+    condition = "1" if _is_demanded(sessions.values()) else "instr(c.row, '\"params\":')"
     demanded = without = 0
     before: int | None = None
     own: Mapping[str, Any] = {}
     has_tools = False
-    for position, session, row, calls in connection.execute(_CALLS.format(asked=asked)):
+    for position, session, row, calls in connection.execute(_CALLS.format(asked=condition)):
         if position != before:
             before, value = position, orjson.loads(row)
             own, has_tools = value.get("params") or {}, bool(value.get("tools"))
         params = {**sessions.get(session, {}), **own}
-        wanted = demand(params)
-        if wanted is None or not (has_tools or params.get("tools") or params.get("functions")):
+        function = demanded_function(params)
+        if function is None or not (has_tools or params.get("tools") or params.get("functions")):
             continue
         demanded += 1
-        made = [call["function"]["name"] for call in orjson.loads(calls)] if calls else []
-        without += wanted not in made if wanted else not made
+        called = [call["function"]["name"] for call in orjson.loads(calls)] if calls else []
+        without += function not in called if function else not called
     return {"demanded": demanded, "without_call": without}

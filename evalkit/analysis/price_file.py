@@ -1,9 +1,9 @@
-"""Prices of models, from a small file of the user's own: evalkit knows none, and guesses none.
+"""Prices of models from the user's price file; evalkit has no prices of its own.
 
 ::
 
     ["gpt-4o-mini"]      # the model's name as the endpoint knows it
-    prompt = 0.15        # for a million tokens
+    prompt = 0.15        # per million tokens
     output = 0.60
 """
 
@@ -18,18 +18,18 @@ from evalkit.errors import SettingsError
 from evalkit.inputs.bounds import MOST
 
 VARIABLE = "EVALKIT_PRICES"
-_EXAMPLE = 'write it like:\n["{model}"]\nprompt = 0.15   # for a million tokens\noutput = 0.60'
+_EXAMPLE = 'write it as:\n["{model}"]\nprompt = 0.15   # per million tokens\noutput = 0.60'
 
 
 def default_path() -> Path:
-    """The file that EVALKIT_PRICES names, else ``~/.config/evalkit/prices.toml``."""
-    named = os.environ.get(VARIABLE)
+    """The file named by EVALKIT_PRICES, else ``~/.config/evalkit/prices.toml``."""
+    name = os.environ.get(VARIABLE)
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path(named) if named else folder / "evalkit" / "prices.toml"
+    return Path(name) if name else folder / "evalkit" / "prices.toml"
 
 
 def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
-    """What a million tokens of a model cost.
+    """The prices of a million tokens of a model.
 
     Parameters
     ----------
@@ -40,31 +40,31 @@ def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
     Returns
     -------
     float, float
-        Of prompts and of output, in whatever currency the file is in.
+        For prompts and for output, in the currency of the file.
 
     Raises
     ------
     SettingsError
-        No such file, no TOML, no such model, or no numbers from 0 up.
+        There is no file, it is not TOML, it lacks the model, or a price is not a number from 0 up.
     """
     path = Path(path) if path is not None else default_path()
-    table, how = _table(path, model), _EXAMPLE.format(model=model)
+    table, example = _table(path, model), _EXAMPLE.format(model=model)
     if table is None:
-        raise SettingsError(f"there is no price file {path}, and a cost needs the model's prices: {how}")
+        raise SettingsError(f"there is no price file {path}, which is needed for the cost: {example}")
     if model not in table:
         known = ", ".join(table) or "none"
-        raise SettingsError(f"the price file {path} has no model {model!r} (it has: {known}): {how}")
+        raise SettingsError(f"the price file {path} has no model {model!r} (it has: {known}): {example}")
     return _prices(path, model, table)
 
 
 def price_if_known(model: str) -> tuple[float, float] | None:
-    """``price_of`` by ``default_path()``; None: there is no such file, or the model is not in it.
+    """``price_of`` with ``default_path()``; None: there is no such file, or the model is not in it.
 
     Raises
     ------
     SettingsError
-        There is a file, but it is no TOML, or has no numbers from 0 up for the model; or EVALKIT_PRICES names a file
-        that is not there.
+        The file is not TOML, or a price of the model is not a number from 0 up; or EVALKIT_PRICES names a file that
+        does not exist.
     """
     path = default_path()
     table = _table(path, model)
@@ -74,8 +74,8 @@ def price_if_known(model: str) -> tuple[float, float] | None:
 
 
 def _table(path: Path, model: str) -> dict[str, Any] | None:
-    """What the price file says; None: there is none."""
-    how = _EXAMPLE.format(model=model)
+    """The content of the price file; None: there is no file."""
+    example = _EXAMPLE.format(model=model)
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -83,16 +83,16 @@ def _table(path: Path, model: str) -> dict[str, Any] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the price file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"the price file {path} is no TOML ({error}): {how}") from None
+        raise SettingsError(f"the price file {path} is not TOML ({error}): {example}") from None
     if model not in table and _without_quotes(table, model):
         raise SettingsError(
-            f"the price file {path} has {model!r} without quotes, and a dot then makes a table in a table: {how}"
+            f"the price file {path} has {model!r} without quotes, which makes a table in a table: {example}"
         )
     return table
 
 
 def _without_quotes(table: Any, model: str) -> bool:
-    """Whether ``[gpt-4.1]`` was written where ``["gpt-4.1"]`` is meant."""
+    """Whether the file has ``[gpt-4.1]`` instead of ``["gpt-4.1"]``."""
     for part in model.split("."):
         table = table.get(part) if isinstance(table, dict) else None
     return isinstance(table, dict)
@@ -106,5 +106,5 @@ def _prices(path: Path, model: str, table: dict[str, Any]) -> tuple[float, float
 def _price(path: Path, model: str, prices: dict[str, Any], name: str) -> float:
     price = prices.get(name)
     if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= MOST:
-        raise SettingsError(f"the price file {path} has no number from 0 up for {model!r}, {name}")
+        raise SettingsError(f"the price file {path} needs a number from 0 up as {name} of {model!r}")
     return float(price)

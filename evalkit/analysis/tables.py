@@ -1,33 +1,29 @@
-"""The run file as tables: turns, the summary with intervals, one conversation."""
+"""A run as tables: its turns, its summary with intervals, its conversations, its scorings; and its exports."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
-from evalkit.analysis.accuracy import by_conversation as talks
+from evalkit.analysis.accuracy import by_conversation as accuracy_by_conversation
 from evalkit.analysis.accuracy import by_scoring
-from evalkit.analysis.costs import Cost
-from evalkit.analysis.measures import Measures, RunMeasures, Source, measure, opened
+from evalkit.analysis.measures import RunMeasures, Source, measured, opened
 from evalkit.analysis.times.quantiles import NS_PER_MS
-from evalkit.engine.stopping.accuracy_goal import Told
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.runfile import exports, output_files, store, turn_columns
 from evalkit.runfile.schema import JOIN_SCORE
 from evalkit.runfile.turn_columns import json_value
 from evalkit.stats.arrays import Floats
-from evalkit.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# pandas and pyarrow are imported where a DataFrame is made: the object of --json does without
+# pandas and pyarrow are imported where a DataFrame is made, since other functions here do not need them
 FORMATS = tuple(exports.WRITERS)
 
 _TRANSCRIPT = f"""
@@ -39,12 +35,12 @@ _TRANSCRIPT = f"""
 
 
 def turns(source: Source) -> pd.DataFrame:
-    """Every finished turn of a run, one row a turn, in the order of the dataset.
+    """Every finished turn of a run, one row per turn, in the order of the dataset.
 
     Parameters
     ----------
     source : path-like or sqlite3.Connection
-        A run file; it may still be growing.
+        A run file, which may belong to a run in progress.
 
     Returns
     -------
@@ -53,8 +49,8 @@ def turns(source: Source) -> pd.DataFrame:
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
         extracted, tags, group, outcome, refusal, reasoning``. Times in ms, missing ones NaN; counts are nullable
         ``Int64``; missing texts are None or NaN. ``tool_calls`` is a list of calls or None, ``extracted`` any JSON
-        value or None, ``tags`` a list, which turns of equal tags may share, ``group`` the dataset's own label of
-        conversations that belong together. ``outcome`` is ``answered``, ``refused``, ``tool_calls`` (and no text),
+        value or None, ``tags`` a list, which turns with equal tags may share, ``group`` the dataset's label of a
+        group of conversations. ``outcome`` is ``answered``, ``refused``, ``tool_calls`` (without text),
         ``reasoning_only``, ``empty`` or ``failed``.
 
     Raises
@@ -69,12 +65,12 @@ def turns(source: Source) -> pd.DataFrame:
         for group in turn_columns.columns(connection):
             for name, kind in turn_columns.KINDS.items():
                 arrays[name].append(_part(kind, group[name]))
-    # each list is let go as soon as its column is made
+    # each list is freed as soon as its column is made
     return pd.DataFrame({name: _column(kind, arrays.pop(name)) for name, kind in turn_columns.KINDS.items()})
 
 
 def summary(data: Source | RunMeasures) -> pd.DataFrame:
-    """Summarise a run, a row for every turn index and one for all turns.
+    """Summarise a run, with one row per turn index and one for all turns.
 
     Parameters
     ----------
@@ -86,7 +82,8 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
         Index ``turn``: 1, 2, …, "all". Columns: ``turns``, ``answered``, ``errors``; ``accuracy`` over answered and
         scored turns with its 95 % limits ``low``, ``high`` and denominator ``n``; ``ttft_p50_ms``, ``ttft_p95_ms``,
         ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``; ``turn_time_p50_ms``,
-        ``turn_time_p95_ms``; ``retries``, requests that were made again, and ``retries_lost_s``, the time that took.
+        ``turn_time_p95_ms``; ``retries``, the number of repeated requests, and ``retries_lost_s``, the time
+        lost to them.
         Missing: NaN.
 
     Raises
@@ -96,7 +93,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     """
     import pandas as pd
 
-    run = _measured(data)
+    run = measured(data)
     rows = [*run.by_turn, run.all]
     times = [("ttft", "p50"), ("ttft", "p95"), ("tpot", "p50"), ("latency", "p50"), ("latency", "p95")]
     columns: dict[str, Any] = {
@@ -120,7 +117,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
 
 
 def conversations(source: Source) -> pd.DataFrame:
-    """Every conversation that has a finished turn, one row for each of its repeats, in the order of the dataset.
+    """Every conversation with a finished turn, one row per repeat, in the order of the dataset.
 
     Parameters
     ----------
@@ -129,9 +126,10 @@ def conversations(source: Source) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``conversation``, ``repeat``; ``turns`` finished and ``scored`` among them; ``complete``: every turn with a
-        target is answered and scored, missing when there is no target; of complete ones ``all_right``, ``last_right``
-        (of the turns with a target) and ``mean``, the mean score. Missing values are missing, never 0.
+        ``conversation``, ``repeat``; ``turns``, the number of finished turns, and ``scored`` among them; ``complete``:
+        every turn with a target is answered and scored, missing without a target; for complete conversations
+        ``all_right``, ``last_right`` (of the turns with a target) and ``mean``, the mean score. Missing values are
+        missing, never 0.
 
     Raises
     ------
@@ -142,21 +140,21 @@ def conversations(source: Source) -> pd.DataFrame:
 
     with opened(source) as connection:
         names = dict(connection.execute("SELECT position, id FROM conversation"))
-        ended = list(talks.each(connection))
-    whole = {
-        name: np.concatenate([group[place] for group in ended] or [np.zeros(0)])
-        for place, name in enumerate(talks.Ended._fields)
+        groups = list(accuracy_by_conversation.conversations(connection))
+    columns = {
+        name: np.concatenate([group[index] for group in groups] or [np.zeros(0)])
+        for index, name in enumerate(accuracy_by_conversation.Conversations._fields)
     }
-    scores = {name: pd.array(whole[name], dtype="Float64") for name in ("all_right", "last_right")}
-    complete = pd.array(whole["complete"].astype(bool), dtype="boolean")
-    complete[~whole["counted"].astype(bool)] = pd.NA
+    scores = {name: pd.array(columns[name], dtype="Float64") for name in ("all_right", "last_right")}
+    complete = pd.array(columns["complete"].astype(bool), dtype="boolean")
+    complete[~columns["counted"].astype(bool)] = pd.NA
     return pd.DataFrame(
         {
-            "conversation": pd.Series([names[position] for position in whole["conversation"].tolist()], dtype=object),
-            **{name: whole[name].astype(np.int64) for name in ("repeat", "turns", "scored")},
+            "conversation": pd.Series([names[position] for position in columns["conversation"].tolist()], dtype=object),
+            **{name: columns[name].astype(np.int64) for name in ("repeat", "turns", "scored")},
             "complete": complete,
             **{name: column.astype("boolean") for name, column in scores.items()},
-            "mean": whole["mean"],
+            "mean": columns["mean"],
         }
     )
 
@@ -171,10 +169,10 @@ def scorings(source: Source) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index ``scoring``: 0, the run's own, 1, … Columns: ``scorer``, which scored every turn (None: each turn's own);
-        ``versions``, a dict; ``begun`` (UTC); ``counts``: its scores are those of all other tables; ``accuracy`` with
-        its 95 % limits ``low``, ``high`` and denominator ``n``; ``wrong``, ``unscored``; ``missing``: answered turns
-        that it has not seen.
+        Index ``scoring``: 0, the run's own, 1, … Columns: ``scorer``, which scored every turn (None: each turn has its
+        own); ``versions``, a dict; ``begun``, its start (UTC); ``counts``: all other tables show its scores;
+        ``accuracy`` with its 95 % limits ``low``, ``high`` and denominator ``n``; ``wrong``, ``unscored``; ``missing``:
+        answered turns that it does not cover.
 
     Raises
     ------
@@ -184,88 +182,32 @@ def scorings(source: Source) -> pd.DataFrame:
     import pandas as pd
 
     with opened(source) as connection:
-        known = by_scoring.scorings(connection)
-    means = [row.accuracy.mean for row in known]
+        rows = by_scoring.scorings(connection)
+    means = [row.accuracy.mean for row in rows]
     columns: dict[str, Any] = {
-        "scorer": pd.Series([row.scorer for row in known], dtype=object),
-        "versions": [row.versions for row in known],
-        "begun": pd.to_datetime(pd.Series([row.begun_ns for row in known], dtype="Int64"), unit="ns", utc=True),
-        "counts": [row.counts for row in known],
+        "scorer": pd.Series([row.scorer for row in rows], dtype=object),
+        "versions": [row.versions for row in rows],
+        "begun": pd.to_datetime(pd.Series([row.begun_ns for row in rows], dtype="Int64"), unit="ns", utc=True),
+        "counts": [row.counts for row in rows],
         "accuracy": _floats([mean.value for mean in means]),
         "low": _floats([mean.low for mean in means]),
         "high": _floats([mean.high for mean in means]),
         "n": [mean.n for mean in means],
-        "wrong": [row.accuracy.wrong for row in known],
-        "unscored": [row.accuracy.unscored for row in known],
-        "missing": [row.missing for row in known],
+        "wrong": [row.accuracy.wrong for row in rows],
+        "unscored": [row.accuracy.unscored for row in rows],
+        "missing": [row.missing for row in rows],
     }
-    return pd.DataFrame(columns).set_index(pd.Index([row.number for row in known], name="scoring"))
-
-
-def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
-    """Summarise a run as one JSON object, missing values as None.
-
-    Parameters
-    ----------
-    data : path-like, sqlite3.Connection or RunMeasures
-
-    Returns
-    -------
-    dict
-        ``run`` is the run's name. ``wrong`` counts answered turns whose score is below 1, in ``accuracy`` and in
-        ``accuracy_all`` alike: a failed turn lowers ``accuracy_all`` but is not wrong. In ``accuracy`` ``n`` and
-        ``unscored`` add up to ``answered``, in ``accuracy_all`` to ``turns``. ``schedule_latency_ms`` is None in closed
-        loop. ``interrupted`` counts turns that were being asked when their session ended; they are among ``errors``, as
-        ``cancelled``, and ``unscored`` in ``accuracy_all``. ``by_tag`` has the 50 tags with the most turns, and
-        ``tags_left_out`` counts the others. ``conversations``
-        has the fields of ``conversations.ConversationScores``, ``repeats`` those of ``conversations.RepeatScores``, or
-        is None without repeats; ``doubt`` says why the interval of ``accuracy`` may be too short, or is None;
-        ``scoring`` tells whose scores all these are: 0 is the run's own. ``tokens`` are sums of what the endpoint told;
-        ``trust`` has the fields of ``sessions.Trust``. ``cost`` is None when no price is known; ``complete`` is false
-        when its total is a lower bound, and ``price_from`` is ``run`` or ``file``: see ``costs.Price``. ``until`` is
-        None for a run that was to ask all, and ``arrivals`` for one in closed loop. ``planned`` counts the turns that
-        are to end in all; None: not known. ``retries`` has the fields of ``times.Retries``, ``answering_models``
-        those of ``AnsweringModels``, and ``ignored_parameters`` is as ``IgnoredParameters.to_json`` makes it.
-        ``caveats`` has the fields of ``caveats.Caveats``.
-
-    Raises
-    ------
-    RunFileError
-        The file cannot be read as a run file.
-    """
-    run = _measured(data)
-    return {
-        "run": run.name,
-        **_measures_json(run.all),
-        "by_turn": [{"turn": row.turn, **_measures_json(row)} for row in run.by_turn],
-        "by_tag": [row.to_json() for row in run.by_tag],
-        "tags_left_out": run.tags_left_out,
-        "conversations": run.conversations.to_json(),
-        "repeats": None if run.repeats is None else run.repeats.to_json(),
-        "doubt": run.all.accuracy.doubt,
-        "scoring": run.scoring,
-        "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens},
-        "trust": asdict(run.trust),
-        "wall_s": run.wall_s,
-        "turns_per_s": run.turns_per_s,
-        "cost": None if run.cost is None else _cost_json(run.cost),
-        "until": None if run.until is None else _until_json(run.until),
-        "arrivals": None if run.arrivals is None else dict(run.arrivals),
-        "planned": run.planned,
-        "ignored_parameters": None if run.ignored is None else run.ignored.to_json(),
-        "answering_models": None if run.models is None else run.models.to_json(),
-        "caveats": run.caveats._asdict(),
-    }
+    return pd.DataFrame(columns).set_index(pd.Index([row.number for row in rows], name="scoring"))
 
 
 def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[str, Any]]:
-    """One conversation as it went, a row for every finished turn.
+    """The transcript of one conversation, one row per finished turn.
 
     Parameters
     ----------
     source : path-like or sqlite3.Connection
     conversation : str
-        Its id.
+        Id of the conversation.
     repeat : int
         Counted from 1.
 
@@ -273,36 +215,36 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     -------
     list of dict
         Keys ``turn, user, answer, tool_calls, target, score, reason, extracted, error, ttft_ms, latency_ms, outcome,
-        refusal, reasoning``. ``error`` is "kind: message" of a failed turn, whose ``answer`` is the part that came.
+        refusal, reasoning``. ``error`` is "kind: message" of a failed turn, whose ``answer`` is the part that arrived.
         Missing: None.
 
     Raises
     ------
     RunFileError
-        The file cannot be read as a run file, or holds no such conversation or repeat.
+        The file cannot be read as a run file, or it has no such conversation or repeat.
     """
     with opened(source) as connection:
         rows = connection.execute(_TRANSCRIPT, (conversation, repeat)).fetchall()
     if not rows:
         raise RunFileError(
-            f"the run file holds no finished turn of conversation {conversation!r} in repeat {repeat}: "
-            "turns() and 'evalkit export' list what it holds"
+            f"the run file has no finished turn of conversation {conversation!r} in repeat {repeat}: "
+            "turns() and 'evalkit export' list its turns"
         )
-    asked = orjson.loads(rows[0][-1])["turns"]
-    return [_turn(asked, *came) for *came, _ in rows]
+    dataset_turns = orjson.loads(rows[0][-1])["turns"]
+    return [_turn(dataset_turns, *row) for *row, _ in rows]
 
 
 def _turn(
-    asked: Sequence[Mapping[str, Any]], turn: int, answer: str | None, tool_calls: str | None, kind: str | None,
+    dataset_turns: Sequence[Mapping[str, Any]], turn: int, answer: str | None, tool_calls: str | None, kind: str | None,
     message: str | None, ttft: int | None, latency: int | None, value: float | None, reason: str | None,
     extracted: str | None, outcome: str, refusal: str | None, reasoning: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "turn": turn,
-        "user": asked[turn - 1]["user"],
+        "user": dataset_turns[turn - 1]["user"],
         "answer": answer,
         "tool_calls": json_value(tool_calls),
-        "target": asked[turn - 1].get("target"),
+        "target": dataset_turns[turn - 1].get("target"),
         "score": value,
         "reason": reason,
         "extracted": json_value(extracted),
@@ -316,20 +258,20 @@ def _turn(
 
 
 def export(source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False) -> int:
-    """Write every finished turn of a run to a file, with the columns of ``turns``.
+    """Write the finished turns of a run to a file, with the columns of ``turns``.
 
     Parameters
     ----------
     source : path-like or sqlite3.Connection
     form : str
-        ``jsonl``, ``csv`` or ``parquet``. Missing values are null, in CSV empty. Tool calls, what a scorer extracted
-        and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are a list.
+        ``jsonl``, ``csv`` or ``parquet``. Missing values are null, and empty in CSV. Tool calls, what a scorer
+        extracted and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are a list.
     path : path-like
     overwrite : bool
-        An earlier output of evalkit is written over. Any other file that is there is refused.
+        Overwrite an existing output of evalkit. Any other existing file is refused.
     excel : bool
-        For ``csv``: written for a spreadsheet, with a byte-order mark and an apostrophe before text that begins a
-        formula. Else every cell holds what the run file holds.
+        Only for ``csv``: write for a spreadsheet, with a byte-order mark and an apostrophe before text that starts a
+        formula. Else every cell has the value of the run file.
 
     Returns
     -------
@@ -341,68 +283,27 @@ def export(source: Source, form: str, path: Path | str, *, overwrite: bool = Tru
     RunFileError
         The file cannot be read as a run file.
     SettingsError
-        No such format, ``excel`` with another than CSV, or the file cannot be written: see ``outputs.check``.
+        The format is unknown, ``excel`` is used with another format than CSV, or the file cannot be written: see
+        ``output_files.check``.
     """
-    return written(source, form, path, overwrite=overwrite, excel=excel).rows
+    return write_export(source, form, path, overwrite=overwrite, excel=excel).rows
 
 
-def written(
+def write_export(
     source: Source, form: str, path: Path | str, *, overwrite: bool = True, excel: bool = False
 ) -> exports.Written:
-    """``export``, which also tells how many cells of a CSV file a spreadsheet would take for formulas."""
+    """``export``, which also counts the cells of a CSV file that a spreadsheet would read as formulas."""
     if form not in FORMATS:
-        raise SettingsError(f"{form!r} is no export format: choose one of {', '.join(FORMATS)}")
+        raise SettingsError(f"there is no export format {form!r}: choose one of {', '.join(FORMATS)}")
     if excel and form != "csv":
         raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
     options = {"excel": True} if excel else {}
     with opened(source) as connection:
-        taken = output_files.read_for(
+        read_files = output_files.read_for(
             () if isinstance(source, sqlite3.Connection) else (source,), [store.run_info(connection)]
         )
-        with output_files.writing(Path(path), output_files.EXPORT, taken, overwrite=overwrite) as draft:
+        with output_files.writing(Path(path), output_files.EXPORT, read_files, overwrite=overwrite) as draft:
             return exports.WRITERS[form](connection, draft, **options)
-
-
-def _measures_json(row: Measures) -> dict[str, Any]:
-    def values(quantiles: dict[str, Estimate]) -> dict[str, float | None]:
-        return {name: estimate.value for name, estimate in quantiles.items()}
-
-    return {
-        "turns": row.turns,
-        "answered": row.answered,
-        "errors": row.errors,
-        "accuracy": row.accuracy.to_json(),
-        "accuracy_all": row.accuracy_all.to_json(),
-        "ttft_ms": values(row.ttft_ms),
-        "latency_ms": values(row.latency_ms),
-        "tpot_ms": values(row.tpot_ms),
-        "schedule_latency_ms": values(row.schedule_latency_ms),
-        "interrupted": row.interrupted,
-        "turn_time_ms": values(row.turn_time_ms),
-        "retries": row.retries._asdict(),
-    }
-
-
-def _cost_json(cost: Cost) -> dict[str, Any]:
-    return {
-        "total": cost.total,
-        "complete": cost.complete,
-        "untold": cost.untold,
-        "per_turn": cost.per_turn,
-        "per_right": cost.per_right,
-        "prompt_price": cost.price.prompt,
-        "output_price": cost.price.output,
-        "price_from": cost.price.source,
-    }
-
-
-def _until_json(told: Told) -> dict[str, Any]:
-    names = ("ci", "reached", "value", "low", "high", "conversations")
-    return {name: getattr(told, name) for name in names}
-
-
-def _measured(data: Source | RunMeasures) -> RunMeasures:
-    return data if isinstance(data, RunMeasures) else measure(data)
 
 
 def _floats(values: list[float | None]) -> Floats:
@@ -410,12 +311,12 @@ def _floats(values: list[float | None]) -> Floats:
 
 
 def _part(kind: str, values: tuple[Any, ...]) -> Any:
-    """Some values of a column, as small as can be: an Arrow array, or the list of what their JSON texts say."""
+    """Some values of a column in little memory: an Arrow array, or a list of decoded JSON texts."""
     import pyarrow as pa
 
     if kind == "json":
         return [text if text is None else json_value(text) for text in values]
-    if kind == "tags":  # turns of equal tags share one list: a million lists would be as many objects to collect
+    if kind == "tags":  # turns with equal tags share one list, since a million lists would slow down garbage collection
         lists = {text: json_value(text) for text in set(values)}
         return [lists[text] for text in values]
     return pa.array(values, {"text": pa.large_string(), "number": pa.float64()}.get(kind, pa.int64()))
@@ -428,10 +329,10 @@ def _column(kind: str, parts: list[Any]) -> Any:
     if kind in ("json", "tags"):
         return pd.Series([value for part in parts for value in part], dtype=object)
     if kind == "text":
-        whole = pa.chunked_array(parts, pa.large_string())
+        joined = pa.chunked_array(parts, pa.large_string())
         parts.clear()
-        text = pd.Series(["text"]).dtype  # as pandas itself takes texts: before its version 3 as objects
-        return pa.chunked_array([whole.combine_chunks()]).to_pandas(
+        text = pd.Series(["text"]).dtype  # the type that pandas gives to texts: objects before version 3
+        return pa.chunked_array([joined.combine_chunks()]).to_pandas(
             types_mapper=lambda _: text if isinstance(text, pd.StringDtype) else None
         )
     numbers = pa.chunked_array(parts, pa.float64() if kind == "number" else pa.int64())

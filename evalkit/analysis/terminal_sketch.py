@@ -1,4 +1,4 @@
-"""What a terminal draws of a run: its latency and failures over time, how its times are spread, and what is missing."""
+"""The data of the small charts in a terminal: latency and failures over time, histograms of times, missing values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TYPES = ("i4", "f8", "f8", "f8", "?", "?")
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """How many times of answered turns lie in which part of their span, whose parts are equal on a log scale.
+class LogHistogram:
+    """Histogram of times of answered turns, with bins of equal width on a log scale.
 
     Parameters
     ----------
     low, high : float
-        The smallest and the largest, in ms.
+        The smallest and the largest time, in ms.
     counts : ndarray of int, shape (parts,)
     """
 
@@ -40,33 +40,33 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A run in a few small charts.
+    """The data of a few small charts of a run.
 
     Parameters
     ----------
     part_s : float or None
-        Length of one part of the run's time, gaps between its sessions taken out. None: it has taken no time yet.
+        Length of one part of the run's time, without the gaps between sessions. None: no time has passed yet.
     latency_ms : ndarray of float, shape (parts,)
-        Median latency of the answered turns that ended in each part; NaN: none did.
+        Median latency of the answered turns that ended in each part; NaN: there are none.
     failed : ndarray of int, shape (parts,)
         Turns that failed in each part.
-    ttft, latency : Spread or None
-        None: no answered turn tells it.
+    ttft, latency : LogHistogram or None
+        None: no answered turn has such a time.
     missing : dict
-        What answered turns do not tell, ``TTFT``, ``latency`` or ``output tokens``, to how many of them; TTFT is not
-        missing where nothing was streamed.
+        ``TTFT``, ``latency`` or ``output tokens`` to the number of answered turns without it; TTFT is not missing where
+        nothing was streamed.
     """
 
     part_s: float | None
     latency_ms: Floats
     failed: Whole
-    ttft: Spread | None
-    latency: Spread | None
+    ttft: LogHistogram | None
+    latency: LogHistogram | None
     missing: dict[str, int]
 
 
 def sketch(source: Source, parts: int = PARTS) -> Sketch:
-    """Read a run once, for charts of so many parts.
+    """Read a run once, for charts with this number of parts.
 
     Raises
     ------
@@ -77,44 +77,44 @@ def sketch(source: Source, parts: int = PARTS) -> Sketch:
         streamed = bool(store.run_info(connection)["settings"].get("stream", True))
         sessions = connection.execute(_SESSIONS).fetchall()
         groups = list(query_arrays.groups(connection.execute(_TURNS), _TYPES))
-    session, end, ttft, latency, untold, failed = (
-        np.concatenate([group[place] for group in groups] or [np.zeros(0, dtype=kind)])
-        for place, kind in enumerate(_TYPES)
+    session, end, ttft, latency, no_tokens, failed = (
+        np.concatenate([group[index] for group in groups] or [np.zeros(0, dtype=kind)])
+        for index, kind in enumerate(_TYPES)
     )
     since, whole_s = _since_begin(sessions, session, end)
-    place = _places(since, whole_s, parts)
-    good = ~failed
-    lost = {"latency": np.isnan(latency), "output tokens": untold}
+    part_of = _parts(since, whole_s, parts)
+    answered = ~failed
+    missing = {"latency": np.isnan(latency), "output tokens": no_tokens}
     if streamed:
-        lost = {"TTFT": np.isnan(ttft), **lost}
+        missing = {"TTFT": np.isnan(ttft), **missing}
     return Sketch(
         part_s=whole_s / parts if whole_s else None,
-        latency_ms=_medians(place, np.where(good, latency, np.nan) / _NS_PER_MS, parts),
-        failed=np.bincount(place[failed & (place >= 0)], minlength=parts),
-        ttft=spread(ttft[good] / _NS_PER_MS, parts),
-        latency=spread(latency[good] / _NS_PER_MS, parts),
-        missing={name: int((good & gone).sum()) for name, gone in lost.items() if (good & gone).any()},
+        latency_ms=_medians(part_of, np.where(answered, latency, np.nan) / _NS_PER_MS, parts),
+        failed=np.bincount(part_of[failed & (part_of >= 0)], minlength=parts),
+        ttft=log_histogram(ttft[answered] / _NS_PER_MS, parts),
+        latency=log_histogram(latency[answered] / _NS_PER_MS, parts),
+        missing={name: int((answered & absent).sum()) for name, absent in missing.items() if (answered & absent).any()},
     )
 
 
-def spread(values: Floats, parts: int) -> Spread | None:
-    """Count times, in ms, in parts of their span; NaN and infinite ones are left out, and those of 0 stand first."""
-    there = values[np.isfinite(values)]
-    if not len(there):
+def log_histogram(values: Floats, parts: int) -> LogHistogram | None:
+    """Count times, in ms, in bins of their span, without NaN and infinite times; those of 0 are in the first bin."""
+    known = values[np.isfinite(values)]
+    if not len(known):
         return None
-    low, high = float(there.min()), float(there.max())
-    above = there[there > 0]
-    first = float(above.min()) if len(above) else 1.0
-    logs = np.log(np.maximum(there, first))
+    low, high = float(known.min()), float(known.max())
+    positive = known[known > 0]
+    first = float(positive.min()) if len(positive) else 1.0
+    logs = np.log(np.maximum(known, first))
     begin, end = float(logs.min()), float(logs.max())
-    place = np.zeros(len(there), dtype=np.int64)
+    part_of = np.zeros(len(known), dtype=np.int64)
     if end > begin:
-        place = np.minimum(((logs - begin) / (end - begin) * parts).astype(np.int64), parts - 1)
-    return Spread(low, high, np.bincount(place, minlength=parts))
+        part_of = np.minimum(((logs - begin) / (end - begin) * parts).astype(np.int64), parts - 1)
+    return LogHistogram(low, high, np.bincount(part_of, minlength=parts))
 
 
 def _since_begin(sessions: list[tuple[int, int, int | None]], session: Whole, end: Floats) -> tuple[Floats, float]:
-    """When each turn ended, in s of the run's own time, NaN where that is not known; and how long the run took."""
+    """When each turn ended, in s of the run's time without gaps, NaN where not known; and the length of the run."""
     since, before = np.full(len(end), np.nan), 0.0
     for number, begin, stop in sessions:
         if stop is None or stop <= begin:
@@ -125,23 +125,23 @@ def _since_begin(sessions: list[tuple[int, int, int | None]], session: Whole, en
     return since, before
 
 
-def _places(since: Floats, whole_s: float, parts: int) -> Whole:
-    """In which part of the run each turn ended; −1: that is not known."""
-    there = ~np.isnan(since)
-    place = np.full(len(since), -1, dtype=np.int64)
+def _parts(since: Floats, whole_s: float, parts: int) -> Whole:
+    """The part of the run in which each turn ended; −1: not known."""
+    known = ~np.isnan(since)
+    part_of = np.full(len(since), -1, dtype=np.int64)
     if whole_s:
-        place[there] = np.minimum((since[there] / whole_s * parts).astype(np.int64), parts - 1)
-    return place
+        part_of[known] = np.minimum((since[known] / whole_s * parts).astype(np.int64), parts - 1)
+    return part_of
 
 
-def _medians(place: Whole, values: Floats, parts: int) -> Floats:
-    told = np.full(parts, np.nan)
-    known = np.isfinite(values) & (place >= 0)
-    place, values = place[known], values[known]
-    order = np.argsort(place, kind="stable")
-    begins = np.searchsorted(place[order], np.arange(parts + 1))
+def _medians(part_of: Whole, values: Floats, parts: int) -> Floats:
+    medians = np.full(parts, np.nan)
+    known = np.isfinite(values) & (part_of >= 0)
+    part_of, values = part_of[known], values[known]
+    order = np.argsort(part_of, kind="stable")
+    begins = np.searchsorted(part_of[order], np.arange(parts + 1))
     for part in range(parts):
         own = values[order[begins[part] : begins[part + 1]]]
         if len(own):
-            told[part] = np.median(own)
-    return told
+            medians[part] = np.median(own)
+    return medians

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit.analysis.accuracy.by_tag import TagVerdicts
+from evalkit.analysis.accuracy.by_tag import TagAccuracy
 from evalkit.analysis.client_trust import Trust
 from evalkit.analysis.measures import RunMeasures
 from evalkit.charts import safe_text, style
@@ -96,7 +96,7 @@ class AccuracyByTag(Chart):
         return "No conversation of this run has a tag" if self.run.by_turn else trends.NO_TURN
 
     @property
-    def _shown(self) -> Sequence[TagVerdicts]:
+    def _shown(self) -> Sequence[TagAccuracy]:
         return self.run.by_tag[:MOST_TAGS]
 
     @property

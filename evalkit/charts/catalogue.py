@@ -167,7 +167,7 @@ def plot_answer(
         if conversation is None:
             chart: style.Chart = _of_connection(connection, measures)["answer"]()
         else:
-            chart = OneAnswer(one_answer.anatomy(connection, conversation, turn, repeat), measures)
+            chart = OneAnswer(one_answer.answer_timing(connection, conversation, turn, repeat), measures)
     return chart.draw(ax)
 
 
@@ -273,14 +273,14 @@ def _of_connection(connection: sqlite3.Connection, run: RunMeasures) -> dict[str
     def ecdf(metric: str) -> style.Chart:
         return Ecdf(metric, quantiles.distributions(connection, metric, streamed=streamed), run)
 
-    prompts = cache(lambda: by_prompt_length.lengths(connection))  # two charts read it
+    prompts = cache(lambda: by_prompt_length.times_by_prompt_length(connection))  # two charts read it
 
     def answer() -> style.Chart:
-        found = one_answer.typical(connection, run.all.latency_ms["p50"].value, run.all.ttft_ms["p50"].value)
+        found = one_answer.typical_turn(connection, run.all.latency_ms["p50"].value, run.all.ttft_ms["p50"].value)
         if found is None:
             return OneAnswer(None, run)
         conversation, repeat, turn = found
-        return OneAnswer(one_answer.anatomy(connection, conversation, turn, repeat), run)
+        return OneAnswer(one_answer.answer_timing(connection, conversation, turn, repeat), run)
 
     return {
         "accuracy": lambda: AccuracyByTurn(run),

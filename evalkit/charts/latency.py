@@ -162,7 +162,7 @@ class Ecdf(Chart):
         if len(told) < 2:
             name, value = next(iter(told.items()))
             return f"{self._what.capitalize()} in {_PARTS[name].removesuffix(', cold')}: {ms(value)}{self._tail(name)}"
-        said = trends.direction(estimate.difference(medians["later"], medians["first"]), "faster", "slower")
+        said = trends.direction(estimate.independent_difference(medians["later"], medians["first"]), "faster", "slower")
         both = f"{ms(told['first'])} against {ms(told['later'])}"
         if said is None:
             return f"{self._what.capitalize()} of turn 1 and of later turns: {both}, no clear difference"
@@ -181,7 +181,7 @@ class Ecdf(Chart):
         return "; ".join(rows + self._lost())
 
     def _lost(self) -> list[str]:
-        lost = sum(part.curve.lost for part in self.parts.values())
+        lost = sum(part.curve.censored for part in self.parts.values())
         what = style.counted(lost, "time-out")
         if self.run.all.interrupted:
             what += " or cancelled" if lost == 1 else " or cancelled turns"
@@ -225,7 +225,7 @@ class Ecdf(Chart):
                 style.values(marked), [0.5, 0.95], color=colour, marker=marker, markeredgecolor=INK, linestyle="none",
                 zorder=4,
             )  # fmt: skip
-            if curve.lost:
+            if curve.censored:
                 ax.plot([end], [share[-1]], marker="^", color=PAPER, markeredgecolor=INK, zorder=4)
             reach += [float(curve.at[0]), end]
         positive = [value for value in reach if value > 0]

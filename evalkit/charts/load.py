@@ -13,7 +13,7 @@ from evalkit.charts.style import BLUE, FAINT, INK, SERIES, VERMILION, Chart, ms,
 from evalkit.loadtest.accuracy_over_load import accuracy_changes
 from evalkit.loadtest.slo import Slo
 from evalkit.loadtest.step import Step
-from evalkit.stats.estimate import Estimate, difference
+from evalkit.stats.estimate import Estimate, independent_difference
 from evalkit.wording import run_results, trends
 from evalkit.wording.numbers import number
 
@@ -175,7 +175,7 @@ class LoadFirstToken(_OverLoad):
         if first is last:
             return f"Median first token: {ms(start.value or 0)} at {self._at(first)}"
         # a load test ends where times have risen, so that any of the later steps might have been its last
-        said = trends.direction(difference(start, end), "falls", "rises", among=len(told) - 1)
+        said = trends.direction(independent_difference(start, end), "falls", "rises", among=len(told) - 1)
         both = f"{ms(start.value or 0)} at {self._at(first)} to {ms(end.value or 0)} at {last.load:g}"
         return f"Median first token {said} from {both}" if said else f"Median first token: {both}, no clear difference"
 

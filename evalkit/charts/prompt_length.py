@@ -11,7 +11,7 @@ import numpy as np
 
 from evalkit.analysis.client_trust import Trust
 from evalkit.analysis.measures import RunMeasures
-from evalkit.analysis.times.by_prompt_length import Binned, Lengths
+from evalkit.analysis.times.by_prompt_length import PromptBin, TimesByPromptLength
 from evalkit.charts import style
 from evalkit.charts.style import BLUE, INK, ORANGE, Chart, ms
 from evalkit.stats import estimate
@@ -28,7 +28,7 @@ _LOOKS = {
 
 @dataclass(frozen=True)
 class _AgainstPrompt(Chart):
-    lengths: Mapping[str, Lengths]
+    lengths: Mapping[str, TimesByPromptLength]
     run: RunMeasures
     _bar_axis = "both"
 
@@ -41,7 +41,7 @@ class _AgainstPrompt(Chart):
         return tuple(self._told)
 
     @property
-    def _told(self) -> dict[str, Lengths]:
+    def _told(self) -> dict[str, TimesByPromptLength]:
         return {name: lengths for name, lengths in self.lengths.items() if lengths.n}
 
     @property
@@ -80,7 +80,7 @@ class AgainstPrompt(_AgainstPrompt):
                 continue
             first, last = lengths.bins[0], lengths.bins[-1]
             said = trends.direction(
-                estimate.difference(first.median, last.median), "falls", "rises", among=len(self._told)
+                estimate.independent_difference(first.median, last.median), "falls", "rises", among=len(self._told)
             )
             values = [ms(part.median.value or 0) for part in (first, last)]
             at = [f"{part.tokens:,.0f}" for part in (first, last)]
@@ -206,7 +206,7 @@ class ContextGrowth(_AgainstPrompt):
         ax.margins(x=0.08)
         self._turns(ax)
 
-    def _cold(self, ax: Axes, first: Binned, colour: str, marker: str) -> None:
+    def _cold(self, ax: Axes, first: PromptBin, colour: str, marker: str) -> None:
         look: dict[str, Any] = {
             "color": colour,
             "marker": marker,
@@ -230,12 +230,12 @@ class ContextGrowth(_AgainstPrompt):
             style.write(ax, part.tokens, top, name, (0, 9), "center")
 
 
-def _medians(ax: Axes, parts: tuple[Binned, ...], colour: str, marker: str, line: Any, label: str) -> None:
+def _medians(ax: Axes, parts: tuple[PromptBin, ...], colour: str, marker: str, line: Any, label: str) -> None:
     at = np.array([part.tokens for part in parts])
     medians = [part.median for part in parts]
     ax.plot(at, style.values(medians), color=colour, linestyle=line, linewidth=1.3, zorder=3)
     style.errorbars(ax, at, medians, color=colour, marker=marker, label=label, markeredgecolor=INK)
 
 
-def _reach(part: Binned) -> list[float]:
+def _reach(part: PromptBin) -> list[float]:
     return [limit for limit in (part.median.low, part.median.value, part.median.high) if limit is not None]

@@ -10,7 +10,7 @@ import numpy as np
 from evalkit.analysis.client_trust import Trust
 from evalkit.analysis.measures import RunMeasures
 from evalkit.analysis.times.along_run import Timeline
-from evalkit.analysis.times.one_answer import Anatomy
+from evalkit.analysis.times.one_answer import AnswerTiming
 from evalkit.charts import safe_text, style
 from evalkit.charts.style import BLUE, FAINT, INK, ORANGE, VERMILION, Chart, ms
 from evalkit.wording import run_results, trends
@@ -107,7 +107,7 @@ class OverTime(Chart):
 class OneAnswer(Chart):
     """One streamed answer: every read that brought tokens, from the request to the end."""
 
-    anatomy: Anatomy | None
+    anatomy: AnswerTiming | None
     run: RunMeasures
     _bar_axis = "x"
 
@@ -132,7 +132,7 @@ class OneAnswer(Chart):
         return ("ttft", "latency")
 
     @property
-    def _one(self) -> Anatomy:
+    def _one(self) -> AnswerTiming:
         assert self.anatomy is not None
         return self.anatomy
 

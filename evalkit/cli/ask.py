@@ -75,7 +75,7 @@ def _notes(attempt: Attempt, endpoint: Endpoint) -> Iterator[str]:
     from evalkit.client.model_names import is_another
     from evalkit.wording import run_results
 
-    heeded = ignored_parameters.of_attempt(endpoint.params, attempt).to_json()
+    heeded = ignored_parameters.ignored_by_attempt(endpoint.params, attempt).to_json()
     yield from run_results.cut_off(heeded, alone=True)
     yield from run_results.ignored(heeded, alone=True)
     known = attempt.provenance or {}
@@ -108,7 +108,7 @@ def _row(message: str, record: TurnRecord, endpoint: Endpoint) -> dict[str, Any]
         "flags": list(good.flags) if good else [],
         "refusal": answer.refusal if answer else None,
         "reasoning": (answer.reasoning or None) if answer else None,
-        "ignored_parameters": ignored_parameters.of_attempt(endpoint.params, good).to_json() if good else None,
+        "ignored_parameters": ignored_parameters.ignored_by_attempt(endpoint.params, good).to_json() if good else None,
         "provenance": good.provenance if good else None,
     }
 
@@ -121,5 +121,5 @@ def _timing(attempt: Attempt) -> str:
     whole = "" if attempt.latency_ns is None else f"all after {attempt.latency_ns / 1e6:.0f} ms"
     tokens = attempt.usage.output_tokens if attempt.usage else None
     counted = "" if tokens is None else f", {tokens} tokens"
-    notes = (run_results.stream(attempt.flags), caveats.said_of(attempt.flags))
+    notes = (run_results.stream(attempt.flags), caveats.answer_note(attempt.flags))
     return f"[{ttft}{whole}{counted}{''.join(f'; {note}' for note in notes if note)}]"

@@ -34,12 +34,12 @@ def add_conversation(parser: argparse.ArgumentParser) -> None:
 
 def compare(parsed: argparse.Namespace) -> int:
     """``evalkit compare``."""
-    from evalkit.analysis.measures import one_moment
+    from evalkit.analysis.measures import snapshot
     from evalkit.comparing import comparison
     from evalkit.console.compare import show_comparison
     from evalkit.console.terminal import output, tell
 
-    with one_moment(parsed.first, *parsed.others):
+    with snapshot(parsed.first, *parsed.others):
         done = comparison.compare(parsed.first, *parsed.others, common=parsed.common)
         if parsed.json:
             tell(done.to_json())

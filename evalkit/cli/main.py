@@ -352,7 +352,7 @@ def export(parsed: argparse.Namespace) -> int:
     """``evalkit export``."""
     from evalkit.analysis import tables
 
-    rows, formulas = tables.written(
+    rows, formulas = tables.write_export(
         parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite, excel=parsed.excel
     )
     if parsed.json:
@@ -414,12 +414,12 @@ def _result(finished: Run, parsed: argparse.Namespace) -> int:
 
 
 def _print_result(finished: Run, parsed: argparse.Namespace) -> dict[str, Any]:
-    from evalkit.analysis.measures import one_moment
-    from evalkit.analysis.tables import summary_json
+    from evalkit.analysis.measures import snapshot
+    from evalkit.analysis.summary_json import summary_json
     from evalkit.console.summary import summary
     from evalkit.console.terminal import output, tell
 
-    with one_moment(finished.path):  # it may be growing, and all that is shown of it is of one state
+    with snapshot(finished.path):  # it may be growing, and all that is shown of it is of one state
         measures = finished.measures(getattr(parsed, "over_repeats", None))
         gates = [gate.to_json() for gate in gate_flags.results(parsed, measures)]
         result = {**summary_json(measures), "gates": gates}

@@ -35,9 +35,9 @@ def add_plot(commands: Any) -> None:
 
 def plot(parsed: argparse.Namespace) -> int:
     """``evalkit plot``."""
-    from evalkit.analysis.measures import one_moment
+    from evalkit.analysis.measures import snapshot
 
-    with one_moment(*parsed.files):
+    with snapshot(*parsed.files):
         return _plot(parsed)
 
 

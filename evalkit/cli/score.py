@@ -82,5 +82,5 @@ def _counting(path: Path) -> tuple[int, str]:
     from evalkit.analysis.measures import opened
 
     with opened(path) as connection:
-        number = by_scoring.counting(connection)
+        number = by_scoring.active_scoring(connection)
         return number, scoring_command.command_of(connection, number, path) if number else ""

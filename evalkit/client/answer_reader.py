@@ -1,7 +1,7 @@
 """The wire, without a socket: request bodies out, answers of every form in.
 
 A body is read by what it holds rather than by what its headers promise: server-sent events, one JSON object,
-or something that is no answer. ``METRICS.md`` says which events bear tokens.
+or something that is no answer. ``docs/metrics.md`` says which events bear tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evalkit.client.error_answers import (
     retry_after_s,
     words_of,
 )
-from evalkit.client.provenance import of_body
+from evalkit.client.provenance import is_told
 from evalkit.client.request_body import NOTHING_SET
 from evalkit.client.sse import EventDecoder
 from evalkit.record import Answer, Failure, Usage, sent
@@ -94,8 +94,7 @@ class AnswerReader:
         self._decoder = EventDecoder()
         self._parts = AnswerParts()
         self._last_at = 0
-        self._first_visible = b""
-        self._provenance: dict[str, str] | None = None
+        self._provenance: Mapping[str, Any] | None = None
         self.streamed = good and self._content_type == "text/event-stream"
         self.done = False
         self.arrivals: list[int] = []
@@ -117,18 +116,46 @@ class AnswerReader:
             data = self._collect(data)
             if not data:
                 return
-        tokens = 0
+        tokens = held = 0
+        parts = self._parts
         for payload in self._decoder.feed(data):
-            brought = self._event(payload)
+            event: Any = None
+            try:
+                event = orjson.loads(payload)
+                choice = event["choices"][0]
+                delta = choice["delta"]
+                content = delta["content"]
+                plain = (
+                    type(content) is str
+                    and content
+                    and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
+                    and choice.get("finish_reason") is None
+                    and event.get("usage") is None
+                    and event.get("error") is None
+                )
+            except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
+                plain = False
+            if plain:  # nearly every event of nearly every stream
+                parts.text.append(content)
+                held += len(content) + PIECE_COST
+                tokens += 1
+                if self.first_visible is None:
+                    self.first_visible = at_ns
+                    if self._provenance is None and is_told(event):
+                        self._provenance = event
+                continue
+            brought = self._event(payload, event)
             if brought:
                 tokens += 1
                 if brought == VISIBLE and self.first_visible is None:
                     self.first_visible = at_ns
-                    self._first_visible = payload
             if self._form == _CLOSED:
                 break
         if tokens:
             self._arrived(tokens, at_ns)
+            parts.held += held
+            if parts.held > ANSWER_LIMIT and self._form != _CLOSED:
+                self._fail_too_big()
         if self._decoder.held:
             self._last_at = at_ns
             if self._decoder.held > ANSWER_LIMIT:
@@ -167,12 +194,9 @@ class AnswerReader:
         return self._parts.usage()
 
     @property
-    def provenance(self) -> dict[str, str]:
-        """What the answer says of where it comes from: see ``provenance.of_body``."""
-        if self._provenance is None and self._first_visible:
-            event = _parsed(self._first_visible)
-            self._provenance = of_body(event) if isinstance(event, dict) else None
-        return self._provenance or {}
+    def provenance(self) -> Mapping[str, Any]:
+        """The answer, or the first event of its stream that names where it comes from; empty: none does."""
+        return self._provenance or NOTHING_SET
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -227,30 +251,8 @@ class AnswerReader:
 
     # -- what it holds
 
-    def _event(self, payload: bytes) -> int:
-        """Take in one event of a stream; what it brought, as ``AnswerParts.take`` says it."""
-        event = None
-        try:
-            event = orjson.loads(payload)
-            choice = event["choices"][0]
-            delta = choice["delta"]
-            content = delta.get("content")
-            if (
-                content
-                and type(content) is str
-                and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
-                and choice.get("finish_reason") is None
-                and event.get("usage") is None
-                and event.get("error") is None
-            ):  # nearly every event of nearly every stream
-                parts = self._parts
-                parts.text.append(content)
-                parts.held += len(content) + PIECE_COST
-                if parts.held > ANSWER_LIMIT:
-                    self._fail_too_big()
-                return VISIBLE
-        except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
-            pass
+    def _event(self, payload: bytes, event: Any = None) -> int:
+        """Take in an event of a stream, parsed if it could be; what it brought, as ``AnswerParts.take`` says it."""
         if payload.strip() == b"[DONE]":
             self.done = True
             self._form = _CLOSED
@@ -265,8 +267,8 @@ class AnswerReader:
     def _take(self, event: Any, part: str, raw: bytes) -> int:
         """Take in an event or a whole answer that is JSON."""
         parts = self._parts
-        if self._provenance is None and isinstance(event, dict):
-            self._provenance = of_body(event) or None
+        if self._provenance is None and isinstance(event, dict) and is_told(event):
+            self._provenance = event
         try:
             brought = parts.take(event, part)
         except NotAnAnswer as clause:

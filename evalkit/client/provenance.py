@@ -20,17 +20,11 @@ _NEVER_A_FALLBACK = re.compile(r"max|allow|enabled|config|models|policy")
 # headers that name the model behind a gateway, which may write the name that was asked for into the answer
 _ROUTES = ("x-litellm-model-name", "x-kong-llm-model", "ngrok-aig-model", "x-bifrost-resolved-model")
 _PROVIDERS = ("x-portkey-provider", "x-portkey-last-used-option-index", "x-bifrost-provider", "cf-aig-provider")
-_IN_BODY = ("model", "id", "system_fingerprint", "provider")
 
 
-def of_body(event: Any) -> dict[str, str]:
-    """What an event of a stream, or a whole answer, says of where it comes from; empty: nothing."""
-    told = {}
-    for name in _IN_BODY:
-        text = event.get(name)
-        if text and isinstance(text, str):
-            told[name] = _text(text)
-    return told
+def is_told(event: Mapping[str, Any]) -> bool:
+    """Whether an event of a stream, or a whole answer, names where it comes from."""
+    return bool(event.get("model") or event.get("id") or event.get("system_fingerprint") or event.get("provider"))
 
 
 def of_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -40,14 +34,19 @@ def of_headers(headers: Mapping[str, str]) -> dict[str, str]:
     caches are many, and their names for this are alike.
     """
     told: dict[str, str] = {}
-    for name, value in headers.items():
-        kind = _kind(name)
-        if kind is not None and _says_so(kind, name, value):
+    for name, kind in _telling(tuple(headers)):
+        value = headers[name]
+        if _says_so(kind, name, value):
             told.setdefault(kind, _text(value if kind in ("route", "provider") else f"{name}: {value}"))
     return told
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
+def _telling(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Those of an answer's headers that may tell something, with what; an endpoint sends the same ones each time."""
+    return tuple((name, kind) for name in names if (kind := _kind(name)) is not None)
+
+
 def _kind(name: str) -> str | None:
     """What a header may tell; None: nothing, as nearly every one."""
     if name == "age" or ("cache" in name and not _NOT_THE_ANSWER.search(name)):
@@ -79,13 +78,13 @@ class Provenance:
         self._seen_before: dict[int, int] = {}
         self._ids_are_unique = True
 
-    def note(self, body: Mapping[str, str], headers: Mapping[str, str], answer: Answer | None) -> dict[str, str] | None:
+    def note(self, body: Mapping[str, Any], headers: Mapping[str, str], answer: Answer | None) -> dict[str, str] | None:
         """What to keep of an answer; None: nothing, as of nearly every one.
 
         Parameters
         ----------
         body : mapping
-            See ``of_body``.
+            The answer, or the first event of its stream that names where it comes from; empty: none does.
         headers : mapping
         answer : Answer or None
             None: it is no good one.
@@ -103,22 +102,29 @@ class Provenance:
             del kept["route"]
         if not body:
             return kept or None
-        if body.get("model", self._model) != self._model:
-            kept["model"] = body["model"]
-        if "provider" in body:
-            kept["provider"] = body["provider"]
-        fingerprint = body.get("system_fingerprint")
-        if fingerprint is not None and fingerprint != self._fingerprint:
-            kept["system_fingerprint"] = self._fingerprint = fingerprint
-        if answer is not None and "id" in body and self._is_repeated(body["id"], answer):
-            kept["repeated_id"] = body["id"]
+        model, fingerprint = body.get("model"), body.get("system_fingerprint")
+        if model != self._model and model and isinstance(model, str):
+            kept["model"] = _text(model)
+        if (provider := body.get("provider")) and isinstance(provider, str):
+            kept["provider"] = _text(provider)
+        if fingerprint != self._fingerprint and fingerprint and isinstance(fingerprint, str):
+            self._fingerprint = fingerprint
+            kept["system_fingerprint"] = _text(fingerprint)
+        if (
+            answer is not None
+            and (name := body.get("id"))
+            and isinstance(name, str)
+            and self._is_repeated(name, answer)
+        ):
+            kept["repeated_id"] = _text(name)
         return kept or None
 
     def _is_repeated(self, name: str, answer: Answer) -> bool:
         """Whether this answer has come before, by its id; not where answers that differ have one id."""
         if not self._ids_are_unique:
             return False
-        key, text = hash(name), hash((answer.text, tuple((call.name, call.arguments) for call in answer.tool_calls)))
+        calls = tuple((call.name, call.arguments) for call in answer.tool_calls) if answer.tool_calls else ()
+        key, text = hash(name), hash((answer.text, calls))
         earlier = self._seen.get(key, self._seen_before.get(key))
         if earlier is None:
             if len(self._seen) >= MOST_IDS:
@@ -143,6 +149,4 @@ def _is_hit(name: str, value: str) -> bool:
 
 def _text(text: str) -> str:
     """A text from a stranger, cut, and free of halves of characters."""
-    if len(text) <= _LONGEST and text.isascii():  # as nearly every one
-        return text
     return text[:_LONGEST].encode("utf-8", "replace").decode()

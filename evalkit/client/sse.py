@@ -25,14 +25,12 @@ class EventDecoder:
     def feed(self, data: bytes) -> list[bytes]:
         """The data of every event that ends in these bytes."""
         if (
-            data.endswith(b"\n\n")
-            and data.startswith(b"data: {")
-            and data.find(b"\n") == len(data) - 2
-            and not self._unfinished
-            and b"\r" not in data
-        ):
-            self._after_cr = False
-            return [data[6:-2]]
+            data.endswith(b"\n\n") and data.startswith(b"data: ") and not self._unfinished and b"\r" not in data
+        ):  # nearly every read: whole events
+            payloads = data[6:-2].split(b"\n\ndata: ")
+            if data.count(b"\n") == 2 * len(payloads):  # of one line each
+                self._after_cr = False
+                return [payload for each in payloads if (payload := each.strip())]
         data = self._with_plain_ends(data)
         if self._unfinished:
             joins = data[:1] == b"\n" and self._unfinished[-1] == 10

@@ -1,4 +1,4 @@
-"""How the conversations that two runs share hang together: which resemble each other, and which have a tag."""
+"""Clusters and tags of the conversations that two runs share."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.comparing.pairing import Places
+from evalkit.comparing.shared_conversations import Positions
+from evalkit.runfile.conversation_clusters import conversation_clusters, index_of
 from evalkit.runfile.turn_columns import json_value
 
-_KEPT_TEXTS = 10_000  # lists of tags, as a rule few that come again and again
+_MOST_CACHED = 10_000  # decoded lists of tags; most datasets repeat a few
 
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """What the intervals take for one sample each.
+    """The clusters of conversations for the intervals.
 
     Parameters
     ----------
     labels : ndarray of int, shape (conversations,)
-        Of each shared conversation.
+        Cluster of each shared conversation.
     noun : str
         ``conversation``, or ``group`` when the dataset names groups.
     """
 
-    labels: Places
+    labels: Positions
     noun: str
 
 
@@ -38,60 +39,51 @@ class Tags:
     Parameters
     ----------
     names : list of str
-        In the order in which they came.
+        In order of first occurrence.
     conversations : list of ndarray of int
-        Of each tag, in ascending order.
+        Conversations of each tag, in ascending order.
     """
 
     names: list[str]
-    conversations: list[Places]
+    conversations: list[Positions]
 
 
-def clusters(connection: sqlite3.Connection, places: Places) -> Clusters:
+def clusters(connection: sqlite3.Connection, positions: Positions) -> Clusters:
     """The clusters of the conversations at these positions, which are in ascending order."""
-    labels = np.arange(len(places), dtype=np.int64)
-    groups: dict[str, int] = {}
-    for place, group in connection.execute("SELECT position, cluster FROM conversation WHERE cluster NOT NULL"):
-        number = _number(places, place)
-        if number is not None:
-            labels[number] = groups.setdefault(group, len(places) + len(groups))
-    return Clusters(labels, "group" if groups else "conversation")
+    labels = conversation_clusters(connection, positions).astype(np.int64)
+    has_groups = bool((labels >= len(positions)).any())
+    return Clusters(labels, "group" if has_groups else "conversation")
 
 
-def tags(connection: sqlite3.Connection, places: Places) -> Tags:
+def tags(connection: sqlite3.Connection, positions: Positions) -> Tags:
     """The tags of the conversations at these positions, which are in ascending order."""
     names: dict[str, int] = {}
-    known: dict[str, list[int]] = {}
+    cache: dict[str, list[int]] = {}
     tagged, numbers = array("q"), array("q")
-    for place, text in connection.execute("SELECT position, tags FROM conversation WHERE tags NOT NULL"):
-        number = _number(places, place)
+    for position, text in connection.execute("SELECT position, tags FROM conversation WHERE tags NOT NULL"):
+        number = index_of(positions, position)
         if number is None:
             continue
-        found = known.get(text)
-        if found is None:
-            found = [names.setdefault(name, len(names)) for name in dict.fromkeys(json_value(text))]
-            if len(known) < _KEPT_TEXTS:
-                known[text] = found
-        tagged.extend(found)
-        numbers.extend([number] * len(found))
+        tag_numbers = cache.get(text)
+        if tag_numbers is None:
+            tag_numbers = [names.setdefault(name, len(names)) for name in dict.fromkeys(json_value(text))]
+            if len(cache) < _MOST_CACHED:
+                cache[text] = tag_numbers
+        tagged.extend(tag_numbers)
+        numbers.extend([number] * len(tag_numbers))
     return Tags(list(names), list(_parts(tagged, numbers, len(names))))
 
 
-def rows_of(conversations: Places, pairs: Places) -> Places:
-    """Where these conversations stand among those of pairs; both are in ascending order."""
+def rows_of(conversations: Positions, pairs: Positions) -> Positions:
+    """The rows of pairs with these conversations; both arrays are in ascending order."""
     begins, ends = (np.searchsorted(pairs, conversations, side=side) for side in ("left", "right"))
     counts = ends - begins
     within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows: Places = np.repeat(begins, counts) + within
+    rows: Positions = np.repeat(begins, counts) + within
     return rows
 
 
-def _number(places: Places, place: int) -> int | None:
-    at = int(places.searchsorted(place))
-    return at if at < len(places) and places[at] == place else None
-
-
-def _parts(tagged: array[int], numbers: array[int], count: int) -> Iterator[Places]:
+def _parts(tagged: array[int], numbers: array[int], count: int) -> Iterator[Positions]:
     tag, conversation = (
         np.frombuffer(part, dtype=np.int64) if part else np.empty(0, np.int64) for part in (tagged, numbers)
     )

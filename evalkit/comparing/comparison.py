@@ -1,4 +1,4 @@
-"""Runs compared: the same turns of two runs, in all, by turn index and by tag; and how sure a difference is."""
+"""Comparison of runs on the same turns: overall, by turn index and by tag, with tests of the differences."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis import client_trust
-from evalkit.analysis.client_trust import Lateness
-from evalkit.analysis.measures import opened
-from evalkit.comparing import conditions, effects, flips, pairing
-from evalkit.comparing.conditions import Differing, Side
-from evalkit.comparing.effects import Effect, Measured, Times
+from evalkit.analysis.client_trust import ClientLag
+from evalkit.analysis.measures import HasPath, opened
+from evalkit.comparing import conditions, effects, flips, pairing, shared_conversations
+from evalkit.comparing.conditions import ComparedRun, ConditionDifference
+from evalkit.comparing.effects import Effect, Effects, TimeEffects
 from evalkit.comparing.flips import Flips
 from evalkit.comparing.pairing import LeftOut
 from evalkit.errors import RunFileError, SettingsError
@@ -26,49 +26,41 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class HasPath(Protocol):
-    """A ``Run``, or whatever else knows its run file."""
-
-    @property
-    def path(self) -> Path:
-        """Its run file."""
-
-
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """One run compared with the baseline. Differences are this run − baseline.
 
     Parameters
     ----------
-    first, second : Side
-        The baseline, and the run that is compared with it.
-    differs : tuple of Differing
-        In what they were asked, or scored, differently.
+    first, second : ComparedRun
+        The baseline, and the run compared with it.
+    differs : tuple of ConditionDifference
+        Conditions in which they differ.
     warnings : tuple of str
-        What makes the comparison less than it seems.
+        Reasons to be careful with the comparison.
     averaged : bool
-        The runs have not the same number of repeats: scores are means over the repeats of a turn.
+        The runs have different numbers of repeats: scores are means over the repeats of a turn.
     left_out : LeftOut
         Why turns are not among the pairs of ``all``, ``by_turn`` and ``by_tag``.
     all : Effect
         Over turns that both runs answered and scored.
     with_failures : Effect
-        The same with failed turns as not right.
+        The same, with failed turns counted as not right.
     by_turn, by_tag : tuple of Effect
-        In the order of turn indices; the tags of most pairs first.
+        In the order of turn indices, and of tags by decreasing number of pairs.
     tags_left_out : int
-        Tags that are not in ``by_tag``, since there are so many, or since no pair has them.
-    times : tuple of Times
-        In all first, then by turn index.
+        Tags that are not in ``by_tag``, because there are too many, or because no pair has them.
+    times : tuple of TimeEffects
+        Over all turns first, then by turn index.
     client_bound : (bool or None, bool or None)
-        Whether the times of either run may be partly the client's.
+        Whether the times of each run may be partly due to the client.
     flips : Flips
-        The turns that only one of them has right.
+        The turns that only one run has right.
     """
 
-    first: Side
-    second: Side
-    differs: tuple[Differing, ...]
+    first: ComparedRun
+    second: ComparedRun
+    differs: tuple[ConditionDifference, ...]
     warnings: tuple[str, ...]
     averaged: bool
     left_out: LeftOut
@@ -77,7 +69,7 @@ class Contrast:
     by_turn: tuple[Effect, ...]
     by_tag: tuple[Effect, ...]
     tags_left_out: int
-    times: tuple[Times, ...]
+    times: tuple[TimeEffects, ...]
     client_bound: tuple[bool | None, bool | None]
     flips: Flips
 
@@ -85,7 +77,7 @@ class Contrast:
         """The object that ``evalkit compare --json`` prints of two runs; missing values are None."""
         return {
             "runs": [
-                _run_json(side, bound) for side, bound in zip((self.first, self.second), self.client_bound, strict=True)
+                _run_json(run, bound) for run, bound in zip((self.first, self.second), self.client_bound, strict=True)
             ],
             "pairs": self.all.pairs,
             "averaged": self.averaged,
@@ -107,34 +99,34 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Some runs, each compared with the first.
+    """Runs, each compared with the first.
 
     Parameters
     ----------
     contrasts : tuple of Contrast
-        One for every run after the first.
+        One for each run after the first.
     """
 
     contrasts: tuple[Contrast, ...]
 
     def __repr__(self) -> str:
-        told = "; ".join(
+        results = "; ".join(
             f"{each.second.label} ({each.second.path.name}) and {each.first.label} ({each.first.path.name}): "
             f"{each.all.words}"
             for each in self.contrasts
         )
-        return f"Comparison({told})"
+        return f"Comparison({results})"
 
     def to_json(self) -> dict[str, Any]:
-        """Of two runs the object of ``Contrast.to_json``; of more ``runs``, the ``baseline`` and ``comparisons``."""
+        """For two runs the object of ``Contrast.to_json``; for more: ``runs``, ``baseline`` and ``comparisons``."""
         if len(self.contrasts) == 1:
             return self.contrasts[0].to_json()
-        each = [contrast.to_json() for contrast in self.contrasts]
-        runs = [each[0]["runs"][0], *(one["runs"][1] for one in each)]
-        return {"runs": runs, "baseline": runs[0]["label"], "comparisons": each}
+        comparisons = [contrast.to_json() for contrast in self.contrasts]
+        runs = [comparisons[0]["runs"][0], *(each["runs"][1] for each in comparisons)]
+        return {"runs": runs, "baseline": runs[0]["label"], "comparisons": comparisons}
 
     def table(self) -> pd.DataFrame:
-        """The comparison, a row for all pairs, for every turn index and for every tag.
+        """The comparison as a table, with rows for all pairs, for each turn index and for each tag.
 
         Returns
         -------
@@ -151,13 +143,13 @@ class Comparison:
             groups = (("all", (contrast.all,)), ("with_failures", (contrast.with_failures,)))
             for by, group in (*groups, ("turn", contrast.by_turn), ("tag", contrast.by_tag)):
                 for effect in group:
-                    told = effect.to_json()
-                    rates = {f"{name}_rate": told.pop(name) for name in ("first", "second")}
+                    row = effect.to_json()
+                    rates = {f"{name}_rate": row.pop(name) for name in ("first", "second")}
                     dropped = ("mcnemar", "reason", "clusters", "differing")
-                    kept = {name: value for name, value in told.items() if name not in dropped}
+                    columns = {name: value for name, value in row.items() if name not in dropped}
                     labels = {"first": contrast.first.label, "second": contrast.second.label}
                     rows.append(
-                        {**labels, "by": by, "label": effect.label, "pairs": kept.pop("pairs"), **rates, **kept}
+                        {**labels, "by": by, "label": effect.label, "pairs": columns.pop("pairs"), **rates, **columns}
                     )
         frame = pd.DataFrame(rows)
         numbers = frame.columns.drop(["first", "second", "by", "label", "words"])
@@ -170,8 +162,8 @@ class Comparison:
         -------
         DataFrame
             Columns ``conversation, repeat, turn, first_answer, second_answer, first_score, second_score``, then
-            ``outcome``, ``refusal`` and ``reasoning`` of either, as ``Run.turns`` has them, in the order of the
-            dataset; of more than two runs also ``second``, the label of the run that is compared with the first.
+            ``outcome``, ``refusal`` and ``reasoning`` of each run, as in ``Run.turns``, in the order of the dataset;
+            for more than two runs also ``second``, the label of the run that is compared with the first.
         """
         import pandas as pd
 
@@ -193,18 +185,18 @@ def compare(
 ) -> Comparison:
     """Compare runs of one dataset, turn by turn.
 
-    The same turns are paired: by conversation, repeat and turn if the runs have equally many repeats, else by
-    conversation and turn, with the mean over repeats as the score. The difference of the rates is over pairs that both
-    runs answered and scored; ``with_failures`` counts a failed turn as not right. Intervals and p take a conversation,
-    or a ``group`` of conversations, for one sample (``paired.difference``). The p of the turn indices are corrected
-    together, and so are those of the tags, and of several runs, by Holm's method.
+    Turns are paired by conversation, repeat and turn if the runs have the same number of repeats, else by conversation
+    and turn, with the mean over repeats as the score. The difference of the rates is over pairs that are answered and
+    scored in both runs; ``with_failures`` counts a failed turn as not right. For intervals and p a conversation, or a
+    ``group`` of conversations, is one cluster (``paired.difference``). The p of all turn indices are corrected
+    together, and so are those of all tags, and of several runs, by Holm's method.
 
     Parameters
     ----------
     first, second, *more : Run or path-like
-        Run files; they may still be growing. Each is compared with the first.
+        Run files, which may belong to runs in progress. Each is compared with the first.
     common : bool
-        Compare what is the same, by id and content, also when the datasets differ.
+        Compare conversations with the same id and content even if the datasets differ.
 
     Returns
     -------
@@ -214,113 +206,117 @@ def compare(
     ------
     RunFileError
         A file cannot be read as a run file, one is named twice, or the runs are not of one dataset.
+    SettingsError
+        There are more than 26 runs.
     """
     paths = [Path(run) if isinstance(run, Path | str) else run.path for run in (first, second, *more)]
     if len(paths) > len(string.ascii_uppercase):
-        raise SettingsError(f"{len(paths)} runs are too many to compare at once: name {len(string.ascii_uppercase)}")
+        raise SettingsError(f"{len(paths)} runs are too many to compare: name at most {len(string.ascii_uppercase)}")
     with ExitStack() as stack:
         connections = [stack.enter_context(opened(path)) for path in paths]
         _refuse_one_file_twice(paths)
-        known = [
-            conditions.side(label, path, connection)
+        runs = [
+            conditions.read_run(label, path, connection)
             for label, path, connection in zip(string.ascii_uppercase, paths, connections, strict=False)
         ]
-        found = [
-            _contrast(known[0], connections[0], side, connection, common=common)
-            for side, connection in zip(known[1:], connections[1:], strict=True)
+        contrasts = [
+            _contrast(runs[0], connections[0], run, connection, common=common)
+            for run, connection in zip(runs[1:], connections[1:], strict=True)
         ]
-    return Comparison(_corrected(found))
+    return Comparison(_corrected(contrasts))
 
 
 def _refuse_one_file_twice(paths: Sequence[Path]) -> None:
-    seen: set[Path] = set()
+    named: set[Path] = set()
     for path in paths:
-        if path.resolve() in seen:
-            raise RunFileError(f"{path} is named twice: a run compared with itself shows nothing. Name another run")
-        seen.add(path.resolve())
+        if path.resolve() in named:
+            raise RunFileError(f"{path} is named twice: a run has no difference from itself. Name another run")
+        named.add(path.resolve())
 
 
 def _contrast(
-    first: Side, connection: sqlite3.Connection, second: Side, other: sqlite3.Connection, *, common: bool
+    first: ComparedRun, connection: sqlite3.Connection, second: ComparedRun, other: sqlite3.Connection, *, common: bool
 ) -> Contrast:
     try:
-        shared = pairing.shared(connection, other, (first.about, second.about), common=common)
+        shared = shared_conversations.shared_conversations(
+            connection, other, (first.about, second.about), common=common
+        )
     except RunFileError as error:
         raise RunFileError(f"{first.path} and {second.path} cannot be compared: {error}") from None
-    paired = pairing.paired(connection, other, shared, averaged=first.repeats != second.repeats)
-    measured = effects.measured(connection, paired)
-    differs = conditions.differing(first, second)
-    medians = [measured.times[0].quantiles[metric]["p50"] for metric in ("ttft", "latency")]
-    late = (
-        (first.lateness, client_trust.medians_ms(*(median.first for median in medians))),
-        (second.lateness, client_trust.medians_ms(*(median.second for median in medians))),
+    pairs = pairing.pair_turns(connection, other, shared, averaged=first.repeats != second.repeats)
+    result = effects.measure_effects(connection, pairs)
+    differs = conditions.condition_differences(first, second)
+    medians = [result.times[0].quantiles[metric]["p50"] for metric in ("ttft", "latency")]
+    lags = (
+        (first.lag, client_trust.medians_ms(*(median.first for median in medians))),
+        (second.lag, client_trust.medians_ms(*(median.second for median in medians))),
     )
     return Contrast(
         first=first,
         second=second,
         differs=tuple(differs),
-        warnings=tuple(_warnings(first, second, differs, late, measured)),
-        averaged=paired.averaged,
-        left_out=paired.left_out,
-        all=measured.all,
-        with_failures=measured.with_failures,
-        by_turn=measured.by_turn,
-        by_tag=measured.by_tag,
-        tags_left_out=measured.tags_left_out,
-        times=measured.times,
-        client_bound=(late[0][0].bound(late[0][1]), late[1][0].bound(late[1][1])),
-        flips=flips.found(paired),
+        warnings=tuple(_warnings(first, second, differs, lags, result)),
+        averaged=pairs.averaged,
+        left_out=pairs.left_out,
+        all=result.all,
+        with_failures=result.with_failures,
+        by_turn=result.by_turn,
+        by_tag=result.by_tag,
+        tags_left_out=result.tags_left_out,
+        times=result.times,
+        client_bound=(lags[0][0].client_bound(lags[0][1]), lags[1][0].client_bound(lags[1][1])),
+        flips=flips.find_flips(pairs),
     )
 
 
 def _warnings(
-    first: Side,
-    second: Side,
-    differs: list[Differing],
-    late: Iterable[tuple[Lateness, Mapping[str, float | None]]],
-    measured: Measured,
+    first: ComparedRun,
+    second: ComparedRun,
+    differs: list[ConditionDifference],
+    lags: Iterable[tuple[ClientLag, Mapping[str, float | None]]],
+    result: Effects,
 ) -> Iterable[str]:
     if conditions.scored_differently(differs):
-        yield "the runs were not scored alike: a difference may be the scorers', and not the answers'"
-    elif conditions.scored_by_unknown(first, second):
-        yield "other versions of evalkit made the runs: their scorers may not judge alike"
-    for side, (lateness, medians) in zip((first, second), late, strict=True):
+        yield ("different scorers or versions scored the runs: a difference may be due to the scorers, not the answers")
+    elif conditions.maybe_scored_differently(first, second):
+        yield "the runs were made by different versions of evalkit, whose scorers may differ"
+    for run, (lag, medians) in zip((first, second), lags, strict=True):
         shown = {metric: medians[metric] for metric in ("ttft", "latency")}
-        if bound := lateness.metrics(shown):
-            added = run_results.client_added(lateness.lag_ms, shown, bound)
-            yield f"{side.label} is client-bound: of its times, {added} may be the client's"
-    for side in (first, second):
-        yield from (f"{side.label}: {note}" for note in run_results.streams(*side.streams))
-    if open_ended := comparison.unknown_times(measured.times[0], first.label, second.label):
+        if bound := lag.client_bound_metrics(shown):
+            added = run_results.client_added(lag.lag_ms, shown, bound)
+            yield f"{run.label} is client-bound: of its times, {added} may be due to the client"
+    for run in (first, second):
+        yield from (f"{run.label}: {note}" for note in run_results.streams(*run.streams))
+    if open_ended := comparison.unknown_times(result.times[0], first.label, second.label):
         yield open_ended
-    if measured.doubt is not None:
-        yield measured.doubt
+    if result.doubt is not None:
+        yield result.doubt
 
 
-def _corrected(found: Sequence[Contrast]) -> tuple[Contrast, ...]:
-    """All p of one kind corrected together, and every effect in words."""
-    told = list(found)
+def _corrected(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
+    """Correct all p of one kind together, and put every effect into words."""
+    corrected = list(contrasts)
     for kind in ("all", "with_failures", "by_turn", "by_tag"):
-        groups = [getattr(contrast, kind) for contrast in told]
-        every = [effect for group in groups for effect in (group if isinstance(group, tuple) else (group,))]
-        family = sum(effect.p is not None for effect in every)
-        ps = iter(holm([effect.p for effect in every]))
-        for place, (contrast, group) in enumerate(zip(told, groups, strict=True)):
+        groups = [getattr(contrast, kind) for contrast in corrected]
+        all_effects = [effect for group in groups for effect in (group if isinstance(group, tuple) else (group,))]
+        family = sum(effect.p is not None for effect in all_effects)
+        ps = iter(holm([effect.p for effect in all_effects]))
+        for index, (contrast, group) in enumerate(zip(corrected, groups, strict=True)):
             if isinstance(group, tuple):
                 new: Any = tuple(_worded(contrast, effect, next(ps), family) for effect in group)
             else:
                 new = _worded(contrast, group, next(ps), family, history=True)
-            told[place] = replace(contrast, **{kind: new})
-    return tuple(told)
+            corrected[index] = replace(contrast, **{kind: new})
+    return tuple(corrected)
 
 
 def _worded(
     contrast: Contrast, effect: Effect, corrected_p: float | None, family: int, *, history: bool = False
 ) -> Effect:
     names = [contrast.first.label, contrast.second.label]
-    alone = conditions.history_alone(list(contrast.differs))
-    if alone:
-        names = [f"{side.about['settings']['history']} history" for side in (contrast.first, contrast.second)]
+    only_history = conditions.only_history_differs(list(contrast.differs))
+    if only_history:
+        names = [f"{run.about['settings']['history']} history" for run in (contrast.first, contrast.second)]
     words = comparison.effect(
         names,
         effect.difference,
@@ -331,18 +327,18 @@ def _worded(
         differing=effect.differing if effect.p is None and effect.differing < effect.clusters else None,
         equal=effect.equal,
     )
-    if alone and history and words.startswith("golden history is better"):
+    if only_history and history and words.startswith("golden history is better"):
         words = f"{words}: {comparison.COST}"
     return replace(effect, corrected_p=corrected_p, words=words)
 
 
-def _run_json(side: Side, client_bound: bool | None) -> dict[str, Any]:
+def _run_json(run: ComparedRun, client_bound: bool | None) -> dict[str, Any]:
     return {
-        "label": side.label,
-        "file": str(side.path),
-        "run": side.name,
-        "model": side.facts["model"],
-        "history": side.facts["history"],
-        "repeats": side.repeats,
+        "label": run.label,
+        "file": str(run.path),
+        "run": run.name,
+        "model": run.conditions["model"],
+        "history": run.conditions["history"],
+        "repeats": run.repeats,
         "client_bound": client_bound,
     }

@@ -1,4 +1,4 @@
-"""What the runs of a comparison were asked with, and in what they differ."""
+"""The conditions of compared runs, such as model, parameters and scorers, and their differences."""
 
 from __future__ import annotations
 
@@ -11,105 +11,107 @@ from typing import Any
 import orjson
 
 from evalkit.analysis import client_trust
-from evalkit.analysis.client_trust import Lateness
+from evalkit.analysis.client_trust import ClientLag
 from evalkit.conversation import HISTORY_POLICIES
 from evalkit.runfile import store
 
-# what changes how fast answers come, and not what is answered
+# these change the speed of answers, not their content
 _PACE = ("concurrency", "rate", "arrivals", "rpm", "tpm")
-_HOW = ("history", "stream", "max_tool_rounds", "repeats", "limit")
+_SETTINGS = ("history", "stream", "max_tool_rounds", "repeats", "limit")
 _SCORERS, _VERSION = "scorer versions", "evalkit version"
-_TOLD_LATER = (_SCORERS, _VERSION)  # an older run file does not tell them: then they are not known to differ
+_NOT_IN_OLD_FILES = (_SCORERS, _VERSION)  # without them a difference is not known
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparedRun:
     """One run of a comparison.
 
     Parameters
     ----------
     label : str
-        ``A``, ``B``, …, by which tables and sentences call it.
+        ``A``, ``B``, …, its name in tables and sentences.
     path : Path
     name : str
     about : mapping
-        What ``store.run_info`` tells.
-    facts : mapping
-        What it was asked and scored with: name to JSON value; None: not so, or not known.
-    lateness : Lateness
+        From ``store.run_info``.
+    conditions : mapping
+        Its conditions: name to JSON value; None: not set or not known.
+    lag : ClientLag
         What its client may have added to its times.
     streams : (int, int, int)
-        See ``sessions.streams``.
+        See ``client_trust.streams``.
     """
 
     label: str
     path: Path
     name: str
     about: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    lateness: Lateness
+    conditions: Mapping[str, Any]
+    lag: ClientLag
     streams: tuple[int, int, int]
 
     @property
     def repeats(self) -> int:
-        """How often each conversation was to be asked."""
+        """The number of repeats that was set."""
         return int(self.about["settings"].get("repeats", 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Differing:
-    """One thing in which two runs differ: its name and its two values, None where a run has none."""
+class ConditionDifference:
+    """A condition in which two runs differ: its name and both values, None where a run has none."""
 
     what: str
     first: Any
     second: Any
 
 
-def side(label: str, path: Path, connection: sqlite3.Connection) -> Side:
-    """Read what a run was asked with."""
+def read_run(label: str, path: Path, connection: sqlite3.Connection) -> ComparedRun:
+    """Read the conditions of a run."""
     about = store.run_info(connection)
-    late, streams = client_trust.lateness(connection), client_trust.streams(connection)
-    return Side(label, path, about["name"], about, _facts(connection, about), late, streams)
+    lag, streams = client_trust.client_lag(connection), client_trust.streams(connection)
+    return ComparedRun(label, path, about["name"], about, _conditions(connection, about), lag, streams)
 
 
-def differing(first: Side, second: Side) -> list[Differing]:
-    """In what two runs differ, what may change answers first."""
-    names = [name for name in (*first.facts, *second.facts) if name not in _PACE]
-    found = []
+def condition_differences(first: ComparedRun, second: ComparedRun) -> list[ConditionDifference]:
+    """The differing conditions of two runs; those that may change answers are first."""
+    names = [name for name in (*first.conditions, *second.conditions) if name not in _PACE]
+    differences = []
     for name in dict.fromkeys([*names, *_PACE]):
-        one, other = first.facts.get(name), second.facts.get(name)
-        if one != other and not (name in _TOLD_LATER and (one is None or other is None)):
-            found.append(Differing(name, one, other))
-    return found
+        one, other = first.conditions.get(name), second.conditions.get(name)
+        if one != other and not (name in _NOT_IN_OLD_FILES and (one is None or other is None)):
+            differences.append(ConditionDifference(name, one, other))
+    return differences
 
 
-def scored_differently(differs: list[Differing]) -> bool:
-    """Whether the scores are known not to be of the same scorers in the same versions."""
-    return any(each.what in ("scorer", _SCORERS, "judge") for each in differs)
+def scored_differently(differences: list[ConditionDifference]) -> bool:
+    """Whether the scores are known to be from different scorers or versions."""
+    return any(each.what in ("scorer", _SCORERS, "judge") for each in differences)
 
 
-def scored_by_unknown(first: Side, second: Side) -> bool:
-    """Whether the scorers may have been other versions: those of evalkit differ, and nothing tells theirs."""
-    unknown = first.facts[_SCORERS] is None or second.facts[_SCORERS] is None
-    versions = {first.facts[_VERSION], second.facts[_VERSION]}
+def maybe_scored_differently(first: ComparedRun, second: ComparedRun) -> bool:
+    """Whether the scorers may differ in version: versions of evalkit differ, and those of scorers are not recorded."""
+    unknown = first.conditions[_SCORERS] is None or second.conditions[_SCORERS] is None
+    versions = {first.conditions[_VERSION], second.conditions[_VERSION]}
     return unknown and len(versions - {None}) > 1
 
 
-def history_alone(differs: list[Differing]) -> bool:
-    """Whether the history policy is all that can have made the answers differ."""
-    found = [each for each in differs if each.what not in (*_PACE, "repeats", "limit")]
-    return [each.what for each in found] == ["history"] and {found[0].first, found[0].second} == {*HISTORY_POLICIES}
+def only_history_differs(differences: list[ConditionDifference]) -> bool:
+    """Whether the history policy is the only condition that can have changed the answers."""
+    relevant = [each for each in differences if each.what not in (*_PACE, "repeats", "limit")]
+    return [each.what for each in relevant] == ["history"] and {relevant[0].first, relevant[0].second} == {
+        *HISTORY_POLICIES
+    }
 
 
-def _facts(connection: sqlite3.Connection, about: Mapping[str, Any]) -> dict[str, Any]:
+def _conditions(connection: sqlite3.Connection, about: Mapping[str, Any]) -> dict[str, Any]:
     endpoint, settings = about["endpoint"], about["settings"]
-    # the embedded endpoint has another port each time
+    # the embedded endpoint has a different port each time
     embedded = endpoint.get("source") == "embedded"
     return {
         "model": endpoint.get("model"),
         "endpoint": "embedded" if embedded else endpoint.get("base_url"),
         **{f"parameter {name}": value for name, value in sorted((endpoint.get("params") or {}).items())},
-        **{name: settings.get(name) for name in _HOW},
+        **{name: settings.get(name) for name in _SETTINGS},
         **_scoring(connection, settings.get("scorer")),
         _VERSION: _versions(connection),
         **{name: settings.get(name) for name in _PACE},
@@ -117,14 +119,14 @@ def _facts(connection: sqlite3.Connection, about: Mapping[str, Any]) -> dict[str
 
 
 def _scoring(connection: sqlite3.Connection, own: str | None) -> dict[str, Any]:
-    """The scorer that was named for the scores that count, the versions of all that made them, and the judge."""
-    noted = connection.execute("SELECT scorer, versions, judge FROM scoring WHERE id = (SELECT scoring FROM run)")
-    scorer, versions, judge = (orjson.loads(text or "null") for text in noted.fetchone() or (None, None, None))
+    """The scorer named for the shown scores, the versions of all scorers that made them, and the judge."""
+    row = connection.execute("SELECT scorer, versions, judge FROM scoring WHERE id = (SELECT scoring FROM run)")
+    scorer, versions, judge = (orjson.loads(text or "null") for text in row.fetchone() or (None, None, None))
     by_scorer = {name: version for name, version in (versions or {}).items() if name != "evalkit"}
     return {"scorer": scorer or own, _SCORERS: by_scorer or None, "judge": judge}
 
 
 def _versions(connection: sqlite3.Connection) -> str | None:
-    """The version, or versions, of evalkit whose sessions asked."""
+    """The version, or versions, of evalkit in the sessions of the run."""
     rows = connection.execute("SELECT DISTINCT json_extract(about, '$.versions.evalkit') FROM session ORDER BY id")
     return ", ".join(version for (version,) in rows if version) or None

@@ -1,4 +1,4 @@
-"""What paired turns say of the difference between two runs: rates, times, and how sure both are."""
+"""Differences between two runs over paired turns: of rates and of times, with intervals and tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from evalkit.comparing import clusters_and_tags
 from evalkit.comparing.clusters_and_tags import Clusters
-from evalkit.comparing.pairing import Paired, Pairs, Places
+from evalkit.comparing.pairing import PairedRuns, TurnPairs
+from evalkit.comparing.shared_conversations import Positions
 from evalkit.stats import paired as statistics
 from evalkit.stats import survival
 from evalkit.stats.arrays import Flags, Floats
@@ -21,41 +22,41 @@ from evalkit.stats.quantiles import quantiles
 CONFIDENCE = 0.95
 MOST_TAGS = 1_000
 QUANTILES = {"p50": 0.5, "p95": 0.95}
-_MANY, _RESAMPLES, _RESAMPLES_OF_MANY = 100_000, 2_000, 500  # the limits of so many pairs lie close to each other
-_NOTHING = "no turn was answered and scored in both runs"
+_MANY_PAIRS, _RESAMPLES, _RESAMPLES_OF_MANY = 100_000, 2_000, 500  # with many pairs the limits are close together
+_NO_PAIRS = "no turn is answered and scored in both runs"
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How two runs differ over some of their pairs.
+    """The difference between two runs over some of their pairs.
 
     Parameters
     ----------
     label : int, str or None
         The turn index or the tag; None: all pairs.
     pairs, clusters : int
-        Pairs, and the conversations, or groups, that they are of.
+        Number of pairs, and of their conversations or groups.
     differing : int
-        Clusters in which the two are not equally good.
+        Number of clusters with a difference.
     noun : str
-        What a cluster is: ``conversation`` or ``group``.
+        The kind of cluster: ``conversation`` or ``group``.
     first, second : float or None
         Mean scores; None: there are no pairs.
     difference : Estimate
         Second − first.
     p : float or None
-        Of no difference, two-sided, not corrected; None: it cannot be told.
+        Two-sided p of no difference, not corrected; None: not available.
     smallest_decidable : float or None
-        The smallest difference that so many clusters, as different as these, would show in four cases of five; above 1:
-        they would show none.
+        The smallest difference that this number of clusters, with this variance, would show in four of five cases;
+        above 1: they would show none.
     only_first, only_second : int
-        Single answers that only one run has right.
+        Number of single answers that only one run has right.
     mcnemar : McNemar or None
-        Of these counts, where every cluster has one pair and every score is 0 or 1; else None.
+        Test of these counts, if every cluster has one pair and every score is 0 or 1; else None.
     equal : bool
-        The scores of every pair are equal.
+        Whether both scores are equal in every pair.
     corrected_p : float or None
-        p after Holm's correction for the comparisons made beside it.
+        p after Holm's correction for all comparisons of its kind.
     words : str
         The effect as a sentence.
     """
@@ -79,12 +80,12 @@ class Effect:
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         low, high = self.difference.low, self.difference.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the label; missing values are None."""
+        """All fields except the label; missing values are None."""
         difference, mcnemar = self.difference, self.mcnemar
         return {
             "pairs": self.pairs,
@@ -110,8 +111,8 @@ class Effect:
 class QuantileEffect:
     """One quantile of a time in both runs, in ms, and the difference second − first.
 
-    None: it is not known. Where time-outs leave it open, ``difference.low`` may still say that it is at least so much,
-    ``difference.high`` that it is at most so much, and ``difference.reason`` says of which run the quantile is open.
+    None: not known. Where time-outs leave the difference unknown, ``difference.low`` and ``difference.high`` may still
+    bound it, and ``difference.reason`` says which run has an unknown quantile.
     """
 
     first: float | None
@@ -120,28 +121,28 @@ class QuantileEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """The times of turns that both runs have: as known, or as a lower bound where the turn timed out.
+class TimeEffects:
+    """The times of turns in both runs, as known or as lower bounds where the turn timed out.
 
     Parameters
     ----------
     turn : int or None
-        The turn index they share; None: all.
+        The turn index; None: all turns.
     pairs : mapping
-        ``ttft`` and ``latency`` to the number of pairs that have it.
-    lost : mapping
-        The same to how many of these are lower bounds, in the first run and in the second.
+        ``ttft`` and ``latency`` to the number of pairs with this time.
+    lower_bounds : mapping
+        The same keys to the number of lower bounds among these, in the first and in the second run.
     quantiles : mapping
-        The same to ``p50`` and ``p95`` to QuantileEffect.
+        The same keys to ``p50`` and ``p95`` to QuantileEffect.
     """
 
     turn: int | None
     pairs: dict[str, int]
-    lost: dict[str, tuple[int, int]]
+    lower_bounds: dict[str, tuple[int, int]]
     quantiles: dict[str, dict[str, QuantileEffect]]
 
     def to_json(self) -> dict[str, Any]:
-        """All but the turn index; missing values are None."""
+        """All fields except the turn index; missing values are None."""
         return {
             f"{metric}_ms": {
                 "pairs": self.pairs[metric],
@@ -156,36 +157,36 @@ class Times:
                     }
                     for name, effect in quantiles.items()
                 },
-                "lower_bounds": dict(zip(("first", "second"), self.lost[metric], strict=True)),
+                "lower_bounds": dict(zip(("first", "second"), self.lower_bounds[metric], strict=True)),
             }
             for metric, quantiles in self.quantiles.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """All that is measured of two runs: fields of ``comparison.Contrast``, and why to doubt the interval of ``all``."""
+class Effects:
+    """The measured fields of ``comparison.Contrast``, and the reason to doubt the interval of ``all``."""
 
     all: Effect
     with_failures: Effect
     by_turn: tuple[Effect, ...]
     by_tag: tuple[Effect, ...]
     tags_left_out: int
-    times: tuple[Times, ...]
+    times: tuple[TimeEffects, ...]
     doubt: str | None
 
 
-def measured(first: sqlite3.Connection, paired: Paired) -> Measured:
-    """Measure two runs by their pairs; groups and tags are read from the first."""
+def measure_effects(first: sqlite3.Connection, paired: PairedRuns) -> Effects:
+    """Measure the differences between two runs; groups and tags are read from the first."""
     clusters = clusters_and_tags.clusters(first, paired.shared.first)
-    scored = _Scored.of(paired.pairs, clusters)
-    # single answers are what flips are counted over, whatever the scores are means of
-    single = _Scored.of(paired.single, clusters) if paired.averaged else scored
+    scored = _ScoredPairs.of(paired.pairs, clusters)
+    # flips are counted over single answers, even if scores are means over repeats
+    single = _ScoredPairs.of(paired.single, clusters) if paired.averaged else scored
     by_tag, tags_left_out = _by_tag(first, paired.shared.first, scored, single)
-    counted = _Scored.of(paired.pairs, clusters, failures=True)
-    return Measured(
+    counted = _ScoredPairs.of(paired.pairs, clusters, failures=True)
+    return Effects(
         all=_effect(None, scored, single),
-        with_failures=_effect(None, counted, _Scored.of(paired.single, clusters, failures=True)),
+        with_failures=_effect(None, counted, _ScoredPairs.of(paired.single, clusters, failures=True)),
         by_turn=tuple(
             _effect(turn, scored.at(scored.turn == turn), single.at(single.turn == turn))
             for turn in np.unique(counted.turn).tolist()
@@ -198,36 +199,38 @@ def measured(first: sqlite3.Connection, paired: Paired) -> Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class _ScoredPairs:
     """Pairs with two scores."""
 
-    conversation: Places
-    turn: Places
+    conversation: Positions
+    turn: Positions
     first: Floats
     second: Floats
     clusters: Clusters
 
     @classmethod
-    def of(cls, pairs: Pairs, clusters: Clusters, *, failures: bool = False) -> _Scored:
+    def of(cls, pairs: TurnPairs, clusters: Clusters, *, failures: bool = False) -> _ScoredPairs:
         first, second = (pairs.first_all, pairs.second_all) if failures else (pairs.first, pairs.second)
-        kept = ~(np.isnan(first) | np.isnan(second))
-        return cls(pairs.conversation[kept], pairs.turn[kept], first[kept], second[kept], clusters)
+        known = ~(np.isnan(first) | np.isnan(second))
+        return cls(pairs.conversation[known], pairs.turn[known], first[known], second[known], clusters)
 
-    def at(self, rows: Places | Flags) -> _Scored:
-        return _Scored(self.conversation[rows], self.turn[rows], self.first[rows], self.second[rows], self.clusters)
+    def at(self, rows: Positions | Flags) -> _ScoredPairs:
+        return _ScoredPairs(
+            self.conversation[rows], self.turn[rows], self.first[rows], self.second[rows], self.clusters
+        )
 
     @property
-    def labels(self) -> Places:
+    def labels(self) -> Positions:
         """The cluster of each pair."""
         return self.clusters.labels[self.conversation]
 
 
-def _effect(label: int | str | None, scored: _Scored, single: _Scored) -> Effect:
+def _effect(label: int | str | None, scored: _ScoredPairs, single: _ScoredPairs) -> Effect:
     first, second, noun = scored.first, scored.second, scored.clusters.noun
     right = single.first >= 1, single.second >= 1
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     if not len(first):
-        nothing = Estimate(None, None, None, 0, _NOTHING)
+        nothing = Estimate(None, None, None, 0, _NO_PAIRS)
         return Effect(label, 0, 0, 0, noun, None, None, nothing, None, None, only_first, only_second, None, equal=False)
     labels = scored.labels
     difference = statistics.difference(first, second, labels, CONFIDENCE)
@@ -251,20 +254,20 @@ def _effect(label: int | str | None, scored: _Scored, single: _Scored) -> Effect
 
 
 def _possible(difference: Difference, noun: str) -> Estimate:
-    """Limits no further out than a difference of rates can be, or why there are none."""
-    told = difference.estimate
+    """The estimate with limits from −1 to 1, or the reason why there are none."""
+    estimate = difference.estimate
     if difference.clusters == 1:
-        return replace(told, reason=f"all pairs are of one {noun}")
-    reason = told.reason and told.reason.replace("clusters", f"{noun}s", 1)
-    if told.low is None or told.high is None:
-        return replace(told, reason=reason)
-    return replace(told, low=max(told.low, -1.0), high=min(told.high, 1.0), reason=reason)
+        return replace(estimate, reason=f"all pairs are of one {noun}")
+    reason = estimate.reason and estimate.reason.replace("clusters", f"{noun}s", 1)
+    if estimate.low is None or estimate.high is None:
+        return replace(estimate, reason=reason)
+    return replace(estimate, low=max(estimate.low, -1.0), high=min(estimate.high, 1.0), reason=reason)
 
 
 def _mcnemar(
-    scored: _Scored, single: _Scored, difference: Difference, only_first: int, only_second: int
+    scored: _ScoredPairs, single: _ScoredPairs, difference: Difference, only_first: int, only_second: int
 ) -> McNemar | None:
-    """It counts pairs as independent, and knows right and wrong only."""
+    """McNemar's test, which needs independent pairs and scores of 0 and 1; None: it does not apply."""
     if len(single.first) != len(scored.first) or difference.clusters != len(scored.first):
         return None
     if not all(np.isin(side, (0.0, 1.0)).all() for side in (scored.first, scored.second)):
@@ -273,10 +276,10 @@ def _mcnemar(
 
 
 def _by_tag(
-    connection: sqlite3.Connection, places: Places, scored: _Scored, single: _Scored
+    connection: sqlite3.Connection, positions: Positions, scored: _ScoredPairs, single: _ScoredPairs
 ) -> tuple[tuple[Effect, ...], int]:
-    """The tags of most pairs, and how many there are beside them."""
-    tags = clusters_and_tags.tags(connection, places)
+    """The tags with the most pairs, and the number of other tags."""
+    tags = clusters_and_tags.tags(connection, positions)
     rows = [clusters_and_tags.rows_of(conversations, scored.conversation) for conversations in tags.conversations]
     most = sorted(range(len(rows)), key=lambda number: (-len(rows[number]), tags.names[number]))[:MOST_TAGS]
     effects = []
@@ -287,7 +290,7 @@ def _by_tag(
     return tuple(effects), len(rows) - len(effects)
 
 
-def _times(paired: Paired, clusters: Clusters) -> tuple[Times, ...]:
+def _times(paired: PairedRuns, clusters: Clusters) -> tuple[TimeEffects, ...]:
     turns = np.unique(paired.single.turn).tolist()
     everything = _times_of(None, paired, clusters, np.ones(len(paired.single.turn), dtype=bool))
     if len(turns) == 1:
@@ -297,22 +300,24 @@ def _times(paired: Paired, clusters: Clusters) -> tuple[Times, ...]:
     return (everything, *by_turn)
 
 
-def _times_of(turn: int | None, paired: Paired, clusters: Clusters, rows: Flags) -> Times:
-    pairs, lost, told = {}, {}, {}
+def _times_of(turn: int | None, paired: PairedRuns, clusters: Clusters, rows: Flags) -> TimeEffects:
+    pairs, lower_bounds, by_metric = {}, {}, {}
     for metric, (first, second) in paired.times.items():
-        kept = rows & ~(np.isnan(first) | np.isnan(second))
-        labels = clusters.labels[paired.single.conversation[kept]]
-        bounds = [flags[kept] for flags in paired.lost[metric]]
-        pairs[metric], lost[metric] = int(kept.sum()), (int(bounds[0].sum()), int(bounds[1].sum()))
-        told[metric] = _quantiles((first[kept], second[kept]), (bounds[0], bounds[1]), labels)
-    return Times(turn, pairs, lost, told)
+        known = rows & ~(np.isnan(first) | np.isnan(second))
+        labels = clusters.labels[paired.single.conversation[known]]
+        bounds = [flags[known] for flags in paired.censored[metric]]
+        pairs[metric], lower_bounds[metric] = int(known.sum()), (int(bounds[0].sum()), int(bounds[1].sum()))
+        by_metric[metric] = _quantiles((first[known], second[known]), (bounds[0], bounds[1]), labels)
+    return TimeEffects(turn, pairs, lower_bounds, by_metric)
 
 
-def _quantiles(times: tuple[Floats, Floats], lost: tuple[Flags, Flags], labels: Places) -> dict[str, QuantileEffect]:
-    values = [quantiles(side, tuple(QUANTILES.values()), flags) for side, flags in zip(times, lost, strict=True)]
-    resamples = _RESAMPLES if len(labels) < _MANY else _RESAMPLES_OF_MANY
-    told = {}
+def _quantiles(
+    times: tuple[Floats, Floats], censored: tuple[Flags, Flags], labels: Positions
+) -> dict[str, QuantileEffect]:
+    values = [quantiles(side, tuple(QUANTILES.values()), flags) for side, flags in zip(times, censored, strict=True)]
+    resamples = _RESAMPLES if len(labels) < _MANY_PAIRS else _RESAMPLES_OF_MANY
+    by_quantile = {}
     for name, q, one, other in zip(QUANTILES, QUANTILES.values(), *values, strict=True):
-        difference = survival.quantile_difference(*times, q, labels, lost=lost, resamples=resamples)
-        told[name] = QuantileEffect(one.value, other.value, difference)
-    return told
+        difference = survival.quantile_difference(*times, q, labels, censored=censored, resamples=resamples)
+        by_quantile[name] = QuantileEffect(one.value, other.value, difference)
+    return by_quantile

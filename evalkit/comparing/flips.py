@@ -1,4 +1,4 @@
-"""The turns that one of two runs has right and the other not, with both answers."""
+"""The turns that only one of two runs has right, with both answers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from evalkit.analysis.measures import opened
-from evalkit.comparing.pairing import Paired, Places
+from evalkit.comparing.pairing import PairedRuns
+from evalkit.comparing.shared_conversations import Positions
 from evalkit.runfile.turn_columns import OUTCOME
 from evalkit.stats.arrays import Floats
 
-_SAID = f"""
+_ANSWER = f"""
     SELECT {OUTCOME}, answer, refusal, reasoning FROM turn t
     WHERE (conversation, repeat, turn) = (?, ?, ?)"""  # noqa: S608 - SQL of our own
 
@@ -44,17 +45,17 @@ class Flips:
 
     Parameters
     ----------
-    first_place, second_place : ndarray of int, shape (n,)
-        Positions of their conversations in either run.
+    first_position, second_position : ndarray of int, shape (n,)
+        Positions of their conversations in each run.
     repeat, turn : ndarray of int, shape (n,)
     first, second : ndarray of float, shape (n,)
-        Scores; 1 is right, anything below is not.
+        Scores; 1 is right, any lower score is not.
     """
 
-    first_place: Places
-    second_place: Places
-    repeat: Places
-    turn: Places
+    first_position: Positions
+    second_position: Positions
+    repeat: Positions
+    turn: Positions
     first: Floats
     second: Floats
 
@@ -62,32 +63,33 @@ class Flips:
         return len(self.turn)
 
     def read(self, first: Path, second: Path, most: int | None = None) -> Iterator[Flip]:
-        """Them, or the first so many, with their answers from the two run files."""
+        """The flips, or the first ``most`` of them, with their answers from the two run files."""
         with opened(first) as one, opened(second) as other:
             for row in range(len(self) if most is None else min(most, len(self))):
                 repeat, turn = int(self.repeat[row]), int(self.turn[row])
-                places = int(self.first_place[row]), int(self.second_place[row])
-                (name,) = one.execute("SELECT id FROM conversation WHERE position = ?", places[:1]).fetchone()
-                mine, theirs = _said(one, places[0], repeat, turn), _said(other, places[1], repeat, turn)
+                positions = int(self.first_position[row]), int(self.second_position[row])
+                (name,) = one.execute("SELECT id FROM conversation WHERE position = ?", positions[:1]).fetchone()
+                first_answer = _answer(one, positions[0], repeat, turn)
+                second_answer = _answer(other, positions[1], repeat, turn)
                 yield Flip(
                     name,
                     repeat,
                     turn,
-                    first_answer=mine["answer"],
-                    second_answer=theirs["answer"],
+                    first_answer=first_answer["answer"],
+                    second_answer=second_answer["answer"],
                     first_score=float(self.first[row]),
                     second_score=float(self.second[row]),
-                    first_outcome=mine["outcome"],
-                    second_outcome=theirs["outcome"],
-                    first_refusal=mine["refusal"],
-                    second_refusal=theirs["refusal"],
-                    first_reasoning=mine["reasoning"],
-                    second_reasoning=theirs["reasoning"],
+                    first_outcome=first_answer["outcome"],
+                    second_outcome=second_answer["outcome"],
+                    first_refusal=first_answer["refusal"],
+                    second_refusal=second_answer["refusal"],
+                    first_reasoning=first_answer["reasoning"],
+                    second_reasoning=second_answer["reasoning"],
                 )
 
 
-def found(paired: Paired) -> Flips:
-    """The flips among the single answers of two runs."""
+def find_flips(paired: PairedRuns) -> Flips:
+    """Find the flips among the single answers of two runs."""
     single = paired.single
     scored = ~(np.isnan(single.first) | np.isnan(single.second))
     rows = np.flatnonzero(scored & ((single.first >= 1) != (single.second >= 1)))
@@ -102,7 +104,7 @@ def found(paired: Paired) -> Flips:
     )
 
 
-def _said(connection: sqlite3.Connection, *key: int) -> dict[str, str | None]:
-    """What the model said in a turn, and what became of it."""
-    row = connection.execute(_SAID, key).fetchone() or (None,) * 4
+def _answer(connection: sqlite3.Connection, *key: int) -> dict[str, str | None]:
+    """The answer of a turn, and its outcome."""
+    row = connection.execute(_ANSWER, key).fetchone() or (None,) * 4
     return dict(zip(("outcome", "answer", "refusal", "reasoning"), row, strict=True))

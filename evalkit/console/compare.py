@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.comparing.comparison import Comparison, Contrast
-from evalkit.comparing.conditions import Differing, Side
+from evalkit.comparing.conditions import ComparedRun, ConditionDifference
 from evalkit.comparing.effects import Effect
 from evalkit.console.terminal import printable
 from evalkit.console.transcript import command
@@ -39,8 +39,8 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         _contrast(console, contrast, runs=len(contrasts))
 
 
-def _side(side: Side) -> Text:
-    facts = side.facts
+def _side(side: ComparedRun) -> Text:
+    facts = side.conditions
     parameters = "".join(
         f", {name.removeprefix('parameter ')} {_value(value)}"
         for name, value in facts.items()
@@ -90,7 +90,7 @@ def _differs(contrast: Contrast) -> Text:
     if not contrast.differs:
         return Text(f"{first} and {second} were asked alike")
 
-    def told(each: Differing) -> str:
+    def told(each: ConditionDifference) -> str:
         return f"{each.what.removeprefix('parameter ')} ({first} {_value(each.first)}, {second} {_value(each.second)})"
 
     return _line(f"{first} and {second} differ in {', '.join(map(told, contrast.differs))}")

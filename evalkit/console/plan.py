@@ -7,7 +7,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from evalkit.analysis.sample_size import Need, Plan
+from evalkit.analysis.sample_size import Plan, SampleSize
 from evalkit.console.terminal import printable
 from evalkit.wording.numbers import MISSING, duration, percent
 
@@ -55,7 +55,7 @@ def _whole(count: float | None) -> str:
     return MISSING if count is None else f"{math.ceil(count):,}"
 
 
-def _wanted(need: Need) -> str:
+def _wanted(need: SampleSize) -> str:
     return f"within ± {_points(need.wanted)}" if need.goal == "precision" else f"difference of {_points(need.wanted)}"
 
 

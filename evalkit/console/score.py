@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.analysis.accuracy.by_scoring import Changed, Rescored, Scoring
+from evalkit.analysis.accuracy.by_scoring import Rescored, ScoreChanges, Scoring
 from evalkit.console.terminal import printable
 from evalkit.wording.numbers import MISSING
 from evalkit.wording.run_results import rate
@@ -69,7 +69,7 @@ def _begun(wall_ns: int | None) -> str:
     return MISSING if wall_ns is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(wall_ns / 1e9))
 
 
-def _changes(changed: Changed) -> str:
+def _changes(changed: ScoreChanges) -> str:
     kinds = {
         "right to wrong": changed.right_to_wrong,
         "wrong to right": changed.wrong_to_right,

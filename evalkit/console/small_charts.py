@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.analysis.terminal_sketch import Sketch, Spread
+from evalkit.analysis.terminal_sketch import LogHistogram, Sketch
 from evalkit.console.sparklines import Glyphs
 from evalkit.console.terminal import NARROW, one_line
 from evalkit.wording import numbers
@@ -84,7 +84,7 @@ def _lines(drawn: Sketch, draw: Glyphs) -> Iterator[tuple[str, str, str]]:
             )
 
 
-def _of(spread: Spread) -> str:
+def _of(spread: LogHistogram) -> str:
     return f"{int(spread.counts.sum())} turns"
 
 

@@ -80,7 +80,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(run_results.arrivals(result["arrivals"]))
     if result["interrupted"]:
         console.print(run_results.interrupted(result["interrupted"]), style="yellow", soft_wrap=True)
-    for sentence in caveats.said(result["caveats"]):
+    for sentence in caveats.sentences(result["caveats"]):
         console.print(sentence, style="yellow", soft_wrap=True)
     wall, pace = numbers.duration(result["wall_s"]), number(result["turns_per_s"])
     answered = "" if result["answered"] == result["turns"] else "answered "

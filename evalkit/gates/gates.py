@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from evalkit.analysis.measures import Measures, RunMeasures, one_moment, opened
+from evalkit.analysis.measures import Measures, RunMeasures, opened, snapshot
 from evalkit.errors import SettingsError
 from evalkit.runfile.plain_transcripts import Transcript, plain, transcripts
 from evalkit.stats.estimate import Estimate
@@ -348,7 +348,7 @@ def check(run: HasMeasures, *gates: str) -> None:
     if not gates:
         raise SettingsError(f"check holds a run against gates, and none is given, such as {EXAMPLES}")
     parsed = [parse(gate) for gate in gates]
-    with one_moment(run.path):
+    with snapshot(run.path):
         measures = run.measures()
         results = evaluate(parsed, measures)
         missed = [result for result in results if not result.met]

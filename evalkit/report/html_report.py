@@ -15,7 +15,7 @@ import orjson
 
 from evalkit import __version__
 from evalkit.analysis import caveats
-from evalkit.analysis.measures import one_moment
+from evalkit.analysis.measures import snapshot
 from evalkit.errors import SettingsError
 from evalkit.report import transcript_data
 from evalkit.report.charts import add_charts
@@ -79,7 +79,7 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
     output_files.check(path, output_files.REPORT, runs, overwrite=overwrite)
     most = transcript_data.MOST_TURNS // len(runs)
     in_words = path.suffix == ".md"
-    with one_moment(*runs):
+    with snapshot(*runs):
         parts = [read(Path(run), most_turns=0 if in_words else most, drawn=not in_words) for run in runs]
         compared = compared_runs(parts)
     text = f"{markdown(parts, compared)}{output_files.MARKDOWN_MARK}\n" if in_words else html(parts, compared)
@@ -206,7 +206,7 @@ def _table(section: Element, part: Part) -> None:
         add(section, "p", run_results.arrivals(part.result["arrivals"]))
     if part.result["interrupted"]:
         add(section, "p", run_results.interrupted(part.result["interrupted"]))
-    for sentence in caveats.said(part.result["caveats"]):
+    for sentence in caveats.sentences(part.result["caveats"]):
         add(section, "p", f"{sentence}.")
     talks = part.result["conversations"]
     if len(part.result["by_turn"]) > 1 and talks["n"] + talks["incomplete"]:

@@ -104,7 +104,7 @@ def _lines(part: Part) -> Iterator[str]:
     trust, _ = run_results.trust(result["trust"], part.info["settings"]["concurrency"])
     due = f" {run_results.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
     cut = f" {run_results.interrupted(result['interrupted'])}." if result["interrupted"] else ""
-    known = "".join(f" {sentence}." for sentence in caveats.said(result["caveats"]))
+    known = "".join(f" {sentence}." for sentence in caveats.sentences(result["caveats"]))
     yield f"Times in ms. {run_results.turn_time(result)}. {run_results.accuracy_all(result)}.{due}{cut}{known} {trust}."
     yield ""
     yield from _reasons(part)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evalkit.analysis import costs, tables
+from evalkit.analysis import costs, summary_json
 from evalkit.analysis.measures import RunMeasures, measure, opened
 from evalkit.client.request_as_code import KEY_VARIABLE
 from evalkit.errors import EvalkitError
@@ -120,13 +120,13 @@ def read(path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn: boo
 
     with opened(path) as connection:
         info = store.run_info(connection)
-        measures = measure(connection, costs.price(info))
+        measures = measure(connection, costs.run_price(info))
         about = connection.execute("SELECT about FROM session ORDER BY id DESC LIMIT 1").fetchone()
         return Part(
             path=path,
             info=info,
             measures=measures,
-            result=tables.summary_json(measures),
+            result=summary_json.summary_json(measures),
             charts=catalogue.charts(connection, measures) if drawn else {},
             transcripts=transcript_data.transcripts(connection, most_turns=most_turns),
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),

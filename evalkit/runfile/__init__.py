@@ -5,6 +5,7 @@ Start with ``store`` to write, ``reader`` to read; every table and migration is 
 """
 
 __all__ = [
+    "conversation_clusters",
     "exports",
     "file_names",
     "finished_turn",

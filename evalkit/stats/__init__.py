@@ -1,6 +1,6 @@
-"""Pure statistics: arrays in, small results out, seeded where they draw, and None with a reason where there is too
-little data. Nothing here knows of runs, turns or files; ``analysis`` and ``comparing`` bring the arrays.
-``evalkit/docs/statistics.md`` has the formulas and what each is checked against. Start with ``estimate``, then
+"""Pure statistics: arrays in, small results out. Random draws are seeded, and a value is None with a reason where there
+is too little data. Nothing here depends on runs, turns or files; ``analysis`` and ``comparing`` pass the arrays in.
+``evalkit/docs/statistics.md`` lists the formulas and what each is checked against. Start with ``estimate``, then
 ``proportions`` and ``quantiles``.
 """
 

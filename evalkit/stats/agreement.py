@@ -1,35 +1,36 @@
-"""How far raters agree: raw agreement, Cohen's kappa, Krippendorff's alpha, each with its interval. Pure and seeded."""
+"""Agreement of raters: raw agreement, Cohen's kappa, Krippendorff's alpha, each with its interval."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from evalkit.stats.arrays import Floats
+from evalkit.stats.arrays import Floats, Whole
+from evalkit.stats.bootstrap import resampled_sums
+from evalkit.stats.bootstrap_quantiles import LEAST_CLUSTERS, too_few
+from evalkit.stats.checked_samples import check_level, cluster_numbers
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
 
 LEVELS = ("nominal", "ordinal", "interval")
 DRAWS = 2_000
-FEWEST_CLUSTERS = 10
-_AT_ONCE = 4_000_000  # weights held in memory
-_UNDEFINED = 0.05  # share of draws without a value beyond which there is no interval
+_WEIGHTS_IN_MEMORY = 4_000_000  # draws of clusters in memory
+_MOST_UNDEFINED = 0.05  # share of draws without a value, above which there is no interval
 
-Whole = NDArray[np.int64]
 Coefficient = Callable[[Floats], Floats]  # tables of shape (…, V, V) to values of shape (…), NaN where undefined
 
 
 def raw_agreement(
     first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, confidence: float = 0.95
 ) -> Estimate:
-    """Share of the units on which two raters say the same, with the interval of ``stats.proportion``.
+    """Share of the units that two raters rate equally, with the interval of ``proportions.proportion``.
 
     Parameters
     ----------
     first, second : array_like, shape (n,)
-        What each said, as numbers; NaN: nothing. A unit that one of them left out does not count.
+        Ratings as numbers; NaN: not rated. A unit that one rater left out does not count.
     clusters : array_like, shape (n,), optional
         Label of each unit's cluster. None: the units are independent.
     confidence : float
@@ -38,10 +39,10 @@ def raw_agreement(
     Returns
     -------
     Estimate
-        ``n`` counts the units that both rated.
+        ``n`` counts the units that both raters rated.
     """
-    ratings = _two(first, second)
-    labels = _labels(clusters, ratings.shape[1])
+    ratings = _two_raters(first, second)
+    labels = cluster_numbers(clusters, ratings.shape[1])[0]
     both = ~np.isnan(ratings).any(axis=0)
     same = ratings[0, both] == ratings[1, both]
     return proportion(same.astype(np.float64), None if clusters is None else labels[both], confidence)
@@ -56,41 +57,41 @@ def cohen_kappa(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """Agreement of two raters beyond that by chance, Cohen (1960): ``κ = (p_o − p_e) / (1 − p_e)``.
+    """Agreement of two raters beyond chance, Cohen (1960): ``κ = (p_o − p_e) / (1 − p_e)``.
 
-    ``p_o`` is the raw agreement, ``p_e = Σ over categories p_first · p_second`` that of two raters who keep their own
-    habits and look at nothing. 1: they always agree; 0: no better than that; below 0: worse.
+    ``p_o`` is the raw agreement, ``p_e = Σ over categories p_first · p_second`` that expected of two raters
+    who keep their own frequencies and rate at random. 1: they always agree; 0: no better than chance; below 0: worse.
 
     Parameters
     ----------
     first, second : array_like, shape (n,)
-        Categories as numbers; NaN: nothing. A unit that one of them left out does not count.
+        Categories as numbers; NaN: not rated. A unit that one rater left out does not count.
     clusters : array_like, shape (n,), optional
-        Label of each unit's cluster. None: every unit is its own.
+        Label of each unit's cluster. None: every unit is its own cluster.
     confidence : float
-        Two-sided level of the interval, which is that of ``alpha``.
+        Two-sided level of the interval, which is made as for ``alpha``.
     draws, seed : int
-        Of the bootstrap.
+        Number of bootstrap draws, and their seed.
 
     Returns
     -------
     Estimate
-        No value without units that both rated, or when both always say the one same thing.
+        No value without units that both raters rated, or when all ratings are one category.
 
     References
     ----------
     J. Cohen, Educational and Psychological Measurement 20 (1960) 37–46.
     """
-    ratings = _two(first, second)
-    labels = _labels(clusters, ratings.shape[1])
+    ratings = _two_raters(first, second)
+    labels = cluster_numbers(clusters, ratings.shape[1])[0]
     both = ~np.isnan(ratings).any(axis=0)
     values, codes = np.unique(ratings[:, both], return_inverse=True)
     codes = codes.reshape(2, -1)
     owner = np.unique(labels[both], return_inverse=True)[1]
     size = len(values)
     cells = (owner * size + codes[0]) * size + codes[1]
-    many = int(owner.max()) + 1 if len(owner) else 0
-    tables = np.bincount(cells, minlength=many * size * size).reshape(many, size, size).astype(np.float64)
+    count = int(owner.max()) + 1 if len(owner) else 0
+    tables = np.bincount(cells, minlength=count * size * size).reshape(count, size, size).astype(np.float64)
     return _estimate(tables, _kappa, int(both.sum()), confidence, draws, seed)
 
 
@@ -103,40 +104,41 @@ def alpha(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
-    """Krippendorff's alpha: agreement of any number of raters, some of whom may have left units out.
+    """Krippendorff's alpha: agreement of any number of raters, who may have left units out.
 
     ``α = 1 − (n − 1) Σ o_ck δ²_ck / Σ n_c n_k δ²_ck`` over pairs of values c, k: ``o_ck`` counts the pairs of values
-    within units, each unit of m values weighing ``1 / (m − 1)``; ``n_c = Σ_k o_ck`` and ``n = Σ n_c``. The difference
-    ``δ²_ck`` is 1 for unlike values (nominal), ``(c − k)²`` (interval), or the square of the number of values between
-    the two, half of each of them included (ordinal). 1: they always agree; 0: as by chance.
+    within units, where a unit with m values has the weight ``1 / (m − 1)``; ``n_c = Σ_k o_ck`` and ``n = Σ n_c``. The
+    difference ``δ²_ck`` is 1 for different values (nominal), ``(c − k)²`` (interval), or the square of the number of
+    values between the two, counting half of those equal to either (ordinal). 1: they always agree; 0: agreement as by
+    chance.
 
-    The interval is that of a percentile bootstrap over clusters. Resampling says nothing where the raters never differ,
-    and says too little where clusters are few: there is no interval then.
+    The interval is that of a percentile bootstrap over clusters. There is none where the raters never differ, since all
+    resamples are equal then, nor with few clusters, where it would be too short.
 
     Parameters
     ----------
     ratings : array_like, shape (raters, units)
-        NaN: the rater left the unit out. A unit with fewer than two values does not count. Time and memory go with the
-        square of the number of different values.
+        NaN: the rater left the unit out. A unit with fewer than two values does not count. Time and memory
+        grow with the square of the number of different values.
     level : str
         ``nominal``, ``ordinal`` or ``interval``.
     clusters : array_like, shape (units,), optional
-        Label of each unit's cluster. None: every unit is its own.
+        Label of each unit's cluster. None: every unit is its own cluster.
     confidence : float
         Two-sided level of the interval.
     draws, seed : int
-        Of the bootstrap.
+        Number of bootstrap draws, and their seed.
 
     Returns
     -------
     Estimate
-        ``n`` counts the units with two values or more. No value when there are none, or all values are the same; no
-        limits with fewer than 10 clusters, without a difference, or when more than one draw in twenty has no value.
+        ``n`` counts the units with two or more values. No value without such units, or when all values are the same; no
+        limits with fewer than 10 clusters, when no ratings differ, or when more than 5 % of the draws have no value.
 
     Raises
     ------
     ValueError
-        Another level, infinite ratings, or labels of another length.
+        The level is unknown, a rating is infinite, or the number of labels is wrong.
 
     References
     ----------
@@ -146,7 +148,7 @@ def alpha(
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}: it must be one of {', '.join(LEVELS)}")
     given = _ratings(ratings)
-    labels = _labels(clusters, given.shape[1])
+    labels = cluster_numbers(clusters, given.shape[1])[0]
     rated = (~np.isnan(given)).sum(axis=0) >= 2
     values, tables = _coincidences(given[:, rated], labels[rated])
     return _estimate(tables, _alpha_of(values, level), int(rated.sum()), confidence, draws, seed)
@@ -158,13 +160,13 @@ def _coincidences(ratings: Floats, labels: Whole) -> tuple[Floats, Floats]:
     values = np.unique(ratings[known])
     counts = np.stack([(ratings == value).sum(axis=0) for value in values] or [np.zeros(0)]).astype(np.float64)
     owner = np.unique(labels, return_inverse=True)[1]
-    many = int(owner.max()) + 1 if len(owner) else 0
+    count = int(owner.max()) + 1 if len(owner) else 0
     weight = 1 / np.maximum(known.sum(axis=0) - 1, 1)
-    tables = np.zeros((many, len(values), len(values)))
+    tables = np.zeros((count, len(values), len(values)))
     for c in range(len(values)):
         for k in range(len(values)):
             pairs = counts[c] * (counts[k] - (c == k)) * weight
-            tables[:, c, k] = np.bincount(owner, weights=pairs, minlength=many)
+            tables[:, c, k] = np.bincount(owner, weights=pairs, minlength=count)
     return values, tables
 
 
@@ -173,16 +175,16 @@ def _alpha_of(values: Floats, level: str) -> Coefficient:
         counts = tables.sum(axis=-1)
         total = counts.sum(axis=-1)
         if level == "nominal":
-            apart = np.broadcast_to(1 - np.eye(len(values)), tables.shape)
+            distance = np.broadcast_to(1 - np.eye(len(values)), tables.shape)
         else:
-            # the place of a value on its scale: itself, or how many values stand below the middle of its own
-            at = (
+            # the position of a value on its scale: the value, or the number of values below the middle of its own
+            position = (
                 np.cumsum(counts, axis=-1) - counts / 2 if level == "ordinal" else np.broadcast_to(values, counts.shape)
             )
-            apart = (at[..., :, None] - at[..., None, :]) ** 2
-        seen = (tables * apart).sum(axis=(-1, -2))
-        expected = (counts[..., :, None] * counts[..., None, :] * apart).sum(axis=(-1, -2))
-        return _quotient(expected - (total - 1) * seen, expected)
+            distance = (position[..., :, None] - position[..., None, :]) ** 2
+        observed = (tables * distance).sum(axis=(-1, -2))
+        expected = (counts[..., :, None] * counts[..., None, :] * distance).sum(axis=(-1, -2))
+        return _quotient(expected - (total - 1) * observed, expected)
 
     return coefficient
 
@@ -195,47 +197,38 @@ def _kappa(tables: Floats) -> Floats:
 
 
 def _quotient(above: Floats, below: Floats) -> Floats:
-    # what is left of two sums that cancel is no quantity
-    fits = below > 1e-12
-    return np.divide(above, below, out=np.full_like(below, np.nan), where=fits)
+    # the rest of two sums that cancel is rounding
+    defined = below > 1e-12
+    return np.divide(above, below, out=np.full_like(below, np.nan), where=defined)
 
 
 def _estimate(tables: Floats, coefficient: Coefficient, n: int, confidence: float, draws: int, seed: int) -> Estimate:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence!r}: it must lie between 0 and 1")
+    check_level(confidence)
     if n == 0:
-        return Estimate(None, None, None, 0, "nothing was rated twice")
+        return Estimate(None, None, None, 0, "no unit was rated twice")
     value = float(coefficient(tables.sum(axis=0)[None])[0])
     if np.isnan(value):
-        return Estimate(None, None, None, n, "all ratings are the same: agreement cannot be told from chance")
+        return Estimate(None, None, None, n, "all ratings are the same: agreement cannot be distinguished from chance")
     clusters, size = tables.shape[:2]
-    if clusters < FEWEST_CLUSTERS:
-        reason = f"{clusters} clusters are too few for an interval by resampling: {FEWEST_CLUSTERS} at least"
-        return Estimate(value, None, None, n, reason)
+    if clusters < LEAST_CLUSTERS:
+        return Estimate(value, None, None, n, too_few(clusters))
     if not (tables.sum(axis=0) * (1 - np.eye(size))).any():
-        return Estimate(value, None, None, n, "no two ratings differ: resampling cannot say how sure that is")
-    drawn = _bootstrap(tables, coefficient, draws, seed)
-    told = drawn[~np.isnan(drawn)]
-    if len(told) < (1 - _UNDEFINED) * draws:
-        reason = "ratings hardly vary: too many resamples hold one value only for an interval"
+        return Estimate(value, None, None, n, "no two ratings differ: resampling gives no interval")
+    drawn = _resampled(tables, coefficient, draws, seed)
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < (1 - _MOST_UNDEFINED) * draws:
+        reason = "ratings hardly vary: too many resamples contain only one value"
         return Estimate(value, None, None, n, reason)
-    low, high = np.quantile(told, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value, float(low), float(high), n)
 
 
-def _bootstrap(tables: Floats, coefficient: Coefficient, draws: int, seed: int) -> Floats:
-    """The coefficient of clusters drawn with replacement.
-
-    Tables add up, so that a draw is a weighted sum of them; clusters of equal tables are drawn as one kind.
-    """
+def _resampled(tables: Floats, coefficient: Coefficient, draws: int, seed: int) -> Floats:
+    """The coefficient of each resample of the clusters; tables add up, so that a resample is a weighted sum of them."""
     clusters, size = tables.shape[:2]
-    generator = np.random.default_rng(seed)
-    kinds, many = np.unique(tables.reshape(clusters, -1), axis=0, return_counts=True)
-    drawn, step = [], max(_AT_ONCE // len(kinds), 1)
-    for begin in range(0, draws, step):
-        weights = generator.multinomial(clusters, many / clusters, size=min(step, draws - begin))
-        drawn.append(coefficient((weights @ kinds).reshape(-1, size, size)))
-    return np.concatenate(drawn)
+    kinds, counts = np.unique(tables.reshape(clusters, -1), axis=0, return_counts=True)
+    sums = resampled_sums(kinds, counts, draws, np.random.default_rng(seed), _WEIGHTS_IN_MEMORY)
+    return np.concatenate([coefficient(part.reshape(-1, size, size)) for part in sums])
 
 
 def _ratings(given: ArrayLike) -> Floats:
@@ -243,22 +236,12 @@ def _ratings(given: ArrayLike) -> Floats:
     if ratings.ndim != 2:
         raise ValueError(f"ratings must be an array of raters by units, not of shape {ratings.shape}")
     if np.isinf(ratings).any():
-        raise ValueError("ratings hold infinity: a missing one is NaN")
+        raise ValueError("a rating is infinite: use NaN for a missing rating")
     return ratings
 
 
-def _two(first: ArrayLike, second: ArrayLike) -> Floats:
+def _two_raters(first: ArrayLike, second: ArrayLike) -> Floats:
     sides = [np.asarray(side, dtype=np.float64) for side in (first, second)]
     if sides[0].shape != sides[1].shape:
         raise ValueError(f"one rater has {sides[0].size} ratings, the other {sides[1].size}")
     return _ratings(np.stack(sides))
-
-
-def _labels(clusters: ArrayLike | None, units: int) -> Whole:
-    """A number for the cluster of each unit."""
-    if clusters is None:
-        return np.arange(units)
-    labels = np.asarray(clusters)
-    if labels.shape != (units,):
-        raise ValueError(f"{labels.size} cluster labels were given for {units} units")
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)

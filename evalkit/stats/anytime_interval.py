@@ -1,4 +1,4 @@
-"""Accuracy over conversations with an interval that stays true however often, and whenever, one looks at it."""
+"""Accuracy over conversations with an anytime-valid interval: it holds however often, and whenever, it is looked at."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ import numpy as np
 from evalkit.stats.arrays import Floats
 from evalkit.stats.estimate import Estimate
 
-CAP = 0.75  # the share of its capital that a bet may lose at the most
-_STEPS = 30  # halvings of an interval within 0 to 1: a billionth is left
+CAP = 0.75  # the largest share of the capital that a bet may lose
+_HALVINGS = 30  # halvings of an interval from 0 to 1, which leave 1e-9
 
 
 class ConfidenceSequence:
     """A betting confidence sequence for the share of right turns, over conversations of unequal length.
 
-    With probability ``confidence`` the truth lies in the interval after every conversation at once, so that a run may
-    be ended by what the interval shows. An interval for a fixed number of conversations, looked at again and again,
-    misses it far more often than it says.
+    With probability ``confidence`` the truth is in the interval after every conversation, so a run may be stopped by
+    what the interval shows. An interval for a fixed number of conversations, looked at repeatedly, misses the truth far
+    more often than its level.
 
     The truth m is E(s) / E(n), of conversations with n scored turns and the sum s of their scores. If it is m, then
-    ``g = (s − m n) / N`` has the mean 0 and lies between −m and 1 − m, N being the most turns a conversation may have.
-    Who bets on it, an amount λ each time, has a capital of 1 at first and then of ``Π (1 + λ g)``. That is a
-    nonnegative martingale, which ever reaches 2/α with probability α/2 at most (Ville). Ruled out are all m against
-    which bets that more is right, or that less is right, have won so much. The capital falls as m rises, or rises with
-    it, so what is left is an interval.
+    ``g = (s − m n) / N`` has mean 0 and is between −m and 1 − m, where N is the largest number of turns of a
+    conversation. Betting an amount λ on it each time turns a capital of 1 into ``Π (1 + λ g)``. That is a nonnegative
+    martingale, which ever reaches 2/α with a probability of at most α/2 (Ville). All m are ruled out against which bets
+    that more is right, or that less is right, have won that much. The capital is monotonic in m, so the remaining m are
+    an interval.
 
-    This is the hedged capital of Waudby-Smith and Ramdas (2024), with two differences. Whole conversations are bet on,
-    and not single turns, which resemble each other. And the bets are made for a goal, the half-width at which to stop:
-    ``λ = μ / (v + μ²)``, their approximation of the bet that makes capital grow fastest, against the accuracies that
-    lie the goal away; v is the variance of g and ``μ = goal · (mean of n) / N``, both from the conversations before,
-    with one longest conversation of variance 1/4 taken as seen. No bet loses more than 3/4 of the capital. So the goal
-    is reached with two to three times the conversations that a fixed-sample interval takes, and with five times near
-    accuracies of 0 and 1, where a single conversation that goes wrong costs most of the capital. Bets for no goal in
-    particular take three to seven times as many at medium accuracies.
+    This is the hedged capital of Waudby-Smith and Ramdas (2024), with two differences. The bets are on whole
+    conversations rather than single turns, which are correlated. And the bets are made for a goal, the half-width at
+    which to stop: ``λ = μ / (v + μ²)``, their approximation of the bet with the fastest growth of capital, against the
+    accuracies at a distance of the goal; v is the variance of g and ``μ = goal · (mean of n) / N``, both from the
+    previous conversations and one more of the largest length with variance 1/4. No bet loses more than 3/4 of the
+    capital. The goal is reached with two to three times the conversations that a fixed-sample interval needs, and five
+    times near accuracies of 0 and 1, where a single wrong conversation costs most of the capital. Bets without a goal
+    need three to seven times as many at medium accuracies.
 
     Parameters
     ----------
     most_turns : int
-        The most scored turns a conversation may have.
+        The largest number of scored turns of a conversation.
     goal : float
-        Half-width of the interval, 0 to 1, that the bets are made for; the interval is true at any other width too.
+        Half-width of the interval, 0 to 1, that the bets are made for; the interval is valid at any other width too.
     confidence : float
         Two-sided level.
 
     Attributes
     ----------
     conversations : int
-        Those with scored turns so far.
+        Number of conversations with scored turns so far.
 
     Notes
     -----
-    The promise is for conversations that come in random order, as drawn: each is, given those before, as hard as any.
-    A dataset in order of difficulty has no such promise, nor has one whose conversations belong together. The order in
-    which they are added must not depend on how they went: not that in which they end, for short ones end first.
+    The guarantee holds for conversations in random order, so that each is expected to be as difficult as any other,
+    given those before. It does not hold for a dataset sorted by difficulty, nor for conversations in groups. The order
+    must not depend on the answers either: do not add conversations as they end, since short ones end first.
 
     References
     ----------
@@ -64,19 +64,19 @@ class ConfidenceSequence:
 
     def __init__(self, most_turns: int, goal: float, confidence: float = 0.95) -> None:
         if most_turns < 1:
-            raise ValueError(f"most_turns is {most_turns}: a conversation has a turn at least")
+            raise ValueError(f"most_turns is {most_turns}: it must be at least 1")
         if not 0 < goal < 1:
-            raise ValueError(f"goal is {goal}: it must lie between 0 and 1")
+            raise ValueError(f"goal is {goal}: it must be between 0 and 1")
         if not 0 < confidence < 1:
-            raise ValueError(f"confidence is {confidence}: it must lie between 0 and 1")
+            raise ValueError(f"confidence is {confidence}: it must be between 0 and 1")
         self.conversations = 0
-        self._most, self._goal = most_turns, goal
-        self._enough = math.log(2 / (1 - confidence))  # the logarithm of the capital that rules a candidate out
+        self._most_turns, self._goal = most_turns, goal
+        self._threshold = math.log(2 / (1 - confidence))  # logarithm of the capital that rules out a candidate
         self._right, self._turns = 0.0, 0
         self._new: list[tuple[float, int]] = []
-        self._seen: Floats = np.empty((2, 0))  # sum and number of scores, a column a conversation
+        self._seen: Floats = np.empty((2, 0))  # sum and number of scores, one column per conversation
         self._bets: Floats = np.empty(0)
-        self._low, self._over = 0.0, 0.0  # ruled out: accuracies below the first, shares of wrong ones below the second
+        self._low, self._low_wrong = 0.0, 0.0  # lower limits of the share of right turns and of wrong turns
 
     def add(self, total: float, turns: int) -> None:
         """Add the next conversation.
@@ -86,15 +86,15 @@ class ConfidenceSequence:
         total : float
             Sum of its scores, each from 0 to 1.
         turns : int
-            How many turns were scored. One without any tells nothing and is passed over.
+            Number of scored turns. A conversation without any is ignored.
 
         Raises
         ------
         ValueError
-            More turns than there may be, or scores outside 0 to 1.
+            There are more turns than ``most_turns``, or scores are outside 0 to 1.
         """
-        if not 0 <= turns <= self._most:
-            raise ValueError(f"a conversation has {turns} scored turns: from 0 to {self._most} were announced")
+        if not 0 <= turns <= self._most_turns:
+            raise ValueError(f"a conversation has {turns} scored turns: it must have from 0 to {self._most_turns}")
         if not -1e-9 <= total <= turns + 1e-9:
             raise ValueError(f"{turns} scores from 0 to 1 cannot add up to {total}")
         if turns:
@@ -105,73 +105,73 @@ class ConfidenceSequence:
 
     @property
     def value(self) -> float | None:
-        """The share of right turns so far; None: no turn was scored."""
+        """The share of right turns so far; None: no turn is scored."""
         return self._right / self._turns if self._turns else None
 
     @property
     def reached(self) -> bool:
-        """Whether the half-width is the goal at most: quicker than to ask for it, and hardly later."""
+        """Whether the half-width is at most the goal; faster than ``half_width``, with a hardly later answer."""
         value = self.value
         if value is None:
             return False
-        self._take_in()
-        low, over = value - self._goal, 1 - value - self._goal
-        if low > self._low and self._capital(low, wrong=False) >= self._enough:
+        self._update()
+        low, low_wrong = value - self._goal, 1 - value - self._goal
+        if low > self._low and self._capital(low, wrong=False) >= self._threshold:
             self._low = low
-        if over > self._over and self._capital(over, wrong=True) >= self._enough:
-            self._over = over
-        return self._low >= low and self._over >= over and not self._crossed
+        if low_wrong > self._low_wrong and self._capital(low_wrong, wrong=True) >= self._threshold:
+            self._low_wrong = low_wrong
+        return self._low >= low and self._low_wrong >= low_wrong and not self._crossed
 
     @property
     def interval(self) -> Estimate:
         """The share of right turns with its limits, which never widen; ``n`` is the number of scored turns.
 
-        It has no value before a turn was scored. It has no limits when they have crossed, which happens with a
-        probability of at most 1 − ``confidence`` when conversations come in random order.
+        It has no value before a turn is scored. It has no limits when they have crossed, which has a probability of at
+        most 1 − ``confidence`` when conversations are in random order.
         """
         value = self.value
         if value is None:
             return Estimate(None, None, None, 0, "no conversation has ended with a scored turn")
-        self._take_in()
+        self._update()
         self._low = self._ruled_out(self._low, wrong=False)
-        self._over = self._ruled_out(self._over, wrong=True)
+        self._low_wrong = self._ruled_out(self._low_wrong, wrong=True)
         if self._crossed:
-            why = "the limits have crossed: the conversations do not come in random order, shuffle the dataset"
-            return Estimate(value, None, None, self._turns, why)
-        return Estimate(value, self._low, 1 - self._over, self._turns)
+            reason = "the limits have crossed: the conversations are not in random order, shuffle the dataset"
+            return Estimate(value, None, None, self._turns, reason)
+        return Estimate(value, self._low, 1 - self._low_wrong, self._turns)
 
     @property
     def half_width(self) -> float | None:
-        """How far the truth may be from the value: the larger distance to a limit. None: there are no limits."""
-        told = self.interval
-        if told.value is None or told.low is None or told.high is None:
+        """The larger distance from the value to a limit; None: there are no limits."""
+        interval = self.interval
+        if interval.value is None or interval.low is None or interval.high is None:
             return None
-        return max(told.value - told.low, told.high - told.value)
+        return max(interval.value - interval.low, interval.high - interval.value)
 
     @property
     def _crossed(self) -> bool:
-        return self._low > 1 - self._over
+        return self._low > 1 - self._low_wrong
 
-    def _take_in(self) -> None:
+    def _update(self) -> None:
         if self._new:
             self._seen = np.concatenate([self._seen, np.array(self._new, dtype=np.float64).T], axis=1)
             self._new.clear()
             right, turns = self._seen
-            self._bets = bets(right, turns, self._most, self._goal)
+            self._bets = bets(right, turns, self._most_turns, self._goal)
 
     def _capital(self, candidate: float, *, wrong: bool) -> float:
-        """Its logarithm, of the bets that more is right than the candidate, or that more is wrong."""
+        """Logarithm of the capital of bets that the share of right turns, or of wrong turns, is above the candidate."""
         right, turns = self._seen
-        return float(gains(turns - right if wrong else right, turns, self._bets, self._most, candidate).sum())
+        return float(gains(turns - right if wrong else right, turns, self._bets, self._most_turns, candidate).sum())
 
     def _ruled_out(self, low: float, *, wrong: bool) -> float:
-        """The largest candidate that is ruled out, by halving; at 1 nothing can have been won."""
-        if self._capital(low, wrong=wrong) < self._enough:
+        """The largest candidate that is ruled out, by halving; a bet against 1 wins nothing."""
+        if self._capital(low, wrong=wrong) < self._threshold:
             return low
         high = 1.0
-        for _ in range(_STEPS):
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if self._capital(middle, wrong=wrong) >= self._enough:
+            if self._capital(middle, wrong=wrong) >= self._threshold:
                 low = middle
             else:
                 high = middle
@@ -179,18 +179,18 @@ class ConfidenceSequence:
 
 
 def bets(right: Floats, turns: Floats, most_turns: int, goal: float) -> Floats:
-    """The λ of every conversation, each from those before it; see ``ConfidenceSequence``.
+    """The λ of each conversation, from those before it; see ``ConfidenceSequence``.
 
     Parameters
     ----------
     right, turns : ndarray, shape (…, conversations)
-        Sum and number of the scores of each.
+        Sum and number of the scores of each conversation.
 
     Returns
     -------
     ndarray, shape (…, conversations)
     """
-    before = np.arange(1.0, right.shape[-1] + 1)  # conversations, the one that is taken as seen included
+    before = np.arange(1.0, right.shape[-1] + 1)  # conversations before, and the assumed one
     seen = np.cumsum(turns, axis=-1) + most_turns
     mean = (np.cumsum(right, axis=-1) + most_turns / 2) / seen
     squares = ((right - mean * turns) / most_turns) ** 2
@@ -200,7 +200,7 @@ def bets(right: Floats, turns: Floats, most_turns: int, goal: float) -> Floats:
 
 
 def gains(right: Floats, turns: Floats, bets: Floats, most_turns: int, candidate: float) -> Floats:
-    """How the logarithm of the capital grows with each conversation, by bets that more is right than a candidate.
+    """Growth of the logarithm of the capital with each conversation, by bets that more is right than a candidate.
 
     Parameters
     ----------
@@ -213,5 +213,5 @@ def gains(right: Floats, turns: Floats, bets: Floats, most_turns: int, candidate
     ndarray, shape (…, conversations)
         Its sum falls as the candidate rises.
     """
-    taken = np.minimum(bets, CAP / candidate) if candidate > 0 else bets
-    return np.log1p(taken * (right - candidate * turns) / most_turns)
+    capped = np.minimum(bets, CAP / candidate) if candidate > 0 else bets
+    return np.log1p(capped * (right - candidate * turns) / most_turns)

@@ -1,4 +1,4 @@
-"""Types of arrays."""
+"""Array types: floats, whole numbers, flags."""
 
 from __future__ import annotations
 
@@ -9,5 +9,4 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.integer[Any]]
-
 Flags = NDArray[np.bool_]

@@ -1,9 +1,9 @@
-"""The bootstrap: intervals of any statistic from clusters drawn again, whole, with replacement."""
+"""The bootstrap: intervals of any statistic from whole clusters drawn with replacement."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +12,12 @@ from scipy import special
 
 from evalkit.stats.arrays import Floats, Whole
 from evalkit.stats.bootstrap_quantiles import LEAST_CLUSTERS, check_resamples, no_interval, too_few
-from evalkit.stats.checked_samples import check_level, finite, numbered, totals
+from evalkit.stats.checked_samples import check_level, cluster_numbers, cluster_totals, finite
 from evalkit.stats.estimate import Estimate
 
-_AT_ONCE = 2_000_000  # draws held in memory
-_KINDS = 4_096
-_GROUPS = 20_000
+_DRAWS_IN_MEMORY = 2_000_000  # numbers of draws in memory
+_MOST_KINDS = 4_096
+_MOST_CLUSTERS = 20_000
 
 Statistic = Literal["mean"] | Callable[[Floats], float]
 
@@ -37,42 +37,42 @@ def bootstrap(
     Each resample draws as many clusters as there are, with replacement, each with all its values. The percentile
     interval lies between the α/2 and the 1 − α/2 quantile of the resampled statistic (Efron and Tibshirani 1993,
     chapter 13). The BCa interval shifts these levels: ``Φ(z0 + (z0 + z) / (1 − a (z0 + z)))`` with z0 the normal
-    quantile of the share of resamples below the statistic (equal ones count half) and a the acceleration by the
+    quantile of the share of resamples below the statistic (equal resamples count half) and a the acceleration by the
     jackknife over clusters, ``Σ d³ / 6 (Σ d²)^1.5`` (chapter 14; a = 0 where leaving out a cluster changes nothing).
 
-    For fewer than 10 clusters both are far too short (of normal values, 95 % intervals by 5 clusters held the truth in
-    85 % of simulated runs), so none is told: ``intervals.mean`` may then tell one.
+    For fewer than 10 clusters both intervals are far too short (for normal values, 95 % intervals from 5 clusters
+    contained the truth in 85 % of simulated runs), so none is given; ``means.mean`` may give one.
 
     Parameters
     ----------
     values : array_like, shape (n,)
-        In any unit; no missing values.
+        In any unit, without missing values.
     clusters : array_like, shape (n,), optional
         Label of each value's cluster. None: the values are independent.
     statistic : "mean" or callable
-        Called with an array of values, shape (m,), in no given order: ``resamples`` times, and for BCa once a cluster
-        more. The mean is quick, a million turns included; above 20,000 clusters of many kinds, these are first
-        thrown together at random into 20,000 larger ones.
+        A callable gets an array of values, shape (m,), in no particular order; it is called ``resamples`` times, and
+        for BCa also once for each cluster. The mean is fast even for a million values: more than 20,000 clusters of
+        many kinds are first merged at random into 20,000 larger ones.
     method : {"bca", "percentile"}
-        Which interval.
+        Which interval to return.
     confidence : float
         Two-sided level of the interval.
     resamples : int
-        How many times the clusters are drawn again.
+        Number of resamples.
     seed : int
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     Estimate
         In the unit of the statistic. No value without samples. No limits, with the reason, for fewer than 10 clusters,
-        when all resamples give the same value, when the statistic of a resample is not finite, and by BCa when all of
-        them lie on one side of the statistic.
+        when all resamples give the same value, when the statistic of a resample is not finite, and for BCa when all
+        resamples are on one side of the statistic.
 
     Raises
     ------
     ValueError
-        NaN or infinity, labels of another length, or an argument that is none of those above.
+        A value is NaN or infinite, the number of labels is not n, or an argument is not one of those above.
 
     References
     ----------
@@ -83,9 +83,11 @@ def bootstrap(
     x = finite(values)
     check_level(confidence)
     if method not in ("bca", "percentile") or (statistic != "mean" and not callable(statistic)):
-        raise ValueError(f"method {method!r} with statistic {statistic!r}: see the docstring for those there are")
+        raise ValueError(
+            f"method {method!r} with statistic {statistic!r}: choose 'bca' or 'percentile', and 'mean' or a callable"
+        )
     check_resamples(resamples)
-    numbers, k = numbered(clusters, len(x))
+    numbers, k = cluster_numbers(clusters, len(x))
     if not k:
         return Estimate(None, None, None, 0, "no samples")
     sample: _Means | _Values = _Means(x, numbers, k) if statistic == "mean" else _Values(x, numbers, k, statistic)
@@ -105,10 +107,10 @@ def bootstrap(
 
 
 class _Means:
-    """Clusters by their sums and sizes, for the mean."""
+    """Sums and sizes of the clusters, for the mean."""
 
     def __init__(self, values: Floats, numbers: Whole, k: int) -> None:
-        self.sums, self.sizes = totals(values, numbers, k)
+        self.sums, self.sizes = cluster_totals(values, numbers, k)
         self.value = float(self.sums.sum()) / len(values)
 
     def jackknife(self) -> Floats:
@@ -118,26 +120,24 @@ class _Means:
     def resampled(self, resamples: int, rng: np.random.Generator) -> Floats:
         k = len(self.sums)
         kinds, counts = np.unique(self.sums + 1j * self.sizes, return_counts=True)
-        if len(counts) > min(_KINDS, k // 2):
+        if len(counts) > min(_MOST_KINDS, k // 2):
             return self._one_by_one(resamples, rng)
-        # drawing how many of each kind is the same as drawing clusters one by one
         each = np.stack([kinds.real, kinds.imag], axis=1)
-        slices = _slices(resamples, _AT_ONCE // len(counts))
-        return _ratios(np.concatenate([rng.multinomial(k, counts / k, times) @ each for times in slices]))
+        return _ratios(np.concatenate(list(resampled_sums(each, counts, resamples, rng, _DRAWS_IN_MEMORY))))
 
     def _one_by_one(self, resamples: int, rng: np.random.Generator) -> Floats:
         parts, k = np.stack([self.sums, self.sizes], axis=1), len(self.sums)
-        if k > _GROUPS:
-            # clusters thrown together at random are clusters too, whose sums vary as much
-            groups = rng.permutation(k) % _GROUPS
-            parts = np.stack([np.bincount(groups, column, _GROUPS) for column in parts.T], axis=1)
-            k = _GROUPS
-        slices = _slices(resamples, _AT_ONCE // k)
+        if k > _MOST_CLUSTERS:
+            # clusters merged at random are clusters too, with the same variance of their sums
+            groups = rng.permutation(k) % _MOST_CLUSTERS
+            parts = np.stack([np.bincount(groups, column, _MOST_CLUSTERS) for column in parts.T], axis=1)
+            k = _MOST_CLUSTERS
+        slices = _slices(resamples, _DRAWS_IN_MEMORY // k)
         return _ratios(np.concatenate([parts[rng.integers(k, size=(times, k))].sum(axis=1) for times in slices]))
 
 
 class _Values:
-    """Clusters by their values, for any statistic."""
+    """The values of the clusters, for any statistic."""
 
     def __init__(self, values: Floats, numbers: Whole, k: int, statistic: Callable[[Floats], Any]) -> None:
         order = np.argsort(numbers, kind="stable")
@@ -149,13 +149,38 @@ class _Values:
         whole = np.concatenate(self.parts)
         ends = np.cumsum([len(part) for part in self.parts])
         begins = np.concatenate([[0], ends[:-1]])
-        kept = (np.delete(whole, np.s_[begin:end]) for begin, end in zip(begins, ends, strict=True))
-        return np.array([float(self.statistic(each)) for each in kept])
+        others = (np.delete(whole, np.s_[begin:end]) for begin, end in zip(begins, ends, strict=True))
+        return np.array([float(self.statistic(each)) for each in others])
 
     def resampled(self, resamples: int, rng: np.random.Generator) -> Floats:
         k = len(self.parts)
         chosen = (rng.integers(k, size=k).tolist() for _ in range(resamples))
         return np.array([float(self.statistic(np.concatenate([self.parts[i] for i in each]))) for each in chosen])
+
+
+def resampled_sums(
+    kinds: Floats, counts: Whole, resamples: int, rng: np.random.Generator, most_draws: int
+) -> Iterator[Floats]:
+    """The sum over the clusters of each resample, some resamples at a time.
+
+    Equal clusters are one kind: drawing the number of each kind is the same as drawing clusters one by one.
+
+    Parameters
+    ----------
+    kinds : ndarray of float, shape (kinds, columns)
+        What is added up, of one cluster of each kind.
+    counts : ndarray of int, shape (kinds,)
+        Number of clusters of each kind.
+    most_draws : int
+        The largest number of drawn numbers in memory.
+
+    Yields
+    ------
+    ndarray of float, shape (some resamples, columns)
+    """
+    clusters = int(counts.sum())
+    for times in _slices(resamples, most_draws // len(counts)):
+        yield rng.multinomial(clusters, counts / clusters, times) @ kinds
 
 
 def _slices(total: int, most: int) -> list[int]:
@@ -170,16 +195,16 @@ def _ratios(drawn: Floats) -> Floats:
 
 
 def _bca_levels(levels: Floats, drawn: Floats, value: float, jackknife: Floats) -> Floats:
-    """The levels at which the resampled values are read; NaN: there are none."""
+    """The BCa levels of the resampled values; NaN: there are none."""
     below = (np.count_nonzero(drawn < value) + np.count_nonzero(drawn <= value)) / (2 * len(drawn))
     if below in (0.0, 1.0):
         return np.full(2, math.nan)
     shift = float(special.ndtri(below))
-    apart = jackknife.mean() - jackknife
-    squares = float(apart @ apart)
-    acceleration = float((apart**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
-    moved = shift + special.ndtri(levels)
-    bent = 1 - acceleration * moved
-    if (bent <= 0).any():
+    deviations = jackknife.mean() - jackknife
+    squares = float(deviations @ deviations)
+    acceleration = float((deviations**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    shifted = shift + special.ndtri(levels)
+    scale = 1 - acceleration * shifted
+    if (scale <= 0).any():
         return np.full(2, math.nan)
-    return np.asarray(special.ndtr(shift + moved / bent), dtype=np.float64)
+    return np.asarray(special.ndtr(shift + shifted / scale), dtype=np.float64)

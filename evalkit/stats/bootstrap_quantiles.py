@@ -1,6 +1,6 @@
-"""What every bootstrap needs; and the quantiles of clusters drawn again, without sorting each draw.
+"""Quantiles of resampled clusters without sorting each resample, and the checks that every bootstrap shares.
 
-What lies far from a quantile cannot become it when clusters are drawn again, so it is only counted.
+A value far from a quantile cannot be the quantile of a resample, so such values are only counted.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit.stats.arrays import Floats, Whole
-from evalkit.stats.checked_samples import totals
+from evalkit.stats.checked_samples import cluster_totals
 from evalkit.stats.means import mean_and_error
 
 LEAST_CLUSTERS = 10
-NO_VARIANCE = "all resamples give the same value: no variance can be told"
-_AT_ONCE = 2_000_000  # numbers held in memory, a few times over
-_KINDS = 4_096
+NO_VARIANCE = "all resamples give the same value: the variance cannot be estimated"
+_NUMBERS_IN_MEMORY = 2_000_000  # in each of a few arrays
+_MOST_KINDS = 4_096
 _ERRORS = 6.0  # standard errors to either side of the quantile, at first
 
 
@@ -28,16 +28,16 @@ def check_resamples(resamples: int) -> None:
 
 
 def too_few(clusters: int) -> str:
-    """Why so few clusters have no bootstrap interval."""
+    """The reason why too few clusters have no bootstrap interval."""
     return f"a bootstrap interval needs {LEAST_CLUSTERS} clusters, there are {clusters}"
 
 
 def no_interval(drawn: Floats) -> str | None:
-    """Why resampled values tell no interval; None: they do."""
-    lost = int(np.count_nonzero(~np.isfinite(drawn)))
-    if lost:
-        return f"the statistic of {lost:,} of {len(drawn):,} resamples is not finite: no interval can be told"
-    # means that differ in their last bits do not differ
+    """The reason why resampled values give no interval; None: they give one."""
+    undefined = int(np.count_nonzero(~np.isfinite(drawn)))
+    if undefined:
+        return f"the statistic of {undefined:,} of {len(drawn):,} resamples is not finite: there is no interval"
+    # values that differ only in their last bits count as equal
     if float(np.ptp(drawn)) <= 1e-12 * float(np.abs(drawn).max()):
         return NO_VARIANCE
     return None
@@ -45,7 +45,7 @@ def no_interval(drawn: Floats) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """The values of one side near its quantile, in order; of the smaller ones, how many each cluster has."""
+    """The values of one side near its quantile, in order, and the number of smaller values of each cluster."""
 
     values: Floats
     numbers: Whole
@@ -53,10 +53,10 @@ class _Window:
 
 
 class _Clusters:
-    """All clusters: those with a value in a window one by one, of the others how many there are of each kind.
+    """All clusters: one by one where they have a value in a window, else the number of clusters of each kind.
 
-    A kind is a number of values, a number below the first window and a number below the second. Drawing how many of
-    each kind is the same as drawing clusters one by one.
+    Clusters of one kind have the same number of values, below the first window, and below the second. Drawing the
+    number of each kind is the same as drawing clusters one by one.
     """
 
     def __init__(self, windows: tuple[_Window, _Window], sizes: Whole) -> None:
@@ -65,7 +65,7 @@ class _Clusters:
         for window in windows:
             near[window.numbers] = True
         kinds, counts = np.unique(known[:, ~near], axis=1, return_counts=True)
-        if len(counts) > _KINDS:
+        if len(counts) > _MOST_KINDS:
             near[:] = True
             kinds, counts = kinds[:, :0], counts[:0]
         self.count, self.near = len(sizes), int(near.sum())
@@ -74,7 +74,7 @@ class _Clusters:
         self.places = [(np.cumsum(near) - 1)[window.numbers] for window in windows]
 
     def draw(self, times: int, rng: np.random.Generator) -> tuple[Whole, Whole]:
-        """Sizes and counts below, shape (times, 3), and how often each near cluster was drawn, (times, near)."""
+        """Sizes and counts below, shape (times, 3), and how often each near cluster was drawn, shape (times, near)."""
         counts = rng.multinomial(self.count, self.shares, times)
         drawn = counts[:, -1]
         rows = np.repeat(np.arange(times), drawn)
@@ -86,9 +86,9 @@ class _Clusters:
 def quantile_differences(
     first: Floats, second: Floats, q: float, numbers: Whole, k: int, resamples: int, rng: np.random.Generator
 ) -> Floats:
-    """Of each resample of the k clusters, the quantile q of second less that of first, shape (resamples,).
+    """The quantile q of second minus that of first, for each resample of the k clusters, shape (resamples,).
 
-    Values of one side, but not of both, may be infinite: so may differences then be.
+    Values of one side, but not of both, may be infinite, and then differences may be too.
     """
     sizes = np.bincount(numbers, minlength=k)
     sides = [(values, np.argsort(values, kind="stable")) for values in (first, second)]
@@ -104,7 +104,7 @@ def quantile_differences(
 def _window(values: Floats, order: Whole, q: float, numbers: Whole, k: int, errors: float) -> _Window:
     n, middle = len(values), (len(values) - 1) * q
     under = (values <= values[order[int(middle)]]).astype(np.float64)
-    error = mean_and_error(under, *totals(under, numbers, k))[1] or 0.0
+    error = mean_and_error(under, *cluster_totals(under, numbers, k))[1] or 0.0
     half = math.ceil(errors * n * max(error, math.sqrt(q * (1 - q) / n))) + 2
     begin, end = max(int(middle) - half, 0), min(int(middle) + half, n)
     near = order[begin:end]
@@ -114,10 +114,10 @@ def _window(values: Floats, order: Whole, q: float, numbers: Whole, k: int, erro
 def _drawn(
     windows: tuple[_Window, _Window], sizes: Whole, q: float, resamples: int, rng: np.random.Generator
 ) -> Floats | None:
-    """The differences; None: in a resample the quantile lies outside its window."""
+    """The differences; None: the quantile of a resample is outside its window."""
     clusters = _Clusters(windows, sizes)
     widest = max(clusters.near, *(len(window.values) for window in windows), 1)
-    step = max(_AT_ONCE // widest, 1)
+    step = max(_NUMBERS_IN_MEMORY // widest, 1)
     parts = []
     for begin in range(0, resamples, step):
         known, often = clusters.draw(min(step, resamples - begin), rng)
@@ -125,22 +125,22 @@ def _drawn(
         quantiles = []
         for side, window in enumerate(windows):
             reached = known[:, side + 1, None] + np.cumsum(often[:, clusters.places[side]], axis=1)
-            found = _at(places, known[:, side + 1], reached, window.values)
-            if found is None:
+            values = _at(places, known[:, side + 1], reached, window.values)
+            if values is None:
                 return None
-            quantiles.append(found)
+            quantiles.append(values)
         parts.append(quantiles[1] - quantiles[0])
     return np.concatenate(parts)
 
 
 def _at(places: Floats, below: Whole, reached: Whole, values: Floats) -> Floats | None:
-    """Value at each place among those drawn, by interpolation; ``reached`` counts those up to each of the window."""
+    """The drawn value at each place, by interpolation; ``reached`` counts the draws up to each value of the window."""
     lower = np.floor(places).astype(np.int64)
     upper = np.ceil(places).astype(np.int64)
     if (lower < below).any() or (upper >= reached[:, -1]).any():
         return None
     low, high = (values[(reached <= rank[:, None]).sum(axis=1)] for rank in (lower, upper))
-    # between two infinite values there is no distance to go part of
+    # between two infinite values there is nothing to interpolate
     steps = np.subtract(high, low, out=np.zeros_like(low), where=high != low)
-    found: Floats = low + steps * (places - lower)
-    return found
+    interpolated: Floats = low + steps * (places - lower)
+    return interpolated

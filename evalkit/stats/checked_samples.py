@@ -1,4 +1,4 @@
-"""What statistics take: samples as arrays, their clusters as numbers; checked once, here."""
+"""Checks of the arguments that statistics share: samples become arrays, cluster labels become numbers."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ def finite(values: ArrayLike) -> Floats:
     Raises
     ------
     ValueError
-        More than one dimension, NaN or infinity.
+        There is more than one dimension, NaN or infinity.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1:
         raise ValueError(f"samples must be a one-dimensional array, not of shape {x.shape}")
     if not np.isfinite(x).all():
-        raise ValueError("samples hold NaN or infinity: leave missing values out and give time-outs as censored")
+        raise ValueError(
+            "samples contain NaN or infinity: leave out missing values, and pass time-outs as censored values"
+        )
     return x
 
 
 def pairs(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
-    """Two samples of equal length, one pair a place.
+    """Two samples of equal length, paired by position.
 
     Raises
     ------
     ValueError
-        Other lengths, NaN or infinity.
+        The lengths differ, or there is NaN or infinity.
     """
     x, y = finite(first), finite(second)
     if len(x) != len(y):
-        raise ValueError(f"{len(x)} first and {len(y)} second values make no pairs: give one of each a pair")
+        raise ValueError(f"there are {len(x)} first and {len(y)} second values: pairs need equally many of both")
     return x, y
 
 
-def numbered(clusters: ArrayLike | None, n: int) -> tuple[Whole, int]:
+def cluster_numbers(clusters: ArrayLike | None, n: int) -> tuple[Whole, int]:
     """The cluster of each of n values as a number from 0, and how many clusters there are.
 
     Parameters
     ----------
     clusters : array_like, shape (n,), optional
-        Labels of any kind that sorts, in any order. None: each value is a cluster of its own.
+        Sortable labels of any type, in any order. None: each value is a cluster of its own.
 
     Raises
     ------
     ValueError
-        Labels of another length.
+        The number of labels is not n.
     """
     if clusters is None:
         return np.arange(n), n
@@ -59,33 +61,33 @@ def numbered(clusters: ArrayLike | None, n: int) -> tuple[Whole, int]:
     if len(labels) != n:
         raise ValueError(f"{len(labels)} cluster labels were given for {n} values")
     if n and labels.dtype.kind in "iu" and (labels[1:] >= labels[:-1]).all():
-        # in order, as a run file has them: no need to sort
+        # in order, as in a run file: sorting is not needed
         steps = np.concatenate([[0], np.cumsum(labels[1:] != labels[:-1])])
         return steps, int(steps[-1]) + 1
     names, numbers = np.unique(labels, return_inverse=True)
     return numbers, len(names)
 
 
-def totals(values: Floats, numbers: Whole, count: int) -> tuple[Floats, Floats]:
-    """Sum and size of each of ``count`` clusters, by ``numbered``."""
+def cluster_totals(values: Floats, numbers: Whole, count: int) -> tuple[Floats, Floats]:
+    """Sum and size of each of ``count`` clusters, which are numbered by ``cluster_numbers``."""
     sums = np.bincount(numbers, values, count).astype(np.float64)
     return sums, np.bincount(numbers, minlength=count).astype(np.float64)
 
 
-def needed(q: float) -> int:
-    """How many samples the quantile q needs: ``1 / min(q, 1 − q)``, but one for the median."""
-    # 1 - 0.99 is a little more than 0.01 in binary
+def samples_needed(q: float) -> int:
+    """How many samples the quantile q needs: ``1 / min(q, 1 − q)``, except for the median, which needs one."""
+    # 1 - 0.99 is slightly more than 0.01 in binary
     least = math.ceil(1 / min(q, 1 - q) - 1e-9)
     return 1 if least == 2 else least
 
 
 def check_level(confidence: float) -> None:
-    """Raise ``ValueError`` for a confidence that is no level."""
+    """Raise ``ValueError`` unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence!r}: it must lie between 0 and 1")
+        raise ValueError(f"confidence is {confidence!r}: it must be between 0 and 1")
 
 
 def check_q(q: float) -> None:
-    """Raise ``ValueError`` for a q that names no quantile."""
+    """Raise ``ValueError`` unless q is between 0 and 1."""
     if not 0 < q < 1:
-        raise ValueError(f"q is {q!r}: it must lie between 0 and 1")
+        raise ValueError(f"q is {q!r}: it must be between 0 and 1")

@@ -1,4 +1,4 @@
-"""Sums over clusters of values between 0 and 1: all that the interval of their mean needs of them."""
+"""Running sums over clusters of values between 0 and 1, from which the interval of their mean is computed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ import numpy as np
 from evalkit.stats.arrays import Floats, Whole
 
 
-class ClusterSums:
-    """Adds up clusters, a part at a time; it takes little room however many there are.
+def effective_clusters(n: float, squared_sizes: float) -> float:
+    """The number of equally large clusters that carry as much information: (Σ size)² / Σ size² (Kish 1965).
 
-    The same is kept of y and of 1 − y. Far from 0 the spread of the clusters would be a small difference of large sums,
-    so that it is told from the smaller of the two.
+    Parameters
+    ----------
+    n, squared_sizes : float
+        Sums over clusters of the size and of its square.
+    """
+    return n**2 / squared_sizes
+
+
+class ClusterSums:
+    """Adds up clusters part by part, in constant memory.
+
+    Sums of both y and 1 − y are stored. The squared deviations are computed from the smaller of the two, because far
+    from 0 they would be a small difference of large sums.
 
     Attributes
     ----------
@@ -19,7 +30,7 @@ class ClusterSums:
         Values so far.
     clusters : int
         Clusters so far.
-    right, lacking : float
+    total, complement : float
         Sums of y and of 1 − y.
     partial : float
         Sum of y (1 − y): 0 when every value is 0 or 1.
@@ -30,18 +41,18 @@ class ClusterSums:
     def __init__(self) -> None:
         self.n = 0
         self.clusters = 0
-        self.right = 0.0
-        self.lacking = 0.0
+        self.total = 0.0
+        self.complement = 0.0
         self.partial = 0.0
         self.partial_clusters = 0
         self._squares = [0.0, 0.0]  # Σ over clusters of (Σ in cluster)², of y and of 1 − y
         self._products = [0.0, 0.0]  # Σ over clusters of size · Σ in cluster
         self._sizes = 0.0  # Σ over clusters of size²
-        # label, sum, size and sum of y (1 − y) of the cluster that may go on
+        # label, sum, size and sum of y (1 − y) of the last cluster, which may continue
         self._open: tuple[int, float, int, float] | None = None
 
     def add(self, labels: Whole, values: Floats) -> None:
-        """Add values whose labels are in order; the last cluster may go on in the next call.
+        """Add values whose labels are in order. The last cluster may continue in the next call.
 
         Raises
         ------
@@ -51,7 +62,7 @@ class ClusterSums:
         if not len(values):
             return
         if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError("a proportion is taken of values from 0 to 1")
+            raise ValueError("a proportion needs values from 0 to 1")
         begins = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
         sums, sizes = np.add.reduceat(values, begins), np.diff(begins, append=len(values))
         partial = np.add.reduceat(values * (1 - values), begins)
@@ -65,34 +76,34 @@ class ClusterSums:
         self.add_whole(sums[:-1], sizes[:-1], partial[:-1])
 
     def close(self) -> None:
-        """The last cluster goes on no more."""
+        """End the last cluster."""
         if self._open is not None:
             _, total, size, partial = self._open
             self._open = None
             self.add_whole(np.array([total]), np.array([size]), np.array([partial]))
 
     def add_whole(self, sums: Floats, sizes: Whole, partial: Floats | None = None) -> None:
-        """Add clusters by the sums of y, their sizes and the sums of y (1 − y). None: all values are 0 or 1."""
-        many = sizes.astype(np.float64)
-        lacking = many - sums
+        """Add complete clusters by their sums of y, sizes and sums of y (1 − y). None: all values are 0 or 1."""
+        counts = sizes.astype(np.float64)
+        complement = counts - sums
         self.n += int(sizes.sum())
         self.clusters += len(sizes)
-        self.right += float(sums.sum())
-        self.lacking += float(lacking.sum())
-        for side, part in enumerate((sums, lacking)):
+        self.total += float(sums.sum())
+        self.complement += float(complement.sum())
+        for side, part in enumerate((sums, complement)):
             self._squares[side] += float((part * part).sum())
-            self._products[side] += float((part * many).sum())
+            self._products[side] += float((part * counts).sum())
         if partial is not None:
             self.partial += float(partial.sum())
             self.partial_clusters += int(np.count_nonzero(partial))
-        self._sizes += float((many * many).sum())
+        self._sizes += float((counts * counts).sum())
 
-    def equal(self) -> float:
-        """How many clusters of one size would tell as much as these sizes do: (Σ size)² / Σ size² (Kish 1965)."""
-        return self.n**2 / self._sizes
+    def effective_clusters(self) -> float:
+        """The number of equally large clusters that carry as much information as these; see ``effective_clusters``."""
+        return effective_clusters(self.n, self._sizes)
 
-    def spread(self) -> float:
+    def squared_deviations(self) -> float:
         """Sum over clusters of (sum in cluster of (y − mean))²."""
-        side, total = (0, self.right) if self.right <= self.lacking else (1, self.lacking)
+        side, total = (0, self.total) if self.total <= self.complement else (1, self.complement)
         mean = total / self.n
         return max(self._squares[side] - 2 * mean * self._products[side] + mean * mean * self._sizes, 0.0)

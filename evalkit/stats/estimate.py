@@ -1,4 +1,4 @@
-"""An estimate with its interval; the difference of two of them."""
+"""An estimate with its interval, and the difference of two independent estimates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Estimate:
     Parameters
     ----------
     value : float or None
-        None: there is too little data, ``reason`` says what is lacking.
+        None: too little data; ``reason`` says what is missing.
     low, high : float or None
-        Limits of the interval; None: the data do not bound it on that side.
+        Limits of the interval. None: the data do not bound the value on that side.
     n : int
-        Samples it stands on, censored ones included.
+        Number of samples, including censored ones.
     reason : str or None
         Why a value or a limit is missing.
     """
@@ -28,23 +28,28 @@ class Estimate:
     n: int
     reason: str | None = None
 
+    def value_and_limits(self) -> dict[str, float | None]:
+        """``value``, ``low`` and ``high``, as ``--json`` prints them."""
+        return {"value": self.value, "low": self.low, "high": self.high}
 
-def difference(first: Estimate, second: Estimate) -> Estimate:
-    """Difference second − first of two estimates of one kind, with an interval from theirs.
+
+def independent_difference(first: Estimate, second: Estimate) -> Estimate:
+    """Difference second − first of two independent estimates, with an interval made from their intervals.
 
     Square-and-add limits, method 10 of Newcombe (1998) for proportions:
-    ``d − √((p2 − low2)² + (high1 − p1)²)`` to ``d + √((high2 − p2)² + (p1 − low1)²)``. They take the two as
-    independent; where both rise and fall together, as the turns of the same conversations do, they are too wide.
+    ``d − √((p2 − low2)² + (high1 − p1)²)`` to ``d + √((high2 − p2)² + (p1 − low1)²)``. The
+    formula assumes that the two are independent. Where they are positively correlated, as on turns of the same
+    conversations, the interval is too wide.
 
     Parameters
     ----------
     first, second : Estimate
-        Of the same confidence.
+        With intervals of the same confidence.
 
     Returns
     -------
     Estimate
-        ``n`` is the smaller of the two. Missing where either estimate, or one of its limits, is.
+        ``n`` is the smaller of the two. Missing where either estimate or one of its limits is missing.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Several tests at once: p values corrected for how many there are."""
+"""p values of several tests, corrected for their number."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from evalkit.stats.arrays import Floats
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """P values corrected so that one wrong claim in the whole family is as rare as each p says.
+    """Correct p values so that they control the probability of any wrong claim in the whole family.
 
     Step-down method of Holm (1979): the i-th smallest of m becomes ``max over j ≤ i of min(1, (m − j + 1) · p(j))``.
-    It holds whatever the tests have to do with each other.
+    It holds however the tests depend on each other.
 
     Parameters
     ----------
     ps : sequence of float or None
-        From 0 to 1. None: there was no test, and none is counted.
+        From 0 to 1. None: there was no test, and it does not count.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     Raises
     ------
     ValueError
-        A p that is no number from 0 to 1.
+        A p value is not from 0 to 1.
 
     References
     ----------
@@ -39,15 +39,15 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
-    """P values corrected so that of all claims made below q, on average no larger share than q is wrong.
+    """Correct p values so that of all claims made below q, a share of at most q is wrong on average.
 
     Step-up method of Benjamini and Hochberg (1995): the i-th smallest of m becomes
-    ``min over j ≥ i of min(1, m · p(j) / j)``. It holds for tests that are independent or rise and fall together.
+    ``min over j ≥ i of min(1, m · p(j) / j)``. It holds for tests that are independent or positively correlated.
 
     Parameters
     ----------
     ps : sequence of float or None
-        From 0 to 1. None: there was no test, and none is counted.
+        From 0 to 1. None: there was no test, and it does not count.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
     Raises
     ------
     ValueError
-        A p that is no number from 0 to 1.
+        A p value is not from 0 to 1.
 
     References
     ----------
@@ -71,12 +71,12 @@ def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
 def _known(ps: Sequence[float | None]) -> Floats:
     known = np.array([p for p in ps if p is not None], dtype=np.float64)
     if not ((known >= 0) & (known <= 1)).all():
-        raise ValueError("a p value is no number from 0 to 1: give None where there was no test")
+        raise ValueError("a p value is not from 0 to 1: pass None where there was no test")
     return known
 
 
 def _in_place(ps: Sequence[float | None], known: Floats, corrected: Floats) -> list[float | None]:
-    """The corrected values, given in rising order, where the p values stood."""
+    """The corrected values, given in ascending order, in the places of their p values."""
     back = np.empty_like(corrected)
     back[np.argsort(known, kind="stable")] = np.minimum(corrected, 1.0)
     values = iter(back.tolist())

@@ -1,4 +1,4 @@
-"""Two runs on the same turns: whether one is better, and by how much. Pairs of one conversation hang together."""
+"""Two runs on the same turns: whether one is better, and by how much. Pairs of one conversation are correlated."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from evalkit.stats.bootstrap_quantiles import (
     quantile_differences,
     too_few,
 )
-from evalkit.stats.checked_samples import check_level, check_q, needed, numbered, pairs, totals
+from evalkit.stats.checked_samples import check_level, check_q, cluster_numbers, cluster_totals, pairs, samples_needed
+from evalkit.stats.clusters import effective_clusters
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.means import mean_and_error
 
 _LEVEL, _FEW_DIFFER, _ONE_WAY = 0.95, 10, 0.75  # see ``doubt``
-_MANY_DIFFER = 15  # clusters: from so many on the t interval needs no help; tests/benchmarks/bench_coverage.py
+_MANY_DIFFER = 15  # clusters, from which the t interval needs no correction; tests/benchmarks/bench_coverage.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,14 @@ class Difference:
     estimate : Estimate
         Mean of second − first, with its interval.
     p : float or None
-        Two-sided, of the hypothesis that the true mean is 0; below 1 − confidence just where the interval leaves 0
-        out. None: it cannot be told, ``estimate.reason`` says why.
+        Two-sided, of the hypothesis that the true mean is 0; below 1 − confidence exactly where the interval excludes
+        0. None: not available, ``estimate.reason`` says why.
     se : float or None
-        Standard error by clusters; None: no variance can be told.
+        Standard error by clusters; None: the variance cannot be estimated.
     clusters : int
-        How many clusters the pairs are of.
+        Number of clusters.
     differing : int
-        How many of these have a mean difference other than 0.
+        Number of clusters with a mean difference other than 0.
     """
 
     estimate: Estimate
@@ -53,7 +54,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """McNemar's test of pairs that count as independent.
+    """McNemar's test of independent pairs.
 
     Parameters
     ----------
@@ -71,41 +72,42 @@ class McNemar:
 def difference(
     first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, confidence: float = 0.95
 ) -> Difference:
-    """Mean of second − first over pairs, with an interval and a test that know of clusters.
+    """Mean of second − first over pairs, with an interval and a test that account for clusters.
 
-    With d = second − first it is the interval of ``intervals.mean`` of d, and the t-test that belongs to it: the
-    linearised variance between clusters, K − 1 degrees of freedom for K clusters. What the two have in common, the
-    difficulty of the turn above all, falls out of d. For right and wrong this takes the place of McNemar's test, which
-    it agrees with for many pairs that are independent, and stays valid where they are not. In simulation it found a
-    difference between two equal models in 4 to 6 % of the runs in which there is a p. With few clusters that differ,
-    nearly all one way, p holds, but the interval may not reach far enough: see ``doubt``.
+    With d = second − first this is the interval of ``means.mean`` of d and the t-test that belongs to it: the
+    linearised variance between clusters, with K − 1 degrees of freedom for K clusters. What the two runs have in
+    common, above all the difficulty of the turn, cancels in d. For right and wrong it replaces McNemar's test: it
+    agrees with it for many independent pairs, and is still valid where pairs are correlated. In simulation it found a
+    difference between two equal models in 4 to 6 % of the runs that have a p. With few differing clusters, nearly all
+    in one direction, p is valid, but the interval may be too short: see ``doubt``.
 
-    If all values lie between 0 and 1, a cluster that does not differ says nothing of which is better, and the t
-    interval of few that do is too short. So two things are added, which fade as m, the number of clusters that differ,
-    grows:
+    If all values are between 0 and 1, a cluster that does not differ does not show which run is better, and the t
+    interval from the few that differ is too short. So there are three corrections, of which the first two vanish as m,
+    the number of differing clusters, grows:
 
-    - p is at least 2^−m, the mid-p of m that all go one way, as in ``mcnemar``, and the limit on the side of 0 is
-      that of the standard error that would give this p. With fewer than ``log2(1 / α)`` that differ, 5 at 95 %, no
-      outcome would decide: p is missing, and 0 lies within the limits.
-    - The limit away from 0 reaches as far as clusters may that were not seen. For a mean that lies e beyond the span
-      from 0 to the mean found, ``(α/2)^−a − 1`` times ``e (1 − e)`` is added to t² times the variance, by
-      ``1 − m/15``, none from 15 on. a is how far a cluster that differs moves the mean: the average of those that do
-      and one of ``ClusterSums.equal`` that differs wholly. Where none differs this is the limit of Clopper and Pearson
-      for 0 of so many clusters, ``1 − (α/2)^(1/K)`` if they are of one size. It is the score interval's rule: the
-      variance is that of the mean which is asked about, and not of the one found.
-    - As no difference exceeds 1, no limit lies beyond that of the share of pairs in clusters that go that way, by
-      Clopper and Pearson for ``ClusterSums.equal`` clusters. With a handful of clusters this is the nearer one.
+    - p is at least 2^−m, the mid-p of m clusters that all differ in one direction, as in ``mcnemar``, and the limit
+      towards 0 uses the standard error that would give this p. With fewer than ``log2(1 / α)`` differing clusters, 5 at
+      95 %, no outcome would be decisive: p is missing, and 0 is within the limits.
+    - The limit away from 0 allows for clusters that were not seen. For a mean at a distance e outside the span from 0
+      to the observed mean, ``(α/2)^−a − 1`` times ``e (1 − e)`` is added to t² times the variance, by
+      ``1 − m/15``, which is 0 from m = 15 on. a is how far a differing cluster moves the mean: the average of those
+      that differ and of one of the ``clusters.effective_clusters`` that differs completely. Where none differs this is
+      the limit of Clopper and Pearson for 0 of this many clusters, ``1 − (α/2)^(1/K)`` for clusters of one size. As in
+      the score interval, the variance is that at the hypothetical mean, not at the observed one.
+    - As no difference exceeds 1, no limit is beyond that of the share of pairs in clusters that differ in its
+      direction, by Clopper and Pearson for ``clusters.effective_clusters``. With only a few clusters this limit is the
+      closer one.
 
-    When all clusters have the same mean difference other than 0, no variance can be told, and ``se`` is missing. p is
-    then that of the exact sign test of the clusters, 2^(1 − K).
+    When all clusters have the same mean difference other than 0, the variance cannot be estimated, and ``se`` is
+    missing. p is then that of the exact sign test of the clusters, 2^(1 − K).
 
     Parameters
     ----------
     first, second : array_like, shape (n,)
-        In the same unit, a pair a place: right and wrong as 1 and 0, scores or times. No missing values: leave out
-        pairs that lack one of the two.
+        In the same unit, paired by position: right and wrong as 1 and 0, scores or times. No missing values: leave out
+        incomplete pairs.
     clusters : array_like, shape (n,), optional
-        Label of each pair's cluster, such as its conversation, repeats included. None: the pairs are independent.
+        Label of each pair's cluster, such as its conversation with all repeats. None: the pairs are independent.
     confidence : float
         Two-sided level of the interval.
 
@@ -118,21 +120,21 @@ def difference(
     Raises
     ------
     ValueError
-        NaN or infinity, other lengths, or the level is none.
+        A value is NaN or infinite, the lengths differ, or the confidence is not between 0 and 1.
 
     References
     ----------
     W. G. Cochran, Sampling Techniques, 3rd ed. (1977), section 11.9.
-    N. A. Obuchowski, Stat. Med. 17 (1998) 1495–1507: the comparison of paired shares by clusters.
-    J. A. Hanley, A. Lippman-Hand, J. Am. Med. Assoc. 249 (1983) 1743–1745: a bound when nothing was seen.
-    E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209–212: the variance at the value that is asked about.
+    N. A. Obuchowski, Stat. Med. 17 (1998) 1495–1507: comparison of paired shares by clusters.
+    J. A. Hanley, A. Lippman-Hand, J. Am. Med. Assoc. 249 (1983) 1743–1745: a bound when no event was seen.
+    E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209–212: the variance at the hypothetical value.
     """
     x, y = pairs(first, second)
     check_level(confidence)
-    numbers, k = numbered(clusters, len(x))
+    numbers, k = cluster_numbers(clusters, len(x))
     if not k:
         return Difference(Estimate(None, None, None, 0, "no pairs"), None, None, 0, 0)
-    n, sums, sizes = len(x), *totals(y - x, numbers, k)
+    n, sums, sizes = len(x), *cluster_totals(y - x, numbers, k)
     differing = int((np.abs(sums) > 1e-9 * sizes).sum())
     middle, error, reason = mean_and_error(y - x, sums, sizes)
     critical = float(special.stdtrit(k - 1, (1 + confidence) / 2))
@@ -148,101 +150,103 @@ def difference(
 def _difference_of_shares(
     middle: float, error: float | None, sums: Floats, sizes: Floats, differing: int, critical: float, confidence: float
 ) -> Difference:
-    """``difference`` of values between 0 and 1, of two clusters or more."""
+    """``difference`` of values between 0 and 1, with at least two clusters."""
     n, k = int(sizes.sum()), len(sizes)
-    enough = _enough(differing, confidence)
-    alike = error is None and differing > 0
-    least_p = 2.0 ** (1 - k if alike else -differing)
-    spread = error or 0.0
-    p = max(least_p, 2 * float(special.stdtr(k - 1, -abs(middle) / spread)) if spread else 0.0)
-    # the standard error that gives this p
-    needed_spread = spread if p > least_p or not differing else abs(middle) / -float(special.stdtrit(k - 1, p / 2))
-    moves = (float(np.abs(sums).sum()) / n + float(sizes @ sizes) / n**2) / (differing + 1)
-    unseen = (((1 - confidence) / 2) ** -moves - 1) * max(1 - differing / _MANY_DIFFER, 0.0)
-    away, near = _reach(critical * spread, 0.0, unseen), critical * needed_spread
+    enough = _enough_differ(differing, confidence)
+    all_equal = error is None and differing > 0
+    least_p = 2.0 ** (1 - k if all_equal else -differing)
+    observed_error = error or 0.0
+    p = max(least_p, 2 * float(special.stdtr(k - 1, -abs(middle) / observed_error)) if observed_error else 0.0)
+    # the standard error that would give this p
+    needed_error = (
+        observed_error if p > least_p or not differing else abs(middle) / -float(special.stdtrit(k - 1, p / 2))
+    )
+    shift = (float(np.abs(sums).sum()) / n + float(sizes @ sizes) / n**2) / (differing + 1)
+    unseen = (((1 - confidence) / 2) ** -shift - 1) * max(1 - differing / _MANY_DIFFER, 0.0)
+    away, near = _reach(critical * observed_error, 0.0, unseen), critical * needed_error
     if near >= abs(middle):
         near = _reach(near, abs(middle), unseen)
     low, high = (middle - near, middle + away) if middle >= 0 else (middle - away, middle + near)
     if not enough:
         reason: str | None = _too_few_differ(differing, k)
     else:
-        same = f"all {k:,} clusters have the same difference: the limits are what so many leave possible"
-        reason = same if alike else None
-    most, least = (_at_most(way > 1e-9 * sizes, sizes, confidence) for way in (sums, -sums))
-    told = Estimate(middle, max(low, -least), min(high, most), n, reason)
-    return Difference(told, p if enough else None, error if enough else None, k, differing)
+        same = f"all {k:,} clusters have the same difference: the limits are what this number does not rule out"
+        reason = same if all_equal else None
+    most, least = (_upper_share(side > 1e-9 * sizes, sizes, confidence) for side in (sums, -sums))
+    estimate = Estimate(middle, max(low, -least), min(high, most), n, reason)
+    return Difference(estimate, p if enough else None, error if enough else None, k, differing)
 
 
-def _at_most(there: Flags, sizes: Floats, confidence: float) -> float:
-    """Upper limit of the share of pairs in clusters like these."""
-    share = float(sizes[there].sum() / sizes.sum())
-    n = float(sizes.sum() ** 2 / (sizes**2).sum())
-    return 1.0 if there.all() else float(special.betaincinv(share * n + 1, n - share * n, (1 + confidence) / 2))
+def _upper_share(selected: Flags, sizes: Floats, confidence: float) -> float:
+    """Upper limit of Clopper and Pearson of the share of pairs in clusters like the selected ones."""
+    share = float(sizes[selected].sum() / sizes.sum())
+    n = float(effective_clusters(sizes.sum(), (sizes**2).sum()))
+    return 1.0 if selected.all() else float(special.betaincinv(share * n + 1, n - share * n, (1 + confidence) / 2))
 
 
 def _reach(half: float, free: float, unseen: float) -> float:
-    """The h of ``h² = half² + unseen · e (1 − e)``, with e = h − free, how far h lies beyond ``free``."""
+    """The h of ``h² = half² + unseen · e (1 − e)``, with e = h − free the distance of h beyond ``free``."""
     linear, constant = 2 * free - unseen, free**2 - half**2
     beyond = (math.sqrt(max(linear**2 - 4 * (1 + unseen) * constant, 0.0)) - linear) / (2 * (1 + unseen))
     return free + beyond
 
 
 def doubt(first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, noun: str = "cluster") -> str | None:
-    """Why to read the interval of ``difference`` with care here, in a sentence for the reader of a report.
+    """Why the interval of ``difference`` needs care here, as a sentence for a report.
 
-    ``difference`` keeps its level over all runs. But runs in which 5 to 9 clusters differ, three in four of them or
-    more one way, are often those in which chance made a small difference look larger: in simulation the 95 % interval
-    of such runs held the truth in as few as 87 %, where the true difference was a point or two.
+    ``difference`` keeps its level over all runs. But runs in which 5 to 9 clusters differ, at least three in four of
+    them in one direction, are often runs in which a small difference looks larger by chance: in simulation the 95 %
+    interval of such runs contained the truth in as few as 87 %, where the true difference was one or two points.
 
     Parameters
     ----------
     first, second, clusters
         As for ``difference``.
     noun : str
-        What a cluster is.
+        The name of a cluster.
 
     Returns
     -------
     str or None
-        None: no doubt.
+        None: there is no reason to doubt it.
     """
     x, y = pairs(first, second)
-    numbers, k = numbered(clusters, len(x))
-    sums, sizes = totals(y - x, numbers, k)
-    up, down = (int((way > 1e-9 * sizes).sum()) for way in (sums, -sums))
+    numbers, k = cluster_numbers(clusters, len(x))
+    sums, sizes = cluster_totals(y - x, numbers, k)
+    up, down = (int((side > 1e-9 * sizes).sum()) for side in (sums, -sums))
     n = up + down
-    if not _enough(n, _LEVEL) or n >= min(_FEW_DIFFER, k) or max(up, down) < _ONE_WAY * n:
+    if not _enough_differ(n, _LEVEL) or n >= min(_FEW_DIFFER, k) or max(up, down) < _ONE_WAY * n:
         return None
     return (
-        f"only {n} of {k:,} {noun}s differ, nearly all one way: the true difference may well be smaller (in simulation "
-        "the interval of such runs held the truth in as few as 87 %)"
+        f"only {n} of {k:,} {noun}s differ, nearly all in one direction: the true difference may be smaller (in "
+        "simulation the interval of such runs contained the truth in as few as 87 %)"
     )
 
 
 def smallest_decidable(difference: Difference, confidence: float = 0.95, power: float = 0.8) -> float | None:
-    """The smallest true difference that so many clusters, spread like these, would have decided.
+    """The smallest true difference that this number of clusters, with this variance, would have shown.
 
     At it, the test of ``paired.difference`` gives p ≤ 1 − confidence with probability ``power``: the non-centrality at
-    which a t of K − 1 degrees of freedom exceeds its critical value so often, times the standard error found.
+    which a t of K − 1 degrees of freedom exceeds its critical value that often, times the observed standard error.
 
     Parameters
     ----------
     difference : Difference
-        Of which ``se`` and ``clusters`` are used.
+        Its ``se`` and ``clusters`` are used.
     confidence : float
-        1 less the level of the test, which is two-sided.
+        1 minus the level of the two-sided test.
     power : float
         Above (1 − confidence) / 2 and below 1.
 
     Returns
     -------
     float or None
-        In the unit of the difference, above 0. None: no standard error is known.
+        In the unit of the difference, above 0. None: there is no standard error.
 
     Raises
     ------
     ValueError
-        The level or the power is none.
+        The confidence or the power is out of range.
 
     References
     ----------
@@ -250,7 +254,7 @@ def smallest_decidable(difference: Difference, confidence: float = 0.95, power: 
     """
     check_level(confidence)
     if not (1 - confidence) / 2 < power < 1:
-        raise ValueError(f"power is {power!r}: it must lie between {(1 - confidence) / 2:g} and 1")
+        raise ValueError(f"power is {power!r}: it must be between {(1 - confidence) / 2:g} and 1")
     if difference.se is None:
         return None
     freedom = difference.clusters - 1
@@ -259,18 +263,18 @@ def smallest_decidable(difference: Difference, confidence: float = 0.95, power: 
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
-    """McNemar's test, exact and by mid-p, of pairs that count as independent: one turn a conversation, asked once.
+    """McNemar's test, exact and by mid-p, of independent pairs: one turn per conversation, run once.
 
-    Where a conversation brings several pairs it finds too much: ``paired.difference`` is the test then. Of n
-    discordant pairs, under the hypothesis, those of one kind are binomial (n, 1/2). The exact p is twice the
-    probability of so few of the rarer kind, at most 1. The mid-p takes off the probability of just this number; with
-    as many of either kind it is 1 less half of that. The exact test rejects a true hypothesis more seldom than it
-    says, the mid-p test hardly ever more often (Fagerland et al. 2013).
+    Where a conversation has several pairs it rejects too often: use ``paired.difference`` then. Under the hypothesis,
+    the number of one kind among n discordant pairs is binomial (n, 1/2). The exact p is twice the probability of at
+    most the observed number of the rarer kind, and at most 1. The mid-p subtracts the probability of exactly this
+    number; with equally many of both kinds it is 1 minus half of that. The exact test rejects a true hypothesis less
+    often than its level, the mid-p test hardly ever more often (Fagerland et al. 2013).
 
     Parameters
     ----------
     only_first, only_second : int
-        Pairs of which only the first, and only the second, is right.
+        Number of pairs of which only the first is right, and only the second.
 
     Returns
     -------
@@ -280,7 +284,7 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
     Raises
     ------
     ValueError
-        A negative count.
+        A count is negative.
 
     References
     ----------
@@ -288,13 +292,13 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
     """
     rarer, n = min(only_first, only_second), only_first + only_second
     if rarer < 0:
-        raise ValueError(f"{only_first} and {only_second} discordant pairs: a count is not negative")
+        raise ValueError(f"{only_first} and {only_second} discordant pairs: a count must not be negative")
     if n == 0:
         return McNemar(None, None, 0)
     exact = min(1.0, 2 * float(special.bdtr(rarer, n, 0.5)))
-    log_alone = special.gammaln(n + 1) - special.gammaln(rarer + 1) - special.gammaln(n - rarer + 1) - n * math.log(2)
-    alone = math.exp(float(log_alone))
-    return McNemar(exact, 1 - alone / 2 if only_first == only_second else exact - alone, n)
+    log_exactly = special.gammaln(n + 1) - special.gammaln(rarer + 1) - special.gammaln(n - rarer + 1) - n * math.log(2)
+    exactly = math.exp(float(log_exactly))
+    return McNemar(exact, 1 - exactly / 2 if only_first == only_second else exact - exactly, n)
 
 
 def quantile_difference(
@@ -307,29 +311,29 @@ def quantile_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Quantile of second less quantile of first, with a percentile interval by the paired bootstrap over clusters.
+    """Quantile of second minus quantile of first, with a percentile interval by the paired bootstrap over clusters.
 
-    Each resample draws as many clusters as there are, with replacement and with all their pairs, and takes the
-    quantile of both sides (Hyndman and Fan's definition 7, as ``stats.quantile``). This is the difference of two
-    quantiles and not the quantile of the differences; pairs make it exact where both sides are slow together.
+    Each resample draws as many clusters as there are, with replacement and with all their pairs, and computes the
+    quantile of both sides (definition 7 of Hyndman and Fan, as ``quantiles.quantile``). This is the difference of two
+    quantiles, not the quantile of the differences; pairing makes it more precise where both sides are slow together.
 
-    A resample of a million pairs need not be sorted: only the values near the quantile can become it, so the rest is
-    counted (``redrawn``). The result is the same, in a few seconds.
+    A resample of a million pairs is not sorted: only values near the quantile can become it, and the others are counted
+    (``bootstrap_quantiles``). The result is the same, in a few seconds.
 
     Parameters
     ----------
     first, second : array_like, shape (n,)
-        In the same unit, a pair a place; no missing and no censored values.
+        In the same unit, paired by position; no missing and no censored values.
     q : float
-        0 < q < 1. Samples needed as for ``stats.quantile``.
+        0 < q < 1. It needs as many pairs as ``quantiles.quantile`` needs samples.
     clusters : array_like, shape (n,), optional
         Label of each pair's cluster. None: the pairs are independent.
     confidence : float
         Two-sided level of the interval.
     resamples : int
-        How many times the clusters are drawn again.
+        Number of resamples.
     seed : int
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -340,7 +344,7 @@ def quantile_difference(
     Raises
     ------
     ValueError
-        NaN or infinity, other lengths, or q or the level is none.
+        A value is NaN or infinite, the lengths differ, or q or the confidence is not between 0 and 1.
 
     References
     ----------
@@ -351,9 +355,9 @@ def quantile_difference(
     check_q(q)
     check_resamples(resamples)
     n = len(x)
-    numbers, k = numbered(clusters, n)
-    if n < needed(q):
-        few = f"p{100 * q:g} needs {needed(q):,} pairs, there are {n:,}"
+    numbers, k = cluster_numbers(clusters, n)
+    if n < samples_needed(q):
+        few = f"p{100 * q:g} needs {samples_needed(q):,} pairs, there are {n:,}"
         return Estimate(None, None, None, n, few if n else "no pairs")
     value = float(np.quantile(y, q) - np.quantile(x, q))
     if k < LEAST_CLUSTERS:
@@ -366,15 +370,16 @@ def quantile_difference(
     return Estimate(value, float(low), float(high), n)
 
 
-def _enough(differing: int, confidence: float) -> bool:
-    """Whether so many clusters would decide if they all differed one way."""
+def _enough_differ(differing: int, confidence: float) -> bool:
+    """Whether this number of clusters would be decisive if all differed in one direction."""
     return differing >= math.log2(1 / (1 - confidence)) - 1e-9
 
 
 def _too_few_differ(differing: int, clusters: int) -> str:
     differ = "differs" if differing == 1 else "differ"
     return (
-        f"{differing} of {clusters:,} clusters {differ}, too few for a test: the limits are what so many leave possible"
+        f"{differing} of {clusters:,} clusters {differ}, too few for a test: the limits are what this number does "
+        "not rule out"
     )
 
 

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evalkit.analysis import tables
-from evalkit.analysis.measures import measure, one_moment, opened
+from evalkit.analysis import summary_json
+from evalkit.analysis.measures import measure, opened, snapshot
 from evalkit.engine.saving.progress import Progress
 from evalkit.errors import SettingsError
 from evalkit.widgets import live_state
@@ -95,7 +95,7 @@ def browse(*runs: Path | str | _Run) -> Any:
     if not runs:
         raise SettingsError("name a run to browse, or several")
     paths = [Path(run) if isinstance(run, (str, Path)) else run.path for run in runs]
-    with one_moment(*paths):
+    with snapshot(*paths):
         text = "\n".join(map(_transcripts_in_words, paths))
         if drawable():
             from evalkit.widgets.browse import Browser
@@ -107,7 +107,7 @@ def browse(*runs: Path | str | _Run) -> Any:
 def _transcripts_in_words(path: Path) -> str:
     """How many transcripts a run has, and how to read them elsewhere."""
     with opened(path) as connection:
-        result = tables.summary_json(measure(connection))
+        result = summary_json.summary_json(measure(connection))
     failed = sum(result["errors"].values())
     return (
         f"{path.stem}: {result['answered']:,} answered turns, {failed:,} failed ones; accuracy "

@@ -11,7 +11,7 @@ from evalkit.wording import numbers
 from evalkit.wording.numbers import MISSING, number
 
 if TYPE_CHECKING:
-    from evalkit.comparing.effects import Times
+    from evalkit.comparing.effects import TimeEffects
     from evalkit.comparing.pairing import LeftOut
 
 
@@ -93,14 +93,14 @@ def left_out(left_out: LeftOut, first: str, second: str) -> str:
     return f"left out: {'; '.join(parts)}" if parts else ""
 
 
-def unknown_times(times: Times, first: str, second: str) -> str | None:
+def unknown_times(times: TimeEffects, first: str, second: str) -> str | None:
     """Which differences of times are not known for time-outs, of runs that are called by their labels; None: none."""
     names, lost = [], (0, 0)
     for metric, title in TIMES.items():
-        if any(times.lost[metric]):
+        if any(times.lower_bounds[metric]):
             unknown = [name for name, found in times.quantiles[metric].items() if found.difference.value is None]
             names += [f"{title} {name}" for name in unknown]
-            lost = max(lost, times.lost[metric], key=sum)
+            lost = max(lost, times.lower_bounds[metric], key=sum)
     if not names:
         return None
     return (
@@ -109,17 +109,17 @@ def unknown_times(times: Times, first: str, second: str) -> str | None:
     )
 
 
-def lower_bounds(times: Times, first: str, second: str) -> str:
+def lower_bounds(times: TimeEffects, first: str, second: str) -> str:
     """How many of the times of two runs are lower bounds; empty: none is."""
     told = [
         f"{title} {counts[0]:,} in {first} and {counts[1]:,} in {second}"
         for metric, title in TIMES.items()
-        if any(counts := times.lost[metric])
+        if any(counts := times.lower_bounds[metric])
     ]
     return f"lower bounds, of turns that timed out or were cut off: {', '.join(told)}" if told else ""
 
 
-def time_rows(times: Times) -> list[tuple[str, tuple[str, str, str, str]]]:
+def time_rows(times: TimeEffects) -> list[tuple[str, tuple[str, str, str, str]]]:
     """The table of times: what each row is of; its pairs, both runs in ms, and the difference."""
     return [
         (

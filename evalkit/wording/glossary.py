@@ -1,4 +1,4 @@
-"""What the numbers of a report mean, in a sentence or two each; METRICS.md has all of it."""
+"""What the numbers of a report mean, in a sentence or two each; docs/metrics.md has all of it."""
 
 DEFINITIONS = {
     "turn": "One user message and the answer it asks for, by its place in its conversation. "

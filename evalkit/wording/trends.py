@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
-from evalkit.stats.estimate import Estimate, difference
+from evalkit.stats.estimate import Estimate, independent_difference
 from evalkit.wording import run_results
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def change(
     (first, start, at_first), (last, end, at_last) = told[0], [row for row in told if 4 * row[1].n >= told[0][1].n][-1]
     if first == last:
         return f"{what}: {at_first} in turn {first}"
-    said = direction(difference(start, end), "falls", "rises", among)
+    said = direction(independent_difference(start, end), "falls", "rises", among)
     if said is None:
         return f"{what}: {at_first} in turn {first}, {at_last} in turn {last}, no clear difference"
     return f"{what} {said} from {at_first} in turn {first} to {at_last} in turn {last}"

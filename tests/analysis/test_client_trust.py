@@ -1,7 +1,8 @@
 import pytest
 from runfiles import MS, S, T, write
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.client_trust import client_bound
+from evalkit.analysis.summary_json import summary_json
 from evalkit.wording import run_results
 
 TIMES = {"ttft_ms": 697.0, "latency_ms": 1200.0}
@@ -11,17 +12,17 @@ def trusted(path, *sessions, stream=True):
     return summary_json(write(path / "run.evalkit", sessions, stream=stream))["trust"]
 
 
-def said(told):
-    return run_results.trust(told, 4)
+def said(result):
+    return run_results.trust(result, 4)
 
 
 @pytest.mark.parametrize("lag", [5.5, 9.1, 9.7])
 def test_a_lag_is_compared_with_the_times_that_are_shown(tmp_path, lag):
-    told = trusted(tmp_path, S([T("a", 1, tokens=9, **TIMES)], trust={"loop_lag_p99_ms": lag}))
-    assert (told["client_bound"], told["client_bound_metrics"]) == (False, [])
-    assert told["medians_ms"] == {"ttft": 697.0, "latency": 1200.0, "tpot": 503.0}
+    result = trusted(tmp_path, S([T("a", 1, tokens=9, **TIMES)], trust={"loop_lag_p99_ms": lag}))
+    assert (result["client_bound"], result["client_bound_metrics"]) == (False, [])
+    assert result["medians_ms"] == {"ttft": 697.0, "latency": 1200.0, "tpot": 503.0}
     text = f"trust: good, event-loop lag p99 {lag} ms: the client may have added up to {lag} ms of 697 ms (TTFT)"
-    assert said(told) == (text, False)
+    assert said(result) == (text, False)
 
 
 @pytest.mark.parametrize(
@@ -33,31 +34,31 @@ def test_a_lag_is_compared_with_the_times_that_are_shown(tmp_path, lag):
     ],
 )
 def test_only_the_metrics_that_it_touches_are_marked(tmp_path, times, bound, metrics):
-    told = trusted(tmp_path, S([T("a", 1, tokens=9, **times)], trust={"loop_lag_p99_ms": 9.0}))
-    assert (told["client_bound"], told["client_bound_metrics"]) == (bound, metrics)
-    text, warning = said(told)
+    result = trusted(tmp_path, S([T("a", 1, tokens=9, **times)], trust={"loop_lag_p99_ms": 9.0}))
+    assert (result["client_bound"], result["client_bound_metrics"]) == (bound, metrics)
+    text, warning = said(result)
     assert warning
     assert text.startswith(
         f"trust: {' and '.join(run_results.NAMES[name] for name in metrics)} CLIENT-BOUND, event-loop lag"
     )
     headings = [
-        run_results.marked(heading, told, "*") for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
+        run_results.marked(heading, result, "*") for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
     ]
     marks = ["*" if name in metrics else "" for name in ("ttft", "tpot", "latency")]
     assert headings == ["accuracy", f"TTFT p50{marks[0]}", f"TPOT p50{marks[1]}", f"latency p95{marks[2]}"]
 
 
 def test_where_nothing_is_streamed_the_latency_is_what_counts(tmp_path):
-    told = trusted(tmp_path, S([T("a", 1, latency_ms=60.0)], trust={"loop_lag_p99_ms": 9.0}), stream=False)
-    assert (told["client_bound"], told["client_bound_metrics"]) == (True, ["latency"])
-    assert "up to 9 ms of 60 ms (latency)" in said(told)[0]
+    result = trusted(tmp_path, S([T("a", 1, latency_ms=60.0)], trust={"loop_lag_p99_ms": 9.0}), stream=False)
+    assert (result["client_bound"], result["client_bound_metrics"]) == (True, ["latency"])
+    assert "up to 9 ms of 60 ms (latency)" in said(result)[0]
 
 
 def test_the_trust_of_a_killed_session_is_not_known(tmp_path):
     good = S([T("a", 1, **TIMES)])
-    told = trusted(tmp_path, good, S([T("b", 1, **TIMES)], end_ms=None))
-    assert (told["client_bound"], told["sessions_not_known"], told["loop_lag_p99_ms"]) == (None, 1, 1.0)
-    assert said(told)[0] == (
+    result = trusted(tmp_path, good, S([T("b", 1, **TIMES)], end_ms=None))
+    assert (result["client_bound"], result["sessions_not_known"], result["loop_lag_p99_ms"]) == (None, 1, 1.0)
+    assert said(result)[0] == (
         "trust: not known for one session, which was killed or is still running; "
         "event-loop lag p99 1 ms: the client may have added up to 1 ms of 697 ms (TTFT)"
     )
@@ -74,38 +75,57 @@ def test_the_turns_that_a_stall_touched_are_counted(tmp_path):
     turns = [T(f"c{n}", 1, ttft_ms=100.0, latency_ms=400.0, sent_ms=1000.0 * n) for n in range(10)]
     stalls = [[1399 * MS, 1500 * MS], [3450 * MS, 3900 * MS], [4990 * MS, 5001 * MS], [8100 * MS, 9010 * MS]]
     trust = {"loop_lag_p99_ms": 1.0, "loop_stall_max_ms": 910.0, "stalls": stalls}
-    told = trusted(tmp_path, S(turns, trust=trust))
-    assert told["stalled_share"] == 0.4  # 1, 5, 8 and 9; one was between two turns
-    text, warning = said(told)
+    result = trusted(tmp_path, S(turns, trust=trust))
+    assert result["stalled_share"] == 0.4  # 1, 5, 8 and 9; one was between two turns
+    text, warning = said(result)
     assert text.startswith("trust: good but for stalls, ")
     assert text.endswith("; it stood still for up to 910 ms, during 40.0% of the turns")
     assert warning
 
 
-def test_a_stall_that_is_short_beside_the_times_or_touched_few_turns_is_no_warning(tmp_path):
+def test_a_stall_that_is_short_compared_with_the_times_or_touched_few_turns_is_no_warning(tmp_path):
     turns = [T(f"c{n}", 1, **TIMES, sent_ms=2000.0 * n) for n in range(40)]
     trust = {"loop_lag_p99_ms": 1.0, "loop_stall_max_ms": 30.0, "stalls": [[100 * MS, 130 * MS]]}
-    told = trusted(tmp_path, S(turns, trust=trust))
-    assert (told["stalled_share"], said(told)[1]) == (0.025, False)
-    assert "stood still" not in said(told)[0]
-    told = trusted(tmp_path / "long", S(turns, trust={**trust, "loop_stall_max_ms": 300.0}))
-    text, warning = said(told)
+    result = trusted(tmp_path, S(turns, trust=trust))
+    assert (result["stalled_share"], said(result)[1]) == (0.025, False)
+    assert "stood still" not in said(result)[0]
+    result = trusted(tmp_path / "long", S(turns, trust={**trust, "loop_stall_max_ms": 300.0}))
+    text, warning = said(result)
     assert "it stood still for up to 300 ms, during 2.5% of the turns" in text
     assert (text.startswith("trust: good, "), warning) == (True, False)
 
 
 def test_a_run_file_that_tells_no_stalls_has_none_to_tell(tmp_path):
-    told = trusted(tmp_path, S([T("a", 1)]))
-    assert (told["loop_stall_max_ms"], told["stalled_share"]) == (None, None)
+    result = trusted(tmp_path, S([T("a", 1)]))
+    assert (result["loop_stall_max_ms"], result["stalled_share"]) == (None, None)
     quiet = trusted(tmp_path / "quiet", S([T("a", 1)], trust={"loop_lag_p99_ms": 1.0, "stalls": []}))
     assert quiet["stalled_share"] == 0.0
 
 
 def test_calls_of_functions_that_waited_for_a_thread_are_said(tmp_path):
     calls = {"calls": 7, "at_once": 128, "wait_ms": {"p50": 0.1, "p99": 300.0, "max": 312.0}}
-    told = trusted(tmp_path / "r.evalkit", S([T("a", 1)], trust={"loop_lag_p99_ms": 0.2, "function_calls": calls}))
-    assert (told["function_calls"], told["function_wait_max_ms"]) == (7, 312.0)
+    result = trusted(tmp_path / "r.evalkit", S([T("a", 1)], trust={"loop_lag_p99_ms": 0.2, "function_calls": calls}))
+    assert (result["function_calls"], result["function_wait_max_ms"]) == (7, 312.0)
     assert (
         "calls of your functions waited up to 312 ms for a thread, which is in no latency"
-        in run_results.trust(told, 4)[0]
+        in run_results.trust(result, 4)[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("lag", "time", "expected"),
+    [
+        (9.7, 300.0, False),
+        (5.5, 770.0, False),
+        (9.0, 45.0, True),
+        (5.0, 100.0, False),
+        (5.1, 100.0, True),
+        (0.6, 10.0, True),
+        (4.0, None, None),
+        (None, 20.0, None),
+    ],
+)
+def test_client_bound_is_more_than_a_twentieth_of_the_time_that_is_shown(
+    lag: float | None, time: float | None, expected: bool | None
+) -> None:
+    assert client_bound(lag, time) is expected

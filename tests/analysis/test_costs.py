@@ -10,7 +10,7 @@ from records import finished
 from runfiles import S, T, talk, write
 
 import evalkit as ek
-from evalkit.analysis import tables
+from evalkit.analysis import summary_json
 from evalkit.analysis.costs import Cost, Price
 from evalkit.analysis.measures import measure
 from evalkit.errors import SettingsError
@@ -47,9 +47,9 @@ def attempts_of(path, *attempts):
 def attempt(*usage, kind=None, text="", number=1, arrivals=()):
     timing = Timing(0, 0, 0, 1, arrivals, (1,) * len(arrivals), end=9)
     failure = None if kind is None else Failure(kind, "it failed")
-    told = Usage(*usage) if usage else None
+    result = Usage(*usage) if usage else None
     return Attempt(
-        timing, number=number, answer=Answer(text or ("35" if not kind else "")), usage=told, failure=failure
+        timing, number=number, answer=Answer(text or ("35" if not kind else "")), usage=result, failure=failure
     )
 
 
@@ -98,13 +98,13 @@ def test_a_request_that_may_be_paid_for_and_tells_no_tokens_makes_a_cost_at_leas
     assert Run(path).costs()["cost"].isna().tolist() == [True]
 
 
-def test_what_costs_nothing_need_not_be_told(tmp_path):
+def test_tokens_with_a_price_of_0_need_not_be_reported(tmp_path):
     path = attempts_of(tmp_path / "r.evalkit", attempt(None, 10))
     cost = measure(priced(path, (0.0, 8.0))).cost
     assert (cost.total, cost.complete) == (10 * 8.0 / 1e6, True)
 
 
-def test_a_run_of_which_no_tokens_are_told_has_no_cost_and_not_one_of_0(tmp_path):
+def test_a_run_without_reported_tokens_has_no_cost_rather_than_one_of_0(tmp_path):
     cost = measure(attempts_of(tmp_path / "r.evalkit", attempt())).cost
     assert (cost.total, cost.complete, cost.per_turn, cost.per_right) == (None, False, None, None)
 
@@ -136,7 +136,7 @@ def test_the_costs_of_the_turns_add_up_to_that_of_the_run(tmp_path_factory, turn
 def test_without_a_price_there_is_no_cost(tmp_path):
     path = priced(write(tmp_path / "r.evalkit", [S([T("a", 1, tokens=10)])]), None)
     assert measure(path).cost is None
-    assert tables.summary_json(path)["cost"] is None
+    assert summary_json.summary_json(path)["cost"] is None
     assert Run(path).summary_json()["cost"] is None
     assert Run(path).costs()["cost"].isna().all()
 
@@ -156,7 +156,7 @@ def test_a_run_that_keeps_no_price_is_shown_by_the_price_file_of_now_and_says_so
     assert kept.summary_json()["cost"]["prompt_price"] == 2.0
     prices.write_text("[m]\nprompt = 1\n", encoding="utf-8")
     assert kept.summary_json()["cost"]["prompt_price"] == 2.0
-    with pytest.raises(SettingsError, match="has no number from 0 up for 'm', output"):
+    with pytest.raises(SettingsError, match="needs a number from 0 up as output of 'm'"):
         without.summary_json()
 
 
@@ -171,7 +171,7 @@ def test_a_run_keeps_the_price_that_holds_when_it_is_made(sums, tmp_path, monkey
         known = ek.evaluate(sums(1, 1), endpoint, out=tmp_path / "known.evalkit")
         given = ek.evaluate(sums(1, 1), endpoint, out=tmp_path / "given.evalkit", price=(1.0, 1.0))
         prices.write_text("[scripted]\nprompt = 3\n", encoding="utf-8")
-        with pytest.raises(SettingsError, match="has no number from 0 up for 'scripted', output"):
+        with pytest.raises(SettingsError, match="needs a number from 0 up as output of 'scripted'"):
             ek.evaluate(sums(1, 1), endpoint, out=tmp_path / "broken.evalkit")
     assert not (tmp_path / "broken.evalkit").exists()
     assert [run.info["settings"]["price"] for run in (unknown, known, given)] == [None, [3.0, 5.0], [1.0, 1.0]]
@@ -199,4 +199,4 @@ def test_money_is_never_shown_with_an_exponent(value, text):
 )
 def test_the_line_of_the_cost_says_when_it_is_not_all_and_by_which_price_it_is(cost, text):
     total, untold, turns, right, source = cost
-    assert cost_words(tables._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text
+    assert cost_words(summary_json._cost_json(Cost(Price(*PRICE, source), total, untold, turns, right))) == text

@@ -6,7 +6,7 @@ import pytest
 from answering import answering, rows, stream, whole
 
 import evalkit as ek
-from evalkit.analysis.ignored_parameters import demand
+from evalkit.analysis.ignored_parameters import demanded_function
 from evalkit.cli.main import main
 from evalkit.scripted.server import Script, serve
 
@@ -46,8 +46,8 @@ LONGER = {
 @pytest.mark.parametrize("name", list(LONGER))
 def test_answers_longer_than_their_limit_are_counted(tmp_path, name):
     reply, params, streamed = LONGER[name]
-    _, told = looked(tmp_path, reply, params=params, stream=streamed)
-    assert told["max_tokens"] == {"parameters": list(params), "answers": 4, "longer": 4}
+    _, result = looked(tmp_path, reply, params=params, stream=streamed)
+    assert result["max_tokens"] == {"parameters": list(params), "answers": 4, "longer": 4}
 
 
 HEEDED = {
@@ -70,26 +70,26 @@ HEEDED = {
 @pytest.mark.parametrize("name", list(HEEDED))
 def test_what_may_be_within_its_limit_is_not_called_longer(tmp_path, name):
     reply, params, answers = HEEDED[name]
-    _, told = looked(tmp_path, reply, params=params)
-    assert told["max_tokens"] == {"parameters": list(params), "answers": answers, "longer": 0}
+    _, result = looked(tmp_path, reply, params=params)
+    assert result["max_tokens"] == {"parameters": list(params), "answers": answers, "longer": 0}
 
 
 @pytest.mark.parametrize("model", ["X5lMscriptedassistant000", "TpAbCdEf"])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_taskingai_which_heeds_no_limit_is_noticed(tmp_path, monkeypatch, model, streamed):
+def test_taskingai_which_ignores_limits_is_noticed(tmp_path, monkeypatch, model, streamed):
     monkeypatch.setenv("MY_KEY", KEY)
     data = rows(tmp_path / "d.jsonl", 4)
     with serve(Script(profile="taskingai", key=KEY)) as server:  # 20 tokens an answer
         endpoint = ek.Endpoint(server.base_url, model, key_env="MY_KEY", params={"max_tokens": 8})
         run = ek.evaluate(data, endpoint, out=tmp_path / "r.evalkit", stream=streamed)
-    told = run.summary_json()["ignored_parameters"]
-    assert told["max_tokens"] == {"parameters": ["max_tokens"], "answers": 4, "longer": 4}
-    assert told["cut_off"] == {"at_limit": 0, "elsewhere": 0}
+    result = run.summary_json()["ignored_parameters"]
+    assert result["max_tokens"] == {"parameters": ["max_tokens"], "answers": 4, "longer": 4}
+    assert result["cut_off"] == {"at_limit": 0, "elsewhere": 0}
 
 
 def test_without_a_limit_nothing_is_said(tmp_path):
-    _, told = looked(tmp_path, lambda body, n: stream(LONG, usage=usage(4000)), params={"temperature": 0})
-    assert told == {"max_tokens": None, "tool_choice": None, "cut_off": {"at_limit": 0, "elsewhere": 0}}
+    _, result = looked(tmp_path, lambda body, n: stream(LONG, usage=usage(4000)), params={"temperature": 0})
+    assert result == {"max_tokens": None, "tool_choice": None, "cut_off": {"at_limit": 0, "elsewhere": 0}}
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_the_limit_of_a_row_wins(tmp_path, endpoint, row, longer):
     data = rows(tmp_path / "d.jsonl", 4, params=row)
     with answering(lambda body, n: stream(usage=usage(40))) as url:
         run = ek.evaluate(data, ek.Endpoint(url, "m", params=endpoint), out=tmp_path / "r.evalkit")
-    told = run.summary_json()["ignored_parameters"]
-    assert told["max_tokens"] == {"parameters": ["max_tokens"], "answers": 4, "longer": longer}
+    result = run.summary_json()["ignored_parameters"]
+    assert result["max_tokens"] == {"parameters": ["max_tokens"], "answers": 4, "longer": longer}
 
 
 CUT = {
@@ -125,8 +125,8 @@ CUT = {
 @pytest.mark.parametrize("name", list(CUT))
 def test_cut_off_at_max_tokens_is_said_where_it_can_be(tmp_path, name, capsys):
     reply, params, (at_limit, elsewhere) = CUT[name]
-    run, told = looked(tmp_path, reply, params=params)
-    assert told["cut_off"] == {"at_limit": at_limit, "elsewhere": elsewhere}
+    run, result = looked(tmp_path, reply, params=params)
+    assert result["cut_off"] == {"at_limit": at_limit, "elsewhere": elsewhere}
     main(["show", str(run.path)])
     said = " ".join(capsys.readouterr().out.split())
     assert ("4 answers were cut off at the token limit (max_tokens)" in said) == (at_limit > 0)
@@ -144,7 +144,7 @@ def test_it_is_said_in_the_terminal_and_in_both_reports(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("reply", "params", "tools", "told"),
+    ("reply", "params", "tools", "result"),
     [
         (lambda body, n: stream(), {"tool_choice": "required"}, True, {"turns": 4, "without_call": 4}),
         (lambda body, n: whole(message=CALL), {"tool_choice": "required"}, True, {"turns": 4, "without_call": 0}),
@@ -157,11 +157,11 @@ def test_it_is_said_in_the_terminal_and_in_both_reports(tmp_path, capsys):
         (lambda body, n: stream(), {"tool_choice": "required"}, False, None),
     ],
 )  # fmt: skip
-def test_a_demanded_call_that_does_not_come_is_counted(tmp_path, reply, params, tools, told):
+def test_a_demanded_call_that_does_not_come_is_counted(tmp_path, reply, params, tools, result):
     data = rows(tmp_path / "d.jsonl", 4, **({"tools": [TOOL]} if tools else {}), params=params)
     with answering(reply) as url:
         run = ek.evaluate(data, ek.Endpoint(url, "m"), out=tmp_path / "r.evalkit")
-    assert run.summary_json()["ignored_parameters"]["tool_choice"] == told
+    assert run.summary_json()["ignored_parameters"]["tool_choice"] == result
 
 
 def test_most_turns_without_their_call_are_said(tmp_path, capsys):
@@ -184,7 +184,7 @@ def test_most_turns_without_their_call_are_said(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_which_choice_demands_a_call(choice, wanted):
-    assert demand({"tool_choice": choice}) == wanted
+    assert demanded_function({"tool_choice": choice}) == wanted
 
 
 def test_ask_says_that_an_answer_was_cut_off_or_is_too_long(monkeypatch, capsys):

@@ -220,7 +220,7 @@ def test_times_know_of_groups_and_of_repeats(tmp_path: Path) -> None:
 
 def test_turns_that_come_after_the_counting_are_left_out(run: Path) -> None:
     with measures.opened(run) as connection:
-        timed = times_quantiles.timed(connection, {1: 10, 2: 5}, streamed=False, scheduled=False)
+        timed = times_quantiles.times_by_turn(connection, {1: 10, 2: 5}, streamed=False, scheduled=False)
     known = timed["latency"][None].quantiles["p50"].n - timed["latency"][None].sample.timed_out
     assert known == 15
 
@@ -249,7 +249,7 @@ def test_no_interval_is_doubted_where_there_is_none(tmp_path):
     assert (accuracy.mean.value, accuracy.mean.low, accuracy.doubt) == (0.5, None, None)
 
 
-def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_blames_nobody(tmp_path):
+def test_a_turn_cut_by_the_end_of_its_session_is_counted_and_is_no_failure(tmp_path):
     turns = [T("a", 1, score=1.0), T("b", 1, error="cancelled", ttft_ms=None), T("c", 1, error="server", ttft_ms=None)]
     asked = [talk(name, targets=(35,)) for name in "abc"]
     run = measure(write(tmp_path / "r.evalkit", [S(turns)], asked))

@@ -3,7 +3,7 @@ import pytest
 from evalkit.analysis.price_file import default_path, price_if_known, price_of
 from evalkit.errors import SettingsError
 
-HOW = 'write it like:\n["m"]\nprompt = 0.15   # for a million tokens\noutput = 0.60'
+HOW = 'write it as:\n["m"]\nprompt = 0.15   # per million tokens\noutput = 0.60'
 
 
 def test_a_model_has_the_prices_of_its_table(tmp_path):
@@ -25,15 +25,15 @@ def test_the_file_is_named_by_a_variable_or_lies_among_the_users_settings(tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "there is no price file {path}, and a cost needs the model's prices: {how}"),
-        ("[m", "the price file {path} is no TOML (Expected ']' at the end of a table declaration "
+        (None, "there is no price file {path}, which is needed for the cost: {how}"),
+        ("[m", "the price file {path} is not TOML (Expected ']' at the end of a table declaration "
                "(at end of document)): {how}"),
         ("[other]\nprompt = 1", "the price file {path} has no model 'm' (it has: other): {how}"),
-        ("[m]\nprompt = 1", "the price file {path} has no number from 0 up for 'm', output"),
-        ("[m]\nprompt = -1\noutput = 1", "the price file {path} has no number from 0 up for 'm', prompt"),
-        ("[m]\nprompt = nan\noutput = 1", "the price file {path} has no number from 0 up for 'm', prompt"),
-        ("[m]\nprompt = 1\noutput = 1" + "0" * 400, "the price file {path} has no number from 0 up for 'm', output"),
-        ("m = 3", "the price file {path} has no number from 0 up for 'm', prompt"),
+        ("[m]\nprompt = 1", "the price file {path} needs a number from 0 up as output of 'm'"),
+        ("[m]\nprompt = -1\noutput = 1", "the price file {path} needs a number from 0 up as prompt of 'm'"),
+        ("[m]\nprompt = nan\noutput = 1", "the price file {path} needs a number from 0 up as prompt of 'm'"),
+        ("[m]\nprompt = 1\noutput = 1" + "0" * 400, "the price file {path} needs a number from 0 up as output of 'm'"),
+        ("m = 3", "the price file {path} needs a number from 0 up as prompt of 'm'"),
     ],
 )  # fmt: skip
 def test_an_unknown_price_is_said_and_never_taken_for_0(tmp_path, text, message):
@@ -45,7 +45,7 @@ def test_an_unknown_price_is_said_and_never_taken_for_0(tmp_path, text, message)
     assert str(caught.value) == message.format(path=path, how=HOW)
 
 
-def test_a_price_that_is_not_there_is_quietly_missing_but_a_broken_file_is_told(tmp_path, monkeypatch):
+def test_an_unknown_price_is_missing_but_a_broken_file_is_an_error(tmp_path, monkeypatch):
     monkeypatch.delenv("EVALKIT_PRICES", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert price_if_known("m") is None  # nobody named a file
@@ -57,7 +57,7 @@ def test_a_price_that_is_not_there_is_quietly_missing_but_a_broken_file_is_told(
     assert price_if_known("m") is None
     assert price_if_known("other") == (1.0, 2.0)
     path.write_text("[m]\nprompt = 1\n", encoding="utf-8")
-    with pytest.raises(SettingsError, match="has no number from 0 up for 'm', output"):
+    with pytest.raises(SettingsError, match="needs a number from 0 up as output of 'm'"):
         price_if_known("m")
 
 
@@ -70,7 +70,7 @@ def test_a_name_with_a_dot_and_without_quotes_is_not_quietly_missing(tmp_path, m
     with pytest.raises(SettingsError) as caught:
         price("gpt-4.1")
     assert str(caught.value) == (
-        f"the price file {path} has 'gpt-4.1' without quotes, and a dot then makes a table in a table: "
+        f"the price file {path} has 'gpt-4.1' without quotes, which makes a table in a table: "
         + HOW.replace('"m"', '"gpt-4.1"')
     )
     path.write_text('["gpt-4.1"]\nprompt = 1\noutput = 2\n', encoding="utf-8")

@@ -109,9 +109,9 @@ def test_plan_and_summary_of_one_run_tell_the_same_precision(tmp_path, graded, w
     frame = scored(conversations=60)
     frame["score"] = rng.beta(8, 2, len(frame)) if graded else frame["score"]
     path = pilot(tmp_path / "a.evalkit", frame)
-    told = ek.Run(path).measures().all.accuracy.mean
-    assert plan(path).half_width == pytest.approx((told.high - told.low) / 2, rel=0.15)
-    assert (told.high - told.low) / 2 < wanted
+    result = ek.Run(path).measures().all.accuracy.mean
+    assert plan(path).half_width == pytest.approx((result.high - result.low) / 2, rel=0.15)
+    assert (result.high - result.low) / 2 < wanted
 
 
 def test_one_repeat_does_not_tell_what_more_would_save(tmp_path):
@@ -119,7 +119,7 @@ def test_one_repeat_does_not_tell_what_more_would_save(tmp_path):
     assert first.conversations > 0
     for need in (second, fifth):
         assert (need.conversations, need.turns, need.tokens, need.wall_s) == (None, None, None, None)
-        assert need.reason == "the pilot asked each conversation once: what repeats save, a pilot with repeats tells"
+        assert need.reason == "the pilot has one repeat: a pilot with more repeats shows how much they save"
 
 
 def test_two_pilots_are_compared_conversation_by_conversation(tmp_path):
@@ -157,7 +157,8 @@ def test_a_pilot_that_is_too_small_says_so(tmp_path):
     made = ek.plan(ek.Run(pilot(tmp_path / "a.evalkit", scored(conversations=9))))
     assert made.too_small
     assert made.warnings[0] == (
-        "The pilot is too small: 9 tell little of how conversations vary. Ask 10 at least, better 30."
+        "The pilot is too small: 9 conversations or groups do not show how conversations vary. "
+        "Run at least 10, better 30."
     )
     assert not plan(pilot(tmp_path / "b.evalkit", scored(conversations=10))).too_small
     alone = plan(pilot(tmp_path / "c.evalkit", scored(conversations=1)))
@@ -167,18 +168,20 @@ def test_a_pilot_that_is_too_small_says_so(tmp_path):
 
 def test_a_pilot_that_is_all_right_cannot_tell_how_conversations_vary(tmp_path):
     made = plan(pilot(tmp_path / "a.evalkit", scored().assign(score=1.0)))
-    assert {need.reason for need in made.needs if need.repeats == 1} == {"all conversations of the pilot went alike"}
+    assert {need.reason for need in made.needs if need.repeats == 1} == {
+        "all conversations of the pilot have the same result"
+    }
     assert made.half_width is None
-    assert made.warnings[0].startswith("All conversations of the pilot went alike")
+    assert made.warnings[0].startswith("All conversations of the pilot have the same result")
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"precision": 0}, "precision is 0: it must lie between 0 and 1"),
-        ({"precision": 1e-7}, "no number of conversations that can be asked"),
-        ({"difference": 1.5}, "difference is 1.5: it must lie between 0 and 1"),
-        ({"power": 0.01}, "power is 0.01: it must lie between 0.05 and 1"),
+        ({"precision": 0}, "precision is 0: it must be between 0 and 1"),
+        ({"precision": 1e-7}, "no possible number of conversations gives that precision"),
+        ({"difference": 1.5}, "difference is 1.5: it must be between 0 and 1"),
+        ({"power": 0.01}, "power is 0.01: it must be between 0.05 and 1"),
         ({"repeats": 0}, "repeats is 0: it must be a whole number, 1 or more"),
     ],
 )
@@ -189,7 +192,7 @@ def test_what_cannot_be_planned(tmp_path, given, message):
 
 def test_pilots_that_cannot_be_used_are_named(tmp_path):
     unscored = write(tmp_path / "u.evalkit", [S([T("a", 1)])])
-    with pytest.raises(ek.RunFileError, match=r"u\.evalkit holds no scored turn"):
+    with pytest.raises(ek.RunFileError, match=r"u\.evalkit has no scored turn"):
         plan(unscored)
     one = pilot(tmp_path / "a.evalkit", scored())
     other = pilot(tmp_path / "o.evalkit", scored(), [talk("c0", (1, 2, 3))])
@@ -224,10 +227,10 @@ def test_the_command_prints_a_table_or_an_object(tmp_path):
         assert line.startswith("within ± 3 points")
         assert line.split()[4:7] == [str(need.repeats), f"{need.conversations:,}", f"{math.ceil(need.turns):,}"]
         assert line.endswith(f"{need.fewest:,} to {need.most:,}")
-    assert any(line.startswith("So many conversations are enough in 80% of cases") for line in lines)
-    assert "Turns, tokens and time are what the pilot took" in lines[-1]
-    told = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
-    assert json.loads(told.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))
+    assert any(line.startswith("The number of conversations is enough in 80% of cases") for line in lines)
+    assert "Turns, tokens and time are scaled from the pilot" in lines[-1]
+    result = evalkit("plan", path, path, "--difference", "0.05", "--repeats", "1", "--json")
+    assert json.loads(result.stdout) == json.loads(json.dumps(plan(path, path, difference=0.05, repeats=1).to_json()))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from runfiles import S, T, write
 
-from evalkit.analysis.terminal_sketch import sketch, spread
+from evalkit.analysis.terminal_sketch import log_histogram, sketch
 
 
 def test_latency_over_time_is_the_median_of_each_part_and_pauses_are_taken_out(tmp_path):
@@ -32,8 +32,8 @@ def test_a_run_without_a_turn_has_nothing_to_draw(tmp_path):
 
 
 def test_a_spread_counts_by_the_logarithm_and_leaves_out_what_is_no_time():
-    told = spread(np.array([1.0, 10.0, 99.0, 100.0, np.nan, np.inf]), parts=2)
-    assert (told.low, told.high, told.counts.tolist()) == (1.0, 100.0, [1, 3])
-    assert spread(np.array([np.nan]), parts=2) is None
-    assert spread(np.array([0.0, 5.0, 5.0]), parts=3).counts.tolist() == [3, 0, 0]
-    assert spread(np.array([0.0, 0.0]), parts=2).counts.sum() == 2
+    result = log_histogram(np.array([1.0, 10.0, 99.0, 100.0, np.nan, np.inf]), parts=2)
+    assert (result.low, result.high, result.counts.tolist()) == (1.0, 100.0, [1, 3])
+    assert log_histogram(np.array([np.nan]), parts=2) is None
+    assert log_histogram(np.array([0.0, 5.0, 5.0]), parts=3).counts.tolist() == [3, 0, 0]
+    assert log_histogram(np.array([0.0, 0.0]), parts=2).counts.sum() == 2

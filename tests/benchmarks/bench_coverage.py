@@ -66,7 +66,7 @@ class Cell:
     runs: int = 0
 
     def add(self, told: Estimate, truth: float) -> bool:
-        """Count one interval; whether it is told and misses the truth."""
+        """Count one interval; whether there is one, and it misses the truth."""
         self.runs += 1
         if told.low is None or told.high is None:
             return False
@@ -77,7 +77,7 @@ class Cell:
 
     def shown(self, low: float = LOW, high: float = HIGH) -> str:
         if not self.told:
-            return "none told"
+            return "none"
         share = self.held / self.told
         mark = "!" if share < low else "+" if share > high else ""
         lacking = f" ({100 * (1 - self.told / self.runs):.0f})" if self.runs - self.told >= self.runs / 200 else ""
@@ -115,7 +115,7 @@ def two_models(rng: np.random.Generator, runs: int, place: Place, better: float,
 
 
 def proportion_of(right: Rows, turns: int) -> Estimate:
-    """``stats.proportion``, clustered, of conversations with so many right turns."""
+    """``proportions.proportion``, clustered, of conversations with so many right turns."""
     sums = ClusterSums()
     sums.add_whole(right, np.full(len(right), turns))
     return proportions.clustered_proportion(sums)
@@ -253,7 +253,7 @@ def planned(runs: int, seed: int, place: Place) -> str:
             alike += 1
             continue
         value = float(values.mean())
-        spread = power.spread_of(values, least=math.sqrt(value * (1 - value) / TURNS))
+        spread = power.pilot_spread(values, least=math.sqrt(value * (1 - value) / TURNS))
         numbers = {
             "plain": power.clusters_for_precision(WANTED, spread.sd),
             "assured": power.assured_for_precision(WANTED, spread, value),
@@ -271,7 +271,7 @@ def planned(runs: int, seed: int, place: Place) -> str:
 
 
 def doubted(runs: int, seed: int, place: tuple[int, int, float, float]) -> tuple[bool, int, float, str]:
-    """Whether ``stats.proportion`` is short here, conversations, how often it is doubted in %, and the row."""
+    """Whether ``proportions.proportion`` is short here, conversations, how often it is doubted in %, and the row."""
     turns, conversations, correlation, accuracy = place
     rng = np.random.default_rng([seed, *(int(100 * each) for each in place)])
     share = rng.beta(*beta(correlation, accuracy), (runs, conversations))
@@ -306,25 +306,25 @@ def main() -> None:
     short = [place for place in grid if place[0] < max(CONVERSATIONS)]
     many = list(itertools.product((4, 20), (8, 10, 30, 100), (0.1, 0.3, 0.7), (0.5, 0.8, 0.9, 0.95, 0.98)))
     where = "conversations | correlation |"
-    pairs = f"{where} accuracies | the interval holds the truth, % | p ≤ 0.05, %"
+    pairs = f"{where} accuracies | the interval contains the truth, % | p ≤ 0.05, %"
     with ProcessPoolExecutor() as pool:
         if "single" in given.only:
             rows = pool.map(partial(single, runs, given.bootstrap_runs, seed), reversed(grid))
             table(
-                "How often 95 % intervals hold the truth, % (in parentheses: runs that tell no interval, %)",
-                f"{where} accuracy | stats.proportion | intervals.mean | bootstrap, percentile | bootstrap, BCa",
+                "How often 95 % intervals contain the truth, % (in parentheses: runs without an interval, %)",
+                f"{where} accuracy | proportions.proportion | means.mean | bootstrap, percentile | bootstrap, BCa",
                 reversed(list(rows)),
             )
         if "times" in given.only:
             table(
-                "How often the interval of a time's quantile holds the truth, by clusters and as if independent, %",
+                "How often the interval of a time's quantile contains the truth, by clusters and as if independent, %",
                 f"{where} p50 | as if independent | p95 | as if independent",
                 pool.map(partial(timed, runs, seed), itertools.product(CONVERSATIONS, CORRELATIONS)),
             )
         work: Callable[..., str] = partial(compared, runs, seed)
         if "pairs" in given.only:
             table(
-                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs that tell a p",
+                "paired.difference of two equal models; p ≤ 0.05: 4 to 6 % of the runs with a p",
                 pairs,
                 pool.map(partial(work, SHARED, {}), grid),
             )
@@ -336,13 +336,13 @@ def main() -> None:
                 (30, 100, 1000), ("one turn", "any", "all turns"), ((4, 4), (6, 1), (10, 0), (10, 2))
             )
             table(
-                "paired.difference where few differ: it holds the truth, %, by how many do [of the runs, %]",
-                "conversations | they differ in | expected up, down | below 5 | 5 to 9 | more | all",
+                "paired.difference where few differ: it contains the truth, %, by how many do [of the runs, %]",
+                "conversations | they differ in | expected better, worse | below 5 | 5 to 9 | more | all",
                 pool.map(partial(few, runs, seed), ((number, size, *way) for number, size, way in ways)),
             )
         if "graded" in given.only:
             table(
-                "How often the interval of graded scores holds the truth, %, by the number of conversations",
+                "How often the interval of graded scores contains the truth, %, by the number of conversations",
                 f"score | turns | correlation | {' | '.join(map(str, OF_GRADED))} | width as right and wrong, of 100",
                 pool.map(
                     partial(graded, runs, seed),
@@ -351,16 +351,16 @@ def main() -> None:
             )
         if "planned" in given.only:
             table(
-                f"How often a run planned for ± {WANTED} reaches it, % (in parentheses: pilots that went alike, %)",
-                "conversations of the pilot | correlation | accuracy | pilot taken for certain | assured | "
+                f"How often a run planned for ± {WANTED} reaches it, % (in parentheses: pilots with equal results, %)",
+                "conversations of the pilot | correlation | accuracy | relying on the pilot's variance | assured | "
                 "planned, median (10 to 90 % of pilots) | with the variance known",
                 pool.map(partial(planned, runs // 4, seed), itertools.product((10, 30, 100), (0.0, 0.3), ACCURACIES)),
             )
         if "doubt" in given.only:
             cells = list(pool.map(partial(doubted, runs // 2, seed), many))
             table(
-                "Where stats.proportion holds the truth in less than 93 % of runs, and how often it is doubted",
-                f"turns | {where} accuracy | it holds the truth, % | of the misses doubted, % | of all doubted, %",
+                "Where proportions.proportion contains the truth in less than 93 % of runs; how often it is doubted",
+                f"turns | {where} accuracy | it contains the truth, % | of the misses doubted, % | of all doubted, %",
                 [row for is_short, *_, row in cells if is_short],
             )
             print("\nElsewhere it speaks, in % of runs:", end="")

@@ -27,6 +27,8 @@ from typing import Any
 
 from records import finished
 
+from evalkit.analysis import summary_json
+
 SEED = 1_000  # conversations that the store writes; the others are copies
 FEW = 10_000
 MS = 1_000_000
@@ -110,9 +112,8 @@ def frame(path: Path) -> None:
 
 
 def summary(path: Path) -> None:
-    from evalkit.analysis import tables
 
-    tables.summary_json(path)
+    summary_json.summary_json(path)
 
 
 def show(path: Path) -> None:
@@ -145,7 +146,7 @@ def adbc(path: Path) -> None:
 CASES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "bare": ("bare SELECT, row by row", bare),
     "turns": ("**`tables.turns`**, a DataFrame", frame),
-    "summary": ("**`tables.summary_json`**", summary),
+    "summary": ("**`summary_json`**", summary),
     "show": ("**`evalkit show --json`**, imports included", show),
     **{form: (f"**`tables.export`**, {form}", export(form)) for form in ("jsonl", "csv", "parquet")},
     "adbc_driver_sqlite": ("adbc-driver-sqlite, into Arrow only", adbc),

@@ -442,7 +442,7 @@ def test_a_cost_limit_needs_prices_and_keeps_to_them(server, sums, tmp_path):
     ask = ("run", sums(30, 1), *flags(server), "--out", out, "--concurrency", 1, "--max-cost", 0.005)
     wrong = evalkit(*ask, "--prices", prices)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith(f"error: there is no price file {prices}, and a cost needs the model's prices")
+    assert wrong.stderr.startswith(f"error: there is no price file {prices}, which is needed for the cost")
     assert not out.exists()
     prices.write_text("[scripted]\nprompt = 100\noutput = 100\n", encoding="utf-8")
     done = evalkit(*ask, "--prices", prices)

@@ -19,7 +19,7 @@ from loops import on
 from raw_server import DONE, LAST_CHUNK, STREAM_HEAD, ask, chunk, event
 from runfiles import T
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.charts import catalogue, load
 from evalkit.client.buffering import held_back
 from evalkit.comparing.comparison import compare

@@ -71,14 +71,14 @@ def test_groups_are_clusters(tmp_path):
     assert effect.mcnemar is None
 
 
-@pytest.mark.parametrize(("more", "told"), [({}, True), ({"text": 0.5}, False)])
-def test_mcnemar_is_told_of_single_answers_that_are_right_or_wrong(tmp_path, more, told):
+@pytest.mark.parametrize(("more", "result"), [({}, True), ({"text": 0.5}, False)])
+def test_mcnemar_is_only_for_single_answers_that_are_right_or_wrong(tmp_path, more, result):
     a, b = [1.0] * 8 + [0.0] * 9, [0.0] * 2 + [1.0] * 15
     if more:
         b[0] = 0.5
     effect = compare(*two(tmp_path, a, b)).contrasts[0].all
     assert (effect.only_first, effect.only_second) == (2, 9)
-    assert (effect.mcnemar == statistics.mcnemar(2, 9)) is told
+    assert (effect.mcnemar == statistics.mcnemar(2, 9)) is result
 
 
 def test_the_p_of_turn_indices_are_corrected_together_and_those_of_tags_too(tmp_path):
@@ -105,15 +105,15 @@ def test_three_runs_are_compared_with_the_first_and_corrected_over_runs(tmp_path
     assert [c.all.corrected_p for c in found.contrasts] == pytest.approx(multipletests(ps, method="holm")[1].tolist())
     turns = [c.by_turn[0].corrected_p for c in found.contrasts]
     assert turns == pytest.approx([c.all.corrected_p for c in found.contrasts])  # one turn index in each of two runs
-    told = json.loads(json.dumps(found.to_json()))
-    assert [each["label"] for each in told["runs"]] == ["A", "B", "C"]
-    assert (told["baseline"], len(told["comparisons"])) == ("A", 2)
+    result = json.loads(json.dumps(found.to_json()))
+    assert [each["label"] for each in result["runs"]] == ["A", "B", "C"]
+    assert (result["baseline"], len(result["comparisons"])) == ("A", 2)
     flips = found.flips()
     assert set(flips["second"]) == {"B", "C"}
     assert len(flips) == sum(len(contrast.flips) for contrast in found.contrasts)
 
 
-def test_failures_are_beside_the_comparison_and_not_in_it(tmp_path):
+def test_failures_are_next_to_the_comparison_and_not_in_it(tmp_path):
     first = run(tmp_path / "a.evalkit", answers([1.0] * 12))
     turns = [*answers([1.0] * 8), *(T(f"c{n:03}", 1, error="timeout") for n in range(8, 12))]
     contrast = compare(first, run(tmp_path / "b.evalkit", turns)).contrasts[0]
@@ -173,7 +173,7 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
     files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 40, 0.33)
     contrast = compare(*(files[::-1] if swapped else files)).contrasts[0]
     times, labels = contrast.times[0], (contrast.first.label, contrast.second.label)
-    assert (times.pairs["ttft"], sorted(times.lost["ttft"])) == (100, [0, 33])
+    assert (times.pairs["ttft"], sorted(times.lower_bounds["ttft"])) == (100, [0, 33])
     median, tail = (times.quantiles["ttft"][name] for name in ("p50", "p95"))
     assert abs(median.difference.value) == pytest.approx(60, abs=3)
     assert (tail.first if swapped else tail.second, tail.difference.value) == (None, None)
@@ -188,8 +188,8 @@ def test_an_endpoint_that_hangs_is_not_called_faster(tmp_path, swapped):
     assert contrast.warnings == (
         f"the difference of TTFT p95 and latency p95 is not known: {lost}, so that their times are lower bounds",
     )
-    told = json.loads(json.dumps(contrast.to_json(), allow_nan=False))["latency"]
-    for each in (told["latency_ms"], told["by_turn"][0]["latency_ms"]):
+    result = json.loads(json.dumps(contrast.to_json(), allow_nan=False))["latency"]
+    for each in (result["latency_ms"], result["by_turn"][0]["latency_ms"]):
         assert (each["p95"]["difference"], each["p95"]["reason"][:12]) == (
             None,
             "of the first" if swapped else "of the secon",
@@ -204,7 +204,7 @@ def test_two_endpoints_one_of_which_really_hangs(sums, tmp_path):
             endpoint = Endpoint(server.base_url, "scripted", timeout_s=0.8)
             runs.append(evaluate(data, endpoint, out=tmp_path / f"{name}.evalkit", concurrency=10))
     contrast = compare(*runs).contrasts[0]
-    tail, lost = contrast.times[0].quantiles["latency"]["p95"], contrast.times[0].lost["latency"]
+    tail, lost = contrast.times[0].quantiles["latency"]["p95"], contrast.times[0].lower_bounds["latency"]
     assert lost[0] == 0
     assert lost[1] >= 5
     assert (tail.second, tail.difference.value, tail.difference.high) == (None, None, None)
@@ -221,14 +221,14 @@ def test_where_both_hang_nothing_is_known_and_what_never_streamed_has_no_first_t
     for file in files:
         said(file, settings={"stream": False})
     times = compare(*files).contrasts[0].times[0]
-    assert (times.pairs["ttft"], times.lost["ttft"]) == (33, (0, 0))
+    assert (times.pairs["ttft"], times.lower_bounds["ttft"]) == (33, (0, 0))
     assert times.pairs["latency"] == 100
 
 
 def test_a_first_token_before_the_time_out_is_known(tmp_path):
     files = hanging(tmp_path / "a.evalkit", 100, 0), hanging(tmp_path / "b.evalkit", 40, 0.33, ttft_ms=41.0)
     times = compare(*files).contrasts[0].times[0]
-    assert times.lost == {"ttft": (0, 0), "latency": (0, 33)}
+    assert times.lower_bounds == {"ttft": (0, 0), "latency": (0, 33)}
     assert times.quantiles["ttft"]["p95"].difference.value == pytest.approx(-60, abs=4)
 
 
@@ -239,7 +239,7 @@ def test_few_time_outs_leave_the_quantiles_known_and_are_in_them(tmp_path):
     assert -1 < median.low <= median.value <= median.high < 3
     assert None not in (tail.value, tail.low)
     assert tail.high is None  # two of 100, drawn again, may be six
-    assert tail.reason == "0 and 2 of 100 values are lower bounds: they leave the difference open"
+    assert tail.reason == "0 and 2 of 100 values are lower bounds: they leave the difference unknown"
     assert contrast.warnings == ()
 
 
@@ -275,7 +275,7 @@ def test_what_differs_is_listed_and_other_scorers_are_warned_about(tmp_path):
         ("parameter temperature", None, 0.7),
     ]
     assert contrast.warnings == (
-        "the runs were not scored alike: a difference may be the scorers', and not the answers'",
+        "different scorers or versions scored the runs: a difference may be due to the scorers, not the answers",
     )
 
 
@@ -285,7 +285,7 @@ def test_versions_of_scorers_are_compared_where_both_runs_tell_them(tmp_path):
     assert compare(first, second).contrasts[0].warnings == ()  # an older file does not tell
     noted(second, "0.2.0", None)
     assert compare(first, second).contrasts[0].warnings == (
-        "other versions of evalkit made the runs: their scorers may not judge alike",
+        "the runs were made by different versions of evalkit, whose scorers may differ",
     )
     noted(first, "0.1.0", {"number": "1", "evalkit": "0.1.0"})
     noted(second, "0.2.0", {"number": "1", "evalkit": "0.2.0"})
@@ -311,7 +311,9 @@ def test_a_client_bound_run_is_marked(tmp_path):
     second = write(tmp_path / "b.evalkit", [S(answers([1.0, 1.0]), trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, second).contrasts[0]
     assert contrast.client_bound == (False, True)
-    assert contrast.warnings == ("B is client-bound: of its times, up to 9 ms of 50 ms (TTFT) may be the client's",)
+    assert contrast.warnings == (
+        "B is client-bound: of its times, up to 9 ms of 50 ms (TTFT) may be due to the client",
+    )
     slow = [T(f"c00{n}", 1, score=1.0, ttft_ms=697.0, latency_ms=900.0) for n in range(2)]
     third = write(tmp_path / "c.evalkit", [S(slow, trust={"loop_lag_p99_ms": 9.0})])
     contrast = compare(first, third).contrasts[0]
@@ -325,15 +327,15 @@ def test_a_client_bound_run_is_marked(tmp_path):
 
 def test_json_has_every_key_and_no_nan(tmp_path):
     first, second = two(tmp_path, [1.0, 0.0, 1.0], [0.0, 0.0, 1.0])
-    told = json.loads(json.dumps(compare(first, second).to_json(), allow_nan=False))
-    assert list(told) == [
+    result = json.loads(json.dumps(compare(first, second).to_json(), allow_nan=False))
+    assert list(result) == [
         "runs", "pairs", "averaged", "left_out", "differs", "warnings", "all", "with_failures", "by_turn", "by_tag",
         "tags_left_out", "latency", "flips",
     ]  # fmt: skip
-    assert list(told["all"]) == KEYS
-    assert list(told["by_turn"][0]) == ["turn", *KEYS]
-    assert list(told["latency"]) == ["ttft_ms", "latency_ms", "by_turn"]
-    assert told["latency"]["ttft_ms"]["p95"] == {
+    assert list(result["all"]) == KEYS
+    assert list(result["by_turn"][0]) == ["turn", *KEYS]
+    assert list(result["latency"]) == ["ttft_ms", "latency_ms", "by_turn"]
+    assert result["latency"]["ttft_ms"]["p95"] == {
         **dict.fromkeys(["first", "second", "difference", "low", "high"]),
         "reason": "p95 needs 20 pairs, there are 3",
     }
@@ -374,7 +376,7 @@ ONE_CONVERSATION = [RIGHT, T("a", 2, score=1.0)], [T("a", 1, score=0.0), T("a", 
 @pytest.mark.parametrize(
     ("a", "b", "words"),
     [
-        ([FAILED], [RIGHT], "nothing to compare: no turn was answered and scored in both"),
+        ([FAILED], [RIGHT], "nothing to compare: no turn is answered and scored in both"),
         ([FAILED], [FAILED], "nothing to compare: "),
         (*ONE_CONVERSATION, "no difference can be shown: all pairs are of one conversation"),
     ],
@@ -407,7 +409,7 @@ def test_too_few_that_differ_are_no_test_and_are_not_counted_among_the_tests(tmp
     alike, other = contrast.by_turn
     assert (alike.p, alike.corrected_p, alike.differing) == (None, None, 0)
     assert alike.difference.reason == (
-        "0 of 20 conversations differ, too few for a test: the limits are what so many leave possible"
+        "0 of 20 conversations differ, too few for a test: the limits are what this number does not rule out"
     )
     assert (other.differing, other.corrected_p) == (20, other.p)
 
@@ -418,5 +420,5 @@ def test_a_doubtful_interval_is_warned_of(tmp_path):
     many.mkdir()
     contrast = compare(*two(few, [0.0] * 30, [1.0] * 5 + [0.0] * 25)).contrasts[0]
     (warning,) = contrast.warnings
-    assert warning.startswith("only 5 of 30 conversations differ, nearly all one way")
+    assert warning.startswith("only 5 of 30 conversations differ, nearly all in one direction")
     assert compare(*two(many, [0.0] * 30, [1.0] * 14 + [0.0] * 16)).contrasts[0].warnings == ()

@@ -69,7 +69,7 @@ def test_runs_without_a_pair_say_so_and_show_no_number(tmp_path):
         for n in "ab"
     ]
     text = shown(*files)
-    assert "nothing to compare: no turn was answered and scored in both runs" in text
+    assert "nothing to compare: no turn is answered and scored in both runs" in text
     assert "left out: turns failed in both 2" in text
     assert "nan" not in text.lower()
     assert "TTFT" not in text

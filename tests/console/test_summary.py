@@ -3,7 +3,7 @@
 import pytest
 from runfiles import S, T, write
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.console.summary import low_p95
 
 

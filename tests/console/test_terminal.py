@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from runfiles import S, T, create, talk, write
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.console.sparklines import BLOCKS
 from evalkit.console.summary import summary
 from evalkit.console.terminal import _Counts, one_line, printable

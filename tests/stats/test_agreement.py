@@ -67,7 +67,7 @@ def test_the_interval_is_that_of_resampling_whole_clusters():
     ratings = noisy(units=80, missing=0, seed=5)
     clusters = np.repeat(np.arange(20), 4)
     found = alpha(ratings, "nominal", clusters, draws=400)
-    # the same by drawing rows of the data anew, one resample at a time
+    # the same by drawing rows of the data again, one resample at a time
     draw, drawn = np.random.default_rng(1), []
     for _ in range(400):
         units = np.concatenate([np.flatnonzero(clusters == own) for own in draw.integers(20, size=20)])
@@ -94,15 +94,14 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 @pytest.mark.parametrize(
     ("ratings", "value", "reason"),
     [
-        ([[1, NAN, 0], [NAN, 1, NAN]], None, "nothing was rated twice"),
-        ([[1.0] * 20, [1.0] * 20], None, "all ratings are the same: agreement cannot be told from chance"),
-        ([[0.0, 1.0] * 10, [0.0, 1.0] * 10], 1.0, "no two ratings differ: resampling cannot say how sure that is"),
-        ([[0, 1, 1, 0], [0, 1, 0, 0]], 8 / 15, "4 clusters are too few for an interval by resampling: 10 at least"),
-        ([[0.0] * 29 + [1], [0.0] * 30], 0.0, "ratings hardly vary: too many resamples hold one value only for an "
-         "interval"),
+        ([[1, NAN, 0], [NAN, 1, NAN]], None, "no unit was rated twice"),
+        ([[1.0] * 20, [1.0] * 20], None, "all ratings are the same: agreement cannot be distinguished from chance"),
+        ([[0.0, 1.0] * 10, [0.0, 1.0] * 10], 1.0, "no two ratings differ: resampling gives no interval"),
+        ([[0, 1, 1, 0], [0, 1, 0, 0]], 8 / 15, "a bootstrap interval needs 10 clusters, there are 4"),
+        ([[0.0] * 29 + [1], [0.0] * 30], 0.0, "ratings hardly vary: too many resamples contain only one value"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_told_is_missing_with_the_reason(ratings, value, reason):
+def test_what_is_not_available_is_missing_with_the_reason(ratings, value, reason):
     found = alpha(ratings)
     assert (found.value, found.low, found.high, found.reason) == (
         None if value is None else pytest.approx(value), None, None, reason,
@@ -120,8 +119,8 @@ def test_a_judge_that_always_says_the_same_has_kappa_zero_whatever_its_raw_agree
     [
         (lambda: alpha([[1, 2]], "ratio"), "level is 'ratio'"),
         (lambda: alpha([1, 2]), "raters by units"),
-        (lambda: alpha([[1, np.inf], [1, 2]]), "infinity"),
-        (lambda: alpha([[1, 2], [1, 2]], "nominal", [1]), "1 cluster labels were given for 2 units"),
+        (lambda: alpha([[1, np.inf], [1, 2]]), "a rating is infinite"),
+        (lambda: alpha([[1, 2], [1, 2]], "nominal", [1]), "1 cluster labels were given for 2 values"),
         (lambda: cohen_kappa([1, 2], [1]), "one rater has 2 ratings, the other 1"),
         (lambda: alpha([[1, 0], [1, 2]], confidence=1), "confidence is 1"),
     ],

@@ -60,11 +60,11 @@ def test_the_limits_are_the_last_candidates_that_are_ruled_out():
     down = [np.prod(1 - np.minimum(stakes, CAP / (1 - m)) * (right - m * turns) / 3) for m in grid]
     out = np.maximum(up, down) >= 2 / 0.05
     kept = grid[~out]
-    told = sequence.interval
-    assert told.low < TRUTH < told.high
-    assert kept[0] - 0.001 <= told.low <= kept[0]
-    assert kept[-1] <= told.high <= kept[-1] + 0.001
-    assert not out[(grid > told.low) & (grid < told.high)].any()
+    result = sequence.interval
+    assert result.low < TRUTH < result.high
+    assert kept[0] - 0.001 <= result.low <= kept[0]
+    assert kept[-1] <= result.high <= kept[-1] + 0.001
+    assert not out[(grid > result.low) & (grid < result.high)].any()
 
 
 def test_accuracy_is_over_turns_and_not_a_mean_over_conversations():
@@ -80,9 +80,9 @@ def test_the_limits_never_widen():
     low, high = 0.0, 1.0
     for total, count in zip(right.tolist(), turns.astype(int).tolist(), strict=True):
         sequence.add(total, count)
-        told = sequence.interval
-        assert low <= told.low <= told.high <= high
-        low, high = told.low, told.high
+        result = sequence.interval
+        assert low <= result.low <= result.high <= high
+        low, high = result.low, result.high
     assert high - low < 0.3
 
 
@@ -115,9 +115,9 @@ def test_the_truth_stays_inside_at_every_look_in_at_least_19_runs_of_20():
 def test_before_the_first_scored_turn_all_is_missing():
     sequence = ConfidenceSequence(4, 0.1)
     sequence.add(0.0, 0)  # all its turns failed: that is no wrong answer
-    told = sequence.interval
-    assert (told.value, told.low, told.high, told.n) == (None, None, None, 0)
-    assert told.reason == "no conversation has ended with a scored turn"
+    result = sequence.interval
+    assert (result.value, result.low, result.high, result.n) == (None, None, None, 0)
+    assert result.reason == "no conversation has ended with a scored turn"
     assert (sequence.half_width, sequence.reached, sequence.conversations) == (None, False, 0)
 
 
@@ -137,7 +137,7 @@ def test_a_dataset_in_order_of_difficulty_is_found_out():
             assert sequence.interval.value is not None
     assert sequence.interval.low is None
     assert sequence.interval.reason == (
-        "the limits have crossed: the conversations do not come in random order, shuffle the dataset"
+        "the limits have crossed: the conversations are not in random order, shuffle the dataset"
     )
     assert (sequence.half_width, sequence.reached) == (None, False)
 
@@ -145,7 +145,7 @@ def test_a_dataset_in_order_of_difficulty_is_found_out():
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ((1.0, 5), "a conversation has 5 scored turns: from 0 to 4 were announced"),
+        ((1.0, 5), "a conversation has 5 scored turns: it must have from 0 to 4"),
         ((3.0, 2), "2 scores from 0 to 1 cannot add up to 3.0"),
         ((float("nan"), 2), "2 scores from 0 to 1 cannot add up to nan"),
     ],
@@ -157,5 +157,5 @@ def test_what_cannot_be_added(added, message):
 
 @pytest.mark.parametrize("given", [(0, 0.1), (4, 0.0), (4, 1.0), (4, 0.1, 1.0)])
 def test_what_cannot_be_promised(given):
-    with pytest.raises(ValueError, match=r"must lie between 0 and 1|a conversation has a turn at least"):
+    with pytest.raises(ValueError, match=r"must be between 0 and 1|most_turns is 0: it must be at least 1"):
         ConfidenceSequence(*given)

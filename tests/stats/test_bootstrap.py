@@ -19,9 +19,9 @@ def weighted_quantile(values: np.ndarray, weights: np.ndarray, level: float) -> 
 
 def test_percentile_limits_of_a_count_are_binomial_quantiles() -> None:
     # the resampled count of 4 of 10 is binomial (10, 0.4): enumerated exactly
-    told = bootstrap([1] * 4 + [0] * 6, method="percentile", resamples=50_000)
+    result = bootstrap([1] * 4 + [0] * 6, method="percentile", resamples=50_000)
     expected = scipy_stats.binom(10, 0.4).ppf([0.025, 0.975]) / 10
-    assert (told.value, told.low, told.high) == (0.4, *expected)
+    assert (result.value, result.low, result.high) == (0.4, *expected)
 
 
 def test_percentile_limits_of_unequal_clusters_agree_with_all_that_can_be_drawn() -> None:
@@ -38,19 +38,19 @@ def test_percentile_limits_of_unequal_clusters_agree_with_all_that_can_be_drawn(
     ):
         values += [total / size] * int(size)
         clusters += [number] * int(size)
-    told = bootstrap(values, clusters, method="percentile", confidence=0.9, resamples=100_000)
+    result = bootstrap(values, clusters, method="percentile", confidence=0.9, resamples=100_000)
     low, high = (weighted_quantile(means, weights, level) for level in (0.05, 0.95))
-    assert (told.low, told.high) == pytest.approx((low, high), abs=0.004)
-    assert told.value == pytest.approx((5 * 4 + 2 * 1) / (5 * 4 + 3 * 2 + 2 * 3))
+    assert (result.low, result.high) == pytest.approx((low, high), abs=0.004)
+    assert result.value == pytest.approx((5 * 4 + 2 * 1) / (5 * 4 + 3 * 2 + 2 * 3))
 
 
 @pytest.mark.parametrize("method", ["bca", "percentile"])
 def test_limits_of_the_mean_are_those_of_scipys_bootstrap(method: str) -> None:
     expected = scipy_stats.bootstrap((SKEWED,), np.mean, method=method, rng=np.random.default_rng(1))
-    told = bootstrap(SKEWED, method=method, resamples=20_000, seed=2)
+    result = bootstrap(SKEWED, method=method, resamples=20_000, seed=2)
     limits = (expected.confidence_interval.low, expected.confidence_interval.high)
-    assert (told.low, told.high) == pytest.approx(limits, abs=0.1 * expected.standard_error)
-    assert told.value == pytest.approx(SKEWED.mean())
+    assert (result.low, result.high) == pytest.approx(limits, abs=0.1 * expected.standard_error)
+    assert result.value == pytest.approx(SKEWED.mean())
 
 
 def test_bca_from_the_same_draws_is_scipys_to_the_last_digit() -> None:
@@ -59,8 +59,8 @@ def test_bca_from_the_same_draws_is_scipys_to_the_last_digit() -> None:
     rng = np.random.default_rng(5)
     draws = np.array([rng.integers(k, size=k) for _ in range(resamples)])
     given = scipy_stats.bootstrap((SKEWED,), np.std, method="BCa", n_resamples=0, bootstrap_result=_Drawn(draws))
-    told = bootstrap(SKEWED, statistic=np.std, resamples=resamples, seed=5)
-    assert (told.low, told.high) == pytest.approx((given.confidence_interval.low, given.confidence_interval.high))
+    result = bootstrap(SKEWED, statistic=np.std, resamples=resamples, seed=5)
+    assert (result.low, result.high) == pytest.approx((given.confidence_interval.low, given.confidence_interval.high))
 
 
 class _Drawn:
@@ -89,24 +89,24 @@ def test_clusters_are_drawn_whole() -> None:
 
 def test_more_clusters_than_can_be_drawn_one_by_one_are_thrown_together() -> None:
     values, clusters = RNG.gamma(2, 1, 60_000), np.repeat(np.arange(30_000), 2)
-    told = bootstrap(values, clusters, resamples=400)
+    result = bootstrap(values, clusters, resamples=400)
     error = values.std() / math.sqrt(60_000)
-    assert (told.high - told.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.12)
-    assert told.low < told.value < told.high
+    assert (result.high - result.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.12)
+    assert result.low < result.value < result.high
 
 
 def test_the_same_seed_draws_the_same() -> None:
     assert bootstrap(SKEWED, seed=3) == bootstrap(SKEWED, seed=3) != bootstrap(SKEWED, seed=4)
 
 
-def test_bootstrap_is_missing_where_it_cannot_be_told() -> None:
+def test_bootstrap_is_missing_where_it_is_not_available() -> None:
     assert bootstrap([]) == Estimate(None, None, None, 0, "no samples")
     few = bootstrap(range(36), np.repeat(range(9), 4))
     assert few == Estimate(17.5, None, None, 36, "a bootstrap interval needs 10 clusters, there are 9")
     for values in ([1.0] * 12, [0.1] * 12):
         equal = bootstrap(values)
         assert (equal.low, equal.high) == (None, None)
-        assert equal.reason == "all resamples give the same value: no variance can be told"
+        assert equal.reason == "all resamples give the same value: the variance cannot be estimated"
     lost = bootstrap(SKEWED, statistic=lambda x: math.nan if SKEWED.max() in x else 0.0)
     assert lost.low is None
     assert "resamples is not finite" in (lost.reason or "")
@@ -116,5 +116,5 @@ def test_bootstrap_is_missing_where_it_cannot_be_told() -> None:
 
 def test_arguments_that_are_none_are_refused() -> None:
     for wrong in ({"method": "basic"}, {"statistic": "median"}, {"resamples": 99}, {"confidence": 1.0}):
-        with pytest.raises(ValueError, match=r"see the docstring|at least 100|must lie between"):
+        with pytest.raises(ValueError, match=r"choose 'bca' or 'percentile'|at least 100|must be between"):
             bootstrap(SKEWED, **wrong)

@@ -19,7 +19,7 @@ def test_counting_what_is_far_away_changes_nothing(errors: float, kinds: int, mo
     monkeypatch.setattr(bootstrap_quantiles, "_ERRORS", 1e9)
     whole = drawn(1)
     monkeypatch.setattr(bootstrap_quantiles, "_ERRORS", errors)
-    monkeypatch.setattr(bootstrap_quantiles, "_KINDS", kinds)
+    monkeypatch.setattr(bootstrap_quantiles, "_MOST_KINDS", kinds)
     counted = drawn(2)
     levels = [0.025, 0.25, 0.5, 0.75, 0.975]
     np.testing.assert_allclose(np.quantile(counted, levels), np.quantile(whole, levels), atol=0.15 * whole.std())
@@ -28,6 +28,6 @@ def test_counting_what_is_far_away_changes_nothing(errors: float, kinds: int, mo
 
 def test_draws_in_parts_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = drawn(3)
-    monkeypatch.setattr(bootstrap_quantiles, "_AT_ONCE", 10_000)
+    monkeypatch.setattr(bootstrap_quantiles, "_NUMBERS_IN_MEMORY", 10_000)
     assert len(drawn(3)) == len(at_once)
     assert drawn(3).mean() == pytest.approx(at_once.mean(), abs=0.1 * at_once.std())

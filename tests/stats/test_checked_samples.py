@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evalkit.stats.checked_samples import needed, numbered, pairs, totals
+from evalkit.stats.checked_samples import cluster_numbers, cluster_totals, pairs, samples_needed
 
 
 @pytest.mark.parametrize(
@@ -16,23 +16,23 @@ from evalkit.stats.checked_samples import needed, numbered, pairs, totals
     ],
 )
 def test_labels_of_any_kind_become_numbers(labels: list, numbers: list) -> None:
-    found, count = numbered(labels, len(labels))
+    found, count = cluster_numbers(labels, len(labels))
     assert found.tolist() == numbers
     assert count == len(set(numbers))
 
 
 def test_without_labels_each_value_is_its_own() -> None:
-    found, count = numbered(None, 3)
+    found, count = cluster_numbers(None, 3)
     assert (found.tolist(), count) == ([0, 1, 2], 3)
 
 
 def test_totals_are_sums_and_sizes() -> None:
-    sums, sizes = totals(np.array([1.0, 2.0, 4.0]), np.array([1, 0, 1]), 2)
+    sums, sizes = cluster_totals(np.array([1.0, 2.0, 4.0]), np.array([1, 0, 1]), 2)
     assert (sums.tolist(), sizes.tolist()) == ([2.0, 5.0], [1.0, 2.0])
 
 
 def test_pairs_need_both() -> None:
-    with pytest.raises(ValueError, match="2 first and 1 second values make no pairs"):
+    with pytest.raises(ValueError, match="there are 2 first and 1 second values: pairs need equally many of both"):
         pairs([1, 2], [1])
     with pytest.raises(ValueError, match="NaN or infinity"):
         pairs([1.0], [float("nan")])
@@ -40,4 +40,4 @@ def test_pairs_need_both() -> None:
 
 @pytest.mark.parametrize(("q", "least"), [(0.5, 1), (0.9, 10), (0.99, 100), (0.999, 1000)])
 def test_tails_need_samples(q: float, least: int) -> None:
-    assert needed(q) == least
+    assert samples_needed(q) == least

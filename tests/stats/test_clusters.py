@@ -35,15 +35,15 @@ def test_parts_of_any_size_add_up_to_the_whole(data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(labels)), max_size=6))
     sums = added(labels, thousandths / 1000, cuts)
     assert (sums.n, sums.clusters) == (len(labels), len(sizes))
-    assert (sums.right, sums.lacking) == pytest.approx((thousandths.sum() / 1e3, (1000 - thousandths).sum() / 1e3))
-    assert sums.spread() == pytest.approx(float(exact_spread(labels, thousandths)), rel=1e-9, abs=1e-9)
+    assert (sums.total, sums.complement) == pytest.approx((thousandths.sum() / 1e3, (1000 - thousandths).sum() / 1e3))
+    assert sums.squared_deviations() == pytest.approx(float(exact_spread(labels, thousandths)), rel=1e-9, abs=1e-9)
     assert sums.partial == pytest.approx((thousandths * (1000 - thousandths)).sum() / 1e6)
     graded = (thousandths > 0) & (thousandths < 1000)
     assert sums.partial_clusters == len(set(labels[graded]))
-    told, whole = clustered_proportion(sums), proportion(thousandths / 1000, labels)
-    assert told.n == whole.n
-    assert told.value == pytest.approx(whole.value, rel=1e-12)
-    assert (told.low is None) == (whole.low is None)
+    result, whole = clustered_proportion(sums), proportion(thousandths / 1000, labels)
+    assert result.n == whole.n
+    assert result.value == pytest.approx(whole.value, rel=1e-12)
+    assert (result.low is None) == (whole.low is None)
 
 
 @pytest.mark.parametrize("wrong", [1, 50, 500_000, 999_950, 999_999])
@@ -52,7 +52,7 @@ def test_a_million_values_near_0_and_1_lose_no_digits(wrong: int, size: int) -> 
     values = np.where(np.arange(1_000_000) < wrong, 0, 1000)
     labels = np.arange(1_000_000) // size
     sums = added(labels, values / 1000, list(range(0, 1_000_000, 4096)))
-    assert sums.spread() == pytest.approx(float(exact_spread(labels, values)), rel=1e-12)
+    assert sums.squared_deviations() == pytest.approx(float(exact_spread(labels, values)), rel=1e-12)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, np.nan, np.inf])

@@ -37,5 +37,5 @@ def test_a_test_that_was_not_made_does_not_count() -> None:
 @pytest.mark.parametrize("p", [-0.01, 1.01, float("nan")])
 def test_what_is_no_p_is_refused(p: float) -> None:
     for correct in (holm, benjamini_hochberg):
-        with pytest.raises(ValueError, match="no number from 0 to 1"):
+        with pytest.raises(ValueError, match="a p value is not from 0 to 1"):
             correct([0.5, p])

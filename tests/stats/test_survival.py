@@ -3,7 +3,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from evalkit.stats import paired, survival
-from evalkit.stats.quantiles import by_clusters, quantile, quantiles
+from evalkit.stats.quantiles import count_below, quantile, quantiles
 
 
 def censored_sample(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def test_curve_and_limits_are_those_of_scipy(seed: int) -> None:
     inside = made.share < 1
     np.testing.assert_allclose(made.low[inside], 1 - limits.high.probabilities[at_known][inside])
     np.testing.assert_allclose(made.high[inside], 1 - limits.low.probabilities[at_known][inside])
-    assert (made.n, made.lost) == (80, len(lost))
+    assert (made.n, made.censored) == (80, len(lost))
 
 
 def _nothing():
@@ -72,15 +72,15 @@ def test_a_curve_of_times_in_clusters_has_the_limits_of_their_effective_number()
     rng = np.random.default_rng(8)
     clusters = np.repeat(np.arange(100), 4)
     values = (rng.normal(size=(100, 1)) + 0.2 * rng.normal(size=(100, 4))).ravel()
-    made = survival.curve(np.sort(values), np.empty(0), below=by_clusters(values, clusters, 100))
+    made = survival.curve(np.sort(values), np.empty(0), below=count_below(values, clusters, 100))
     apart = survival.curve(np.sort(values), np.empty(0))
     middle = 199
     assert made.share.tolist() == apart.share.tolist()
     # nearly four alike in each: about as wide as of 100 times
     assert 1.7 < (made.high - made.low)[middle] / (apart.high - apart.low)[middle] < 2.1
-    told = quantile(values, 0.5, clusters=clusters)
-    assert abs(np.interp(told.low, made.at, made.high) - 0.5) < 0.02
-    one = survival.curve(np.sort(values), np.empty(0), below=by_clusters(values, clusters * 0, 1))
+    result = quantile(values, 0.5, clusters=clusters)
+    assert abs(np.interp(result.low, made.at, made.high) - 0.5) < 0.02
+    one = survival.curve(np.sort(values), np.empty(0), below=count_below(values, clusters * 0, 1))
     assert np.isnan(one.low).all() or (one.low[:-1] == 0).all()
 
 
@@ -97,17 +97,17 @@ def lost_pairs(seed: int, n: int, limit: float) -> tuple[np.ndarray, np.ndarray,
 def test_without_losses_it_is_the_difference_of_paired() -> None:
     first, second, _ = lost_pairs(1, 60, np.inf)
     never = np.zeros(60, dtype=bool)
-    told = survival.quantile_difference(first, second, 0.5, lost=(never, never))
-    assert told == paired.quantile_difference(first, second, 0.5)
+    result = survival.quantile_difference(first, second, 0.5, censored=(never, never))
+    assert result == paired.quantile_difference(first, second, 0.5)
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9])
 def test_losses_beyond_the_quantile_change_neither_value_nor_limits(q: float) -> None:
     first, second, lost = lost_pairs(2, 400, 260.0)
     assert sum(map(np.count_nonzero, lost)) > 5
-    told = survival.quantile_difference(first, second, q, lost=lost)
+    result = survival.quantile_difference(first, second, q, censored=lost)
     whole = paired.quantile_difference(*lost_pairs(2, 400, np.inf)[:2], q)
-    assert (told.value, told.low, told.high) == pytest.approx((whole.value, whole.low, whole.high), abs=2)
+    assert (result.value, result.low, result.high) == pytest.approx((whole.value, whole.low, whole.high), abs=2)
 
 
 def test_the_limits_are_those_of_every_resample_in_full() -> None:
@@ -121,9 +121,9 @@ def test_the_limits_are_those_of_every_resample_in_full() -> None:
             [np.quantile(y, 0.5, method="higher") - np.quantile(x, 0.5, method="higher") for y, x in (low, high)]
         )
     least, most = np.array(drawn).T
-    told = survival.quantile_difference(first, second, 0.5, lost=lost, resamples=8000)
+    result = survival.quantile_difference(first, second, 0.5, censored=lost, resamples=8000)
     expected = np.quantile(least, 0.025, method="lower"), np.quantile(most, 0.975, method="higher")
-    assert (told.low, told.high) == pytest.approx(expected, abs=3)
+    assert (result.low, result.high) == pytest.approx(expected, abs=3)
 
 
 @pytest.mark.parametrize("limit", [200.0, 130.0])
@@ -132,20 +132,20 @@ def test_the_limits_hold_the_truth_wherever_it_was_lost(limit: float) -> None:
     held = 0
     for seed in range(1, 201):
         first, second, lost = lost_pairs(seed, 60, limit)
-        told = survival.quantile_difference(first, second, 0.5, lost=lost, resamples=200)
-        held += (told.low is None or told.low <= truth) and (told.high is None or truth <= told.high)
+        result = survival.quantile_difference(first, second, 0.5, censored=lost, resamples=200)
+        held += (result.low is None or result.low <= truth) and (result.high is None or truth <= result.high)
     assert held >= 184  # 190 of 200 wanted; 2.5 standard deviations
 
 
 def test_beyond_the_end_of_a_curve_only_what_it_is_at_least_is_known() -> None:
     first, second, _ = lost_pairs(4, 100, np.inf)
     lost = np.zeros(100, dtype=bool), np.arange(100) % 3 == 0
-    told = survival.quantile_difference(first, np.where(lost[1], 2000.0, second), 0.9, lost=lost)
-    assert (told.value, told.high) == (None, None)
-    assert told.low == pytest.approx(2000 - np.quantile(first, 0.9), abs=40)
-    assert told.reason == "of the second run p90 is more than 2,000: 34 of 100 values are lower bounds"
+    result = survival.quantile_difference(first, np.where(lost[1], 2000.0, second), 0.9, censored=lost)
+    assert (result.value, result.high) == (None, None)
+    assert result.low == pytest.approx(2000 - np.quantile(first, 0.9), abs=40)
+    assert result.reason == "of the second run p90 is more than 2,000: 34 of 100 values are lower bounds"
     few = survival.quantile_difference(
-        first[:18], second[:18], 0.5, np.arange(18) // 6, lost=(lost[0][:18], lost[1][:18])
+        first[:18], second[:18], 0.5, np.arange(18) // 6, censored=(lost[0][:18], lost[1][:18])
     )
     assert (few.low, few.high, few.reason) == (None, None, "a bootstrap interval needs 10 clusters, there are 3")
-    assert survival.quantile_difference([], [], 0.5, lost=(lost[0][:0], lost[0][:0])).reason == "no pairs"
+    assert survival.quantile_difference([], [], 0.5, censored=(lost[0][:0], lost[0][:0])).reason == "no pairs"

@@ -4,7 +4,7 @@ import comparing
 import pytest
 from runfiles import S, T, write
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.charts import catalogue
 from evalkit.cli.main import main
 from evalkit.wording.numbers import MISSING, duration, number, percent, points

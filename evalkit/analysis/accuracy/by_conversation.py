@@ -1,7 +1,7 @@
-"""Scores of whole conversations: every turn right, the last turn right, the mean; each once a repeat.
+"""Scores of whole conversations, one per repeat: every turn right, the last turn right, and the mean.
 
-A conversation of which a turn with a target has failed, is missing or has no score is incomplete: it is counted, and
-nothing is guessed of it. One without any target is not counted at all.
+A conversation is incomplete if a turn with a target has failed, is missing or has no score: it is counted as such, and
+has no scores. A conversation without any target is not counted.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ _NEVER_SCORED = f"""
 
 @dataclass(frozen=True, slots=True)
 class ConversationScores:
-    """How right whole conversations were, each counted once a repeat.
+    """Scores of whole conversations, each counted once per repeat.
 
     Parameters
     ----------
     n : int
-        Complete ones: every turn with a target is answered and scored.
+        Complete conversations: every turn with a target is answered and scored.
     incomplete : int
-        A turn with a target has failed, is missing or has no score; in none of the three.
+        Conversations of which a turn with a target has failed, is missing or has no score; in none of the three.
     all_right : Estimate
         Share in which every turn with a target has a score of 1.
     last_right : Estimate
-        Share in which the last turn with a target has.
+        Share in which the last turn with a target has a score of 1.
     mean : Estimate
-        Mean over conversations of the mean score of their turns with a target; a long one weighs as much as a short.
+        Mean over conversations of the mean score of their turns with a target; long and short ones have equal weight.
 
     Notes
     -----
-    The repeats of one conversation, or of one ``group`` of conversations, are one cluster of the intervals.
+    The repeats of one conversation, or of one ``group`` of conversations, are one cluster for the intervals.
     """
 
     n: int
@@ -72,14 +72,14 @@ class ConversationScores:
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         shares = {"all_right": self.all_right, "last_right": self.last_right, "mean": self.mean}
-        limits = {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in shares.items()}
+        limits = {name: share.value_and_limits() for name, share in shares.items()}
         return {"n": self.n, "incomplete": self.incomplete, **limits}
 
 
-class Ended(NamedTuple):
-    """Conversations, each once a repeat, as columns; a score is NaN unless the conversation is complete.
+class Conversations(NamedTuple):
+    """Conversations as columns, one value per repeat; a score is NaN unless the conversation is complete.
 
-    ``counted`` ones have a turn with a target; of these the ``complete`` ones have a score for each.
+    ``counted`` conversations have a turn with a target; in ``complete`` ones every such turn has a score.
     """
 
     cluster: Whole
@@ -94,27 +94,27 @@ class Ended(NamedTuple):
     mean: Floats
 
 
-class Cutter:
-    """Cuts turns, which come in the order of conversation, repeat and turn, into conversations.
+class ConversationSplitter:
+    """Splits turns, in the order of conversation, repeat and turn, into conversations.
 
     Parameters
     ----------
     connection : sqlite3.Connection
-        The run file: it knows how many turns a conversation should have, and which of the missing ones have a target.
+        The run file, for the number of turns of a conversation, and for the missing turns with a target.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._open: list[NDArray[Any]] | None = None  # turns of the last conversation, which may go on
+        self._open: list[NDArray[Any]] | None = None  # turns of the last conversation, which may continue
         least, self._most = connection.execute("SELECT min(turns), max(turns) FROM conversation").fetchone()
-        self._due: tuple[Whole, Whole] | None = None
+        self._expected: tuple[Whole, Whole] | None = None
         if least != self._most:
             rows = connection.execute("SELECT position, turns FROM conversation ORDER BY position")
-            known = np.fromiter(rows, dtype=[("position", "i8"), ("turns", "i4")])
-            self._due = known["position"], known["turns"]
+            lengths = np.fromiter(rows, dtype=[("position", "i8"), ("turns", "i4")])
+            self._expected = lengths["position"], lengths["turns"]
 
-    def add(self, *turns: NDArray[Any]) -> Ended:
-        """Give the conversations that end before the last of these turns.
+    def add(self, *turns: NDArray[Any]) -> Conversations:
+        """Add turns, and return the conversations that end before the last of them.
 
         Parameters
         ----------
@@ -126,61 +126,65 @@ class Cutter:
         _, conversation, repeat, *_ = turns
         begins = np.flatnonzero((np.diff(conversation) != 0) | (np.diff(repeat) != 0)) + 1
         last = int(begins[-1]) if len(begins) else 0
-        # a copy: the arrays that they are parts of are let go
+        # a copy, so that the arrays can be freed
         self._open = [column[last:].copy() for column in turns]
-        return self._ended(np.concatenate([[0], begins[:-1]]) if last else begins, *(part[:last] for part in turns))
+        return self._conversations(
+            np.concatenate([[0], begins[:-1]]) if last else begins, *(part[:last] for part in turns)
+        )
 
-    def close(self) -> Ended | None:
-        """The conversation that was open still; None: there was none."""
+    def close(self) -> Conversations | None:
+        """Return the last conversation; None: there is none."""
         rest, self._open = self._open, None
-        return None if rest is None else self._ended(np.array([0]), *rest)
+        return None if rest is None else self._conversations(np.array([0]), *rest)
 
-    def _ended(self, begins: Whole, *turns: NDArray[Any]) -> Ended:
+    def _conversations(self, begins: Whole, *turns: NDArray[Any]) -> Conversations:
         cluster, conversation, repeat, failed, has_target, score = turns
         scored = ~(failed | np.isnan(score))
-        wanted = has_target | scored
-        targets, known, kept, right = (
+        has_result = has_target | scored
+        targets, scores_known, own_targets, right = (
             np.add.reduceat(part.astype(np.int64), begins) if len(begins) else begins
-            for part in (wanted, scored, has_target, scored & (score >= 1))
+            for part in (has_result, scored, has_target, scored & (score >= 1))
         )
         total = np.add.reduceat(np.where(scored, score, 0.0), begins) if len(begins) else np.zeros(0)
-        last = np.maximum.reduceat(np.where(wanted, np.arange(len(score)), 0), begins) if len(begins) else begins
-        found = np.diff(begins, append=len(score))
-        place = conversation[begins]
-        missing = self._missing(place, found, kept, known == targets)
+        last = np.maximum.reduceat(np.where(has_result, np.arange(len(score)), 0), begins) if len(begins) else begins
+        turn_count = np.diff(begins, append=len(score))
+        position = conversation[begins]
+        missing = self._missing(position, turn_count, own_targets, scores_known == targets)
         counted = (targets > 0) | missing
-        complete = counted & (known == targets) & ~missing
-        values = (known == right, score[last] >= 1, total / np.maximum(targets, 1))
+        complete = counted & (scores_known == targets) & ~missing
+        values = (scores_known == right, score[last] >= 1, total / np.maximum(targets, 1))
         scores = [np.where(complete, value, np.nan) for value in values]
-        return Ended(cluster[begins], place, repeat[begins], found, known, counted, complete, *scores)
+        return Conversations(
+            cluster[begins], position, repeat[begins], turn_count, scores_known, counted, complete, *scores
+        )
 
-    def _missing(self, conversation: Whole, found: Whole, targets: Whole, whole: Flags) -> Flags:
-        """Whether a turn that is not there has a target; told only where it makes a difference."""
+    def _missing(self, conversation: Whole, turn_count: Whole, targets: Whole, all_scored: Flags) -> Flags:
+        """Whether a missing turn has a target; only checked where all other turns are scored."""
         missing = np.zeros(len(conversation), dtype=bool)
-        due: Any = self._most
-        if self._due is not None:
-            due = self._due[1][np.searchsorted(self._due[0], conversation)]
-        for at in np.flatnonzero(whole & (found < due)):
-            (all_targets,) = self._connection.execute(_TARGETS, (int(conversation[at]),)).fetchone()
-            missing[at] = all_targets > targets[at]
+        expected: Any = self._most
+        if self._expected is not None:
+            expected = self._expected[1][np.searchsorted(self._expected[0], conversation)]
+        for index in np.flatnonzero(all_scored & (turn_count < expected)):
+            (all_targets,) = self._connection.execute(_TARGETS, (int(conversation[index]),)).fetchone()
+            missing[index] = all_targets > targets[index]
         return missing
 
 
-class Tally:
-    """Adds up the scores of conversations, of which those of one cluster follow each other."""
+class ConversationTally:
+    """Adds up the scores of conversations; those of one cluster must be consecutive."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._cutter = Cutter(connection)
+        self._splitter = ConversationSplitter(connection)
         self._incomplete = 0
         self._sums = ClusterSums(), ClusterSums(), ClusterSums()
 
     def add(self, *turns: NDArray[Any]) -> None:
-        """Add turns, in the order and with the columns of ``Cutter.add``."""
-        self._add(self._cutter.add(*turns))
+        """Add turns, in the order and with the columns of ``ConversationSplitter.add``."""
+        self._add(self._splitter.add(*turns))
 
     def scores(self) -> ConversationScores:
-        """All that was added."""
-        rest = self._cutter.close()
+        """The scores of everything added."""
+        rest = self._splitter.close()
         if rest is not None:
             self._add(rest)
         for sums in self._sums:
@@ -188,38 +192,40 @@ class Tally:
         all_right, last_right, mean = map(proportions.clustered_proportion, self._sums)
         return ConversationScores(mean.n, self._incomplete, all_right, last_right, mean)
 
-    def _add(self, ended: Ended) -> None:
-        complete = ended.complete
-        self._incomplete += int((ended.counted & ~complete).sum())
-        for sums, values in zip(self._sums, (ended.all_right, ended.last_right, ended.mean), strict=True):
-            sums.add(ended.cluster[complete], values[complete])
+    def _add(self, conversations: Conversations) -> None:
+        complete = conversations.complete
+        self._incomplete += int((conversations.counted & ~complete).sum())
+        for sums, values in zip(
+            self._sums, (conversations.all_right, conversations.last_right, conversations.mean), strict=True
+        ):
+            sums.add(conversations.cluster[complete], values[complete])
 
 
-def each(connection: sqlite3.Connection) -> Iterator[Ended]:
-    """Every conversation of a run that has a finished turn, once a repeat, in the order of the dataset."""
-    cutter = Cutter(connection)
+def conversations(connection: sqlite3.Connection) -> Iterator[Conversations]:
+    """Every conversation of a run with a finished turn, once per repeat, in the order of the dataset."""
+    splitter = ConversationSplitter(connection)
     for turns in query_arrays.groups(connection.execute(_TURNS), _TYPES):
-        yield cutter.add(*turns)
-    rest = cutter.close()
+        yield splitter.add(*turns)
+    rest = splitter.close()
     if rest is not None:
         yield rest
 
 
 @dataclass(frozen=True, slots=True)
 class RepeatScores:
-    """How often turns were right over k repeats.
+    """How often turns are right over k repeats.
 
     Parameters
     ----------
     k : int
-        Repeats of the run, or fewer of them.
+        Number of repeats, at most that of the run.
     once : Estimate
         Share of turns that are right at least once in k (pass@k).
     always : Estimate
-        Share of turns that are right each time (pass^k).
+        Share of turns that are right every time (pass^k).
     left_out : int
-        Turns with a target that have fewer than k scores, since calls failed or are still to be made. They are in
-        neither share, which are of the ``n`` other turns, and missing without any.
+        Turns with a target and fewer than k scores, because calls failed or were not made yet. They are in neither
+        share; the shares are over the ``n`` other turns, and missing without any.
     """
 
     k: int
@@ -230,26 +236,26 @@ class RepeatScores:
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         shares = {"once": self.once, "always": self.always}
-        limits = {name: {"value": e.value, "low": e.low, "high": e.high} for name, e in shares.items()}
+        limits = {name: share.value_and_limits() for name, share in shares.items()}
         return {"k": self.k, "n": self.once.n, **limits, "left_out": self.left_out}
 
 
-def repeated(connection: sqlite3.Connection, k: int) -> RepeatScores | None:
-    """Scores over k repeats of a run; None: k is 1. Turns with more than k scores count by all choices of k of them."""
+def repeat_scores(connection: sqlite3.Connection, k: int) -> RepeatScores | None:
+    """Scores over k repeats of a run; None: k is 1. Of more than k scores of a turn, all choices of k count."""
     if k < 2:
         return None
-    found = repeats(connection)
-    enough = found.n >= k
+    turns = turn_repeats(connection)
+    enough = turns.n >= k
     left_out = int((~enough).sum()) + int(connection.execute(_NEVER_SCORED).fetchone()[0])
-    cluster, right, n = found.cluster[enough], found.right[enough].tolist(), found.n[enough].tolist()
+    cluster, right, n = turns.cluster[enough], turns.right[enough].tolist(), turns.n[enough].tolist()
     once, always = (share(right, n, k, cluster) for share in (pass_at_k, pass_hat_k))
     return RepeatScores(k, once, always, left_out)
 
 
-class Repeats(NamedTuple):
-    """How often each turn of each conversation was right over its repeats: what pass@k is made of.
+class TurnRepeats(NamedTuple):
+    """How often each turn of each conversation is right over its repeats, for pass@k.
 
-    Columns, one value a turn: a number of its cluster, repeats with a score of 1, and repeats with a score.
+    Columns with one value per turn: the number of its cluster, repeats with a score of 1, and repeats with a score.
     """
 
     cluster: Whole
@@ -257,9 +263,9 @@ class Repeats(NamedTuple):
     n: Whole
 
 
-def repeats(connection: sqlite3.Connection) -> Repeats:
-    """Right and scored repeats of every turn that has a score in one; 24 bytes a turn."""
-    numbers: dict[str | int, int] = {}  # a group may be called "5", and conversation number 5 is still another cluster
+def turn_repeats(connection: sqlite3.Connection) -> TurnRepeats:
+    """Right and scored repeats of every turn with a score, in 24 bytes per turn."""
+    numbers: dict[str | int, int] = {}  # a group named "5" and conversation number 5 are different clusters
     rows = ((numbers.setdefault(cluster, len(numbers)), right, n) for cluster, right, n in connection.execute(_REPEATS))
-    found = np.fromiter(rows, dtype=[(name, "i8") for name in Repeats._fields])
-    return Repeats(*(found[name] for name in Repeats._fields))
+    columns = np.fromiter(rows, dtype=[(name, "i8") for name in TurnRepeats._fields])
+    return TurnRepeats(*(columns[name] for name in TurnRepeats._fields))

@@ -1,4 +1,4 @@
-"""The scorings of a run: its own and those made later, how right each finds it, and what changed between two."""
+"""The scorings of a run, its own and later ones: the accuracy by each, and what changed between two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SCORINGS = """
 _MISSING = f"""
     SELECT count(*) FROM turn t {schema.join_score("?")}
     WHERE t.status = 'answered' AND {schema.aimed("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
-_CHANGED = f"""
+_CHANGES = f"""
     SELECT sum(old.value >= 1 AND new.value < 1), sum(old.value < 1 AND new.value >= 1),
       sum(old.value NOT NULL AND new.value IS NULL), sum(old.value IS NULL AND new.value NOT NULL),
       sum(old.value < 1 AND new.value < 1 AND old.value <> new.value)
@@ -37,16 +37,15 @@ class Scoring:
     number : int
         0 is the run's own.
     scorer : any JSON value
-        What scored every turn, such as a scorer's name. None: each turn's own
-        scorer, the run's, or that of its target's type.
+        The scorer of every turn, such as its name. None: that of each turn, of the run, or of the type of the target.
     versions : dict
-        Scorer to version, and that of evalkit; of both when two versions were at it. Empty: none was noted.
+        Scorer to version, and the version of evalkit; both versions if two were used. Empty: not recorded.
     begun_ns : int or None
-        By the wall clock, since 1970. None: not noted.
+        Start by the wall clock, in ns since 1970. None: not recorded.
     counts : bool
-        Its scores are those that summaries and tables show.
+        Whether summaries and tables show its scores.
     missing : int
-        Answered turns with a target that it has not seen: they were added later.
+        Answered turns with a target that it does not cover, because they were added later.
     accuracy : Accuracy
         Over answered and scored turns.
     """
@@ -66,16 +65,16 @@ class Scoring:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """How many verdicts differ between two scorings; right is a score of 1, wrong any below.
+class ScoreChanges:
+    """How many scores differ between two scorings; right is a score of 1, wrong any lower score.
 
     Parameters
     ----------
     right_to_wrong, wrong_to_right : int
     to_unscored, from_unscored : int
-        A turn without a value in one of the two.
+        Turns without a value in one of the two.
     within_wrong : int
-        Below 1 in both, with another value.
+        Turns with different values below 1.
     """
 
     right_to_wrong: int
@@ -87,19 +86,19 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """Two scorings of a run side by side."""
+    """Two scorings of a run, and what changed."""
 
     old: Scoring
     new: Scoring
-    changed: Changed
+    changed: ScoreChanges
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         return {"old": self.old.to_json(), "new": self.new.to_json(), "changed": asdict(self.changed)}
 
 
-def counting(connection: sqlite3.Connection) -> int:
-    """The number of the scoring that counts."""
+def active_scoring(connection: sqlite3.Connection) -> int:
+    """The number of the scoring that summaries and tables show."""
     return int(connection.execute("SELECT scoring FROM run").fetchone()[0])
 
 
@@ -108,13 +107,13 @@ def scorings(connection: sqlite3.Connection) -> list[Scoring]:
     return [_scoring(connection, row) for row in connection.execute(_SCORINGS).fetchall()]
 
 
-def between(connection: sqlite3.Connection, old: int, new: int) -> Rescored:
-    """Two scorings by their numbers, and what changed from the one to the other."""
+def rescored(connection: sqlite3.Connection, old: int, new: int) -> Rescored:
+    """Two scorings by their numbers, and what changed from the first to the second."""
     rows = {row[0]: row for row in connection.execute(_SCORINGS)}
-    counts = connection.execute(_CHANGED, (old, new)).fetchone()
+    counts = connection.execute(_CHANGES, (old, new)).fetchone()
     first = _scoring(connection, rows[old])
     second = first if new == old else _scoring(connection, rows[new])
-    return Rescored(first, second, Changed(*(count or 0 for count in counts)))
+    return Rescored(first, second, ScoreChanges(*(count or 0 for count in counts)))
 
 
 def _scoring(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Scoring:

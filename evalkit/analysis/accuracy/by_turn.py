@@ -1,4 +1,4 @@
-"""How the turns of a run ended and how right they were, by turn index."""
+"""How the turns of a run ended, and their accuracy, by turn index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.analysis.accuracy.by_conversation import Tally
+from evalkit.analysis.accuracy.by_conversation import ConversationTally
 from evalkit.analysis.accuracy.by_tag import TagTally
 from evalkit.runfile import query_arrays, schema
 from evalkit.stats import means, proportions
@@ -18,12 +18,12 @@ from evalkit.stats.arrays import Flags, Floats, Whole
 from evalkit.stats.clusters import ClusterSums
 from evalkit.stats.estimate import Estimate
 
-_JUDGED = """
+_TURNS = """
     SELECT {cluster}, t.error_kind NOT NULL, {aimed}, s.value, {interrupted}{columns}
     FROM turn t {more}
       {score}
     ORDER BY {order}"""
-# turns of one cluster must follow each other: so they do in the order of the file, unless conversations are grouped
+# turns of one cluster must be consecutive: they are in the order of the file, unless conversations are grouped
 _BY_CONVERSATION = {"cluster": "t.conversation", "more": "", "order": "t.conversation, t.repeat, t.turn"}
 _BY_GROUP = {
     "cluster": "coalesce(c.cluster, c.position)",
@@ -31,7 +31,7 @@ _BY_GROUP = {
     "order": "1, t.conversation, t.repeat, t.turn",
 }
 _TYPES = ("i8", "?", "?", "f8", "?")
-_TALK = ", t.conversation, t.repeat"
+_CONVERSATION_COLUMNS = ", t.conversation, t.repeat"
 _ERRORS = "SELECT turn, error_kind FROM turn WHERE error_kind NOT NULL ORDER BY conversation, repeat, turn"
 
 
@@ -44,11 +44,11 @@ class Accuracy:
     mean : Estimate
         ``n`` is the denominator.
     wrong : int
-        Answered turns whose score is below 1; a failed turn is not among them.
+        Answered turns with a score below 1; failed turns do not count.
     unscored : int
         Turns outside the denominator.
     doubt : str or None
-        Why the interval may be too short: see ``intervals.doubt``.
+        Why the interval may be too short: see ``means.doubt``.
     """
 
     mean: Estimate
@@ -58,14 +58,13 @@ class Accuracy:
 
     def to_json(self) -> dict[str, float | int | None]:
         """As ``--json`` prints it."""
-        mean = self.mean
-        limits = {"value": mean.value, "low": mean.low, "high": mean.high}
-        return {**limits, "n": mean.n, "wrong": self.wrong, "unscored": self.unscored}
+        rest = {"n": self.mean.n, "wrong": self.wrong, "unscored": self.unscored}
+        return {**self.mean.value_and_limits(), **rest}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
-    """How some turns ended, and how right they were; the fields are those of ``Measures``."""
+class TurnOutcomes:
+    """How turns ended, and their accuracy; the fields are those of ``Measures``."""
 
     turns: int
     answered: int
@@ -75,44 +74,52 @@ class Verdicts:
     interrupted: int
 
 
-def judged(connection: sqlite3.Connection, conversations: Tally, tags: TagTally) -> dict[int | None, Verdicts]:
-    """Turn index to what came of its turns, in order; None, which is first: of all turns.
+def outcomes_by_turn(
+    connection: sqlite3.Connection, conversations: ConversationTally, tags: TagTally
+) -> dict[int | None, TurnOutcomes]:
+    """Turn index to the outcomes of its turns, in order; the first key is None, for all turns.
 
-    They are read once: ``conversations`` and ``tags`` add them up on the way.
+    The turns are read once: ``conversations`` and ``tags`` add them up too.
     """
     first, last = connection.execute("SELECT min(turn), max(turn) FROM turn").fetchone()
-    everything, by_turn = _Tally(), dict[int, _Tally]()
-    if first == last:  # there is one turn index at most: it is the whole run
-        for *judgement, talk, repeat in query_arrays.groups(_rows(connection, _TALK), (*_TYPES, "i8", "i8")):
-            everything.add(*judgement)
-            conversations.add(judgement[0], talk, repeat, *judgement[1:4])
-            tags.add(judgement[0], judgement[1], judgement[3], talk)
+    everything, by_turn = _TurnTally(), dict[int, _TurnTally]()
+    if first == last:  # at most one turn index: it is the whole run
+        for *columns, conversation, repeat in query_arrays.groups(
+            _rows(connection, _CONVERSATION_COLUMNS), (*_TYPES, "i8", "i8")
+        ):
+            everything.add(*columns)
+            conversations.add(columns[0], conversation, repeat, *columns[1:4])
+            tags.add(columns[0], columns[1], columns[3], conversation)
     else:
         types = (*_TYPES, "i8", "i8", "i8")
-        for *judgement, talk, repeat, turn in query_arrays.groups(_rows(connection, f"{_TALK}, t.turn"), types):
-            everything.add(*judgement)
-            conversations.add(judgement[0], talk, repeat, *judgement[1:4])
-            tags.add(judgement[0], judgement[1], judgement[3], talk)
+        for *columns, conversation, repeat, turn in query_arrays.groups(
+            _rows(connection, f"{_CONVERSATION_COLUMNS}, t.turn"), types
+        ):
+            everything.add(*columns)
+            conversations.add(columns[0], conversation, repeat, *columns[1:4])
+            tags.add(columns[0], columns[1], columns[3], conversation)
             for index in np.unique(turn).tolist():
                 own = turn == index
-                by_turn.setdefault(index, _Tally()).add(*(column[own] for column in judgement))
+                by_turn.setdefault(index, _TurnTally()).add(*(column[own] for column in columns))
     errors, errors_by_turn = Counter[str](), dict[int, Counter[str]]()
     for index, kind in connection.execute(_ERRORS):
         errors[kind] += 1
         errors_by_turn.setdefault(index, Counter())[kind] += 1
-    whole = everything.verdicts(errors)
-    told: dict[int | None, Verdicts] = {None: whole}
+    whole = everything.outcomes(errors)
+    outcomes: dict[int | None, TurnOutcomes] = {None: whole}
     if first == last:
-        return told if first is None else told | {first: whole}
-    return told | {index: by_turn[index].verdicts(errors_by_turn.get(index, Counter())) for index in sorted(by_turn)}
+        return outcomes if first is None else outcomes | {first: whole}
+    return outcomes | {
+        index: by_turn[index].outcomes(errors_by_turn.get(index, Counter())) for index in sorted(by_turn)
+    }
 
 
 def accuracy(connection: sqlite3.Connection, scoring: int) -> Accuracy:
-    """Over answered and scored turns, by the scores of a scoring that need not be the one that counts."""
-    tally = _Tally()
+    """Accuracy over answered and scored turns, by the scores of any scoring."""
+    tally = _TurnTally()
     for group in query_arrays.groups(_rows(connection, "", str(int(scoring))), _TYPES):
         tally.add(*group)
-    return tally.verdicts(Counter()).accuracy
+    return tally.outcomes(Counter()).accuracy
 
 
 def _rows(connection: sqlite3.Connection, more: str, scoring: str = schema.COUNTING) -> Iterator[tuple[Any, ...]]:
@@ -120,22 +127,22 @@ def _rows(connection: sqlite3.Connection, more: str, scoring: str = schema.COUNT
     score, aimed = schema.join_score(scoring), schema.aimed(scoring)
     order = _BY_GROUP if grouped else _BY_CONVERSATION
     rows = connection.execute(
-        _JUDGED.format(columns=more, score=score, aimed=aimed, interrupted=schema.INTERRUPTED, **order)
+        _TURNS.format(columns=more, score=score, aimed=aimed, interrupted=schema.INTERRUPTED, **order)
     )
     return _numbered(rows) if grouped else rows
 
 
 def _numbered(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Rows in the order of their first value, with a number in its place: a group has a name."""
-    number, before = 0, None
+    """Replace the first value of each row, a name, by a number; the rows are in its order."""
+    number, previous = 0, None
     for row in rows:
-        if row[0] != before:
-            number, before = number + 1, row[0]
+        if row[0] != previous:
+            number, previous = number + 1, row[0]
         yield number, *row[1:]
 
 
-class _Tally:
-    """Adds up turns, of which those of one cluster follow each other."""
+class _TurnTally:
+    """Adds up turns; those of one cluster must be consecutive."""
 
     def __init__(self) -> None:
         self._turns = 0
@@ -146,7 +153,7 @@ class _Tally:
         self._counted = ClusterSums()
 
     def add(self, cluster: Whole, failed: Flags, has_target: Flags, score: Floats, interrupted: Flags) -> None:
-        """A missing score is NaN."""
+        """Add turns; NaN: no score."""
         self._turns += len(failed)
         self._answered += len(failed) - int(failed.sum())
         self._interrupted += int(interrupted.sum())
@@ -156,12 +163,12 @@ class _Tally:
         counted = scored | (failed & has_target & ~interrupted)
         self._counted.add(cluster[counted], np.where(failed, 0.0, score)[counted])
 
-    def verdicts(self, errors: Counter[str]) -> Verdicts:
-        """All that was added; ``errors`` in the order in which they came."""
+    def outcomes(self, errors: Counter[str]) -> TurnOutcomes:
+        """The outcomes of everything added; ``errors`` in order of occurrence."""
         self._scored.close()
         self._counted.close()
         mean, mean_all = proportions.clustered_proportion(self._scored), proportions.clustered_proportion(self._counted)
-        return Verdicts(
+        return TurnOutcomes(
             turns=self._turns,
             answered=self._answered,
             errors=dict(errors.most_common()),
@@ -172,8 +179,8 @@ class _Tally:
 
 
 def _doubt(sums: ClusterSums, mean: Estimate) -> str | None:
-    alone = sums.clusters == sums.n  # one turn a conversation: nothing has to be told from between them
-    if mean.value is None or mean.low is None or alone:
+    one_turn_each = sums.clusters == sums.n  # then there is no correlation within conversations to estimate
+    if mean.value is None or mean.low is None or one_turn_each:
         return None
-    spread = mean.value * (1 - mean.value)
-    return means.doubt(sums.clusters, mean.value, sums.partial / sums.n / spread if spread else 0.0, sums.n)
+    variance = mean.value * (1 - mean.value)
+    return means.doubt(sums.clusters, mean.value, sums.partial / sums.n / variance if variance else 0.0, sums.n)

@@ -1,5 +1,5 @@
-"""How fast a run is: quantiles by turn, times along the run and against prompt length, gaps between reads, one answer
-read by read. Stamps are taken in ``client``; what the client itself may have added is in
+"""The times of a run: quantiles by turn, times along the run and by prompt length, gaps between reads, one answer read
+by read. Timestamps are taken in ``client``; what the client itself may have added to a time is in
 ``analysis/client_trust``. Start with ``quantiles``.
 """
 

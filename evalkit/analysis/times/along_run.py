@@ -1,4 +1,4 @@
-"""A run over its time: when turns ended, and which failed; the gaps between its sessions are taken out."""
+"""A run over time: when its turns ended, and which failed, without the gaps between its sessions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evalkit.stats.arrays import Floats, Whole
 
 NS_PER_S = 1e9
 BINS = 60
-_WIDTHS_S = (1, 2, 5)  # and ten, a hundred, … times these
+_WIDTHS_S = (1, 2, 5)  # and 10, 100, … times these
 _SESSIONS = """
     SELECT id, started_wall_ns, started_mono_ns,
       coalesce(ended_mono_ns, (SELECT max(end_ns) FROM turn WHERE session = session.id))
@@ -22,17 +22,18 @@ _ENDED = """
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """One session.
+class SessionTimeline:
+    """The turns of one session over time.
 
     Parameters
     ----------
     edges : ndarray of float, shape (m + 1,)
-        Of its time bins, in s since the run began, gaps between sessions taken out. The last bin may be shorter.
+        Edges of the time bins, in s since the start of the run, without gaps between sessions. The last bin may be
+        shorter.
     answered, failed : ndarray of int, shape (m,)
         Turns that ended in each bin.
     paused_s : float or None
-        By the wall clock, since the session before ended; None: it is the first.
+        Time by the wall clock since the previous session ended; None: it is the first session.
     """
 
     edges: Floats
@@ -47,43 +48,43 @@ class Timeline:
 
     Parameters
     ----------
-    stretches : tuple of Stretch
-        Those in which a turn that counts ended.
+    stretches : tuple of SessionTimeline
+        Sessions in which a turn ended.
     width_s : float
-        Of a bin.
+        Width of a bin.
     untimed : int
-        Finished turns that tell no end: they were never sent.
+        Finished turns without an end time, because they were never sent.
     """
 
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[SessionTimeline, ...]
     width_s: float
     untimed: int
 
 
 def timeline(connection: sqlite3.Connection) -> Timeline:
-    """Count the turns of a run by the time of their end, in at most 60 bins and one more for each session."""
+    """Count the turns of a run by their end time, in at most 60 bins and one more per session."""
     sessions = [row for row in connection.execute(_SESSIONS).fetchall() if row[3] is not None and row[3] > row[2]]
     (untimed,) = connection.execute("SELECT count(*) FROM turn WHERE end_ns IS NULL").fetchone()
     width_s = bin_width_s(sum(end - begin for _, _, begin, end in sessions) / NS_PER_S)
-    stretches: list[Stretch] = []
-    begun_s, before_ns = 0.0, None
+    stretches: list[SessionTimeline] = []
+    start_s, previous_end_ns = 0.0, None
     for number, wall_ns, begin, end in sessions:
         seconds = (end - begin) / NS_PER_S
         count = max(int(np.ceil(seconds / width_s - 1e-9)), 1)
         counts = np.zeros((2, count), dtype=np.int64)
-        for place, failed, turns in connection.execute(_ENDED, (begin, width_s * NS_PER_S, number)):
-            counts[failed, min(max(place, 0), count - 1)] += turns
+        for index, failed, turns in connection.execute(_ENDED, (begin, width_s * NS_PER_S, number)):
+            counts[failed, min(max(index, 0), count - 1)] += turns
         if counts.any():
-            edges = begun_s + np.append(np.arange(count) * width_s, seconds)
-            paused_s = None if before_ns is None else max(wall_ns - before_ns, 0) / NS_PER_S
-            stretches.append(Stretch(edges, counts[0], counts[1], paused_s))
-            begun_s += seconds
-            before_ns = wall_ns + end - begin
+            edges = start_s + np.append(np.arange(count) * width_s, seconds)
+            paused_s = None if previous_end_ns is None else max(wall_ns - previous_end_ns, 0) / NS_PER_S
+            stretches.append(SessionTimeline(edges, counts[0], counts[1], paused_s))
+            start_s += seconds
+            previous_end_ns = wall_ns + end - begin
     return Timeline(tuple(stretches), width_s, untimed)
 
 
 def bin_width_s(seconds: float) -> float:
-    """The smallest of 1, 2, 5, 10, 20, … (or 0.5, 0.2, …) seconds that makes at most 60 bins of so long a time."""
+    """The smallest of 1, 2, 5, 10, 20, … (or 0.5, 0.2, …) seconds that divides the time into at most 60 bins."""
     if seconds <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(seconds / BINS))

@@ -1,4 +1,4 @@
-"""Times of turns against the length of their prompts, over all turns and within conversations."""
+"""Times of turns by the length of their prompts, over all turns and within conversations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from evalkit.analysis.times.quantiles import clusters
 from evalkit.runfile import query_arrays
+from evalkit.runfile.conversation_clusters import conversation_clusters
 from evalkit.stats import quantiles
 from evalkit.stats.arrays import Floats, Whole
 from evalkit.stats.estimate import Estimate
@@ -24,114 +24,119 @@ _TURNS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Binned:
-    """Median time of the turns with prompts of about one length; ``tokens`` is the median of their lengths."""
+class PromptBin:
+    """Median time of turns with prompts of similar length; ``tokens`` is their median length."""
 
     tokens: float
     median: Estimate
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """One kind of times, in ms, against prompt tokens.
+class TimesByPromptLength:
+    """Times of one metric, in ms, by prompt tokens.
 
     Parameters
     ----------
     tokens, times, turn : ndarray, shape (m,)
-        A seeded choice of at most 400 turns.
+        A seeded sample of at most 400 turns.
     lines : tuple of (ndarray, ndarray)
-        Tokens and times of the turns of a conversation from turn 2 on, of a seeded choice of at most 40.
-    bins : tuple of Binned
-        Of turns from 2 on, equally filled and of 20 turns at least; none where there are fewer.
+        Tokens and times of the turns of a conversation from turn 2 on, for a seeded sample of at most 40 conversations.
+    bins : tuple of PromptBin
+        Bins of turns from 2 on, of equal size and with at least 20 turns; empty where there are fewer.
     by_turn : dict
-        Turn index to Binned.
+        Turn index to PromptBin.
     growth : Estimate
-        ms more for each 100 prompt tokens more, within conversations and from turn 2 on; see ``slope_within``.
+        Increase in ms per 100 prompt tokens, within conversations and from turn 2 on; see ``slope_within``.
     n, untold : int
-        Turns with both, and answered turns that tell no such time or no tokens.
+        Number of turns with time and tokens, and of answered turns without one of them.
     """
 
     tokens: Floats
     times: Floats
     turn: Whole
     lines: tuple[tuple[Floats, Floats], ...]
-    bins: tuple[Binned, ...]
-    by_turn: dict[int, Binned]
+    bins: tuple[PromptBin, ...]
+    by_turn: dict[int, PromptBin]
     growth: Estimate
     n: int
     untold: int
 
 
-def lengths(connection: sqlite3.Connection) -> dict[str, Lengths]:
-    """``ttft`` and ``latency`` against the prompt tokens that the endpoint told of each answered turn."""
+def times_by_prompt_length(connection: sqlite3.Connection) -> dict[str, TimesByPromptLength]:
+    """``ttft`` and ``latency`` by the prompt tokens that the endpoint reported for each answered turn."""
     kinds = ("i8", "i8", "i8", "f8", "f8", "f8")
     parts = list(query_arrays.groups(connection.execute(_TURNS), kinds))
     empty: list[list[Floats]] = [[np.empty(0)] * len(kinds)]
     conversation, repeat, turn, tokens, *times = (
         np.concatenate(column) for column in zip(*(parts or empty), strict=True)
     )
-    numbers = clusters(connection)
+    numbers = conversation_clusters(connection)
     (answered,) = connection.execute("SELECT count(*) FROM turn WHERE error_kind IS NULL").fetchone()
-    told = {}
+    by_metric = {}
     for name, ns in zip(("ttft", "latency"), times, strict=True):
-        there = ~np.isnan(ns)
-        asked = np.stack([conversation[there], repeat[there]])
-        cluster = np.cumsum(np.any(np.diff(asked, axis=1, prepend=-1), axis=0))
-        talk = numbers[conversation[there].astype(int)]
-        told[name] = _lengths(cluster, talk, turn[there].astype(int), tokens[there], ns[there] / NS_PER_MS, answered)
-    return told
+        known = ~np.isnan(ns)
+        keys = np.stack([conversation[known], repeat[known]])
+        dialogue = np.cumsum(np.any(np.diff(keys, axis=1, prepend=-1), axis=0))
+        cluster = numbers[conversation[known].astype(int)]
+        by_metric[name] = _by_length(
+            dialogue, cluster, turn[known].astype(int), tokens[known], ns[known] / NS_PER_MS, answered
+        )
+    return by_metric
 
 
-def _lengths(cluster: Whole, talk: Whole, turn: Whole, tokens: Floats, times: Floats, answered: int) -> Lengths:
-    """``cluster`` numbers the askings of a conversation; ``talk`` is what medians take for one sample each."""
+def _by_length(
+    dialogue: Whole, cluster: Whole, turn: Whole, tokens: Floats, times: Floats, answered: int
+) -> TimesByPromptLength:
+    """``dialogue`` numbers conversations and their repeats; ``cluster`` numbers the clusters of the medians."""
     rng = np.random.default_rng(0)
     drawn = np.sort(rng.choice(len(times), min(len(times), MOST_POINTS), replace=False))
     later = turn > 1
-    talks, length = np.unique(cluster[later], return_counts=True)
-    longer = talks[length > 1]
+    dialogues, length = np.unique(dialogue[later], return_counts=True)
+    longer = dialogues[length > 1]
     chosen = np.sort(rng.choice(longer, min(len(longer), MOST_LINES), replace=False)).tolist()
-    own = [later & (cluster == number) for number in chosen]
-    return Lengths(
+    lines = [later & (dialogue == number) for number in chosen]
+    return TimesByPromptLength(
         tokens=tokens[drawn],
         times=times[drawn],
         turn=turn[drawn],
-        lines=tuple((tokens[one], times[one]) for one in own),
-        bins=_bins(tokens[later], times[later], talk[later]),
-        by_turn=_by_turn(turn, tokens, times, talk),
-        growth=slope_within(tokens[later] / 100, times[later], cluster[later]),
+        lines=tuple((tokens[line], times[line]) for line in lines),
+        bins=_bins(tokens[later], times[later], cluster[later]),
+        by_turn=_by_turn(turn, tokens, times, cluster),
+        growth=slope_within(tokens[later] / 100, times[later], dialogue[later]),
         n=len(times),
         untold=answered - len(times),
     )
 
 
-def _by_turn(turn: Whole, tokens: Floats, times: Floats, talk: Whole) -> dict[int, Binned]:
+def _by_turn(turn: Whole, tokens: Floats, times: Floats, cluster: Whole) -> dict[int, PromptBin]:
     order = np.argsort(turn, kind="stable")
     indices, begins = np.unique(turn[order], return_index=True)
-    parts = (np.split(column[order], begins[1:]) for column in (tokens, times, talk))
-    return {index: _binned(*part) for index, *part in zip(indices.tolist(), *parts, strict=False)}
+    parts = (np.split(column[order], begins[1:]) for column in (tokens, times, cluster))
+    return {index: _prompt_bin(*part) for index, *part in zip(indices.tolist(), *parts, strict=False)}
 
 
-def _bins(tokens: Floats, times: Floats, talk: Whole) -> tuple[Binned, ...]:
+def _bins(tokens: Floats, times: Floats, cluster: Whole) -> tuple[PromptBin, ...]:
     count = min(BINS, len(times) // LEAST_IN_BIN)
     if count < 2:
         return ()
     edges = np.quantile(tokens, np.linspace(0, 1, count + 1)[1:-1])
-    place = np.searchsorted(edges, tokens, side="right")
-    bins = (place == each for each in np.unique(place).tolist())
-    return tuple(_binned(tokens[own], times[own], talk[own]) for own in bins)
+    bin_of = np.searchsorted(edges, tokens, side="right")
+    bins = (bin_of == each for each in np.unique(bin_of).tolist())
+    return tuple(_prompt_bin(tokens[own], times[own], cluster[own]) for own in bins)
 
 
-def _binned(tokens: Floats, times: Floats, talk: Whole) -> Binned:
-    return Binned(float(np.median(tokens)), quantiles.quantile(times, 0.5, clusters=talk))
+def _prompt_bin(tokens: Floats, times: Floats, cluster: Whole) -> PromptBin:
+    return PromptBin(float(np.median(tokens)), quantiles.quantile(times, 0.5, clusters=cluster))
 
 
 def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95) -> Estimate:
-    """How y changes with x inside clusters: what clusters have of their own falls out.
+    """How y changes with x within clusters; differences between clusters cancel.
 
     The within estimator of a fixed-effects regression, ``Σ x̃ y / Σ x̃²`` with x̃ the distance from the mean of its
-    cluster. Its variance is the jackknife's, ``(K − 1)/K · Σ over clusters (slope without the cluster − slope)²`` for K
-    clusters in which x varies. A cluster in which x varies more weighs more, so that few of them may decide: the
-    Student quantile has ``(Σ w)²/Σ w² − 1`` degrees of freedom, with w = Σ x̃² of a cluster; K − 1 where all are alike.
+    cluster. Its variance is that of the jackknife, ``(K − 1)/K · Σ over clusters (slope without the cluster − slope)²``
+    for K clusters in which x varies. Clusters in which x varies more have more weight, so that few of them may
+    dominate: the Student quantile has ``(Σ w)²/Σ w² − 1`` degrees of freedom, with w = Σ x̃² of a cluster, which is K −
+    1 for equal weights.
 
     Parameters
     ----------
@@ -144,8 +149,8 @@ def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95)
     Returns
     -------
     Estimate
-        In units of y for one of x; ``n`` counts the values in clusters in which x varies. No value where it varies in
-        none, no limits where in one.
+        In units of y per unit of x; ``n`` counts the values in clusters in which x varies. No value if it varies in no
+        cluster, no limits if in only one.
 
     References
     ----------
@@ -161,10 +166,10 @@ def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95)
         return Estimate(None, None, None, n, "the prompt grows in no conversation")
     value = float((inside_x * inside_y).sum() / squares.sum())
     if k < 2:
-        return Estimate(value, None, None, n, "one conversation: no interval can be told")
+        return Estimate(value, None, None, n, "the prompt grows in one conversation: an interval needs two")
     scores = np.bincount(of_value, inside_x * (inside_y - value * inside_x), len(numbers))
-    moved = scores[varies] / (squares.sum() - squares[varies])  # the slope, when the cluster is left out
-    error = float(np.sqrt((k - 1) / k * (moved**2).sum()))
+    changes = scores[varies] / (squares.sum() - squares[varies])  # of the slope, when the cluster is left out
+    error = float(np.sqrt((k - 1) / k * (changes**2).sum()))
     freedom = squares.sum() ** 2 / (squares**2).sum() - 1
     half = float(special.stdtrit(freedom, (1 + confidence) / 2)) * error
     return Estimate(value, value - half, value + half, n)

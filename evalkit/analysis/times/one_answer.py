@@ -1,4 +1,4 @@
-"""One streamed answer, arrival by arrival, from the stored attempt of a turn."""
+"""The timing of one streamed answer, read by read, from the stored attempt of a turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTEMPT = """
     FROM conversation c JOIN turn t ON t.conversation = c.position
       JOIN attempt a ON (a.conversation, a.repeat, a.turn, a.session) = (t.conversation, t.repeat, t.turn, t.session)
     WHERE c.id = ? AND t.repeat = ? AND t.turn = ? ORDER BY a.id DESC LIMIT 1"""
-# two arrivals, else there is nothing to see; then the most ordinary times
+# with two arrivals at least; and the times nearest the medians
 _TYPICAL = """
     SELECT c.id, t.repeat, t.turn FROM turn t JOIN conversation c ON c.position = t.conversation
     WHERE t.error_kind IS NULL AND t.streamed AND t.latency_ns > t.ttft_ns
@@ -25,22 +25,22 @@ _TYPICAL = """
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
-    """The last attempt of one turn; times in ms since its request was sent.
+class AnswerTiming:
+    """Timing of the last attempt of one turn; times in ms since its request was sent.
 
     Parameters
     ----------
     conversation : str
     repeat, turn : int
     headers, end : float or None
-        None: the attempt did not get so far.
+        None: the attempt did not get that far.
     arrivals : ndarray of float, shape (m,)
-        Of reads that brought tokens; empty when it was not streamed, or no token came.
+        Times of reads with tokens; empty when it was not streamed, or no token arrived.
     events : ndarray of int, shape (m,)
-        Token-bearing events in each.
+        Token-bearing events in each read.
     error_kind : str or None
     output_tokens : int or None
-        As the endpoint told.
+        As the endpoint reported.
     flags : tuple of str
         See ``record.Attempt``.
     """
@@ -57,7 +57,7 @@ class Anatomy:
     flags: tuple[str, ...] = ()
 
 
-def typical(
+def typical_turn(
     connection: sqlite3.Connection, latency_p50_ms: float | None, ttft_p50_ms: float | None
 ) -> tuple[str, int, int] | None:
     """Conversation, repeat and turn of the streamed answer whose times are nearest the medians; None: there is none."""
@@ -68,22 +68,22 @@ def typical(
     return found
 
 
-def anatomy(connection: sqlite3.Connection, conversation: str, turn: int, repeat: int = 1) -> Anatomy:
-    """Read the last attempt of a turn.
+def answer_timing(connection: sqlite3.Connection, conversation: str, turn: int, repeat: int = 1) -> AnswerTiming:
+    """Read the timing of the last attempt of a turn.
 
     Raises
     ------
     RunFileError
-        The run holds no such turn, or it was never asked.
+        The run has no such turn, or it was never requested.
     """
     row = connection.execute(_ATTEMPT, (conversation, repeat, turn)).fetchone()
     if row is None:
         raise RunFileError(
-            f"the run file holds no attempt of turn {turn} of conversation {conversation!r} in repeat {repeat}: "
-            "turns() lists what it holds"
+            f"the run file has no attempt of turn {turn} of conversation {conversation!r} in repeat {repeat}: "
+            "turns() lists its turns"
         )
     sent, headers, end, arrivals, events, error_kind, output_tokens, flags = row
-    return Anatomy(
+    return AnswerTiming(
         conversation,
         repeat,
         turn,

@@ -1,4 +1,4 @@
-"""Inter-chunk gaps of streamed answers: the times between reads that brought tokens, from the stored arrivals."""
+"""Inter-chunk gaps of streamed answers: times between reads with tokens, from the stored arrivals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NS_PER_MS = 1e6
 MOST_ANSWERS = 2_000
 MOST_GAPS = 200_000
 STEPS = 60
-# two arrivals of eight bytes each make one gap
+# at least two arrivals of eight bytes each
 _STREAMED = "FROM attempt WHERE error_kind IS NULL AND length(arrivals) >= 16"
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -30,13 +30,13 @@ class Gaps:
     at : ndarray of float, shape (m,)
         In ms, ascending.
     share : tuple of Estimate, length m
-        Share of gaps that are at most ``at``; its interval knows that gaps of one answer resemble each other.
+        Share of gaps of at most ``at``; its interval accounts for the correlation of gaps of one answer.
     quantiles : dict
-        ``p50``, ``p95``, ``p99`` to the gap in ms, of as many as there are.
+        ``p50``, ``p95``, ``p99`` to the gap in ms, where there are enough gaps.
     gaps, answers : int
-        Read ones.
+        Number of gaps and answers that were read.
     answers_in_all : int
-        Answers that have a gap; a seeded choice of them is read where they are more than 2,000.
+        Number of answers with a gap; of more than 2,000 answers a seeded sample is read.
     """
 
     at: Floats
@@ -48,7 +48,7 @@ class Gaps:
 
 
 def gaps(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> Gaps:
-    """Read the gaps of a run's good attempts, of so many answers at most."""
+    """Read the gaps of a run's successful attempts, of at most this many answers."""
     ids = np.fromiter((row[0] for row in connection.execute(f"SELECT id {_STREAMED} ORDER BY id")), dtype=np.int64)
     drawn = ids if len(ids) <= most else np.sort(np.random.default_rng(0).choice(ids, most, replace=False))
     parts: list[Floats] = []
@@ -65,7 +65,7 @@ def gaps(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> Gaps:
     enough = {name: q for name, q in _QUANTILES.items() if len(values) * (1 - q) >= 1}
     return Gaps(
         at=at,
-        share=shares(values, answer, at),
+        share=cumulative_shares(values, answer, at),
         quantiles={name: float(np.quantile(values, q)) for name, q in enough.items()},
         gaps=len(values),
         answers=len(parts),
@@ -73,15 +73,15 @@ def gaps(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> Gaps:
     )
 
 
-def shares(values: Floats, cluster: Whole, at: Floats) -> tuple[Estimate, ...]:
-    """Share of values that are at most each of ``at``, with intervals that know of clusters (``stats.proportion``).
+def cumulative_shares(values: Floats, cluster: Whole, at: Floats) -> tuple[Estimate, ...]:
+    """Share of values of at most each of ``at``, with intervals by clusters (``proportions.proportion``).
 
-    Labels of clusters are in order.
+    Cluster labels must be in order.
     """
-    told = []
+    estimates = []
     for limit in at.tolist():
         sums = ClusterSums()
         sums.add(cluster, (values <= limit).astype(np.float64))
         sums.close()
-        told.append(proportions.clustered_proportion(sums))
-    return tuple(told)
+        estimates.append(proportions.clustered_proportion(sums))
+    return tuple(estimates)

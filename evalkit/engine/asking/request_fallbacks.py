@@ -11,6 +11,7 @@ from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS, Failure
 
 DEMANDS = frozenset({"tool_choice", "function_call"})  # parameters, today's and the one before, that ask for a call
 _REFUSED = (400, 422)
+_SHORTEST = 3  # messages of a tool round: with the next question there are more
 
 _Form = tuple[str, str]  # a parameter, and a word for what it demanded
 
@@ -43,6 +44,8 @@ class Concessions:
 
     def flags(self, params: Mapping[str, Any], messages: Sequence[Message], sent: Sequence[Message]) -> tuple[str, ...]:
         """What is asked in another way of a turn with these parameters and messages."""
+        if not self.refused and len(sent) == len(messages):  # nearly always
+            return ()
         found = []
         if self.refused and any((name, _form(value)) in self.refused for name, value in params.items()):
             found.append(CALL_NOT_DEMANDED)
@@ -74,7 +77,7 @@ class Concessions:
         """It has answered: a guess about tool rounds is settled."""
         if len(sent) != len(messages):
             self.no_rounds = True
-        elif not self._takes_rounds and len(without_rounds(sent)) != len(sent):
+        elif not self._takes_rounds and len(sent) > _SHORTEST and len(without_rounds(sent)) != len(sent):
             self._takes_rounds = True
 
 

@@ -86,8 +86,10 @@ class Spool:
         other = 1 - self._active
         if self._size > SEGMENT and self._last[other] <= self._committed:
             self._active, self._size = other, 0
-            with self._told():
+            try:
                 os.ftruncate(self._files[other], 0)
+            except OSError as error:
+                raise unwritable(self._runfile, str(error.strerror)) from None
             self._append(self._header)
         self._append(line)
         self._written += turns
@@ -105,19 +107,14 @@ class Spool:
     def _append(self, message: bytes) -> None:
         rest = memoryview(message)[:-1]  # without its line feed
         head = memoryview(b"\n%08x %b" % (zlib.crc32(rest, zlib.crc32(self._clocks)), self._clocks))
-        size = len(head) + len(rest)
-        with self._told():
-            while rest:
-                written = os.writev(self._files[self._active], (head, rest))
-                head, rest = head[written:], rest[max(written - len(head), 0) :]
-        self._size += size
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+        left = size = len(head) + len(rest)
         try:
-            yield
+            while (written := os.writev(self._files[self._active], (head, rest))) < left:
+                left -= written
+                head, rest = head[written:], rest[max(written - len(head), 0) :]
         except OSError as error:
             raise unwritable(self._runfile, str(error.strerror)) from None
+        self._size += size
 
 
 def recover(runfile: RunFile) -> int:

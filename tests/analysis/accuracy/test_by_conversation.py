@@ -104,7 +104,7 @@ def test_the_table_has_a_row_a_conversation_and_repeat_and_says_what_is_missing(
             assert np.isnan(row.mean)
 
 
-def told(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
+def result(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
     return measure(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", targets)])).conversations
 
 
@@ -112,7 +112,7 @@ def told(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
     ("turns", "targets", "incomplete"),
     [
         ([T("a", 1, score=1.0)], (1, 2), 1),  # the second was not asked yet
-        ([T("a", 1, score=1.0)], (1, None), 0),  # nor this one, but nothing is asked of it
+        ([T("a", 1, score=1.0)], (1, None), 0),  # nor this one, but it has no target
         ([T("a", 1)], (None, 2), 1),
         ([T("a", 1)], (None, None), None),
         ([T("a", 1, score=0.0), T("a", 2, error="server")], (1, 2), 1),  # it is wrong already, and still not guessed
@@ -123,7 +123,7 @@ def told(tmp_path: Path, turns: list[T], targets: tuple[object, ...]):
 def test_what_lacks_a_turn_with_a_target_is_incomplete_and_nothing_is_guessed_of_it(
     tmp_path, turns, targets, incomplete
 ):
-    scores = told(tmp_path, turns, targets)
+    scores = result(tmp_path, turns, targets)
     assert scores.incomplete == (incomplete or 0)
     assert scores.n == (incomplete == 0)
     assert scores.all_right.value == scores.last_right.value == scores.mean.value == (1.0 if scores.n else None)
@@ -144,12 +144,12 @@ def test_a_turn_still_to_be_asked_is_missed_also_where_its_scorer_wants_no_targe
 
 
 def test_the_last_right_is_that_of_the_last_turn_with_a_target(tmp_path):
-    scores = told(tmp_path, [T("a", 1, score=0.0), T("a", 2, score=1.0), T("a", 3)], (1, 2, None))
+    scores = result(tmp_path, [T("a", 1, score=0.0), T("a", 2, score=1.0), T("a", 3)], (1, 2, None))
     assert (scores.all_right.value, scores.last_right.value, scores.mean.value) == (0.0, 1.0, 0.5)
 
 
 def test_repeats_of_a_conversation_are_one_cluster_and_bound_nothing_alone(tmp_path):
-    scores = told(tmp_path, [T("a", 1, repeat=k, score=float(k > 1)) for k in (1, 2, 3)], (1,))
+    scores = result(tmp_path, [T("a", 1, repeat=k, score=float(k > 1)) for k in (1, 2, 3)], (1,))
     assert (scores.n, scores.all_right.value, scores.all_right.low) == (3, 2 / 3, None)
 
 
@@ -169,7 +169,7 @@ def test_repeats_count_how_often_each_turn_was_right(tmp_path):
     # the group is called like the place of another conversation
     talks = [talk("a"), talk("b", group="2"), talk("c"), talk("d", group="2")]
     with contextlib.closing(store.open_to_read(write(tmp_path / "r.evalkit", [S(turns)], talks))) as connection:
-        found = by_conversation.repeats(connection)
+        found = by_conversation.turn_repeats(connection)
     assert (found.right.tolist(), found.n.tolist()) == ([2, 0, 1, 0], [3, 1, 1, 1])
     assert found.cluster.tolist() == [0, 0, 1, 2]
 
@@ -181,22 +181,22 @@ def test_over_all_repeats_turns_are_right_once_or_each_time(tmp_path):
     ]  # fmt: skip
     path = write(tmp_path / "run.evalkit", [S(turns)])
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        found = by_conversation.repeated(connection, 2)
+        found = by_conversation.repeat_scores(connection, 2)
         assert (found.once.value, found.always.value, found.once.n) == (pytest.approx(2 / 3), pytest.approx(1 / 3), 3)
-        assert by_conversation.repeated(connection, 3).once.value is None  # each has two
-        assert by_conversation.repeated(connection, 1) is None
+        assert by_conversation.repeat_scores(connection, 3).once.value is None  # each has two
+        assert by_conversation.repeat_scores(connection, 1) is None
 
 
 def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
-    # the trap: one failed call of 30, and neither share was told
+    # the trap: one failed call of 30, and neither share was reported
     turns = [T(name, 1, repeat=k, score=float(k > 1 or name == "a")) for name in "abcd" for k in (1, 2, 3)]
     turns += [T("e", 1, score=1.0), T("e", 1, repeat=2, error="server"), T("e", 1, repeat=3, score=1.0)]
     turns += [T("f", 1, repeat=k, error="timeout") for k in (1, 2, 3)]
     run = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk(name, (5,)) for name in "abcdef"]))
-    told = run.summary_json()["repeats"]
-    assert (told["k"], told["n"], told["left_out"]) == (3, 4, 2)
-    assert (told["once"]["value"], told["always"]["value"]) == (1.0, 0.25)
-    assert run_results.repeats(told).endswith(", of 4 turns; 2 turns lack 3 scores")
+    result = run.summary_json()["repeats"]
+    assert (result["k"], result["n"], result["left_out"]) == (3, 4, 2)
+    assert (result["once"]["value"], result["always"]["value"]) == (1.0, 0.25)
+    assert run_results.repeats(result).endswith(", of 4 turns; 2 turns lack 3 scores")
     fewer = run.summary_json(k=2)["repeats"]
     assert (fewer["k"], fewer["n"], fewer["left_out"]) == (2, 5, 1)
     # of b, c and d two of three choices of two hold the wrong one
@@ -205,7 +205,10 @@ def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
     shown = evalkit("show", run.path, "--over-repeats", "2", "--json")
     assert json.loads(shown.stdout)["repeats"] == fewer
     refused = evalkit("show", run.path, "--over-repeats", "4")
-    assert (refused.returncode, "k is 4: the run asks each conversation 3 times" in refused.stderr) == (2, True)
+    assert (
+        refused.returncode,
+        "k is 4: the run has 3 repeats, and k must be from 2 to the number of repeats" in refused.stderr,
+    ) == (2, True)
     for k in (0, 1):
         with pytest.raises(SettingsError, match=f"k is {k}"):
             run.measures(k)
@@ -213,6 +216,8 @@ def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
 
 def test_turns_that_all_lack_a_score_have_neither_share(tmp_path):
     turns = [T("a", 1, score=1.0), T("a", 1, repeat=2, error="server"), T("b", 1, error="server")]
-    told = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", (5,)), talk("b", (5,))])).summary_json()["repeats"]
-    assert (told["n"], told["left_out"], told["once"]["value"]) == (0, 2, None)
-    assert run_results.repeats(told) == "over 2 repeats: –, no turn has 2 scores"
+    result = Run(write(tmp_path / "r.evalkit", [S(turns)], [talk("a", (5,)), talk("b", (5,))])).summary_json()[
+        "repeats"
+    ]
+    assert (result["n"], result["left_out"], result["once"]["value"]) == (0, 2, None)
+    assert run_results.repeats(result) == "over 2 repeats: –, no turn has 2 scores"

@@ -11,8 +11,8 @@ from rescored import nothing_right
 from runfiles import S, T, talk, write
 
 from evalkit import rescoring
-from evalkit.analysis import tables
-from evalkit.analysis.accuracy.by_scoring import Changed, between, scorings
+from evalkit.analysis import summary_json
+from evalkit.analysis.accuracy.by_scoring import ScoreChanges, rescored, scorings
 from evalkit.judging.scoring_command import command_of
 from evalkit.run import Run
 from evalkit.runfile import store
@@ -23,7 +23,7 @@ def path(tmp_path):
     return nothing_right(tmp_path / "r.evalkit")
 
 
-def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
+def test_an_older_scoring_counts_again_and_its_changes_are_reported(path):
     rescoring.rescore(path, "number")
     rescoring.rescore(path, "exact")
     assert rescoring.use(path, 1) == 1
@@ -31,9 +31,9 @@ def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
         assert [(one.number, one.scorer, one.counts, one.accuracy.mean.value) for one in scorings(connection)] == [
             (0, None, False, 0.0), (1, "number", True, 4 / 6), (2, "exact", False, 2 / 6),
         ]  # fmt: skip
-        found = between(connection, 2, 1)
+        found = rescored(connection, 2, 1)
     assert (found.old.number, found.new.number) == (2, 1)
-    assert found.changed == Changed(0, 2, 0, 0, 0)
+    assert found.changed == ScoreChanges(0, 2, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_older_scoring_counts_again_and_its_changes_are_told(path):
         ),
     ],
 )  # fmt: skip
-def test_the_command_that_makes_a_scoring_anew_is_safe_in_a_shell(path, scorer, judge, command):
+def test_the_command_that_repeats_a_scoring_is_safe_in_a_shell(path, scorer, judge, command):
     with contextlib.closing(sqlite3.connect(path)) as connection:
         row = (json.dumps(scorer), judge and json.dumps(judge))
         connection.execute(
@@ -60,22 +60,24 @@ def test_the_command_that_makes_a_scoring_anew_is_safe_in_a_shell(path, scorer, 
         assert command_of(connection, 1, Path("a b")) == command
 
 
-def test_changes_of_every_kind_are_counted_apart(tmp_path):
-    told = [(1.0, 0.4), (1.0, 1.0), (0.3, 1.0), (0.3, 0.5), (0.0, 0.0), (1.0, None), (None, 0.0), (None, None)]
-    turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(told)]
+def test_changes_of_every_kind_are_counted_separately(tmp_path):
+    result = [(1.0, 0.4), (1.0, 1.0), (0.3, 1.0), (0.3, 0.5), (0.0, 0.0), (1.0, None), (None, 0.0), (None, None)]
+    turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(result)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", [1] * 9)])
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL, 0)")
         connection.executemany(
             "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) VALUES (0, 1, ?, 1, 'x', ?)",
-            [(n + 1, new) for n, (_, new) in enumerate(told)],
+            [(n + 1, new) for n, (_, new) in enumerate(result)],
         )
-        found = between(connection, 0, 1)
-    assert found.changed == Changed(right_to_wrong=1, wrong_to_right=1, to_unscored=1, from_unscored=1, within_wrong=1)
+        found = rescored(connection, 0, 1)
+    assert found.changed == ScoreChanges(
+        right_to_wrong=1, wrong_to_right=1, to_unscored=1, from_unscored=1, within_wrong=1
+    )
     assert (found.old.accuracy.unscored, found.new.accuracy.unscored) == (2, 2)
 
 
-def test_a_run_scores_anew_and_shows_its_scorings_as_a_table(path):
+def test_a_run_scores_again_and_shows_its_scorings_as_a_table(path):
     run = Run(path)
     done = run.score("number")
     assert (done.old.number, done.new.number, done.changed.wrong_to_right) == (0, 1, 4)
@@ -90,7 +92,7 @@ def test_a_run_scores_anew_and_shows_its_scorings_as_a_table(path):
     assert pd.isna(frame["begun"][0])
     assert abs(pd.Timestamp.now("UTC") - frame["begun"][1]) < pd.Timedelta(minutes=5)
     assert run.use_scoring(0).changed.right_to_wrong == 4
-    assert tables.summary_json(path)["accuracy"]["value"] == 0.0
+    assert summary_json.summary_json(path)["accuracy"]["value"] == 0.0
 
 
 def test_the_object_of_json_of_two_scorings(path):

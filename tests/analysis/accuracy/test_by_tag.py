@@ -5,7 +5,7 @@ import pytest
 from runfiles import S, T, talk, write
 
 from evalkit.analysis.measures import measure
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.stats import proportions
 
 TAGS = [(), ("a",), ("a", "b"), ("b", "a", "b"), ("c",)]
@@ -39,13 +39,13 @@ def test_each_tag_has_the_accuracy_of_its_turns(tmp_path, grouped):
         assert row.among_all.low == pytest.approx(wider.low, abs=1e-12)
         for limit in ("value", "low", "high"):
             assert getattr(row.mean, limit) == pytest.approx(getattr(expected, limit), abs=1e-12)
-    told = summary_json(run)
-    assert (told["by_tag"][0]["tag"], told["tags_left_out"]) == ("a", 0)
-    assert set(told["by_tag"][0]) == {"tag", "turns", "answered", *told["accuracy"]}
-    assert told["by_tag"][0]["unscored"] == run.by_tag[0].answered - run.by_tag[0].mean.n
+    result = summary_json(run)
+    assert (result["by_tag"][0]["tag"], result["tags_left_out"]) == ("a", 0)
+    assert set(result["by_tag"][0]) == {"tag", "turns", "answered", *result["accuracy"]}
+    assert result["by_tag"][0]["unscored"] == run.by_tag[0].answered - run.by_tag[0].mean.n
 
 
-def test_of_many_tags_the_most_frequent_are_told_and_the_others_counted(tmp_path):
+def test_of_many_tags_the_most_frequent_are_listed_and_the_others_counted(tmp_path):
     talks = [talk(f"c{n}", (35,), tags=("every", f"t{n:03}")) for n in range(200)]
     turns = [T(f"c{n}", 1, score=1.0) for n in range(199)]  # one conversation is not asked yet
     run = measure(write(tmp_path / "r.evalkit", [S(turns)], talks))

@@ -28,26 +28,26 @@ def wall(path: Path, *starts_s: float) -> None:
 
 def test_turns_are_counted_where_they_ended_failed_ones_apart(path: Path) -> None:
     turns = [T("a", 1, sent_ms=0), T("b", 1, sent_ms=100), T("c", 1, sent_ms=10_000, error="server")]
-    told = read(write(path, [S(turns, 0, 60_000)]))
-    (one,) = told.stretches
-    assert (told.width_s, len(one.answered), one.edges[-1]) == (1.0, 60, 60.0)
+    result = read(write(path, [S(turns, 0, 60_000)]))
+    (one,) = result.stretches
+    assert (result.width_s, len(one.answered), one.edges[-1]) == (1.0, 60, 60.0)
     assert (one.answered[0], one.answered.sum(), one.failed[10], one.failed.sum()) == (2, 2, 1, 1)
 
 
-def test_the_time_between_sessions_is_taken_out_and_told(path: Path) -> None:
+def test_the_time_between_sessions_is_left_out_and_reported(path: Path) -> None:
     sessions = [S([T("a", 1)], 0, 10_000), S([T("b", 1, sent_ms=50_000)], 50_000, 55_000)]
     write(path, sessions)
     wall(path, 1_000, 1_000 + 3_610)
-    told = read(path)
-    first, second = told.stretches
+    result = read(path)
+    first, second = result.stretches
     assert (first.paused_s, second.paused_s) == (None, 3_600.0)
     assert (first.edges[-1], second.edges[0], second.edges[-1]) == (10.0, 10.0, 15.0)
     assert second.answered[0] == 1
 
 
 def test_a_killed_session_ends_with_its_last_turn_and_an_empty_one_is_left_out(path: Path) -> None:
-    told = read(write(path, [S([], 0, 500), S([T("a", 1, sent_ms=1_000, latency_ms=400)], 1_000, None)]))
-    (one,) = told.stretches
+    result = read(write(path, [S([], 0, 500), S([T("a", 1, sent_ms=1_000, latency_ms=400)], 1_000, None)]))
+    (one,) = result.stretches
     assert one.edges[-1] == pytest.approx(0.4)
     assert one.answered.sum() == 1
     assert one.paused_s is None

@@ -17,9 +17,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.evalkit"
 
 
-def read(path: Path) -> dict[str, by_prompt_length.Lengths]:
+def read(path: Path) -> dict[str, by_prompt_length.TimesByPromptLength]:
     with opened(path) as connection:
-        return by_prompt_length.lengths(connection)
+        return by_prompt_length.times_by_prompt_length(connection)
 
 
 def growing(conversations: int, turns: int = 4) -> list[T]:
@@ -33,13 +33,13 @@ def growing(conversations: int, turns: int = 4) -> list[T]:
     return made
 
 
-def test_growth_is_told_within_conversations_and_without_the_cold_turn(path: Path) -> None:
-    told = read(write(path, [S(growing(10))], TALKS))
-    growth = told["ttft"].growth
+def test_growth_is_measured_within_conversations_and_without_the_cold_turn(path: Path) -> None:
+    result = read(write(path, [S(growing(10))], TALKS))
+    growth = result["ttft"].growth
     assert growth.value == pytest.approx(10)
     assert growth.n == 30
-    assert told["latency"].growth.value == pytest.approx(0)
-    assert all(len(tokens) == 3 for tokens, _ in told["ttft"].lines)
+    assert result["latency"].growth.value == pytest.approx(0)
+    assert all(len(tokens) == 3 for tokens, _ in result["ttft"].lines)
 
 
 def test_slope_and_its_limits_are_those_of_regressions_that_leave_out_each_cluster() -> None:
@@ -47,30 +47,30 @@ def test_slope_and_its_limits_are_those_of_regressions_that_leave_out_each_clust
     cluster = np.repeat(np.arange(12), 5)
     x = rng.normal(size=60) + cluster
     y = 2 * x + 5 * cluster + rng.normal(size=60) * (1 + cluster % 3)
-    told = by_prompt_length.slope_within(x, y, cluster)
+    result = by_prompt_length.slope_within(x, y, cluster)
 
     def slope(kept: np.ndarray) -> float:
         dummies = (cluster[kept, None] == np.unique(cluster[kept])).astype(float)
         return sm.OLS(y[kept], np.column_stack([x[kept], dummies])).fit().params[0]
 
-    assert told.value == pytest.approx(slope(cluster >= 0))
-    error = np.sqrt(11 / 12 * sum((slope(cluster != left_out) - told.value) ** 2 for left_out in range(12)))
+    assert result.value == pytest.approx(slope(cluster >= 0))
+    error = np.sqrt(11 / 12 * sum((slope(cluster != left_out) - result.value) ** 2 for left_out in range(12)))
     weight = [5 * x[cluster == each].var() for each in range(12)]
     from scipy.stats import t
 
     freedom = sum(weight) ** 2 / sum(each**2 for each in weight) - 1
-    assert told.high - told.value == pytest.approx(t.ppf(0.975, freedom) * error)
+    assert result.high - result.value == pytest.approx(t.ppf(0.975, freedom) * error)
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.7], ids=["prompts grow alike", "some grow much more"])
 @pytest.mark.parametrize("clusters", [6, 20])
-def test_no_slope_is_told_once_in_twenty_however_prompts_grow(spread: float, clusters: int) -> None:
+def test_no_slope_is_found_once_in_twenty_however_prompts_grow(spread: float, clusters: int) -> None:
     rng = np.random.default_rng(2)
     cluster, claims = np.repeat(np.arange(clusters), 3), 0
     for _ in range(400):
         x = np.tile([1.0, 2.0, 3.0], clusters) * np.repeat(rng.lognormal(0, spread, clusters), 3)
-        told = by_prompt_length.slope_within(x, rng.lognormal(6, 0.4, 3 * clusters), cluster)
-        claims += told.low > 0 or told.high < 0
+        result = by_prompt_length.slope_within(x, rng.lognormal(6, 0.4, 3 * clusters), cluster)
+        claims += result.low > 0 or result.high < 0
     assert claims <= 20
 
 
@@ -78,34 +78,34 @@ def test_no_slope_is_told_once_in_twenty_however_prompts_grow(spread: float, clu
     ("cluster", "limits"), [([0, 0, 0], False), ([0, 1, 2], None)], ids=["one conversation", "one turn each"]
 )
 def test_too_little_to_tell_a_slope_is_said(cluster: list[int], limits: bool | None) -> None:
-    told = by_prompt_length.slope_within(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]), np.array(cluster))
-    assert told.low is None
-    assert told.reason
-    assert (told.value is None) == (limits is None)
+    result = by_prompt_length.slope_within(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]), np.array(cluster))
+    assert result.low is None
+    assert result.reason
+    assert (result.value is None) == (limits is None)
 
 
 def test_medians_are_of_equally_filled_bins_of_later_turns(path: Path) -> None:
-    told = read(write(path, [S(growing(40))], TALKS))["ttft"]
-    assert len(told.bins) == 6
-    assert sum(part.median.n for part in told.bins) == 120
-    assert [part.tokens for part in told.bins] == sorted(part.tokens for part in told.bins)
-    assert told.by_turn[1].median == quantiles.quantile(np.full(40, 900.0), 0.5)
-    assert list(told.by_turn) == [1, 2, 3, 4]
+    result = read(write(path, [S(growing(40))], TALKS))["ttft"]
+    assert len(result.bins) == 6
+    assert sum(part.median.n for part in result.bins) == 120
+    assert [part.tokens for part in result.bins] == sorted(part.tokens for part in result.bins)
+    assert result.by_turn[1].median == quantiles.quantile(np.full(40, 900.0), 0.5)
+    assert list(result.by_turn) == [1, 2, 3, 4]
 
 
 def test_points_and_lines_are_bounded(path: Path) -> None:
-    told = read(write(path, [S(growing(130))], TALKS))["latency"]
-    assert (len(told.times), len(told.lines), told.n) == (
+    result = read(write(path, [S(growing(130))], TALKS))["latency"]
+    assert (len(result.times), len(result.lines), result.n) == (
         by_prompt_length.MOST_POINTS,
         by_prompt_length.MOST_LINES,
         520,
     )
 
 
-def test_turns_without_tokens_or_without_streaming_are_counted_as_untold(path: Path, tmp_path: Path) -> None:
+def test_turns_without_tokens_or_without_streaming_are_counted(path: Path, tmp_path: Path) -> None:
     turns = [T("a", 1, tokens=5), T("a", 2), T("b", 1, error="server")]
-    told = read(write(path, [S(turns)]))
-    assert (told["latency"].n, told["latency"].untold, told["latency"].bins) == (1, 1, ())
+    result = read(write(path, [S(turns)]))
+    assert (result["latency"].n, result["latency"].untold, result["latency"].bins) == (1, 1, ())
     whole = read(write(tmp_path / "b.evalkit", [S([T("a", 1, ttft_ms=None, tokens=5)])], stream=False))
     assert (whole["ttft"].n, whole["latency"].n) == (0, 1)
     assert read(write(tmp_path / "c.evalkit", [S([])]))["ttft"].growth.value is None

@@ -26,10 +26,10 @@ def test_gaps_are_those_between_stored_arrivals(path: Path) -> None:
         T("c", 1, ttft_ms=50, latency_ms=None, error="server"),  # a failed one has none that count
         T("d", 1, ttft_ms=80, latency_ms=None),  # one arrival makes none
     ]
-    told = read(write(path, [S(turns)]))
-    assert (told.gaps, told.answers, told.answers_in_all) == (4, 2, 2)
-    assert told.quantiles == {"p50": 15.0}
-    shares = dict(zip(told.at.tolist(), [share.value for share in told.share], strict=True))
+    result = read(write(path, [S(turns)]))
+    assert (result.gaps, result.answers, result.answers_in_all) == (4, 2, 2)
+    assert result.quantiles == {"p50": 15.0}
+    shares = dict(zip(result.at.tolist(), [share.value for share in result.share], strict=True))
     assert (shares[10.0], shares[30.0]) == (0.5, 1.0)
 
 
@@ -46,12 +46,12 @@ def test_the_band_knows_that_gaps_of_one_answer_resemble_each_other() -> None:
     answer = np.repeat(np.arange(30), 40)
     alike = np.repeat(rng.gamma(4, 10, 30), 40)  # every gap of an answer is the same
     at = np.array([30.0, 40.0])
-    told = token_gaps.shares(alike, answer, at)
-    assert told == tuple(proportions.proportion(alike <= limit, answer) for limit in at)
-    apart = token_gaps.shares(rng.permutation(alike), answer, at)
-    assert told[0].high - told[0].low > 3 * (apart[0].high - apart[0].low)
+    result = token_gaps.cumulative_shares(alike, answer, at)
+    assert result == tuple(proportions.proportion(alike <= limit, answer) for limit in at)
+    apart = token_gaps.cumulative_shares(rng.permutation(alike), answer, at)
+    assert result[0].high - result[0].low > 3 * (apart[0].high - apart[0].low)
 
 
 def test_a_run_without_gaps_has_none(path: Path) -> None:
-    told = read(write(path, [S([T("a", 1, ttft_ms=None)])], stream=False))
-    assert (told.gaps, told.answers_in_all, told.quantiles, told.share) == (0, 0, {}, ())
+    result = read(write(path, [S([T("a", 1, ttft_ms=None)])], stream=False))
+    assert (result.gaps, result.answers_in_all, result.quantiles, result.share) == (0, 0, {}, ())

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from evalkit.analysis.tables import summary_json
+from evalkit.analysis.summary_json import summary_json
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.loop_lag import Watch
 from evalkit.engine.launch import Launched

@@ -149,7 +149,7 @@ def test_the_function_calls_of_the_bundled_data_run_on_taskingai(tmp_path, model
     assert told["caveats"]["call_not_demanded"] == told["turns"]
     assert told["caveats"]["no_tool_rounds"] > 0
     assert told["ignored_parameters"]["tool_choice"] is None  # it was not demanded in the end, so it is not ignored
-    sentences = " ".join(caveats.said(told["caveats"]))
-    assert "the endpoint refuses a demanded call (tool_choice)" in sentences
-    assert "did not see them, but their final answers" in sentences
+    sentences = " ".join(caveats.sentences(told["caveats"]))
+    assert "the endpoint refuses a required call (tool_choice)" in sentences
+    assert "had only their final answers in the history" in sentences
     assert json.dumps(told)

@@ -63,10 +63,10 @@ def test_half_answers_of_a_model_that_was_killed_are_asked_again(tmp_path, model
     assert told["turns"] == told["caveats"]["answers"] == told["caveats"]["unconfirmed"] == 80
     assert told["caveats"]["in_doubt"] >= len(found)
     assert told["accuracy"]["n"] == 80
-    sentences = caveats.said(told["caveats"])
+    sentences = caveats.sentences(told["caveats"])
     assert (
         sentences[0]
-        == "80 of 80 answers ended without a finish reason: the endpoint does not confirm that they are whole"
+        == "80 of 80 answers ended without a finish reason: the endpoint does not confirm that they are complete"
     )
     assert "ended within a second of a failure of another request" in sentences[1]
 
@@ -108,7 +108,7 @@ def test_an_endpoint_that_sends_finish_reasons_is_never_doubted(tmp_path):
         run = ek.evaluate(data(tmp_path), endpoint, out=tmp_path / "r.evalkit", concurrency=10, retries=8)
     told = run.summary_json()["caveats"]
     assert (told["unconfirmed"], told["in_doubt"]) == (0, 0)
-    assert caveats.said(told) == []
+    assert caveats.sentences(told) == []
 
 
 # ---- the rule

@@ -1,4 +1,4 @@
-"""One command shows one moment of a run that is growing."""
+"""One command shows a growing run in one state."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from records import finished
 from runfiles import T, record, talk
 
 from evalkit.analysis import tables
-from evalkit.analysis.measures import measure, one_moment
+from evalkit.analysis.measures import measure, snapshot
 from evalkit.analysis.terminal_sketch import sketch
 from evalkit.charts import catalogue
 from evalkit.cli.main import main
@@ -82,10 +82,10 @@ def readings(path, tmp_path):
     yield catalogue.charts(path)["accuracy"].run.all.turns
 
 
-def test_all_readings_in_a_block_are_of_one_moment(growing, tmp_path):
+def test_all_readings_in_a_block_are_of_one_state(growing, tmp_path):
     (tmp_path / "out").mkdir()
     found = []
-    with one_moment(growing.path):
+    with snapshot(growing.path):
         for number in readings(growing.path, tmp_path):
             found.append(number)
             growing.add()
@@ -93,10 +93,10 @@ def test_all_readings_in_a_block_are_of_one_moment(growing, tmp_path):
     assert set(readings(growing.path, tmp_path)) == {30 + 30 * len(found)}
 
 
-def test_runs_are_compared_and_read_again_at_one_moment(growing, tmp_path):
+def test_runs_are_compared_and_read_again_in_one_state(growing, tmp_path):
     other = Growing(tmp_path / "other.evalkit")
     other.add()
-    with one_moment(growing.path, other.path):
+    with snapshot(growing.path, other.path):
         before = compare(growing.path, other.path)
         for run in (growing, other):
             run.add()
@@ -106,7 +106,7 @@ def test_runs_are_compared_and_read_again_at_one_moment(growing, tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_show_of_a_growing_run_is_of_one_moment(growing, tmp_path, capsys, more):
+def test_show_of_a_growing_run_is_of_one_state(growing, tmp_path, capsys, more):
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     xml = tmp_path / "out.xml"
     try:
@@ -130,7 +130,7 @@ def test_show_of_a_growing_run_is_of_one_moment(growing, tmp_path, capsys, more)
 def test_a_name_that_leads_to_the_same_file_is_the_same_run(growing, tmp_path):
     link = tmp_path / "link.evalkit"
     link.symlink_to(growing.path)
-    with one_moment(growing.path):
+    with snapshot(growing.path):
         growing.add()
         assert measure(link).all.turns == 30
     assert measure(said(growing.path)).all.turns == 60
