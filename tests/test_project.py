@@ -1,5 +1,6 @@
-"""What the project promises beside its code: one list of dependencies, documents that name what exists."""
+"""What the project promises besides its code: one list of dependencies, documents that name what exists."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evalkit.cli.main import command_parser
 
@@ -23,10 +25,63 @@ def commands() -> set[str]:
     return set(actions[0].choices)
 
 
+def environment() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def packages(*extras: str) -> set[str]:
+    """The names of all packages that an installation with these extras asks for."""
+    found, listed = set(), list(PROJECT["dependencies"])
+    for extra in extras:
+        listed += PROJECT["optional-dependencies"][extra]
+    for requirement in listed:
+        if own := re.fullmatch(r"chat-evalkit\[([\w,]+)\]", requirement):
+            found |= packages(*own[1].split(","))
+        else:
+            found.add(re.match(r"[\w.\-]+", requirement)[0].lower())
+    return found
+
+
 def test_environment_yml_points_at_pyproject_and_names_nothing_else():
-    lines = [line.strip() for line in (ROOT / "environment.yml").read_text(encoding="utf-8").splitlines()]
-    listed = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
-    assert listed == ["conda-forge", f"python{PROJECT['requires-python']}", "pip", "pip:", "-e .[all]"]
+    assert environment() == {
+        "name": "evalkit",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python{PROJECT['requires-python']}", "pip", {"pip": ["-e .[all]"]}],
+    }
+
+
+PROMISED = {"anywidget", "ipykernel", "ipywidgets", "jupyterlab", "matplotlib", "nbval", "openai", "pandas"}
+
+
+def test_the_notebooks_extra_brings_what_the_notebooks_need():
+    assert packages("notebooks") >= PROMISED
+    named = " ".join(PROJECT["optional-dependencies"]["notebooks"])
+    assert all(re.search(rf"\b{name}>=", named) for name in ("ipywidgets", "nbval", "jupyterlab", "openai"))
+
+
+def test_environment_yml_installs_what_the_notebooks_need():
+    (requirement,) = environment()["dependencies"][-1]["pip"]
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", requirement)[1].split(",")
+    assert packages(*extras) >= PROMISED | {"xllamacpp"}
+
+
+def test_the_workflow_runs_the_whole_check_on_both_ends_of_the_supported_pythons():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert job["runs-on"].startswith("ubuntu-")
+    versions = [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if "Python :: 3." in each]
+    assert job["strategy"]["matrix"]["python-version"] == [versions[0], versions[-1]]
+    uses = [step["uses"].partition("@")[0] for step in job["steps"] if "uses" in step]
+    assert uses == ["actions/checkout", "actions/setup-python"]
+    assert job["steps"][-1]["run"] == ".ci/run"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert {"push", "pull_request"} <= set(workflow[True])  # YAML reads the key "on" as true
+
+
+def test_check_lowest_leaves_out_files_that_exist():
+    ignored = re.findall(r"--ignore (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert ignored
+    assert [path for path in ignored if not (ROOT / path).exists()] == []
 
 
 def test_every_extra_of_the_plan_is_there_and_all_holds_them():
@@ -57,6 +112,12 @@ def test_every_command_link_and_target_a_document_shows_exists(document):
         assert link.startswith("http") or (document.parent / link).exists(), link
     targets = set(re.findall(r"(?m)^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8")))
     assert set(re.findall(r"(?m)(?:^|`)make ([a-z][\w-]*)", text)) <= targets
+
+
+def test_files_and_folders_that_contributing_names_exist():
+    named = re.findall(r"`((?:evalkit|tests)/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_every_folder_is_in_the_description_of_the_house():

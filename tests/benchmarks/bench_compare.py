@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_compare.py [--turns 1000000] [--folder /tmp]
 
-The files are made first: a thousand conversations of four turns, written by the store and then copied inside SQLite,
-2 % of the turns failed, one tag of twenty a conversation. In ``checked`` both runs are of one checked dataset and are
-paired by position; in ``unchecked`` they are paired by id and content hash; in ``repeats`` the second run has asked
-half as many conversations twice, so that means over repeats are compared. Every case is the command, in a process of
-its own, imports included. The clock counts only on a machine with nothing else to do; CPU stands beside it.
+The files are created first: a thousand conversations of four turns, written by the store and then copied inside SQLite,
+2 % of the turns failed, one of twenty tags a conversation. In ``checked`` both runs are of one checked dataset and are
+paired by position; in ``unchecked`` they are paired by id and content hash; in ``repeats`` the second run has two
+repeats of half as many conversations, so that means over repeats are compared. Every case is the command, in a process
+of its own, imports included. Wall-clock time means something only on an idle machine; CPU time is shown next to it.
 """
 
 from __future__ import annotations

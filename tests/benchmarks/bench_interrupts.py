@@ -1,10 +1,10 @@
-"""How soon Ctrl-C is answered and the command ends, whatever stands in the way.
+"""How soon Ctrl-C takes effect and the command ends, whatever delays it.
 
     python tests/benchmarks/bench_interrupts.py [--rounds N]
 
-A run, or what goes on with one, is interrupted once while a scorer is slow, a scorer never returns, a function that
-the model calls never returns, the asking process is frozen, the disk takes no more, or earlier answers are scored to
-see whether ``--until`` is reached. Seconds until the first words on standard error, and until the command has ended.
+A run, or the resuming of one, is interrupted once while a scorer is slow, a scorer never returns, a function that
+the model calls never returns, the asking process is frozen, the disk is full, or earlier answers are scored to
+see whether ``--until`` is reached. Seconds until the first message on standard error, and until the command has ended.
 """
 
 from __future__ import annotations

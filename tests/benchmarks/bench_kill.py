@@ -1,12 +1,12 @@
-"""What ``kill -9`` costs: a run that is killed again and again, and gone on with each time.
+"""What ``kill -9`` costs: a run that is killed again and again, and resumed each time.
 
     python tests/benchmarks/bench_kill.py [--quick] [--kills N] [--seed N]
 
-10,000 turns in conversations of four, about 20 ms each, 16 at once. At random moments (from a seed) the whole process
-group gets SIGKILL and ``evalkit resume`` goes on. In the end every turn must be there exactly once, and the server must
-have seen no more requests beyond the turns than were in flight at the kills. A request is in flight for the client
-from being sent until its answer is committed: at most one for each conversation at once. For the server it ends with
-the last byte written.
+10,000 turns in conversations of four, about 20 ms each, 16 in parallel. At random moments (from a seed) the whole
+process group gets SIGKILL and ``evalkit resume`` continues. In the end every turn must be there exactly once, and the
+server must have seen no more requests beyond the turns than were in flight at the kills. A request is in flight for the
+client from being sent until its answer is committed: at most one for each parallel conversation. For the server it ends
+with the last byte written.
 """
 
 from __future__ import annotations

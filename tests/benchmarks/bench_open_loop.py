@@ -4,7 +4,7 @@
 
 The server takes 500 ms for a request and has one slot; 100 requests a second are due. Latency counts from sending,
 schedule latency from when the schedule wanted the request sent. With one request at a time the server looks as fast as
-ever, while the last caller has waited for all before him. The schedule alone tells what each should have waited:
+ever, while the last caller has waited for all earlier ones. The schedule gives how long each should have waited:
 request k is due after k / R s and done after (k + 1) · 500 ms.
 """
 

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_others.py [--quick] [--samples N] [--slow-samples N] [--tool NAME ...] [--cache DIR]
 
-Each asks a server without delay, 64 at once, and keeps and scores (evalscope: only times) every answer. Samples a
-second are over the whole process, start-up included. What is added by a sample, processor time and memory, is the
-difference to a run of 50. Memory is the most that the whole process tree held at a sample (PSS on Linux). The others
-are installed by this benchmark, each into a virtual environment of its own under the cache folder; one that cannot be
-is left out.
+Each uses a server without delay, 64 requests in parallel, and stores and scores (evalscope: only times) every answer.
+Samples a second are over the whole process, start-up included. What is added by a sample, processor time and memory, is
+the difference to a run of 50. Memory is the most that the whole process tree held at a sample (PSS on Linux). The
+others are installed by this benchmark, each into a virtual environment of its own under the cache folder; one that
+cannot be installed is left out.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_report.py [--turns 10000 50000 1000000] [--chromium /usr/bin/chromium] [--folder DIR]
 
-The files are made first: conversations of four turns, answers of 10 to 60 of 5,000 words, drawn by Zipf's law, one
-turn in fifty failed. Then ``evalkit report FILE`` in a process of its own, and the page in a headless Chromium, if one
-is there: from opening it to the first row of the list, and from a letter typed into the search to the list it leaves.
+The files are created first: conversations of four turns, answers of 10 to 60 of 5,000 words, drawn by Zipf's law, one
+turn in fifty failed. Then ``evalkit report FILE`` in a process of its own, and the page in a headless Chromium, if
+there is one: from opening it to the first row of the list, and from a letter typed into the search to the new list.
 """
 
 from __future__ import annotations

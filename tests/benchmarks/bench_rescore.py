@@ -1,9 +1,9 @@
-"""How long it takes to score the stored answers of a run anew, and how much memory that takes.
+"""How long it takes to score the stored answers of a run again, and how much memory that takes.
 
     python tests/benchmarks/bench_rescore.py [--turns 1000000] [--folder DIR]
 
-The file is made first, inside SQLite: conversations of four turns, of which no two answers or targets are alike, so
-that remembering helps little. Then ``evalkit score FILE --scorer number`` in a process of its own, imports and the
+The file is created first, inside SQLite: conversations of four turns, in which all answers and targets are different,
+so that caches help little. Then ``evalkit score FILE --scorer number`` in a process of its own, imports and the
 comparison with the old scores included. Memory is the most that its process tree held at a sample (PSS on Linux).
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
     if (found["new"]["accuracy"]["n"], found["changed"]["wrong_to_right"]) != (turns, turns // 2):
         sys.exit(f"half of {turns} verdicts should have become right: {found}")
     rows = [
-        ["scored anew", f"{done.wall_s:.1f} s", *goal(done.wall_s, GOAL_S, "{:.0f} s")],
+        ["scored again", f"{done.wall_s:.1f} s", *goal(done.wall_s, GOAL_S, "{:.0f} s")],
         ["turns a second", f"{turns / done.wall_s:,.0f}", "–", "–"],
         ["CPU", f"{done.cpu_s:.1f} s", "–", "–"],
         ["peak memory", f"{done.peak_mb():.0f} MB", *goal(done.peak_mb(), GOAL_MB, "{:.0f} MB")],

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_run.py [--quick] [--turns N] [--concurrency N] [--rounds N] [--base-url URL]
 
-Against a server without delay. In each round every kind of answer is asked twice: by the command, which reads, asks,
-stamps, scores and commits every turn, and by a bare loop over the same transport, in a process of its own, which makes
-the request's body, sends it and forgets the answer. Processor time is that of the whole process tree, less what a run
-of one conversation takes. Medians of the rounds are shown, ratios within a round.
+Against a server without delay. In each round every kind of answer is requested twice: by the command, which reads,
+sends, stamps, scores and commits every turn, and by a bare loop over the same transport, in a process of its own, which
+makes the request's body, sends it and forgets the answer. Processor time is that of the whole process tree, minus that
+of a run of one conversation. Medians of the rounds are shown, ratios within a round.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Round:
 
 
 WHOLE, STREAMS = Case("whole answers", stream=False), Case("streams of 20 chunks", stream=True)
-CASES = (  # what is held against each other stands side by side: machines drift
+CASES = (  # cases that are compared are neighbours: machines drift
     WHOLE,
     Case("whole answers, four turns", stream=False, turns_each=FOUR),
     STREAMS,

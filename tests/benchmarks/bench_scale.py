@@ -1,12 +1,12 @@
-"""What a million conversations take: memory, the way to the first request, going on, and reading them back.
+"""What a million conversations take: memory, the time to the first request, resuming, and reading them back.
 
     python tests/benchmarks/bench_scale.py [--quick] [--conversations N] [--folder DIR]
 
-Single-turn conversations from a file that is made for it, whole answers, a server without delay, 64 at once,
-``--no-check``. Memory is the most that the whole process tree held at a sample (PSS on Linux), also without what making
-the result takes once all is asked. The way to the first request is from starting the command until the server has it,
-for the run, and for ``evalkit resume`` of a run that lacks nothing but its last turn. Then ``Run(...).turns()`` in a
-fresh process, imports included.
+Single-turn conversations from a generated file, whole answers, a server without delay, 64 in parallel, ``--no-check``.
+Memory is the most that the whole process tree held at a sample (PSS on Linux), also without what the result takes once
+all answers are there. The time to the first request is from starting the command until the server has it, for the run,
+and for ``evalkit resume`` of a run that lacks only its last turn. Then ``Run(...).turns()`` in a fresh process, imports
+included.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a score costs: every scorer on answers of several kinds, beside reading the same answer as a response's JSON.
+"""What a score costs: every scorer on answers of several kinds, compared with reading a response's JSON.
 
 python tests/benchmarks/bench_scorers.py
 """
@@ -64,7 +64,7 @@ def body_of(answer: Answer) -> str:
 
 
 def microseconds(*work: Callable[[], object]) -> list[float]:
-    """The least CPU time each takes, in rounds by turns, so that what else the machine does falls on all of them."""
+    """The lowest CPU time of each, in alternating rounds, so that other work on the machine affects all of them."""
     counts = []
     for each in work:
         began = time.process_time()

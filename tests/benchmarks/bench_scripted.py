@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_scripted.py [--seconds 3] [--connections 64] [--profile openai]
 
 The client is as bare as one can be: an asyncio protocol over httptools, keep-alive, one request under way on each
-connection. Client and server each have a process; the server's rate per core is told from its own CPU time too, since
-a rate by the clock shares the machine with whatever else runs.
+connection. Client and server each have a process; the server's rate per core is also computed from its own CPU time,
+since a rate by the clock depends on what else runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evalkit.scripted.server import Law, Script, ScriptedHandle, serve
 
 
 class Client(asyncio.Protocol):
-    """Asks again as soon as an answer is complete, until told to stop."""
+    """Sends the next request as soon as an answer is complete, until it is stopped."""
 
     def __init__(self, request: bytes, until: float) -> None:
         self.request, self.until = request, until

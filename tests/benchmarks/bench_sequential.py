@@ -2,13 +2,13 @@
 
 python tests/benchmarks/bench_sequential.py
 
-Simulated runs of conversations with four turns, whose scores within a conversation are correlated. The truth is looked
-for after every conversation: one run in twenty may lose it, at any of them. The promise is close to what happens, so
-that 2,000 runs, whose share has a standard error of half a point, are not enough to tell: five times as many are made,
-and the goal is missed when all of the 95 % interval of their share is above 5 %.
-Beside that: how many conversations the stop at ± 5 points takes, how many a fixed-sample interval of that width would,
-told by whoever knows the variance, and how often such an interval misses the truth when it is looked at after every
-conversation and the run ends by it.
+Simulated runs of conversations with four turns, whose scores within a conversation are correlated. The interval is
+compared with the truth after every conversation: in one run of twenty it may miss it, at any of them. The measured
+share is close to the promised one, so 2,000 runs, whose share has a standard error of half a point, are not enough:
+five times as many are made, and the goal is missed when the whole 95 % interval of their share is above 5 %. Also
+shown: how many conversations the stop at ± 5 points takes, how many a fixed-sample interval of that width would take if
+the variance were known, and how often such an interval misses the truth when it is checked after every conversation and
+the run ends by it.
 """
 
 from __future__ import annotations

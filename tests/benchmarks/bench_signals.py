@@ -4,8 +4,8 @@
 
 Each trial starts ``run``, ``resume``, ``score``, ``judge`` or ``load`` with a scorer that has made a fork of the
 process, and at a random moment does one thing to the command, its asking process or both: KILL, TERM, HUP, INT, STOP
-(for a second and a half, then INT) or a limit of memory that is used up already. After that nothing of evalkit may be
-left within 3 s, no lock may be held, the exit code is 0 only if all was done, and the same command, or ``resume``, ends
+(for a second and a half, then INT) or a memory limit that is used up already. After that no process of evalkit may be
+left after 3 s, no lock may be held, the exit code is 0 only if all was done, and the same command, or ``resume``, ends
 the work with every turn answered once.
 """
 

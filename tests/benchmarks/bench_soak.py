@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_soak.py [--turns 20000] [--whole] [--concurrency 64] [--share 0.01]
 
 Conversations of four turns, streams unless ``--whole``, against the scripted server in a process of its own. It draws
-for each request and each fault whether it is hit, and logs what it did; every attempt of the run file is then held
-against the log entry of the same prompt that was received while the attempt lasted. Exits with 1 if a check fails.
+for each request and each fault whether it is hit, and logs what it did; every attempt of the run file is then
+compared with the log entry of the same prompt that was received during the attempt. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ def table(found: dict[str, Counter[str]]) -> str:
     order = [*FAULTS, *UNSEEN.values(), "(not seen)", "(none)"]
     for name in sorted(found, key=order.index):
         kinds = found[name]
-        told = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common())
+        counts = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common())
         mark = "" if set(kinds) <= set(expected(name)) else f"expected: {' or '.join(expected(name))}"
-        lines.append(f"| {name} | {kinds.total():,} | {told} | {mark} |")
+        lines.append(f"| {name} | {kinds.total():,} | {counts} | {mark} |")
     return "\n".join(lines)
 
 

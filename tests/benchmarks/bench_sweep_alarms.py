@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_sweep_alarms.py [--sweeps 1000] [--seed 1]
 
 A conversation's share of right turns is drawn from a beta distribution, and each turn of each step is right with that
-share, whatever the load: every "worse" is a false alarm. Steps ask as many conversations as ``evalkit load`` does by
-default, at concurrency 1, 2, 4, … or 1, 2, 3, …; a small dataset is asked round and round. Beside it the rule of one
-step at a time (an accuracy below the first step's interval), and how often a fall of 20 points in the last step is
+share, whatever the load: every "worse" is a false alarm. Steps run as many conversations as ``evalkit load`` does by
+default, at concurrency 1, 2, 4, … or 1, 2, 3, …; a small dataset is repeated. For comparison: the rule of one
+step at a time (an accuracy below the first step's interval), and how often a drop of 20 points in the last step is
 found.
 """
 

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_tables.py [--turns 1000000] [--folder /tmp]
 
-The file is made first: a thousand conversations of one turn, written by the store and then copied inside SQLite. Every
-case has a fresh process and reads the file once. The measure of all is the same SELECT, fetched row by row in a bare
-loop in the same run. Another reader, adbc-driver-sqlite, is measured if it is installed.
+The file is created first: a thousand conversations of one turn, written by the store and then copied inside SQLite.
+Every case has a fresh process and reads the file once. All are compared with the same SELECT, fetched row by row in a
+bare loop in the same run. Another reader, adbc-driver-sqlite, is measured if it is installed.
 """
 
 from __future__ import annotations

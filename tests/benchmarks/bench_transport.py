@@ -1,9 +1,9 @@
-"""Holds clients against a known schedule: are their first-token times true, and what do they cost?
+"""Compares clients with a known schedule: are their first-token times true, and what do they cost?
 
     python tests/benchmarks/bench_transport.py [--quick] [--rounds N] [--client NAME ...]
 
-Every client runs in a fresh process of its own, against the server of ``known_schedule.py`` in another. Truth is
-the server's own clock readings for that very request. Clients take turns for several rounds, and the median of the
+Every client runs in a fresh process of its own, against the server of ``known_schedule.py`` in another. The truth is
+the server's own clock readings for the same request. Clients take turns for several rounds, and the median of the
 rounds is shown. Prints the tables of README.md.
 """
 

@@ -1,12 +1,12 @@
-"""How true the times of a whole run are: every turn of ``evalkit run`` held against the server's own clock readings.
+"""How true the times of a whole run are: every turn of ``evalkit run`` compared with the server's own clock.
 
     python tests/benchmarks/bench_truth.py [--quick] [--streams N ...] [--beyond N] [--rounds N] [--together]
 
 First token after 50 ms, then one every 10 ms, 20 in all. The server puts into each answer when it had the request, when
 it wrote the first token and when it wrote the last. Left out are turns that opened a connection and the first two of
-every slot, so that connections are warm. The server has a processor to itself, as an endpoint elsewhere has. With
+every slot, so that connections are warm. The server has a processor of its own, as a remote endpoint has. With
 ``--together`` both share them all: then, where there are two, a request often waits a millisecond or two because the
-scheduler keeps the server that it wakes behind the client, and that counts as the client's error. The last row asks for
+scheduler keeps the server that it wakes behind the client, and that counts as the client's error. The last row is
 more than the machine can do: what counts there is that the run says so itself.
 """
 

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_widget.py [--quick] [--rounds N] [--streams N] [--turns N]
 
-Each round asks four times: in a kernel that nobody looks at, and in JupyterLab in a browser on this very machine, each
-without the widget and with it. Errors are the client's times less the server's own, of streams of 20 tokens, the first
-after 50 ms and then one every 10 ms (as ``bench_truth.py`` takes them); turns a second are those of answers without
+Each round makes four runs: in a kernel alone, and in JupyterLab in a browser on the same machine, each
+without the widget and with it. Errors are the client's times minus the server's own, of streams of 20 tokens, the first
+after 50 ms and then one every 10 ms (as in ``bench_truth.py``); turns a second are those of answers without
 delay. Medians of the rounds are shown, and for runs without the widget their range too: it adds nothing if its median
-lies in that range or is better.
+is in that range or better.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The clients that are compared: each asks for one whole answer, or one stream and when its first token came."""
+"""The clients that are compared: each requests one whole answer, or one stream with the time of its first token."""
 
 from __future__ import annotations
 

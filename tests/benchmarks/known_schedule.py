@@ -1,12 +1,12 @@
-"""A chat-completion server that keeps a schedule and tells it: the truth a client's stamps are held against.
+"""A chat-completion server that keeps a schedule and reports it: the truth that a client's stamps are compared with.
 
-The model's name is the schedule: ``ttft=50,itl=10,tokens=20`` (milliseconds; a semicolon is as good as a comma). With
+The model's name is the schedule: ``ttft=50,itl=10,tokens=20`` (milliseconds; separated by commas or semicolons). With
 ``slots=1`` one request is served at a time and the others wait, first come, first served. The first piece of text of a
 stream holds two readings of the system-wide monotonic clock, ``r<request received>w<first token written>``, and the
 last one ``l<last token written>``, so that the error of every single request can be computed. Written on a raw asyncio
 protocol; shares nothing with ``evalkit``.
 
-``GET /stats`` tells what the server has seen since ``GET /stats?reset``: requests, those answered to the last byte,
+``GET /stats`` returns what the server has seen since ``GET /stats?reset``: requests, those answered to the last byte,
 those whose client went away first, those in flight now and at most, connections, and when the first and the last
 request came.
 

@@ -55,7 +55,7 @@ class Finished:
 
 
 class Memory(threading.Thread):
-    """Samples the memory of a process and its descendants until it is told to stop."""
+    """Samples the memory of a process and its descendants until it is stopped."""
 
     def __init__(self, pid: int, every_s: float) -> None:
         super().__init__(daemon=True)

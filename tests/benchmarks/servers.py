@@ -23,7 +23,7 @@ class Server:
     known: bool
 
     def stats(self, *, reset: bool = False) -> dict[str, int]:
-        """Its counts, as ``known_schedule.py`` tells them; with ``reset`` they begin anew after this."""
+        """Its counts, as ``known_schedule.py`` returns them; ``reset`` sets them to zero afterwards."""
         url = self.base_url.removesuffix("/v1") + "/stats" + ("?reset" if reset else "")
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)

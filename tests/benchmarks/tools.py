@@ -17,8 +17,8 @@ import processes
 import questions
 import report
 
-# their versions are pinned, so that no older one that can do with less is taken in place of one that cannot be had
-NO_TORCH = "torch<0.1"  # a tool that insists on it is skipped: several GB for nothing that is measured here
+# their versions are pinned, so that no older one with fewer requirements replaces one that is not available
+NO_TORCH = "torch<0.1"  # a tool that needs it is skipped: several GB, and nothing of it is measured here
 SUMS_YAML = """\
 task: sums
 dataset_path: json
@@ -45,7 +45,7 @@ def sums():
 
 @dataclass(frozen=True)
 class Asking:
-    """What is to be asked of which endpoint."""
+    """Which questions are run against which endpoint."""
 
     base_url: str
     model: str
@@ -125,7 +125,7 @@ def environment(folder: Path, base_url: str) -> dict[str, str]:
 
 
 def installed(tool: Tool, cache: Path) -> Path | None:
-    """The folder of its commands, installed if it is not there yet; None, with a word, when it cannot be had."""
+    """The folder of its commands, installed if it is not there yet; None, with a message, when it is not available."""
     home = cache / tool.name
     ready = home / f".ready-{tool.packages[0].rpartition('==')[2]}"
     if not ready.exists():
