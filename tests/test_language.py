@@ -46,7 +46,7 @@ def strings_of(source: str) -> Iterator[tuple[int, str]]:
     keys |= {id(node.slice) for node in nodes if isinstance(node, ast.Subscript)}
     for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in keys:
-            yield node.lineno, node.value
+            yield node.lineno, re.sub(r"``\w+``", "", node.value)  # names of columns and fields
 
 
 def prose_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -82,7 +82,8 @@ def visible(paths: Iterator[Path]) -> list[Path]:
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(ROOT).parts))
 
 
-MODULES = visible(PACKAGE.rglob("*.py"))
+# The built-in rubrics are prompts, kept by their hash: answers of a judge are used again where it is the same.
+MODULES = [path for path in visible(PACKAGE.rglob("*.py")) if path != PACKAGE / "judging" / "rubric.py"]
 DOCUMENTS = visible(ROOT.rglob("*.md"))
 NOTEBOOKS = visible((ROOT / "notebooks").rglob("*.ipynb"))
 PARSERS = {"evalkit": command_parser(), **command_parser().commands}

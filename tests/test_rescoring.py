@@ -119,7 +119,7 @@ def test_a_scoring_that_was_killed_is_never_used_and_cleared_away_by_the_next(pa
     with contextlib.closing(store.open_to_read(path)) as connection:
         assert active_scoring(connection) == 0
         assert [one.number for one in scorings(connection)] == [0]
-    with pytest.raises(RunFileError, match=r"has no scoring 1, but 0: see 'evalkit score .* --list'"):
+    with pytest.raises(RunFileError, match=r"has no scoring 1, only 0: see 'evalkit score .* --list'"):
         rescoring.use_scoring(path, 1)
     assert rescoring.rescore(path, "includes") == 1
     assert rows(path, "SELECT DISTINCT scorer FROM score WHERE scoring = 1") == [("includes",)]

@@ -37,7 +37,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 def _pilot(plan: Plan) -> str:
     quantity = "accuracy" if len(plan.pilots) == 1 else "difference"
     value = percent(plan.value) if len(plan.pilots) == 1 else _points(plan.value, "+.1f")
-    repeats = f", {plan.repeats} repeats each" if plan.repeats > 1 else ""
+    repeats = f" with {plan.repeats} repeats each" if plan.repeats > 1 else ""
     size = f"{plan.clusters} {plan.unit}{repeats}"
     result = f"{' and '.join(plan.pilots)}: {quantity} {value}"
     if plan.half_width is None or plan.smallest_difference is None:

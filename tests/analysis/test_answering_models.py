@@ -89,7 +89,7 @@ def test_repeats_from_a_cache_are_said_not_to_be_independent(tmp_path, capsys):
 
     run, result = looked(tmp_path, reply, turns=2, repeats=3)
     assert [result[name] for name in ("answers", "cached", "repeated_ids", "not_independent")] == [6, 4, 4, 4]
-    said = "4 of 6 answers came from a cache (4 by their headers, 4 with id and text of an earlier answer): their times"
+    said = "4 of 6 answers came from a cache (4 by their headers, 4 with the id and text of an earlier answer): their"
     for text in shown(run, tmp_path, capsys):
         assert said in text
         assert "repeats from a cache are not independent" in text

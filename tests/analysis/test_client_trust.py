@@ -60,7 +60,7 @@ def test_the_trust_of_a_killed_session_is_not_known(tmp_path):
     result = trusted(tmp_path, good, S([T("b", 1, **TIMES)], end_ms=None))
     assert (result["client_bound"], result["sessions_not_known"], result["loop_lag_p99_ms"]) == (None, 1, 1.0)
     assert said(result)[0] == (
-        "trust: not known for one session, which was killed or is still running; "
+        "trust: unknown for one session, which was killed or is still running; "
         "event-loop lag p99 1 ms: the client may have added up to 1 ms of 697 ms (TTFT)"
     )
     alone = trusted(tmp_path / "alone", S([T("b", 1)], end_ms=None))
@@ -79,8 +79,8 @@ def test_the_turns_that_a_stall_touched_are_counted(tmp_path):
     result = trusted(tmp_path, S(turns, trust=trust))
     assert result["stalled_share"] == 0.4  # 1, 5, 8 and 9; one was between two turns
     text, warning = said(result)
-    assert text.startswith("trust: good but for stalls, ")
-    assert text.endswith("; it stood still for up to 910 ms, during 40.0% of the turns")
+    assert text.startswith("trust: good except for stalls, ")
+    assert text.endswith("; the client stalled for up to 910 ms, during 40.0% of the turns")
     assert warning
 
 
@@ -89,10 +89,10 @@ def test_a_stall_that_is_short_compared_with_the_times_or_touched_few_turns_is_n
     trust = {"loop_lag_p99_ms": 1.0, "loop_stall_max_ms": 30.0, "stalls": [[100 * MS, 130 * MS]]}
     result = trusted(tmp_path, S(turns, trust=trust))
     assert (result["stalled_share"], said(result)[1]) == (0.025, False)
-    assert "stood still" not in said(result)[0]
+    assert "stalled" not in said(result)[0]
     result = trusted(tmp_path / "long", S(turns, trust={**trust, "loop_stall_max_ms": 300.0}))
     text, warning = said(result)
-    assert "it stood still for up to 300 ms, during 2.5% of the turns" in text
+    assert "the client stalled for up to 300 ms, during 2.5% of the turns" in text
     assert (text.startswith("trust: good, "), warning) == (True, False)
 
 
@@ -108,7 +108,7 @@ def test_calls_of_functions_that_waited_for_a_thread_are_said(tmp_path):
     result = trusted(tmp_path / "r.evalkit", S([T("a", 1)], trust={"loop_lag_p99_ms": 0.2, "function_calls": calls}))
     assert (result["function_calls"], result["function_wait_max_ms"]) == (7, 312.0)
     assert (
-        "calls of your functions waited up to 312 ms for a thread, which is in no latency"
+        "calls of your functions waited up to 312 ms for a thread, which no latency includes"
         in run_results.trust(result, 4)[0]
     )
 

@@ -217,12 +217,9 @@ def test_the_command_prints_a_table_or_an_object(tmp_path):
     shown = evalkit("plan", path, "--precision", "0.03")
     made = plan(path, precision=0.03)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert (
-        f"{path}: accuracy {made.value:.1%}, over 30 conversations, asked 2 times each: so many tell it to ± "
-        in shown.stdout
-    )
+    assert f"{path}: accuracy {made.value:.1%}; 30 conversations with 2 repeats each give ± " in shown.stdout
     lines = shown.stdout.splitlines()
-    assert lines[1].split() == ["wanted", "repeats", "conversations", "turns", "tokens", "time", "range"]
+    assert lines[1].split() == ["goal", "repeats", "conversations", "turns", "tokens", "time", "range"]
     for line, need in zip(lines[2:5], made.needs, strict=True):
         assert line.startswith("within ± 3 points")
         assert line.split()[4:7] == [str(need.repeats), f"{need.conversations:,}", f"{math.ceil(need.turns):,}"]

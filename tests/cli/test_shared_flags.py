@@ -30,7 +30,7 @@ def test_an_invalid_weight_is_reported_for_a_single_scorer_too(weight):
 
 
 def test_a_missing_function_is_reported():
-    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere is not there$"):
+    with pytest.raises(SettingsError, match=r"^--scorer own_nowhere:f: the module own_nowhere does not exist$"):
         shared_flags.scorer(["own_nowhere:f=2"])
 
 

@@ -276,7 +276,7 @@ def test_it_is_said_wherever_a_first_token_time_is(tmp_path):
     said(path, dataset={"path": "sums.jsonl"}, endpoint={"base_url": "http://127.0.0.1:9/v1", "params": {}})
     summary = json.loads(json.dumps(summary_json(path)))["trust"]
     assert (summary["streams"], summary["streams_at_once"], summary["streams_first_read_late"]) == (10, 10, 0)
-    assert f"10 of 10 streams {AT_ONCE}" in markdown([run_contents.read(path, drawn=False)])
+    assert f"10 of 10 streams {AT_ONCE}" in markdown([run_contents.read_run(path, drawn=False)])
     charts = catalogue.charts(path)
     noted = {name for name, chart in charts.items() if any(AT_ONCE in note for note in chart._notes)}
     assert {"latency", "first-token-distribution", "prompt-length"} <= noted
@@ -290,8 +290,8 @@ def test_it_is_said_wherever_a_first_token_time_is(tmp_path):
 
 def test_a_few_are_counted_and_not_worth_a_word(tmp_path):
     summary = summary_json(flagged(tmp_path / "run.evalkit", "buffered", 1))["trust"]
-    assert (summary["streams_at_once"], run_results.streams(100, 5, 5)) == (1, [])
-    assert len(run_results.streams(100, 6, 6)) == 2
+    assert (summary["streams_at_once"], run_results.first_token_warnings(100, 5, 5)) == (1, [])
+    assert len(run_results.first_token_warnings(100, 6, 6)) == 2
 
 
 def test_a_step_of_a_load_test_counts_them_too(tmp_path):

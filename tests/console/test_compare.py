@@ -27,7 +27,7 @@ def test_the_comparison_of_two_runs(tmp_path):
     lines = shown(first, second).splitlines()
     assert lines[0] == f"A  {first}: m (http://127.0.0.1:9/v1, temperature 0), own history"
     assert lines[3] == "A and B differ in history (A own, B golden)"
-    assert lines[4].startswith("golden history is better by 75.0 points, 95 % ")
+    assert lines[4].startswith("golden history is better by 75.0 points (95 % interval ")
     assert ": the cost of the model's own earlier answers; p " in lines[4]
     assert "over 20 turns answered and scored in both" in lines[5]
     rows = {line.split()[0]: line.split() for line in lines[7:10]}

@@ -400,11 +400,11 @@ def test_a_json_list_is_parsed_once_for_all_repeats(sums, tmp_path):
     path.write_text(json.dumps(rows))
     items = iter(Schedule(path, Settings(repeats=3, limit=5)))
     first = next(items)
-    real, reader._list_rows = reader._list_rows, None  # what would read it again
+    real, reader.list_rows = reader.list_rows, None  # what would read it again
     try:
         rest = list(items)
     finally:
-        reader._list_rows = real
+        reader.list_rows = real
     assert [(item.position, item.repeat) for item in [first, *rest]] == [
         (position, repeat) for repeat in (1, 2, 3) for position in range(5)
     ]

@@ -46,7 +46,7 @@ def test_verdicts_become_the_scores_of_a_new_scoring_and_the_old_ones_stay(judge
         (1, 1, "judge:correct", 1.0, "because", '"CORRECT"'),
     ]
     assert [row[2:4] for row in rows(path, kept + "0")] == [("number", 1.0), ("number", 0.0), ("number", 1.0)]
-    summary = summary_json.summary_json(path)
+    summary = summary_json(path)
     assert (summary["accuracy"]["n"], summary["accuracy"]["wrong"]) == (3, 1)
 
 
@@ -161,12 +161,12 @@ def test_what_is_no_verdict_is_no_score_and_tells_why(tmp_path):
 @pytest.mark.parametrize("said", ["It may be.", verdict("UNSURE")], ids=["not readable", "unsure of all"])
 def test_a_judging_without_a_score_leaves_the_run_its_own(tmp_path, said):
     path = run_of(tmp_path)
-    before = summary_json.summary_json(path)["accuracy"]
+    before = summary_json(path)["accuracy"]
     with Bench(lambda body: said) as bench:
         for _ in range(2):  # the second time it is read again
             done = judge(path, bench.endpoint())
             assert (done.counts, done.mean.value) == (False, None)
-            assert summary_json.summary_json(path)["accuracy"] == before
+            assert summary_json(path)["accuracy"] == before
     with Bench(fair) as bench:
         assert judge(path, bench.endpoint()).counts
 
@@ -300,7 +300,7 @@ def test_a_judging_that_a_watch_stopped_says_so_and_its_scores_are_not_the_runs(
         assert 3 <= cut.judged < 40
         assert (cut.stopped, cut.counts, cut.failed, cut.to_json()["stopped"]) == (True, False, 0, True)
         assert rows(path, "SELECT scoring FROM run") == [(0,)]
-        assert summary_json.summary_json(path)["accuracy"]["value"] == 0.0
+        assert summary_json(path)["accuracy"]["value"] == 0.0
         whole = judge(path, bench.endpoint())
         assert len(asked_of(bench)) == len(set(asked_of(bench))) == 40
     assert (whole.stopped, whole.counts, whole.judged, whole.judge_run) == (False, True, 40, cut.judge_run)

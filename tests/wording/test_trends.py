@@ -10,7 +10,7 @@ from evalkit.charts.accuracy import AccuracyAgainstLatency, AccuracyByTag, Accur
 from evalkit.charts.chart import Chart
 from evalkit.charts.latency import LatencyByTurn, TimeDistribution
 from evalkit.charts.load import LoadAccuracy, LoadFirstToken
-from evalkit.charts.prompt_length import ContextGrowth, TimesByPromptLength
+from evalkit.charts.prompt_length import ContextGrowth, TimesAgainstPromptLength
 from evalkit.stats import paired, proportions, quantiles
 from evalkit.stats.clusters import ClusterSums
 from evalkit.stats.estimate import Estimate
@@ -129,7 +129,7 @@ def distribution(rng: np.random.Generator) -> Chart:
 
 def prompts(rng: np.random.Generator) -> Chart:
     rows = [N(n=60, bins=[N(tokens=10 * bin, median=median(rng, 15)) for bin in range(5)]) for _ in range(2)]
-    return TimesByPromptLength(dict(zip(("ttft", "latency"), rows, strict=True)), N())
+    return TimesAgainstPromptLength(dict(zip(("ttft", "latency"), rows, strict=True)), N())
 
 
 def growth(rng: np.random.Generator) -> Chart:

@@ -196,7 +196,7 @@ def test_failed_calls_leave_out_their_turns_and_not_all_others(tmp_path):
     result = run.summary_json()["repeats"]
     assert (result["k"], result["n"], result["left_out"]) == (3, 4, 2)
     assert (result["once"]["value"], result["always"]["value"]) == (1.0, 0.25)
-    assert run_results.repeats(result).endswith(", of 4 turns; 2 turns lack 3 scores")
+    assert run_results.repeats(result).endswith(", of 4 turns; 2 turns have fewer than 3 scores")
     fewer = run.summary_json(k=2)["repeats"]
     assert (fewer["k"], fewer["n"], fewer["left_out"]) == (2, 5, 1)
     # of b, c and d two of three choices of two hold the wrong one

@@ -9,7 +9,7 @@ from records import answered, conversation, failed, finished
 from runfiles import S, T, create, talk, write
 
 import evalkit as ek
-from evalkit.cli import main
+from evalkit.cli.run import _half_width
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.saving.scoring_thread import ScoringThread
 from evalkit.engine.saving.writer import Writer
@@ -82,9 +82,9 @@ def test_a_run_file_gives_the_same_status_as_the_run(tmp_path):
         T("d", 1, score=1.0), T("d", 2, score=1.0), T("d", 3, score=1.0),
     ]  # fmt: skip
     path = write(tmp_path / "r.evalkit", [S(turns)])
-    assert rows(path, schema.ENDED) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
-    assert rows(path, schema.ANSWERED_OWN)[0] == (0, 3, 2, 1.0, 2)  # its failed turn is to be asked again
-    status = AccuracyGoal(0.2, 3).replay(rows(path, schema.ENDED)).status()
+    assert rows(path, schema.PROGRESS) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
+    assert rows(path, schema.ANSWERED_PROGRESS_OWN_SCORES)[0] == (0, 3, 2, 1.0, 2)  # its failed turn is to be asked again
+    status = AccuracyGoal(0.2, 3).replay(rows(path, schema.PROGRESS)).status()
     assert (status.value, status.conversations) == (0.75, 2)  # c has not ended, and d waits for it
 
 
@@ -178,13 +178,13 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     flags = ["--base-url", server.base_url, "--model", "scripted", "--out", out]
     done = evalkit("run", sums(600, 2), *flags, "--until", "ci=0.1")
-    assert (done.returncode, done.stderr) == (0, "--until is reached: nothing more is asked\n")
+    assert (done.returncode, done.stderr) == (0, "--until is reached: nothing more is sent\n")
     known = ek.Run(out).summary_json()["until"]
     assert (
         f"stopped after {known['conversations']} conversations: accuracy 100.0%, within ± "
         f"{100 * (1 - known['low']):.2g} points at any time (95 %, anytime-valid)\n"
     ) in done.stdout
-    assert " of 1200 turns need not be asked\n" in done.stdout
+    assert " of 1200 turns were not needed\n" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -207,11 +207,11 @@ def test_the_command_says_what_is_known(server, sums, tmp_path):
     ],
 )
 def test_a_goal_that_is_not_reached_is_reported(goal, text):
-    assert run_results.until({"ci": 0.03, **goal})[0] == text
+    assert run_results.accuracy_goal({"ci": 0.03, **goal})[0] == text
 
 
 def test_a_goal_is_written_as_ci():
-    assert main._half_width("ci=0.03") == 0.03
+    assert _half_width("ci=0.03") == 0.03
     for text in ("0.03", "ci=", "ci=much", "se=0.03"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}': write it as ci=X, such as ci=0.03"):
-            main._half_width(text)
+            _half_width(text)
