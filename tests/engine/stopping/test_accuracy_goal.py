@@ -83,7 +83,8 @@ def test_a_run_file_gives_the_same_status_as_the_run(tmp_path):
     ]  # fmt: skip
     path = write(tmp_path / "r.evalkit", [S(turns)])
     assert rows(path, schema.PROGRESS) == [(0, 3, 3, 1.0, 2), (1, 3, 3, 2.0, 2), (2, 3, 2, 2.0, 2), (3, 3, 3, 3.0, 3)]
-    assert rows(path, schema.ANSWERED_PROGRESS_OWN_SCORES)[0] == (0, 3, 2, 1.0, 2)  # its failed turn is to be asked again
+    # its failed turn is to be sent again
+    assert rows(path, schema.ANSWERED_PROGRESS_OWN_SCORES)[0] == (0, 3, 2, 1.0, 2)
     status = AccuracyGoal(0.2, 3).replay(rows(path, schema.PROGRESS)).status()
     assert (status.value, status.conversations) == (0.75, 2)  # c has not ended, and d waits for it
 
