@@ -26,7 +26,7 @@ import report
 from bench_truth import STREAM, WARM_ROUNDS, errors_ms, spread
 from servers import AT_ONCE, Server, serving
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import lab
 
 WAYS = ("kernel alone", "kernel alone, widget", "JupyterLab and browser here", "JupyterLab and browser here, widget")
