@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import shared_flags
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.runfile import output_files
 
 if TYPE_CHECKING:
     from evalkit.charts.chart import Chart
@@ -43,6 +42,8 @@ def plot(parsed: argparse.Namespace) -> int:
 
 
 def _plot(parsed: argparse.Namespace) -> int:
+    from evalkit.runfile import output_files
+
     drawn, missing = [], []
     if not parsed.overwrite:
         _check_folders(parsed)
@@ -69,6 +70,8 @@ def _plot(parsed: argparse.Namespace) -> int:
 
 
 def _check_folders(parsed: argparse.Namespace) -> None:
+    from evalkit.runfile import output_files
+
     """Refuse earlier charts before anything is drawn, so that no folder mixes new and old charts."""
     for folder in dict.fromkeys(("", *_folders(parsed.files))):
         for file in sorted((parsed.output / folder).glob(f"*.{parsed.format}")):

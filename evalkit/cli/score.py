@@ -10,7 +10,6 @@ from typing import Any
 
 from evalkit.cli import shared_flags
 from evalkit.errors import RunFileError
-from evalkit.judging import rescore_command
 
 
 def add_score(commands: Any) -> None:
@@ -82,6 +81,7 @@ def _counting(path: Path) -> tuple[int, str]:
     """The scoring that counts, and the command that makes one like it; 0 and "" when it is the run's own."""
     from evalkit.analysis.accuracy import by_scoring
     from evalkit.analysis.measures import opened
+    from evalkit.judging import rescore_command
 
     with opened(path) as connection:
         number = by_scoring.active_scoring(connection)
