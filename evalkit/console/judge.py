@@ -113,7 +113,7 @@ def _share(share: Estimate) -> str:
         if share.low is not None
         else f"(no interval: {share.reason})"
     )
-    return f"{percent(share.value)} of {share.n} ({limits})"
+    return f"{percent(share.value)} of {share.n} {limits}"
 
 
 def _coefficient(found: Estimate) -> str:

@@ -165,5 +165,5 @@ def _inside(path: Path) -> str:
 def _listed(names: list[str]) -> str:
     datasets = sorted(name for name in names if Path(name.lower().removesuffix(".gz")).suffix in KINDS)
     if not datasets:
-        return "there is no dataset in it"
+        return "the folder holds no dataset"
     return f"the datasets there are {', '.join(datasets[:5])}{', …' if len(datasets) > 5 else ''}"

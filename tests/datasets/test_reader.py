@@ -320,7 +320,7 @@ def test_missing_files_and_folders_name_what_is_there(tmp_path):
         tmp_path / "primry_math.jsonl": f"there is no such file in {tmp_path}; did you mean primary_math.jsonl?",
         tmp_path
         / "zz.jsonl": f"there is no such file in {tmp_path}; the datasets there are facts.csv, primary_math.jsonl",
-        tmp_path / "bare" / "x.jsonl": f"there is no such file in {tmp_path / 'bare'}; there is no dataset in it",
+        tmp_path / "bare" / "x.jsonl": f"there is no such file in {tmp_path / 'bare'}; the folder holds no dataset",
         tmp_path / "no" / "x.jsonl": f"there is no such file, and no folder {tmp_path / 'no'}",
         tmp_path: "is a folder: name a file in it; the datasets there are facts.csv, primary_math.jsonl",
         tmp_path / "notes.txt": "is not a known kind of dataset: its name must end in .jsonl, .ndjson, .json, .csv",
