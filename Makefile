@@ -9,9 +9,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# many tests wait for something: two processors are enough for three workers
-WORKERS := --numprocesses 3 --dist loadfile
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+# Many tests wait for something: two processors are enough for three workers. One that has nothing left to do takes tests
+# from another. nbval is needed for notebooks only, and takes a second to load.
+TESTS := -m pytest --numprocesses 3 --dist worksteal -p no:nbval
+
+# the tests start the command a thousand times: its byte code is kept, also where the environment says otherwise
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lab bench check check-lowest browser-tools notebooks clean
 .DELETE_ON_ERROR:
@@ -20,10 +23,16 @@ demo: $(VENV)/.ready-local
 	@$(BIN)/evalkit demo
 
 test: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest $(WORKERS)
+	@$(BIN)/python $(TESTS)
+
+# JupyterLab shows pages of text as they are meant to be read, and does not ask about news; in this environment only
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.json
 
 lab: $(VENV)/.ready-notebooks
-	@$(BIN)/jupyter lab notebooks
+	@mkdir -p $(dir $(LAB_SETTINGS))
+	@echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},' \
+	  '"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/README.md
 
 bench: $(VENV)/.ready-dev
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
@@ -35,17 +44,30 @@ check: $(VENV)/.ready-dev
 	@$(MAKE) --no-print-directory notebooks
 
 notebooks: $(VENV)/.ready-dev
-	@$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 --timeout=300 -p no:cacheprovider $(NOTEBOOKS)
+	@$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 --timeout=300 -p no:cacheprovider \
+	  --numprocesses 2 --dist loadfile notebooks/
 
-# The tests with the oldest dependencies that pyproject.toml allows, in an environment of their own. Old versions warn
-# about each other, so warnings are no errors here. Left out: the embedded model and the tests in a browser.
+# The tests of what calls other packages, with the oldest versions of them that pyproject.toml allows, in an environment of
+# their own. Old versions warn about each other, so warnings are no errors here.
+LOWEST_TESTS := tests/test_imports.py tests/scorers tests/stats tests/charts \
+  tests/datasets/test_character_sets.py tests/datasets/test_csv_rows.py tests/datasets/test_dataset_file.py \
+  tests/datasets/test_parquet_rows.py tests/datasets/test_reader.py tests/datasets/test_row_formats.py \
+  tests/importing/test_forms.py \
+  tests/client/test_answer_reader.py tests/client/test_captures.py tests/client/test_lenient_http.py \
+  tests/client/test_sse.py tests/client/test_transport.py \
+  tests/engine/test_content_parts.py tests/engine/saving/test_spool.py tests/engine/saving/test_writer.py \
+  tests/runfile/test_exports.py tests/runfile/test_store.py tests/runfile/test_turn_columns.py \
+  tests/analysis/test_measures.py tests/analysis/test_tables.py tests/comparing/test_pairing.py \
+  tests/console tests/report/test_html_report.py \
+  tests/widgets/test_chat.py tests/widgets/test_controls.py tests/widgets/test_display.py \
+  tests/widgets/test_live_state.py \
+  tests/cli/test_plot.py tests/cli/test_show.py tests/test_endpoint.py tests/test_rescoring.py
+
 check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
-	@$(VENV)-lowest/bin/python -m pytest $(WORKERS) -q -W default \
-	  --ignore tests/local/test_model_file.py --ignore tests/local/test_server.py \
-	  --ignore tests/widgets/test_jupyterlab.py --ignore tests/report/test_in_a_browser.py
+	@$(VENV)-lowest/bin/python $(TESTS) -q -W default --hypothesis-profile=few $(LOWEST_TESTS)
 
 # axe-core checks pages for accessibility; without npm the accessibility tests are skipped.
 browser-tools: $(VENV)/.ready-dev

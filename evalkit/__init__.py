@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
 _HOMES = {
     "compare": "comparing.comparison",
+    "Answer": "record",
     "Conversation": "conversation",
     "Message": "conversation",
     "ScorerSpec": "conversation",
@@ -33,13 +34,18 @@ _HOMES = {
     "RunFileError": "errors",
     "SettingsError": "errors",
     "check": "gates.gates",
+    "import_run": "importing.import_run",
     "judge": "judging.judging",
+    "rank_judged": "judging.judged_ranks",
     "Run": "run",
     "browse": "widgets.display",
+    "controls": "widgets.controls",
     "converse": "evaluation",
     "evaluate": "evaluation",
     "resume": "evaluation",
     "plan": "analysis.sample_size",
+    "score": "rescoring",
+    "corrected_rate": "stats.corrected_rate",
     "Sweep": "loadtest.sweep",
     "load": "loadtest.sweep",
     "playground": "widgets.display",
@@ -62,12 +68,19 @@ if TYPE_CHECKING:
     )
     from evalkit.evaluation import converse, evaluate, resume
     from evalkit.gates.gates import check
+    from evalkit.importing.import_run import import_run
+    from evalkit.judging.judged_ranks import rank_judged
     from evalkit.judging.judging import judge
     from evalkit.loadtest.sweep import Sweep, load
+    from evalkit.record import Answer
+    from evalkit.rescoring import score
     from evalkit.run import Run
+    from evalkit.stats.corrected_rate import corrected_rate
+    from evalkit.widgets.controls import controls
     from evalkit.widgets.display import browse, playground
 
 __all__ = [
+    "Answer",
     "Conversation",
     "DatasetError",
     "Endpoint",
@@ -88,14 +101,19 @@ __all__ = [
     "check",
     "compare",
     "connect",
+    "controls",
     "converse",
+    "corrected_rate",
     "evaluate",
+    "import_run",
     "judge",
     "load",
     "local_endpoint",
     "plan",
     "playground",
+    "rank_judged",
     "resume",
+    "score",
 ]
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import platform
-import queue
-import sys
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from evalkit import __version__
 from evalkit.analysis import price_file
@@ -24,10 +20,8 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation
 from evalkit.endpoint import Endpoint
 from evalkit.engine import session_thread
-from evalkit.engine.asking import dataset_fingerprint, tool_functions
-from evalkit.engine.asking.dialogue import Dialogue
-from evalkit.engine.asking.request_sender import RequestSender
-from evalkit.engine.asking.session import SessionTask
+from evalkit.engine.asking import dataset_fingerprint, dialogue, readiness, single_conversation, tool_functions
+from evalkit.engine.asking.session_task import SessionTask
 from evalkit.engine.child_process import ChildProcess
 from evalkit.engine.saving import retracted_answers, spool
 from evalkit.engine.saving.progress import Progress
@@ -43,8 +37,6 @@ from evalkit.scorers.own_functions import setting_of
 from evalkit.scorers.registry import Scorer
 from evalkit.settings import Settings
 
-T = TypeVar("T")
-
 
 def evaluate(
     data: Path | str,
@@ -55,6 +47,7 @@ def evaluate(
     check: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     watch: Watcher | str | None = None,
+    wait_ready: float | None = None,
     **settings: Any,
 ) -> Run:
     """Run a dataset against an endpoint; score and time every turn, and store everything in a run file.
@@ -81,10 +74,13 @@ def evaluate(
         Called with the ``Progress`` about ten times a second; when it returns exactly ``True``, the run stops as on an
         interrupt, and is returned. ``widget``: a display in JupyterLab with a stop button; elsewhere a line of text
         from time to time.
+    wait_ready : float, optional
+        Seconds to wait for the endpoint before the first request: until it can be reached, does not answer 502, 503 or
+        504, and has loaded its model. None: no wait, and a server that says it is loading is waited for up to 2 min.
     **settings
-        Fields of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``rate``,
+        Fields of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``system``, ``rate``,
         ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
-        ``max_tokens_total``, ``max_time_s``, ``max_cost``, ``price``, ``until_ci``. ``scorer`` may also be a
+        ``max_tokens_total``, ``max_time_s``, ``max_cost``, ``price``, ``until_ci``, ``seed``. ``scorer`` may also be a
         ``ScorerSpec``, a Python function of the answer's text and the target (``scorers.own_functions``), or a list of
         these. ``price`` defaults to that of the user's price file, if there is one and it has the model.
 
@@ -97,16 +93,23 @@ def evaluate(
     DatasetError, SettingsError, RunFileError
         Bad input; nothing was sent, unless ``check`` is off.
     EndpointError
-        No turn was answered, and the first ones all failed in the same way.
+        No turn was answered, and the first ones all failed in the same way; a quota is used up for longer than a run
+        waits; or the endpoint was not ready within ``wait_ready``.
     """
     if settings.get("price") is None:
         settings["price"] = price_file.price_if_known(endpoint.model)
     tools = dict(functions or {})
     tool_functions.check(tools)
     run_settings, scorers = _settings_and_scorers({**settings, "functions": tool_functions.versions(tools) or None})
+    if run_settings.seed is not None and "seed" in endpoint.params:
+        raise SettingsError(
+            f"seed {run_settings.seed} and the parameter seed {endpoint.params['seed']} exclude each other: the "
+            "parameter gives every repeat the same seed, the setting another one. Give one of them"
+        )
     display = _display(watch)
     Transport.check(endpoint)
     request_body.request_body((), model=endpoint.model, stream=run_settings.stream, params=endpoint.params)
+    readiness.wait_until_ready(endpoint, wait_ready)
     with ChildProcess() as child, file_names.new_run_file(data, endpoint.model, name=name, out=out) as path:
         from evalkit.engine import runner  # noqa: F401 - imported while the asking process starts, which takes as long
 
@@ -122,7 +125,7 @@ def evaluate(
                 endpoint=endpoint.to_json(),
             )
             parts = _SessionParts(child, interrupts, runfile, endpoint, run_settings, scorers, tools, display)
-            return _run(parts, path, dataset)
+            return _run(parts, path, dataset, wait_ready=wait_ready)
 
 
 def resume(
@@ -132,6 +135,7 @@ def resume(
     scorer: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     watch: Watcher | str | None = None,
+    wait_ready: float | None = None,
 ) -> Run:
     """Resume a run: send missing turns, and again those that failed or may be incomplete; no other answered turn.
 
@@ -151,6 +155,7 @@ def resume(
     functions : mapping, optional
         The same functions. Needed when the run was started with some.
     watch : callable or "widget", optional
+    wait_ready : float, optional
         As for ``evaluate``.
 
     Raises
@@ -170,10 +175,12 @@ def resume(
 
         with closing(store.open_to_read(path)) as reader:
             info, versions = store.run_info(reader), scorings.own_versions(reader)
+            stored = trusted_endpoint.stored_endpoint(path, info["endpoint"])
             settings, scorers = _check_scorer(path, info["settings"], scorer, versions)
             _check_functions(path, settings.functions or {}, tool_functions.versions(tools))
             dataset = dataset_fingerprint.check_unchanged(path, reader, info["dataset"], settings)
-            endpoint = _check_endpoint(path, trusted_endpoint.stored_endpoint(path, info["endpoint"]), endpoint)
+            endpoint = trusted_endpoint.same_endpoint(path, stored, endpoint)
+        readiness.wait_until_ready(endpoint, wait_ready)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
@@ -184,7 +191,7 @@ def resume(
                 runfile.close()
                 raise
             parts = _SessionParts(child, interrupts, runfile, endpoint, settings, scorers, tools, display)
-            return _run(parts, path, dataset, resumed=True, answered=answered, scored=scored)
+            return _run(parts, path, dataset, resumed=True, answered=answered, scored=scored, wait_ready=wait_ready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +216,7 @@ def _run(
     resumed: bool = False,
     answered: int = 0,
     scored: tuple[int, float] = (0, 0.0),
+    wait_ready: float | None = None,
 ) -> Run:
     """Run the session; its run file is closed however this ends."""
     from evalkit.engine.runner import Runner
@@ -220,12 +228,14 @@ def _run(
         task = SessionTask(
             parts.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
             resumed=resumed, has_answers=answered > 0, functions=tuple(parts.tools), scores_all=scores_all,
+            wait_ready=wait_ready,
         )  # fmt: skip
         total, (scored_turns, right) = dataset_fingerprint.planned_turns(dataset, settings), scored
         progress = Progress(total=total, kept=answered, scored=scored_turns, right=right)
         default = settings.default_scorer
         runner = Runner(
-            runfile, task, parts.child, progress, lambda turn, answer: scoring.score(turn, answer, default=default),
+            runfile, task, parts.child, progress,
+            lambda turn, answer, tools: scoring.score(turn, answer, default=default, tools=tools),
             parts.scorers, parts.tools, about=_about(),
         )  # fmt: skip
     except BaseException:
@@ -237,7 +247,13 @@ def _run(
 
 
 @contextmanager
-def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: str | None = None) -> Iterator[Endpoint]:
+def stored_endpoint(
+    path: Path | str,
+    *,
+    base_url: str | None = None,
+    key_env: str | None = None,
+    reached_by: Mapping[str, Any] | None = None,
+) -> Iterator[Endpoint]:
     """The endpoint of a run: the embedded one, started again, or the one in the file if the user names it too.
 
     Raises
@@ -250,11 +266,18 @@ def stored_endpoint(path: Path | str, *, base_url: str | None = None, key_env: s
     stored = Run(path).info["endpoint"]
     if stored["source"] != "embedded":
         yield trusted_endpoint.trusted(
-            path, trusted_endpoint.stored_endpoint(path, stored), base_url=base_url, key_env=key_env
+            path,
+            trusted_endpoint.stored_endpoint(path, stored),
+            base_url=base_url,
+            key_env=key_env,
+            reached_by=reached_by,
         )
         return
-    if base_url or key_env:
-        raise RunFileError(f"{path} was run against the embedded model: leave out --base-url and --api-key-env")
+    if base_url or key_env or reached_by:
+        raise RunFileError(
+            f"{path} was run against the embedded model: leave out --base-url and --api-key-env, and headers and "
+            "certificates too"
+        )
     limits = {name: stored[name] for name in ("params", "timeout_s", "ttft_timeout_s", "connect_timeout_s")}
     with local_endpoint(**limits) as endpoint:
         yield endpoint
@@ -266,6 +289,8 @@ def converse(
     *,
     stream: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    history: str = "own",
+    wait_ready: float | None = None,
 ) -> Iterator[TurnRecord]:
     """Run one conversation, and yield each turn as it ends; nothing is stored or scored.
 
@@ -277,39 +302,28 @@ def converse(
         Request streams.
     functions : mapping, optional
         Function name to Python function, called when the model calls a tool.
+    history : str
+        ``own``: each turn sees the model's earlier answers, and none is sent after a failed one. ``golden``: it sees
+        the golden answers of earlier turns.
+    wait_ready : float, optional
+        Seconds to wait first until the endpoint is ready, as for ``evaluate``.
+
+    Raises
+    ------
+    SettingsError
+        There is no such history, a function cannot be called, or the key or a parameter cannot be sent.
+    DatasetError
+        The history is golden, and a turn before the last has no golden answer.
+    EndpointError
+        The endpoint was not ready within ``wait_ready``.
     """
-    records: queue.SimpleQueue[TurnRecord | BaseException | None] = queue.SimpleQueue()
-    closed = threading.Event()
-
-    async def keep(record: TurnRecord) -> bool:
-        records.put(record)
-        return not closed.is_set()
-
-    async def ask() -> None:
-        async with Transport(endpoint) as transport:
-            dialogue = Dialogue(
-                RequestSender(transport, endpoint, stream=stream),
-                conversation,
-                functions=tool_functions.as_coroutines(functions or {}),
-            )
-            await dialogue.run(keep)
-
-    def work() -> None:
-        try:
-            _run_loop(ask())
-        except BaseException as error:
-            records.put(error)
-        else:
-            records.put(None)
-
-    threading.Thread(target=work, name="evalkit-converse", daemon=True).start()
-    try:
-        while (item := records.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        closed.set()
+    Settings(history=history)
+    tool_functions.check(functions or {})
+    dialogue.check_history(conversation, history)
+    Transport.check(endpoint)
+    request_body.request_body((), model=endpoint.model, stream=stream, params=endpoint.params)
+    readiness.wait_until_ready(endpoint, wait_ready)
+    return single_conversation.records(conversation, endpoint, stream=stream, functions=functions, history=history)
 
 
 def _settings_and_scorers(settings: Mapping[str, Any]) -> tuple[Settings, Mapping[str, Scorer]]:
@@ -376,36 +390,6 @@ def _display(watch: Watcher | str | None) -> Display:
     from evalkit.widgets import display as widgets_display
 
     return widgets_display.watching
-
-
-def _run_loop(work: Coroutine[Any, Any, T]) -> T:
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if sys.platform != "win32":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as loop:
-        return loop.run(work)
-
-
-def _check_endpoint(path: Path | str, stored: Endpoint, given: Endpoint | None) -> Endpoint:
-    if given is None:
-        return trusted_endpoint.trusted(path, stored)
-    if given.model != stored.model:
-        raise RunFileError(
-            f"{path} was started with the model {stored.model!r}, but {given.model!r} is given: "
-            "one run has one model. Start a new run for the other"
-        )
-    if given.base_url != stored.base_url and not given.source == stored.source == "embedded":
-        raise RunFileError(
-            f"{path} was started at {stored.base_url}, but {given.base_url} is given: start a new run for the other"
-        )
-    if given.params != stored.params:
-        raise RunFileError(
-            f"{path} was started with the parameters {stored.params}, but {given.params} are given: "
-            "one run has one set of parameters. Start a new run for the others"
-        )
-    return given
 
 
 def _about() -> dict[str, Any]:

@@ -9,35 +9,24 @@ frozen dataclass.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from evalkit.conversation import Message, ToolCall
+from evalkit.errors import Failure
 
 TurnKey = tuple[int, int, int]  # position of the conversation in its dataset, repeat, turn
 
-LASTING_CODES = frozenset({"insufficient_quota", "length", "content_filter"})  # a retry changes nothing
 # flags of an attempt
+UNKNOWN_FINISH_REASON, LEFT_OPEN, LENIENT_HTTP = "unknown_finish_reason", "left_open", "lenient_http"
 UNCONFIRMED, IN_DOUBT = "no_finish_reason", "in_doubt"
-CALL_NOT_DEMANDED, NO_TOOL_ROUNDS = "call_not_demanded", "no_tool_rounds"  # the request was changed
+# the request was changed
+CALL_NOT_DEMANDED, NO_TOOL_ROUNDS, KEYS_LEFT_OUT = "call_not_demanded", "no_tool_rounds", "keys_left_out"
+OUTPUT_CORRECTED = "output_tokens_corrected"
 
 NO_RESULT = "(no result)"
-
-ERROR_KINDS = (
-    "auth",
-    "not_found",
-    "bad_request",
-    "rate_limited",
-    "server",
-    "connection",
-    "timeout",
-    "truncated",
-    "empty",
-    "protocol",
-    "cancelled",
-)
+REASONING_TEXTS = ("reasoning_content", "reasoning", "reasoning_text")  # keys of a message whose value is its reasoning
 
 
 class Timing(NamedTuple):
@@ -74,76 +63,47 @@ class Timing(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Token counts as reported by the server; ``output_tokens`` includes the reasoning tokens."""
+    """Token counts as reported by the server.
+
+    Parameters
+    ----------
+    prompt_tokens : int or None
+        Including those read from or written to a cache.
+    output_tokens : int or None
+        Including the reasoning tokens.
+    reasoning_tokens : int or None
+    cached_tokens : int or None
+        Prompt tokens that were read from the endpoint's cache.
+    cache_write_tokens : int or None
+        Prompt tokens that were written to it.
+    """
 
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class Answer(NamedTuple):
-    """The model's answer; partial when the attempt failed midway."""
+    """The model's answer; partial when the attempt failed midway.
+
+    ``logprobs`` are the log probabilities of its tokens, if the request asked for them: see ``client.logprobs``.
+    ``extra``: of a message with calls, the keys that go back with it in the tool round (``client/call_extras``).
+    """
 
     text: str = ""
     reasoning: str = ""
     refusal: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
+    logprobs: Mapping[str, list[dict[str, Any]]] | None = None
+    extra: Mapping[str, Any] | None = None
 
     @property
     def empty(self) -> bool:
         """No text, refusal, reasoning or call at all."""
         return not (self.text or self.reasoning or self.refusal or self.tool_calls)
-
-
-_BEGIN, _END = "\x02", "\x03"  # mark text from the endpoint until the message is complete
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call failed: data, not an exception.
-
-    Parameters
-    ----------
-    kind : str
-        One of ``ERROR_KINDS``.
-    message : str
-        One or two plain sentences: what happened, what to try. Never holds the key.
-    http_status : int or None
-        As received.
-    code : str or None
-        The endpoint's own error code, as text.
-    retry_after_s : float or None
-        How long the endpoint asked to wait.
-    sent : tuple of (int, int), optional
-        Start and end of the parts of the message that the endpoint sent, and which may contain the key; set by
-        the function ``sent``. None: unknown, so any part may.
-    """
-
-    kind: str
-    message: str
-    http_status: int | None = None
-    code: str | None = None
-    retry_after_s: float | None = None
-    sent: tuple[tuple[int, int], ...] | None = field(default=None, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        if _BEGIN not in self.message:
-            return
-        message, spans = "", []
-        for part in re.split(f"({_BEGIN}[^{_END}]*{_END})", self.message):
-            if part.startswith(_BEGIN):
-                part = part[1:-1]
-                spans.append((len(message), len(message) + len(part)))
-            message += part
-        object.__setattr__(self, "message", message)
-        object.__setattr__(self, "sent", tuple(spans))
-
-
-def sent(text: str) -> str:
-    """Text from the endpoint, free of control characters, marked as such for the message of a ``Failure``."""
-    text = text.replace(_BEGIN, "").replace(_END, "")
-    return f"{_BEGIN}{text}{_END}" if text else ""
 
 
 class Attempt(NamedTuple):
@@ -168,14 +128,18 @@ class Attempt(NamedTuple):
         None: a good attempt.
     flags : tuple of str
         Irregularities, sorted: ``buffered`` (most tokens came almost simultaneously), ``first_read_late`` (several in
-        the first read, see ``buffering.held_back``), ``json_for_stream``, ``no_done``, ``no_finish_reason``.
+        the first read, see ``buffering.held_back``), ``json_for_stream``, ``left_open`` (the answer had ended, and
+        the endpoint closed neither stream nor connection), ``lenient_http`` (its HTTP breaks the rules, but can be
+        read), ``no_done``, ``no_finish_reason``, ``output_tokens_corrected`` (the endpoint's count left out the
+        reasoning tokens), ``unknown_finish_reason``.
     connection_opened : bool
         A new connection was opened for it.
     connection_lost_on_reuse : bool
         A kept connection was closed by the endpoint just as it was used again, before any byte of an answer:
         worth one immediate retry.
     provenance : dict or None
-        Where the answer came from, if that differs from what was requested: see ``provenance.Provenance.note``.
+        Where the answer came from, if that differs from what was requested: see ``provenance.ProvenanceTracker.note``.
+        ``finish_reason``: the endpoint's own word, if ``Answer.finish_reason`` is another.
     """
 
     timing: Timing
@@ -320,8 +284,18 @@ class TurnRecord(NamedTuple):
         rounds = sum(message.role == "assistant" for message in self.exchange)
         calls = with_call_ids(answer.tool_calls, self.turn, rounds)
         text = answer.text or answer.refusal or (None if calls else "")
-        unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id) for call in calls]
-        return [*self.exchange, Message("assistant", text, calls), *unanswered]
+        unanswered = [Message("tool", NO_RESULT, tool_call_id=call.id, name=call.name) for call in calls]
+        extra = answer.extra or (self._reasoning_of_last() if rounds else None)
+        return [*self.exchange, Message("assistant", text, calls, extra=extra), *unanswered]
+
+    def _reasoning_of_last(self) -> dict[str, Any] | None:
+        """The reasoning of the answer after tool rounds, under the name that it had in them.
+
+        Endpoints that demand the reasoning of calls back demand it of all messages of such a turn.
+        """
+        answer, names = self.answer, {name for message in self.exchange for name in message.extra or ()}
+        texts = [name for name in REASONING_TEXTS if name in names]
+        return dict.fromkeys(texts, answer.reasoning) if texts and answer and answer.reasoning else None
 
     @property
     def turn_time_ns(self) -> int | None:
@@ -330,6 +304,21 @@ class TurnRecord(NamedTuple):
         if good is None or good.timing.end is None:
             return None
         return good.timing.end - self.attempts[0].timing.due
+
+    @property
+    def times_ms(self) -> dict[str, float | None]:
+        """``headers``, ``ttft``, ``ttfv``, ``latency`` and ``end`` of its last attempt, in ms since that was sent.
+
+        ``end``: the body was complete, or the connection closed. None: missing, as in ``Attempt``.
+        """
+        last = self.attempts[-1] if self.attempts else None
+        names = ("headers", "ttft", "ttfv", "latency", "end")
+        if last is None:
+            return dict.fromkeys(names)
+        timing = last.timing
+        headers, end = (None if at is None else at - timing.sent for at in (timing.headers, timing.end))
+        spans = (headers, last.ttft_ns, last.ttfv_ns, last.latency_ns, end)
+        return {name: None if span is None else span / 1e6 for name, span in zip(names, spans, strict=True)}
 
     @property
     def schedule_latency_ns(self) -> int | None:

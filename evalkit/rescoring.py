@@ -1,18 +1,20 @@
-"""Re-scores a run file without any call; the old scores stay, with the versions of their scorers."""
+"""Scores without any call: a run file again, whose old scores stay with their scorers' versions, or one answer."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit.conversation import ScorerSpec
-from evalkit.errors import EvalkitError, RunFileError
+import orjson
+
+from evalkit.conversation import ScorerSpec, ToolCall, Turn
+from evalkit.errors import DatasetError, EvalkitError, RunFileError, SettingsError
 from evalkit.process.gc_freeze import gc_frozen
-from evalkit.record import Score, TurnKey
-from evalkit.runfile import scorings
-from evalkit.runfile.finished_turn import stored_answer, stored_turns
+from evalkit.record import Answer, Score, TurnKey
+from evalkit.runfile import corrected_targets, schema, scorings
+from evalkit.runfile.finished_turn import stored_answer, stored_tools, stored_turns
 from evalkit.runfile.scorings import Scored
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import own_functions, scoring
@@ -20,15 +22,16 @@ from evalkit.settings import Settings
 
 GROUP = 10_000  # scores committed together
 
-_ANSWERED = """
-    SELECT t.conversation, t.repeat, t.turn, c.row, t.has_target, t.answer, t.refusal, t.tool_calls,
-      t.finish_reason
-    FROM turn t JOIN conversation c ON c.position = t.conversation
-    WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND (t.has_target OR ?)
-    ORDER BY t.conversation, t.repeat, t.turn LIMIT ?"""
+_NEWEST = "(SELECT max(id) FROM scoring)"  # the one that is being made
+_ANSWERED = f"""
+    SELECT t.conversation, t.repeat, t.turn, {schema.ROW}, {schema.has_target(_NEWEST)} AS aimed, t.answer, t.refusal,
+      t.tool_calls, t.finish_reason, t.reasoning
+    FROM turn t JOIN conversation c ON c.position = t.conversation {schema.join_corrected(_NEWEST)}
+    WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND (aimed OR ?)
+    ORDER BY t.conversation, t.repeat, t.turn LIMIT ?"""  # noqa: S608 - SQL of our own
 
 
-def rescore(path: Path | str, scorer: Any = None) -> int:
+def rescore(path: Path | str, scorer: Any = None, targets: Path | str | None = None) -> int:
     """Re-score every answered turn that has a target, or whose scorer needs none.
 
     Parameters
@@ -38,6 +41,9 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
     scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
         Scores all of these turns, whatever scorer they name. None: each turn's own scorer, else the run's, else the
         default for the target's type.
+    targets : path-like, optional
+        A corrected dataset with the same questions, whose targets and scorers are used in place of the dataset's. A
+        turn without a target there is not scored.
 
     Returns
     -------
@@ -46,6 +52,9 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
 
     Raises
     ------
+    DatasetError
+        ``targets`` cannot be read, lacks a conversation of the run, or asks something else; the first conversation and
+        turn that differ are named, and nothing is written.
     RunFileError
         The file cannot be used or written, or is being written by another process.
     SettingsError
@@ -55,8 +64,10 @@ def rescore(path: Path | str, scorer: Any = None) -> int:
     given = Settings(scorer=scorer).default_scorer
     with RunFile.open(Path(path)) as runfile, gc_frozen():
         default = None if given else Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
+        check_turn = None if given else scoring.turn_checker(default)
+        corrected = None if targets is None else corrected_targets.read(runfile, targets, check_turn)
         return scorings.add(
-            runfile, scorer, _groups(runfile, given, default),
+            runfile, scorer, _groups(runfile, given, default), corrected=corrected,
             versions=scorings.versions_of, scores_all=scoring.scores_all(given or default),
         )  # fmt: skip
 
@@ -72,6 +83,117 @@ def use_scoring(path: Path | str, number: int) -> int:
     with RunFile.open(Path(path)) as runfile:
         scorings.make_current(runfile, number)
     return number
+
+
+def score(answer: str | Mapping[str, Any], target: Any, scorer: Any = None, *, question: str = "") -> Score:
+    r"""Score one answer, without a request and without a run.
+
+    Parameters
+    ----------
+    answer : str or mapping
+        The text of an answer, or an assistant's message in the form of the API: ``content`` and ``tool_calls``.
+    target : any JSON value
+        What the answer is compared with; None for scorers that need no target.
+    scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
+        None: the default for the target's type.
+    question : str, optional
+        What was asked, for the scorers that read it: ``choice`` finds the options in it, and ``number`` the numbers
+        that it brought, the unit and the language. Without it, an answer in the words of an option is not read.
+
+    Returns
+    -------
+    Score
+        ``value`` (0 to 1; None if the scorer cannot decide), ``reason`` and ``extracted``.
+
+    Raises
+    ------
+    SettingsError
+        There is no such scorer, it cannot compare with this target, the message has another form than the API's, or the
+        question is not text.
+
+    Examples
+    --------
+    >>> score("12 + 23 is 35.", 35).value
+    1.0
+    >>> score("Rome", "B", question="Italy's capital?\nA) Oslo\nB) Rome").value
+    1.0
+    >>> call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 12, "b": 23}'}}
+    >>> score({"role": "assistant", "tool_calls": [call]}, {"name": "add", "arguments": {"a": 12, "b": 23}}).value
+    1.0
+    """
+    if not isinstance(question, str):
+        raise SettingsError(f"question is {_named(question)}: it must be the text of what was asked")
+    turn = Turn(question, target=target, scorer=Settings(scorer=own_functions.setting_of(scorer)).default_scorer)
+    try:
+        scoring.turn_checker()(turn)
+    except DatasetError as error:
+        raise SettingsError(str(error)) from None
+    scored = scoring.score(turn, _answer(answer))
+    if scored is None:
+        raise SettingsError("the target is missing: there is nothing to compare the answer with")
+    return scored
+
+
+def _answer(answer: Any) -> Answer:
+    if isinstance(answer, str):
+        return Answer(answer)
+    message = _object("the answer", answer, "text or an assistant's message as a dict")
+    role = message.get("role", "assistant")
+    if role != "assistant":
+        raise SettingsError(f"the answer is a message of the role {role!r}: only an assistant's message can be scored")
+    if not _OF_A_MESSAGE & message.keys():
+        raise SettingsError(
+            f"the answer has neither content nor tool_calls, but {', '.join(map(str, message)) or 'no keys'}: "
+            "give the assistant's message, which is choices[0].message of a response"
+        )
+    listed = message.get("tool_calls")
+    if not isinstance(listed, list | tuple | None):
+        raise SettingsError(f"tool_calls is {_named(listed)}: it must be a list of calls")
+    calls = [_call(f"tool_calls[{number}]", call) for number, call in enumerate(listed or ())]
+    if message.get("function_call") is not None:  # the form before tool_calls
+        calls.append(_function("function_call", message["function_call"]))
+    return Answer(_text("content", message), refusal=_text("refusal", message) or None, tool_calls=tuple(calls))
+
+
+_OF_A_MESSAGE = frozenset({"content", "refusal", "tool_calls", "function_call"})
+
+
+def _call(place: str, call: Any) -> ToolCall:
+    fields = _object(place, call)
+    function = _function(f"{place}.function", fields.get("function"))
+    return function._replace(id=_text(f"{place}.id", fields, "id") or None)
+
+
+def _function(place: str, value: Any) -> ToolCall:
+    function = _object(place, value)
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str):
+        raise SettingsError(f"{place}.name is {_named(name)}: it must be the name of the function that is called")
+    if not isinstance(arguments, str | None):  # some endpoints send the arguments as an object
+        try:
+            arguments = orjson.dumps(arguments).decode()
+        except orjson.JSONEncodeError as error:
+            raise SettingsError(f"{place}.arguments cannot be written as JSON: {error}") from None
+    return ToolCall(name, arguments or "")
+
+
+def _object(place: str, value: Any, expected: str = "an object") -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    hint = ", as its model_dump() returns it" if hasattr(value, "model_dump") else ""
+    raise SettingsError(f"{place} is {_named(value)}: it must be {expected}{hint}")
+
+
+def _text(place: str, fields: Mapping[str, Any], key: str | None = None) -> str:
+    value = fields.get(key or place)
+    if not isinstance(value, str | None):
+        raise SettingsError(f"{place} is {_named(value)}: it must be text or null")
+    return value or ""
+
+
+def _named(value: Any) -> str:
+    kind = type(value).__name__
+    return "missing" if value is None else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
 def _groups(runfile: RunFile, given: ScorerSpec | None, default: ScorerSpec | None) -> Iterator[list[Scored]]:
@@ -97,7 +219,7 @@ def _scored(
             last = position, repeat, turn
             scored_turn = stored_turns(row)[turn - 1]
             scored_turn = scored_turn._replace(scorer=given) if given else scored_turn
-            score = scoring.score(scored_turn, stored_answer(*answer), default=default)
+            score = scoring.score(scored_turn, stored_answer(*answer), default=default, tools=stored_tools(row))
             if score is None and has_target and given:
                 score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:

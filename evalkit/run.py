@@ -52,11 +52,69 @@ class Run:
 
         return tables.turns(self.path)
 
-    def summary(self) -> pd.DataFrame:
-        """One row per turn index and one for all: counts, accuracy with its 95 % interval, TTFT, TPOT, latency (ms)."""
+    def arrivals(self) -> pd.DataFrame:
+        """One row per read that brought tokens of a streamed answer: its time in ms since the request was sent.
+
+        Columns: ``conversation``, ``repeat``, ``turn``, ``at_ms``, ``events`` (token-bearing events in the read).
+        """
         from evalkit.analysis import tables
 
-        return tables.summary(self.path)
+        return tables.arrivals(self.path)
+
+    def verdicts(self) -> pd.DataFrame:
+        """One row per turn to be read by people: its question, target and answer, and the verdict in a word.
+
+        Returns
+        -------
+        DataFrame
+            ``conversation, repeat, turn, user, target, answer``; ``score``, ``extracted`` and ``reason`` of the scoring
+            in use; ``verdict``: ``right`` (a score of 1), ``wrong`` (below 1), ``cut off`` (not right, and ended at a
+            limit: finish reason ``length``), ``unscored`` (answered, without a score) or ``failed`` (no answer);
+            ``cut_off``: ended at a limit, whatever the score; ``after_wrong``: an earlier turn of the conversation has
+            a score below 1. Endpoints that send no finish reason never have cut-off answers here.
+        """
+        from evalkit.analysis import turn_verdicts
+
+        return turn_verdicts.verdicts(self.path)
+
+    def summary(self, *, conversations: int | None = None, turn: int | None = None) -> pd.DataFrame:
+        """One row per turn index and one for all: counts, accuracy with its 95 % interval, TTFT, TPOT, latency (ms).
+
+        Parameters
+        ----------
+        conversations : int, optional
+            As if only the first so many conversations of the dataset had been run. The charts have this too: so you
+            see what a smaller run would have shown.
+        turn : int, optional
+            As if there were only turns with this index.
+        """
+        from evalkit.analysis import measures, tables
+
+        with measures.part(self.path, conversations, turn) as part:
+            return tables.summary(part)
+
+    def accuracy_by(self, labels: Any) -> pd.DataFrame:
+        """Accuracy of groups of turns, with 95 % intervals in which the turns of a conversation are one cluster.
+
+        Parameters
+        ----------
+        labels : str or sequence
+            A column of ``turns``, such as ``finish_reason``, or one label for each of its rows. Turns whose label is
+            missing are left out.
+
+        Returns
+        -------
+        DataFrame
+            Index: the labels. Columns ``turns, answered, accuracy, low, high, n``, as in ``summary``.
+
+        Raises
+        ------
+        SettingsError
+            There is no such column, or there is not one label for each turn.
+        """
+        from evalkit.analysis import tables
+
+        return tables.accuracy_by(self.path, labels)
 
     def summary_json(self, k: int | None = None) -> dict[str, Any]:
         """The object that ``--json`` prints; missing values are None. ``k`` as for ``measures``."""
@@ -86,7 +144,7 @@ class Run:
 
         return tables.conversations(self.path)
 
-    def score(self, scorer: Any = None) -> Rescored:
+    def score(self, scorer: Any = None, *, targets: Path | str | None = None) -> Rescored:
         """Re-score the stored answers without any call; the new scores are used from now on, and the old ones stay.
 
         Parameters
@@ -94,6 +152,9 @@ class Run:
         scorer : str, ScorerSpec, mapping, callable or a sequence of those, optional
             Scores every turn that has a target, whatever scorer it names. None: each turn's own scorer, else the
             run's, else the default for the target's type.
+        targets : path-like, optional
+            A corrected dataset: its targets and scorers are used where its questions are those of the run. Found by id,
+            in any order; conversations that the run has not started are ignored.
 
         Returns
         -------
@@ -106,10 +167,13 @@ class Run:
             The file cannot be used or written, or is being written by another process.
         SettingsError
             There is no such scorer.
+        DatasetError
+            The corrected dataset cannot be read, lacks a conversation of the run, or asks something else: the first
+            conversation and turn that differ are named, and nothing is written.
         """
         from evalkit import rescoring
 
-        return self._rescored(lambda: rescoring.rescore(self.path, scorer))
+        return self._rescored(lambda: rescoring.rescore(self.path, scorer, targets))
 
     def use_scoring(self, number: int) -> Rescored:
         """Use an earlier scoring again; 0 is the run's own. Raises and returns as ``score`` does."""
@@ -164,32 +228,95 @@ class Run:
 
         return display.browse(self, *others)
 
+    def label(
+        self, person: str | None = None, *, conversations: int = 50, choose: str = "random", seed: int = 0
+    ) -> Any:
+        """Label answers by hand in JupyterLab: right, wrong or unsure and a note, by keyboard, one after another.
+
+        Neither the model nor the verdict of a scorer or a judge is shown. Each label is in the file ``.path`` before
+        the next answer is shown: ``NAME.labels-PERSON.jsonl`` next to the run file, without a person
+        ``NAME.labels.jsonl``. Call it again to go on, also after a killed kernel. ``evalkit judge-check`` checks a
+        judge against the file, ``.to_dataset(out)`` makes a dataset of the labelled conversations.
+
+        Parameters
+        ----------
+        person : str, optional
+            Who labels; each person has a file, and with the same seed the same answers.
+        conversations : int
+            How many to label, each in one repeat, with all its answers that have a target or a golden answer. If no
+            turn of the run has one, all answers are labelled.
+        choose : str
+            ``random``: a random sample. ``differ``: half of it from the conversations in which the newest scorings of a
+            judge and of a scorer disagree whether an answer is right. Each label names the ``stratum`` it was drawn
+            from and how many answers are in it.
+        seed : int
+
+        Returns
+        -------
+        widget
+            Where widgets are not available: the next answer as text, with the methods ``label`` and ``undo``.
+
+        Raises
+        ------
+        SettingsError
+            An argument cannot be used, there is nothing to label, or judge and scorer never differ.
+        DatasetError
+            The labels file cannot be used, or its labels are of other answers or another sample.
+        """
+        from evalkit.widgets import display
+
+        return display.label(self, person, conversations=conversations, choose=choose, seed=seed)
+
     def _select(self, query: str, *values: Any) -> list[Any]:
         from evalkit.analysis import measures
 
         with measures.opened(self.path) as connection:
             return connection.execute(query, values).fetchall()
 
-    def plot_latency(self, ax: Axes | None = None) -> Axes:
-        """TTFT and end-to-end latency by turn, on a matplotlib Axes."""
-        from evalkit.charts import catalogue
+    def plot_latency(
+        self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None
+    ) -> Axes:
+        """TTFT and end-to-end latency by turn, on a matplotlib Axes; ``conversations``, ``turn``: see ``summary``."""
+        return self._plot("latency", ax, conversations, turn)
 
-        return catalogue.plot_latency(self.path, ax=ax)
+    def plot_accuracy(
+        self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None
+    ) -> Axes:
+        """Accuracy by turn with 95 % intervals, on a matplotlib Axes; ``conversations``, ``turn``: see ``summary``."""
+        return self._plot("accuracy", ax, conversations, turn)
 
-    def plot_accuracy(self, ax: Axes | None = None) -> Axes:
-        """Accuracy by turn with 95 % intervals, on a matplotlib Axes."""
-        from evalkit.charts import catalogue
+    def plot_ecdf(self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None) -> Axes:
+        """The distribution of latency, turn 1 separately, on a matplotlib Axes; the others: see ``summary``."""
+        return self._plot("ecdf", ax, conversations, turn)
 
-        return catalogue.plot_accuracy(self.path, ax=ax)
-
-    def plot_ecdf(self, ax: Axes | None = None) -> Axes:
-        """The distribution of latency, turn 1 separately, on a matplotlib Axes."""
-        from evalkit.charts import catalogue
-
-        return catalogue.plot_ecdf(self.path, ax=ax)
+    def plot_ttft(self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None) -> Axes:
+        """The distribution of TTFT, turn 1 separately, on a matplotlib Axes; the others: see ``summary``."""
+        return self._plot("ttft", ax, conversations, turn)
 
     def plot_timeline(self, ax: Axes | None = None) -> Axes:
         """Turns ended per second over the time of the run, failed ones separately, on a matplotlib Axes."""
+        return self._plot("timeline", ax)
+
+    def plot_answer(
+        self, conversation: str | None = None, turn: int = 1, repeat: int = 1, ax: Axes | None = None
+    ) -> Axes:
+        """One streamed answer, read by read, on a matplotlib Axes; None: the one with times closest to the medians."""
         from evalkit.charts import catalogue
 
-        return catalogue.plot_timeline(self.path, ax=ax)
+        return catalogue.plot_answer(self.path, conversation, turn, repeat, ax=ax)
+
+    def plot_context(self, ax: Axes | None = None) -> Axes:
+        """TTFT and latency as the prompts of a conversation grow, on a matplotlib Axes."""
+        return self._plot("context", ax)
+
+    def plot_answer_length(self, ax: Axes | None = None) -> Axes:
+        """Latency against output tokens, with right, wrong and cut-off answers apart, on a matplotlib Axes."""
+        return self._plot("answer_length", ax)
+
+    def _plot(self, name: str, ax: Axes | None, conversations: int | None = None, turn: int | None = None) -> Axes:
+        from evalkit.analysis import measures
+        from evalkit.charts import catalogue
+
+        with measures.part(self.path, conversations, turn) as part:
+            drawn: Axes = getattr(catalogue, f"plot_{name}")(part, ax=ax)
+            return drawn

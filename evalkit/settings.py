@@ -14,7 +14,9 @@ from evalkit.inputs.bounds import LONGEST_S, MOST, MOST_RATE, check_above_0, che
 
 CLOSED_LOOP_SLOTS = 4
 OPEN_LOOP_SLOTS = 1_000
-_WHOLE = (("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1))
+_WHOLE = (
+    ("repeats", 1), ("retries", 0), ("max_tool_rounds", 0), ("limit", 1), ("max_tokens_total", 1), ("seed", 0),
+)  # fmt: skip
 _ABOVE_0 = (("rate", MOST_RATE), ("rpm", MOST), ("tpm", MOST), ("max_time_s", LONGEST_S), ("max_cost", MOST))
 
 
@@ -36,6 +38,10 @@ class Settings:
     scorer : str, mapping, list of those, or None
         For turns that name none: as a dataset row would name it, or the name of a Python function used as a scorer
         (``scorers.own_functions``). None: by the type of the target.
+    system : str or None
+        System prompt of every conversation, in place of the dataset's: its ``system``, and ``system`` and ``developer``
+        messages at the start of its context. A row with one later in its context is refused. Empty: none is sent.
+        None: that of the dataset.
     rate : float or None
         Open loop: conversations started per second, whether or not earlier ones have ended. None: closed loop, a new
         one starts when one ends.
@@ -50,7 +56,7 @@ class Settings:
     limit : int or None
         Run only this many conversations, from the start of the dataset.
     columns : mapping or None
-        For a CSV file: field to the heading of its column; None: the headings are the names of the fields.
+        Field to the heading of its column, or to the key or path in JSON rows; None: they are the names of the fields.
     max_tokens_total : int or None
         Send no further request once this session has used this many tokens of prompts and answers. Where the endpoint
         reports no counts they are estimated at four bytes per token.
@@ -58,13 +64,16 @@ class Settings:
         Send nothing new after this many seconds of the session; requests in flight then have a few more.
     max_cost : float or None
         Send no further request once this session has cost this much, in the currency of ``price``.
-    price : (float, float) or None
+    price : (float, float), up to (float, float, float, float), or None
         Price of a million tokens of prompts and of output.
     arrivals_seed : int or None
         For ``poisson`` arrivals: the same seed gives the same gaps. None: a random seed for each run, which is stored.
     until_ci : float or None
         Send nothing new once the 95 % interval of the accuracy has this half-width, 0 to 0.5. The interval stays valid
         however often it is checked (``anytime_interval.ConfidenceSequence``). Valid for conversations in random order.
+    seed : int or None
+        Seed of the model's sampling: repeat r sends the request parameter ``seed`` as this number + r - 1, so repeats
+        differ and can be repeated. A conversation's own ``seed`` parameter is sent as it is. None: none is sent.
     functions : mapping or None
         Name to version of the Python functions that the model can call.
     """
@@ -74,6 +83,7 @@ class Settings:
     concurrency: int | str | None = None
     stream: bool = True
     scorer: str | Mapping[str, Any] | list[Any] | None = None
+    system: str | None = None
     rate: float | None = None
     arrivals: str = "constant"
     rpm: float | None = None
@@ -85,9 +95,10 @@ class Settings:
     max_tokens_total: int | None = None
     max_time_s: float | None = None
     max_cost: float | None = None
-    price: tuple[float, float] | None = None
+    price: tuple[float, ...] | None = None
     until_ci: float | None = None
     arrivals_seed: int | None = None
+    seed: int | None = None
     functions: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -97,6 +108,7 @@ class Settings:
             raise SettingsError(f"history is {self.history!r}: it must be 'own' or 'golden'")
         if self.arrivals not in KINDS:
             raise SettingsError(f"arrivals is {self.arrivals!r}: it must be 'constant' or 'poisson'")
+        _check_system(self.system)
         for name, least in _WHOLE:
             check_whole(name, getattr(self, name), least)
         if self.concurrency != "auto" and (type(self.concurrency) is not int or self.concurrency < 1):
@@ -147,14 +159,29 @@ class Settings:
         return asdict(self)
 
 
-def _checked(price: Any) -> tuple[float, float]:
-    """Two prices, each 0 or more."""
+def _check_system(text: Any) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise SettingsError(f"system is {text!r}: it must be the text of a system prompt")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SettingsError("system has half of a surrogate pair: it is not text that can be sent") from None
+
+
+_PRICES = ("price of prompts", "price of output", "price of cached prompts", "price of cache writes")
+
+
+def _checked(price: Any) -> tuple[float, ...]:
+    """Two prices, up to four, each 0 or more."""
     numbers = tuple(price) if isinstance(price, tuple | list) else ()
-    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+    if not 2 <= len(numbers) <= 4 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
         raise SettingsError(
-            f"price is {price!r}: it must be two numbers: for a million tokens of prompts and of output"
+            f"price is {price!r}: it must be two numbers: for a million tokens of prompts and of output, "
+            "and where they differ for cached prompts and for prompts written to the cache"
         )
-    for name, number in zip(("price of prompts", "price of output"), numbers, strict=True):
+    for name, number in zip(_PRICES, numbers, strict=False):
         if number != 0:
             check_above_0(name, number)
     return numbers

@@ -2,8 +2,12 @@
 
 import json
 import os
+import sys
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("few", max_examples=15)
 
 ENDPOINT_VARIABLES = (
     "SERVICE_HOST", "TASKINGAI_API_KEY", "ASSISTANT_ID", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL",
@@ -49,3 +53,11 @@ def sums(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_of_another_test():
+    """A figure that a test left open in pyplot is closed after it: the next test may count the open ones."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

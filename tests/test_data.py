@@ -13,6 +13,7 @@ import pytest
 from evalkit.conversation import ToolCall
 from evalkit.datasets import reader
 from evalkit.record import Answer
+from evalkit.run import Run
 from evalkit.scorers import scoring
 
 DATA = Path(__file__).parent.parent / "data"
@@ -233,3 +234,11 @@ def test_counts_in_the_data_card_are_those_of_the_files():
     counts = re.findall(r"\[`(\w+)\.jsonl`\].*?\| (\d+) \| (\d+) \|", card)
     told = {name: (int(rows), int(asked)) for name, rows, asked in counts}
     assert told == {name: (len(conversations(name)), len(turns(name))) for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DATA / "course").rglob("*.evalkit")), ids=lambda path: str(path.relative_to(DATA))
+)
+def test_recorded_runs_name_no_path_of_a_machine_and_can_be_read(path):
+    assert not re.search(rb"/(?:work|root|home|tmp|Users|usr|var)/", path.read_bytes())
+    assert Run(path).info["dataset"]["path"].startswith("data/")

@@ -4,8 +4,11 @@ import pickle
 
 import pytest
 
-from evalkit.endpoint import Endpoint, environment_names_endpoint, normalise_base_url
+import evalkit
+from evalkit.conversation import Conversation, Turn
+from evalkit.endpoint import Endpoint, connect, environment_names_endpoint
 from evalkit.errors import SettingsError
+from evalkit.evaluation import converse
 
 VARIABLES = (
     "SERVICE_HOST", "TASKINGAI_API_KEY", "ASSISTANT_ID", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL",
@@ -17,44 +20,6 @@ KEY = "tkTESTKEYaaaabbbbccccdddd"
 def bare_environment(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v1"),
-        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/v1"),
-        ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"),
-        ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1"),
-        ("http://127.0.0.1:8080/v1/chat/completions", "http://127.0.0.1:8080/v1"),
-        ("  https://api.openai.com/v1 ", "https://api.openai.com/v1"),
-        ("https://host/proxy/openai", "https://host/proxy/openai/v1"),
-        ("https://host/v1beta/openai/", "https://host/v1beta/openai"),
-        ("https://host/api/v3", "https://host/api/v3"),
-        ("localhost:11434", "http://localhost:11434/v1"),
-        ("[::1]:80", "http://[::1]:80/v1"),
-        ("api.example.com", "https://api.example.com/v1"),
-    ],
-)
-def test_base_url_with_or_without_version_slash_or_route(given, kept):
-    assert normalise_base_url(given) == kept
-    assert normalise_base_url(kept) == kept
-
-
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        ("ftp://host/v1", "'ftp://host/v1' is not an http:// or https:// address"),
-        ("http://", "'http://' is not an http:// or https:// address"),
-        ("http://host:port", "'http://host:port' cannot be read: Port could not be cast to integer value as 'port'"),
-        ("https://me:secret@host", "contains a user name or password: put the key into an environment variable"),
-        ("https://host/v1?a=1", "'https://host/v1?a=1' has a query or a fragment: leave out what follows ? or #"),
-    ],
-)
-def test_a_base_url_that_cannot_be_used_is_named(given, problem):
-    with pytest.raises(SettingsError) as caught:
-        normalise_base_url(given)
-    assert str(caught.value) == f"the base URL {problem}"
 
 
 def test_the_guides_three_variables(monkeypatch):
@@ -235,3 +200,121 @@ def test_official_clients_are_set_up_for_the_endpoint_and_never_retry(monkeypatc
     client.close()
     assert endpoint.async_openai().max_retries == 0
     assert KEY not in os.environ.get("OPENAI_API_KEY", "")
+
+
+def test_it_says_what_answers_and_with_which_versions_but_not_the_key(monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    lines = Endpoint("http://127.0.0.1:1", "m", "MY_KEY", source="SERVICE_HOST").about().splitlines()
+    assert lines[:2] == ["model     m", "endpoint  http://127.0.0.1:1/v1, from: SERVICE_HOST"]
+    assert lines[2].startswith(f"versions  evalkit {evalkit.__version__}, openai 3.")
+    assert len(lines) == 3
+    assert KEY not in "".join(lines)
+
+
+def test_the_embedded_model_is_said_to_be_small():
+    assert "very small" in Endpoint("http://127.0.0.1:1", "m", source="embedded").about()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ("https://h/v1/acct/compat/v1", "https://h/v1/acct/compat/v1"),
+        ("https://h/v1/chat/completions/chat/completions", "https://h"),
+    ],
+)
+def test_what_it_exports_names_it_again(monkeypatch, base_url, host):
+    for name in ("SERVICE_HOST", "TASKINGAI_API_KEY", "ASSISTANT_ID"):
+        monkeypatch.setenv(name, "")  # restored after the test
+    monkeypatch.setenv("MY_KEY", KEY)
+    endpoint = Endpoint(base_url, "m", "MY_KEY")
+    endpoint.export()
+    assert os.environ["SERVICE_HOST"] == host
+    again = Endpoint.from_env()
+    assert (again.base_url, again.model, again.key()) == (endpoint.base_url, "m", KEY)
+
+
+def test_connecting_again_after_an_export_is_still_the_embedded_endpoint(monkeypatch):
+    embedded = Endpoint("http://127.0.0.1:1", "small", source="embedded")
+    monkeypatch.setattr("evalkit.endpoint._embedded", embedded)
+    monkeypatch.setenv("SERVICE_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv("TASKINGAI_API_KEY", "no-key")
+    monkeypatch.setenv("ASSISTANT_ID", "small")
+    assert connect(params={"temperature": 0}) == embedded.with_params(temperature=0)
+    monkeypatch.setenv("SERVICE_HOST", "http://127.0.0.1:2")
+    assert connect().source == "SERVICE_HOST"
+
+
+def test_a_scripted_endpoint_has_the_fault_that_was_asked_for():
+    conversation = Conversation("a", (Turn("Hello"),))
+    with Endpoint.scripted("eof_midway", ttft_ms=20, tokens=9, timeout_s=5) as endpoint:
+        (record,) = converse(conversation, endpoint)
+    assert (endpoint.source, endpoint.timeout_s) == ("scripted", 5)
+    assert record.failure.kind == "truncated"
+    assert record.answer.text
+    assert record.times_ms["ttft"] >= 20
+
+
+def test_a_scripted_endpoint_refuses_a_fault_that_it_does_not_know():
+    with pytest.raises(SettingsError, match="no_such_fault"), Endpoint.scripted("no_such_fault"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ttft_ms": -5}, {"ttft_ms": "a"}, {"itl_ms": math.nan}, {"tokens": 0}, {"tokens": -1}, {"profile": "other"}],
+)
+def test_a_scripted_endpoint_refuses_values_that_no_server_can_have(wrong):
+    (name,) = wrong
+    with pytest.raises(SettingsError, match=name), Endpoint.scripted(**wrong):
+        pass
+
+
+def test_a_scripted_endpoint_behaves_as_taskingai_does():
+    with Endpoint.scripted("upstream_cut", profile="taskingai") as endpoint:
+        (record,) = converse(Conversation("a", (Turn("Hello"),)), endpoint)
+    assert record.failure is None
+    assert "no_finish_reason" in record.attempts[-1].flags
+
+
+# -- headers and certificates
+
+REACHED_BY = {
+    "headers": {"X-Team": "search"},
+    "headers_env": {"X-Trace-Token": "TRACE"},
+    "client_cert_env": "CERT",
+    "client_key_env": "KEY",
+    "ca_env": "CA",
+}
+
+
+def test_headers_and_certificates_are_stored_by_name_and_only_if_set(monkeypatch):
+    for name in ("TRACE", "CERT", "KEY", "CA"):
+        monkeypatch.setenv(name, f"/secret-place/of-{name}")
+    endpoint = Endpoint("https://127.0.0.1:1", "m", **REACHED_BY)
+    assert Endpoint.from_json(endpoint.to_json()) == endpoint
+    assert {name: endpoint.to_json()[name] for name in REACHED_BY} == REACHED_BY
+    assert "secret-place" not in repr(endpoint) + str(endpoint.to_json()) + endpoint.about()
+    assert b"secret-place" not in pickle.dumps(endpoint)
+    assert not REACHED_BY.keys() & Endpoint("https://127.0.0.1:1", "m").to_json().keys()
+
+
+def test_a_header_that_holds_a_key_takes_the_place_of_the_environments_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("AZURE_KEY", "k-of-azure")
+    here = {"base_url": "http://127.0.0.1:1", "model": "m"}
+    for name in ("api-key", "x-api-key", "Authorization", "cf-aig-authorization"):
+        assert Endpoint.from_env(**here, headers_env={name: "AZURE_KEY"}).key() is None
+    assert Endpoint.from_env(**here, headers_env={"X-Trace": "AZURE_KEY"}).key() == KEY
+    both = Endpoint.from_env(**here, key_env="OPENAI_API_KEY", headers_env={"api-key": "AZURE_KEY"})
+    assert both.key() == KEY
+    assert both.secrets() == (KEY, "k-of-azure")
+    with pytest.raises(SettingsError, match="exclude each other"):
+        Endpoint.from_env(**here, key_env="OPENAI_API_KEY", headers_env={"Authorization": "AZURE_KEY"})
+
+
+def test_a_service_below_a_path_is_reached_as_the_guide_writes_it(monkeypatch):
+    monkeypatch.setenv("SERVICE_HOST", "https://corp.example/tasking")
+    monkeypatch.setenv("TASKINGAI_API_KEY", KEY)
+    monkeypatch.setenv("ASSISTANT_ID", "X5lM00000000000000000000")
+    assert Endpoint.from_env().url == "https://corp.example/tasking/v1/chat/completions"

@@ -4,7 +4,8 @@ import pytest
 from records import MS, answered, attempt, failed
 
 from evalkit.conversation import Message, ToolCall
-from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
+from evalkit.errors import Failure
+from evalkit.record import Answer, Attempt, Timing, TurnRecord, Usage
 
 
 def timed(*arrivals_ms, events=None, tokens=None, **fields):
@@ -85,3 +86,13 @@ def test_calls_of_all_tool_rounds_are_the_turns_calls():
     call = ToolCall("add", "{}", "1")
     exchange = (Message("assistant", None, (call,)), Message("tool", "3", tool_call_id="1"))
     assert TurnRecord("c", 1, 1, answered().attempts, exchange).tool_calls == (call,)
+
+
+def test_the_times_of_a_turn_are_those_of_its_last_attempt_in_ms():
+    first = timed(900)._replace(failure=Failure("server", "down"))
+    record = TurnRecord("a", 1, 1, attempts=(first, timed(40, 55, headers=3 * MS)))
+    assert record.times_ms == {"headers": 3, "ttft": 40, "ttfv": None, "latency": 55, "end": 1000}
+
+
+def test_the_times_of_a_turn_that_was_never_sent_are_missing():
+    assert set(TurnRecord("a", 1, 1).times_ms.values()) == {None}

@@ -44,7 +44,7 @@ def test_new_scores_are_used_and_the_old_ones_stay(path):
     ]
     assert rows(path, "SELECT scoring FROM run") == [(1,)]
     ((scored, versions, *rest),) = rows(path, "SELECT scorer, versions, judge, ended_wall_ns NOT NULL FROM scoring")
-    assert (json.loads(scored), json.loads(versions)) == ("number", {"number": "2", "evalkit": __version__})
+    assert (json.loads(scored), json.loads(versions)) == ("number", {"number": "3", "evalkit": __version__})
     assert rest == [None, 1]
 
 
@@ -211,7 +211,7 @@ def test_functions_and_several_scorers_can_re_score(path):
         assert value == pytest.approx((3 * first["value"] + second["value"]) / 4)
     with contextlib.closing(store.open_to_read(path)) as connection:
         versions = scorings(connection)[number].versions
-    assert versions["number"] == "2"
+    assert versions["number"] == "3"
     assert len(versions[name]) == 12  # of the function's source
 
 
@@ -280,3 +280,121 @@ def test_a_turn_for_which_the_new_scorer_lacks_a_target_has_no_score_and_is_not_
     ]
     with contextlib.closing(store.open_to_read(path)) as connection:
         assert scorings(connection)[number].missing == 0
+
+
+# -- one answer, without a run
+
+
+ADDED = {"name": "add", "arguments": {"a": 12, "b": 23}}
+
+
+def calling(*calls: tuple[object, object], **fields: object) -> dict[str, object]:
+    """An assistant's message with these calls, each a name and its arguments."""
+    listed = [
+        {"id": f"id{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for number, (name, arguments) in enumerate(calls)
+    ]
+    return {"role": "assistant", "content": None, "tool_calls": listed, **fields}
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "scorer", "value"),
+    [
+        ("12 + 23 is 35.", 35, None, 1.0),
+        ("12 + 23 is 36.", 35, None, 0.0),
+        ("35", "35", "exact", 1.0),
+        ("short", None, {"name": "length", "max": 1}, 1.0),
+        ("12 + 23 is 35.", 35, lambda text, target: str(target) in text, 1.0),
+        ({"role": "assistant", "content": "12 + 23 is 35."}, 35, None, 1.0),
+        ({"content": None, "refusal": "I cannot do that."}, "cannot", None, 1.0),
+        (calling(("add", '{"b": 23.0, "a": 12}')), ADDED, None, 1.0),
+        (calling(("add", {"a": 12, "b": 23})), ADDED, None, 1.0),  # some endpoints send an object
+        (calling(("add", '{"a": 12, "b": 24}')), ADDED, "tool_call", 0.0),
+        (calling(("add", '{"a": 12, "b"')), ADDED, "tool_call", 0.0),
+        (calling(("add", None)), ADDED, "tool_call", 0.0),
+        (calling(("add", None)), {"name": "add"}, "tool_call", 1.0),
+        (calling(), [], "tool_call", 1.0),
+        ({"content": "35", "tool_calls": None}, [], "tool_call", 1.0),
+        ({"content": "35"}, ADDED, "tool_call", 0.0),
+        ({"content": None, "function_call": {"name": "add", "arguments": '{"a": 12, "b": 23}'}}, ADDED, None, 1.0),
+    ],
+)
+def test_one_answer_is_scored_as_text_or_as_a_message(answer, target, scorer, value):
+    assert rescoring.score(answer, target, scorer).value == value
+
+
+def test_an_answer_that_cannot_be_judged_has_no_value_and_a_reason():
+    score = rescoring.score("It is A or B.", "A", "choice")
+    assert score.value is None
+    assert score.reason
+
+
+class Dumped:
+    """A message of the official client, which is no mapping."""
+
+    def model_dump(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "the answer is missing: it must be text or an assistant's message as a dict"),
+        (35, "the answer is an int"),
+        ([calling()], "the answer is a list"),
+        (Dumped(), r"the answer is a Dumped: .* as its model_dump\(\) returns it"),
+        ({}, "neither content nor tool_calls, but no keys"),
+        ({"choices": []}, r"but choices: give the assistant's message, which is choices\[0\].message"),
+        (calling(role="tool"), "a message of the role 'tool'"),
+        ({"content": ["35"]}, "content is a list: it must be text or null"),
+        (calling(tool_calls={"name": "add"}), "tool_calls is a dict: it must be a list"),
+        (calling(tool_calls="add"), "tool_calls is a str"),
+        (calling(tool_calls=["add"]), r"tool_calls\[0\] is a str: it must be an object"),
+        (calling(tool_calls=[None]), r"tool_calls\[0\] is missing"),
+        (calling(tool_calls=[Dumped()]), r"tool_calls\[0\] is a Dumped: .* model_dump"),
+        (calling(tool_calls=[{"name": "add", "arguments": "{}"}]), r"tool_calls\[0\]\.function is missing"),
+        (calling(tool_calls=[{"function": "add"}]), r"tool_calls\[0\]\.function is a str"),
+        (calling(tool_calls=[{"id": 1, "function": {"name": "add"}}]), r"tool_calls\[0\]\.id is an int"),
+        (calling(("add", "{}"), (None, "{}")), r"tool_calls\[1\]\.function\.name is missing"),
+        (calling((3, "{}")), r"function\.name is an int: it must be the name of the function"),
+        (calling(("add", {1, 2})), r"function\.arguments cannot be written as JSON"),
+        ({"function_call": "add"}, "function_call is a str"),
+    ],
+)
+def test_a_message_of_another_form_is_named_where_it_differs(answer, said):
+    with pytest.raises(SettingsError, match=said):
+        rescoring.score(answer, ADDED, "tool_call")
+
+
+@pytest.mark.parametrize(
+    ("target", "scorer", "said"),
+    [
+        (35, "numbr", "no scorer is called 'numbr'"),
+        (35, "tool_call", "the scorer tool_call needs"),
+        (None, None, "the target is missing"),
+        (None, "number", "target"),
+    ],
+)
+def test_a_scorer_or_a_target_that_cannot_be_used_is_named(target, scorer, said):
+    with pytest.raises(SettingsError, match=said):
+        rescoring.score("35", target, scorer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "scorer", "question", "without", "value"),
+    [
+        ("Rome", "B", None, "The capital of Italy?\nA) Oslo\nB) Rome", 0.0, 1.0),
+        ("The answer is Oslo.", "A", "choice", "The capital of Norway?\nA) Oslo\nB) Rome", 0.0, 1.0),
+        ("1,234", 1.234, "number", "¿Cuántos kilos?", 0.0, 1.0),
+        ("It is 35.", 35, "exact", "What is 12 + 23?", 0.0, 0.0),
+    ],
+)
+def test_scorers_that_read_the_question_get_it(answer, target, scorer, question, without, value):
+    assert rescoring.score(answer, target, scorer).value == without
+    assert rescoring.score(answer, target, scorer, question=question).value == value
+
+
+@pytest.mark.parametrize(("question", "said"), [(None, "question is missing"), (["2 + 2?"], "question is a list")])
+def test_a_question_that_is_not_text_is_refused(question, said):
+    with pytest.raises(SettingsError, match=said):
+        rescoring.score("4", 4, question=question)

@@ -37,6 +37,8 @@ from evalkit.settings import Settings
             "until_ci and repeats cannot be combined: a repeated conversation says nothing about other "
             "conversations. Use more conversations instead",
         ),
+        ({"system": 3}, "system is 3: it must be the text of a system prompt"),
+        ({"system": "\ud800"}, "system has half of a surrogate pair: it is not text that can be sent"),
         ({"scorer": []}, "scorer: is empty: name at least one scorer"),
         ({"scorer": 3}, "scorer: must be text, not a number"),
         ({"scorer": "./score.py"}, "scorer: './score.py' is not the name of a scorer"),
@@ -72,9 +74,9 @@ def test_numbers_that_are_no_limit_are_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize(
-    "value", [(math.nan, 1), (1, math.inf), (-1, 1), (1, 2, 3), (1,), 5, "ab", ("1", "2"), (1e300, 1), (True, 1)]
+    "value", [(math.nan, 1), (1, math.inf), (-1, 1), (1, 2, 3, 4, 5), (1,), 5, "ab", ("1", "2"), (1e300, 1), (True, 1)]
 )
-def test_prices_are_two_numbers_from_0_up(value):
+def test_prices_are_two_to_four_numbers_from_0_up(value):
     with pytest.raises(SettingsError, match=r"^price"):
         Settings(price=value, max_cost=1)
     assert Settings(price=[0, 0.5]).price == (0, 0.5)

@@ -14,4 +14,5 @@ __all__ = [
     "summary_json",
     "tables",
     "terminal_sketch",
+    "turn_verdicts",
 ]

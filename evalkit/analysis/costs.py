@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +18,13 @@ _WITHOUT_USAGE = """
     ((prompt_tokens IS NULL AND :prompt > 0) OR (output_tokens IS NULL AND :output > 0))
       AND (error_kind IS NULL OR error_kind IN ('timeout', 'truncated', 'empty', 'protocol', 'cancelled')
         OR coalesce(partial, '') <> '' OR length(coalesce(arrivals, '')) > 0)"""
-_MONEY = "(coalesce(prompt_tokens, 0) * :prompt + coalesce(output_tokens, 0) * :output) / 1e6"
+_MONEY = """(coalesce(prompt_tokens, 0) * :prompt + coalesce(output_tokens, 0) * :output
+      + coalesce(cached_tokens, 0) * (:cached - :prompt) + coalesce(cache_write_tokens, 0) * (:cache_write - :prompt)
+      ) / 1e6"""
 _RUN = f"""
     SELECT sum({_WITHOUT_USAGE}), count(prompt_tokens) + count(output_tokens),
-      coalesce(sum(prompt_tokens), 0), coalesce(sum(output_tokens), 0)
+      coalesce(sum(prompt_tokens), 0), coalesce(sum(output_tokens), 0),
+      coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0)
     FROM attempt"""  # noqa: S608 - SQL of our own
 _TURNS = f"""
     SELECT c.id AS conversation, t.repeat, t.turn, CASE WHEN a.turn IS NULL THEN 0.0 ELSE a.cost END AS cost
@@ -42,11 +45,21 @@ class Price(NamedTuple):
         In the currency of the price file.
     source : str
         ``run``: the price when the run was made, which its file stores; ``file``: the present price file.
+    cached, cache_write : float or None
+        Of prompt tokens read from the endpoint's cache, and written to it. None: as ``prompt``.
     """
 
     prompt: float
     output: float
     source: str
+    cached: float | None = None
+    cache_write: float | None = None
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Each price, none of them missing."""
+        cached, written = (self.prompt if price is None else price for price in (self.cached, self.cache_write))
+        return {"prompt": self.prompt, "output": self.output, "cached": cached, "cache_write": written}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ class Cost:
 def stored_price(info: Mapping[str, Any]) -> Price | None:
     """The price stored in a run, from ``store.run_info``; None: there is none."""
     stored = info["settings"].get("price")
-    return None if stored is None else Price(stored[0], stored[1], "run")
+    return None if stored is None else _price(stored, "run")
 
 
 def run_price(info: Mapping[str, Any]) -> Price | None:
@@ -104,14 +117,20 @@ def run_price(info: Mapping[str, Any]) -> Price | None:
     if stored := stored_price(info):
         return stored
     found = price_file.price_if_known(info["endpoint"].get("model", ""))
-    return None if found is None else Price(found[0], found[1], "file")
+    return None if found is None else _price(found, "file")
+
+
+def _price(prices: Sequence[float], source: str) -> Price:
+    prompt, output, *of_cache = prices
+    cached, cache_write = [*of_cache, None, None][:2]
+    return Price(prompt, output, source, cached, cache_write)
 
 
 def cost(connection: sqlite3.Connection, price: Price, *, turns: int, right: int) -> Cost:
     """Add up the cost of a run.
 
-    Cached and reasoning tokens have no price of their own: all prompt tokens count at the price of prompts, whether or
-    not they were cached, and reasoning tokens count as output.
+    Prompt tokens that were read from the endpoint's cache, or written to it, count at their own prices if these are
+    known, else at that of prompts. Reasoning tokens count as output.
 
     Parameters
     ----------
@@ -121,9 +140,11 @@ def cost(connection: sqlite3.Connection, price: Price, *, turns: int, right: int
     turns, right : int
         See ``Cost``.
     """
-    parameters = {"prompt": price.prompt, "output": price.output}
-    untold, reported, prompt_tokens, output_tokens = connection.execute(_RUN, parameters).fetchone()
-    total = (prompt_tokens * price.prompt + output_tokens * price.output) / 1e6
+    prices = price.by_name
+    untold, reported, prompt_tokens, output_tokens, cached, written = connection.execute(_RUN, prices).fetchone()
+    total = prompt_tokens * price.prompt + output_tokens * price.output
+    total += cached * (prices["cached"] - price.prompt) + written * (prices["cache_write"] - price.prompt)
+    total /= 1e6
     return Cost(price, total if reported or not untold else None, untold or 0, turns, right)
 
 
@@ -138,6 +159,6 @@ def by_turn(connection: sqlite3.Connection, price: Price | None) -> pd.DataFrame
     """
     import pandas as pd
 
-    parameters = {"prompt": price.prompt if price else 0, "output": price.output if price else 0}
+    parameters = (price or Price(0, 0, "run")).by_name
     frame = pd.read_sql_query(_TURNS, connection, params=parameters)
     return frame.assign(cost=frame["cost"].astype("float64") if price else float("nan"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ from evalkit.engine.stopping.accuracy_goal import AccuracyGoal, GoalStatus
 from evalkit.errors import SettingsError
 from evalkit.runfile import schema, store
 from evalkit.stats.estimate import Estimate
+
+_PARTS = "sum(reasoning_tokens), sum(cached_tokens), sum(cache_write_tokens)"
 
 Source = Path | str | sqlite3.Connection
 _snapshots: ContextVar[Mapping[Path, sqlite3.Connection]] = ContextVar("snapshots", default=MappingProxyType({}))
@@ -108,6 +110,9 @@ class RunMeasures:
         Number of the scoring that the scores are from: 0 is the run's own, another number a later scoring.
     open_loop : bool
         A schedule, rather than a free slot, determined when turns were due.
+    token_parts : mapping
+        Of these the tokens of ``reasoning``, those read from the endpoint's cache (``cached``) and those written to it
+        (``cache_write``); None: not reported.
     prompt_tokens, output_tokens : int or None
         Sums of what the endpoint reported for its turns. None: it reported none.
     trust : Trust
@@ -130,6 +135,8 @@ class RunMeasures:
         Which models answered. None: not checked.
     caveats : Caveats
         Warnings about its answers.
+    imported : mapping or None
+        The file and form that it was imported from, without times. None: evalkit has run it.
     """
 
     name: str
@@ -153,6 +160,8 @@ class RunMeasures:
     ignored: IgnoredParameters | None = None
     models: AnsweringModels | None = None
     caveats: Caveats = NO_CAVEATS
+    imported: Mapping[str, Any] | None = None
+    token_parts: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -179,9 +188,11 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
     with opened(source) as connection:
         info = store.run_info(connection)
         repeats_used = _repeats(info, k)
-        sums = f"count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens), {client_trust.STREAMS}"
+        sums = f"count(schedule_latency_ns), sum(prompt_tokens), sum(output_tokens), {_PARTS}, {client_trust.STREAMS}"
         query = f"SELECT {sums} FROM turn"  # noqa: S608 - SQL of our own
-        scheduled, prompt_tokens, output_tokens, *streams = connection.execute(query).fetchone()
+        scheduled, prompt_tokens, output_tokens, reasoning, cached, written, *streams = connection.execute(
+            query
+        ).fetchone()
         conversations, tags = by_conversation.ConversationTally(connection), TagTally(connection)
         outcomes = accuracy_by_turn.outcomes_by_turn(connection, conversations, tags)
         scores = conversations.scores()
@@ -199,7 +210,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         cost = None if price is None else costs.cost(connection, price, turns=everything.turns, right=right)
         until = _until(connection, info)
         arrivals = _arrivals(connection, info["settings"])
-        repeats = by_conversation.repeat_scores(connection, repeats_used)
+        repeats = by_conversation.repeat_scores(connection, repeats_used, int(info["settings"].get("repeats", 1)))
         planned = _planned(connection, info, everything.turns, until)
         ignored = ignored_parameters.ignored_by_run(connection, info)
         models = answering_models(connection, info)
@@ -216,6 +227,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         open_loop=scheduled > 0,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
+        token_parts={"reasoning": reasoning, "cached": cached, "cache_write": written},
         trust=trust,
         wall_s=wall_s,
         turns_per_s=everything.answered / wall_s if wall_s else None,
@@ -226,6 +238,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         ignored=ignored,
         models=models,
         caveats=answer_caveats,
+        imported=info["settings"].get("imported"),
     )
 
 
@@ -298,6 +311,43 @@ def opened(source: Source) -> Iterator[sqlite3.Connection]:
     else:
         with store.reading(source) as connection:
             yield connection
+
+
+@contextmanager
+def part(source: Source, conversations: int | None = None, turn: int | None = None) -> Iterator[sqlite3.Connection]:
+    """Open a run file as if only a part of it had been run; unless that is all of it, in a copy in memory.
+
+    Parameters
+    ----------
+    source : path-like or sqlite3.Connection
+    conversations : int, optional
+        Only the first so many conversations of the dataset; None: all.
+    turn : int, optional
+        Only turns with this index; None: all.
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file.
+    SettingsError
+        One of the two is below 1.
+    """
+    for name, number in (("conversations", conversations), ("turn", turn)):
+        if number is not None and number < 1:
+            raise SettingsError(f"{name} is {number}, and must be 1 or more")
+    with opened(source) as connection:
+        if conversations is None and turn is None:
+            yield connection
+            return
+        with closing(sqlite3.connect(":memory:")) as copy:
+            connection.backup(copy)
+            for table in ("turn", "attempt", "score"):
+                if conversations is not None:
+                    copy.execute(f"DELETE FROM {table} WHERE conversation >= ?", (conversations,))  # noqa: S608
+                if turn is not None:
+                    copy.execute(f"DELETE FROM {table} WHERE turn <> ?", (turn,))  # noqa: S608
+            copy.commit()
+            yield copy
 
 
 def _measures(

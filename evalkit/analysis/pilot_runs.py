@@ -48,8 +48,8 @@ class Pilot:
         Cluster and repeat to the sum and number of scores.
     partial : float
         Sum of y (1 − y) over the scores y: 0 when all are 0 or 1.
-    hashes : dict
-        Id of each conversation to the hash of its content.
+    info : mapping
+        From ``store.run_info``.
     conversations, conversation_repeats, turns : int
         Number of conversations, of conversations times repeats, and of turns that have ended.
     tokens : float or None
@@ -63,7 +63,7 @@ class Pilot:
     path: Path
     scored: ScoreSums
     partial: float
-    hashes: dict[str, str]
+    info: Mapping[str, Any]
     conversations: int
     conversation_repeats: int
     turns: int
@@ -88,11 +88,11 @@ class Pilot:
             if not scored:
                 raise RunFileError(f"{path} has no scored turn: a pilot needs answered turns with targets")
             (partial,) = connection.execute(_PARTIAL).fetchone()
-            hashes = dict(connection.execute("SELECT id, hash FROM conversation"))
             conversations, conversation_repeats, turns, tokens = connection.execute(_ASKED).fetchone()
-            wall_s, dataset_size = client_trust.wall_s(connection), _dataset_size(store.run_info(connection))
+            info = store.run_info(connection)
+            wall_s, dataset_size = client_trust.wall_s(connection), _dataset_size(info)
         return cls(
-            path, scored, partial, hashes, conversations, conversation_repeats, turns, tokens, wall_s, dataset_size
+            path, scored, partial, info, conversations, conversation_repeats, turns, tokens, wall_s, dataset_size
         )
 
 
@@ -109,6 +109,12 @@ def _dataset_size(info: Mapping[str, Any]) -> int | None:
         return None
 
 
+def _contents(path: Path, content: str) -> dict[str, str]:
+    """Id of each conversation to its content."""
+    with measures.opened(path) as connection:
+        return dict(connection.execute(f"SELECT id, {content} FROM conversation"))  # noqa: S608 - SQL of our own
+
+
 def accuracy_shares(scored: ScoreSums) -> tuple[float, dict[ClusterRepeat, float]]:
     """The accuracy, and the share of each conversation in it."""
     count = sum(n for _, n in scored.values())
@@ -118,7 +124,9 @@ def accuracy_shares(scored: ScoreSums) -> tuple[float, dict[ClusterRepeat, float
 
 def difference_shares(first: Pilot, second: Pilot) -> tuple[float, dict[ClusterRepeat, float]]:
     """The difference second − first over turns scored in both, and the share of each conversation in it."""
-    changed = [name for name, known in first.hashes.items() if second.hashes.get(name, known) != known]
+    content = store.content(first.info, second.info)
+    known, now = (_contents(pilot.path, content) for pilot in (first, second))
+    changed = [name for name, before in known.items() if now.get(name, before) != before]
     if changed:
         raise RunFileError(
             f"conversation {changed[0]!r} is not the same in {first.path} and {second.path}: "

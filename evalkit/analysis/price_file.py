@@ -5,6 +5,8 @@
     ["gpt-4o-mini"]      # the model's name as the endpoint knows it
     prompt = 0.15        # per million tokens
     output = 0.60
+    cached = 0.075       # prompt tokens read from the endpoint's cache; default: as prompt
+    cache_write = 0.15   # prompt tokens written to it; default: as prompt
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def default_path() -> Path:
     return Path(name) if name else folder / "evalkit" / "prices.toml"
 
 
-def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
+def price_of(model: str, path: Path | str | None = None) -> tuple[float, ...]:
     """The prices of a million tokens of a model.
 
     Parameters
@@ -39,8 +41,9 @@ def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
 
     Returns
     -------
-    float, float
-        For prompts and for output, in the currency of the file.
+    float, float, optionally float, float
+        For prompts and for output, for cached prompts and for prompts written to the cache, in the currency of the
+        file. The latter two only if the file has one of them.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def price_of(model: str, path: Path | str | None = None) -> tuple[float, float]:
     return _prices(path, model, table)
 
 
-def price_if_known(model: str) -> tuple[float, float] | None:
+def price_if_known(model: str) -> tuple[float, ...] | None:
     """``price_of`` with ``default_path()``; None: there is no such file, or the model is not in it.
 
     Raises
@@ -98,9 +101,13 @@ def _without_quotes(table: Any, model: str) -> bool:
     return isinstance(table, dict)
 
 
-def _prices(path: Path, model: str, table: dict[str, Any]) -> tuple[float, float]:
+def _prices(path: Path, model: str, table: dict[str, Any]) -> tuple[float, ...]:
     prices = table[model] if isinstance(table[model], dict) else {}
-    return _price(path, model, prices, "prompt"), _price(path, model, prices, "output")
+    found = {name: _price(path, model, prices, name) for name in ("prompt", "output")}
+    if "cached" in prices or "cache_write" in prices:
+        for name in ("cached", "cache_write"):
+            found[name] = _price(path, model, prices, name) if name in prices else found["prompt"]
+    return tuple(found.values())
 
 
 def _price(path: Path, model: str, prices: dict[str, Any], name: str) -> float:

@@ -35,7 +35,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``--until``, and ``arrivals`` for one in closed loop. ``planned`` counts the turns of the complete run; None:
         not known. ``retries`` has the fields of ``quantiles.Retries``, ``answering_models`` those of
         ``AnsweringModels``, and ``ignored_parameters`` is as ``IgnoredParameters.to_json`` makes it. ``caveats`` has
-        the fields of ``caveats.Caveats``.
+        the fields of ``caveats.Caveats``; ``imported`` says where an imported run is from, or is None.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "repeats": None if run.repeats is None else run.repeats.to_json(),
         "doubt": run.all.accuracy.doubt,
         "scoring": run.scoring,
-        "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens},
+        "tokens": {"prompt": run.prompt_tokens, "output": run.output_tokens, **run.token_parts},
         "trust": asdict(run.trust),
         "wall_s": run.wall_s,
         "turns_per_s": run.turns_per_s,
@@ -64,6 +64,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "ignored_parameters": None if run.ignored is None else run.ignored.to_json(),
         "answering_models": None if run.models is None else run.models.to_json(),
         "caveats": run.caveats._asdict(),
+        "imported": None if run.imported is None else dict(run.imported),
     }
 
 
@@ -96,6 +97,8 @@ def _cost_json(cost: Cost) -> dict[str, Any]:
         "per_right": cost.per_right,
         "prompt_price": cost.price.prompt,
         "output_price": cost.price.output,
+        "cached_price": cost.price.cached,
+        "cache_write_price": cost.price.cache_write,
         "price_from": cost.price.source,
     }
 

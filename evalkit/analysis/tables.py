@@ -14,11 +14,15 @@ from evalkit.analysis import turn_frame
 from evalkit.analysis.accuracy import by_conversation as accuracy_by_conversation
 from evalkit.analysis.accuracy import by_scoring
 from evalkit.analysis.measures import RunMeasures, Source, measured, opened
+from evalkit.analysis.times import one_answer
 from evalkit.analysis.times.quantiles import NS_PER_MS
+from evalkit.datasets.content_parts import shown
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.runfile import exports, output_files, store, turn_columns
-from evalkit.runfile.schema import JOIN_SCORE
+from evalkit.runfile.conversation_clusters import conversation_clusters
+from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
 from evalkit.runfile.turn_columns import json_value
+from evalkit.stats import proportions
 from evalkit.stats.arrays import Floats
 
 if TYPE_CHECKING:
@@ -27,11 +31,12 @@ if TYPE_CHECKING:
 # pandas is imported where a DataFrame is made, since other functions here do not need them
 FORMATS = tuple(exports.WRITERS)
 
+_TOKENS = ("prompt_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_write_tokens")
 _TRANSCRIPT = f"""
     SELECT t.turn, t.answer, t.tool_calls, t.error_kind, t.error_message, t.ttft_ns, t.latency_ns, s.value, s.reason,
-      s.extracted, {turn_columns.OUTCOME}, t.refusal, t.reasoning, c.row
+      s.extracted, {turn_columns.OUTCOME}, t.refusal, t.reasoning, {", ".join(f"t.{name}" for name in _TOKENS)}, {ROW}
     FROM turn t JOIN conversation c ON c.position = t.conversation
-      {JOIN_SCORE}
+      {JOIN_SCORE} {JOIN_CORRECTED}
     WHERE c.id = ? AND t.repeat = ? ORDER BY t.turn"""  # noqa: S608 - SQL of our own
 
 
@@ -48,11 +53,12 @@ def turns(source: Source) -> pd.DataFrame:
     DataFrame
         Columns ``conversation, repeat, turn, status, answer, tool_calls, finish_reason, error_kind, error_message,
         http_status, attempts, ttft_ms, latency_ms, tpot_ms, prompt_tokens, output_tokens, token_source, score, scorer,
-        extracted, tags, group, outcome, refusal, reasoning``. Times in ms, missing ones NaN; counts are nullable
-        ``Int64``; missing texts are None or NaN. ``tool_calls`` is a list of calls or None, ``extracted`` any JSON
-        value or None, ``tags`` a list, which turns with equal tags may share, ``group`` the dataset's label of a
-        group of conversations. ``outcome`` is ``answered``, ``refused``, ``tool_calls`` (without text),
-        ``reasoning_only``, ``empty`` or ``failed``.
+        extracted, tags, group, outcome, refusal, reasoning, reasoning_tokens, cached_tokens, cache_write_tokens,
+        logprobs, question, target, reason, model``. ``prompt_tokens`` include the cached ones and ``output_tokens`` the
+        reasoning. Times in ms, missing ones NaN; counts are nullable ``Int64``; missing texts are None or NaN.
+        ``tool_calls`` is a list of calls or None, ``extracted`` and ``target`` any JSON value or None, ``tags`` a list,
+        which turns with equal tags may share, ``group`` its label, ``model`` the requested one; ``outcome`` is
+        ``answered``, ``refused``, ``tool_calls`` (without text), ``reasoning_only``, ``empty`` or ``failed``.
 
     Raises
     ------
@@ -108,6 +114,109 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     columns["retries_lost_s"] = [row.retries.lost_s for row in rows]
     labels = [*(row.turn for row in run.by_turn), "all"]
     return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
+
+
+def arrivals(source: Source) -> pd.DataFrame:
+    """Every read that brought tokens of a streamed answer, in the order of the dataset.
+
+    Parameters
+    ----------
+    source : path-like or sqlite3.Connection
+
+    Returns
+    -------
+    DataFrame
+        ``conversation``, ``repeat``, ``turn``; ``at_ms``, when the read returned, in ms since the request of the
+        answer's last round was sent; ``events``, the token-bearing events in it. Turns that failed, were not streamed
+        or brought no token have no row.
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file.
+    """
+    import pandas as pd
+
+    with opened(source) as connection:
+        answers = list(one_answer.arrivals(connection))
+    reads = [len(times) for *_, times, _ in answers]
+    return pd.DataFrame(
+        {
+            "conversation": pd.Series(
+                np.repeat(np.array([answer[0] for answer in answers], object), reads), dtype=object
+            ),
+            "repeat": np.repeat(np.array([answer[1] for answer in answers], np.int64), reads),
+            "turn": np.repeat(np.array([answer[2] for answer in answers], np.int64), reads),
+            "at_ms": np.concatenate([np.empty(0), *(answer[3] for answer in answers)]),
+            "events": np.concatenate([np.empty(0, np.int64), *(answer[4] for answer in answers)]),
+        }
+    )
+
+
+def _labels(frame: pd.DataFrame, labels: Any) -> pd.Series[Any]:
+    """One label for each row of a table of turns: a column, a Series with the same index in any order, or a list."""
+    import pandas as pd
+
+    if isinstance(labels, str):
+        if labels not in frame.columns:
+            raise SettingsError(f"there is no column {labels!r}: the columns are {', '.join(frame.columns)}")
+        labels = frame[labels]
+    if isinstance(labels, pd.DataFrame):
+        raise SettingsError("labels is a table: give one of its columns")
+    if len(labels) != len(frame):
+        raise SettingsError(f"{len(labels)} labels were given for {len(frame)} turns: give one for each row of turns()")
+    if not isinstance(labels, pd.Series):
+        labels = pd.Series(labels, frame.index, dtype=None if len(frame) else object)
+    if not labels.index.sort_values().equals(frame.index):
+        raise SettingsError("the labels have another index than turns(): it says which label belongs to which turn")
+    if any(isinstance(label, (list, dict, set)) for label in labels):
+        raise SettingsError("a label is a list: give each turn one label")
+    ordered: pd.Series[Any] = labels.reindex(frame.index)
+    return ordered
+
+
+def accuracy_by(source: Source, labels: Any) -> pd.DataFrame:
+    """Accuracy of groups of turns, with intervals in which the turns of a conversation are one cluster.
+
+    Parameters
+    ----------
+    source : path-like or sqlite3.Connection
+    labels : str or sequence
+        A column of ``turns``, or one label for each of its rows, such as a Series made from them. Turns whose label is
+        missing are left out.
+
+    Returns
+    -------
+    DataFrame
+        Index: the labels in order, those of a categorical in the order of its categories. Columns as in ``summary``:
+        ``turns``, ``answered``; ``accuracy`` over answered and scored turns, its 95 % limits ``low`` and ``high``, and
+        its denominator ``n``. Missing: NaN.
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file.
+    SettingsError
+        There is no such column, or there is not one label for each turn.
+    """
+    import pandas as pd
+
+    with opened(source) as connection:
+        frame = turn_frame.read(connection)
+        order = "SELECT conversation FROM turn ORDER BY conversation, repeat, turn"
+        positions = np.fromiter((row[0] for row in connection.execute(order)), dtype=np.int64)
+        clusters = pd.Series(conversation_clusters(connection)[positions], dtype=np.int64)
+    labels = _labels(frame, labels)
+    rows = []
+    for label, own in frame.groupby(labels, observed=True):
+        answered = own[own["status"] == "answered"]
+        scores = answered["score"].dropna()
+        mean = proportions.proportion(scores, clusters[scores.index])
+        limits = mean.value_and_limits()
+        rows.append((label, len(own), len(answered), *limits.values(), mean.n))
+    columns = ["label", "turns", "answered", "accuracy", "low", "high", "n"]
+    table = pd.DataFrame(rows, columns=columns).set_index("label").rename_axis(labels.name)
+    return table.astype(dict.fromkeys(("accuracy", "low", "high"), np.float64))
 
 
 def conversations(source: Source) -> pd.DataFrame:
@@ -166,7 +275,8 @@ def scorings(source: Source) -> pd.DataFrame:
         Index ``scoring``: 0, the run's own, 1, … Columns: ``scorer``, which scored every turn (None: each turn has its
         own); ``versions``, a dict; ``begun``, its start (UTC); ``counts``: all other tables show its scores;
         ``accuracy`` with its 95 % limits ``low``, ``high`` and denominator ``n``; ``wrong``, ``unscored``; ``missing``:
-        answered turns that it does not cover.
+        answered turns that it does not cover; ``targets``, the corrected dataset whose targets it used, and
+        ``corrected``, the number of conversations that it corrected.
 
     Raises
     ------
@@ -190,6 +300,8 @@ def scorings(source: Source) -> pd.DataFrame:
         "wrong": [row.accuracy.wrong for row in rows],
         "unscored": [row.accuracy.unscored for row in rows],
         "missing": [row.missing for row in rows],
+        "targets": pd.Series([row.targets for row in rows], dtype=object),
+        "corrected": [row.corrected for row in rows],
     }
     return pd.DataFrame(columns).set_index(pd.Index([row.number for row in rows], name="scoring"))
 
@@ -209,7 +321,8 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     -------
     list of dict
         Keys ``turn, user, answer, tool_calls, target, score, reason, extracted, error, ttft_ms, latency_ms, outcome,
-        refusal, reasoning``. ``error`` is "kind: message" of a failed turn, whose ``answer`` is the part that arrived.
+        refusal, reasoning, prompt_tokens, output_tokens, reasoning_tokens, cached_tokens, cache_write_tokens``.
+        ``error`` is "kind: message" of a failed turn, whose ``answer`` is the part that arrived.
         Missing: None.
 
     Raises
@@ -231,11 +344,11 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
 def _turn(
     dataset_turns: Sequence[Mapping[str, Any]], turn: int, answer: str | None, tool_calls: str | None, kind: str | None,
     message: str | None, ttft: int | None, latency: int | None, value: float | None, reason: str | None,
-    extracted: str | None, outcome: str, refusal: str | None, reasoning: str | None,
+    extracted: str | None, outcome: str, refusal: str | None, reasoning: str | None, *tokens: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "turn": turn,
-        "user": dataset_turns[turn - 1]["user"],
+        "user": shown(dataset_turns[turn - 1]["user"]),
         "answer": answer,
         "tool_calls": json_value(tool_calls),
         "target": dataset_turns[turn - 1].get("target"),
@@ -248,6 +361,7 @@ def _turn(
         "outcome": outcome,
         "refusal": refusal,
         "reasoning": reasoning,
+        **dict(zip(_TOKENS, tokens, strict=True)),
     }
 
 
@@ -258,8 +372,9 @@ def export(source: Source, form: str, path: Path | str, *, overwrite: bool = Tru
     ----------
     source : path-like or sqlite3.Connection
     form : str
-        ``jsonl``, ``csv`` or ``parquet``. Missing values are null, and empty in CSV. Tool calls, what a scorer
-        extracted and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are a list.
+        ``jsonl``, ``csv`` or ``parquet``. Missing values are null, and empty in CSV. Tool calls, targets,
+        what a scorer extracted and tags are JSON values in JSON Lines and JSON text elsewhere; only tags in Parquet are
+        a list.
     path : path-like
     overwrite : bool
         Overwrite an existing output of evalkit. Any other existing file is refused.

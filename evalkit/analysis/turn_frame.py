@@ -31,6 +31,8 @@ def _part(kind: str, values: tuple[Any, ...], dtype: Any) -> Any:
     """Some values of a column, as small as possible; ``dtype`` is that of texts."""
     if kind == "json":
         return [text if text is None else json_value(text) for text in values]
+    if kind == "value":
+        return values
     if kind == "tags":  # turns of equal tags share one list: a million lists would be as many objects to collect
         lists = {text: json_value(text) for text in set(values)}
         return [lists[text] for text in values]
@@ -57,7 +59,7 @@ def _texts(values: tuple[str | None, ...], dtype: Any) -> Any:
 def _column(kind: str, parts: list[Any], dtype: Any) -> Any:
     import pandas as pd
 
-    if kind in ("json", "tags"):
+    if kind in ("json", "value", "tags"):
         return pd.Series([value for part in parts for value in part], dtype=object)
     if kind == "count":
         numbers, missing = zip(*parts, strict=True) if parts else ([np.empty(0, np.int64)], [np.empty(0, np.bool_)])

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from evalkit.analysis.measures import RunMeasures, Source, measure, opened
-from evalkit.analysis.times import along_run, by_prompt_length, one_answer, quantiles, token_gaps
+from evalkit.analysis.times import along_run, by_answer_length, by_prompt_length, one_answer, quantiles, token_gaps
 from evalkit.charts import load, safe_text
 from evalkit.charts.accuracy import AccuracyAgainstLatency, AccuracyByTag, AccuracyByTurn
+from evalkit.charts.answer_length import LatencyAgainstAnswerLength
 from evalkit.charts.chart import Chart
 from evalkit.charts.comparison import Differences, FlippedTurns
 from evalkit.charts.latency import GapsBetweenReads, LatencyByTurn, TimeDistribution
@@ -143,6 +144,11 @@ def plot_context(run: Source, ax: Axes | None = None) -> Axes:
     return _chart(run, "context-growth").draw(ax)
 
 
+def plot_answer_length(run: Source, ax: Axes | None = None) -> Axes:
+    """Draw latency against output tokens, with right, wrong and cut-off answers apart: at most 400 turns."""
+    return answer_length_chart(run).draw(ax)
+
+
 def plot_timeline(run: Source, ax: Axes | None = None) -> Axes:
     """Draw turns ended per second over the time of the run, failed ones separately, gaps between sessions marked."""
     return _chart(run, "timeline").draw(ax)
@@ -242,6 +248,12 @@ def charts(run: Source, measured: RunMeasures | None = None) -> dict[str, Chart]
     with opened(run) as connection:
         makers = _chart_makers(connection, measured or measure(connection))
         return {name: make() for name, make in makers.items()}
+
+
+def answer_length_chart(run: Source) -> Chart:
+    """Return the chart that ``plot_answer_length`` draws; it is not among those of a report."""
+    with opened(run) as connection:
+        return LatencyAgainstAnswerLength(by_answer_length.times_by_answer_length(connection), measure(connection))
 
 
 def models_chart(runs: Sequence[Source | RunMeasures]) -> Chart:

@@ -52,6 +52,8 @@ class _PromptLengthChart(Chart):
             return None
         if (reason := trends.no_answer(self.run)) is not None:
             return reason
+        if self.run.imported is not None:
+            return "No answer has a time: the run was imported"
         return "No prompt length is known: the endpoint reported no prompt tokens (usage)"
 
     def _missing_notes(self) -> list[str]:

@@ -21,7 +21,9 @@ def add_ask(commands: Any) -> None:
         "evalkit ask 'What is the sum of 12 + 23?' 'And the product of the two?'",
     )  # fmt: skip
     parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="user messages, one per turn")
-    parser.add_argument("--system", metavar="TEXT", help="system prompt")
+    parser.add_argument(
+        "--system", metavar="TEXT|@FILE", help="system prompt, or a file that holds it; '' sends none (default: none)"
+    )
     shared_flags.add_endpoint(parser)
     shared_flags.add_sampling(parser)
     shared_flags.add_json(parser)
@@ -33,12 +35,15 @@ def ask(parsed: argparse.Namespace) -> int:
     from evalkit.conversation import Conversation, Turn
     from evalkit.engine.stopping.giving_up import LASTING
     from evalkit.evaluation import converse
+    from evalkit.settings import Settings
 
-    conversation = Conversation("ask", tuple(Turn(text) for text in parsed.messages), system=parsed.system)
+    settings = Settings(system=shared_flags.text_or_file("--system", parsed.system))  # refuses what a run refuses
+    asked = tuple(Turn(text) for text in parsed.messages)
+    conversation = Conversation("ask", asked).with_system(settings.system)
     code, turns = 0, []
     with shared_flags.endpoint(parsed) as endpoint:
         console = stdout_console()
-        for record in converse(conversation, endpoint, stream=not parsed.no_stream):
+        for record in converse(conversation, endpoint, stream=not parsed.no_stream, wait_ready=parsed.wait_ready):
             turns.append(_row(parsed.messages[record.turn - 1], record, endpoint))
             if not parsed.json:
                 for text, style in _lines(record, endpoint):
@@ -55,13 +60,17 @@ def ask(parsed: argparse.Namespace) -> int:
 def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | None]]:
     """The printed lines of a turn, each with its style."""
     from evalkit.runfile.plain_transcripts import plain
+    from evalkit.scorers.reading.think_block import split
 
     answer = record.answer
     if answer is not None and not answer.empty:
-        text = answer.text or answer.refusal or ""
-        if answer.reasoning and not (text.strip() or answer.tool_calls):
-            text = f"(only reasoning) {answer.reasoning}"
-        yield plain(text), None
+        text, in_text = split(answer.text)
+        text = text or answer.refusal or ""
+        if (reasoning := answer.reasoning or in_text) and not (text.strip() or answer.tool_calls):
+            text = f"(only reasoning) {reasoning}"
+        elif in_text:
+            yield plain(f"(reasoning) {in_text}"), "dim"
+        yield plain(text.lstrip() if in_text else text), None
         for call in answer.tool_calls:
             yield plain(f"{call.name}({call.arguments})"), None
     if record.failure is None and record.good is not None:
@@ -92,13 +101,15 @@ def _notes(attempt: Attempt, endpoint: Endpoint) -> Iterator[str]:
 def _row(message: str, record: TurnRecord, endpoint: Endpoint) -> dict[str, Any]:
     """A turn as ``--json`` prints it, with those keys of ``tables.transcript`` that apply."""
     from evalkit.analysis import ignored_parameters
+    from evalkit.scorers.reading.think_block import split
 
     answer, good, failure = record.answer, record.good, record.failure
     usage = good.usage if good else None
+    text, in_text = split(answer.text) if answer else ("", "")
     return {
         "turn": record.turn,
         "user": message,
-        "answer": (answer.text or answer.refusal or "") if answer else None,
+        "answer": ((text.lstrip() if in_text else text) or answer.refusal or "") if answer else None,
         "tool_calls": [call.to_json() for call in answer.tool_calls] if answer and answer.tool_calls else None,
         "finish_reason": answer.finish_reason if answer else None,
         "error": None if failure is None else f"{failure.kind}: {failure.message}",
@@ -108,9 +119,13 @@ def _row(message: str, record: TurnRecord, endpoint: Endpoint) -> dict[str, Any]
         "output_tokens": usage.output_tokens if usage else None,
         "flags": list(good.flags) if good else [],
         "refusal": answer.refusal if answer else None,
-        "reasoning": (answer.reasoning or None) if answer else None,
+        "reasoning": (answer.reasoning or in_text or None) if answer else None,
         "ignored_parameters": ignored_parameters.ignored_by_attempt(endpoint.params, good).to_json() if good else None,
         "provenance": good.provenance if good else None,
+        "reasoning_tokens": usage.reasoning_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "cache_write_tokens": usage.cache_write_tokens if usage else None,
+        "logprobs": answer.logprobs if answer else None,
     }
 
 

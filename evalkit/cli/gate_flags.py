@@ -1,4 +1,4 @@
-"""The flags ``--fail-under`` and ``--junit``: gates, a file for build servers, and the exit code."""
+"""The flags ``--fail-under``, ``--gates`` and ``--junit``: gates, a file for build servers, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 
 def check(parsed: argparse.Namespace, *used: Path | None) -> None:
-    """Check, before a request is sent, that the JUnit file can be written and is none of the files in use."""
+    """Read the gates file and check, before a request is sent, that the JUnit file can be written and is not in use."""
+    if parsed.gates is not None:
+        from evalkit.gates import gate_expression, gates_file
+
+        parsed.fail_under = [*parsed.fail_under, *gates_file.read(parsed.gates).parsed("gates", gate_expression.parse)]
+    check_junit(parsed, *used, parsed.gates)
+    if parsed.junit_turns and parsed.junit is None:
+        raise SettingsError("--junit-turns is about the JUnit file: add --junit OUT.xml, or omit it")
+
+
+def check_junit(parsed: argparse.Namespace, *used: Path | None) -> None:
+    """Check that the JUnit file can be written and is none of the files in use."""
     if parsed.junit is not None:
         from evalkit.gates import junit
 
@@ -47,7 +58,7 @@ def warn_if_unfinished(parsed: argparse.Namespace, measures: RunMeasures) -> Non
 
 def refuse_with_conversation(parsed: argparse.Namespace) -> None:
     """Refuse gates and a JUnit file where one conversation is printed: both need the whole run."""
-    for flag, given in (("--fail-under", parsed.fail_under), ("--junit", parsed.junit)):
+    for flag, given in (("--fail-under", parsed.fail_under), ("--gates", parsed.gates), ("--junit", parsed.junit)):
         if given:
             raise SettingsError(f"{flag} needs the whole run, but --conversation prints one conversation: omit one")
 
@@ -58,7 +69,7 @@ def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | No
         from evalkit.gates import junit
 
         measures = measures or run.measures()
-        junit.write(run.path, out, measures, results(parsed, measures))
+        junit.write(run.path, out, measures, results(parsed, measures), fail_turns=parsed.junit_turns)
 
 
 def exit_code(parsed: argparse.Namespace, result: Mapping[str, Any]) -> int:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import shared_flags
-from evalkit.errors import EndpointError
+from evalkit.errors import EndpointError, SettingsError
 
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
+    from evalkit.judging.rubric import Rubric
 
 _SMALL_JUDGE = "this model is very small for a judge: check with 'evalkit judge-check' how often it agrees with people"
 
@@ -34,6 +35,10 @@ def add_judge(commands: Any) -> None:
         help="another run of the same dataset: judge which of the two answers better",
     )
     parser.add_argument(
+        "--labels", type=Path, metavar="LABELS.jsonl",
+        help="answers labelled by people, as for judge-check: judge them too, and correct the mean score by them",
+    )  # fmt: skip
+    parser.add_argument(
         "--limit", type=int, metavar="N", help="judge only the first N turns, as a trial whose scores do not count"
     )
     _add_asking(parser)
@@ -43,13 +48,18 @@ def add_judge_check(commands: Any) -> None:
     """Add ``evalkit judge-check``."""
     parser = shared_flags.add_command(
         commands, "judge-check", judge_check,
-        "Check a judge against answers labelled by people. Reports agreement, kappa and alpha, each with an interval.",
+        "Check a judge against answers labelled by people. Reports agreement, kappa, alpha, true positive and true "
+        "negative rate, each with an interval.",
         "evalkit judge-check data/judged_answers.jsonl",
     )  # fmt: skip
     parser.add_argument(
         "labels", type=Path, metavar="LABELS.jsonl", help="rows with question, answer, target and label"
     )
     _add_rubric(parser, "correct")
+    parser.add_argument(
+        "--repeats", type=int, default=1, metavar="R",
+        help="judge every answer R times: how often the judge agrees with itself (default: 1)",
+    )  # fmt: skip
     _add_asking(parser)
 
 
@@ -78,6 +88,10 @@ def judge(parsed: argparse.Namespace) -> int:
     # errors that can be found now are reported before a model is started
     rubric = judging.rubric_for(parsed.rubric or ("better" if pairs else "correct"), pairwise=pairs)
     judging.check_limit(parsed.limit)
+    if parsed.labels is not None:
+        if pairs:
+            raise SettingsError("--labels are of single answers: they cannot correct a comparison with --against")
+        _check_labels(parsed.labels, rubric)
     for run in (parsed.file, parsed.against):
         if run is not None:
             judging.path_of(run)
@@ -90,12 +104,12 @@ def judge(parsed: argparse.Namespace) -> int:
         if pairs:
             pairing = pairwise.judge_pairs(parsed.file, parsed.against, endpoint, rubric, watch=watch, **settings)
         else:
-            judged = judging.judge(parsed.file, endpoint, rubric, watch=watch, **settings)
+            judged = judging.judge(parsed.file, endpoint, rubric, labels=parsed.labels, watch=watch, **settings)
     if pairs:
         print_result(pairing, show_pairing, as_json=parsed.json)
         return 1 if pairing.outcomes["failed"] else 0
     print_result(judged, show_judging, as_json=parsed.json)
-    return 1 if judged.failed else 0
+    return 1 if judged.failed or (judged.corrected is not None and judged.corrected.failed) else 0
 
 
 def judge_check(parsed: argparse.Namespace) -> int:
@@ -103,23 +117,34 @@ def judge_check(parsed: argparse.Namespace) -> int:
     from evalkit.console.judge import show_check
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_result
-    from evalkit.judging import against_people, judging, labels
+    from evalkit.judging import against_people, judging
 
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
-    for _ in labels.read_labels(parsed.labels, rubric):
-        pass  # a wrong row is reported before a model is started
+    against_people.check_repeats(parsed.repeats)
+    _check_labels(parsed.labels, rubric)
     with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
         result = against_people.check_judge(
-            parsed.labels, endpoint, rubric, concurrency=parsed.concurrency, stream=not parsed.no_stream, watch=watch
-        )
+            parsed.labels, endpoint, rubric, repeats=parsed.repeats,
+            concurrency=parsed.concurrency, stream=not parsed.no_stream, watch=watch,
+        )  # fmt: skip
     print_result(result, show_check, as_json=parsed.json)
-    return 1 if result.count(against_people.FAILED) else 0
+    itself = result.self_agreement
+    return 1 if result.count(against_people.FAILED) or (itself is not None and itself.left_out) else 0
+
+
+def _check_labels(path: Path, rubric: Rubric) -> None:
+    """Report a wrong row before a model is started."""
+    from evalkit.judging import labels
+
+    for _ in labels.read_labels(path, rubric):
+        pass
 
 
 @contextmanager
 def _judge_endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
     """The judge's endpoint; when judging ends early, a message says how to continue."""
     from evalkit.console.terminal import print_message
+    from evalkit.engine.asking import readiness
     from evalkit.settings import Settings
 
     Settings(concurrency=parsed.concurrency)  # a wrong value is reported before a model is started
@@ -127,6 +152,7 @@ def _judge_endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
         with shared_flags.endpoint(parsed) as endpoint:
             if endpoint.source == "embedded":
                 print_message(_SMALL_JUDGE)
+            readiness.wait_until_ready(endpoint, parsed.wait_ready)
             yield endpoint
     except KeyboardInterrupt:
         print_message("stopped. The judge's answers so far are kept; run the same command again to continue")

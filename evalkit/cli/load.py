@@ -69,6 +69,7 @@ def load(parsed: argparse.Namespace) -> int:
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_message, print_result
     from evalkit.datasets import reader
+    from evalkit.engine.asking import readiness
     from evalkit.loadtest import sweep
     from evalkit.loadtest.load_plan import LoadPlan
     from evalkit.loadtest.slo import Slo
@@ -94,6 +95,7 @@ def load(parsed: argparse.Namespace) -> int:
         shared_flags.endpoint(parsed) as endpoint,
         file_names.new_load_folder(parsed.data, endpoint.model, out=parsed.out) as folder,
     ):
+        readiness.wait_until_ready(endpoint, parsed.wait_ready)
         try:
             with progress_line() as watch:
                 result = sweep.load(

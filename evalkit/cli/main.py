@@ -11,7 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from evalkit import __version__
-from evalkit.cli import ask, compare, judge, load, plan, plot, report, run, score, serve, shared_flags, show
+from evalkit.cli import (
+    ask,
+    compare,
+    data,
+    import_answers,
+    judge,
+    load,
+    plan,
+    plot,
+    report,
+    run,
+    score,
+    serve,
+    shared_flags,
+    show,
+)
 from evalkit.cli.parser import Parser
 from evalkit.errors import EvalkitError, WrongPlatform, check_platform
 from evalkit.process.standard_streams import tolerate_closed_readers
@@ -93,10 +108,12 @@ def command_parser() -> Parser:
         run.add_demo,
         serve.add_serve,
         ask.add_ask,
+        data.add_data,
         run.add_run,
         run.add_resume,
         show.add_show,
         show.add_export,
+        import_answers.add_import,
         report.add_report,
         compare.add_compare,
         score.add_score,

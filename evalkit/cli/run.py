@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli import gate_flags, resume_hints, shared_flags
+from evalkit.cli import gate_flags, resume_hints, several_runs, shared_flags
 from evalkit.cli.score import warn_if_scoring_is_incomplete
 from evalkit.cli.show import print_run
 from evalkit.engine.stopping.session_outcome import SessionOutcome
@@ -42,7 +42,7 @@ def add_run(commands: Any) -> None:
         "evalkit run data/primary_math.jsonl --limit 10 --max-tokens 64",
     )  # fmt: skip
     shared_flags.add_dataset(parser)
-    shared_flags.add_endpoint(parser)
+    shared_flags.add_endpoint(parser, several_runs.Each)
     shared_flags.add_sampling(parser)
     _add_run_settings(parser.add_argument_group("run"))
     _add_budgets(parser.add_argument_group("when to stop early ('evalkit resume' continues)"))
@@ -51,13 +51,12 @@ def add_run(commands: Any) -> None:
 
 
 def _add_run_settings(group: Any) -> None:
-    group.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/DATA-MODEL-TIME.evalkit)")
-    group.add_argument("--limit", type=int, metavar="N", help="only the first N conversations")
-    group.add_argument("--repeats", type=int, default=1, metavar="R", help="run each conversation R times (default: 1)")
     group.add_argument(
-        "--history", choices=("own", "golden"), default="own",
-        help="what later turns see: the model's own answers or the dataset's (default: own)",
+        "--out", type=Path, metavar="FILE",
+        help="run file (default: runs/DATA-MODEL-TIME.evalkit); of several runs a folder, or FILE-MODEL for each",
     )  # fmt: skip
+    shared_flags.add_questions(group)
+    group.add_argument("--repeats", type=int, default=1, metavar="R", help="run each conversation R times (default: 1)")
     group.add_argument(
         "--concurrency", type=_slots, metavar="N|auto",
         help="conversations in parallel, or 'auto': as many as the endpoint answers without slowing down (default: 4)",
@@ -65,7 +64,7 @@ def _add_run_settings(group: Any) -> None:
     group.add_argument(
         "--rate", type=float, metavar="R", help="start R conversations per second, whether or not earlier ones ended"
     )
-    shared_flags.add_arrivals(group)
+    shared_flags.add_arrivals(group, "seed of the model's sampling: repeat R sends N + R - 1; ")
     shared_flags.add_scorer(
         group, "scorer of turns that name none (default: by the type of the target); module:function for one of your "
         "own; repeat the flag to combine several into one score, with weights",
@@ -75,10 +74,6 @@ def _add_run_settings(group: Any) -> None:
     group.add_argument(
         "--retries", type=int, default=2, metavar="N", help="attempts of a turn after the first (default: 2)"
     )
-    group.add_argument(
-        "--column", action="append", default=[], metavar="FIELD=HEADING",
-        help="for .csv: the column that holds a field: --column user=Question --column target=Answer",
-    )  # fmt: skip
     group.add_argument(
         "--no-check", action="store_true", help="send requests before the whole dataset has been read and checked"
     )
@@ -149,25 +144,37 @@ def demo(parsed: argparse.Namespace) -> int:
 def run(parsed: argparse.Namespace) -> int:
     """Run ``evalkit run``."""
     from evalkit.datasets import reader
-    from evalkit.runfile import file_names
     from evalkit.settings import Settings
 
-    names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "arrivals_seed", "rpm", "tpm", "retries")
+    names = ("repeats", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
     settings = {name: getattr(parsed, name) for name in names} | {"arrivals": shared_flags.arrivals(parsed)}
+    settings["arrivals_seed" if parsed.arrivals == "poisson" else "seed"] = parsed.arrivals_seed
     settings |= {"max_time_s": parsed.max_time, "max_tokens_total": parsed.max_tokens_total, "until_ci": parsed.until}
-    settings |= {"stream": not parsed.no_stream, "columns": shared_flags.columns(parsed.column)}
-    settings["scorer"] = shared_flags.scorer(parsed.scorer)
+    settings |= {"stream": not parsed.no_stream, "scorer": shared_flags.scorer(parsed.scorer)}
+    settings |= shared_flags.questions(parsed)
     # errors that can be found now are reported before a model is started
     Settings(**settings)
     gate_flags.check(parsed, parsed.data, parsed.out)
     next(iter(reader.read(parsed.data, limit=1, columns=settings["columns"])), None)
+    lines = several_runs.command_lines(parsed)
+    if len(lines) == 1:
+        return _run(parsed, settings)
+    return several_runs.run_each(parsed, lines, lambda line: _run(line, settings))
+
+
+def _run(parsed: argparse.Namespace, settings: dict[str, Any]) -> int:
+    """Run the dataset against one endpoint."""
+    from evalkit.runfile import file_names
+
     with shared_flags.endpoint(parsed) as endpoint:
         if parsed.max_cost is not None or parsed.prices is not None:
             from evalkit.analysis.price_file import price_of
 
-            settings |= {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
+            settings = settings | {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
         path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
-        return _evaluate(parsed, parsed.data, endpoint, path, check=not parsed.no_check, **settings)
+        return _evaluate(
+            parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready, **settings
+        )
 
 
 def resume(parsed: argparse.Namespace) -> int:
@@ -179,12 +186,17 @@ def resume(parsed: argparse.Namespace) -> int:
     scorer = shared_flags.scorer(parsed.scorer)
     gate_flags.check(parsed, parsed.file)
     with (
-        stored_endpoint(parsed.file, base_url=parsed.base_url, key_env=parsed.api_key_env) as endpoint,
+        stored_endpoint(
+            parsed.file,
+            base_url=parsed.base_url,
+            key_env=parsed.api_key_env,
+            reached_by=shared_flags.reached_by(parsed),
+        ) as endpoint,
         warn_if_scoring_is_incomplete(parsed.file),
         _resume_hint(parsed.file, parsed),
         progress_line() as watch,
     ):
-        finished = resume_run(parsed.file, endpoint=endpoint, scorer=scorer, watch=watch)
+        finished = resume_run(parsed.file, endpoint=endpoint, scorer=scorer, watch=watch, wait_ready=parsed.wait_ready)
     return _print_finished(finished, parsed)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.cli import shared_flags
-from evalkit.errors import RunFileError
+from evalkit.errors import RunFileError, SettingsError
 
 
 def add_score(commands: Any) -> None:
@@ -28,6 +28,10 @@ def add_score(commands: Any) -> None:
         "names, else that of the run, else by the type of the target); repeat the flag to combine several into one "
         "score",
     )
+    parser.add_argument(
+        "--targets", type=Path, metavar="DATA",
+        help="corrected dataset with the same questions: use its targets and scorers (default: the run's dataset)",
+    )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list all scorings of the run; score nothing")
     what.add_argument(
         "--use", type=int, metavar="N", help="let an earlier scoring count again; 0: the scores made during the run"
@@ -43,6 +47,8 @@ def score(parsed: argparse.Namespace) -> int:
     from evalkit.console.terminal import print_json, stdout_console
     from evalkit.run import Run
 
+    if parsed.targets is not None and (parsed.list or parsed.use is not None):
+        raise SettingsError("--targets scores again, and --list and --use do not: give only one of them")
     run = Run(parsed.file)
     if parsed.list:
         with opened(run.path) as connection:
@@ -52,7 +58,10 @@ def score(parsed: argparse.Namespace) -> int:
         else:
             show_scorings(stdout_console(), found, run.path)
         return 0
-    rescored = run.score(shared_flags.scorer(parsed.scorer)) if parsed.use is None else run.use_scoring(parsed.use)
+    if parsed.use is None:
+        rescored = run.score(shared_flags.scorer(parsed.scorer), targets=parsed.targets)
+    else:
+        rescored = run.use_scoring(parsed.use)
     if parsed.json:
         print_json({"run": run.info["name"], **rescored.to_json()})
     else:

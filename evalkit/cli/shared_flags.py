@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import SettingsError
+from evalkit.inputs import addresses
 from evalkit.inputs.bounds import check_json
 
+NULL = "null"  # a parameter with this value is left out
 _WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 
 if TYPE_CHECKING:
@@ -51,10 +53,14 @@ def add_command(commands: Any, name: str, function: Any, text: str, example: str
     return parser
 
 
-def add_endpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the endpoint and its time limits."""
-    group = add_address(parser, "endpoint (flags override the environment)")
-    group.add_argument("--model", metavar="M", help="model name or assistant id")
+def add_endpoint(parser: argparse.ArgumentParser, each: type[argparse.Action] | None = None) -> None:
+    """Add the endpoint and its time limits; ``each``: keeps the values of flags that may be repeated."""
+    repeated = {} if each is None else {"action": each}
+    title = "endpoint (flags override the environment)"
+    if each is not None:
+        title += "; repeat --model, --base-url or both for a run against each, and their comparison"
+    group = add_address(parser, title, **repeated)
+    group.add_argument("--model", metavar="M", help="model name or assistant id", **repeated)
     group.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="seconds for one request (default: 300)"
     )
@@ -63,12 +69,54 @@ def add_endpoint(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_address(parser: argparse.ArgumentParser, title: str) -> Any:
+def add_address(parser: argparse.ArgumentParser, title: str, **repeated: Any) -> Any:
     """Add where requests go, and the key that goes with them."""
     group = parser.add_argument_group(title)
-    group.add_argument("--base-url", metavar="URL", help="address of the endpoint, with or without /v1")
-    group.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the API key")
+    group.add_argument(
+        "--wait-ready", type=float, metavar="S",
+        help="before the first request, wait up to S seconds until the endpoint is reachable and has loaded its model",
+    )  # fmt: skip
+    group.add_argument(
+        "--base-url", metavar="URL",
+        help="address of the endpoint, or of its route: /v1 is added to a host without a path", **repeated,
+    )  # fmt: skip
+    group.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the API key", **repeated)
+    group.add_argument(
+        "--header", action="append", default=[], metavar="NAME=VALUE",
+        help="header of every request, without secrets: it is stored",
+    )  # fmt: skip
+    group.add_argument(
+        "--header-env", action="append", default=[], metavar="NAME=VARIABLE",
+        help="secret header: environment variable that holds its value; next to a header that holds a key, "
+        "such as api-key, the key of the environment is sent only if --api-key-env names it",
+    )  # fmt: skip
+    group.add_argument(
+        "--client-cert-env",
+        metavar="NAME",
+        help="environment variable that holds the path of a client certificate, PEM",
+    )
+    group.add_argument(
+        "--client-key-env", metavar="NAME",
+        help="environment variable that holds the path of its private key (default: in the certificate's file)",
+    )  # fmt: skip
+    group.add_argument(
+        "--ca-env", metavar="NAME",
+        help="environment variable that holds the path of the authorities to trust, PEM (default: this machine's)",
+    )  # fmt: skip
     return group
+
+
+def reached_by(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The headers and the variables of certificates, as ``Endpoint`` accepts them; only those that are given."""
+    from evalkit.endpoint import CERTIFICATES
+    from evalkit.inputs.request_headers import parse_headers
+
+    given: dict[str, Any] = {
+        "headers": parse_headers("--header", parsed.header),
+        "headers_env": parse_headers("--header-env", parsed.header_env),
+        **{name: getattr(parsed, name) for name in CERTIFICATES},
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -77,28 +125,66 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-stream", action="store_true", help="request whole answers; they have no time to first token"
     )
-    group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature")
+    group.add_argument(
+        "--temperature", type=_temperature, metavar="T", help="sampling temperature; null: the endpoint's own"
+    )
     group.add_argument("--max-tokens", type=int, metavar="N", help="at most N tokens per answer")
     group.add_argument(
-        "--param", action="append", default=[], metavar="KEY=JSON", help="another request parameter: --param seed=7"
-    )
+        "--param", action="append", default=[], metavar="KEY=JSON",
+        help="another request parameter: --param seed=7; null leaves it out",
+    )  # fmt: skip
 
 
-def add_arrivals(group: Any) -> None:
-    """Add the gaps between conversations that are started at a rate."""
+def _temperature(text: str) -> float | str:
+    """A temperature; ``null`` stays text, since None says that the flag was not given."""
+    try:
+        return text if text == NULL else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor null") from None
+
+
+def add_arrivals(group: Any, seed: str = "") -> None:
+    """Add the gaps between conversations that are started at a rate; ``seed``: what its flag does besides."""
     group.add_argument(
         "--arrivals", choices=("constant", "poisson"),
         help="with --rate: gaps between the starts (default: constant)",
     )  # fmt: skip
     group.add_argument(
         "--seed", type=int, dest="arrivals_seed", metavar="N",
-        help="with --arrivals poisson: the same seed gives the same gaps (default: a new seed for each run)",
+        help=f"{seed}with --arrivals poisson: the same seed gives the same gaps (default: a new seed for each run)",
     )  # fmt: skip
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """Add the dataset that a command runs."""
     parser.add_argument("data", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
+
+
+def add_questions(group: Any) -> None:
+    """Add what decides which questions a dataset asks."""
+    group.add_argument("--limit", type=int, metavar="N", help="only the first N conversations")
+    group.add_argument(
+        "--history", choices=("own", "golden"), default="own",
+        help="what later turns see: the model's own answers or the dataset's (default: own)",
+    )  # fmt: skip
+    group.add_argument(
+        "--system", metavar="TEXT|@FILE",
+        help="system prompt of every conversation, or a file that holds it; '' sends none (default: the dataset's)",
+    )  # fmt: skip
+    group.add_argument(
+        "--column", action="append", default=[], metavar="FIELD=KEY",
+        help="the column, or the key or path of JSON rows, that has a field: --column user=prompt --column target=a.0",
+    )  # fmt: skip
+
+
+def questions(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The settings of ``add_questions``."""
+    return {
+        "limit": parsed.limit,
+        "history": parsed.history,
+        "system": text_or_file("--system", parsed.system),
+        "columns": columns(parsed.column),
+    }
 
 
 def add_run_file(parser: argparse.ArgumentParser) -> None:
@@ -127,10 +213,19 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
         help="exit with code 1 unless every gate is met: 'accuracy>=0.8' 'accuracy.low>=0.75' 'ttft_p95<=400ms' "
         "'errors<=1%%' (how many turns may fail) 'complete>=100%%' (all planned turns have ended)",
     )  # fmt: skip
+    add_gates_file(group, "also the gates of this file, under [run]")
     group.add_argument(
         "--junit", type=Path, metavar="OUT.xml",
         help="write a JUnit file with a test case per turn; replaces an earlier JUnit file of evalkit, no other file",
     )  # fmt: skip
+    group.add_argument(
+        "--junit-turns", action="store_true", help="with --junit: wrong answers are failures too, not only missed gates"
+    )
+
+
+def add_gates_file(group: Any, text: str) -> None:
+    """Add the file with all limits of a project."""
+    group.add_argument("--gates", type=Path, metavar="FILE.toml", help=text)
 
 
 def _gate(text: str) -> Gate:
@@ -150,8 +245,14 @@ def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
 
     _check_timeouts(parsed)
     limits = {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
-    if parsed.base_url or parsed.model or parsed.api_key_env or environment_names_endpoint():
-        yield Endpoint.from_env(base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits)
+    reach = reached_by(parsed)
+    if parsed.base_url or parsed.model or parsed.api_key_env or reach or environment_names_endpoint():
+        named = Endpoint.from_env(
+            base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits, **reach
+        )
+        if parsed.base_url and (note := addresses.path_note(parsed.base_url)):
+            print_message(note)
+        yield named
         return
     print_message("no endpoint is named: using the embedded model, on this machine")
     with local_endpoint(**limits) as embedded:
@@ -172,6 +273,22 @@ def _check_timeouts(parsed: argparse.Namespace) -> None:
         )
 
 
+def text_or_file(flag: str, text: str | None) -> str | None:
+    """The text of a flag; with ``@FILE``, that of a file.
+
+    The text of a file is without its byte-order mark and the line end at its end, and Windows line ends are line feeds.
+    """
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8-sig").removesuffix("\n")
+    except (OSError, ValueError) as error:
+        problem = "is not UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read ({error})"
+        raise SettingsError(
+            f"{flag}: the file {text[1:]!r} {problem}. A text that begins with @ must itself be in a file"
+        ) from None
+
+
 def arrivals(parsed: argparse.Namespace) -> str:
     """The gaps between conversations that are started at a rate; without a rate there are none to choose."""
     if parsed.arrivals is not None and parsed.rate is None:
@@ -180,11 +297,11 @@ def arrivals(parsed: argparse.Namespace) -> str:
 
 
 def columns(texts: Sequence[str]) -> dict[str, str] | None:
-    """The columns of a CSV file, from ``--column FIELD=HEADING``; None if it was not given."""
+    """The columns or keys that hold fields, from ``--column FIELD=KEY``; None if it was not given."""
     pairs = [text.partition("=") for text in texts]
     for field, equals, heading in pairs:
         if not (field and equals and heading):
-            raise SettingsError(f"--column {field + equals + heading!r}: write it as FIELD=HEADING")
+            raise SettingsError(f"--column {field + equals + heading!r}: write it as FIELD=KEY")
     counts = Counter(field for field, _, _ in pairs)
     if (twice := next((field for field, count in counts.items() if count > 1), None)) is not None:
         raise SettingsError(f"--column names {twice} twice: a field has one column")
@@ -237,6 +354,7 @@ def params(parsed: argparse.Namespace) -> dict[str, Any]:
             if key in given:
                 flag = f"--{key.replace('_', '-')}"
                 raise SettingsError(f"{flag} and --param {key}= both set {key}: give one of them")
-            given[key] = getattr(parsed, key)
+            value = getattr(parsed, key)
+            given[key] = None if value == NULL else value
     check_json("the parameter", given)
     return given

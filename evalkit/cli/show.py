@@ -69,9 +69,12 @@ def print_run(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
         measures = run.measures(getattr(parsed, "over_repeats", None))
         gates = [gate.to_json() for gate in gate_flags.results(parsed, measures)]
         result = {**summary_json(measures), "gates": gates}
-        if parsed.json:
+        finished = getattr(parsed, "finished", None)  # one run of several: its file is compared, its object collected
+        if finished is not None:
+            finished |= {"file": str(run.path), **(result if parsed.json else {})}
+        elif parsed.json:
             print_json(result)
-        else:
+        if not parsed.json:
             summary(stdout_console(), run, result)
         gate_flags.write_junit(parsed, run, measures)
     gate_flags.warn_if_unfinished(parsed, measures)

@@ -1,37 +1,39 @@
 """Reads the body of an HTTP answer, without a socket.
 
-The form of a body is recognised from its content rather than from its headers: server-sent events, one JSON object, or
-something that is not an answer. ``docs/metrics.md`` says which events carry tokens.
+The form of a body is recognised from its content rather than from its headers: server-sent events, one JSON object,
+JSON objects line by line, or something that is not an answer. ``docs/metrics.md`` says which events carry tokens.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import orjson
 
+from evalkit.client import finish_reasons
 from evalkit.client.answer_parts import NOTHING, PIECE_COST, VISIBLE, AnswerParts, NotAnAnswer
-from evalkit.client.error_answers import failure_of, failure_of_error
+from evalkit.client.error_events import error_in_lines, error_of_another_type, text_error
+from evalkit.client.first_visible import first_visible
+from evalkit.client.incomplete_answer import incompleteness
+from evalkit.client.json_values import begins_stream, is_object, parsed
+from evalkit.client.logprobs import Logprobs
 from evalkit.client.provenance import has_provenance
 from evalkit.client.quoting import first_words, one_line
 from evalkit.client.request_body import EMPTY
-from evalkit.client.sse import EventDecoder
-from evalkit.record import Answer, Failure, Usage, sent
+from evalkit.client.sse import EventDecoder, LineDecoder
+from evalkit.errors import Failure, sent
+from evalkit.record import OUTPUT_CORRECTED, UNKNOWN_FINISH_REASON, Answer, Usage
+from evalkit.scorers.reading.think_block import answer_start
 
 ANSWER_LIMIT = 64 * 2**20  # bytes held for one answer
 KEPT_LIMIT = 2**20  # bytes kept of a body that is not an answer, and characters kept of a failed answer
-_LEAD = b"\xef\xbb\xbf \t\r\n"  # a byte order mark and blanks before an answer are ignored
+_LEAD = b"\xef\xbb\xbf\x1e \t\r\n"  # a byte order mark, a record separator and blanks before an answer are ignored
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 
-_PART_KEPT = "The part received is kept; if it happens again, check the endpoint's log."
 _NOTHING_KEPT = "None of it can be read; if it happens again, check the endpoint's log."
-_CHECK_LOG = "The model or its server has most likely failed: check the endpoint's log."
 _CHECK_URL = "Check that the base URL leads to a chat-completion endpoint."
-
-# finish reasons of an answer that the model ended itself
-_MODEL_ENDED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
 
 # forms of a body
 _UNKNOWN, _EVENTS, _JSON, _OTHER, _ERROR, _CLOSED = range(6)
@@ -53,17 +55,23 @@ class AnswerReader:
         Whether a stream was requested.
     headers : mapping
         Names in lower case.
+    logprobs : bool
+        Keep the log probabilities of tokens, which the request asked for.
 
     Attributes
     ----------
     streamed : bool
-        Whether the body is server-sent events.
+        Whether the body is a stream of events.
     done : bool
         Whether ``[DONE]`` was received.
     arrivals, arrival_events : list of int
         Stamp of each read with token-bearing events, and their number.
     first_visible : int or None
-        Stamp of the first read with content, a refusal or a tool call.
+        Stamp of the first read with content, a refusal or a tool call; reasoning in the text is none, once the answer
+        has ended: often only then is it clear what it is.
+    ended_at : int
+        Stamp of the read with the finish reason of a stream, or with token counts after it; 0: none was received.
+        Tokens that arrive later show that the answer goes on.
     failure : Failure or None
         None after ``finish``: a good answer.
     """
@@ -75,6 +83,7 @@ class AnswerReader:
         *,
         stream_requested: bool,
         headers: Mapping[str, str] = EMPTY,
+        logprobs: bool = False,
     ) -> None:
         good = 200 <= status < 300
         self._status = status
@@ -83,15 +92,21 @@ class AnswerReader:
         self._stream_requested = stream_requested
         self._form = _UNKNOWN if good else _ERROR
         self._body = bytearray()
-        self._decoder = EventDecoder()
+        self._decoder: EventDecoder | LineDecoder = EventDecoder()
         self._parts = AnswerParts()
+        if logprobs:
+            self._parts.logprobs = Logprobs()
         self._last_at = 0
+        self._early_reason: bool | None = None  # the finish reason came with the first token; None: not received
+        self._may_be_lines = stream_requested
+        self._first_without_text: int | None = None
         self._provenance: Mapping[str, Any] | None = None
         self.streamed = good and self._content_type == "text/event-stream"
         self.done = False
         self.arrivals: list[int] = []
         self.arrival_events: list[int] = []
         self.first_visible: int | None = None
+        self.ended_at = 0
         self.failure: Failure | None = None
 
     def feed(self, data: bytes, at_ns: int) -> None:
@@ -110,6 +125,7 @@ class AnswerReader:
                 return
         tokens = added_bytes = 0
         parts = self._parts
+        only_text = parts.logprobs is None
         for payload in self._decoder.feed(data):
             event: Any = None
             try:
@@ -124,6 +140,7 @@ class AnswerReader:
                     and choice.get("finish_reason") is None
                     and event.get("usage") is None
                     and event.get("error") is None
+                    and only_text
                 )
             except (KeyError, IndexError, TypeError, AttributeError, orjson.JSONDecodeError):
                 plain = False
@@ -137,10 +154,12 @@ class AnswerReader:
                         self._provenance = event
                 continue
             kind = self._event(payload, event)
+            if parts.finish_reason is not None and not self.done:
+                self._note_end(event, kind, at_ns, begins=not (tokens or self.arrivals))
             if kind:
                 tokens += 1
-                if kind == VISIBLE and self.first_visible is None:
-                    self.first_visible = at_ns
+                if kind == VISIBLE:
+                    self._note_visible(at_ns)
             if self._form == _CLOSED:
                 break
         if tokens:
@@ -163,15 +182,21 @@ class AnswerReader:
         """
         form, self._form = self._form, _CLOSED
         if form == _ERROR:
-            self.failure = failure_of(self._status, self._headers, bytes(self._body))
+            self.failure = _error_answers().failure_of(self._status, self._headers, bytes(self._body))
         elif form == _EVENTS:
             self._add_last_event()
         elif form == _JSON:
             self._add_whole(complete)
         elif self._body:
             self._fail_not_an_answer()
+        if self.streamed and self.first_visible is not None and (start := answer_start(self._parts.whole_text())) != 0:
+            self.first_visible = first_visible(
+                self._parts, start, self.arrivals, self.arrival_events, self._first_without_text
+            )
         if self.failure is None:
-            self.failure = self._incompleteness(complete)
+            events = sum(self.arrival_events) if self.streamed else None
+            if (missing := incompleteness(self._parts, events=events, done=self.done, complete=complete)) is not None:
+                self._fail(*missing)
         if self.failure is not None:
             self._parts.shorten(KEPT_LIMIT)
 
@@ -179,6 +204,11 @@ class AnswerReader:
     def answer(self) -> Answer | None:
         """The answer so far, also of a failed exchange; None: nothing was received."""
         return self._parts.answer()
+
+    @property
+    def own_finish_reason(self) -> str | None:
+        """The endpoint's own word for the finish reason, if it is another; see ``finish_reasons.standard``."""
+        return self._parts.own_finish_reason
 
     @property
     def usage(self) -> Usage | None:
@@ -194,16 +224,42 @@ class AnswerReader:
     def flags(self) -> tuple[str, ...]:
         """Oddities, sorted, of a finished answer; see ``Attempt.flags``."""
         flags = []
-        good = self.failure is None
         if len(self.arrivals) == 1 and self.arrival_events[0] > 1:
             flags.append("buffered")
-        if good and self._stream_requested and not self.streamed:
+        if self.failure is not None:
+            return tuple(flags)
+        if self._stream_requested and not self.streamed:
             flags.append("json_for_stream")
-        if good and self.streamed and not self.done:
+        if self.streamed and not self.done and type(self._decoder) is EventDecoder:
             flags.append("no_done")
-        if good and self._parts.finish_reason is None:
+        reason = self._parts.finish_reason
+        if reason is None:
             flags.append("no_finish_reason")
+        elif reason != "stop" and finish_reasons.meaning(reason) == finish_reasons.UNKNOWN:
+            flags.append(UNKNOWN_FINISH_REASON)
+        if self._parts.counts.corrected:
+            flags.append(OUTPUT_CORRECTED)
         return tuple(flags)
+
+    def _note_end(self, event: Any, kind: int, at_ns: int, begins: bool) -> None:
+        """Note when the finish reason came, or after it token counts: the last things that an answer brings.
+
+        Some endpoints send a finish reason with every event, and some before they search and write on: one that comes
+        with the first token, or that announces a call which is missing, says nothing about the end.
+        """
+        parts = self._parts
+        if self.failure is not None or not isinstance(event, dict):
+            return
+        if finish_reasons.calls(parts.finish_reason) and not parts.has_calls:
+            return
+        brings_counts = kind == NOTHING and bool(event.get("usage"))
+        if self._early_reason is None:
+            self._early_reason = begins and (kind != NOTHING or not _only_ends(event))
+        if self._early_reason and not brings_counts and (kind != NOTHING or not _only_ends(event)):
+            return
+        is_last = not self.arrivals or self.arrivals[-1] <= (self.ended_at or at_ns)
+        if is_last and (brings_counts or not self.ended_at):
+            self.ended_at = at_ns
 
     # -- the form of the body
 
@@ -218,6 +274,11 @@ class AnswerReader:
             self._recognise(bytes(body[:64]))
             if self._form == _EVENTS:
                 self._body = bytearray()
+                return bytes(body)
+        if self._form == _JSON and self._may_be_lines and b"\n" in data:
+            self._may_be_lines = False
+            if begins_stream(body, self._content_type):
+                self._form, self.streamed, self._decoder, self._body = _EVENTS, True, LineDecoder(), bytearray()
                 return bytes(body)
         if self._form == _JSON and len(body) > ANSWER_LIMIT:
             self._fail_too_big()
@@ -250,10 +311,13 @@ class AnswerReader:
             self._form = _CLOSED
             return NOTHING
         try:
-            event = _parsed(payload) if event is None else event
+            event = parsed(payload) if event is None else event
         except (ValueError, RecursionError):
-            self._fail("protocol", "sent a broken event in its stream", _CHECK_URL, first_words(payload))
-            return NOTHING
+            error = error_in_lines(payload) if payload[:1] == b"{" else text_error(payload)
+            if error is None:
+                self._fail("protocol", "sent a broken event in its stream", _CHECK_URL, first_words(payload))
+                return NOTHING
+            event = {"error": error}
         return NOTHING if event is None else self._add(event, "delta", payload)
 
     def _add(self, event: Any, part: str, raw: bytes) -> int:
@@ -266,10 +330,15 @@ class AnswerReader:
         except NotAnAnswer as clause:
             kind = NOTHING
             if parts.error is None:
+                parts.error = error_of_another_type(event)
+            if parts.error is None:
                 self._fail("protocol", f"sent an answer {clause}", _CHECK_URL, first_words(raw))
+        except RecursionError:  # in the search for an error
+            kind = NOTHING
+            self._fail("protocol", "sent an answer that is nested too deeply", _CHECK_URL, first_words(raw))
         if parts.error is not None:
             self._form = _CLOSED
-            self.failure = failure_of_error(parts.error, self._status, self._headers)
+            self.failure = _error_answers().failure_of_error(parts.error, self._status, self._headers)
         if parts.memory_bytes > ANSWER_LIMIT:
             self._fail_too_big()
         return kind
@@ -277,24 +346,34 @@ class AnswerReader:
     def _add_last_event(self) -> None:
         """Add an event without its final blank line, if it is complete."""
         last = self._decoder.rest()
-        if last != b"[DONE]" and not _is_object(last):
+        if last != b"[DONE]" and not (is_object(last) if last[:1] == b"{" else text_error(last)):
             return
         kind = self._event(last)
         if kind:
             self._arrived(1, self._last_at)
-        if kind == VISIBLE and self.first_visible is None:
-            self.first_visible = self._last_at
+        if kind == VISIBLE:
+            self._note_visible(self._last_at)
 
     def _add_whole(self, complete: bool) -> None:
         body = bytes(self._body)
         try:
-            self._add(_parsed(body), "message", body)
+            self._add(parsed(body), "message", body)
         except (ValueError, RecursionError):
-            if complete:
+            if (error := error_in_lines(body)) is not None:
+                self.failure = _error_answers().failure_of_error(error, self._status, self._headers)
+            elif complete:
                 self._fail("protocol", "sent broken JSON", _CHECK_URL, first_words(body))
             else:
                 did = f"closed the connection in the middle of its answer, {len(body)} bytes into it"
                 self._fail("truncated", did, _NOTHING_KEPT)
+
+    def _note_visible(self, at_ns: int) -> None:
+        """Note an event that a user sees; of those without text the first is kept apart."""
+        parts = self._parts
+        if self.first_visible is None:
+            self.first_visible = at_ns
+        if self._first_without_text is None and parts.textless and parts.textless[-1] == len(parts.text):
+            self._first_without_text = at_ns
 
     def _arrived(self, tokens: int, at_ns: int) -> None:
         if self.arrivals and self.arrivals[-1] == at_ns:
@@ -304,39 +383,6 @@ class AnswerReader:
             self.arrival_events.append(tokens)
 
     # -- failures
-
-    def _incompleteness(self, complete: bool) -> Failure | None:
-        """What a readable answer lacks; None: nothing."""
-        reason = self._parts.finish_reason
-        ended = self.done or reason is not None
-        if not self._parts.empty:
-            if self.streamed and not ended:
-                count = sum(self.arrival_events)
-                did = f"broke off its stream after {count} event{'s' * (count != 1)} with tokens"
-                self._fail("truncated", f"{did}, with neither a finish reason nor [DONE]", _PART_KEPT)
-        elif reason == "length":
-            advice = "Raise max_tokens or shorten the conversation."
-            self._fail("empty", "reached its token limit before sending any text", advice, code=reason)
-        elif reason == "content_filter":
-            did = "withheld the whole answer because of a content filter"
-            self._fail("empty", did, "Change the messages.", code=reason)
-        elif self._model_ended:
-            pass  # the model answered with an empty text
-        elif ended or complete:
-            self._fail("empty", "ended its answer without any text or tool call", _CHECK_LOG)
-        else:
-            self._fail("connection", "closed the connection before sending any text", _CHECK_LOG)
-        return self.failure
-
-    @property
-    def _model_ended(self) -> bool:
-        """Whether the model itself ended an empty answer.
-
-        A stream must report its token count too: proxies end an interrupted stream with a ``stop`` of their own.
-        """
-        usage = self.usage
-        counted = usage is not None and usage.output_tokens is not None
-        return (self._parts.finish_reason or "").lower() in _MODEL_ENDED and (counted or not self.streamed)
 
     def _fail_not_an_answer(self) -> None:
         encoding = one_line(self._headers.get("content-encoding", "identity"), 80)
@@ -360,22 +406,15 @@ class AnswerReader:
         self.failure = Failure(kind, message, self._status, code, sent=())
 
 
-def _parsed(data: bytes) -> Any:
-    """Parse JSON, also with NaN, invalid UTF-8 or an unpaired surrogate, as some servers send it.
+def _error_answers() -> ModuleType:
+    """Loaded when an answer fails: its many expressions take as long to compile as the rest of the client to load."""
+    from evalkit.client import error_answers
 
-    Raises
-    ------
-    ValueError, RecursionError
-        It is not JSON.
-    """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return json.loads(data.decode("utf-8", "replace"))
+    return error_answers
 
 
-def _is_object(data: bytes) -> bool:
-    try:
-        return isinstance(_parsed(data), dict)
-    except (ValueError, RecursionError):
-        return False
+def _only_ends(event: dict[str, Any]) -> bool:
+    """Whether an event without token brings a finish reason, and is not one that begins an answer."""
+    choices = event.get("choices")
+    choice = choices[0] if choices else {"finish_reason": event.get("done")}
+    return bool(choice.get("finish_reason")) and not (choice.get("delta") or EMPTY).get("role")

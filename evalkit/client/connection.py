@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import select
 import ssl
 import zlib
@@ -13,13 +14,18 @@ from time import perf_counter_ns
 
 import httptools
 
-from evalkit.client.exchange import REDIRECTS, Exchange
+from evalkit.client.exchange import LEFT_OPEN, REDIRECTS, Exchange
+from evalkit.client.lenient_http import LenientResponseParser
+from evalkit.record import LENIENT_HTTP
 
 HEAD_LIMIT = 64 * 1024  # bytes of status line and headers, interim answers included
 
 _SLICE_NS = 200_000  # longest decoding between two polls of the sockets
 _BACKLOG = 2**20  # undecoded bytes of one connection above which it is decoded immediately
 _TIMER_NS = 2_000_000  # a timer may fire this much early
+# blanks after the size of a chunk
+_PADDED = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+(?:\r\n|;)")
+_SIZE_LIMIT = 40  # bytes of a line with a size that is divided between reads
 _TRUSTED_IDLE_NS = 10**9  # after a longer idle time, the socket is polled for a close by the endpoint
 
 
@@ -85,7 +91,11 @@ class Connection(asyncio.Protocol):
         self._decoding, self._sending = decoding, sending
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | LenientResponseParser = httptools.HttpResponseParser(self)
+        # blanks after the size of a chunk have one meaning, and may come after a part that cannot be parsed again
+        self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+        self._last = b""  # the read before, or a few that were short
+        self._start: bytes | None = b""  # of an answer whose body has not started: it can be parsed again
         self._exchange: Exchange | None = None
         self._make: Callable[[], bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -154,6 +164,7 @@ class Connection(asyncio.Protocol):
         """
         self._exchange, self._make = exchange, make
         self._complete = self._keep = False
+        self._start = self._last = b""
         exchange.sent = perf_counter_ns()  # for an exchange that ends before its request is written
         self._sending.add(self)
 
@@ -220,16 +231,20 @@ class Connection(asyncio.Protocol):
             return
         malformed = ""
         exchange.received += len(data)
+        start = self._start
+        if start is not None:
+            start = self._start = start + data if len(start) < HEAD_LIMIT else None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             malformed = "it changes the protocol without a request to do so"
         except httptools.HttpParserError as error:
             self._keep = False
-            malformed = "" if self._complete else str(error)  # bytes after a complete answer are ignored
+            # bytes after a complete answer are ignored
+            malformed = "" if self._complete or self._is_readable(exchange, start) else str(error)
         if exchange.status is None:
             if malformed:
-                exchange.first_bytes = data[:40]
+                exchange.first_bytes = (start or data)[:40]
                 self._finish(exchange, "malformed", at, malformed)
             elif exchange.received > HEAD_LIMIT:
                 self._finish(exchange, "oversized", at)
@@ -238,9 +253,13 @@ class Connection(asyncio.Protocol):
             exchange.headers_at = at
             if exchange.status not in REDIRECTS:
                 exchange.open_body()
+        if b" \r\n" in data or b"\t\r\n" in data or b" ;" in data or data[0] in b" \t;\r\n":
+            self._note_padding(exchange, data)
+        self._last = data if len(data) > _SIZE_LIMIT else self._last[-_SIZE_LIMIT:] + data
         if self._body:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self._body.clear()
+            self._start = None
             try:
                 exchange.feed(body, at)
             except zlib.error:
@@ -252,6 +271,30 @@ class Connection(asyncio.Protocol):
         elif exchange.end is None and exchange.settled:
             exchange.end = at
             self._watch(exchange)
+        elif exchange.reader is not None and exchange.reader.ended_at:
+            self._watch(exchange)
+
+    def _note_padding(self, exchange: Exchange, data: bytes) -> None:
+        """Note blanks after the size of a chunk, which the strict parser passes over."""
+        chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
+        if chunked and _PADDED.search(self._last[-_SIZE_LIMIT:] + data):
+            exchange.marks = (LENIENT_HTTP,)
+            self._keep = False
+
+    def _is_readable(self, exchange: Exchange, start: bytes | None) -> bool:
+        """Parse again, leniently, an answer that breaks the rules before its body has started."""
+        if not start or isinstance(self._parser, LenientResponseParser):
+            return False
+        strict, status, headers = self._parser, exchange.status, exchange.headers
+        self._parser, exchange.status, exchange.headers = LenientResponseParser(self), None, {}
+        self._body.clear()
+        try:
+            self._parser.feed_data(start)
+        except httptools.HttpParserError:
+            self._parser, exchange.status, exchange.headers = strict, status, headers
+            return False
+        exchange.marks = (LENIENT_HTTP,)
+        return True
 
     def _finish(self, exchange: Exchange, outcome: str, at: int, detail: str = "") -> None:
         self._idle_since = at
@@ -259,7 +302,7 @@ class Connection(asyncio.Protocol):
         exchange.outcome, exchange.detail = outcome, detail
         try:
             if exchange.reader is not None:
-                exchange.reader.finish(complete=outcome in ("complete", "done"))
+                exchange.reader.finish(complete=outcome in ("complete", "done", LEFT_OPEN))
         except Exception as error:  # a bug must fail this exchange, not the loop
             self.fail(error)
             return
@@ -293,6 +336,9 @@ class Connection(asyncio.Protocol):
         now = perf_counter_ns()
         at, outcome = exchange.next_limit()
         if now >= at - _TIMER_NS:
+            if outcome == LEFT_OPEN and exchange.reader is not None:
+                exchange.marks = (*exchange.marks, LEFT_OPEN)
+                now = exchange.reader.ended_at  # the time waited for more is not the answer's
             self._finish(exchange, outcome, now)
         else:
             self._watch(exchange)
@@ -326,9 +372,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Note that the answer, or an interim one, is complete by its framing."""
-        if self._exchange is not None and self._exchange.status is not None and not self._complete:
+        exchange = self._exchange
+        if exchange is not None and exchange.status is not None and not self._complete:
             self._complete = True
-            self._keep = bool(self._parser.should_keep_alive())
+            self._keep = bool(self._parser.should_keep_alive()) and not exchange.marks
 
 
 def reason_of(error: Exception | None) -> str:

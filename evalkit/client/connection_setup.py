@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import ssl
 from asyncio.staggered import staggered_race
 from functools import partial
 from itertools import chain, zip_longest
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httptools
 
+from evalkit.client import tls_failures
 from evalkit.client.connection import HEAD_LIMIT, Connection, reason_of
 from evalkit.client.origin import Origin
 from evalkit.client.proxy import Proxy
 from evalkit.client.quoting import one_line
-from evalkit.record import Failure, sent
+from evalkit.errors import Failure, sent
 
 _HEAD_START_S = 0.25  # RFC 8305: delay before the next address is tried in parallel
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # detects a peer that has vanished
-# X509_V_ERR_* codes of OpenSSL
-_NOT_YET_VALID, _EXPIRED = 9, 10
-_UNTRUSTED = (2, 18, 19, 20, 21)
-_WRONG_NAME = (62, 64)
-_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
+class Tls(NamedTuple):
+    """TLS to an endpoint and to a proxy, and the variables that name its certificates, for messages.
+
+    Parameters
+    ----------
+    context, proxy_context : ssl.SSLContext or None
+        Required if the origin, or the proxy, is https.
+    client_cert_env, ca_env : str or None
+    """
+
+    context: ssl.SSLContext | None = None
+    proxy_context: ssl.SSLContext | None = None
+    client_cert_env: str | None = None
+    ca_env: str | None = None
 
 
 async def open_connection(
     connection: Connection,
     origin: Origin,
     proxy: Proxy | None,
-    context: ssl.SSLContext | None,
+    tls: Tls,
     timeout_s: float,
 ) -> Failure | None:
     """Open ``connection`` to an origin.
@@ -43,24 +53,25 @@ async def open_connection(
     ----------
     proxy : Proxy or None
         The proxy to use: through a tunnel for https; for http the connection ends at the proxy.
-    context : ssl.SSLContext or None
-        Required if origin or proxy is https.
+    tls : Tls
     timeout_s : float
         Time limit for all steps together.
 
     Returns
     -------
     Failure or None
-        Of kind ``connection`` or ``timeout``, with advice. None: the connection is open.
+        Of kind ``connection`` or ``timeout``, with advice; with a code of ``LASTING_CODES`` if trying again changes
+        nothing. None: the connection is open.
     """
-    setup = _ConnectionSetup(origin, proxy, context)
+    setup = _ConnectionSetup(origin, proxy, tls)
     try:
         async with asyncio.timeout(timeout_s) as limit:
             connection.connection_made(await setup.open(connection))
     except (OSError, _TunnelRefused, UnicodeError, httptools.HttpParserError) as error:
         if limit.expired():
             return Failure("timeout", setup.too_slow(timeout_s), sent=())
-        return Failure("connection", setup.explain(error), sent=())
+        message = setup.explain(error)
+        return Failure("connection", message, code=setup.lasting_code, sent=())
     return None
 
 
@@ -71,13 +82,14 @@ class _TunnelRefused(Exception):
 class _ConnectionSetup:
     """The steps to connect to an origin; remembers the current step for error messages."""
 
-    def __init__(self, origin: Origin, proxy: Proxy | None, context: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, proxy: Proxy | None, tls: Tls) -> None:
         self._loop = asyncio.get_running_loop()
         self._origin = origin
         self._proxy = proxy
-        self._context = context
+        self._tls = tls
         self._step = "reach"
         self._peer: Origin | Proxy = proxy or origin
+        self.lasting_code: str | None = None
 
     async def open(self, connection: Connection) -> asyncio.Transport:
         origin, proxy = self._origin, self._proxy
@@ -144,8 +156,9 @@ class _ConnectionSetup:
 
     async def _secure(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> asyncio.Transport:
         self._step = "tls"
-        assert self._context is not None
-        secured = await self._loop.start_tls(transport, protocol, self._context, server_hostname=self._peer.host)
+        context = self._tls.context if self._peer is self._origin else self._tls.proxy_context
+        assert context is not None
+        secured = await self._loop.start_tls(transport, protocol, context, server_hostname=self._peer.host)
         if secured is None:  # by its signature possible, while the transport is closing
             raise ConnectionResetError
         return secured
@@ -188,38 +201,22 @@ class _ConnectionSetup:
         return self._peer.source if isinstance(self._peer, Proxy) else "the base URL"
 
     def _explain_certificate(self, error: ssl.SSLCertVerificationError) -> str:
-        whose, says = f"The certificate of {self._peer}", error.verify_message.rstrip(".")
-        if error.verify_code == _EXPIRED:
-            return f"{whose} has expired: its operator must renew it. Check this machine's clock too."
-        if error.verify_code == _NOT_YET_VALID:
-            return f"{whose} is not valid yet: check this machine's clock."
-        if error.verify_code in _WRONG_NAME:
-            return f"{whose} is for another name: use that name in {self._setting}. ({says})"
-        if error.verify_code in _UNTRUSTED:
-            return (
-                f"{whose} is not signed by an authority that this machine trusts ({says}): "
-                f"if the authority is your own, set SSL_CERT_FILE to its PEM file{_certificate_file_note()}."
-            )
-        return f"{whose} cannot be trusted ({says})."
+        self.lasting_code = "certificate"
+        ca_env = self._tls.ca_env if self._peer is self._origin else None
+        return tls_failures.certificate_failure(error, str(self._peer), self._setting, ca_env)
 
     def _explain_tls(self, error: Exception) -> str:
-        reason = getattr(error, "reason", None) or ""
-        if reason in _NO_TLS:
-            return f"There is no TLS on {self._peer}: use http:// in {self._setting}, or a port with TLS."
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            return f"The TLS handshake with {self._peer} failed ({reason.replace('_', ' ').lower() or error})."
-        return (
-            f"The connection to {self._peer} was closed during the TLS handshake: "
-            f"if it speaks plain HTTP, use http:// in {self._setting}."
-        )
+        own = self._tls.client_cert_env if self._peer is self._origin else None
+        message, self.lasting_code = tls_failures.handshake_failure(error, str(self._peer), self._setting, own)
+        return message
 
     def _explain_tunnel(self, error: Exception) -> str:
         without = f"set NO_PROXY={self._origin.host} to connect without it"
         if isinstance(error, _TunnelRefused):
             advice = f"Ask the operator of the proxy, or {without}."
             if str(error).startswith("407"):
-                credentials = "http://user:password@host:port"
-                advice = f"It requires user and password: put them into {self._setting} as {credentials}."
+                assert isinstance(self._peer, Proxy)
+                advice, self.lasting_code = self._peer.credentials_advice, "proxy_credentials"
             answer = sent(one_line(str(error)))
             return f"No tunnel to {self._origin} through {self._peer}, which answered {answer}. {advice}"
         return (
@@ -278,9 +275,3 @@ class _BeforeTls(asyncio.Protocol):
             self._answered.set_result(None)
         else:
             self._answered.set_exception(error)
-
-
-def _certificate_file_note() -> str:
-    """A note if ``SSL_CERT_FILE`` names a missing file, which OpenSSL ignores silently."""
-    path = os.environ.get("SSL_CERT_FILE")
-    return f" (it is {path}, and there is no such file)" if path and not Path(path).is_file() else ""

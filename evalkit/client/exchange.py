@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import zlib
 
+from evalkit import record
 from evalkit.client.answer_reader import AnswerReader
-from evalkit.record import Failure
+from evalkit.errors import Failure
 
 REDIRECTS = (301, 302, 303, 307, 308)
 FOLLOWED = (307, 308)  # other redirects turn a POST into a GET
 MAX_REDIRECTS = 3
 
+LEFT_OPEN = record.LEFT_OPEN
+
+# after a finish reason: token counts may follow it, and [DONE]; some endpoints send neither, nor end the stream
+GRACE_NS = 2_000_000_000
 _FRAMING_NS = 200_000_000  # after [DONE]: wait for the end of the HTTP framing, so that the connection can be kept
 _INFLATED = 2**20  # bytes decompressed at a time
 _GZIP_OR_ZLIB = 47  # window bits that let zlib detect the format
@@ -26,7 +31,8 @@ class Exchange:
         Done when the answer has ended, for whatever reason.
     outcome : str
         How it ended: ``complete`` by the framing, ``done`` (no more is needed), ``closed`` early, ``malformed``,
-        ``oversized`` head, ``cancelled`` by evalkit, or a time limit: ``ttft``, ``total``. Empty: never started.
+        ``oversized`` head, ``cancelled`` by evalkit, ``left_open`` (nothing followed the finish reason), or a time
+        limit: ``ttft``, ``total``. Empty: never started.
     detail : str
         The message of the parser or the operating system.
     headers_at, end : int or None
@@ -39,6 +45,10 @@ class Exchange:
         Why the connection could not be opened.
     interrupted : bool
         The task that awaited it was cancelled.
+    logprobs : bool
+        The request asks for the log probabilities of tokens, and they are kept.
+    marks : tuple of str
+        Flags for the attempt: ``left_open``, ``lenient_http``.
     """
 
     outcome = ""
@@ -54,6 +64,8 @@ class Exchange:
     first_bytes = b""
     failure: Failure | None = None
     interrupted = False
+    logprobs = False
+    marks: tuple[str, ...] = ()
 
     def __init__(self, url: str, stream: bool, timeout_s: float, ttft_timeout_s: float | None) -> None:
         self.url = url
@@ -71,7 +83,11 @@ class Exchange:
             del headers["content-encoding"]  # not requested, but readable
             self.inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
         self.reader = AnswerReader(
-            self.status, headers.get("content-type"), stream_requested=self.stream, headers=headers
+            self.status,
+            headers.get("content-type"),
+            stream_requested=self.stream,
+            headers=headers,
+            logprobs=self.logprobs,
         )
 
     def feed(self, body: bytes, at: int) -> None:
@@ -104,6 +120,8 @@ class Exchange:
             return self.end + _FRAMING_NS, "done"
         total = self.sent + int(self.timeout_s * 1e9)
         reader = self.reader
+        if reader is not None and reader.ended_at and not (reader.arrivals and reader.arrivals[-1] > reader.ended_at):
+            return min(reader.ended_at + GRACE_NS, total), LEFT_OPEN
         if self.ttft_timeout_s is not None and (reader is None or (reader.streamed and not reader.arrivals)):
             first = self.sent + int(self.ttft_timeout_s * 1e9)
             if first < total:
@@ -128,4 +146,5 @@ class Exchange:
     @property
     def ends_with_connection(self) -> bool:
         """Whether the body ends only when the connection is closed."""
-        return self.reader is not None and not self.headers.keys() & {"content-length", "transfer-encoding"}
+        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        return self.reader is not None and not chunked and "content-length" not in self.headers

@@ -5,6 +5,7 @@ A complete answer that is not a good one is handled in ``answer_reader``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from evalkit.client.answer_reader import KEPT_LIMIT
@@ -12,15 +13,24 @@ from evalkit.client.connection import HEAD_LIMIT
 from evalkit.client.exchange import FOLLOWED, MAX_REDIRECTS, REDIRECTS, Exchange
 from evalkit.client.origin import Origin, path_of, redirect_target
 from evalkit.client.proxy import Proxy
-from evalkit.record import Failure, sent
+from evalkit.client.tls_failures import CERTIFICATE_HINT, HTTP_2_ONLY, client_certificate_failure
+from evalkit.errors import Failure, sent
+from evalkit.inputs.addresses import hidden_secrets, versioned
 
 _TLS_ALERT = b"\x15\x03"
+_HTTP_2_FRAME = re.compile(rb"\x00[\x00-\x40].[\x04\x07].\x00\x00\x00\x00", re.DOTALL)  # SETTINGS or GOAWAY
 _ROUTE = "/chat/completions"
 _LOG = "Check the endpoint's log."
+_CLOUDFLARE_ACCESS = (
+    "Give a service token: export CF_ACCESS_SECRET=…, then --header CF-Access-Client-Id=ID "
+    "--header-env CF-Access-Client-Secret=CF_ACCESS_SECRET."
+)
 _CHECK_PORT = "Check host and port of the base URL."
 
 
-def network_failure(exchange: Exchange, origin: Origin, proxy: Proxy | None) -> Failure | None:
+def network_failure(
+    exchange: Exchange, origin: Origin, proxy: Proxy | None, *, url: str, client_cert_env: str | None = None
+) -> Failure | None:
     """Why an exchange on an open connection has no good answer; None: it has one.
 
     Parameters
@@ -29,24 +39,28 @@ def network_failure(exchange: Exchange, origin: Origin, proxy: Proxy | None) -> 
         A finished exchange.
     proxy : Proxy or None
         The proxy it used.
+    url : str
+        The address of the endpoint's route, which the exchange has left if it follows a redirect.
+    client_cert_env : str or None
+        The variable that names the client certificate's file.
     """
-    failure = _network_failure(exchange, origin)
+    failure = _network_failure(exchange, origin, client_cert_env)
+    if failure is not None and failure.http_status in (404, 405) and _is_about_the_address(failure):
+        failure = _with_address(failure, exchange.url, sent_by_endpoint=exchange.url != url)
     if proxy is None or origin.scheme == "https" or failure is None:
         return failure
     if exchange.status == 407:
-        return _own(
-            "connection",
-            f"No answer from {origin} through {proxy}, which answered 407: it requires user and password. "
-            f"Put them into {proxy.source} as http://user:password@host:port.",
-            407,
-        )
+        message = f"No answer from {origin} through {proxy}, which answered 407. {proxy.credentials_advice}"
+        return replace(_own("connection", message, 407), code="proxy_credentials")
     if failure.kind in ("connection", "timeout", "server"):
         return replace(failure, message=f"{failure.message} The request went through {proxy}.")
     return failure
 
 
-def _network_failure(exchange: Exchange, origin: Origin) -> Failure | None:
+def _network_failure(exchange: Exchange, origin: Origin, client_cert_env: str | None) -> Failure | None:
     outcome, status = exchange.outcome, exchange.status
+    if outcome == "complete" and exchange.reader is not None and status not in REDIRECTS:  # nearly always
+        return exchange.reader.failure
     if outcome == "ttft":
         limit = f"No first token within {exchange.ttft_timeout_s:g} s (ttft_timeout_s)"
         return _own("timeout", f"{limit}: {_received(exchange, origin)}. Raise the limit or lower the load.", status)
@@ -63,13 +77,31 @@ def _network_failure(exchange: Exchange, origin: Origin) -> Failure | None:
     if outcome == "malformed":
         return _malformed(exchange, origin)
     if exchange.reader is None:
-        return _unanswered(exchange, origin)
+        return _unanswered(exchange, origin, client_cert_env)
     return exchange.reader.failure
 
 
 def _own(kind: str, message: str, status: int | None = None) -> Failure:
     """A failure with a message by evalkit, except for the parts marked as sent by the endpoint."""
     return Failure(kind, message, status, sent=())
+
+
+def _is_about_the_address(failure: Failure) -> bool:
+    """Whether something was not found, and the endpoint does not say that it was the model."""
+    code = (failure.code or "").lower()
+    return failure.kind == "not_found" and "model" not in code and code != "object_not_found"
+
+
+def _with_address(failure: Failure, url: str, *, sent_by_endpoint: bool) -> Failure:
+    """The failure with the address that was asked, and where the route may be instead."""
+    begin = f"{failure.message} The address asked is "
+    asked = hidden_secrets(url)
+    other = versioned(url.replace(_ROUTE, "", 1)) if url.count(_ROUTE) == 1 else None
+    advice = f"; if the API is below /v1, set {hidden_secrets(other)} as base URL" if other else ""
+    spans = failure.sent
+    if spans is not None and sent_by_endpoint:
+        spans = (*spans, (len(begin), len(begin) + len(asked)))
+    return replace(failure, message=f"{begin}{asked}{advice}.", sent=spans)
 
 
 def _received(exchange: Exchange, origin: Origin) -> str:
@@ -99,6 +131,8 @@ def _redirected(exchange: Exchange, origin: Origin) -> Failure:
         return _own("protocol", f"{what} that names no address. Check the base URL.", status)
     other = Origin.of(target)
     path = path_of(target).partition("?")[0].removesuffix(_ROUTE)
+    if other.host.endswith(".cloudflareaccess.com"):
+        return _own("auth", f"{what} to the login page of Cloudflare Access. {_CLOUDFLARE_ACCESS}", status)
     shown = sent(f"{other.scheme}://{other.authority}{path}")
     if other != origin:
         message = (
@@ -115,7 +149,11 @@ def _redirected(exchange: Exchange, origin: Origin) -> Failure:
 def _malformed(exchange: Exchange, origin: Origin) -> Failure:
     began = exchange.first_bytes
     if began.startswith(_TLS_ALERT):
-        return _own("connection", f"There is TLS on {origin}: use https:// in the base URL.")
+        message = f"There is TLS on {origin}: use https:// in the base URL."
+        return replace(_own("connection", message), code="wrong_protocol")
+    if _HTTP_2_FRAME.match(began):
+        message = f"The server at {origin} speaks HTTP/2 only. {HTTP_2_ONLY}"
+        return replace(_own("connection", message), code="wrong_protocol")
     if began and not began.startswith(b"HTTP/"):
         shown = sent(ascii(began.decode("latin-1")))
         message = f"There is no HTTP/1.1 on {origin}: its answer began with {shown}. {_CHECK_PORT}"
@@ -125,7 +163,11 @@ def _malformed(exchange: Exchange, origin: Origin) -> Failure:
     return _own("protocol", message, exchange.status)
 
 
-def _unanswered(exchange: Exchange, origin: Origin) -> Failure:
+def _unanswered(exchange: Exchange, origin: Origin, client_cert_env: str | None) -> Failure:
+    # in TLS 1.3 the alert comes when the handshake is complete for the client
+    refused = client_certificate_failure(exchange.detail, str(origin), client_cert_env)
+    if refused is not None:
+        return replace(_own("connection", refused), code="certificate")
     reason = f" ({exchange.detail})" if exchange.detail else ""
     if exchange.received:
         return _own("connection", f"The connection was closed by {origin} in the middle of its headers{reason}. {_LOG}")
@@ -137,4 +179,6 @@ def _unanswered(exchange: Exchange, origin: Origin) -> Failure:
     advice = _LOG
     if origin.scheme == "http":
         advice += " If it requires TLS, use https:// in the base URL."
+    elif client_cert_env is None and exchange.opened:
+        advice += f" {CERTIFICATE_HINT[0].upper()}{CERTIFICATE_HINT[1:]}."
     return _own("connection", f"The connection was closed by {origin} before it answered{reason}. {advice}")

@@ -74,6 +74,8 @@ class ProvenanceTracker:
     def __init__(self, model: str) -> None:
         self._model = model
         self._fingerprint: str | None = None
+        self._named: tuple[Any, ...] = ()  # what the previous answer named
+        self._noted: dict[str, str] = {}  # and what is to be stored of it
         self._seen: dict[int, int] = {}
         self._seen_before: dict[int, int] = {}
         self._ids_are_unique = True
@@ -102,29 +104,33 @@ class ProvenanceTracker:
             del provenance["route"]
         if not body:
             return provenance or None
-        model, fingerprint = body.get("model"), body.get("system_fingerprint")
-        if model != self._model and model and isinstance(model, str):
-            provenance["model"] = _text(model)
-        if (provider := body.get("provider")) and isinstance(provider, str):
-            provenance["provider"] = _text(provider)
-        if fingerprint != self._fingerprint and fingerprint and isinstance(fingerprint, str):
-            self._fingerprint = fingerprint
-            provenance["system_fingerprint"] = _text(fingerprint)
-        if (
-            answer is not None
-            and (name := body.get("id"))
-            and isinstance(name, str)
-            and self._is_repeated(name, answer)
-        ):
+        named = (body.get("model"), body.get("provider"), body.get("system_fingerprint"))
+        provenance |= self._noted if named == self._named else self._note_names(named)
+        name = body.get("id")
+        if name and answer is not None and isinstance(name, str) and self._is_repeated(name, answer):
             provenance["repeated_id"] = _text(name)
         return provenance or None
+
+    def _note_names(self, named: tuple[Any, ...]) -> dict[str, str]:
+        """What to store of an answer that names something else than the previous one."""
+        model, provider, fingerprint = named
+        self._named, self._noted = named, {}
+        if model != self._model and model and isinstance(model, str):
+            self._noted["model"] = _text(model)
+        if provider and isinstance(provider, str):
+            self._noted["provider"] = _text(provider)
+        if fingerprint == self._fingerprint or not (fingerprint and isinstance(fingerprint, str)):
+            return self._noted
+        self._fingerprint = fingerprint
+        return {**self._noted, "system_fingerprint": _text(fingerprint)}
 
     def _is_repeated(self, name: str, answer: Answer) -> bool:
         """Whether this answer was received before, by its id; False if different answers share an id."""
         if not self._ids_are_unique:
             return False
-        calls = tuple((call.name, call.arguments) for call in answer.tool_calls) if answer.tool_calls else ()
-        key, text = hash(name), hash((answer.text, calls))
+        calls = answer.tool_calls
+        key = hash(name)
+        text = hash((answer.text, *((call.name, call.arguments) for call in calls)) if calls else answer.text)
         earlier = self._seen.get(key, self._seen_before.get(key))
         if earlier is None:
             if len(self._seen) >= MOST_IDS:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
-from evalkit.endpoint import is_loopback
 from evalkit.errors import SettingsError
+from evalkit.inputs.addresses import is_loopback
 
 _PORTS = {"http": 80, "https": 443}
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}")
@@ -43,6 +43,17 @@ class Proxy:
 
     def __str__(self) -> str:
         return f"the proxy {self.host}:{self.port} (from {self.source})"
+
+    @property
+    def credentials_advice(self) -> str:
+        """What to do when the proxy answers 407."""
+        form = "http://user:password@host:port"
+        if self.authorization is None:
+            return f"It requires user and password: put them into {self.source} as {form}."
+        return (
+            f"It refused the user and password in {self.source}: check them, and write special characters in them as "
+            f"%XX, such as %40 for @, in {form}."
+        )
 
 
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:

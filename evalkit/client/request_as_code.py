@@ -6,8 +6,13 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
+
+from evalkit.endpoint import CERTIFICATES, Endpoint
+from evalkit.inputs.addresses import split_query
+from evalkit.inputs.request_headers import suggested_variable
 
 # parameters that the official client accepts by name; others go into ``extra_body``
 _NAMED = (
@@ -16,10 +21,62 @@ _NAMED = (
 )  # fmt: skip
 # the key variable in reports: the run file, which names one, may come from a stranger, and so may its address
 KEY_VARIABLE = "API_KEY"
+_LONGEST_ARGUMENT = 100_000  # characters; Linux allows 128 KiB for one argument
+_CURL_FLAGS = {"client_cert_env": "--cert", "client_key_env": "--key", "ca_env": "--cacert"}
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class ReachedBy:
+    """Headers and certificates of a request; secrets and paths by the names of their variables.
+
+    Parameters
+    ----------
+    headers, headers_env : mapping
+        As ``Endpoint`` has them.
+    certificates : mapping
+        ``client_cert_env``, ``client_key_env`` and ``ca_env``, those that are set.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    headers_env: Mapping[str, str] = field(default_factory=dict)
+    certificates: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> ReachedBy:
+        """What an endpoint is reached by."""
+        certificates = {name: value for name in CERTIFICATES if (value := getattr(endpoint, name))}
+        return cls(endpoint.headers, endpoint.headers_env, certificates)
+
+    @classmethod
+    def for_report(cls, settings: Mapping[str, Any]) -> ReachedBy:
+        """What the endpoint of a run file is reached by, for a reader to copy: the variables have names of our own."""
+        headers_env = {name: f"HEADER_{suggested_variable(name)}" for name in settings.get("headers_env") or {}}
+        files = {"client_cert_env": "CLIENT_CERT", "client_key_env": "CLIENT_KEY", "ca_env": "CA_FILE"}
+        certificates = {name: variable for name, variable in files.items() if settings.get(name)}
+        return cls(settings.get("headers") or {}, headers_env, certificates)
+
+    def curl_lines(self) -> list[str]:
+        """The arguments of cURL."""
+        # a run file may come from a stranger, and a name may have characters that a shell interprets
+        plain = [f"-H {_single_quoted(_shown(f'{name}: {value}'))}" for name, value in self.headers.items()]
+        secret = [
+            f'-H {_single_quoted(_shown(name))}": {_expanded(value)}"' for name, value in self.headers_env.items()
+        ]
+        return [
+            *plain,
+            *secret,
+            *(f'{_CURL_FLAGS[name]} "{_expanded(self.certificates[name])}"' for name in self.certificates),
+        ]
+
+    def flags(self) -> list[str]:
+        """The flags of evalkit's own commands."""
+        words = [f"--header={name}={value}" for name, value in self.headers.items()]
+        words += [f"--header-env={name}={variable}" for name, variable in self.headers_env.items()]
+        return words + [f"--{name.replace('_', '-')}={variable}" for name, variable in self.certificates.items()]
+
+
+def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None) -> str:
     """A request as a command for a POSIX shell.
 
     Parameters
@@ -30,20 +87,32 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> st
         The request's JSON.
     key_env : str, optional
         NAME of the environment variable that holds the key; the command contains this name.
+    reached_by : ReachedBy, optional
     """
     lines = [
         f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}",
         "-H 'Content-Type: application/json'",
     ]
     if key_env is not None:
-        # a shell expands the variable in double quotes; printenv reads names that are not valid in a shell
-        named = f"${key_env}" if _SHELL_NAME.fullmatch(key_env) else f"$(printenv {shlex.quote(key_env)})"
-        lines.append(f'-H "Authorization: Bearer {named}"')
-    lines.append(f"--data-raw {_single_quoted(_visible(json.dumps(body, ensure_ascii=False, indent=1)))}")
+        lines.append(f'-H "Authorization: Bearer {_expanded(key_env)}"')
+    if reached_by is not None:
+        lines += reached_by.curl_lines()
+    text = _visible(json.dumps(body, ensure_ascii=False, indent=1))
+    if len(text) > _LONGEST_ARGUMENT:  # a line of JSON is never the word that ends the input
+        lines.append(f"--data-binary @- <<'END'\n{text}\nEND")
+    else:
+        lines.append(f"--data-raw {_single_quoted(text)}")
     return " \\\n  ".join(lines)
 
 
-def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None) -> str:
+def _expanded(variable: str) -> str:
+    """A variable as a shell expands it in double quotes; printenv reads names that are not valid in a shell."""
+    return f"${variable}" if _SHELL_NAME.fullmatch(variable) else f"$(printenv {shlex.quote(variable)})"
+
+
+def python(
+    base_url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None
+) -> str:
     """A request as a Python program that uses the official client and prints the answer.
 
     Parameters
@@ -53,15 +122,25 @@ def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None
         The request's JSON.
     key_env : str, optional
         NAME of the environment variable that holds the key.
+    reached_by : ReachedBy, optional
     """
     key = "'no-key'" if key_env is None else f"os.environ[{key_env!r}]"
-    lines = ["import os", ""] if key_env is not None else []
-    lines += ["from openai import OpenAI", "", f"client = OpenAI(base_url={_encoded(base_url)!r}, api_key={key})"]
+    reached_by = reached_by or ReachedBy()
+    modules = ["import os"] if key_env is not None or reached_by.headers_env or reached_by.certificates else []
+    modules += ["import ssl"] if reached_by.certificates else []
+    names = [name.lower() for name in reached_by.headers_env]
+    keyless = key_env is None and bool(names) and "authorization" not in names
+    client = ["OpenAI", *(["Omit"] if keyless else [])]
+    client += ["DefaultHttpxClient"] if reached_by.certificates else []
+    lines = [*modules, *([""] if modules else []), f"from openai import {', '.join(sorted(client))}", ""]
+    lines += _client_lines(base_url, key, reached_by)
     lines.append("answer = client.chat.completions.create(")
     lines += [f"    {name}={_literal(body[name])}," for name in _NAMED if name in body]
     others = {name: value for name, value in body.items() if name not in _NAMED}
     if others:
         lines.append(f"    extra_body={_literal(others)},")
+    if keyless:  # where a header holds the key, a made-up one next to it would be refused
+        lines.append("    extra_headers={'Authorization': Omit()},")
     lines.append(")")
     if body.get("stream"):
         lines += ["for chunk in answer:", "    if chunk.choices:"]
@@ -69,6 +148,26 @@ def python(base_url: str, body: Mapping[str, Any], *, key_env: str | None = None
     else:
         lines.append("print(answer.choices[0].message.content)")
     return "\n".join(lines)
+
+
+def _client_lines(base_url: str, key: str, reached_by: ReachedBy) -> list[str]:
+    """The lines that make the official client."""
+    lines, (address, query) = [], split_query(base_url)
+    arguments = [f"base_url={_encoded(address)!r}", f"api_key={key}"]
+    if query:
+        arguments.append(f"default_query={query!r}")
+    headers = [f"{name!r}: {value!r}" for name, value in reached_by.headers.items()]
+    headers += [f"{name!r}: os.environ[{variable!r}]" for name, variable in reached_by.headers_env.items()]
+    if headers:
+        arguments.append(f"default_headers={{{', '.join(headers)}}}")
+    if reached_by.certificates:
+        named = {name: f"os.environ[{variable!r}]" for name, variable in reached_by.certificates.items()}
+        cafile = f"cafile={named['ca_env']}" if "ca_env" in named else ""
+        lines.append(f"tls = ssl.create_default_context({cafile})")
+        pair = [named[name] for name in ("client_cert_env", "client_key_env") if name in named]
+        lines += [f"tls.load_cert_chain({', '.join(pair)})"] if pair else []
+        arguments.append("http_client=DefaultHttpxClient(verify=tls)")
+    return [*lines, f"client = OpenAI({', '.join(arguments)})"]
 
 
 def _literal(value: Any) -> str:
@@ -84,6 +183,10 @@ def _visible(text: str) -> str:
     ``curl_command.js`` writes the same command by the same rule.
     """
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _shown(header: str) -> str:
+    return _visible(header).replace("\n", " ")
 
 
 def _encoded(url: str) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 
-from evalkit.conversation import Message
+from evalkit.conversation import FUNCTION, Message
 from evalkit.errors import SettingsError
 from evalkit.inputs.bounds import check_json
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
+_OWN = frozenset({"model", "messages", "stream"})  # what evalkit sets itself
+_NO_ARGUMENTS = ("", "null")
 
 
 def request_body(
@@ -35,7 +37,7 @@ def request_body(
     stream : bool
         Always written: some endpoints reject a missing or null value.
     params : mapping
-        Further request parameters.
+        Further request parameters; one that is None is left out, also if evalkit would set it itself.
     tools : sequence of mapping
         Function tools; they replace ``params["tools"]``.
     include_usage : bool
@@ -47,15 +49,18 @@ def request_body(
         ``params`` would change model, messages or stream, requests several answers, or holds a value that JSON cannot
         represent.
     """
-    for name in ("model", "messages", "stream"):
-        if name in params:
-            raise SettingsError(f"the parameter {name!r} cannot be set: evalkit sets it itself")
+    if not _OWN.isdisjoint(params):
+        name = next(name for name in params if name in _OWN)
+        raise SettingsError(f"the parameter {name!r} cannot be set: evalkit sets it itself")
     if params.get("n") not in (None, 1):
         raise SettingsError("the parameter 'n' must be 1: to get several answers, use repeats")
-    body: dict[str, Any] = {"model": model, "messages": [message.to_json() for message in messages], "stream": stream}
+    sent = [_sent(message) if message.tool_calls else message.to_json() for message in messages]
+    body: dict[str, Any] = {"model": model, "messages": sent, "stream": stream}
     if stream and include_usage:
         body["stream_options"] = {"include_usage": True}
     body.update(params)
+    if None in params.values():
+        body = {name: value for name, value in body.items() if value is not None}
     if tools:
         body["tools"] = list(tools)
     try:
@@ -65,6 +70,16 @@ def request_body(
     if b"null" in packed:  # orjson writes null for a number that JSON cannot represent
         check_json("of the request,", body)
     return packed
+
+
+def _sent(message: Message) -> dict[str, Any]:
+    """A message with calls as it is sent: empty arguments are an empty object, since servers parse them as JSON."""
+    sent = message.to_json()
+    for call in sent["tool_calls"]:
+        function = call[FUNCTION]
+        if function["arguments"].strip() in _NO_ARGUMENTS:
+            function["arguments"] = "{}"
+    return sent
 
 
 def _plain_mapping(value: Any) -> Any:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+from evalkit.client.durations import LONGEST_S, wait_s
+
+_RESET = re.compile(r"rate-?limit.*\breset")
+# RateLimit of the IETF drafts: limit=9, remaining=0, reset=5; and later "name";r=0;t=5, a member per limit
+_DRAFT = re.compile(r"\b(limit|remaining|reset|r|t)\s?=\s?\"?(\d{1,15}(?:\.\d{1,9})?)")
+_MOST_HEADERS = 64  # looked at, of those that name a rate limit
+
+
+class _Limit(NamedTuple):
+    """One of the limits that an answer reports; None: not reported."""
+
+    reset_s: float
+    remaining: float | None = None
+    limit: float | None = None
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds the endpoint asks to wait, from ``now``.
-
-    Read in this order: ``retry-after-ms``; ``retry-after`` as seconds, as an HTTP date or as a Unix time;
-    ``x-ratelimit-reset*`` as a duration (``6m0s``), seconds, or a Unix time in seconds or milliseconds. Of several
-    resets, those whose ``x-ratelimit-remaining-*`` is 0 are used, or all if none is 0; the longest is returned, also of
-    several values that a proxy has merged into one header. A time in the past, or below 0, is 0.
+    """Seconds the endpoint asks to wait, from ``now``: as ``wait_before_retry_s``, or else as ``reset_s``.
 
     Parameters
     ----------
@@ -29,56 +35,80 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     Returns
     -------
     float or None
-        At least 0. None: no header asks to wait, or none can be parsed.
+        At least 0, at most ``durations.LONGEST_S``. None: no header asks to wait, or none can be parsed.
     """
-    milliseconds = _longest(headers.get("retry-after-ms", ""), now)
-    if milliseconds is not None:
-        return milliseconds / 1000
-    text = headers.get("retry-after", "")
-    date = unix_time(text)
-    seconds = _longest(text, now) if date is None else max(0.0, date - now)
-    if seconds is not None:
-        return seconds
-    resets = {name: wait for name, text in headers.items() if (wait := _reset_wait(name, text, now)) is not None}
-    used_up = [wait for name, wait in resets.items() if headers.get(name.replace("-reset", "-remaining", 1)) == "0"]
-    return max(used_up or resets.values(), default=None)
+    wait = wait_before_retry_s(headers, now)
+    return reset_s(headers, now) if wait is None else wait
 
 
-def _duration(text: str) -> float | None:
-    """Seconds in ``12``, ``1.5``, ``20s`` or ``1m30.5s``; None for anything else. Below 0 counts as 0."""
-    text = text.strip()
+def wait_before_retry_s(headers: Mapping[str, str], now: float) -> float | None:
+    """The wait of ``retry-after-ms``, ``x-ms-retry-after-ms`` or ``retry-after``: whatever failed, it is asked for.
+
+    ``retry-after`` may be seconds, a duration, an HTTP date, an ISO date or a Unix time. Of several values that a proxy
+    has merged into one header, the longest is returned.
+    """
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        milliseconds = _longest(headers.get(name, ""), now)
+        if milliseconds is not None:
+            return milliseconds / 1000
+    return _longest(headers.get("retry-after", ""), now)
+
+
+def reset_s(headers: Mapping[str, str], now: float) -> float | None:
+    """When the limit that was exceeded is renewed, by headers that report limits on every answer.
+
+    ``x-ratelimit-reset*``, ``ratelimit-reset``, ``anthropic-ratelimit-*-reset``, ``RateLimit`` and others named alike.
+    Of several limits, those count of which nothing remains; without one, the limit of which the smallest share
+    remains; where that is not reported, all. Of those that count, the longest wait is returned.
+    """
+    limits = [*_named_limits(headers, now), *_draft_limits(headers.get("ratelimit", ""), now)]
+    used_up = [limit.reset_s for limit in limits if limit.remaining is not None and limit.remaining <= 0]
+    if not used_up and limits and all(limit.remaining is not None and limit.limit for limit in limits):
+        return min(limits, key=lambda limit: (limit.remaining or 0) / (limit.limit or 1)).reset_s
+    return max(used_up or [limit.reset_s for limit in limits], default=None)
+
+
+def _named_limits(headers: Mapping[str, str], now: float) -> list[_Limit]:
+    limits = []
+    names = [name for name in headers if "ratelimit" in name or "rate-limit" in name][:_MOST_HEADERS]
+    for name in names:
+        if not _RESET.search(name):
+            continue
+        wait = _longest(headers[name], now)
+        if wait is not None:
+            wait = wait / 1000 if name.endswith("-ms") else wait
+            beside = [headers.get(name.replace("reset", other, 1), "") for other in ("remaining", "limit")]
+            limits.append(_Limit(wait, *map(_number, beside)))
+    return limits
+
+
+def _draft_limits(text: str, now: float) -> list[_Limit]:
+    """The limits of a ``RateLimit`` header."""
+    text = text[:1_000]
+    members = text.split(",") if ";" in text else [text]
+    limits = []
+    for member in members:
+        fields = dict(_DRAFT.findall(member))
+        reset = fields.get("reset", fields.get("t"))
+        wait = None if reset is None else wait_s(reset, now)
+        if wait is not None:
+            remaining = str(fields.get("remaining", fields.get("r", "")))
+            limits.append(_Limit(wait, _number(remaining), _number(str(fields.get("limit", "")))))
+    return limits
+
+
+def _number(text: str) -> float | None:
     try:
-        seconds = float(text)
+        number = float(text[:40])
     except ValueError:
-        parts = _DURATION.findall(text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            return None
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    return max(0.0, seconds) if abs(seconds) < float("inf") else None
-
-
-def unix_time(text: str) -> float | None:
-    """The Unix time of an HTTP date; None: the text is not a date."""
-    try:
-        date = parsedate_to_datetime(text)
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def _reset_wait(name: str, text: str, now: float) -> float | None:
-    if not name.startswith("x-ratelimit-reset"):
-        return None
-    return _longest(text, now)
+    return number if abs(number) < LONGEST_S * 1e9 else None
 
 
 def _longest(text: str, now: float) -> float | None:
-    """The longest of the durations in a header, which may be Unix times."""
-    waits = [wait for part in text.split(",") if (wait := _duration(part)) is not None]
-    return max((_from_now(wait, now) for wait in waits), default=None)
-
-
-def _from_now(wait: float, now: float) -> float:
-    if wait < 1e8:  # three years
-        return wait
-    return max(0.0, (wait / 1000 if wait > 1e11 else wait) - now)
+    """The longest of the waits in a header; a date has a comma of its own."""
+    whole = wait_s(text, now)
+    if whole is not None:
+        return whole
+    waits = [wait for part in text[:1_000].split(",") if (wait := wait_s(part, now)) is not None]
+    return max(waits, default=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from time import perf_counter_ns
 from types import TracebackType
@@ -11,15 +10,26 @@ from types import TracebackType
 from evalkit import __version__
 from evalkit.client.buffering import buffering_flags
 from evalkit.client.connection import Connection, SlicedWork
-from evalkit.client.connection_setup import open_connection
+from evalkit.client.connection_setup import Tls, open_connection
 from evalkit.client.exchange import MAX_REDIRECTS, Exchange
 from evalkit.client.network_failures import network_failure
 from evalkit.client.origin import Origin, path_of, redirect_target
 from evalkit.client.provenance import ProvenanceTracker
 from evalkit.client.proxy import Proxy, proxy_for
+from evalkit.client.quoting import one_line
 from evalkit.client.redaction import redact_answer, redact_failure, redact_provenance
 from evalkit.endpoint import Endpoint
+from evalkit.errors import Failure
+from evalkit.process.api_keys import Key, secrets_in
+from evalkit.process.certificates import tls_context
 from evalkit.record import Attempt, Interrupted, Timing
+
+_USUAL = {
+    "Accept": "application/json, text/event-stream",
+    "Accept-Encoding": "identity",  # compression would delay tokens
+    "User-Agent": f"evalkit/{__version__}",
+}
+_Secrets = tuple[Key | None, tuple[tuple[str, Key], ...]]  # the key, and the secret headers with their values
 
 
 class Transport:
@@ -28,7 +38,7 @@ class Transport:
     Parameters
     ----------
     endpoint : Endpoint
-        Its key is read for each request and not stored.
+        Its key and secret headers are read for each request and not stored.
     before_sending : callable or None
         Called before requests are sent, once for all requests of one iteration of the loop. If it raises, nothing is
         sent and ``send`` raises the same error.
@@ -44,7 +54,7 @@ class Transport:
     Raises
     ------
     SettingsError
-        On entry: the environment names an invalid proxy.
+        On entry: the environment names an invalid proxy, or a certificate that cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint, *, before_sending: Callable[[], None] | None = None) -> None:
@@ -57,11 +67,11 @@ class Transport:
         self._url = endpoint.url
         self._origin = Origin.of(endpoint.url)
         self._provenance = ProvenanceTracker(endpoint.model)
-        self._public = f"{endpoint.model} {endpoint.base_url}"
+        self._public = " ".join((endpoint.model, endpoint.base_url, *endpoint.headers.values()))
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._proxy: Proxy | None = None
-        self._context: ssl.SSLContext | None = None
+        self._tls = Tls()
         self._start = b""
 
     @staticmethod
@@ -71,10 +81,13 @@ class Transport:
         Raises
         ------
         SettingsError
-            The key is not valid in a header, or the environment names an invalid proxy.
+            The key or a secret header is missing or not valid, a certificate cannot be used, or the environment names
+            an invalid proxy.
         """
-        endpoint.key()
+        endpoint.secrets()
         origin = Origin.of(endpoint.url)
+        if origin.scheme == "https":
+            endpoint.tls_context()
         proxy_for(origin.scheme, origin.host, origin.port)
 
     async def __aenter__(self) -> Transport:
@@ -83,9 +96,13 @@ class Transport:
         self._sending = SlicedWork(Connection.write, self._before_sending)
         self._emptied = asyncio.Event()
         self._proxy = proxy_for(origin.scheme, origin.host, origin.port)
-        if origin.scheme == "https" or (self._proxy is not None and self._proxy.scheme == "https"):
-            self._context = ssl.create_default_context()
-            self._context.set_alpn_protocols(["http/1.1"])
+        endpoint, proxied = self._endpoint, self._proxy is not None and self._proxy.scheme == "https"
+        self._tls = Tls(
+            endpoint.tls_context() if origin.scheme == "https" else None,
+            tls_context() if proxied else None,  # the endpoint's certificates are not shown to a proxy
+            endpoint.client_cert_env,
+            endpoint.ca_env,
+        )
         self._start = self._request_start(self._url)
         return self
 
@@ -98,7 +115,17 @@ class Transport:
             self._emptied.clear()
             await self._emptied.wait()
 
-    async def send(self, body: bytes, *, stream: bool, due: int, slot: int, number: int = 1, round: int = 0) -> Attempt:
+    async def send(
+        self,
+        body: bytes,
+        *,
+        stream: bool,
+        due: int,
+        slot: int,
+        number: int = 1,
+        round: int = 0,
+        logprobs: bool = False,
+    ) -> Attempt:
         """POST a body to the endpoint's chat-completion route, once.
 
         Errors of the endpoint or the network are in the attempt's ``failure``. Nothing is retried; only a redirect
@@ -115,28 +142,51 @@ class Transport:
             Stamps of ``time.perf_counter_ns`` for the attempt's timing.
         number, round : int
             For the attempt: the number of the try, and the tool round.
+        logprobs : bool
+            Keep the log probabilities of tokens.
+
+        Raises
+        ------
+        SettingsError
+            The key or a secret header is missing or not valid.
+        Interrupted
+            The caller was cancelled during the exchange.
+        """
+        secrets = self._secrets()
+        exchange = await self._exchange(self._url, body, stream, secrets, logprobs)
+        if exchange.redirects and not exchange.interrupted:
+            exchange = await self._follow(exchange, body, stream, secrets)
+        attempt = self._attempt(exchange, secrets, due, slot, number, round)
+        if exchange.interrupted:
+            raise Interrupted(attempt)
+        return attempt
+
+    async def get(self, url: str) -> Attempt:
+        """GET an address of the endpoint's origin, to see whether it answers; only the status is of interest.
 
         Raises
         ------
         SettingsError
             The key is not valid in a header.
-        Interrupted
-            The caller was cancelled during the exchange.
         """
-        key = self._endpoint.key()
-        exchange = await self._exchange(self._url, body, stream, key)
-        if exchange.redirects and not exchange.interrupted:
-            exchange = await self._follow(exchange, body, stream, key)
-        attempt = self._attempt(exchange, key, due, slot, number, round)
-        if exchange.interrupted:
-            raise Interrupted(attempt)
-        return attempt
+        secrets, now = self._secrets(), perf_counter_ns()
+        return self._attempt(await self._exchange(url, b"", False, secrets), secrets, now, now, 1, 0)
 
-    def _attempt(self, exchange: Exchange, key: str | None, due: int, slot: int, number: int, round: int) -> Attempt:
+    def _secrets(self) -> _Secrets:
+        endpoint = self._endpoint
+        return endpoint.key(), endpoint.secret_headers() if endpoint.headers_env else ()
+
+    def _attempt(self, exchange: Exchange, secrets: _Secrets, due: int, slot: int, number: int, round: int) -> Attempt:
         """The attempt of a finished exchange."""
-        failure = exchange.failure or network_failure(exchange, self._origin, self._proxy)
-        if failure is not None and key is not None:
-            failure = redact_failure(failure, key, self._public)
+        failure = exchange.failure or network_failure(
+            exchange, self._origin, self._proxy, url=self._url, client_cert_env=self._tls.client_cert_env
+        )
+        key, headers = secrets
+        hidden: tuple[Key, ...] = () if key is None else (key,)
+        if headers:
+            hidden += tuple(part for _, value in headers for part in secrets_in(value))
+        if failure is not None:
+            failure = self._redacted(failure, hidden)
         reader = exchange.reader
         if reader is None:
             return Attempt(
@@ -152,17 +202,23 @@ class Transport:
         self.reads += len(events)
         self.reads_with_several_events += len(events) - events.count(1)
         answer = reader.answer
-        if answer is not None and key is not None:
-            answer = redact_answer(answer, key)
+        if answer is not None:
+            for secret in hidden:
+                answer = redact_answer(answer, secret)
         timing = Timing(
             due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
         )
         flags, usage = reader.flags, reader.usage
         if failure is None and reader.streamed and (buffering := buffering_flags(timing, answer, usage)):
             flags = tuple(sorted({*flags, *buffering}))
+        if exchange.marks:
+            flags = tuple(sorted({*flags, *exchange.marks}))
         provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
-        if provenance is not None and key is not None:
-            provenance = redact_provenance(provenance, key)
+        if reader.own_finish_reason is not None:
+            provenance = {**(provenance or {}), "finish_reason": one_line(reader.own_finish_reason, 80)}
+        if provenance is not None:
+            for secret in hidden:
+                provenance = redact_provenance(provenance, secret)
         return Attempt(
             timing,
             number,
@@ -177,30 +233,38 @@ class Transport:
             provenance=provenance,
         )
 
+    def _redacted(self, failure: Failure, hidden: tuple[Key, ...]) -> Failure:
+        if self._proxy is not None and self._proxy.authorization:
+            hidden += secrets_in(Key(self._proxy.authorization))
+        return redact_failure(failure, hidden, self._public) if hidden else failure
+
     # -- exchanges
 
-    async def _follow(self, exchange: Exchange, body: bytes, stream: bool, key: str | None) -> Exchange:
+    async def _follow(self, exchange: Exchange, body: bytes, stream: bool, secrets: _Secrets) -> Exchange:
         """Follow redirects within the origin; the last exchange, timed from the first request."""
         sent, opened = exchange.sent, exchange.opened
         for _ in range(MAX_REDIRECTS):
             target = redirect_target(exchange.url, exchange.headers.get("location", ""))
             if exchange.interrupted or not exchange.redirects or target is None or Origin.of(target) != self._origin:
                 break
-            exchange = await self._exchange(target, body, stream, key)
+            exchange = await self._exchange(target, body, stream, secrets, exchange.logprobs)
             opened = opened or exchange.opened
         exchange.sent, exchange.opened = sent, opened
         return exchange
 
-    async def _exchange(self, url: str, body: bytes, stream: bool, key: str | None) -> Exchange:
+    async def _exchange(
+        self, url: str, body: bytes, stream: bool, secrets: _Secrets, logprobs: bool = False
+    ) -> Exchange:
         endpoint = self._endpoint
         exchange = Exchange(url, stream, endpoint.timeout_s, endpoint.ttft_timeout_s)
+        exchange.logprobs = logprobs
         if self.on_exchange is not None:
             self.on_exchange(exchange)
         try:
             connection = self._kept_connection() or await self._new_connection(exchange)
             if connection is None:
                 return exchange
-            connection.begin(exchange, lambda: self._request(url, body, key))
+            connection.begin(exchange, lambda: self._request(url, body, secrets))
             try:
                 await exchange.finished
             finally:
@@ -225,7 +289,7 @@ class Transport:
         exchange.sent = perf_counter_ns()
         connection = Connection(self._decoding, self._sending, self._forget)
         limit_s = self._endpoint.connect_timeout_s
-        exchange.failure = await open_connection(connection, self._origin, self._proxy, self._context, limit_s)
+        exchange.failure = await open_connection(connection, self._origin, self._proxy, self._tls, limit_s)
         if exchange.failure is not None:
             exchange.end = perf_counter_ns()
             return None
@@ -244,23 +308,26 @@ class Transport:
 
     # -- requests
 
-    def _request(self, url: str, body: bytes, key: str | None) -> bytes:
-        start = self._start if url is self._url else self._request_start(url)
+    def _request(self, url: str, body: bytes, secrets: _Secrets) -> bytes:
+        start = self._start if url is self._url else self._request_start(url, "POST" if body else "GET")
+        key, headers = secrets
         authorization = b"" if key is None else b"Authorization: Bearer %b\r\n" % key.encode("ascii")
+        for name, value in headers:
+            authorization += b"%b: %b\r\n" % (name.encode("ascii"), value.encode("ascii"))
         return b"%b%bContent-Length: %d\r\n\r\n%b" % (start, authorization, len(body), body)
 
-    def _request_start(self, url: str) -> bytes:
+    def _request_start(self, url: str, method: str = "POST") -> bytes:
         """Request line and the headers that every request has."""
         origin, proxy, target = self._origin, self._proxy, path_of(url)
         lines = [
             f"Host: {origin.authority}",
             "Content-Type: application/json",
-            "Accept: application/json, text/event-stream",
-            "Accept-Encoding: identity",  # compression would delay tokens
-            f"User-Agent: evalkit/{__version__}",
         ]
+        given = {name.lower() for name in (*self._endpoint.headers, *self._endpoint.headers_env)}
+        lines += [f"{name}: {value}" for name, value in _USUAL.items() if name.lower() not in given]
+        lines += [f"{name}: {value}" for name, value in self._endpoint.headers.items()]
         if proxy is not None and origin.scheme == "http":  # without a tunnel the proxy needs the whole address
             target = f"http://{origin.authority}{target}"
             if proxy.authorization:
                 lines.append(f"Proxy-Authorization: {proxy.authorization}")
-        return "".join(f"{line}\r\n" for line in (f"POST {target} HTTP/1.1", *lines)).encode("ascii")
+        return "".join(f"{line}\r\n" for line in (f"{method} {target} HTTP/1.1", *lines)).encode("ascii")

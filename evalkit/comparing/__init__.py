@@ -1,5 +1,7 @@
 """Two or more runs compared turn by turn: the turns they share, what differs and how certain that is, and the turns
-that flipped. Statistical tests are in ``stats``, sentences in ``wording/comparison``. Start with ``comparison``.
+that flipped; verdicts: whether a run is better, no worse or worse, by margins; and the ranks of several runs.
+Statistical tests are in ``stats``, sentences in ``wording/comparison`` and ``wording/verdicts``. Start with
+``comparison``, then ``verdicts``.
 """
 
-__all__ = ["comparison", "conditions", "effects"]
+__all__ = ["comparison", "conditions", "effects", "margin_expression", "ranks", "verdicts"]

@@ -6,21 +6,34 @@ import sqlite3
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis import client_trust
 from evalkit.analysis.client_trust import ClientLag
 from evalkit.analysis.measures import HasPath, opened
-from evalkit.comparing import conditions, effects, flips, pairing, shared_conversations
+from evalkit.comparing import (
+    clusters_and_tags,
+    conditions,
+    effects,
+    flips,
+    margin_changes,
+    pairing,
+    shared_conversations,
+)
+from evalkit.comparing.clusters_and_tags import Clusters
 from evalkit.comparing.conditions import ComparedRun, ConditionDifference
 from evalkit.comparing.effects import Effect, Effects, TimeEffects
 from evalkit.comparing.flips import Flips
-from evalkit.comparing.pairing import LeftOut
+from evalkit.comparing.margin_expression import Margin
+from evalkit.comparing.pairing import LeftOut, PairedRuns
+from evalkit.comparing.ranks import Ranks, rank_runs
+from evalkit.comparing.verdicts import Verdicts
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.stats.multiple_tests import holm
 from evalkit.wording import comparison, run_results
+from evalkit.wording.imported import form_of
 from evalkit.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -57,6 +70,10 @@ class Contrast:
         Whether the times of each run may be partly due to the client.
     flips : Flips
         The turns that only one run has right.
+    paired : PairedRuns
+        The pairs themselves.
+    clusters : Clusters
+        Of the shared conversations.
     """
 
     first: ComparedRun
@@ -73,6 +90,8 @@ class Contrast:
     times: tuple[TimeEffects, ...]
     client_bound: tuple[bool | None, bool | None]
     flips: Flips
+    paired: PairedRuns = field(repr=False)
+    clusters: Clusters = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit compare --json`` prints of two runs; missing values are None."""
@@ -106,9 +125,12 @@ class Comparison:
     ----------
     contrasts : tuple of Contrast
         One for each run after the first.
+    ranks : Ranks or None
+        The order of three or more runs; None: there are two.
     """
 
     contrasts: tuple[Contrast, ...]
+    ranks: Ranks | None = None
 
     def __repr__(self) -> str:
         results = "; ".join(
@@ -119,12 +141,13 @@ class Comparison:
         return f"Comparison({results})"
 
     def to_json(self) -> dict[str, Any]:
-        """For two runs the object of ``Contrast.to_json``; for more: ``runs``, ``baseline`` and ``comparisons``."""
+        """For two runs that of ``Contrast.to_json``; for more ``runs``, ``baseline``, ``comparisons`` and ``ranks``."""
         if len(self.contrasts) == 1:
             return self.contrasts[0].to_json()
+        ranks = None if self.ranks is None else self.ranks.to_json()
         comparisons = [contrast.to_json() for contrast in self.contrasts]
         runs = [comparisons[0]["runs"][0], *(each["runs"][1] for each in comparisons)]
-        return {"runs": runs, "baseline": runs[0]["label"], "comparisons": comparisons}
+        return {"runs": runs, "baseline": runs[0]["label"], "comparisons": comparisons, "ranks": ranks}
 
     def table(self) -> pd.DataFrame:
         """The comparison as a table, with rows for all pairs, for each turn index and for each tag.
@@ -155,6 +178,29 @@ class Comparison:
         frame = pd.DataFrame(rows)
         numbers = frame.columns.drop(["first", "second", "by", "label", "words"])
         return frame.astype({name: "float64" for name in numbers if frame[name].dtype == object})
+
+    def verdicts(self, *margins: str | Margin) -> Verdicts:
+        """Say of each run after the first whether it is better, no worse or worse, or that nobody can tell.
+
+        Parameters
+        ----------
+        *margins : str
+            How much worse a metric may be: ``accuracy -2%`` (percentage points), ``ttft_p95 +10%`` (of the baseline),
+            ``cost +5%``. See ``margin_expression``.
+
+        Returns
+        -------
+        Verdicts
+            With several margins or runs, each interval is corrected for their number, by Bonferroni's method.
+
+        Raises
+        ------
+        SettingsError
+            A margin cannot be parsed, none is given, or a metric has two.
+        RunFileError
+            A run file cannot be read again, for costs and tags.
+        """
+        return margin_changes.verdicts_of(self.contrasts, margins)
 
     def flips(self) -> pd.DataFrame:
         """The turns that only one of two runs has right, with both answers.
@@ -224,7 +270,7 @@ def compare(
             _contrast(runs[0], connections[0], run, connection, common=common)
             for run, connection in zip(runs[1:], connections[1:], strict=True)
         ]
-    return Comparison(_corrected(contrasts))
+    return Comparison(_corrected(contrasts), rank_runs(contrasts) if len(contrasts) > 1 else None)
 
 
 def _refuse_one_file_twice(paths: Sequence[Path]) -> None:
@@ -245,7 +291,8 @@ def _contrast(
     except RunFileError as error:
         raise RunFileError(f"{first.path} and {second.path} cannot be compared: {error}") from None
     pairs = pairing.pair_turns(connection, other, shared, averaged=first.repeats != second.repeats)
-    result = effects.measure_effects(connection, pairs)
+    clusters = clusters_and_tags.clusters(connection, shared.first)
+    result = effects.measure_effects(connection, pairs, clusters)
     differs = conditions.condition_differences(first, second)
     medians = [result.times[0].quantiles[metric]["p50"] for metric in ("ttft", "latency")]
     lags = (
@@ -267,6 +314,8 @@ def _contrast(
         times=result.times,
         client_bound=(lags[0][0].client_bound(lags[0][1]), lags[1][0].client_bound(lags[1][1])),
         flips=flips.find_flips(pairs),
+        paired=pairs,
+        clusters=clusters,
     )
 
 
@@ -287,6 +336,8 @@ def _warnings(
             added = run_results.delay_added_by_client(lag.lag_ms, shown, bound)
             yield f"{run.label} is client-bound: of its times, {added} may be due to the client"
     for run in (first, second):
+        if about := run.about["settings"].get("imported"):
+            yield f"{run.label} was imported from {form_of(about)}: no time was measured"
         yield from (f"{run.label}: {note}" for note in run_results.first_token_warnings(*run.streams))
     if open_ended := comparison.unknown_times(result.times[0], first.label, second.label):
         yield open_ended

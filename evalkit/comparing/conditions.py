@@ -17,7 +17,7 @@ from evalkit.runfile import store
 
 # these change the speed of answers, not their content
 _PACE = ("concurrency", "rate", "arrivals", "rpm", "tpm")
-_SETTINGS = ("history", "stream", "max_tool_rounds", "repeats", "limit")
+_SETTINGS = ("history", "system", "stream", "max_tool_rounds", "repeats", "limit", "seed")
 _SCORERS, _VERSION = "scorer versions", "evalkit version"
 _NOT_IN_OLD_FILES = (_SCORERS, _VERSION)  # without them a difference is not known
 
@@ -35,7 +35,8 @@ class ComparedRun:
     about : mapping
         From ``store.run_info``.
     conditions : mapping
-        Its conditions: name to JSON value; None: not set or not known.
+        Its conditions: name to JSON value; None: not set or not known. A system prompt that the run set is in quotes;
+        without one ``system`` is ``the dataset's`` or, where the run sent none, ``none``.
     lag : ClientLag
         What its client may have added to its times.
     streams : (int, int, int)
@@ -106,16 +107,26 @@ def only_history_differs(differences: list[ConditionDifference]) -> bool:
 def _conditions(connection: sqlite3.Connection, about: Mapping[str, Any]) -> dict[str, Any]:
     endpoint, settings = about["endpoint"], about["settings"]
     # the embedded endpoint has a different port each time
-    embedded = endpoint.get("source") == "embedded"
+    source = endpoint.get("source")
     return {
         "model": endpoint.get("model"),
-        "endpoint": "embedded" if embedded else endpoint.get("base_url"),
+        "endpoint": source if source in ("embedded", "imported") else endpoint.get("base_url"),
         **{f"parameter {name}": value for name, value in sorted((endpoint.get("params") or {}).items())},
+        **{f"header {name.lower()}": value for name, value in sorted((endpoint.get("headers") or {}).items())},
+        **{f"header {name.lower()}": "from a variable" for name in sorted(endpoint.get("headers_env") or {})},
         **{name: settings.get(name) for name in _SETTINGS},
-        **_scoring(connection, settings.get("scorer")),
+        "system": _system_prompt(settings.get("system")),
+        **_scoring(connection, settings.get("scorer") or (settings.get("imported") or {}).get("scorer")),
         _VERSION: _versions(connection),
         **{name: settings.get(name) for name in _PACE},
     }
+
+
+def _system_prompt(setting: str | None) -> str:
+    """The system prompt of a run in words: None alone would read as if no system prompt was sent."""
+    if setting is None:
+        return "the dataset's"
+    return f'"{setting}"' if setting else "none"
 
 
 def _scoring(connection: sqlite3.Connection, own: str | None) -> dict[str, Any]:

@@ -176,9 +176,8 @@ class Effects:
     doubt: str | None
 
 
-def measure_effects(first: sqlite3.Connection, paired: PairedRuns) -> Effects:
-    """Measure the differences between two runs; groups and tags are read from the first."""
-    clusters = clusters_and_tags.clusters(first, paired.shared.first)
+def measure_effects(first: sqlite3.Connection, paired: PairedRuns, clusters: Clusters) -> Effects:
+    """Measure the differences between two runs; tags are read from the first."""
     scored = _ScoredPairs.of(paired.pairs, clusters)
     # flips are counted over single answers, even if scores are means over repeats
     single = _ScoredPairs.of(paired.single, clusters) if paired.averaged else scored

@@ -16,11 +16,12 @@ from evalkit.stats.arrays import Flags, Floats
 NS_PER_MS = 1e6
 _TURNS = f"""
     SELECT t.conversation, t.repeat, t.turn, t.error_kind NOT NULL,
-      {schema.SCORABLE} AND NOT {schema.INTERRUPTED}, s.value, t.ttft_ns, t.latency_ns, t.censored_ns
+      {schema.SCORABLE} AND NOT {schema.INTERRUPTED}, {schema.INTERRUPTED}, s.value, t.ttft_ns, t.latency_ns,
+      t.censored_ns
     FROM turn t
       {schema.JOIN_SCORE}
     ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
-_TYPES = ("i8", "i8", "i8", "?", "?", "f8", "f8", "f8", "f8")
+_TYPES = ("i8", "i8", "i8", "?", "?", "?", "f8", "f8", "f8", "f8")
 _STREAMED = "SELECT coalesce(json_extract(settings, '$.stream'), 1) FROM run"
 
 
@@ -100,6 +101,8 @@ class PairedRuns:
         another reason than a time-out.
     censored : mapping
         The same keys to two arrays of flags: the turn timed out, and the time is a lower bound.
+    failed, interrupted : (ndarray of bool, ndarray of bool)
+        Parallel to ``single``, one array per run: the turn has no answer; the end of its session is the reason.
     averaged : bool
         The runs have different numbers of repeats, so scores are means over the repeats of a turn.
     left_out : LeftOut
@@ -110,6 +113,8 @@ class PairedRuns:
     single: TurnPairs
     times: Mapping[str, tuple[Floats, Floats]]
     censored: Mapping[str, tuple[Flags, Flags]]
+    failed: tuple[Flags, Flags]
+    interrupted: tuple[Flags, Flags]
     averaged: bool
     left_out: LeftOut
 
@@ -126,6 +131,7 @@ class _Turns:
     score_all: Floats
     failed: Flags
     has_target: Flags
+    interrupted: Flags
     ttft: Floats
     latency: Floats
     ttft_censored: Flags
@@ -172,7 +178,15 @@ def pair_turns(
         for kind in ("", "_censored")
     )
     return PairedRuns(
-        shared, pairs, single, times, censored, averaged, _left_out(shared, *compared, only_first, only_second)
+        shared=shared,
+        pairs=pairs,
+        single=single,
+        times=times,
+        censored=censored,
+        failed=(singles[0].failed, singles[1].failed),
+        interrupted=(singles[0].interrupted, singles[1].interrupted),
+        averaged=averaged,
+        left_out=_left_out(shared, *compared, only_first, only_second),
     )
 
 
@@ -180,7 +194,7 @@ def _read(connection: sqlite3.Connection, positions: Positions, keys: _Keys) -> 
     """The finished turns of these conversations."""
     (count,) = connection.execute("SELECT count(*) FROM turn").fetchone()
     key, values_of = np.empty(count, dtype=np.int64), np.empty((4, count))
-    flags = np.empty((2, count), dtype=np.bool_)
+    flags = np.empty((3, count), dtype=np.bool_)
     order = np.argsort(positions)
     in_order = positions[order]
     end = 0
@@ -193,7 +207,7 @@ def _read(connection: sqlite3.Connection, positions: Positions, keys: _Keys) -> 
         key[part] = keys.of(number[is_shared], group[1][is_shared], group[2][is_shared])[: end - begin]
         for column, values in zip((*flags, *values_of), group[3:], strict=True):
             column[part] = values[is_shared][: end - begin]
-    failed, has_target = flags[:, :end]
+    failed, has_target, interrupted = flags[:, :end]
     score, ttft, latency, bound = values_of[:, :end]
     timed_out = failed & ~np.isnan(bound)  # the time-out bounds the latency; the first token may have arrived
     for column in (score, latency):
@@ -208,6 +222,7 @@ def _read(connection: sqlite3.Connection, positions: Positions, keys: _Keys) -> 
         np.where(failed & has_target, 0.0, score),
         failed,
         has_target,
+        interrupted,
         ttft / NS_PER_MS,
         latency / NS_PER_MS,
         ttft_censored,
@@ -240,6 +255,7 @@ def _averaged(turns: _Turns, keys: _Keys) -> _Turns:
         mean(turns.score_all[order]),
         np.logical_and.reduceat(turns.failed[order], begins),
         np.logical_or.reduceat(turns.has_target[order], begins),
+        np.logical_and.reduceat(turns.interrupted[order], begins),
         missing,
         missing,
         np.zeros(len(begins), dtype=bool),

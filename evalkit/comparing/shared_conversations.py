@@ -12,9 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.errors import RunFileError
+from evalkit.runfile import store
+from evalkit.runfile.schema import CURRENT_SCORING, JOIN_CORRECTED, ROW
 
 Positions = NDArray[np.int64]
-_BY_ID = "SELECT id, hash, position FROM conversation ORDER BY id"
+_BY_ID = "SELECT id, {content}, position FROM conversation ORDER BY id"
+_CORRECTED_BY_ID = f"""
+    SELECT id, {{content}}, position
+    FROM (SELECT c.id, c.position, {ROW} AS row FROM conversation c {JOIN_CORRECTED}) ORDER BY id"""  # noqa: S608
+_IS_CORRECTED = f"SELECT EXISTS (SELECT 1 FROM corrected_row WHERE scoring = {CURRENT_SCORING})"  # noqa: S608
+_SCORE_BOTH = (
+    ". A run was scored with the targets of a corrected dataset: score both with them, by 'evalkit score RUN --targets'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +57,10 @@ def shared_conversations(
     """The conversations that two runs share.
 
     Runs of one checked dataset share the conversations that both have started. Otherwise conversations with the same id
-    are shared if their content hashes are equal. The datasets count as the same if no conversation has changed, and if
-    each conversation that is only in one run may be missing in the other because of a limit, or because that run has
-    not come to it yet.
+    are shared if their content is equal (``store.content``). The datasets count as the same if no conversation has
+    changed, and if each conversation that is only in one run may be missing in the other because of a limit, or because
+    that run has not come to it yet. The content of a run that was scored with the targets of a corrected dataset has
+    those targets: it can be compared with a run of that dataset, and not with one that has the old targets.
 
     Parameters
     ----------
@@ -68,21 +78,27 @@ def shared_conversations(
     datasets = [info["dataset"] for info in about]
     limits = [info["settings"].get("limit") for info in about]
     hashes = [dataset.get("hash") for dataset in datasets]
-    if hashes[0] is not None and hashes[0] == hashes[1]:
+    corrected = any(connection.execute(_IS_CORRECTED).fetchone()[0] for connection in (first, second))
+    if hashes[0] is not None and hashes[0] == hashes[1] and not corrected:
         shared, same = _by_position(first, second), True
     else:
-        checked_whole = None not in hashes and limits[0] == limits[1]
+        checked_whole = None not in hashes and limits[0] == limits[1] and not corrected
         # with a limit the count is only that of a part of the dataset
         ends = [
             dataset.get("conversations") if limit is None else None
             for dataset, limit in zip(datasets, limits, strict=True)
         ]
-        shared, may_be_pending, example = _by_id(first, second, ends)
+        content = store.content(*about)
+        query = _CORRECTED_BY_ID.format(content="row" if content == "hash" else content) if corrected else (
+            _BY_ID.format(content=content)
+        )  # fmt: skip
+        shared, may_be_pending, example = _by_id(first, second, ends, query)
         same = may_be_pending and not shared.changed and not checked_whole
+    hint = _SCORE_BOTH if corrected and shared.changed else ""
     if not len(shared.first):
-        raise RunFileError(_nothing_shared(shared))
+        raise RunFileError(_nothing_shared(shared) + hint)
     if not same and not common:
-        raise RunFileError(_datasets_differ(shared, example))
+        raise RunFileError(_datasets_differ(shared, example) + hint)
     return shared
 
 
@@ -97,13 +113,13 @@ def _positions(connection: sqlite3.Connection) -> Positions:
 
 
 def _by_id(
-    first: sqlite3.Connection, second: sqlite3.Connection, ends: list[int | None]
+    first: sqlite3.Connection, second: sqlite3.Connection, ends: list[int | None], query: str
 ) -> tuple[SharedConversations, bool, str | None]:
     """What is shared; whether the rest may only be pending; and an id with different content."""
     both = array("q"), array("q")
     only = array("q"), array("q")
     changed, example = 0, None
-    for name, one, other in _merged(first.execute(_BY_ID), second.execute(_BY_ID)):
+    for name, one, other in _merged(first.execute(query), second.execute(query)):
         if one is None or other is None:
             only[one is None].append((one or other or ("", 0))[1])
         elif one[0] == other[0]:
@@ -121,7 +137,7 @@ def _by_id(
 def _merged(
     first: Iterator[tuple[str, str, int]], second: Iterator[tuple[str, str, int]]
 ) -> Iterator[tuple[str, tuple[str, int] | None, tuple[str, int] | None]]:
-    """Merge two sequences in the order of their ids: id, and its hash and position in each."""
+    """Merge two sequences in the order of their ids: id, and its content and position in each."""
     one, other = next(first, None), next(second, None)
     while one is not None or other is not None:
         if other is None or (one is not None and one[0] < other[0]):

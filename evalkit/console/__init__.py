@@ -4,4 +4,16 @@ One file for the output of each command; ``terminal`` holds what they share and 
 and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``, then ``summary``.
 """
 
-__all__ = ["compare", "judge", "load", "plan", "progress_line", "score", "summary", "terminal", "transcript"]
+__all__ = [
+    "compare",
+    "dataset",
+    "import_answers",
+    "judge",
+    "load",
+    "plan",
+    "progress_line",
+    "score",
+    "summary",
+    "terminal",
+    "transcript",
+]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,14 +11,24 @@ from rich.text import Text
 from evalkit.comparing.comparison import Comparison, Contrast
 from evalkit.comparing.conditions import ComparedRun, ConditionDifference
 from evalkit.comparing.effects import Effect
+from evalkit.comparing.ranks import Ranks
+from evalkit.comparing.verdicts import CANNOT_TELL, Verdicts
 from evalkit.console.terminal import plain_table, printable
 from evalkit.console.transcript import command
 from evalkit.stats.estimate import Estimate
-from evalkit.wording.comparison import LEVEL, left_out, lower_bounds, time_rows
+from evalkit.wording import verdicts as worded
+from evalkit.wording.comparison import (
+    LEVEL,
+    condition_value,
+    condition_values,
+    left_out,
+    lower_bounds,
+    shortened,
+    time_rows,
+)
 from evalkit.wording.numbers import MISSING, counted, p_value, percent, points, points_rounded_up
 
 MOST_TAGS, MOST_FLIPS = 10, 5
-_LONGEST = 60  # characters of a value or a label in a table
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
@@ -34,15 +42,53 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
             f"each run is compared with {first}; p corrected by Holm's method, also over these {len(contrasts)} runs",
             soft_wrap=True,
         )
+    if comparison.ranks is not None:
+        _ranks(console, comparison.ranks)
     for contrast in contrasts:
         console.print()
         _contrast(console, contrast, runs=len(contrasts))
 
 
+def _ranks(console: Console, ranks: Ranks) -> None:
+    """Print the order of the runs, and which of them are not shown to differ."""
+    if not ranks.runs:
+        return
+    table = plain_table("rank", "run", "groups", right=("accuracy",))
+    for run in ranks.runs:
+        table.add_row(*worded.ranked(run.rank, run.worst_rank, run.label), run.groups, percent(run.accuracy))
+    console.print()
+    console.print(table)
+    console.print(worded.groups(ranks.turns, ranks.tests), style="dim", soft_wrap=True)
+
+
+def show_verdicts(console: Console, verdicts: Verdicts, fail_on: str) -> None:
+    """Print a table of the verdicts, how many more conversations would tell, and what fails the build."""
+    console.print()
+    table = plain_table("run", "margin", right=("A", "run", f"change ({worded.level(verdicts.confidence)})", "verdict"))
+    for each in verdicts.verdicts:
+        failing = each.fails(fail_on)
+        style = "red" if failing else "yellow" if each.result == CANNOT_TELL else "green"
+        table.add_row(
+            each.second,
+            _line(each.margin.text_of_tag),
+            *(worded.value(each.margin, value) for value in (each.change.first, each.change.second)),
+            worded.change(each.margin, each.change.change),
+            Text(each.result.upper() if failing else each.result, style=style),
+        )
+    console.print(table)
+    for each in verdicts.verdicts:
+        if each.result == CANNOT_TELL:
+            reason = worded.would_tell(each.more, each.noun, each.change.change.reason)
+            console.print(_line(f"{each.second} {each.margin.left}: {reason}"), soft_wrap=True)
+    console.print(verdicts.base, style="dim", soft_wrap=True)
+    for note in verdicts.notes:
+        console.print(note, style="yellow", soft_wrap=True)
+
+
 def _side(side: ComparedRun) -> Text:
     facts = side.conditions
     parameters = "".join(
-        f", {name.removeprefix('parameter ')} {_value(value)}"
+        f", {name.removeprefix('parameter ')} {condition_value(value)}"
         for name, value in facts.items()
         if name.startswith("parameter ")
     )
@@ -91,7 +137,8 @@ def _differs(contrast: Contrast) -> Text:
         return Text(f"{first} and {second} have the same settings")
 
     def both_values(each: ConditionDifference) -> str:
-        return f"{each.what.removeprefix('parameter ')} ({first} {_value(each.first)}, {second} {_value(each.second)})"
+        values = condition_values(each)
+        return f"{each.what.removeprefix('parameter ')} ({first} {values[0]}, {second} {values[1]})"
 
     return _line(f"{first} and {second} differ in {', '.join(map(both_values, contrast.differs))}")
 
@@ -113,7 +160,7 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
         table.add_column(name, justify="right", overflow="fold")
     for label, effect in rows:
         table.add_row(
-            _line(_cut(label)),
+            _line(shortened(label)),
             f"{effect.pairs:,}",
             *(MISSING if rate is None else percent(rate) for rate in (effect.first, effect.second)),
             _difference(effect.difference),
@@ -196,7 +243,7 @@ def _flips(console: Console, contrast: Contrast) -> None:
         right = first.label if flip.first_score >= 1 else second.label
         repeat = f", repeat {flip.repeat}" if flip.repeat > 1 else ""
         console.print(
-            _line(f"  {_cut(flip.conversation)}{repeat}, turn {flip.turn}: right in {right} only"), soft_wrap=True
+            _line(f"  {shortened(flip.conversation)}{repeat}, turn {flip.turn}: right in {right} only"), soft_wrap=True
         )
         for side in (first, second):
             console.print(_line(f"    {command(side.path, flip.conversation, flip.repeat)}"), soft_wrap=True)
@@ -204,16 +251,6 @@ def _flips(console: Console, contrast: Contrast) -> None:
         console.print("all of them, with both answers, in Python: evalkit.compare(…).flips()")
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
 def _line(text: str) -> Text:
     """Text from a stranger on one line, so that no part of it looks like a line of evalkit."""
     return printable("".join("\ufffd" if character in "\n\t" else character for character in text))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console.terminal import failure_line, plain_table, printable
-from evalkit.judging.against_people import FAILED, UNPARSED, JudgeCheck
+from evalkit.judging.against_people import FAILED, UNPARSED, JudgeCheck, SelfAgreement
+from evalkit.judging.correction import Correction
 from evalkit.judging.judging import Agreement, Judging
 from evalkit.judging.pairwise import OUTCOMES, PairwiseJudging
 from evalkit.run import Run
 from evalkit.stats.estimate import Estimate
-from evalkit.wording.numbers import MISSING, percent
+from evalkit.wording.numbers import MISSING, counted, percent
 
 
 def show_judging(console: Console, done: Judging) -> None:
@@ -24,6 +25,8 @@ def show_judging(console: Console, done: Judging) -> None:
     rows = [*done.choices.items(), ("no readable choice", done.unparsed), ("call failed", done.failed)]
     console.print(_counts(rows, done.judged))
     console.print(f"mean score {_share(done.mean)}; unsure, unreadable and failed ones have no score", soft_wrap=True)
+    if done.corrected is not None:
+        _show_correction(console, done.corrected)
     reason = "it was a trial of the first turns"
     if done.mean.value is None:
         reason = "none of the judge's answers gave a score"
@@ -34,6 +37,20 @@ def show_judging(console: Console, done: Judging) -> None:
     if done.agreement is not None:
         console.print(_agreement(done.agreement), soft_wrap=True)
     _ending(console, done)
+
+
+def _show_correction(console: Console, found: Correction) -> None:
+    own = "" if found.of_run == found.labelled else f", {found.of_run} of them of this run"
+    failed = f", without {counted(found.failed, 'failed call')}" if found.failed else ""
+    console.print(
+        printable(f"corrected by {counted(found.labelled, 'labelled answer')}{own}{failed}: {_share(found.mean)}"),
+        soft_wrap=True,
+    )
+    console.print(
+        printable(f"by the estimate of Rogan and Gladen: {_share(found.rogan_gladen)}"), style="dim", soft_wrap=True
+    )
+    if found.doubt is not None:
+        console.print(printable(found.doubt), style="yellow", soft_wrap=True)
 
 
 def show_pairing(console: Console, done: PairwiseJudging) -> None:
@@ -55,7 +72,7 @@ def show_pairing(console: Console, done: PairwiseJudging) -> None:
 
 def show_check(console: Console, done: JudgeCheck) -> None:
     """Print how often a judge agrees with people."""
-    console.print(_title(str(done.data), done.judge, f"{done.n} labelled answers"), soft_wrap=True)
+    console.print(_title(str(done.data), done.judge, counted(done.n, "labelled answer")), soft_wrap=True)
     columns = [*done.rubric.choices, UNPARSED, FAILED]
     table = plain_table("label", right=(f"judge: {columns[0]}", *columns[1:]))
     for label, row in done.confusion.items():
@@ -64,18 +81,42 @@ def show_check(console: Console, done: JudgeCheck) -> None:
     undecided = done.unsure + done.count(UNPARSED)
     console.print(
         f"of {done.n}: {done.unsure} unsure, {done.count(UNPARSED)} without a readable choice, "
-        f"{done.count(FAILED)} failed calls"
+        f"{counted(done.count(FAILED), 'failed call')}"
     )
     for name, estimate in (
         ("agreement on decided answers", _share(done.agreement)),
         ("Cohen's kappa", _coefficient(done.kappa)),
         (f"Krippendorff's alpha, {done.rubric.level}", _coefficient(done.alpha)),
+        *((("true positive rate", _share(done.tpr)), ("true negative rate", _share(done.tnr))) * done.rubric.binary),
     ):
         console.print(f"{name}: {estimate}", soft_wrap=True)
     overall = f"agreement on all, counting {undecided} undecided as not agreeing: {_share(done.agreement_all)}"
     console.print(overall, soft_wrap=True)
     console.print(_compared_with_majority(done), soft_wrap=True)
+    if done.self_agreement is not None:
+        _show_self_agreement(console, done.self_agreement)
+    if done.by_tag:
+        console.print(_by_tag(done))
     _ending(console, done)
+
+
+def _show_self_agreement(console: Console, found: SelfAgreement) -> None:
+    without = f", without {counted(found.left_out, 'answer')} of a failed call" if found.left_out else ""
+    console.print(f"same choice in all {found.repeats} repeats: {_share(found.same)}{without}", soft_wrap=True)
+    console.print(f"Krippendorff's alpha over repeats: {_coefficient(found.alpha)}", soft_wrap=True)
+
+
+def _by_tag(done: JudgeCheck) -> Table:
+    rates = ("true positive rate", "true negative rate") * done.rubric.binary
+    table = plain_table("tag", right=("answers", "agreement", *rates))
+    for tag in done.by_tag:
+        shares = (tag.agreement, tag.tpr, tag.tnr) if done.rubric.binary else (tag.agreement,)
+        table.add_row(printable(tag.tag), str(tag.n), *map(_short_share, shares))
+    return table
+
+
+def _short_share(share: Estimate) -> str:
+    return MISSING if share.value is None else f"{percent(share.value, 0)} of {share.n}"
 
 
 def _compared_with_majority(done: JudgeCheck) -> Text:
@@ -89,6 +130,8 @@ def _compared_with_majority(done: JudgeCheck) -> Text:
 def _title(what: str, judge: Mapping[str, Any], of: str) -> Text:
     where = f" ({judge['base_url']})" if judge["base_url"] else ", embedded,"
     form = "" if judge["form"] != "plain" else "; it accepts no JSON schema, so its answers are parsed as text"
+    if judge.get("temperature_refused"):
+        form += "; it refuses temperature 0 and ran at its own, so its decisions may vary"
     return printable(f"{what}: {of} judged by {judge['model']}{where} with the rubric {judge['rubric']}{form}")
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from evalkit.analysis.sample_size import Plan, SampleSize
 from evalkit.console.terminal import plain_table, printable
-from evalkit.wording.numbers import MISSING, duration, percent
+from evalkit.wording.numbers import MISSING, duration, percent, plus_minus
 
 
 def show_plan(console: Console, plan: Plan) -> None:
@@ -43,7 +43,7 @@ def _pilot(plan: Plan) -> str:
     if plan.half_width is None or plan.smallest_difference is None:
         return f"{result}, over {size}"
     return (
-        f"{result}; {size} give ± {_points(plan.half_width)}, "
+        f"{result}; {size} give {plus_minus(plan.half_width)}, "
         f"and detect differences of {_points(plan.smallest_difference)} or more"
     )
 
@@ -53,7 +53,9 @@ def _rounded_up(count: float | None) -> str:
 
 
 def _goal(need: SampleSize) -> str:
-    return f"within ± {_points(need.wanted)}" if need.goal == "precision" else f"difference of {_points(need.wanted)}"
+    return (
+        f"within {plus_minus(need.wanted, 3)}" if need.goal == "precision" else f"difference of {_points(need.wanted)}"
+    )
 
 
 def _points(share: float, form: str = ".3g") -> str:

@@ -29,6 +29,9 @@ def show_rescored(console: Console, rescored: Rescored, path: Path) -> None:
     old, new = rescored.old, rescored.new
     console.print(_table([("old", old), ("new", new)]))
     console.print(_changes(rescored.changed))
+    if new.targets is not None:
+        with_others = f"{new.corrected} of the run's conversations have other targets or scorers there"
+        console.print(printable(f"targets: {new.targets}; {with_others}"), soft_wrap=True)
     if new.missing:
         console.print(
             f"{new.missing} answered turns were added after scoring {new.number} and have no score in it",
@@ -58,8 +61,10 @@ def _table(rows: Iterable[tuple[str, Scoring]]) -> Table:
 
 def _scorer(scoring: Scoring) -> Text:
     if scoring.scorer is None:
-        return Text("named by each turn")
-    return printable(scoring.scorer if isinstance(scoring.scorer, str) else json.dumps(scoring.scorer))
+        named = "named by each turn"
+    else:
+        named = scoring.scorer if isinstance(scoring.scorer, str) else json.dumps(scoring.scorer)
+    return printable(named if scoring.targets is None else f"{named}, targets of {Path(scoring.targets).name}")
 
 
 def _local_time(wall_ns: int | None) -> str:

@@ -18,6 +18,7 @@ from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, pl
 from evalkit.run import Run
 from evalkit.stats.quantiles import expected_level
 from evalkit.wording import numbers, run_results
+from evalkit.wording.imported import imported
 from evalkit.wording.numbers import number
 
 
@@ -45,16 +46,16 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     for row in rows:
         table.add_row(*_cells(row, open_loop=open_loop))
     console.print(table)
-    note = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
-    console.print(f"times in ms; – means missing: too little data, or nothing to measure{note}", style="dim")
-    if (low := low_p95(result)) is not None:
-        console.print(low, style="dim")
-    if result["answered"]:
-        console.print(run_results.turn_time(result), soft_wrap=True)
+    if (imported_from := imported(result["imported"])) is not None:
+        console.print(one_line(imported_from, LONGEST), style="yellow", soft_wrap=True)
+    else:
+        _notes_on_times(console, result)
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
     console.print(run_results.accuracy_all(result))
+    if result["until"] is None and (precision := run_results.precision(result)) is not None:
+        console.print(precision)
     if result["doubt"] is not None:
         console.print(Text(f"doubtful interval: {result['doubt']}", style="yellow"), soft_wrap=True)
     conversations = result["conversations"]
@@ -74,8 +75,9 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     if result["until"] is not None:
         text, warning = run_results.accuracy_goal(result["until"])
         console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
-    text, warning = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
-    console.print(Text(text, style="yellow" if warning else ""))
+    if imported_from is None:
+        text, warning = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
+        console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
         console.print(failure_line(kind, message, count), soft_wrap=True)
     if result["arrivals"] is not None:
@@ -84,9 +86,12 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(run_results.cancelled_turns(result["interrupted"]), style="yellow", soft_wrap=True)
     for sentence in caveats.sentences(result["caveats"]):
         console.print(sentence, style="yellow", soft_wrap=True)
-    wall, pace = numbers.duration(result["wall_s"]), number(result["turns_per_s"])
-    answered = "" if result["answered"] == result["turns"] else "answered "
-    console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
+    if imported_from is None:
+        wall, pace = numbers.duration(result["wall_s"]), number(result["turns_per_s"])
+        answered = "" if result["answered"] == result["turns"] else "answered "
+        console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
+    if (tokens := run_results.token_parts(result["tokens"])) is not None:
+        console.print(tokens)
     if result["cost"] is not None:
         console.print(run_results.cost(result["cost"]))
     for line in run_results.cut_off(parameters):
@@ -104,6 +109,15 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         )
 
 
+def _notes_on_times(console: Console, result: Mapping[str, Any]) -> None:
+    note = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
+    console.print(f"times in ms; – means missing: too little data, or nothing to measure{note}", style="dim")
+    if (low := low_p95(result)) is not None:
+        console.print(low, style="dim")
+    if result["answered"]:
+        console.print(run_results.turn_time(result), soft_wrap=True)
+
+
 def low_p95(result: Mapping[str, Any]) -> str | None:
     """A note on the p95 of the fewest turns of ``--json``; None where it is on average less than a point too low."""
     shown = [row for row in (*result["by_turn"], result) if row["latency_ms"]["p95"] is not None]
@@ -119,11 +133,15 @@ def low_p95(result: Mapping[str, Any]) -> str | None:
 
 def _title(info: Mapping[str, Any]) -> Text:
     endpoint, settings = info["endpoint"], info["settings"]
+    if settings.get("imported"):
+        return one_line(f"{Path(settings['imported']['file']).name}: answers of {endpoint['model']}", LONGEST)
     params = "".join(f", {name} {value}" for name, value in endpoint["params"].items())
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(info["created_ns"] / 1e9))
+    system = settings.get("system")
+    prompt = "" if system is None else f', system prompt "{system}"' if system else ", no system prompt"
     return one_line(
         f"{Path(info['dataset']['path']).name} against {endpoint['model']} ({endpoint['base_url']}{params}); "
-        f"{settings['history']} history, {settings['concurrency']} in parallel, started {when}",
+        f"{settings['history']} history, {settings['concurrency']} in parallel, started {when}{prompt}",
         LONGEST,
     )
 

@@ -11,7 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from evalkit.console.terminal import printable
+from evalkit.runfile.plain_transcripts import clipped
 from evalkit.runfile.turn_columns import model_texts
+from evalkit.wording import run_results
 from evalkit.wording.numbers import number
 
 
@@ -21,7 +23,7 @@ def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> Non
         console.print(f"turn {turn['turn']}", style="bold")
         _print_text(console, "user", turn["user"])
         for label, text in model_texts(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
-            _print_text(console, label, text)
+            _print_text(console, label, clipped(text, _MOST_REASONING) if label == "reasoning" else text)
         for call in turn["tool_calls"] or ():
             _print_text(console, "call", f"{call['function']['name']}({call['function']['arguments']})")
         if turn["error"] is not None:
@@ -32,10 +34,11 @@ def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> Non
             value = "none" if turn["score"] is None else f"{turn['score']:g}"
             _print_text(console, "score", f"{value}" + (f": {turn['reason']}" if turn["reason"] else ""))
         times = [f"{name} {number(turn[key], ' ms')}" for name, key in _TIMES.items() if turn[key] is not None]
-        if times:
-            console.print(f"  {', '.join(times)}", style="dim")
+        if facts := [*times, *run_results.token_counts(turn)]:
+            console.print(f"  {', '.join(facts)}", style="dim")
 
 
+_MOST_REASONING = 1_000  # characters shown
 _TIMES = {"TTFT": "ttft_ms", "latency": "latency_ms"}
 
 

@@ -1,6 +1,17 @@
-"""Files to conversations: JSON Lines, JSON lists and CSV, with rows in evalkit's own format or in one that other tools
-use. Errors name file, line and field. A dataset is data: nothing in it names code. Start with ``reader``; a new row
-format is an entry in ``row_formats``, and ``csv_rows`` maps the columns of a CSV file to fields.
+"""Files to conversations: JSON, CSV and Parquet, with rows in evalkit's own format or in one that other tools use.
+Errors name file, line and field. A dataset is data: nothing in it names code. Start with ``reader``; ``dataset_file``
+opens a file and recognises its form, ``raw_rows`` reads its rows. ``row_formats`` is the table of row formats, and the
+files that end with ``_rows`` read one family each; ``column_map`` gives fields to columns and keys of other names.
+``content_parts`` reads images and other parts of a message, ``part_files`` the files beside a dataset that they name.
 """
 
-__all__ = ["field_checks", "file_lines", "native_rows", "reader"]
+__all__ = [
+    "content_parts",
+    "contents",
+    "dataset_file",
+    "field_checks",
+    "file_lines",
+    "native_rows",
+    "part_files",
+    "reader",
+]

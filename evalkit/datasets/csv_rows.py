@@ -9,24 +9,33 @@ request, such as ``temperature`` or ``context``, is refused.
 
 from __future__ import annotations
 
-import csv
+import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
-from evalkit.datasets.file_lines import Line, why_not_text
+from evalkit.datasets.choices import listed_apart, plain_name
+from evalkit.datasets.column_map import CSV_FIELDS, check_fields
+from evalkit.datasets.csv_dialect import same_name
+from evalkit.datasets.csv_records import csv_records
+from evalkit.datasets.decoded_lines import DecodedLines
+from evalkit.datasets.file_lines import read_lines
 from evalkit.datasets.native_rows import REQUEST_KEYS, TOO_DEEP
-from evalkit.errors import DatasetError, SettingsError
+from evalkit.datasets.unsent_keys import refuse_unsent, why_not_asked, why_unsent
+from evalkit.errors import DatasetError
 from evalkit.inputs.suggestions import nearest_name
 from evalkit.scorers.json_equality import is_deep_text
 
-FIELDS = ("id", "user", "target", "system", "assistant", "scorer", "tags", "group")
+FIELDS = CSV_FIELDS
 _OF_TURN = ("user", "target", "assistant", "scorer")
 _OF_CONVERSATION = ("system", "tags", "group")
-_NEVER_SENT = ("context", "tools", "tool_results", "params", "system_prompt", *REQUEST_KEYS)
+_NEVER_SENT = {*map(plain_name, ("context", "tools", "tool_results", "params", *REQUEST_KEYS))}
+_UNSENT = "would not be sent from a CSV file: give it with --param, write the rows as JSON, or rename the column"
+_DIGITS = re.compile(r"-?\d+", re.ASCII)
+_LONGEST_VALUE = 100_000  # characters
 _TURN_FIELD = re.compile(r"turns\[(\d+)\](?:\.(.*))?")
 
 
@@ -49,16 +58,18 @@ class CsvRow:
 
 
 def read_csv(
-    lines: Iterable[Line | DatasetError], columns: Mapping[str, str] | None = None
+    file: BinaryIO, columns: Mapping[str, str] | None = None, notes: list[str] | None = None
 ) -> Iterator[CsvRow | DatasetError]:
     """Read a CSV file.
 
     Parameters
     ----------
-    lines : iterable
-        From ``file_lines.read_lines``.
+    file : file
+        From ``dataset_file.open_dataset``.
     columns : mapping, optional
         Field to column name, for columns with another name than their field.
+    notes : list of str, optional
+        Gets a sentence that says how the file was read, if it is not in UTF-8.
 
     Yields
     ------
@@ -70,84 +81,87 @@ def read_csv(
     SettingsError
         ``columns`` names a field that a CSV file cannot hold.
     """
-    for name in columns or {}:
-        if name not in FIELDS:
-            raise SettingsError(f"no column can be read as {name!r}: the fields are {', '.join(FIELDS)}")
-    records = _records(lines)
+    check_fields(columns, FIELDS)
+    lines = DecodedLines(read_lines(file), notes)
+    records = csv_records(lines, (columns or {}).get("user", "user"))
     group: list[tuple[int, dict[str, str]]] = []
     try:
-        _, header = next(records, (1, []))
+        header_line, header = next(records, (1, []))
         if not header:
             return
-        names = _named(header, columns or {})
+        names = _named(header, columns or {}, header_line)
+        others = [name.removeprefix("meta.") for name in names if name.startswith("meta.")]
+        texts = [name for name in others if why_not_asked(name)]
+        begin = lines.end
         for line, cells in records:
+            if line == header_line + 1 and _is_rule(cells):
+                raise DatasetError("is a line of a Markdown table: save the table as CSV", line=line)
             if len(cells) != len(header):
                 yield DatasetError(f"the record has {len(cells)} cells and the header {len(header)}", line=line)
                 continue
             record = {names[at]: cell for at, cell in enumerate(cells) if cell.strip()}
             if group and not ("id" in record and record["id"] == group[0][1].get("id")):
-                yield _joined(group, names, header)
+                yield _joined(group, names, header, texts)
                 group = []
+                lines.begin = begin
+            begin = lines.end
             group.append((line, record))
         if group:
-            yield _joined(group, names, header)
+            yield _joined(group, names, header, texts)
     except DatasetError as error:
         yield error
 
 
-def _records(lines: Iterable[Line | DatasetError]) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not blank, each with its first line."""
-    reader = csv.reader(_texts(lines), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DatasetError(f"the record that starts here is not valid CSV: {error}", line=line) from None
-        if any(cell.strip() for cell in cells):
-            yield line, cells
+def _is_rule(cells: list[str]) -> bool:
+    """Whether a record is the line below the header of a Markdown table, ``|---|:-:|``."""
+    return all(re.fullmatch(r"\s*(:?-+:?)?\s*", cell) for cell in cells) and any("--" in cell for cell in cells)
 
 
-def _texts(lines: Iterable[Line | DatasetError]) -> Iterator[str]:
-    for line in lines:
-        if isinstance(line, DatasetError):
-            raise line
-        problem = why_not_text(line.raw, line.offset)
-        if problem:
-            raise DatasetError(problem, line=line.number)
-        yield line.raw.decode("utf-8")
-
-
-def _named(header: list[str], columns: Mapping[str, str]) -> list[str]:
+def _named(header: list[str], columns: Mapping[str, str], line: int) -> list[str]:
     """The field of each column, or ``meta.`` and the column's own name."""
     header = [name.strip() for name in header]
-    listed = ", ".join(header)
     twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice is not None:
-        raise DatasetError(f"two columns are called {twice!r}", line=1)
-    by_column = {columns.get(name, name): name for name in FIELDS}
-    for name, column in {"user": "user", **columns}.items():
-        if column not in header:
-            hint = "; are the columns separated by commas?" if re.search(r"[;\t|]", listed) else ""
-            problem = f"there is no column {column!r} to read as {name}"
-            raise DatasetError(f"{problem}: the header has {listed[:200]}{hint}", line=1)
-    for name in header:
-        if name in _NEVER_SENT and name not in by_column:
-            raise DatasetError(
-                "would not be sent from a CSV file: give it with --param, write the rows as JSON, or rename the column",
-                line=1, field=name,
-            )  # fmt: skip
-        free = [other for other in FIELDS if other not in header]
-        suggestion = None if name in by_column else nearest_name(name, free)
+        raise DatasetError(f"two columns are called {twice!r}", line=line)
+    by_column: dict[str, str] = {}
+    for name, column in (*columns.items(), *((name, name) for name in FIELDS if name not in columns)):
+        found = _column(column, header)
+        if found is None and (name in columns or name == "user"):
+            listed = ", ".join(header)
+            problem = f"there is no column {column!r} to read as {name}: the header has {listed[:200]}"
+            raise DatasetError(problem, line=line)
+        if found is not None:
+            by_column.setdefault(found, name)
+    others = [column for column in header if column not in by_column]
+    unsent = {column for column in others if _changes_the_request(column)}
+    unsent |= {column for column, _ in listed_apart(dict.fromkeys(others, "x")).values()}
+    for column in others:
+        if column in unsent:
+            raise DatasetError(_UNSENT, line=line, field=column)
+        suggestion = nearest_name(same_name(column), [name for name in FIELDS if name not in by_column.values()])
         if suggestion and suggestion not in columns:
-            raise DatasetError(f"unknown column; did you mean {suggestion!r}?", line=1, field=name)
-    return [by_column.get(name, f"meta.{name}") for name in header]
+            raise DatasetError(f"unknown column; did you mean {suggestion!r}?", line=line, field=column)
+    return [by_column.get(column, f"meta.{column}") for column in header]
 
 
-def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: list[str]) -> CsvRow | DatasetError:
-    """One conversation from its records."""
+def _changes_the_request(column: str) -> bool:
+    name = plain_name(column)
+    more_turns = len(name) > 1 and name.rstrip("0123456789") in (*_OF_TURN, "turn") and name[-1].isdigit()
+    return more_turns or name in _NEVER_SENT or (name != "n" and why_unsent(name) is not None)
+
+
+def _column(name: str, header: list[str]) -> str | None:
+    """The column of this name, or the only one that differs by capital letters alone."""
+    if name in header:
+        return name
+    alike = [column for column in header if same_name(column) == same_name(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _joined(
+    group: list[tuple[int, dict[str, str]]], names: list[str], header: list[str], texts: list[str]
+) -> CsvRow | DatasetError:
+    """One conversation from its records; ``texts`` are columns that must be asked already."""
     columns = {name: column.strip() for name, column in zip(names, header, strict=True)}
     first_line, first = group[0]
     row: dict[str, Any] = {name: first[name] for name in ("id", "system", "group") if name in first}
@@ -173,6 +187,12 @@ def _joined(group: list[tuple[int, dict[str, str]]], names: list[str], header: l
         elif "scorer" in turn:
             turn["scorer"] = turn["scorer"].strip()
         row["turns"].append(turn)
+    for line, record in group:
+        for name in texts:
+            try:
+                refuse_unsent(row, name, record.get(f"meta.{name}"))
+            except DatasetError:
+                return DatasetError(_UNSENT, line=line, field=name)
     return CsvRow(row, tuple(line for line, _ in group), columns)
 
 
@@ -182,5 +202,18 @@ def _target(cell: str) -> Any:
     try:
         value = orjson.loads(cell)
     except orjson.JSONDecodeError:
+        return _python_value(cell)
+    if isinstance(value, float) and _DIGITS.fullmatch(cell):  # more than a number can hold
         return cell
     return value if isinstance(value, int | float | list | dict) and not isinstance(value, bool) else cell
+
+
+def _python_value(cell: str) -> Any:
+    """A list or object as Python prints it, and pandas writes it into a cell; any other cell as it is."""
+    if not cell.startswith(("[", "{")) or len(cell) > _LONGEST_VALUE:
+        return cell
+    try:
+        value = ast.literal_eval(cell)
+        return orjson.loads(orjson.dumps(value)) if repr(value) == cell else cell
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return cell

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
+from evalkit.conversation import BY_ARGUMENTS, Conversation, Message, ScorerSpec, ToolCall, Turn
+from evalkit.datasets.content_parts import read_content, read_question, text_only
 from evalkit.datasets.field_checks import (
     Reader,
     kind,
@@ -35,7 +36,9 @@ REQUEST_KEYS = (
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "stop", "seed", "response_format",
     "tool_choice", "parallel_tool_calls", "functions", "function_call", "frequency_penalty", "presence_penalty",
     "repetition_penalty", "logit_bias", "reasoning_effort", "verbosity", "modalities", "service_tier", "guided_json",
-    "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs",
+    "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs", "enable_thinking",
+    "min_tokens", "ignore_eos", "length_penalty", "web_search_options", "stop_token_ids", "typical_p", "repeat_penalty",
+    "n_predict",
 )  # fmt: skip
 TOO_DEEP = f"has more than {MOST_LEVELS} levels of nesting, which is the limit"
 _NAMED_LEVELS = 3  # levels of a field's name that a message shows
@@ -43,7 +46,12 @@ _HEAVIEST = 1_000_000
 _NAME = re.compile(r"[A-Za-z]\w*")
 _FUNCTION = re.compile(r"[\w.]+:[\w.<>]+")
 # fields that exports add to a message and that no endpoint needs back
-_UNSENT = {"weight", "refusal", "annotations", "audio", "reasoning_content", "reasoning"}
+_UNSENT = {"weight", "refusal", "annotations", "audio"}
+# fields of a model's message that an endpoint may demand back if the message has calls, and that are not sent otherwise
+_OF_CALLS = {
+    "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking_blocks", "extra_content",
+    "provider_specific_fields",
+}  # fmt: skip
 
 
 def parse_row(row: Any, *, position: int = 1) -> Conversation:
@@ -159,7 +167,8 @@ def read_turn(value: Any) -> Turn:
     fields = read_fields(value, _TURN_FIELDS)
     if "user" not in fields:
         raise DatasetError("is missing: a turn needs a user message", field="user")
-    return Turn(**fields)
+    fields["user"], parts = fields["user"]
+    return Turn(**fields, parts=parts)
 
 
 def _turns(value: Any) -> tuple[Turn, ...]:
@@ -200,9 +209,35 @@ def _check_results(conversation: Conversation) -> None:
         if name not in known:
             tools = f"the tools are {', '.join(known)}" if known else "the row has no tools"
             raise DatasetError(f"no tool has this name: {tools}", field=f"tool_results.{name}")
+        result = conversation.tool_results[name]
+        if isinstance(result, dict) and BY_ARGUMENTS in result and not _is_by_arguments(result):
+            problem = f'must look like {{"{BY_ARGUMENTS}": [{{"arguments": {{…}}, "result": …}}]}}'
+            raise DatasetError(problem, field=f"tool_results.{name}")
 
 
-_TURN_FIELDS: dict[str, Reader] = {"user": words_in, "target": _any_value, "scorer": read_scorer, "assistant": words_in}
+def _is_by_arguments(result: dict[str, Any]) -> bool:
+    listed = result[BY_ARGUMENTS]
+    return (
+        len(result) == 1
+        and isinstance(listed, list)
+        and all(
+            isinstance(one, dict) and one.keys() == {"arguments", "result"} and isinstance(one["arguments"], dict)
+            for one in listed
+        )
+    )
+
+
+def _golden(value: Any) -> str:
+    has_parts = isinstance(value, list) and any(isinstance(part, dict) for part in value)
+    return words_in(text_only(value) if has_parts else value)
+
+
+_TURN_FIELDS: dict[str, Reader] = {
+    "user": read_question,
+    "target": _any_value,
+    "scorer": read_scorer,
+    "assistant": _golden,
+}
 ROW_FIELDS: dict[str, Reader] = {
     "id": label_in,
     "system": optional_text_in,
@@ -218,30 +253,22 @@ ROW_FIELDS: dict[str, Reader] = {
 
 
 def read_message(value: Any) -> Message:
-    """Read one chat message; content given as a list of text parts is joined with line breaks."""
-    sent = {key: part for key, part in object_in(value).items() if key not in _UNSENT}
+    """Read one chat message; content that is a list of text parts and nothing else is joined with line breaks."""
+    sent = {key: part for key, part in object_in(value).items() if key not in _UNSENT | _OF_CALLS}
     fields = read_fields(sent, _MESSAGE_FIELDS)
     if "role" not in fields:
         raise DatasetError("is missing", field="role")
     if "content" not in fields and not fields.get("tool_calls"):
         raise DatasetError("is missing", field="content")
-    return Message(**{"content": None, **fields})
+    fields["content"], parts = fields.get("content", (None, ()))
+    extra = {key: part for key, part in value.items() if key in _OF_CALLS and part} if fields.get("tool_calls") else {}
+    return Message(**fields, parts=parts, extra=extra or None)
 
 
 def _role(value: Any) -> str:
     if value not in ROLES:
         raise DatasetError(f"must be one of {', '.join(ROLES)}, not {shortened(repr(value))}")
     return str(value)
-
-
-def _content(value: Any) -> str:
-    return value if isinstance(value, str) else "\n".join(read_each(list_in(value, "text"), _text_part))
-
-
-def _text_part(value: Any) -> str:
-    if not isinstance(value, dict) or value.get("type") != "text" or not isinstance(value.get("text"), str):
-        raise DatasetError("is not a text part; evalkit sends text only")
-    return str(value["text"])
 
 
 def _call(value: Any) -> ToolCall:
@@ -254,12 +281,13 @@ def _call(value: Any) -> ToolCall:
         or not (call_id is None or isinstance(call_id, str))
     ):
         raise DatasetError('must look like {"id": …, "function": {"name": …, "arguments": "JSON text"}}')
-    return ToolCall(function["name"], function["arguments"], call_id)
+    return ToolCall.from_json(value)
 
 
 _MESSAGE_FIELDS: dict[str, Reader] = {
     "role": _role,
-    "content": _content,
+    "content": read_content,
     "tool_calls": lambda value: tuple(read_each(list_in(value), _call)),
     "tool_call_id": text_in,
+    "name": text_in,
 }

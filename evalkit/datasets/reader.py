@@ -1,33 +1,35 @@
 """Datasets: files to conversations, one row at a time; errors name file, line and field.
 
-JSON Lines (``.jsonl``, ``.ndjson``), a JSON list (``.json``) and CSV (``.csv``), each also compressed as ``.gz``.
-``row_formats`` lists the formats of JSON rows, ``csv_rows`` says how the columns of a CSV file are read. A dataset is
-data: nothing in it can name code to run.
+JSON Lines, JSON, CSV and Parquet, each also compressed. ``dataset_file`` recognises the form of a file, ``raw_rows``
+names the file that reads it. ``row_formats`` lists the formats of JSON rows, ``csv_rows`` says how the columns of a CSV
+file are read. A dataset is data: nothing in it can name code to run.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import orjson
-
-from evalkit.conversation import HISTORY_POLICIES, Conversation, Turn
+from evalkit.conversation import HISTORY_POLICIES, INSTRUCTION_ROLES, Conversation, Turn
 from evalkit.datasets.csv_rows import CsvRow
 from evalkit.datasets.field_checks import kind
-from evalkit.datasets.file_lines import begins_list, open_dataset
 from evalkit.datasets.id_set import IdSet
 from evalkit.datasets.native_rows import parse_row, refuse_deep
-from evalkit.datasets.raw_rows import RawRow, list_rows, parse_again, read_rows
-from evalkit.datasets.row_formats import field_in_row, format_of, parse
+from evalkit.datasets.part_files import PartFiles
+from evalkit.datasets.raw_row import RawRow
+from evalkit.datasets.raw_rows import read_rows
+from evalkit.datasets.row_formats import context_field, field_in_row, format_of, parse
 from evalkit.errors import DatasetError, SettingsError
 
 __all__ = ["DatasetSummary", "check", "parse_row", "read"]
 
 MOST_PROBLEMS = 10
+_LOG = logging.getLogger("evalkit")
 CheckTurn = Callable[[Turn], None]
 
 
@@ -39,7 +41,7 @@ class DatasetSummary:
     ----------
     path : str
     shape : str
-        Its row format: ``native``, ``chat``, ``openai-batch``, ``mt-bench``, ``gsm8k`` or ``csv``.
+        Its row format: a name in ``row_formats.ROW_FORMATS``, or ``csv``.
     conversations : int
     turns : int
     hash : str
@@ -48,6 +50,8 @@ class DatasetSummary:
         Of one conversation.
     grouped : bool
         Some conversations belong to a ``group``.
+    files : mapping
+        Name of each image or audio file that it names to what is known about it: see ``part_files.PartFiles``.
     """
 
     path: str
@@ -57,6 +61,7 @@ class DatasetSummary:
     hash: str
     most_turns: int
     grouped: bool
+    files: Mapping[str, Any]
 
 
 def read(
@@ -65,30 +70,33 @@ def read(
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     history: str = "own",
+    own_system: bool = False,
     check_turn: CheckTurn | None = None,
     start: int = 0,
     unique: bool = True,
-    rows: Sequence[bytes] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> Iterator[Conversation]:
-    """Read a dataset, one row at a time (a ``.json`` list is read whole).
+    """Read a dataset, one row at a time.
 
     Parameters
     ----------
     path : path-like
     columns : mapping, optional
-        For CSV: field to column name, where they differ.
+        Field to column, or to the key or path of JSON rows, where they differ.
     limit : int, optional
         Read at most this many conversations.
     history : str
         With ``golden`` every turn but a conversation's last needs a golden answer.
+    own_system : bool
+        The run sets the system prompt: refuse a row with instructions that ``Conversation.with_system`` cannot replace.
     check_turn : callable, optional
         Raises ``DatasetError`` for a turn that cannot be scored: ``scoring.turn_checker()``.
     start : int
         Skip this many conversations, which count for ``limit``; in JSON Lines their rows are not parsed.
     unique : bool
         Refuse an id that occurs twice, which needs about 20 bytes a conversation; without it memory is constant.
-    rows : sequence of bytes, optional
-        The rows that ``rows_of_list`` returned for the file, which is then not read again.
+    files : mapping, optional
+        ``DatasetSummary.files`` of an earlier check: image and audio files in it are not read again.
 
     Yields
     ------
@@ -102,7 +110,9 @@ def read(
         ``columns`` or ``history`` cannot be used.
     """
     ids = IdSet() if unique else None
-    for position, _, found in _checked(Path(path), columns, history, check_turn, ids, start, rows):
+    part_files = PartFiles(Path(path), files)
+    checked = _checked(Path(path), columns, history, own_system, check_turn, ids, part_files, start)
+    for position, _, found in checked:
         if isinstance(found, DatasetError):
             raise _in_file(found, path)
         if limit is not None and position > limit:
@@ -119,13 +129,14 @@ def check(
     columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     history: str = "own",
+    own_system: bool = False,
     check_turn: CheckTurn | None = None,
 ) -> DatasetSummary:
-    """Read a whole dataset and summarise it.
+    """Read a whole dataset and summarise it. A guess, such as that of a character set, is reported in the log.
 
     Parameters
     ----------
-    path, columns, limit, history, check_turn
+    path, columns, limit, history, own_system, check_turn
         As for ``read``.
 
     Returns
@@ -144,7 +155,10 @@ def check(
     conversations = turns = most_turns = 0
     grouped = False
     row_format = ""
-    for _, row_format, found in islice(_checked(Path(path), columns, history, check_turn, IdSet()), limit):  # noqa: B007
+    part_files = PartFiles(Path(path))
+    notes: list[str] = []
+    checked = _checked(Path(path), columns, history, own_system, check_turn, IdSet(), part_files, notes=notes)
+    for _, row_format, found in islice(checked, limit):  # noqa: B007
         if isinstance(found, DatasetError):
             problems.append(found)
             if len(problems) == MOST_PROBLEMS:
@@ -155,29 +169,13 @@ def check(
         most_turns = max(most_turns, len(found.turns))
         grouped = grouped or found.group is not None
         digest.update(bytes.fromhex(found.content_hash))
+    for note in notes:
+        _LOG.warning("%s, %s", path, note)
     if problems:
         raise _all_in_file(problems, path)
-    return DatasetSummary(str(path), row_format, conversations, turns, digest.hexdigest(), most_turns, grouped)
-
-
-def rows_of_list(path: Path, limit: int | None = None) -> list[bytes] | None:
-    """The rows of a ``.json`` list, each as JSON, for reading it several times; None if the file is not a list.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be read.
-    """
-    file, form = open_dataset(path)
-    with file:
-        if form != "list" or not begins_list(file, path):
-            return None
-        rows = []
-        for row in islice(list_rows(file), limit):
-            if isinstance(row.value, DatasetError):
-                raise _in_file(row.value, path)
-            rows.append(orjson.dumps(row.value))
-        return rows
+    return DatasetSummary(
+        str(path), row_format, conversations, turns, digest.hexdigest(), most_turns, grouped, part_files.found
+    )
 
 
 def _in_file(error: DatasetError, path: Path | str) -> DatasetError:
@@ -199,26 +197,32 @@ def _checked(
     path: Path,
     columns: Mapping[str, str] | None,
     history: str,
+    own_system: bool,
     check_turn: CheckTurn | None,
     ids: IdSet | None,
+    files: PartFiles,
     start: int = 0,
-    rows: Sequence[bytes] | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[tuple[int, str, Conversation | DatasetError]]:
     """Conversations that passed every check, or errors, each with its position, from 1, and the row format."""
     if history not in HISTORY_POLICIES:
         raise SettingsError(f"no history policy is called {history!r}. Known: {' and '.join(HISTORY_POLICIES)}")
     row_format = None
-    for position, row_format, row, found in _conversations(path, columns, start, rows):
+    for position, row_format, row, found in _conversations(path, columns, start, notes):
         if isinstance(found, Conversation):
             try:
+                if found.has_parts:
+                    found = files.described(found)
                 if check_turn is not None:
                     _check_turns(found, check_turn)
                 if history == "golden":
-                    _check_golden(found)
+                    check_golden(found)
+                if own_system:
+                    _refuse_later_instructions(found, row, row_format)
                 if ids is not None and not ids.add(found.id):
                     _refuse_same_id(path, columns, found.id, row)
             except DatasetError as error:
-                found = _located(error, row, row_format)
+                found = _located(error, row, row_format, columns)
         yield position, row_format, found
     if row_format is None:
         yield 0, "", DatasetError("holds no rows")
@@ -232,11 +236,25 @@ def _check_turns(conversation: Conversation, check_turn: CheckTurn) -> None:
             raise DatasetError(error.problem, field=f"turns[{number}].{error.field}") from None
 
 
-def _check_golden(conversation: Conversation) -> None:
+def check_golden(conversation: Conversation) -> None:
+    """Raise ``DatasetError`` if a turn before the last has no golden answer, which later turns would see."""
     for number, turn in enumerate(conversation.turns[:-1]):
         if turn.assistant is None:
             text = "is missing: with the golden history, later turns see the golden answers of earlier ones"
             raise DatasetError(text, field=f"turns[{number}].assistant")
+
+
+def _refuse_later_instructions(conversation: Conversation, row: RawRow, row_format: str) -> None:
+    """Raise for an instruction of the context that ``Conversation.with_system`` would leave in force."""
+    kept = conversation.with_system(None).context
+    for number, message in enumerate(kept, len(conversation.context) - len(kept)):
+        if message.role in INSTRUCTION_ROLES:
+            raise DatasetError(
+                f"is a {message.role} message after other messages: the system prompt of a run replaces only those at "
+                "the start of a conversation. Remove this message, or run the dataset without a system prompt of the "
+                "run (system in Python, --system)",
+                field=context_field(row_format, row.value, number),
+            )
 
 
 def _refuse_same_id(path: Path, columns: Mapping[str, str] | None, conversation_id: str, second: RawRow) -> None:
@@ -251,11 +269,11 @@ def _refuse_same_id(path: Path, columns: Mapping[str, str] | None, conversation_
 
 
 def _conversations(
-    path: Path, columns: Mapping[str, str] | None, start: int = 0, rows: Sequence[bytes] | None = None
+    path: Path, columns: Mapping[str, str] | None, start: int = 0, notes: list[str] | None = None
 ) -> Iterator[tuple[int, str, RawRow, Conversation | DatasetError]]:
     row_format = ""
     position = 0
-    for row in read_rows(path, columns, start) if rows is None else parse_again(rows, start):
+    for row in read_rows(path, columns, start, notes):
         value = row.value
         if isinstance(value, DatasetError):
             yield position, row_format, row, value
@@ -270,8 +288,8 @@ def _conversations(
             elif not isinstance(value, dict):
                 raise DatasetError(f"a row must be an object, {{…}}, not {kind(value)}")
             else:
-                row_format = row_format or format_of(value)
-                conversation = parse(value, row_format, position=position)
+                row_format = row_format or format_of(value, columns)
+                conversation = parse(value, row_format, position=position, columns=columns)
         except DatasetError as error:
             yield position, row_format, row, _located(error, row, "native")
             if not row_format:
@@ -280,11 +298,13 @@ def _conversations(
             yield position, row_format, row, conversation
 
 
-def _located(error: DatasetError, row: RawRow, row_format: str) -> DatasetError:
+def _located(
+    error: DatasetError, row: RawRow, row_format: str, columns: Mapping[str, str] | None = None
+) -> DatasetError:
     """The error with the line, and the field as the row names it."""
     if isinstance(row.value, CsvRow):
         return row.value.located(error)
-    field = field_in_row(row_format, error.field)
+    field = field_in_row(row_format, error.field, row.value if isinstance(row.value, dict) else None, columns)
     if row.number is not None:
-        field = f"[{row.number - 1}]" + (f".{field}" if field else "")
+        field = f"{row.inside}[{row.number - 1}]" + (f".{field}" if field else "")
     return DatasetError(error.problem, line=row.line, field=field)

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from evalkit import errors
-from evalkit.engine.asking.session import GRACE_S, SessionTask
+from evalkit.engine.asking.session_task import GRACE_S, SessionTask
 from evalkit.engine.asking.tool_functions import FunctionThreads
 from evalkit.engine.child_process import ChildProcess
 from evalkit.engine.saving import spool
@@ -251,5 +251,7 @@ class Runner:
     def _why_unusable(self, count: int, kind: str, message: str) -> str:
         turns = "The only turn failed" if count == 1 else f"The first {count} turns all failed the same way"
         answered = self._progress.answered
+        if not count:
+            return f"The endpoint's quota is used up after {answered:,} answered turns. {message}"
         others = f"{answered} others were answered after that" if answered else "none was answered"
         return f"{turns} ({kind}), {others}. {message}"

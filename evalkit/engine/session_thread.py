@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalkit.engine.asking.session import GRACE_S
+from evalkit.engine.asking.session_task import GRACE_S
 from evalkit.engine.saving.progress import Progress
 from evalkit.process.interrupts import LEAVE_AT, Interrupts
 from evalkit.runfile.store import RunFile

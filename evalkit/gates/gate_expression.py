@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from evalkit.errors import SettingsError
 from evalkit.gates.metrics import METRICS
-from evalkit.inputs import suggestions
+from evalkit.inputs import quantities, suggestions
 
 EXAMPLES = "accuracy>=0.8, accuracy.low>=0.75, ttft_p95<=400ms, errors<=1%"
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -21,11 +21,12 @@ BOUNDS = ("low", "high")
 # units of a limit, and how many units of the metric one of them is
 _UNITS = {
     "share": {"": Decimal(1), "%": Decimal("0.01")},
-    "time": {"us": Decimal("0.001"), "ms": Decimal(1), "s": Decimal(1000), "min": Decimal(60_000)},
+    "time": quantities.MS,
     "number": {"": Decimal(1)},
 }
-_NUMBER = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>[^\s\d.]*)\s*", re.ASCII)
-_LEFT_SIDE = re.compile(r"\s*(?P<metric>\w+)(?:\[(?P<turn>\d{1,9})\])?(?:\.(?P<bound>\w*))?\s*", re.ASCII)
+_LEFT_SIDE = re.compile(
+    r"\s*(?P<metric>\w+)(?:(?P<of_k>[@^])(?P<k>k|\d{1,9}))?(?:\[(?P<turn>\d{1,9})\])?(?:\.(?P<bound>\w*))?\s*", re.ASCII
+)
 _OPERATOR = re.compile("|".join(map(re.escape, sorted(OPERATORS, key=len, reverse=True))))
 
 
@@ -47,6 +48,8 @@ class Gate:
         A name in ``OPERATORS``.
     limit : float
         In the unit of the metric: 0 to 1, ms, or a plain number.
+    k : int or None
+        Of ``pass@k`` and ``pass^k``; None: all repeats of the run.
     """
 
     text: str
@@ -55,6 +58,7 @@ class Gate:
     bound: str | None
     operator: str
     limit: float
+    k: int | None = None
 
     @property
     def limits_errors(self) -> bool:
@@ -70,7 +74,8 @@ class Gate:
     def left(self) -> str:
         """The left-hand side: what is limited, without the limit."""
         turn = "" if self.turn is None else f"[{self.turn}]"
-        return f"{self.metric}{turn}{'' if self.bound is None else f'.{self.bound}'}"
+        metric = self.metric if self.k is None else f"{self.metric[:-1]}{self.k}"
+        return f"{metric}{turn}{'' if self.bound is None else f'.{self.bound}'}"
 
 
 def parse(text: str) -> Gate:
@@ -88,16 +93,16 @@ def parse(text: str) -> Gate:
             text, left.end() if left else 0, f"there is no comparison ({', '.join(OPERATORS)}), as in {EXAMPLES}; "
             "quote a gate in a shell",
         )  # fmt: skip
-    name, turn, bound = _parse_left(text, comparison.start())
+    name, k, turn, bound = _parse_left(text, comparison.start())
     limit = _parse_limit(text, comparison.end(), name)
-    return Gate(text.strip(), name, turn, bound, comparison[0], limit)
+    return Gate(text.strip(), name, turn, bound, comparison[0], limit, k)
 
 
-def _parse_left(text: str, end: int) -> tuple[str, int | None, str | None]:
+def _parse_left(text: str, end: int) -> tuple[str, int | None, int | None, str | None]:
     found = _LEFT_SIDE.match(text, 0, end)
     if found is None:
         raise _error_at(text, 0, f"there is no metric before {text[end]!r}; there are: {', '.join(METRICS)}")
-    name = found["metric"]
+    name = found["metric"] if found["k"] is None else f"{found['metric']}{found['of_k']}k"
     if name not in METRICS:
         near = suggestions.nearest_name(name, METRICS, cutoff=0.6)
         hint = "" if near is None else f" (did you mean {near}?)"
@@ -110,6 +115,9 @@ def _parse_left(text: str, end: int) -> tuple[str, int | None, str | None]:
             f"{name}[TURN] or {name}.low, then {', '.join(OPERATORS)}",
         )  # fmt: skip
     metric, turn, bound = METRICS[name], found["turn"], found["bound"]
+    k = None if found["k"] in (None, "k") else int(found["k"])
+    if k == 0:
+        raise _error_at(text, found.start("k"), "k is the number of repeats: 1 or more")
     if turn is not None and not metric.by_turn:
         raise _error_at(text, found.start("turn"), f"{name} is measured for the whole run only: omit [{turn}]")
     if turn is not None and int(turn) == 0:
@@ -118,12 +126,12 @@ def _parse_left(text: str, end: int) -> tuple[str, int | None, str | None]:
         raise _error_at(text, found.start("bound"), f"{bound!r} is not a limit of an interval: write low or high")
     if bound is not None and not metric.interval:
         raise _error_at(text, found.start("bound"), f"{name} has no interval: omit .{bound}")
-    return name, None if turn is None else int(turn), bound
+    return name, k, None if turn is None else int(turn), bound
 
 
 def _parse_limit(text: str, start: int, name: str) -> float:
     kind = METRICS[name].kind
-    found = _NUMBER.fullmatch(text, start)
+    found = quantities.NUMBER.fullmatch(text, start)
     if found is None:
         raise _error_at(
             text, start, f"{text[start:].strip()!r} is not a number with its unit, such as {_example_of(kind)}"
@@ -141,9 +149,7 @@ def _parse_limit(text: str, start: int, name: str) -> float:
 
 
 def _example_of(kind: str) -> str:
-    return {"share": "0.8 or 80%", "time": "400ms (units: us, ms, s, min)", "number": "a plain number, such as 0.5"}[
-        kind
-    ]
+    return {"share": "0.8 or 80%", "time": quantities.TIME_EXAMPLE, "number": "a plain number, such as 0.5"}[kind]
 
 
 def _error_at(text: str, position: int, problem: str) -> SettingsError:

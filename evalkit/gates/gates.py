@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from evalkit.analysis.measures import RunMeasures, opened, snapshot
 from evalkit.errors import SettingsError
@@ -57,6 +57,7 @@ class GateResult:
         return {"gate": self.text, "value": self.value, "met": self.met, "words": self.words}
 
 
+@runtime_checkable
 class HasMeasures(Protocol):
     """A run, such as ``evalkit.Run``."""
 
@@ -64,6 +65,32 @@ class HasMeasures(Protocol):
 
     def measures(self) -> RunMeasures:
         """The run in numbers."""
+
+
+class HasVerdict(Protocol):
+    """A verdict of a comparison."""
+
+    @property
+    def words(self) -> str:
+        """It as a sentence."""
+
+
+class HasFailing(Protocol):
+    """The verdicts of a comparison."""
+
+    @property
+    def verdicts(self) -> Sequence[HasVerdict]:
+        """All of them."""
+
+    def failing(self, fail_on: str) -> Sequence[HasVerdict]:
+        """Those that fail a test."""
+
+
+class HasVerdicts(Protocol):
+    """A comparison, as returned by ``evalkit.compare``."""
+
+    def verdicts(self, *margins: str) -> HasFailing:
+        """The verdicts by these margins."""
 
 
 def results_of(gates: Sequence[Gate], run: RunMeasures) -> list[GateResult]:
@@ -86,7 +113,7 @@ def _evaluate(gate: Gate, run: RunMeasures) -> GateResult:
     part = run.all if gate.turn is None else next((part for part in run.by_turn if part.turn == gate.turn), None)
     if part is None:
         return GateResult(gate.text, None, None, f"{gate.left} is missing: no turn {gate.turn} is finished")
-    estimate = metric.find(run, part)
+    estimate = metric.find(run, part, gate.k) if metric.of_k else metric.find(run, part)
     value = estimate.value if gate.bound is None else getattr(estimate, gate.bound)
     if value is None:
         reason = estimate.reason or "the data give no limit on that side"
@@ -96,6 +123,8 @@ def _evaluate(gate: Gate, run: RunMeasures) -> GateResult:
     if gate.metric in ("errors", "accuracy_all") and part.interrupted:
         turns = f"{part.interrupted:,} turn{'s' * (part.interrupted != 1)}"
         left_out = f", without {turns} cancelled when the session ended"
+    elif without := metric.left_out(run, gate.k):
+        left_out = f", without {without}"
     return GateResult(gate.text, value, met, f"{gate.left} is {_in_words(metric, gate, estimate, value)}{left_out}")
 
 
@@ -110,7 +139,7 @@ def _in_words(metric: Metric, gate: Gate, estimate: Estimate, value: float) -> s
 
     words = shown(value) + {"share": " of", "time": " over"}.get(metric.kind, "")
     if metric.kind != "number":
-        words += f" {estimate.n:,} {'planned ' if gate.metric == 'complete' else ''}turns"
+        words += f" {estimate.n:,} {'planned ' if gate.metric == 'complete' else ''}{metric.noun}"
     if gate.bound is None and (estimate.low is not None or estimate.high is not None):
         words += f" (95 % interval {shown(estimate.low)} to {shown(estimate.high)})"
     return words
@@ -122,22 +151,27 @@ def _rounds_truly(number: float, limit: float, digits: int) -> bool:
     )
 
 
-def check(run: HasMeasures, *gates: str) -> None:
-    """Check a run against gates, for tests in pytest.
+def check(run: HasMeasures | HasVerdicts, *gates: str, fail_on: str | None = None) -> None:
+    """Check a run against gates, or a comparison against margins, for tests in pytest.
 
     Warns about an unfinished run, unless a gate says how much must have ended: ``complete>=100%``.
 
     Parameters
     ----------
-    run : Run
-        As returned by ``evaluate``, or ``Run(FILE)``.
+    run : Run or Comparison
+        As returned by ``evaluate``, or ``Run(FILE)``; or as returned by ``compare``.
     *gates : str
-        In the form of ``--fail-under``. Failed turns are allowed unless a gate limits them: ``errors<=1%``.
+        For a run in the form of ``--fail-under``. Failed turns are allowed unless a gate limits them: ``errors<=1%``.
+        For a comparison in the form of ``--allow``: ``accuracy -2%``, ``ttft_p95 +10%``.
+    fail_on : str, optional
+        Of a comparison, what fails: ``worse`` (default; also a metric that is missing), or ``not-shown``: also what
+        nobody can tell yet.
 
     Raises
     ------
     AssertionError
-        A gate is missed. The message lists every missed gate and the first turns that failed or are wrong.
+        A gate is missed. The message lists every missed gate and the first turns that failed or are wrong. Or a run is
+        worse than its margin allows. The message lists the verdicts.
     SettingsError
         A gate cannot be parsed, or no gate is given.
 
@@ -145,8 +179,15 @@ def check(run: HasMeasures, *gates: str) -> None:
     --------
     >>> def test_model():  # doctest: +SKIP
     ...     ek.check(ek.evaluate("data.jsonl", endpoint), "accuracy>=0.8", "ttft_p95<=400ms", "errors<=1%")
+    >>> def test_prompt():  # doctest: +SKIP
+    ...     ek.check(ek.compare("runs/base.evalkit", "runs/new.evalkit"), "accuracy -2%", "cost +5%")
     """
     __tracebackhide__ = True
+    if not isinstance(run, HasMeasures):
+        _check_comparison(run, gates, fail_on or "worse")
+        return
+    if fail_on is not None:
+        raise SettingsError("fail_on is for a comparison: a run either meets its gates or not. Omit it")
     if not gates:
         raise SettingsError(f"check needs at least one gate, such as {EXAMPLES}")
     parsed = [parse(gate) for gate in gates]
@@ -159,6 +200,15 @@ def check(run: HasMeasures, *gates: str) -> None:
         warnings.warn(f"{run.path}: {warning}", stacklevel=2)
     if message is not None:
         raise AssertionError(message)
+
+
+def _check_comparison(comparison: HasVerdicts, margins: Sequence[str], fail_on: str) -> None:
+    __tracebackhide__ = True
+    found = comparison.verdicts(*margins)
+    failing = found.failing(fail_on)
+    if failing:
+        lines = [f"{len(failing)} of {len(found.verdicts)} verdicts fail ({fail_on}):"]
+        raise AssertionError(plain("\n".join([*lines, *(f"  {each.words}" for each in failing)])))
 
 
 def _missed_message(path: Path, missed: Sequence[GateResult], gates: int) -> str:

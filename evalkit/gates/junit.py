@@ -1,7 +1,8 @@
 """A run as JUnit XML, which build servers read: a test case per turn, and one per gate.
 
-Only gates fail a build, so a wrong answer is a passed case with the conversation in its output. Failed calls are
-errors, unless a gate that limits errors is met: the file reports a failure where ``run`` exits with 1.
+Only gates fail a build, so a wrong answer is a passed case with the conversation in its output, unless it is asked to
+be a failure. Failed calls are errors, unless a gate that limits errors is met: the file reports a failure where ``run``
+exits with 1.
 
 Turns are streamed from the run file, so memory does not grow with their number. Text of models and datasets is escaped;
 what XML 1.0 cannot hold, control characters and lone surrogates, becomes U+FFFD.
@@ -15,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import orjson
 
@@ -35,10 +36,14 @@ _ATTRIBUTE_ESCAPES = _ESCAPES | str.maketrans({"\n": "&#10;", "\t": "&#9;"})
 _ELEMENTS = {
     "error": "errors",
     "missed": "failures",
+    "missing": "failures",
+    "undecided": "skipped",
     "unscored": "skipped",
     "allowed": "skipped",
     "interrupted": "skipped",
 }
+_OUTCOMES = {True: "met", False: "missed", None: "missing"}
+_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
 _COUNTS = f"""
     SELECT CASE WHEN {INTERRUPTED} THEN 'interrupted' WHEN t.error_kind NOT NULL THEN 'error'
       WHEN s.value IS NULL THEN 'unscored' WHEN s.value < 1 THEN 'wrong' ELSE 'right' END, count(*),
@@ -54,7 +59,23 @@ def check_path(path: Path, used: Iterable[Path] = ()) -> None:
     output_files.check(path, output_files.JUNIT, used)
 
 
-def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[GateResult] = ()) -> int:
+class Limit(NamedTuple):
+    """The result of a limit: ``outcome`` is ``met``, ``missed``, ``missing`` or, of a comparison, ``undecided``."""
+
+    group: str
+    text: str
+    outcome: str
+    words: str
+
+
+def write(
+    source: Source,
+    path: Path,
+    measures: RunMeasures,
+    gates: Sequence[GateResult] = (),
+    *,
+    fail_turns: bool = False,
+) -> int:
     """Write a run as JUnit XML.
 
     A missed gate is a ``failure``. A wrong turn (score below 1) has the conversation up to it in its ``system-out``; a
@@ -72,6 +93,8 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
         Measures of the same run.
     gates : sequence of GateResult
         They become cases of a second suite.
+    fail_turns : bool
+        A wrong turn is a ``failure`` too.
 
     Returns
     -------
@@ -93,12 +116,51 @@ def write(source: Source, path: Path, measures: RunMeasures, gates: Sequence[Gat
             output_files.writing(path, output_files.JUNIT, used) as draft,
             draft.open("w", encoding="utf-8", newline="\n") as file,
         ):
-            return _write(connection, file, measures, gates)
+            return _write(connection, file, measures, gates, fail_turns=fail_turns)
+
+
+def write_limits(
+    path: Path, name: str, limits: Sequence[Limit], properties: Iterable[tuple[str, Any]], used: Iterable[Path] = ()
+) -> None:
+    """Write limits alone as JUnit XML, such as those of a comparison; an undecided one is ``skipped``.
+
+    Parameters
+    ----------
+    path : Path
+        As for ``write``.
+    name : str
+        Of the suite.
+    limits : sequence of Limit
+    properties : iterable of (str, value)
+        None: left out.
+    used : iterable of Path
+        Files that must not be replaced.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be written.
+    """
+    started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    with (
+        output_files.writing(path, output_files.JUNIT, used) as draft,
+        draft.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(_HEAD)
+        _start_suite(file, 0, name, started, Counter(limit.outcome for limit in limits), 0.0, properties)
+        file.writelines(map(_limit_case, limits))
+        _end_suite(file)
+        file.write("</testsuites>\n")
 
 
 def _write(
-    connection: sqlite3.Connection, file: TextIO, measures: RunMeasures, gates: Sequence[GateResult]
-) -> int:  # fmt: skip
+    connection: sqlite3.Connection,
+    file: TextIO,
+    measures: RunMeasures,
+    gates: Sequence[GateResult],
+    *,
+    fail_turns: bool,
+) -> int:
     info = store.run_info(connection)
     started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(info["created_ns"] / 1e9))
     counts, seconds = Counter[str](), 0.0
@@ -109,15 +171,18 @@ def _write(
     allowed = any(result.met and parse(result.text).limits_errors for result in gates)
     if allowed:
         counts["allowed"] = counts.pop("error", 0)
-    file.write('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n')
+    if fail_turns:
+        counts["missed"] = counts.pop("wrong", 0)
+    file.write(_HEAD)
     _start_suite(file, 0, info["name"], started, counts, seconds, _properties(connection, info, measures))
     for transcript in transcripts(connection):
-        file.writelines(_turn_case(transcript, turn, allowed=allowed) for turn in transcript.turns)
+        file.writelines(_turn_case(transcript, turn, allowed=allowed, fail=fail_turns) for turn in transcript.turns)
     _end_suite(file)
     if gates:
-        outcomes = Counter("met" if result.met else "missed" for result in gates)
+        limits = [Limit("gates", each.text, _OUTCOMES[each.met], each.words) for each in gates]
+        outcomes = Counter(limit.outcome for limit in limits)
         _start_suite(file, 1, f"{info['name']} gates", started, outcomes, 0.0, ())
-        file.writelines(map(_gate_case, gates))
+        file.writelines(map(_limit_case, limits))
         _end_suite(file)
     file.write("</testsuites>\n")
     return turns
@@ -170,7 +235,7 @@ def _end_suite(file: TextIO) -> None:
     file.write("<system-out/>\n<system-err/>\n</testsuite>\n")
 
 
-def _turn_case(transcript: Transcript, turn: TranscriptTurn, *, allowed: bool) -> str:
+def _turn_case(transcript: Transcript, turn: TranscriptTurn, *, allowed: bool, fail: bool) -> str:
     name = f"turn {turn.turn}" if transcript.repeat == 1 else f"turn {turn.turn}, repeat {transcript.repeat}"
     start = _case(transcript.conversation, name, turn.took_s or 0.0)
     conversation = text(transcript.up_to(turn.turn))
@@ -190,17 +255,21 @@ def _turn_case(transcript: Transcript, turn: TranscriptTurn, *, allowed: bool) -
             skipped = f"{_tag('skipped', {'message': message})}/>"
             return f"{start}>{skipped}<system-out>{conversation}</system-out></testcase>\n"
         case _:
-            heading = text(_heading(turn.reason or f"the score is {turn.score:g}"))
-            return f"{start}><system-out>wrong: {heading}\n\n{conversation}</system-out></testcase>\n"
+            heading = _heading(turn.reason or f"the score is {turn.score:g}")
+            if fail:
+                tag = _tag("failure", {"message": heading, "type": "wrong"})
+                return f"{start}>{tag}>{conversation}</failure></testcase>\n"
+            return f"{start}><system-out>wrong: {text(heading)}\n\n{conversation}</system-out></testcase>\n"
 
 
-def _gate_case(result: GateResult) -> str:
-    start = _case("gates", result.text, 0.0)
-    if result.met:
-        return f"{start}/>\n"
-    kind = "missing" if result.met is None else "missed"
-    tag = _tag("failure", {"message": _heading(result.words), "type": kind})
-    return f"{start}>{tag}>{text(result.words)}</failure></testcase>\n"
+def _limit_case(limit: Limit) -> str:
+    start = _case(limit.group, limit.text, 0.0)
+    if limit.outcome == "met":
+        return f"{start}><system-out>{text(limit.words)}</system-out></testcase>\n"
+    if limit.outcome == "undecided":
+        return f"{start}>{_tag('skipped', {'message': _heading(limit.words)})}/></testcase>\n"
+    tag = _tag("failure", {"message": _heading(limit.words), "type": limit.outcome})
+    return f"{start}>{tag}>{text(limit.words)}</failure></testcase>\n"
 
 
 def _case(classname: str, name: str, seconds: float) -> str:

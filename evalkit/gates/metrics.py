@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from evalkit.analysis.measures import Measures, RunMeasures
 from evalkit.stats.estimate import Estimate
+
+if TYPE_CHECKING:
+    from evalkit.analysis.accuracy.by_conversation import RepeatScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +26,27 @@ class Metric:
     kind : str
         ``share`` (0 to 1), ``time`` (ms) or ``number``.
     find : callable
-        From the run, and the measures of all its turns or of those with one index, to an Estimate.
+        From the run, and the measures of all its turns or of those with one index, to an Estimate. Of k repeats also
+        from k; None: all repeats of the run.
     interval : bool
         Whether the Estimate has limits.
     by_turn : bool
         Whether it exists for each turn index.
+    noun : str
+        What its Estimate counts.
+    of_k : bool
+        Whether it is over k repeats.
+    left_out : callable
+        From the run, and k, to what is left out, in words; empty if nothing is.
     """
 
     kind: str
-    find: Callable[[RunMeasures, Measures], Estimate]
+    find: Callable[..., Estimate]
     interval: bool = True
     by_turn: bool = True
+    noun: str = "turns"
+    of_k: bool = False
+    left_out: Callable[[RunMeasures, int | None], str] = lambda run, k: ""
 
 
 def _errors(_: RunMeasures, part: Measures) -> Estimate:
@@ -67,10 +81,70 @@ def _cost(run: RunMeasures, part: Measures) -> Estimate:
     return Estimate(None, None, None, part.turns, f"{at_least}{run.cost.untold:,} requests reported no tokens")
 
 
+def _all_right(run: RunMeasures, _: Measures) -> Estimate:
+    scores = run.conversations
+    if scores.all_right.value is None:
+        return Estimate(None, None, None, 0, f"none of {scores.incomplete:,} conversations is complete")
+    return scores.all_right
+
+
+def _incomplete(run: RunMeasures, _: int | None) -> str:
+    count = run.conversations.incomplete
+    return f"{_counted(count, 'conversation')} with a turn that failed or has no score" if count else ""
+
+
+def _over_repeats(run: RunMeasures, k: int | None) -> RepeatScores | Estimate:
+    """The scores over k repeats, or the reason why there are none."""
+    scores = run.repeats
+    if scores is None:
+        return Estimate(None, None, None, 0, "the run has one repeat: run it with --repeats")
+    if k is None or k == scores.of:
+        return scores if scores.k == scores.of else scores.at(scores.of)
+    if not 1 <= k <= scores.of:
+        return Estimate(None, None, None, 0, f"k is {k}, and the run has {scores.of} repeats")
+    return scores.at(k)
+
+
+def _pass(share: str, run: RunMeasures, _: Measures, k: int | None = None) -> Estimate:
+    scores = _over_repeats(run, k)
+    if isinstance(scores, Estimate):
+        return scores
+    found: Estimate = getattr(scores, share)
+    if found.value is not None:
+        return found
+    best = next((smaller for smaller in range(scores.k - 1, 0, -1) if (scores.turns.n >= smaller).any()), None)
+    hint = "" if best is None else f"; a smaller k has: at most {best}"
+    return Estimate(None, None, None, 0, f"no turn has {_counted(scores.k, 'score')}{hint}")
+
+
+def _short_of_k(run: RunMeasures, k: int | None) -> str:
+    scores = _over_repeats(run, k)
+    if isinstance(scores, Estimate) or not scores.left_out:
+        return ""
+    return f"{_counted(scores.left_out, 'turn')} with fewer than {_counted(scores.k, 'score')}"
+
+
+def _worst_turn(run: RunMeasures, _: Measures) -> Estimate:
+    scores = _over_repeats(run, None)
+    return scores if isinstance(scores, Estimate) else scores.worst_turn()
+
+
+def _failed_repeats(run: RunMeasures, _: int | None) -> str:
+    scores = _over_repeats(run, None)
+    if isinstance(scores, Estimate):
+        return ""
+    missing = int((scores.of - scores.turns.n).sum()) + scores.never_scored * scores.of
+    return f"{_counted(missing, 'repeat')} of a turn that failed or has no score" if missing else ""
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("share", lambda _, part: part.accuracy.mean),
     "accuracy_all": Metric("share", lambda _, part: part.accuracy_all.mean),
     "errors": Metric("share", _errors, interval=False),
+    "all_right": Metric("share", _all_right, by_turn=False, noun="conversations", left_out=_incomplete),
+    "pass@k": Metric("share", partial(_pass, "once"), by_turn=False, of_k=True, left_out=_short_of_k),
+    "pass^k": Metric("share", partial(_pass, "always"), by_turn=False, of_k=True, left_out=_short_of_k),
+    "worst_turn": Metric("share", _worst_turn, interval=False, by_turn=False, left_out=_failed_repeats),
     "complete": Metric("share", _complete, interval=False, by_turn=False),
     **{
         f"{metric}_{name}": Metric("time", partial(_quantile, metric, name))
@@ -80,3 +154,8 @@ METRICS: dict[str, Metric] = {
     "turns_per_s": Metric("number", _turns_per_s, interval=False, by_turn=False),
     "cost": Metric("number", _cost, interval=False, by_turn=False),
 }
+
+
+def _counted(count: int, noun: str) -> str:
+    """A count and its noun."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

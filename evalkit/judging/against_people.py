@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from evalkit.endpoint import Endpoint
 from evalkit.engine.session_thread import Watcher
+from evalkit.errors import SettingsError
 from evalkit.judging.cases import Case
 from evalkit.judging.judge_run import JudgeRun, judge_cases
 from evalkit.judging.judging import judge_info, rubric_for
@@ -19,10 +20,48 @@ from evalkit.judging.labels import LabelledAnswer, read_labels
 from evalkit.judging.rubric import Rubric
 from evalkit.runfile.file_names import RUNS_FOLDER
 from evalkit.stats import agreement
+from evalkit.stats.arrays import Floats
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
 
 UNPARSED, FAILED = "unparsed", "failed"  # columns of a confusion table, next to the rubric's choices
+_MOST_REPEATS = 100
+_MOST_TAGS = 50
+
+
+class TagCheck(NamedTuple):
+    """The agreement of a judge with people on the answers with a tag; as in ``JudgeCheck``."""
+
+    tag: str
+    n: int
+    agreement: Estimate
+    tpr: Estimate
+    tnr: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``--json``."""
+        estimates = {name: asdict(getattr(self, name)) for name in ("agreement", "tpr", "tnr")}
+        return {"tag": self.tag, "n": self.n, **estimates}
+
+
+class SelfAgreement(NamedTuple):
+    """The agreement of a judge with itself, over the answers that it replied to in every repeat.
+
+    ``same`` is the share of answers with the same choice in every repeat; unsure and unreadable replies are choices of
+    their own. ``alpha`` is Krippendorff's, with the repeats as raters and undecided replies as missing. ``left_out`` is
+    the number of answers whose call failed in some repeat.
+    """
+
+    repeats: int
+    same: Estimate
+    alpha: Estimate
+    left_out: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``--json``."""
+        return {
+            "repeats": self.repeats, "same": asdict(self.same), "alpha": asdict(self.alpha), "left_out": self.left_out,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +80,20 @@ class JudgeCheck:
     agreement, kappa, alpha : Estimate
         Over the answers that the judge decided: share on which both agree, Cohen's kappa, Krippendorff's alpha
         (``rubric.level``).
+    tpr, tnr : Estimate
+        True positive rate (sensitivity): of the answers that people labelled as right and the judge decided, the share
+        that the judge passed. True negative rate (specificity): of those labelled as wrong, the share that it failed.
+        Missing if the rubric's values are not 1 and 0.
+    by_tag : tuple of TagCheck
+        The 50 most frequent tags, in that order.
     agreement_all : Estimate
         Share over all answers that the judge replied to: one that it did not decide counts as disagreement.
     majority_label : str
         The most frequent label.
     majority : Estimate
         Agreement of always choosing that label, over the same answers as ``agreement_all``.
+    self_agreement : SelfAgreement or None
+        None: every answer was judged once. All other figures are of the first time.
     stopped : bool
         The user stopped it: answers that were not sent to the judge are in no figure.
     """
@@ -59,9 +106,13 @@ class JudgeCheck:
     agreement: Estimate
     kappa: Estimate
     alpha: Estimate
+    tpr: Estimate
+    tnr: Estimate
+    by_tag: tuple[TagCheck, ...]
     agreement_all: Estimate
     majority_label: str
     majority: Estimate
+    self_agreement: SelfAgreement | None = None
     stopped: bool = False
 
     def count(self, *choices: str) -> int:
@@ -80,6 +131,7 @@ class JudgeCheck:
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``--json``."""
+        itself = self.self_agreement
         return {
             "labels": str(self.data),
             "judge": {**self.judge, "run": str(self.judge_run)},
@@ -94,6 +146,10 @@ class JudgeCheck:
             "kappa": asdict(self.kappa),
             "alpha": {"level": self.rubric.level, **asdict(self.alpha)},
             "stopped": self.stopped,
+            "tpr": asdict(self.tpr),
+            "tnr": asdict(self.tnr),
+            "by_tag": [tag.to_json() for tag in self.by_tag],
+            "self_agreement": None if itself is None else itself.to_json(),
         }
 
 
@@ -103,6 +159,7 @@ def check_judge(
     rubric: str | Path | Rubric = "correct",
     *,
     folder: Path | str = RUNS_FOLDER,
+    repeats: int = 1,
     concurrency: int = 4,
     stream: bool = True,
     watch: Watcher | None = None,
@@ -117,7 +174,10 @@ def check_judge(
         The judge.
     rubric : str, path-like or Rubric
     folder : path-like
-        Where the judge's run file goes: ``FOLDER/DATA.judge-N.evalkit``.
+        Where the judge's run file goes: ``FOLDER/DATA.judge-N.evalkit``, and ``FOLDER/DATA.repeat-R.judge-N.evalkit``
+        for the repeats after the first.
+    repeats : int
+        How often every answer is judged, 1 to 100; more than once to measure the judge's agreement with itself.
     concurrency, stream, watch
         As for ``judging.judge``.
 
@@ -133,31 +193,56 @@ def check_judge(
         As for ``judging.judge``.
     """
     path, chosen = Path(data), rubric_for(rubric, pairwise=False)
+    check_repeats(repeats)
     rows = list(read_labels(path, chosen))
-    judge_run = judge_cases(
-        Path(folder) / path.name.removesuffix(".gz").rpartition(".")[0],
-        lambda: (Case(row.id, row.material, row.group) for row in rows),
-        chosen, endpoint, concurrency=concurrency, stream=stream, watch=watch,
-    )  # fmt: skip
-    by_id = {
-        decision.case: FAILED if decision.failed else decision.choice or UNPARSED
-        for decision in judge_run.decisions(chosen)
-    }
+    stem = Path(folder) / path.name.removesuffix(".gz").rpartition(".")[0]
+    judge_runs: list[JudgeRun] = []
+    for repeat in range(1, repeats + 1):
+        judge_runs.append(
+            judge_cases(
+                stem if repeat == 1 else stem.with_name(f"{stem.name}.repeat-{repeat}"),
+                lambda: (Case(row.id, row.material, row.group) for row in rows),
+                chosen, endpoint, concurrency=concurrency, stream=stream, watch=watch,
+            )
+        )  # fmt: skip
+        if judge_runs[-1].stopped:
+            break
+    choices = [choices_by_case(judge_run, chosen) for judge_run in judge_runs]
+    sent = [row for row in rows if row.id in choices[0]] if judge_runs[0].stopped else rows
     majority = Counter(row.label for row in rows).most_common(1)[0][0]
-    sent = [row for row in rows if row.id in by_id] if judge_run.stopped else rows
-    choices = [by_id.get(row.id, FAILED) for row in sent]
-    return _check(path, judge_run, chosen, judge_info(chosen, judge_run, endpoint), sent, choices, majority)
+    judge = judge_info(chosen, judge_runs[0], endpoint)
+    itself = _self_agreement(chosen, rows, choices) if len(choices) > 1 else None
+    stopped = judge_runs[-1].stopped
+    return _check(path, judge_runs[0].path, chosen, judge, sent, choices[0], majority, itself, stopped=stopped)
+
+
+def check_repeats(repeats: int) -> None:
+    """Refuse a number of repeats that is out of range."""
+    if not (type(repeats) is int and 1 <= repeats <= _MOST_REPEATS):
+        raise SettingsError(f"repeats is {repeats}: it must be a whole number from 1 to {_MOST_REPEATS}")
+
+
+def choices_by_case(judge_run: JudgeRun, rubric: Rubric) -> dict[str, str]:
+    """The judge's choice on every case that was sent, by the id of the case; ``unparsed`` and ``failed`` too."""
+    return {
+        decision.case: FAILED if decision.failed else decision.choice or UNPARSED
+        for decision in judge_run.decisions(rubric)
+    }
 
 
 def _check(
     path: Path,
-    judge_run: JudgeRun,
+    judge_run: Path,
     chosen: Rubric,
     judge: Mapping[str, Any],
-    rows: list[LabelledAnswer],
-    choices: list[str],
+    rows: Sequence[LabelledAnswer],
+    by_case: Mapping[str, str],
     majority: str,
+    itself: SelfAgreement | None,
+    *,
+    stopped: bool,
 ) -> JudgeCheck:
+    choices = [by_case.get(row.id, FAILED) for row in rows]
     columns = (*chosen.choices, UNPARSED, FAILED)
     counts = Counter(zip((row.label for row in rows), choices, strict=True))
     values = chosen.values
@@ -167,15 +252,58 @@ def _check(
     replied = np.array([choice != FAILED for choice in choices], dtype=bool)
     return JudgeCheck(
         data=path,
-        judge_run=judge_run.path,
+        judge_run=judge_run,
         rubric=chosen,
         judge=judge,
         confusion={label: {choice: counts[label, choice] for choice in columns} for label in chosen.values},
         agreement=agreement.raw_agreement(people, judged, clusters),
         kappa=agreement.cohen_kappa(people, judged, clusters),
         alpha=agreement.alpha([people, judged], chosen.level, clusters),
+        tpr=_rate(chosen, 1.0, people, judged, clusters),
+        tnr=_rate(chosen, 0.0, people, judged, clusters),
+        by_tag=_by_tag(chosen, rows, people, judged, clusters),
         agreement_all=proportion((people == judged)[replied].astype(np.float64), clusters[replied]),
         majority_label=majority,
         majority=proportion((people == values[majority])[replied].astype(np.float64), clusters[replied]),
-        stopped=judge_run.stopped,
+        self_agreement=itself,
+        stopped=stopped,
+    )
+
+
+def _rate(rubric: Rubric, of: float, people: Floats, judged: Floats, clusters: Any) -> Estimate:
+    """How often the judge agrees on decided answers that people gave this value, 1 or 0."""
+    if not rubric.binary:
+        return Estimate(None, None, None, 0, f"the values of the rubric {rubric.name} are not 1 and 0")
+    of_these = (people == of) & ~np.isnan(judged)
+    return agreement.raw_agreement(people[of_these], judged[of_these], clusters[of_these])
+
+
+def _by_tag(
+    rubric: Rubric, rows: Sequence[LabelledAnswer], people: Floats, judged: Floats, clusters: Any
+) -> tuple[TagCheck, ...]:
+    places: dict[str, list[int]] = {}
+    for at, row in enumerate(rows):
+        for tag in row.tags:
+            places.setdefault(tag, []).append(at)
+    frequent = sorted(places.items(), key=lambda found: -len(found[1]))[:_MOST_TAGS]
+    checks = []
+    for tag, tagged in frequent:
+        part = people[tagged], judged[tagged], clusters[tagged]
+        rates = (_rate(rubric, of, *part) for of in (1.0, 0.0))
+        checks.append(TagCheck(tag, len(tagged), agreement.raw_agreement(*part), *rates))
+    return tuple(checks)
+
+
+def _self_agreement(
+    rubric: Rubric, rows: Sequence[LabelledAnswer], repeats: Sequence[Mapping[str, str]]
+) -> SelfAgreement:
+    replied = [row for row in rows if all(choices.get(row.id, FAILED) != FAILED for choices in repeats)]
+    clusters = np.array([row.group for row in replied])
+    same = [len({choices[row.id] for choices in repeats}) == 1 for row in replied]
+    ratings = [[rubric.values.get(choices[row.id], np.nan) for row in replied] for choices in repeats]
+    return SelfAgreement(
+        len(repeats),
+        proportion(np.array(same, dtype=np.float64), clusters),
+        agreement.alpha(ratings, rubric.level, clusters),
+        len(rows) - len(replied),
     )

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from evalkit.conversation import Conversation, Message
+from evalkit.conversation import Conversation, Message, Turn
+from evalkit.datasets.content_parts import shown
 from evalkit.datasets.native_rows import parse_row
 from evalkit.judging.rubric import Rubric
-from evalkit.runfile import store
+from evalkit.runfile import schema, store
 from evalkit.scorers.reading.think_block import without_think_block
 
 NOTHING_BEFORE = "(nothing)"
-_TURNS = """
-    SELECT c.id, c.row, c.position, t.repeat, t.turn, t.status, t.answer, t.refusal, t.tool_calls, t.exchange
-    FROM turn t JOIN conversation c ON c.position = t.conversation ORDER BY t.conversation, t.repeat, t.turn"""
+_TURNS = f"""
+    SELECT c.id, {schema.ROW}, c.position, t.repeat, t.turn, t.status, t.answer, t.refusal, t.tool_calls, t.exchange
+    FROM turn t JOIN conversation c ON c.position = t.conversation {schema.JOIN_CORRECTED}
+    {{}} ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
+_ONLY = "WHERE t.conversation IN (SELECT value FROM json_each(?))"
 
 
 class Case(NamedTuple):
@@ -60,25 +63,36 @@ class AnsweredTurn(NamedTuple):
     questions_before: str
 
 
-def answered_turns(path: Path) -> Iterator[AnsweredTurn]:
-    """Every answered turn of a run, with the conversation before it."""
+def answered_turns(
+    path: Path, *, system: bool = True, positions: Collection[int] | None = None
+) -> Iterator[AnsweredTurn]:
+    """Every answered turn of a run, or of its conversations at these positions, with the conversation before it.
+
+    ``system`` False: without its system prompt.
+    """
+    only = ("", ()) if positions is None else (_ONLY, (json.dumps(list(positions)),))
     with store.reading(path) as connection:
         golden = store.run_info(connection)["settings"]["history"] == "golden"
-        for (name, row, _, repeat), turns in itertools.groupby(connection.execute(_TURNS), lambda row: row[:4]):
+        rows = connection.execute(_TURNS.format(only[0]), only[1])
+        for (name, row, _, repeat), turns in itertools.groupby(rows, lambda row: row[:4]):
             conversation = parse_row(orjson.loads(row))
+            if not system:
+                conversation = conversation.with_system(None)
+                row = conversation.canonical.decode()
             before, questions = _Transcript(conversation), _Transcript(conversation)
             for *_, number, status, text, refusal, calls, exchange in turns:
                 turn = conversation.turns[number - 1]
+                question = _shown(turn)
                 answer = _answer(text, refusal, calls)
                 if status == "answered":
                     yield AnsweredTurn(
-                        f"{name}/{repeat}/{number}", row, conversation.group or name, turn.user, answer,
+                        f"{name}/{repeat}/{number}", row, conversation.group or name, question, answer,
                         _target(turn.target, turn.assistant), before.text, questions.text,
                     )  # fmt: skip
-                before.add("user", turn.user)
+                before.add("user", question)
                 before.add_exchange(None if golden else exchange)
                 before.add("assistant", (turn.assistant or "") if golden else answer)
-                questions.add("user", turn.user)
+                questions.add("user", question)
 
 
 class _Transcript:
@@ -102,7 +116,13 @@ class _Transcript:
 
 
 def _line(message: Message) -> str:
-    return f"{message.role}: {message.content or ''}"
+    return f"{message.role}: {_shown(message)}"
+
+
+def _shown(of: Turn | Message) -> str:
+    """The text of a message, with a note for each part that is not text."""
+    text = of.user if isinstance(of, Turn) else of.content
+    return shown(list(of.parts)) if of.parts else text or ""
 
 
 def _answer(text: str | None, refusal: str | None, calls: str | None) -> str:

@@ -23,7 +23,7 @@ from evalkit.conversation import Conversation, Turn, canonical
 from evalkit.endpoint import Endpoint
 from evalkit.engine.session_thread import Watcher
 from evalkit.engine.stopping.giving_up import LASTING
-from evalkit.errors import EndpointError, SettingsError
+from evalkit.errors import REFUSED_PARAMETER, EndpointError, Failure, SettingsError
 from evalkit.evaluation import converse, evaluate, resume
 from evalkit.judging.cases import Case
 from evalkit.judging.reply import read_reply
@@ -85,11 +85,14 @@ class JudgeRun:
         How the form of the answers was enforced: one of ``FORMS``.
     stopped : bool
         The user stopped it: some cases were not sent to the judge.
+    temperature_refused : bool
+        It refuses temperature 0 and runs at its own.
     """
 
     path: Path
     form: str
     stopped: bool
+    temperature_refused: bool
     _prompts: Callable[[], Iterator[tuple[str, bytes]]] = field(repr=False)  # id and prompt key of each case
     _sent: Mapping[bytes, _SentPrompt] = field(repr=False)
 
@@ -141,7 +144,7 @@ def judge_cases(
         Returns all the cases each time it is called.
     rubric : Rubric
     endpoint : Endpoint
-        The judge, at temperature 0 unless its parameters set another.
+        The judge, at temperature 0 unless its parameters set another (None: at its own) or it refuses that.
     nothing : str
         The message of the error if there is no case.
     concurrency : int
@@ -162,14 +165,20 @@ def judge_cases(
         The judge's run file cannot be used, or is being written.
     """
     Settings(concurrency=concurrency)  # checks it before anything is written or sent
-    if "temperature" not in endpoint.params:
+    set_here = "temperature" not in endpoint.params
+    if set_here:
         endpoint = endpoint.with_params(temperature=0)
     if next(cases(), None) is None:
         raise SettingsError(nothing)
     stem = stem.with_name(shortened(stem.name))
     files = _files(stem, endpoint)
+    if set_here and not files and (found := _files(stem, _at_own_temperature(endpoint))):
+        endpoint, files = _at_own_temperature(endpoint), found
     sent = _sent_prompts(files)
-    form = _form_before(cases, rubric, sent) or _form(rubric, endpoint, stream=stream)
+    form = _form_before(cases, rubric, sent)
+    if form is None:
+        form, endpoint = _form(rubric, endpoint, stream=stream, set_here=set_here)
+    temperature_refused = set_here and endpoint.params["temperature"] is None
 
     def prompts() -> Iterator[tuple[str, bytes]]:
         return ((case.id, _key(_conversation(case, rubric, form).to_json())) for case in cases())
@@ -192,7 +201,7 @@ def judge_cases(
         sent = _sent_prompts(files)
     paths = {sent[prompt].path for _, prompt in prompts() if prompt in sent}
     newest = max(paths, key=files.index) if paths else used or files[-1]
-    return JudgeRun(newest, form, stopped, prompts, sent)
+    return JudgeRun(newest, form, stopped, temperature_refused, prompts, sent)
 
 
 def _key(row: Mapping[str, object]) -> bytes:
@@ -269,17 +278,37 @@ def _conversation(case: Case, rubric: Rubric, form: str) -> Conversation:
     return Conversation(case.id, (turn,), params=params, group=case.group)
 
 
-def _form(rubric: Rubric, endpoint: Endpoint, *, stream: bool) -> str:
-    """The first form that the endpoint does not refuse, tried with a probe."""
-    probe = Case("probe", dict.fromkeys(rubric.fields, "one"))
+def _form(rubric: Rubric, endpoint: Endpoint, *, stream: bool, set_here: bool) -> tuple[str, Endpoint]:
+    """The first form that the endpoint does not refuse, tried with a probe; and the endpoint as it is to be used.
+
+    A temperature that evalkit has set itself (``set_here``) is left out if the endpoint refuses it, or refuses a probe
+    without a known cause and answers it without.
+    """
     for form in FORMS[:-1]:
-        (record,) = converse(_conversation(probe, rubric, form), endpoint, stream=stream)
-        failure = record.failure
-        if failure is not None and failure.kind in LASTING:
-            raise EndpointError(f"The judge cannot be used ({failure.kind}). {failure.message}")
+        failure = _probe(rubric, form, endpoint, stream)
+        if set_here and failure is not None and failure.kind == "bad_request":
+            named = failure.refused == REFUSED_PARAMETER and "temperature" in failure.message
+            if named or failure.refused is None:
+                without = _at_own_temperature(endpoint)
+                second = _probe(rubric, form, without, stream)
+                if named or second is None:
+                    endpoint, failure, set_here = without, second, False
         if failure is None or failure.kind != "bad_request":
-            return form
-    return FORMS[-1]
+            return form, endpoint
+    return FORMS[-1], endpoint
+
+
+def _probe(rubric: Rubric, form: str, endpoint: Endpoint, stream: bool) -> Failure | None:
+    probe = Case("probe", dict.fromkeys(rubric.fields, "one"))
+    (record,) = converse(_conversation(probe, rubric, form), endpoint, stream=stream)
+    failure = record.failure
+    if failure is not None and failure.kind in LASTING:
+        raise EndpointError(f"The judge cannot be used ({failure.kind}). {failure.message}")
+    return failure
+
+
+def _at_own_temperature(endpoint: Endpoint) -> Endpoint:
+    return endpoint.with_params(temperature=None)
 
 
 def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
@@ -291,14 +320,16 @@ def _files(stem: Path, endpoint: Endpoint) -> list[Path]:
 
 
 def judge_of(path: Path) -> tuple[str | None, str, bytes]:
-    """The identity of the judge of a run file: its address, model and parameters."""
+    """The identity of the judge of a run file: its address, model, parameters and headers."""
     return _identity(trusted_endpoint.stored_endpoint(path, Run(path).info["endpoint"]))
 
 
 def _identity(endpoint: Endpoint) -> tuple[str | None, str, bytes]:
     # the embedded endpoint has another port each time
     address = None if endpoint.source == "embedded" else endpoint.base_url
-    return address, endpoint.model, canonical(dict(endpoint.params))
+    headers = {name.lower(): value for name, value in endpoint.headers.items()}
+    secret = sorted(map(str.lower, endpoint.headers_env))
+    return address, endpoint.model, canonical({"params": dict(endpoint.params), "headers": headers, "secret": secret})
 
 
 def _reserved(stem: Path) -> Path:

@@ -17,8 +17,10 @@ from evalkit.endpoint import Endpoint
 from evalkit.engine.session_thread import Watcher
 from evalkit.errors import SettingsError
 from evalkit.judging import judge_run as judge_runs
-from evalkit.judging.cases import cases, position_of
+from evalkit.judging.cases import Case, cases, position_of
+from evalkit.judging.correction import Correction, correction
 from evalkit.judging.judge_run import Decision, JudgeRun
+from evalkit.judging.labels import LabelledAnswer, read_labels
 from evalkit.judging.rubric import Rubric, find
 from evalkit.record import Score
 from evalkit.run import Run
@@ -52,7 +54,7 @@ class Judging:
     judge : mapping
         What the run file stores about the judge: ``model``, ``base_url``, ``rubric`` (its name), ``rubric_hash``,
         ``form`` (one of ``judge_run.FORMS``), ``run`` (the name of the judge's run file) and ``answered``, the number
-        of cases it answered.
+        of cases it answered; ``temperature_refused`` if it refuses temperature 0 and ran at its own.
     scoring : int
         Number of the scoring in the run file.
     counts : bool
@@ -67,6 +69,8 @@ class Judging:
         Of the scores, 0 to 1; clusters are conversations or their groups.
     agreement : Agreement or None
         With the judgings of this run by other judges with the same rubric; None if there is no other.
+    corrected : Correction or None
+        The mean corrected by labels; None: no labels were given, or it was stopped.
     stopped : bool
         The user stopped it before every turn was judged: its scores do not become those of the run.
     """
@@ -83,6 +87,7 @@ class Judging:
     failed: int
     mean: Estimate
     agreement: Agreement | None
+    corrected: Correction | None = None
     stopped: bool = False
 
     @property
@@ -106,6 +111,7 @@ class Judging:
             "mean": asdict(self.mean),
             "agreement": None if others is None else {**others._asdict(), "alpha": asdict(others.alpha)},
             "stopped": self.stopped,
+            "corrected": None if self.corrected is None else self.corrected.to_json(),
         }
 
 
@@ -114,6 +120,7 @@ def judge(
     endpoint: Endpoint,
     rubric: str | Path | Rubric = "correct",
     *,
+    labels: Path | str | None = None,
     limit: int | None = None,
     concurrency: int = 4,
     stream: bool = True,
@@ -132,9 +139,12 @@ def judge(
     run : Run or path-like
         Failed turns are not judged, nor turns without target and golden answer if the rubric names ``{target}``.
     endpoint : Endpoint
-        The judge, at temperature 0 unless its parameters set another.
+        The judge, at temperature 0 unless its parameters set another (None: at its own) or it refuses that.
     rubric : str, path-like or Rubric
         A built-in one (``correct``, ``helpful``), a TOML file, or one made in code.
+    labels : path-like, optional
+        Answers labelled by people, as for ``judge-check``: best a random sample of the run's. The judge judges them
+        too, and the mean is corrected by its mistakes: see ``Judging.corrected``.
     limit : int, optional
         Judge only this many turns, from the first: a trial, whose scores are stored but do not become those of the run.
     concurrency : int
@@ -153,6 +163,8 @@ def judge(
     ------
     SettingsError
         The rubric cannot be used, or there is nothing to judge.
+    DatasetError
+        A label cannot be used, with file, line and field.
     RunFileError
         A run file cannot be used, or is being written.
     EndpointError
@@ -160,12 +172,25 @@ def judge(
     """
     path, chosen = path_of(run), rubric_for(rubric, pairwise=False)
     check_limit(limit)
+    rows = None if labels is None else list(read_labels(Path(labels), chosen))
+
+    def of_run() -> Iterator[Case]:
+        return itertools.islice(cases(path, chosen), limit)
+
+    stem = judge_runs.stem_of(path)
     lack = " with a target or a golden answer" if "target" in chosen.fields else ""
     judge_run = judge_runs.judge_cases(
-        judge_runs.stem_of(path), lambda: itertools.islice(cases(path, chosen), limit), chosen, endpoint,
+        stem, of_run, chosen, endpoint,
         nothing=f"{path} has no answered turn{lack}: there is nothing to judge by the rubric {chosen.name!r}",
         concurrency=concurrency, stream=stream, watch=watch,
     )  # fmt: skip
+    corrected = None
+    if rows is not None and not judge_run.stopped:
+        of_labels = judge_runs.judge_cases(
+            stem, lambda: _labelled(rows), chosen, endpoint, concurrency=concurrency, stream=stream, watch=watch
+        )
+        if not of_labels.stopped:
+            corrected = correction(Path(str(labels)), rows, of_labels, of_run(), judge_run, chosen)
     info, counts = judge_info(chosen, judge_run, endpoint), limit is None and not judge_run.stopped
     with RunFile.open(path) as runfile:
         known = next((stored for stored in scorings.judgings(runfile.connection) if stored.judge == info), None)
@@ -179,7 +204,11 @@ def judge(
                 versions=lambda used: {"evalkit": __version__, **dict.fromkeys(used, chosen.hash)},
                 scores_all="target" not in chosen.fields, judge=info, counts=counts,
             )  # fmt: skip
-        return _judging(path, judge_run, chosen, info, number, runfile.connection)
+        return _judging(path, judge_run, chosen, info, number, runfile.connection, corrected)
+
+
+def _labelled(rows: list[LabelledAnswer]) -> Iterator[Case]:
+    return (Case(row.id, row.material, row.group) for row in rows)
 
 
 def rubric_for(name: str | Path | Rubric, *, pairwise: bool) -> Rubric:
@@ -214,6 +243,7 @@ def judge_info(chosen: Rubric, judge_run: JudgeRun, endpoint: Endpoint) -> dict[
         "form": judge_run.form,
         "run": judge_run.path.name,
         "answered": judge_run.answered(),
+        **({"temperature_refused": True} if judge_run.temperature_refused else {}),
     }
 
 
@@ -244,6 +274,7 @@ def _judging(
     info: Mapping[str, Any],
     number: int,
     connection: sqlite3.Connection,
+    corrected: Correction | None,
 ) -> Judging:
     counts: Counter[str | None] = Counter()
     failed = 0
@@ -266,6 +297,7 @@ def _judging(
         failed=failed,
         mean=proportion(list(known.values()), [clusters[key[0]] for key in known]),
         agreement=_agreement(path, connection, chosen, clusters),
+        corrected=corrected,
         stopped=judge_run.stopped,
     )
 

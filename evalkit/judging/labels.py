@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
+from evalkit.datasets.dataset_file import LINES, VALUES, open_dataset
 from evalkit.datasets.field_checks import kind
-from evalkit.datasets.file_lines import open_dataset, read_lines, why_not_text
+from evalkit.datasets.file_lines import read_lines, why_not_text
 from evalkit.errors import DatasetError
 from evalkit.inputs.suggestions import nearest_name
 from evalkit.judging.cases import NOTHING_BEFORE
 from evalkit.judging.rubric import Rubric
 
 _TEXTS = ("question", "answer", "target", "conversation", "label", "id", "group")
-_KEYS = (*_TEXTS, "tags", "note")
+_SAMPLING = ("person", "stratum", "stratum_answers", "seed")  # of a file made by ``Run.label``
+_KEYS = (*_TEXTS, "tags", "note", *_SAMPLING)
 
 
 class LabelledAnswer(NamedTuple):
-    """An answer and the label a person gave it: one of the rubric's choices that have a value."""
+    """An answer and the label a person gave it: one of the rubric's choices that have a value.
+
+    ``stratum`` is the part of a run that it was drawn from, and how many answers are in it; None: not known.
+    """
 
     id: str
     material: Mapping[str, str]
     label: str
     group: str
+    tags: tuple[str, ...] = ()
+    stratum: tuple[str, int] | None = None
 
 
 def read_labels(path: Path, rubric: Rubric) -> Iterator[LabelledAnswer]:
@@ -33,7 +41,9 @@ def read_labels(path: Path, rubric: Rubric) -> Iterator[LabelledAnswer]:
 
     Keys: ``question``, ``answer``, ``label`` (one of the rubric's choices that have a value); ``target`` and
     ``conversation``, if the rubric names them; ``id`` (default ``row-N``), ``group`` (rows that are correlated, for the
-    intervals; default: each row is its own group), ``tags`` and ``note``, which are for people.
+    intervals; default: each row is its own group), ``tags`` (a text or a list of texts, to group results by) and
+    ``note``, which is for people. Files that ``labelling.Labelling`` makes have further keys; an answer that its person
+    was unsure about has no label and is skipped.
 
     Raises
     ------
@@ -42,9 +52,10 @@ def read_labels(path: Path, rubric: Rubric) -> Iterator[LabelledAnswer]:
     """
     file, form = open_dataset(path)
     ids: dict[str, int] = {}
+    unsure = 0
     with file:
-        if form != "lines":
-            raise DatasetError("labels are JSON Lines: the file's name must end in .jsonl", path=path)
+        if form not in (LINES, VALUES):
+            raise DatasetError("labels are JSON Lines, an object on each line", path=path)
         for line in read_lines(file):
             if isinstance(line, DatasetError):
                 raise DatasetError(line.problem, path=path, line=line.line)
@@ -52,6 +63,9 @@ def read_labels(path: Path, rubric: Rubric) -> Iterator[LabelledAnswer]:
                 continue
             try:
                 row = _row(line.raw, len(ids) + 1, rubric)
+                if row is None:
+                    unsure += 1
+                    continue
                 if row.id in ids:
                     raise DatasetError(f"{row.id!r} is the id in line {ids[row.id]} already", field="id")
             except DatasetError as error:
@@ -59,21 +73,24 @@ def read_labels(path: Path, rubric: Rubric) -> Iterator[LabelledAnswer]:
             ids[row.id] = line.number
             yield row
     if not ids:
-        raise DatasetError("holds no rows", path=path)
+        raise DatasetError("holds no label but UNSURE: label more answers" if unsure else "holds no rows", path=path)
 
 
-def _row(raw: bytes, position: int, rubric: Rubric) -> LabelledAnswer:
+def _row(raw: bytes, position: int, rubric: Rubric) -> LabelledAnswer | None:
     try:
         row = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise DatasetError(why_not_text(raw) or f"not valid JSON: {error.msg}") from None
     if not isinstance(row, dict):
         raise DatasetError(f"a row must be an object, {{…}}, not {kind(row)}")
+    tags = _tags(row.pop("tags", None))
     texts = {key: _text(key, value) for key, value in row.items() if value is not None}
     for key in ("question", "answer", "label", *sorted(rubric.fields - {"conversation"})):
         if key not in texts:
             raise DatasetError("is missing", field=key)
     known = rubric.values
+    if "stratum" in texts and texts["label"] == "UNSURE" not in known:
+        return None
     if texts["label"] not in known:
         suggestion = nearest_name(texts["label"].upper(), known)
         hint = f"did you mean {suggestion!r}?" if suggestion else f"they are {', '.join(known)}"
@@ -82,7 +99,43 @@ def _row(raw: bytes, position: int, rubric: Rubric) -> LabelledAnswer:
         )
     name = texts.get("id", f"row-{position}")
     material = {field: texts.get(field, NOTHING_BEFORE) for field in ("question", "answer", "target", "conversation")}
-    return LabelledAnswer(name, material, texts["label"], texts.get("group", f"row {name}"))
+    group, stratum = texts.get("group", f"row {name}"), _stratum(row)
+    return LabelledAnswer(name, material, texts["label"], group, tags, stratum)
+
+
+def _stratum(row: Mapping[str, Any]) -> tuple[str, int] | None:
+    name, answers = row.get("stratum"), row.get("stratum_answers")
+    if name is None and answers is None:
+        return None
+    if not isinstance(name, str):
+        raise DatasetError(f"must be text, not {kind(name)}", field="stratum")
+    if type(answers) is not int or answers < 1:
+        raise DatasetError("must be a whole number, 1 or more", field="stratum_answers")
+    return name, answers
+
+
+def sampling_weights(rows: Sequence[LabelledAnswer]) -> list[float]:
+    """How many answers of the run each label stands for, with a mean of 1: the inverse of its sampling probability.
+
+    Of a stratum, that is the number of its answers divided by the number of its labels (the newest line counts, since
+    the run may have grown). Means weighted like this are those of all answers of the run, also if answers on which
+    judge and scorer differ were labelled more often. Labels of unknown origin weigh 1.
+    """
+    labels = Counter(row.stratum[0] for row in rows if row.stratum)
+    answers = dict(row.stratum for row in rows if row.stratum)
+    weights = [answers[row.stratum[0]] / labels[row.stratum[0]] if row.stratum else 1.0 for row in rows]
+    if not all(row.stratum for row in rows):
+        return [1.0] * len(rows)
+    mean = sum(weights) / len(weights) if weights else 1.0
+    return [weight / mean for weight in weights]
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    tags = [] if value is None else value if isinstance(value, list) else [value]
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise DatasetError(f"must be a text or a list of texts, not {kind(tag)}", field="tags")
+    return tuple(dict.fromkeys(tags))
 
 
 def _text(key: str, value: Any) -> str:

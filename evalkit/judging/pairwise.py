@@ -142,12 +142,14 @@ def judge_pairs(
     """
     run_path, against_path, chosen = path_of(run), path_of(against), rubric_for(rubric, pairwise=True)
     check_limit(limit)
+    # two runs may have a system prompt each, and the judge must not measure one of them by that of the other
+    system = all(Run(path).info["settings"].get("system") is None for path in (run_path, against_path))
     groups: dict[str, str] = {}
     # only what is needed: the text before a turn is many times as long
-    against_answers = {turn.id: (turn.row, turn.answer) for turn in answered_turns(against_path)}
+    against_answers = {turn.id: (turn.row, turn.answer) for turn in answered_turns(against_path, system=system)}
 
     def cases() -> Iterator[Case]:
-        for first, second in itertools.islice(_pairs(run_path, against_path, against_answers), limit):
+        for first, second in itertools.islice(_pairs(run_path, against_path, against_answers, system), limit):
             groups[first.id] = first.group
             for order in _ORDERS:
                 yield Case(f"{first.id}/{order}", _material(first, second, order), first.group)
@@ -162,10 +164,10 @@ def judge_pairs(
 
 
 def _pairs(
-    run_path: Path, against_path: Path, against_answers: Mapping[str, tuple[str, str]]
+    run_path: Path, against_path: Path, against_answers: Mapping[str, tuple[str, str]], system: bool
 ) -> Iterator[tuple[AnsweredTurn, str]]:
     """Turns that both runs answered, each with the other run's answer."""
-    for turn in answered_turns(run_path):
+    for turn in answered_turns(run_path, system=system):
         row, answer = against_answers.get(turn.id, (None, ""))
         if row is None:
             continue

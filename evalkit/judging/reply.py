@@ -10,7 +10,20 @@ from typing import Any, NamedTuple
 from evalkit.scorers.reading.think_block import without_think_block
 
 _DECORATION = " \t\r*_`'\"“”()[]>#"
-_LABEL = re.compile(r"""(?:my |the |final )*choice[ \t*_`"]*[:=](.*)""", re.IGNORECASE | re.ASCII)
+_LABEL = re.compile(
+    r"""(?:my |the |final |overall )*(?:(?P<scale>rating|score|grade)|choice|verdict|decision)"""
+    r"""[ \t*_`"]*[:=](?P<what>.*)""",
+    re.IGNORECASE | re.ASCII,
+)
+_DOUBLE_BRACKETS = re.compile(r"\[\[([^\[\]\n]{1,40})\]\]")
+_OUT_OF = re.compile(r"(\d+)[ \t]*(?:/|out of)[ \t]*(\d+)", re.IGNORECASE | re.ASCII)
+_NAMED = re.compile(
+    r"(?:assistant|response|model|option)[ \t]+(?P<one>[\w-]+)"
+    r"(?:[ \t]+(?:is|was)[ \t]+(?:the[ \t]+)?(?:better|best|winner)"
+    r"(?:[ \t]+(?:one|answer|response|than[ \t]+(?:assistant|response|model|option)[ \t]+[\w-]+))?|[ \t]+wins)?",
+    re.IGNORECASE | re.ASCII,
+)
+_NOT = re.compile(r"(?:\bnot|n['’]t)\s*[*_\"'(]*\Z", re.IGNORECASE)
 _EMPTY_BOX = re.compile(r"\[\s*\]")
 _UNFINISHED = {"length": "was cut off at the token limit", "content_filter": "was cut off by a content filter"}
 
@@ -26,8 +39,10 @@ def read_reply(text: str, choices: Iterable[str], finish_reason: str | None = No
     """Read a judge's reply.
 
     A JSON object, alone or at the end, has the choice in its field ``choice``. Otherwise the last line has it, if it is
-    ``CHOICE: X`` or a choice and nothing else. The choice must be whole: INCORRECT is not read as CORRECT, and "not
-    CORRECT" is not a choice. If earlier lines state another choice in this form, the reply has none.
+    ``CHOICE: X`` or a choice and nothing else, or ends with ``[[X]]``. Other words for it (rating, score, verdict) and
+    ``Assistant A`` count too, and ``Score: 8/10`` if 10 is the highest choice. The choice must be whole: INCORRECT is
+    not read as CORRECT, and "not CORRECT" is not a choice. If earlier lines state another choice in this form, the
+    reply has none.
 
     Parameters
     ----------
@@ -73,10 +88,39 @@ def _stated(line: str, known: dict[str, str]) -> str | None:
     if line.lstrip().startswith("{"):
         found = _object(line)
         return None if found is None else _chosen(found, known)
+    if "[[" in line:
+        return _bracketed(line, known)
     line = line.strip(_DECORATION)
     label = _LABEL.fullmatch(line)
-    word = (label[1] if label else line).strip(_DECORATION).removesuffix(".").strip(_DECORATION)
-    return known.get(word.lower())
+    return _whole(label["what"] if label else line, known, of_scale=bool(label and label["scale"]))
+
+
+def _bracketed(line: str, known: dict[str, str]) -> str | None:
+    """The choice in double brackets at the end of a line, if it has no other."""
+    found = list(_DOUBLE_BRACKETS.finditer(line))
+    if not found or line[found[-1].end() :].strip(_DECORATION + ".") or _NOT.search(line, 0, found[-1].start()):
+        return None
+    choices = set()
+    for each in found:
+        label = _LABEL.fullmatch(each[1].strip())
+        choices.add(_whole(label["what"] if label else each[1], known, of_scale=True))
+    return choices.pop() if len(choices) == 1 else None
+
+
+def _whole(text: str, known: dict[str, str], *, of_scale: bool) -> str | None:
+    """The choice that a text is, and nothing else."""
+    word = text.strip(_DECORATION).removesuffix(".").strip(_DECORATION)
+    if (choice := known.get(word.lower())) is not None:
+        return choice
+    if of_scale and (share := _OUT_OF.fullmatch(word)) and share[2] == _highest(known):
+        return known.get(share[1])
+    named = _NAMED.fullmatch(word)
+    return known.get(named["one"].lower()) if named else None
+
+
+def _highest(known: dict[str, str]) -> str | None:
+    """The highest choice of a scale of numbers."""
+    return max(known, key=int) if all(map(str.isdecimal, known)) else None
 
 
 def _object_at_end(text: str) -> tuple[str, dict[str, Any] | None]:

@@ -14,14 +14,17 @@ from evalkit.judging.rubric import BUILT_IN
 
 def command_of(connection: sqlite3.Connection, number: int, path: Path) -> str:
     """The command that makes a scoring again, other than the run's own; it does only that, whatever the file holds."""
-    scorer, judge = connection.execute("SELECT scorer, judge FROM scoring WHERE id = ?", (number,)).fetchone()
+    query = "SELECT scorer, judge, targets FROM scoring WHERE id = ?"
+    scorer, judge, targets = connection.execute(query, (number,)).fetchone()
     if judge is not None:
         return shlex.join(["evalkit", "judge", str(path), *_flags_of_judge(orjson.loads(judge))])
     named = orjson.loads(scorer)
     flags = [_flag_of(part) for part in (named if isinstance(named, list) else [named] if named else [])]
     if None in flags:  # only Python can pass options
-        return f"evalkit.Run({str(path)!r}).score(scorer=…), in Python"
-    return shlex.join(["evalkit", "score", str(path), *(word for flag in flags for word in ("--scorer", str(flag)))])
+        corrected = f", targets={targets!r}" if targets else ""
+        return f"evalkit.Run({str(path)!r}).score(scorer=…{corrected}), in Python"
+    words = [word for flag in flags for word in ("--scorer", str(flag))] + (["--targets", targets] if targets else [])
+    return shlex.join(["evalkit", "score", str(path), *words])
 
 
 def _flags_of_judge(judge: dict[str, Any]) -> list[str]:

@@ -104,6 +104,11 @@ class Rubric:
         return {choice: float(value) for choice, value in self.choices.items() if value is not None}
 
     @property
+    def binary(self) -> bool:
+        """Whether its values are 1 for right and 0 for wrong, so that it has true and false positives."""
+        return set(self.values.values()) == {0.0, 1.0}
+
+    @property
     def level(self) -> str:
         """The level of measurement of its values: ``nominal`` for at most two values, else ``ordinal``."""
         return "ordinal" if len(set(self.values.values())) > 2 else "nominal"

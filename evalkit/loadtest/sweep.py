@@ -14,20 +14,19 @@ from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.evaluation import evaluate
 from evalkit.loadtest.accuracy_over_load import accuracy_changes
 from evalkit.loadtest.load_plan import LoadPlan
+from evalkit.loadtest.saturation import saturation
 from evalkit.loadtest.slo import Slo
 from evalkit.loadtest.step import Step, read_step
+from evalkit.loadtest.step_files import UNUSABLE, is_complete, step_files
+from evalkit.loadtest.turn_times import turn_times
 from evalkit.runfile import file_names
 from evalkit.runfile.store import SUFFIX
 from evalkit.wording import numbers, run_results
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
-MIN_GROWTH = 0.10
-MIN_LATENCY_RISE = 0.05  # less is noise
-MIN_WITHIN_SLO = 0.5
-MAX_ERRORS = 0.10
-_COMPLETE_OUTCOMES = ("done", "max_time_s")  # of a step that was not cut short
 _OWN_SETTINGS = frozenset({"repeats", "arrivals_seed", "limit", "max_time_s", "check", "name"})
 
 
@@ -42,11 +41,12 @@ class Sweep:
     plan : Plan
     slo : Slo
     measured : tuple of Step
-        The steps that ran to their end, in order.
+        The steps that ran to their end, or until the endpoint failed completely, in order.
     stopped : str or None
         Why the test ended before the last step of the plan; None: it did not.
     saturated : bool
-        Whether the last measured step is beyond what the endpoint can do.
+        Whether a measured step is beyond what the endpoint can do: the last one, or an earlier one where the test went
+        on past saturation.
     endpoint : mapping
         ``Endpoint.to_json``: never the key.
     data : Path
@@ -65,13 +65,84 @@ class Sweep:
     data: Path = field(repr=False)
     partial: Step | None = None
 
+    @classmethod
+    def open(
+        cls, folder: Path | str, *, slo: Mapping[str, str] | str | Slo | None = None, warm_up: int | None = None
+    ) -> Sweep:
+        """Measure a load test again from its folder; nothing is sent.
+
+        Parameters
+        ----------
+        folder : path-like
+            Folder with run files named ``concurrency-N.evalkit`` or ``rate-R.evalkit``, one per step, as ``load`` wrote
+            them. Other run files are left out.
+        slo : mapping or str, optional
+            Objectives, as for ``load``; they are not stored in the folder.
+        warm_up : int, optional
+            As for ``load``. None: the default of each step.
+
+        Returns
+        -------
+        Sweep
+            A step that was cut short is ``partial``. ``stopped`` names saturation in the last step; any other reason
+            why the test ended is not stored.
+
+        Raises
+        ------
+        RunFileError
+            The folder has no such files, or has both kinds, or one of them is not a readable run file.
+        SettingsError
+            Invalid objectives or warm-up.
+
+        Examples
+        --------
+        >>> Sweep.open("runs/load-primary_math-m", slo="ttft=200ms").knee  # doctest: +SKIP
+        """
+        found = step_files(Path(folder), warm_up)
+        data = Path(found.run["dataset"]["path"])
+        empty = cls(Path(folder), found.plan, Slo.of(slo), (), None, False, found.run["endpoint"], data)
+        steps = {load: _read(empty, load) for load in found.plan.loads}
+        measured = tuple(step for load, step in steps.items() if load in found.complete)
+        partial = next((step for load, step in steps.items() if load not in found.complete), None)
+        beyond, stopped = saturation(measured, empty.slo), None
+        if beyond is not None and beyond[0] == len(measured) - 1:
+            stopped = f"at {found.plan.by} {measured[-1].load:g} {beyond[1]}"
+        return replace(empty, measured=measured, partial=partial, stopped=stopped, saturated=beyond is not None)
+
+    def with_slo(self, slo: Mapping[str, str] | str | Slo | None) -> Sweep:
+        """The same steps measured against other objectives, from their run files; nothing is sent.
+
+        Parameters
+        ----------
+        slo : mapping or str, optional
+            As for ``load``; None: no objectives.
+
+        Returns
+        -------
+        Sweep
+
+        Raises
+        ------
+        RunFileError
+            A run file of this load test cannot be read any more.
+        SettingsError
+            Invalid objectives.
+        """
+        sweep = replace(self, slo=Slo.of(slo))
+        measured = tuple(_read(sweep, step.load) for step in self.measured)
+        partial = None if self.partial is None else _read(sweep, self.partial.load)
+        return replace(sweep, measured=measured, partial=partial, saturated=saturation(measured, sweep.slo) is not None)
+
     @property
     def knee(self) -> Step | None:
         """The step with the best goodput; without objectives, the last one before saturation. None: there is none.
 
-        The saturated step itself is never the knee.
+        A saturated step is never the knee, nor is a later one.
         """
-        candidates = self.measured[:-1] if self.saturated else self.measured
+        candidates = self.measured
+        if self.saturated:
+            found = saturation(self.measured, self.slo)
+            candidates = self.measured[: len(self.measured) - 1 if found is None else found[0]]
         if self.slo:
             best = max(candidates, key=lambda step: step.goodput or 0.0, default=None)
             return best if best is not None and best.goodput else None
@@ -141,6 +212,56 @@ class Sweep:
         frame = frame.astype({name: "float64" for name in frame.columns if name not in not_float})
         return frame.astype({"client_bound": "boolean"})
 
+    def turns(self) -> pd.DataFrame:
+        """Every turn of the measured steps, one row each, in the order in which they were due.
+
+        Returns
+        -------
+        DataFrame
+            Column ``concurrency`` or ``rate``, then ``conversation``, ``repeat``, ``turn``; ``due_s``, ``sent_s`` and
+            ``end_s`` in seconds since the first turn of the step was due; ``ttft_ms``, ``latency_ms``,
+            ``schedule_latency_ms``, ``output_tokens``, ``error_kind``. Warm-up and tail are included. With a rate, only
+            first turns are due at a time of the schedule; a later turn is due when the answer before it is complete.
+            Missing values are NaN, such as the schedule latency without a rate.
+
+        Raises
+        ------
+        RunFileError
+            A run file of this load test cannot be read any more.
+        """
+        import pandas as pd
+
+        frames = []
+        for step in self.measured:
+            frame = turn_times(step.path)
+            frame.insert(0, self.plan.by, step.load)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def plot_throughput(self, ax: Axes | None = None) -> Axes:
+        """Answered turns per second against load, with the knee, on a matplotlib Axes."""
+        from evalkit.charts import catalogue
+
+        return catalogue.plot_load_throughput(self, ax=ax)
+
+    def plot_ttft(self, ax: Axes | None = None) -> Axes:
+        """Time to first token against load, with intervals, on a matplotlib Axes."""
+        from evalkit.charts import catalogue
+
+        return catalogue.plot_load_ttft(self, ax=ax)
+
+    def plot_goodput(self, ax: Axes | None = None) -> Axes:
+        """Turns per second, all and those within the objectives, against load, on a matplotlib Axes."""
+        from evalkit.charts import catalogue
+
+        return catalogue.plot_load_goodput(self, ax=ax)
+
+    def plot_accuracy(self, ax: Axes | None = None) -> Axes:
+        """Accuracy against load, with intervals, on a matplotlib Axes."""
+        from evalkit.charts import catalogue
+
+        return catalogue.plot_load_accuracy(self, ax=ax)
+
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit load --json`` prints; missing values are None."""
         knee = self.knee
@@ -174,6 +295,7 @@ def load(
     step_time_s: float | None = None,
     seed: int | None = None,
     out: Path | str | None = None,
+    past_saturation: bool = False,
     watch: Watcher | None = None,
     interrupted: Callable[[Sweep], object] | None = None,
     **settings: Any,
@@ -181,9 +303,9 @@ def load(
     """Run a dataset under one load after another; measure throughput, times and accuracy of each.
 
     Each step starts with the first conversation of the dataset, and repeats the dataset if it needs more. A failed turn
-    is not sent again unless ``retries`` says so. The test ends early when a step shows saturation: throughput grew by
-    less than 10 % while the median latency rose by more than 5 %, more than half of the turns missed the objectives, or
-    more than 10 % failed.
+    is not sent again unless ``retries`` says so. The test ends early when a step shows saturation, unless
+    ``past_saturation`` says to go on: throughput grew by less than 10 % while the median latency rose by more than 5 %,
+    more than half of the turns missed the objectives, or more than 10 % failed.
 
     Parameters
     ----------
@@ -202,6 +324,9 @@ def load(
         See ``LoadPlan``.
     out : path-like, optional
         Folder of the run files, one per step. Default: ``runs/load-DATA-MODEL-TIME``.
+    past_saturation : bool
+        Run every step, also after one that shows saturation: to see how times grow beyond the knee. The knee is then
+        before the first saturated step.
     watch : callable, optional
         Called with the ``Progress`` of the running step about ten times per second; when it returns ``True``, the test
         ends with that step, which becomes ``partial``.
@@ -235,7 +360,7 @@ def load(
         sweep, step_load = Sweep(folder, plan, objectives, (), None, False, endpoint.to_json(), path), plan.loads[0]
         try:
             for step_load in plan.loads:
-                sweep = _with_step(sweep, step_load, endpoint, watch, settings)
+                sweep = _with_step(sweep, step_load, endpoint, watch, settings, past_saturation=past_saturation)
                 if sweep.stopped is not None:
                     break
         except KeyboardInterrupt:
@@ -246,22 +371,29 @@ def load(
 
 
 def _with_step(
-    sweep: Sweep, load: float, endpoint: Endpoint, watch: Watcher | None, settings: Mapping[str, Any]
+    sweep: Sweep,
+    load: float,
+    endpoint: Endpoint,
+    watch: Watcher | None,
+    settings: Mapping[str, Any],
+    *,
+    past_saturation: bool,
 ) -> Sweep:
     """Run one step; return the sweep with it."""
-    plan, measured, outcome = sweep.plan, sweep.measured, None
+    plan, measured = sweep.plan, sweep.measured
     file, load_settings = plan.file_of(sweep.folder, load), plan.settings_of(load, sweep.data, settings.get("columns"))
     try:
         outcome = evaluate(sweep.data, endpoint, out=file, watch=watch, **settings, **load_settings).outcome
     except EndpointError:
         if not measured:
             raise
-    if outcome not in (None, *_COMPLETE_OUTCOMES):
+        outcome = UNUSABLE
+    if not is_complete(outcome):
         return _cut_short(sweep, load, "by the user" if outcome == "stopped" else f"by {outcome}")
-    step = _read(sweep, load)
-    reason = why_saturated(measured[-1] if measured else None, step, sweep.slo)
-    stopped = None if reason is None else f"at {plan.by} {load:g} {reason}{_not_run(plan, load)}"
-    return replace(sweep, measured=(*measured, step), stopped=stopped, saturated=reason is not None)
+    measured = (*measured, _read(sweep, load))
+    found = saturation(measured, sweep.slo)
+    stopped = None if found is None or past_saturation else f"at {plan.by} {load:g} {found[1]}{_not_run(plan, load)}"
+    return replace(sweep, measured=measured, stopped=stopped, saturated=found is not None)
 
 
 def _cut_short(sweep: Sweep, load: float, how: str) -> Sweep:
@@ -283,28 +415,3 @@ def _read(sweep: Sweep, load: float) -> Step:
 def _not_run(plan: LoadPlan, load: float) -> str:
     rest = [f"{later:g}" for later in plan.loads if later > load]
     return f"; {plan.by} {', '.join(rest[:4])}{', …' if rest[4:] else ''} not run" if rest else ""
-
-
-def why_saturated(before: Step | None, step: Step, slo: Slo) -> str | None:
-    """Why a step shows saturation, so that more load is of no use; None: it does not.
-
-    Parameters
-    ----------
-    before : Step or None
-        The previous step; None: this is the first.
-    step : Step
-    slo : Slo
-    """
-    if step.error_share > MAX_ERRORS:
-        return f"{numbers.percent(step.error_share, 0)} of the turns failed, more than {MAX_ERRORS:.0%}"
-    if slo and step.within_slo is not None and step.within_slo < MIN_WITHIN_SLO:
-        return f"only {numbers.percent(step.within_slo, 0)} of the turns met the SLO ({slo})"
-    if before is None or not before.turns_per_s or step.turns_per_s is None:
-        return None
-    growth = step.turns_per_s / before.turns_per_s - 1
-    was, now = before.latency_ms["p50"].value, step.latency_ms["p50"].value
-    if growth < MIN_GROWTH and was and now and now > was * (1 + MIN_LATENCY_RISE):
-        how = f"grew by only {growth:.0%}" if growth >= 0 else f"fell by {-growth:.0%}"
-        latency = f"from {numbers.number(was)} to {numbers.number(now, ' ms')}"
-        return f"throughput {how}, while the median latency rose {latency}"
-    return None

@@ -1,15 +1,19 @@
-"""API keys: read from the environment, never shown, and not passed to processes that do not need them."""
+"""API keys and secret headers: read from the environment, never shown, kept from processes that do not need them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
 from evalkit.errors import SettingsError
 
 _USABLE = re.compile(r"[\x21-\x7e]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
+_SCHEME = re.compile(r"[A-Za-z][\w-]*")
 # variables that Python and llama.cpp read: paths, language, and how their libraries compute
 _NEEDED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TMPDIR|TMP|TEMP|TZ|LANG|LANGUAGE|LC_\w+|VIRTUAL_ENV|SYSTEMROOT"
@@ -45,6 +49,43 @@ def key_in(variable: str) -> Key | None:
             f"the key in {variable} contains a blank, a line break or a non-ASCII character: copy it again"
         )
     return Key(os.environ[variable])
+
+
+def secret_header(name: str, variable: str) -> Key:
+    """The value of a secret header, from an environment variable.
+
+    Raises
+    ------
+    SettingsError
+        The variable is not set, or its value cannot be sent in a header; neither message nor local variables show it.
+    """
+    if not os.environ.get(variable):
+        raise SettingsError(
+            f"{variable} is named as the variable of the header {name}, but it is not set: export {variable}=…"
+        )
+    if not _HEADER_VALUE.fullmatch(os.environ[variable]):
+        raise SettingsError(
+            f"the value of the header {name} in {variable} begins or ends with a blank, or contains a line break, a "
+            "control character or a non-ASCII character: copy it again"
+        )
+    return Key(os.environ[variable])
+
+
+def secrets_in(value: Key) -> tuple[Key, ...]:
+    """The parts of a header's value that must not be shown: all but the name of its scheme.
+
+    Of ``Basic …`` also user and password together, and the password; of cookies their values.
+    """
+    scheme, _, rest = value.partition(" ")
+    if rest and " " not in rest and _SCHEME.fullmatch(scheme):
+        secrets = [rest]
+        if scheme.lower() == "basic":
+            with contextlib.suppress(ValueError):
+                secrets.append(b64decode(rest, validate=True).decode())
+                secrets.append(secrets[-1].partition(":")[2])
+    else:
+        secrets = [value, *(part.partition("=")[2].strip() for part in value.split(";") if "=" in part)]
+    return tuple(dict.fromkeys(Key(secret) for secret in secrets if secret))
 
 
 def without_keys(environment: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement
 from evalkit.charts import catalogue
 from evalkit.report.charts import add_charts
 from evalkit.report.html_elements import add
-from evalkit.wording.comparison import left_out, lower_bounds, time_rows
+from evalkit.wording.comparison import condition_values, left_out, lower_bounds, time_rows
 from evalkit.wording.numbers import MISSING, counted, p_value, points
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _contrast(section: Element, contrast: Contrast) -> None:
     for warning in contrast.warnings:
         add(section, "p", warning, class_="warning")
     if contrast.differs:
-        differences = "; ".join(f"{each.what}: {each.first} and {each.second}" for each in contrast.differs)
+        differences = "; ".join(f"{each.what}: {' and '.join(condition_values(each))}" for each in contrast.differs)
         add(section, "p", f"What differs between {first.label} and {second.label}: {differences}")
     if line := left_out(contrast.left_out, first.label, second.label):
         add(section, "p", line)

@@ -141,7 +141,8 @@ def _table(section: Element, run: RunContents) -> None:
         cells = (*counts, run_results.accuracy_with_interval(row["accuracy"]), *map(numbers.number, times))
         for cell in cells:
             add(line, "td", cell)
-    if run.result["answered"]:
+    imported = run.result["imported"] is not None
+    if run.result["answered"] and not imported:
         line = SubElement(section, "p")
         _term(line, "turn time")
         line[-1].tail = run_results.turn_time(run.result).removeprefix("turn time")
@@ -159,10 +160,11 @@ def _table(section: Element, run: RunContents) -> None:
         add(section, "p", run_results.repeats(run.result["repeats"]))
     if run.result["cost"] is not None:
         add(section, "p", run_results.cost(run.result["cost"]))
-    line = SubElement(section, "p")
-    trust, _ = run_results.trust(run.result["trust"], run.info["settings"]["concurrency"])
-    _term(line, "trust")
-    line[-1].tail = trust.removeprefix("trust")
+    if not imported:
+        line = SubElement(section, "p")
+        trust, _ = run_results.trust(run.result["trust"], run.info["settings"]["concurrency"])
+        _term(line, "trust")
+        line[-1].tail = trust.removeprefix("trust")
 
 
 def _term(parent: Element, text: str) -> None:

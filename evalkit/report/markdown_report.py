@@ -30,7 +30,7 @@ _HEADINGS = (
 
 def markdown(runs: Sequence[RunContents], compared: Comparison | str | None = None) -> str:
     """Return the report in Markdown. Untrusted text is inline code, where it cannot link, mention or load anything."""
-    lines = [] if compared is None else list(_compared(compared))
+    lines = [] if compared is None else list(_compared_or_why(compared))
     return "\n".join([*lines, *(line for run in runs for line in _lines(run))]) + "\n"
 
 
@@ -42,17 +42,22 @@ def code(text: str) -> str:
     return f"{fence}{blank}{text or ' '}{blank}{fence}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Return text as inline code for a table, where a bar would end the cell even in code."""
     return code(text).replace("|", "\\|")
 
 
-def _compared(compared: Comparison | str) -> Iterator[str]:
-    if isinstance(compared, str):
-        yield f"> **Not compared:** {code(compared)}"
+def _compared_or_why(comparison: Comparison | str) -> Iterator[str]:
+    if isinstance(comparison, str):
+        yield f"> **Not compared:** {code(comparison)}"
         yield ""
         return
-    for contrast in compared.contrasts:
+    yield from compared(comparison)
+
+
+def compared(comparison: Comparison) -> Iterator[str]:
+    """Return the lines on each run compared with the first."""
+    for contrast in comparison.contrasts:
         first, second = contrast.first, contrast.second
         yield f"**{second.label} {code(second.name)}, {first.label} {code(first.name)}: {contrast.all.words}**"
         yield ""
@@ -102,12 +107,15 @@ def _lines(run: RunContents) -> Iterator[str]:
         )
         yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    trust, _ = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
+    turn_time = trust = ""
+    if result["imported"] is None:
+        turn_time = f"Times in ms. {run_results.turn_time(result)}. "
+        trust = f" {run_results.trust(result['trust'], run.info['settings']['concurrency'])[0]}."
     arrivals = f" {run_results.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
     cancelled = f" {run_results.cancelled_turns(result['interrupted'])}." if result["interrupted"] else ""
     notes = "".join(f" {sentence}." for sentence in caveats.sentences(result["caveats"]))
     accuracy = run_results.accuracy_all(result)
-    yield f"Times in ms. {run_results.turn_time(result)}. {accuracy}.{arrivals}{cancelled}{notes} {trust}."
+    yield f"{turn_time}{accuracy}.{arrivals}{cancelled}{notes}{trust}"
     yield ""
     yield from _reasons(run)
     yield "<details><summary>How to repeat this run</summary>"
@@ -131,5 +139,5 @@ def _reasons(run: RunContents) -> Iterator[str]:
     yield "| kind | turns | reason |"
     yield "|---|---:|---|"
     for kind, count, reason in rows:
-        yield f"| {_cell(kind)} | {count:,} | {_cell(reason)} |"
+        yield f"| {cell(kind)} | {count:,} | {cell(reason)} |"
     yield ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evalkit.client.request_as_code import KEY_VARIABLE
+from evalkit.client.request_as_code import KEY_VARIABLE, ReachedBy
 
 if TYPE_CHECKING:
     from evalkit.report.run_contents import RunContents
@@ -25,10 +25,14 @@ def commands(run: RunContents) -> list[str]:
     Settings without a flag are in a line that begins with ``#``.
     """
     settings, endpoint = run.info["settings"], run.info["endpoint"]
+    if settings.get("imported"):
+        own = [] if run.scores.command is None else [run.scores.command]
+        return [_import_command(run), *own]
     lines = []
     if settings.get("price"):
-        prompt, output = settings["price"]
-        prices = [f"[{json.dumps(endpoint['model'], ensure_ascii=False)}]", f"prompt = {prompt}", f"output = {output}"]
+        names = ("prompt", "output", "cached", "cache_write")
+        prices = [f"{name} = {price}" for name, price in zip(names, settings["price"], strict=False)]
+        prices.insert(0, f"[{json.dumps(endpoint['model'], ensure_ascii=False)}]")
         lines.append(shlex.join(["printf", r"%s\n", *prices]) + f" > {_PRICES}")
     lines.append(run_command(run))
     if run.scores.command is not None:
@@ -40,6 +44,20 @@ def commands(run: RunContents) -> list[str]:
     return [*lines, f"# only in Python: {', '.join(without_flag)}"] if without_flag else lines
 
 
+def _import_command(run: RunContents) -> str:
+    """Return the command that imports the same scores and questions again."""
+    imported, data = run.info["settings"]["imported"], run.info["dataset"].get("path")
+    flags = {
+        "--form": imported.get("form"),
+        "--data": data if data != imported["file"] else None,
+        "--score": imported.get("scorer") if imported.get("form") in ("inspect", "lm-eval") else None,
+        "--model": run.info["endpoint"]["model"],
+        "--out": str(RUN_FILE),
+    }
+    given = [word for name, value in flags.items() if value for word in (name, str(value))]
+    return shlex.join(["evalkit", "import", imported["file"], *given])
+
+
 def _settings_without_flag(endpoint: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield settings that differ from their defaults and have no flag."""
     for values, defaults in ((endpoint, {"connect_timeout_s": 10.0}), (settings, {"max_tool_rounds": 4})):
@@ -49,6 +67,10 @@ def _settings_without_flag(endpoint: Mapping[str, Any], settings: Mapping[str, A
         yield "scorer", named
     if settings.get("functions"):
         yield "functions", settings["functions"]
+    if settings.get("seed") is not None and settings.get("arrivals_seed") is not None:
+        yield "seed", settings["seed"]
+    if (settings.get("system") or "").startswith("@"):
+        yield "system", settings["system"]
 
 
 def run_command(run: RunContents) -> str:
@@ -59,6 +81,7 @@ def run_command(run: RunContents) -> str:
         words += ["--base-url", endpoint["base_url"], "--model", endpoint["model"]]
         if endpoint.get("key_env"):
             words += ["--api-key-env", KEY_VARIABLE]
+        words += ReachedBy.for_report(endpoint).flags()
     for name, value in endpoint.get("params", {}).items():
         words += ["--param", f"{name}={orjson.dumps(value).decode()}"]
     streamed = settings.get("stream", True)
@@ -70,8 +93,13 @@ def run_command(run: RunContents) -> str:
     defaults = {"history": "own", "repeats": 1, "retries": 2, "arrivals": "constant"}
     names = ("limit", "repeats", "history", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
     words += _flags({name: settings.get(name) for name in names}, defaults)
+    system = settings.get("system")
+    if system is not None and not system.startswith("@"):
+        words.append(f"--system={system}")
     if settings.get("arrivals_seed") is not None:
         words += ["--seed", str(settings["arrivals_seed"])]
+    elif settings.get("seed") is not None:
+        words += ["--seed", str(settings["seed"])]
     words += [f"--scorer={scorer}" for scorer in scorer_names(settings.get("scorer"))]
     if settings.get("until_ci") is not None:
         words += ["--until", f"ci={settings['until_ci']}"]

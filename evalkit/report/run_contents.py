@@ -21,6 +21,7 @@ from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
 from evalkit.runfile.schema import JOIN_SCORE, SCORABLE
 from evalkit.wording import run_results
+from evalkit.wording.imported import imported
 from evalkit.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ def _wrong(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
 def warnings(run: RunContents, quoted: Callable[[str], str] = str) -> Iterator[str]:
     """Yield what a reader must know before relying on the numbers; ``quoted`` makes an untrusted name safe."""
     trust, doubtful = run_results.trust(run.result["trust"], run.info["settings"]["concurrency"])
-    if doubtful:
+    if (imported_from := imported(run.result["imported"], quoted)) is not None:
+        yield _sentence(imported_from)
+    elif doubtful:
         yield trust
     if run.result["doubt"] is not None:
         yield f"The interval of the accuracy may be too short. {run.result['doubt']}"

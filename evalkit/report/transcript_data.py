@@ -11,36 +11,40 @@ from typing import Any
 import numpy as np
 import orjson
 
-from evalkit.client.request_as_code import KEY_VARIABLE
+from evalkit.client.request_as_code import KEY_VARIABLE, ReachedBy
+from evalkit.conversation import Message, with_names
+from evalkit.datasets import content_parts
+from evalkit.inputs.addresses import route_of
 from evalkit.runfile import store
 from evalkit.runfile.finished_turn import stored_record
-from evalkit.runfile.schema import JOIN_SCORE
+from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
 from evalkit.runfile.turn_columns import OUTCOME, json_value, model_texts
 
 MOST_TURNS = 50_000
 MOST_CHARACTERS = 48_000_000  # in all texts together
 LONGEST_TEXT = 20_000  # characters
+LONGEST_PART = 2_000_000  # characters of an image or another part
 _FAILED_SHARE = 4  # one part in 4 of a sample is reserved for conversations with a failed turn
 
 _TURNS = f"""
     SELECT t.conversation, t.repeat, t.turn, t.status, t.answer, t.refusal, t.reasoning, t.tool_calls, t.exchange,
       t.error_kind, t.error_message, t.attempts, t.ttft_ns, t.latency_ns, t.tpot_ns, t.prompt_tokens, t.output_tokens,
-      s.value, s.scorer, s.reason, s.extracted, {OUTCOME}, c.id, c.row
-    FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE}
+      s.value, s.scorer, s.reason, s.extracted, {OUTCOME}, c.id, {ROW}
+    FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE} {JOIN_CORRECTED}
     WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _COUNTS = """
     SELECT conversation, count(*), max(error_kind NOT NULL) FROM turn GROUP BY conversation ORDER BY conversation"""
-# characters; reasoning is shown where there is no answer
+# characters
 _LENGTH = f"""
     SELECT length(c.row) + total(min(coalesce(length(t.answer), 0), {LONGEST_TEXT})
       + min(coalesce(length(t.refusal), 0), {LONGEST_TEXT})
-      + iif({OUTCOME} = 'reasoning_only', min(length(t.reasoning), {LONGEST_TEXT}), 0)
+      + min(coalesce(length(t.reasoning), 0), {LONGEST_TEXT})
       + 2 * coalesce(length(t.tool_calls), 0) + coalesce(length(t.exchange), 0) + coalesce(length(s.reason), 0))
     FROM conversation c JOIN turn t ON t.conversation = c.position {JOIN_SCORE} WHERE c.position = ?"""  # noqa: S608 - SQL of our own
 _COLUMNS = (
     "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "later", "target", "calls",
     "error", "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score",
-    "scorer", "reason", "extracted", "outcome", "refusal", "reasoning",
+    "scorer", "reason", "extracted", "outcome", "refusal", "reasoning", "parts",
 )  # fmt: skip
 
 
@@ -54,7 +58,8 @@ class Transcripts:
         ``conversations`` and ``turns``, each a dict of columns, and what all requests have in common. The ``status``
         of a turn is one letter: right, partly right, wrong, error, unscored; ``answer``, ``refusal`` and ``reasoning``
         are what is shown of the model's output; ``later`` are the messages of the turn that later turns saw, if these
-        are more than its answer. Times in ms; missing values are None.
+        are more than its answer; ``parts`` are those of the user message, if it is more than text. Times in ms; missing
+        values are None.
     turns, total : int
         Turns in ``data``, and turns of the run.
     """
@@ -87,10 +92,13 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     data = {
         "endpoint": {
             **{name: endpoint.get(name) for name in ("base_url", "model", "params")},
+            "url": route_of(endpoint.get("base_url") or ""),
+            "curl_lines": ReachedBy.for_report(endpoint).curl_lines(),
             "key_env": KEY_VARIABLE if endpoint.get("key_env") else None,
         },
         "history": history,
         "stream": info["settings"].get("stream", True),
+        "seed": info["settings"].get("seed"),
         "conversations": columns.conversations,
         "turns": columns.turns,
     }
@@ -141,8 +149,9 @@ class _Columns:
         place = len(conversations["id"])
         conversations["id"].append(rows[0][-2])
         conversations["tags"].append(dataset_row.get("tags", []))
-        for name in ("system", "context", "tools", "params"):
+        for name in ("system", "tools", "params"):
             conversations[name].append(dataset_row.get(name))
+        conversations["context"].append(_context(dataset_row.get("context", ())) or None)
         for row in rows:
             values = _turn(place, row, dataset_row["turns"][row[2] - 1])
             if self._own and values["status"] != "e":
@@ -164,7 +173,8 @@ def _turn(place: int, row: tuple[Any, ...], dataset_turn: Mapping[str, Any]) -> 
         "repeat": repeat,
         "turn": turn,
         "status": _letter(status, value),
-        "user": dataset_turn["user"],
+        "user": content_parts.shown(dataset_turn["user"]),
+        "parts": _parts(dataset_turn["user"]),
         **shown,
         "outcome": outcome,
         "cut": sum(max(len(text) - LONGEST_TEXT, 0) for text in output.values()),
@@ -184,6 +194,33 @@ def _turn(place: int, row: tuple[Any, ...], dataset_turn: Mapping[str, Any]) -> 
         "reason": reason,
         "extracted": json_value(extracted),
     }
+
+
+def _context(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The messages before the first turn as they were sent: results have the names of their functions."""
+    sent = with_names([Message.from_json(message) for message in messages])
+    return [_context_message(message.to_json()) for message in sent]
+
+
+def _context_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    parts = _parts(message.get("content"))
+    return message if parts is None else {**message, "content": None, "parts": parts}
+
+
+def _parts(content: Any) -> list[dict[str, Any]] | None:
+    """The parts of a message, each as it is sent and as it is shown; None: it is text.
+
+    ``sent`` is None if it is too long for a report, and names a ``file`` that is not in the run file.
+    """
+    if not isinstance(content, list):
+        return None
+    parts = []
+    for part in content:
+        fits = content_parts.text_length(part) <= LONGEST_PART
+        sent = {key: value for key, value in part.items() if key != content_parts.FROM_FILE} if fits else None
+        file = content_parts.file_name(part) if content_parts.FROM_FILE in part else None
+        parts.append({"sent": sent, "shown": content_parts.note(part), "file": file})
+    return parts
 
 
 def _later(row: tuple[Any, ...], shown: str | None) -> list[dict[str, Any]] | bool | None:

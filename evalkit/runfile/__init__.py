@@ -6,6 +6,7 @@ Start with ``store`` to write, ``reader`` to read; the tables are in ``migration
 
 __all__ = [
     "conversation_clusters",
+    "corrected_targets",
     "exports",
     "file_names",
     "finished_turn",
@@ -13,6 +14,7 @@ __all__ = [
     "plain_transcripts",
     "query_arrays",
     "reader",
+    "reasoning_only",
     "record_rows",
     "resume_command",
     "schema",

@@ -22,8 +22,9 @@ _FORMULA = re.compile(
     "[\\x00\\t\\n\\r]|[\\s\\x00-\\x1f\\x7f-\\xa0\\xad\\u180e\\u200b-\\u200f\\u2028-\\u202f\\u2060-\\u206f\\ufeff]*"
     "[=+\\-@\\uff1d\\uff0b\\uff0d\\uff20\\ufe66\\ufe62\\ufe63\\ufe6b]"
 )
-_TEXT_AT = tuple(number for number, kind in enumerate(KINDS.values()) if kind in ("text", "json", "tags"))
+_TEXT_AT = tuple(number for number, kind in enumerate(KINDS.values()) if kind in ("text", "json", "value", "tags"))
 _JSON_AT = tuple(number for number, kind in enumerate(KINDS.values()) if kind in ("json", "tags"))
+_VALUE_AT = tuple(number for number, kind in enumerate(KINDS.values()) if kind == "value")
 
 
 class ExportCounts(NamedTuple):
@@ -60,6 +61,8 @@ def write_csv(connection: sqlite3.Connection, path: Path, *, excel: bool = False
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow(KINDS)
         for row in _rows(connection, _compact):
+            for number in _VALUE_AT:
+                row[number] = _as_json(row[number])
             for number in _TEXT_AT:
                 if row[number] and _FORMULA.match(row[number]):
                     formulas += 1
@@ -84,9 +87,9 @@ def write_parquet(connection: sqlite3.Connection, path: Path) -> ExportCounts:
     except ImportError:
         raise MissingExtra("the export format parquet, written by pyarrow,", "parquet") from None
 
-    types = {"text": pa.large_string(), "json": pa.large_string(), "tags": pa.list_(pa.string())}
+    types = dict.fromkeys(("text", "json", "value"), pa.large_string()) | {"tags": pa.list_(pa.string())}
     types |= {"index": pa.int64(), "count": pa.int64(), "number": pa.float64()}
-    readers: dict[str, Callable[[str | None], Any]] = {"json": _compact, "tags": json_value}
+    readers: dict[str, Callable[[Any], Any]] = {"json": _compact, "value": _as_json, "tags": json_value}
     schema = pa.schema({name: types[kind] for name, kind in KINDS.items()})
     written, size, waiting = 0, 0, []
     with pq.ParquetWriter(path, schema) as writer:
@@ -118,4 +121,8 @@ def _rows(connection: sqlite3.Connection, read: Callable[[str | None], Any]) -> 
 
 
 def _compact(text: str | None) -> str | None:
-    return None if text is None else orjson.dumps(json_value(text)).decode()
+    return _as_json(json_value(text))
+
+
+def _as_json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

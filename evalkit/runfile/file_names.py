@@ -48,9 +48,9 @@ def new_run_file(
     if out is not None:
         yield _checked(Path(out))
     elif name:
-        yield RUNS_FOLDER / f"{shortened(_plain(name))}{SUFFIX}"
+        yield RUNS_FOLDER / f"{shortened(plain(name))}{SUFFIX}"
     else:
-        with unused_run_file(f"{_plain(Path(data).stem)}-{_plain(model)}") as path:
+        with unused_run_file(f"{plain(Path(data).stem)}-{plain(model)}") as path:
             yield path
 
 
@@ -70,7 +70,7 @@ def new_load_folder(data: Path, model: str, *, out: Path | None = None) -> Itera
     if out is not None:
         yield out
         return
-    found = next(path for path in _numbered(f"load-{_plain(data.stem)}-{_plain(model)}") if _created(path))
+    found = next(path for path in _numbered(f"load-{plain(data.stem)}-{plain(model)}") if _created(path))
     try:
         yield found
     finally:
@@ -129,5 +129,6 @@ def _created(folder: Path) -> bool:
     return True
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text, such as a model's name, as a part of a file name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run"

@@ -99,29 +99,40 @@ def stored_turns(row: str) -> tuple[Turn, ...]:
     return reader.parse_row(orjson.loads(row)).turns
 
 
-def stored_answer(text: str | None, refusal: str | None, calls: str | None, finish_reason: str | None) -> Answer:
+@lru_cache(maxsize=1)
+def stored_tools(row: str) -> tuple[Mapping[str, Any], ...]:
+    """The tools of a conversation, from its row in the run file."""
+    return tuple(orjson.loads(row).get("tools", ())) if '"tools"' in row else ()
+
+
+def stored_answer(
+    text: str | None, refusal: str | None, calls: str | None, finish_reason: str | None, reasoning: str | None
+) -> Answer:
     """The stored answer of a turn in the form that scorers accept: with the calls of all its tool rounds."""
-    return Answer(text or "", "", refusal, _calls(orjson.loads(calls)) if calls else (), finish_reason)
+    return Answer(text or "", reasoning or "", refusal, _calls(orjson.loads(calls)) if calls else (), finish_reason)
 
 
 def stored_record(
-    name: str, repeat: int, turn: int, text: str | None, refusal: str | None, calls: str | None, exchange: str | None
+    name: str,
+    repeat: int,
+    turn: int,
+    text: str | None,
+    refusal: str | None,
+    calls: str | None,
+    exchange: str | None,
+    reasoning: str | None = None,
 ) -> TurnRecord:
     """A stored turn as a record, without its stamps."""
     messages: tuple[Message, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     if exchange:
-        messages = tuple(_message(row) for row in orjson.loads(exchange))
+        messages = tuple(map(Message.from_json, orjson.loads(exchange)))
     if calls:
         earlier = sum(len(message.tool_calls) for message in messages)
         tool_calls = _calls(orjson.loads(calls)[earlier:])
-    attempt = Attempt(_NO_TIMING, answer=Answer(text or "", "", refusal, tool_calls))
+    attempt = Attempt(_NO_TIMING, answer=Answer(text or "", reasoning or "", refusal, tool_calls))
     return TurnRecord(name, repeat, turn, (attempt,), messages)
 
 
-def _message(row: Mapping[str, Any]) -> Message:
-    return Message(row["role"], row["content"], _calls(row.get("tool_calls", ())), row.get("tool_call_id"))
-
-
 def _calls(rows: Iterable[Mapping[str, Any]]) -> tuple[ToolCall, ...]:
-    return tuple(ToolCall(row["function"]["name"], row["function"]["arguments"], row["id"]) for row in rows)
+    return tuple(map(ToolCall.from_json, rows))

@@ -44,11 +44,27 @@ def _is_whole(least: int, most: int) -> Check:
 
 
 def _is_price(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(_is_number(part) and 0 <= part < 1e12 for part in value)
+    if not isinstance(value, list) or not 2 <= len(value) <= 4:
+        return False
+    return all(_is_number(part) and 0 <= part < 1e12 for part in value)
 
 
 def _is_columns(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_text(heading) for heading in value.values())
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(text is None or _is_text(text) for text in value.values())
+
+
+def _is_files(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(about, dict)
+        and _is_text(about.get("sha256"))
+        and _is_text(about.get("media_type"))
+        and type(about.get("bytes")) is int
+        for about in value.values()
+    )
 
 
 def _is_call(value: Any) -> bool:
@@ -98,9 +114,12 @@ SETTINGS: Shape = {
     "max_tokens_total": _COUNT,
     **dict.fromkeys(("rate", "rpm", "tpm", "max_time_s", "max_cost"), _ABOVE_0),
     "until_ci": (_or_none(lambda value: _is_number(value) and 0 < value < 0.5), "a number between 0 and 0.5, or null"),
-    "price": (_or_none(_is_price), "two finite numbers of 0 or more, or null"),
+    "price": (_or_none(_is_price), "two to four finite numbers of 0 or more, or null"),
     "arrivals_seed": _COUNT,
+    "seed": _COUNT,
     "columns": (_or_none(_is_columns), "an object of headings, or null"),
+    "system": _SOME_TEXT,
+    "imported": (_or_none(_is_texts), "an object of texts, or null"),
 }
 DATASET: Shape = {
     "path": _PLACE,
@@ -108,6 +127,7 @@ DATASET: Shape = {
     **dict.fromkeys(("conversations", "turns", "size"), _COUNT),
     "changed_ns": (_or_none(_is_whole(-(2**63), 2**63)), "a whole number or null"),
     "most_turns": (_or_none(_is_whole(0, MOST_TURNS)), f"a whole number up to {MOST_TURNS:,}, or null"),
+    "files": (_is_files, "an object that describes files"),
 }
 ENDPOINT: Shape = {
     "base_url": _PLACE,
@@ -118,12 +138,24 @@ ENDPOINT: Shape = {
     "ttft_timeout_s": _ABOVE_0,
     "connect_timeout_s": (_above_0, "a number above 0"),
     "source": _TEXT,
+    "headers": (_is_columns, "an object of texts"),
+    "headers_env": (_is_columns, "an object of texts"),
+    **dict.fromkeys(("client_cert_env", "client_key_env", "ca_env"), _PLACE),
 }
 _RUN = {"settings": SETTINGS, "dataset": DATASET, "endpoint": ENDPOINT}
 _LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost", "price", "until_ci", "most_turns"} | {
     "arrivals_seed",
+    "seed",
+    "system",
+    "imported",
     "size",
     "changed_ns",
+    "files",
+    "headers",
+    "headers_env",
+    "client_cert_env",
+    "client_key_env",
+    "ca_env",
 }  # of settings that later versions added
 
 
@@ -250,6 +282,10 @@ def _is_provenance(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
+def _is_logprobs(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_list_of(_OBJECT[0])(tokens) for tokens in value.values())
+
+
 def _is_versions(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -276,6 +312,10 @@ _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
         "conversation number", "a list of function calls", _is_list_of(_is_call),
     ),
     (
+        _OF.format(_TURN, "logprobs", "turn", "logprobs"),
+        "conversation number", "an object of lists of tokens", _is_logprobs,
+    ),
+    (
         _OF.format(_TURN, "exchange", "turn", "exchange"),
         "conversation number", "a list of messages", _is_list_of(_is_message),
     ),
@@ -290,7 +330,9 @@ _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
     ),
 )  # fmt: skip
 _ROWS = """
-    SELECT position + 1, row, turns, (SELECT max(turn) FROM turn WHERE conversation = position) FROM conversation"""
+    SELECT position + 1, row, turns, (SELECT max(turn) FROM turn WHERE conversation = position)
+    FROM (SELECT position, row, turns FROM conversation
+      UNION ALL SELECT position, k.row, turns FROM corrected_row k JOIN conversation ON position = k.conversation)"""
 _NO_SCORING = """
     SELECT scoring FROM run
     WHERE scoring > 0 AND scoring NOT IN (SELECT id FROM scoring WHERE ended_wall_ns NOT NULL)"""

@@ -54,6 +54,21 @@ MIGRATIONS = (
     "ALTER TABLE scoring ADD COLUMN scores_all INTEGER NOT NULL DEFAULT 0;",
     # which model, gateway or cache an answer came from, where that differs from what was requested
     "ALTER TABLE attempt ADD COLUMN provenance TEXT;",
+    # log probabilities of the answer's tokens, of runs that ask for them
+    "ALTER TABLE turn ADD COLUMN logprobs TEXT;",
+    # prompt tokens that the endpoint read from its cache or wrote to it, which have prices of their own
+    """
+    ALTER TABLE turn ADD COLUMN cached_tokens INTEGER;
+    ALTER TABLE turn ADD COLUMN cache_write_tokens INTEGER;
+    ALTER TABLE attempt ADD COLUMN cached_tokens INTEGER;
+    ALTER TABLE attempt ADD COLUMN cache_write_tokens INTEGER;
+    """,
+    # a scoring may have the targets and scorers of a corrected dataset: its path, and the rows that differ
+    """
+    ALTER TABLE scoring ADD COLUMN targets TEXT;
+    CREATE TABLE corrected_row (scoring INTEGER NOT NULL, conversation INTEGER NOT NULL, row TEXT NOT NULL,
+      PRIMARY KEY (scoring, conversation)) WITHOUT ROWID;
+    """,
 )
 VERSION = len(MIGRATIONS)
 

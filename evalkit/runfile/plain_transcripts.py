@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from evalkit.runfile.schema import JOIN_SCORE
+from evalkit.datasets.content_parts import shown
+from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
 from evalkit.runfile.turn_columns import OUTCOME, json_value, model_texts
 
 MOST = 4_000  # characters of one text
 MOST_TURNS = 20  # of one transcript, the last ones
 
 _ROWS = f"""
-    SELECT t.conversation, t.repeat, c.id, c.row, t.turn, {OUTCOME}, t.answer, t.refusal, t.reasoning, t.tool_calls,
+    SELECT t.conversation, t.repeat, c.id, {ROW}, t.turn, {OUTCOME}, t.answer, t.refusal, t.reasoning, t.tool_calls,
       t.error_kind,
       t.error_message, coalesce(t.latency_ns, t.end_ns - t.sent_ns), s.value, s.reason, s.extracted
     FROM turn t JOIN conversation c ON c.position = t.conversation
-      {JOIN_SCORE}
+      {JOIN_SCORE} {JOIN_CORRECTED}
     ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 
 
@@ -115,7 +116,7 @@ def _turn(
 ) -> TranscriptTurn:  # fmt: skip
     return TranscriptTurn(
         turn=turn,
-        user=dataset_turns[turn - 1]["user"],
+        user=shown(dataset_turns[turn - 1]["user"]),
         target=dataset_turns[turn - 1].get("target"),
         outcome=outcome,
         texts=model_texts(outcome, answer, refusal, reasoning),

@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Any
 
 from evalkit.conversation import Turn, canonical
-from evalkit.record import Attempt, Score, TurnRecord
+from evalkit.record import Attempt, Score, TurnRecord, Usage
 from evalkit.runfile.schema import Row
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # created once: dumps creates one per call
-_NO_ANSWER = (None, None, None, (), None)
-_NO_USAGE = (None, None, None)
+_NO_ANSWER = (None, None, None, (), None, None, None)
+_NO_USAGE = Usage()
 
 
 def conversation_row(position: int, row: Mapping[str, Any]) -> Row:
@@ -36,8 +36,8 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
     _, repeat, number, attempts, exchange, failure, scheduled = record
     last = attempts[-1] if attempts else None
     answer, usage = (last.answer, last.usage) if last else (None, None)
-    text, reasoning, refusal, tool_calls, finish_reason = answer or _NO_ANSWER
-    prompt_tokens, output_tokens, reasoning_tokens = usage or _NO_USAGE
+    text, reasoning, refusal, tool_calls, finish_reason, logprobs, _ = answer or _NO_ANSWER
+    prompt_tokens, output_tokens, reasoning_tokens, cached, cache_write = usage or _NO_USAGE
     source = "none" if output_tokens is None else "usage"
     scorable = scored or turn.target is not None or turn.scorer is not None
     groups = "key"
@@ -59,6 +59,9 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
     if usage:
         groups += " usage"
         values += prompt_tokens, output_tokens
+    if cached is not None or cache_write is not None:
+        groups += " cache"
+        values += cached, cache_write
     if last and last.timing.arrivals:
         groups += " tokens"
         values += last.ttft_ns, last.ttfv_ns, None if failure else last.tpot_ns
@@ -77,6 +80,9 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
             last.censored_ns if last else None,
             record.schedule_latency_ns,
         )
+    if logprobs:
+        groups += " logprobs"
+        values.append(_json_or_none(logprobs))
     return groups, values
 
 
@@ -104,6 +110,9 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
     if usage:
         groups += " usage"
         values += usage.prompt_tokens, usage.output_tokens
+        if usage.cached_tokens is not None or usage.cache_write_tokens is not None:
+            groups += " cache"
+            values += usage.cached_tokens, usage.cache_write_tokens
     if failure:
         groups += " error"
         partial = attempt.answer.text if attempt.answer else None

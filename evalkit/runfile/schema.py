@@ -15,15 +15,34 @@ def join_score(scoring: str, alias: str = "s") -> str:
     return f"LEFT JOIN score {alias} ON ({place}) = (t.conversation, t.repeat, t.turn, {scoring})"
 
 
+def join_corrected(scoring: str) -> str:
+    """SQL that joins the corrected rows of a scoring to the conversations ``c``: see ``ROW``."""
+    return f"LEFT JOIN corrected_row k ON (k.scoring, k.conversation) = ({scoring}, c.position)"
+
+
+# the row of a conversation joined by ``join_corrected``, with the targets and scorers that the scoring compared with
+ROW = "coalesce(k.row, c.row)"
+
+
 def scorable(scoring: str) -> str:
     """SQL for whether a scoring has, or would have, a score of the turn ``t``."""
-    return f"(t.has_target OR coalesce((SELECT scores_all FROM scoring WHERE id = {scoring}), 0))"  # noqa: S608 - SQL of our own
+    scores_all = f"coalesce((SELECT scores_all FROM scoring WHERE id = {scoring}), 0)"  # noqa: S608 - SQL of our own
+    return f"({has_target(scoring)} OR {scores_all})"
+
+
+def has_target(scoring: str) -> str:
+    """SQL for whether the turn ``t`` has a target, or a scorer that may need none, in a scoring."""
+    place = "'$.turns[' || (t.turn - 1) || '].{}'"
+    named = " OR ".join(f"json_type(row, {place.format(name)}) NOT NULL" for name in ("target", "scorer"))
+    corrected = f"SELECT {named} FROM corrected_row WHERE (scoring, conversation) = ({scoring}, t.conversation)"  # noqa: S608
+    return f"coalesce(({corrected}), t.has_target)"
 
 
 # a turn in progress when its session ended: not a failure of the endpoint, and sent again by resume
 INTERRUPTED = "(t.error_kind IS 'cancelled' AND t.attempts > 0)"
 CURRENT_SCORING = "(SELECT scoring FROM run)"
 JOIN_SCORE = join_score(CURRENT_SCORING)
+JOIN_CORRECTED = join_corrected(CURRENT_SCORING)
 SCORABLE = scorable(CURRENT_SCORING)
 
 _PROGRESS = """
@@ -52,11 +71,13 @@ _TABLES: dict[str, dict[str, tuple[str, ...]]] = {
             "latency_ns", "turn_time_ns",
         ),
         "usage": ("prompt_tokens", "output_tokens"),
+        "cache": ("cached_tokens", "cache_write_tokens"),
         "tokens": ("ttft_ns", "ttfv_ns", "tpot_ns"),
         "reasoning": ("reasoning", "reasoning_tokens"),
         "more": (
             "refusal", "tool_calls", "exchange", "error_kind", "error_message", "censored_ns", "schedule_latency_ns",
         ),
+        "logprobs": ("logprobs",),
     },
     "attempt": {
         "key": (
@@ -64,6 +85,7 @@ _TABLES: dict[str, dict[str, tuple[str, ...]]] = {
             "end_ns", "http_status", "flags", "streamed", "connection_opened",
         ),
         "usage": ("prompt_tokens", "output_tokens"),
+        "cache": ("cached_tokens", "cache_write_tokens"),
         "error": ("error_kind", "error_message", "error_code", "retry_after_s", "partial"),
         "provenance": ("provenance",),
         "tokens": ("first_visible_ns", "arrivals", "arrival_events"),

@@ -19,6 +19,7 @@ from evalkit import __version__
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.record import Score
 from evalkit.runfile import record_rows, schema
+from evalkit.runfile.corrected_targets import CorrectedTargets
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import scoring
 from evalkit.scorers.registry import Scorer
@@ -27,7 +28,11 @@ from evalkit.settings import Settings
 Scored = tuple[int, int, int, Score]  # position of the conversation, repeat, turn, score
 
 _INCOMPLETE = "SELECT id FROM scoring WHERE id > 0 AND ended_wall_ns IS NULL"
-_BEGIN = "INSERT INTO scoring (id, started_wall_ns, scorer, versions, judge, scores_all) VALUES (?, ?, ?, '{}', ?, ?)"
+_BEGIN = (
+    "INSERT INTO scoring (id, started_wall_ns, scorer, versions, judge, scores_all, targets) "
+    "VALUES (?, ?, ?, '{}', ?, ?, ?)"
+)
+_CORRECT = "INSERT INTO corrected_row (scoring, conversation, row) VALUES (?, ?, ?)"
 _MAKE_CURRENT = "UPDATE run SET scoring = ?"
 _JUDGINGS = "SELECT id, judge FROM scoring WHERE judge IS NOT NULL AND ended_wall_ns NOT NULL ORDER BY id"
 
@@ -48,6 +53,7 @@ def add(
     versions: Callable[[set[str]], Mapping[str, str]],
     scores_all: bool,
     judge: Mapping[str, Any] | None = None,
+    corrected: CorrectedTargets | None = None,
     counts: bool = True,
 ) -> int:
     """Add a scoring with its scores and return its number.
@@ -65,6 +71,8 @@ def add(
         Whether turns without a target are scored too; a failed one of these then counts as not right.
     judge : mapping, optional
         The description of the judge, if one made the scores.
+    corrected : CorrectedTargets, optional
+        Stored before the first group is read. If it cannot be used, nothing is written.
     counts : bool
         Whether the scoring becomes the current one once it is complete; a judge's only if a score has a value.
 
@@ -72,9 +80,11 @@ def add(
     ------
     RunFileError
         The file cannot be written.
+    DatasetError
+        The corrected targets are not those of this run.
     """
     connection = runfile.connection
-    number = _begin(runfile, scorer, judge, scores_all)
+    number = _begin(runfile, scorer, judge, scores_all, corrected)
     used: set[str] = set()
     for group in groups:
         scores = list(group)
@@ -137,7 +147,7 @@ def note_own_versions(runfile: RunFile, used: Iterable[str], known: Mapping[str,
     """
     default = Settings(scorer=runfile.info()["settings"].get("scorer")).default_scorer
     with _writing(runfile):
-        values = (0, time.time_ns(), "null", None, scoring.scores_all(default))
+        values = (0, time.time_ns(), "null", None, scoring.scores_all(default), None)
         runfile.connection.execute(f"{_BEGIN} ON CONFLICT DO NOTHING", values)
         (text,) = runfile.connection.execute("SELECT versions FROM scoring WHERE id = 0").fetchone()
         noted = json.loads(text)
@@ -176,19 +186,29 @@ def values(connection: sqlite3.Connection, number: int) -> dict[tuple[int, int, 
     return {(position, repeat, turn): value for position, repeat, turn, value in rows}
 
 
-def _begin(runfile: RunFile, scorer: Any, judge: Mapping[str, Any] | None, scores_all: bool) -> int:
+def _begin(
+    runfile: RunFile,
+    scorer: Any,
+    judge: Mapping[str, Any] | None,
+    scores_all: bool,
+    corrected: CorrectedTargets | None,
+) -> int:
     """Add a new, incomplete scoring and return its number; incomplete ones from before are deleted."""
     connection = runfile.connection
     judge_json = None if judge is None else json.dumps(dict(judge), ensure_ascii=False, allow_nan=False)
     with _writing(runfile):
         for incomplete in connection.execute(_INCOMPLETE).fetchall():
             connection.execute("DELETE FROM score WHERE scoring = ?", incomplete)
+            connection.execute("DELETE FROM corrected_row WHERE scoring = ?", incomplete)
             connection.execute("DELETE FROM scoring WHERE id = ?", incomplete)
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM scoring").fetchone()
-        connection.execute(
-            _BEGIN, (last + 1, time.time_ns(), json.dumps(scorer, allow_nan=False), judge_json, scores_all)
-        )
-    return int(last) + 1
+        number = int(last) + 1
+        targets = None if corrected is None else str(corrected.path.resolve())
+        begun = (number, time.time_ns(), json.dumps(scorer, allow_nan=False), judge_json, scores_all, targets)
+        connection.execute(_BEGIN, begun)
+        for position, row in corrected.rows if corrected is not None else ():
+            connection.execute(_CORRECT, (number, position, row))
+    return number
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
-from evalkit.conversation import Conversation
+from evalkit.conversation import INSTRUCTION_ROLES, Conversation
 from evalkit.errors import RunFileError
 from evalkit.record import Answer, Score, TurnRecord
 from evalkit.runfile import lock_and_flush, migrations, record_rows, resume_command, schema, table_checks
@@ -31,12 +31,14 @@ __all__ = ["SUFFIX", "RunFile", "answered_turns", "open_to_read", "reading", "ru
 
 _COLUMN_GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
+# one statement for all keys: a statement for each takes longer than the score
 _TO_SCORE = """
-    SELECT c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
-    FROM turn t JOIN conversation c ON c.position = t.conversation
-    WHERE (t.conversation, t.repeat, t.turn) = (?, ?, ?)"""
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason, t.reasoning
+    FROM json_each(?) key CROSS JOIN turn t ON (t.conversation, t.repeat, t.turn)
+        = (key.value ->> 0, key.value ->> 1, key.value ->> 2)
+      CROSS JOIN conversation c ON c.position = t.conversation"""
 _UNSCORED = """
-    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason
+    SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason, t.reasoning
     FROM turn t JOIN conversation c ON c.position = t.conversation
       LEFT JOIN score s ON (s.conversation, s.repeat, s.turn, s.scoring) = (t.conversation, t.repeat, t.turn, 0)
     WHERE (t.conversation, t.repeat, t.turn) > (?, ?, ?) AND t.status = 'answered' AND t.has_target AND s.scorer IS NULL
@@ -44,6 +46,13 @@ _UNSCORED = """
 _HOLDS = """
     SELECT 1 FROM turn
     WHERE (conversation, repeat, turn) = (?, ?, ?) AND (sent_ns IS ? OR (session = ? AND sent_ns > ?))"""
+# a row without the instructions that it begins with, as Conversation.with_system(None) leaves them out
+_WITHOUT_SYSTEM = f"""json_remove(row, '$.system', '$.context') || (
+    SELECT json_group_array(value) FROM json_each(row, '$.context') WHERE id >= (
+        SELECT min(id) FROM json_each(row, '$.context')
+        WHERE coalesce(json_extract(row, fullkey || '.role'), '') NOT IN {INSTRUCTION_ROLES}
+    )
+)"""  # noqa: S608 - SQL of our own
 _CHECK_S = 0.5  # between two checks whether the file still exists
 _LOG_PAGES = 4_000  # of 4 KiB: the log is merged into the file at this length
 
@@ -187,10 +196,8 @@ class RunFile:
         return None if found is None else str(found[0])
 
     def to_score(self, keys: Iterable[tuple[int, int, int]]) -> list[tuple[tuple[int, int, int], str, Answer]]:
-        """Key, dataset row and answer of these turns."""
-        query = self.connection.execute
-        found = [(key, *query(_TO_SCORE, key).fetchone()) for key in keys]
-        return [(key, row, stored_answer(*columns)) for key, row, *columns in found]
+        """Key, dataset row and answer of these turns, in the order of the keys."""
+        return _scorable(self.connection.execute(_TO_SCORE, (json.dumps(list(keys)),)))
 
     def unscored(self) -> Iterator[list[tuple[tuple[int, int, int], str, Answer]]]:
         """Key, dataset row and answer of the answered turns that still have to be scored, by position, in groups.
@@ -199,7 +206,7 @@ class RunFile:
         """
         after = (-1, 0, 0)
         while rows := self.connection.execute(_UNSCORED, after).fetchall():
-            yield [(found[:3], found[3], stored_answer(*found[4:])) for found in rows]
+            yield _scorable(rows)
             after = rows[-1][:3]
 
     def add(self, group: Iterable[FinishedTurn], scores: Iterable[tuple[int, int, int, Score]] = ()) -> None:
@@ -316,16 +323,30 @@ def hashes(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
     yield from connection.execute("SELECT position, id, hash FROM conversation ORDER BY position")
 
 
+def content(*infos: Mapping[str, Any]) -> str:
+    """SQL for the part of a conversation that must be equal in these runs (``run_info``) for it to be the same.
+
+    A run's own system prompt is a setting, and no part of the dataset: with one, what it replaces is left out, as in
+    ``Conversation.with_system``.
+    """
+    own_system = any(info["settings"].get("system") is not None for info in infos)
+    return _WITHOUT_SYSTEM if own_system else "hash"
+
+
 def answered_turns(
     connection: sqlite3.Connection, conversation: Conversation, position: int, repeat: int
 ) -> dict[int, TurnRecord]:
     """The answered turns of one conversation: answers, calls and tool rounds, without their stamps."""
     rows = connection.execute(
-        "SELECT turn, answer, refusal, tool_calls, exchange FROM turn "
+        "SELECT turn, answer, refusal, tool_calls, exchange, reasoning FROM turn "
         "WHERE conversation = ? AND repeat = ? AND status = 'answered'",
         (position, repeat),
     )
     return {turn: stored_record(conversation.id, repeat, turn, *columns) for turn, *columns in rows}
+
+
+def _scorable(rows: Iterable[tuple[Any, ...]]) -> list[tuple[tuple[int, int, int], str, Answer]]:
+    return [(row[:3], row[3], stored_answer(*row[4:])) for row in rows]
 
 
 def _is_database(path: Path) -> bool:

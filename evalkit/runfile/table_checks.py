@@ -23,7 +23,7 @@ _SMALL = 4 * 2**20  # bytes of a file in which every value is checked
 _SUMMABLE = 2**62  # the sum of two must not overflow
 
 # the minimal size of a row: its length, its key, and a byte for each column
-_ROW_BYTES = {"session": 8, "conversation": 6, "attempt": 20, "score": 6, "scoring": 6}
+_ROW_BYTES = {"session": 8, "conversation": 6, "attempt": 20, "score": 6, "scoring": 6, "corrected_row": 6}
 _FAR_TURN = """
     SELECT repeat, turn FROM turn
     WHERE turn NOT BETWEEN 1 AND ? OR repeat NOT BETWEEN 1 AND ? OR typeof(turn) = 'real' LIMIT 1"""
@@ -36,6 +36,7 @@ _PLACES = {
     "attempt": "'attempt ' || id",
     "score": f"'the score of ' || {_TURN}",
     "scoring": "'scoring ' || id",
+    "corrected_row": "'the corrected row of conversation number ' || (conversation + 1)",
 }
 # SQL that is true for an invalid value of the right type
 _RULES = {

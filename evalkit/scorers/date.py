@@ -6,7 +6,7 @@ from typing import Any
 
 from evalkit.record import Answer
 from evalkit.scorers.reading.dates import ORDERS, WrittenDate, final_date, read_iso
-from evalkit.scorers.registry import Problem, Verdict, register, shown
+from evalkit.scorers.registry import Problem, Verdict, need, register, shown
 
 
 def _date_check(target: Any, *, order: str) -> Problem | None:
@@ -17,14 +17,18 @@ def _date_check(target: Any, *, order: str) -> Problem | None:
     return None
 
 
-@register("date", check=_date_check)
+@register("date", check=_date_check, version=2)
 def date(answer: Answer, target: Any, *, order: str = "") -> Verdict:
-    """The date that the answer gives, in digits or with an English month, is the target.
+    """The date that the answer gives, in digits or with a month's name, is the target.
 
-    Of several dates the marked one counts, else the last (``dates.final_date``). ``order``, ``dmy`` or ``mdy``, decides
-    how 03/05/2024 is read; without it, such a date is scored only if both readings are wrong.
+    Of several dates the marked one counts, else the last that is not denied (``dates.final_date``). ``order``, ``dmy``
+    or ``mdy``, decides how 03/05/2024 is read; without it, such a date is scored only if both readings are wrong.
     """
-    found = final_date(answer.text, order)
+    try:
+        found = final_date(answer.text, order)
+    except ImportError:
+        need("babel", "the scorer date, for a month that is not English")
+        raise
     if found is None:
         return Verdict(0, "no date with day, month and year in the answer")
     if read_iso(target) not in found.readings:

@@ -71,8 +71,21 @@ def is_deep_text(text: str) -> bool:
     return False
 
 
+def storable(value: Any) -> Any:
+    """A value without integers beyond 64 bits, which can be compared but not stored: these as text."""
+    return value if is_deeper(value) else _storable(value)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _storable(part) for key, part in value.items()}
+    return [_storable(part) for part in value] if isinstance(value, list) else value
+
+
 def _short(value: Any) -> str:
     if is_deeper(value):
         return DEEP_VALUE
-    text = orjson.dumps(value).decode()
+    text = orjson.dumps(storable(value)).decode()
     return text if len(text) <= 100 else text[:99] + "…"

@@ -8,8 +8,9 @@
         text, start = folded(answer.text, case_sensitive), folded(str(target), case_sensitive)
         return Verdict(text.startswith(start), extracted=text[: len(start)])
 
-Its keyword arguments are its options; the first line of its docstring is its description in lists of scorers. If you
-change the verdict on any answer, raise the scorer's ``version``, which is stored with the scores.
+Its keyword arguments are its options; a third parameter ``question`` is passed what was asked, ``tools`` the functions
+that the model could call. The first line of its docstring is its description in lists of scorers. If you change the
+verdict on any answer, raise the scorer's ``version``, which is stored with the scores.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ class Scorer:
         The package it needs from the extra ``scorers``; empty for none.
     targetless : bool
         It can work without a target: its check, called with None then, decides with these options.
+    reads_question : bool
+        Its third argument is what was asked, as text.
+    reads_tools : bool
+        Its third argument is the conversation's tools.
     """
 
     name: str
@@ -81,6 +86,8 @@ class Scorer:
     version: str = "1"
     requires: str = ""
     targetless: bool = False
+    reads_question: bool = False
+    reads_tools: bool = False
 
     @property
     def summary(self) -> str:
@@ -133,9 +140,10 @@ def register(
     """
 
     def add(judge: Judge) -> Judge:
-        parameters = inspect.signature(judge).parameters.values()
-        options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        add_scorer(Scorer(name, judge, check, options, str(version), requires, targetless))
+        parameters = inspect.signature(judge).parameters
+        options = {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+        reads = ("question" in parameters, "tools" in parameters)
+        add_scorer(Scorer(name, judge, check, options, str(version), requires, targetless, *reads))
         return judge
 
     return add

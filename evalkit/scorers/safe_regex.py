@@ -6,6 +6,7 @@ Python's own engine cannot be stopped once a stranger's pattern backtracks witho
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import re2
@@ -13,6 +14,7 @@ import re2
 HINT = "RE2 syntax: no look-around, no back-references"
 _MOST_MEMORY = 8 << 20  # bytes of one pattern, its program and the states met while matching; RE2's default
 _MOST_PATTERNS = 32  # compiled and cached
+_MOST_MATCHES = 100  # in which a group is looked for: each may read the text to its end
 
 
 def pattern_problem(pattern: str) -> str | None:
@@ -36,25 +38,30 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def search(pattern: str, text: str) -> str | None:
-    """The text captured by a pattern's first match.
+    """The text captured by a pattern's first match in which one of its groups took part.
 
     Returns
     -------
     str or None
-        The first group that took part in the match, or the whole match if the pattern has no groups. Empty if it
-        has groups and none took part; None if the pattern does not match.
+        The first group that took part, or the whole first match if the pattern has no groups. None if the pattern does
+        not match, or only without its groups.
 
     Raises
     ------
     ValueError
         RE2 rejects the pattern.
     """
-    match = _compiled(pattern).search(text.encode())  # with bytes, re2 skips the conversion of every offset
-    if match is None:
-        return None
-    groups = match.groups() or (match[0],)
-    captured: bytes = next((group for group in groups if group is not None), b"")
-    return captured.decode(errors="replace")  # \C matches a single byte
+    compiled = _compiled(pattern)
+    # with bytes, re2 skips the conversion of every offset
+    found = compiled.finditer(text.encode()) if compiled.groups else [compiled.search(text.encode())]
+    for match in islice(found, _MOST_MATCHES):
+        if match is None:
+            return None
+        for group in match.groups() or (match[0],):
+            if group is not None:
+                captured: bytes = group
+                return captured.decode(errors="replace")  # \C matches a single byte
+    return None
 
 
 @lru_cache(maxsize=_MOST_PATTERNS)

@@ -6,14 +6,15 @@ decide. A failed turn has no answer and is never scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalkit.conversation import ScorerSpec, Turn
 from evalkit.errors import DatasetError, InputError, SettingsError
 from evalkit.record import Answer, Score, TurnRecord
-from evalkit.scorers import date, json_value, length_language, similarity  # noqa: F401 - registered on import
+from evalkit.scorers import choice, date, json_value, length_language, number, similarity  # noqa: F401 - registered on import
 from evalkit.scorers.json_equality import is_deeper
+from evalkit.scorers.reading.numbers import read_number
 from evalkit.scorers.reading.think_block import without_think_block
 from evalkit.scorers.registry import (
     Problem,
@@ -52,8 +53,13 @@ __all__ = [
     "version_of",
 ]
 
+_MARKS, _LONGEST_NUMBER = frozenset("$€£¥₹%,/"), 40
 _NO_DEFAULT = "true and false have no default scorer: name one, such as json"
-_NUMBER, _INCLUDES, _TOOL_CALL, _JSON = map(ScorerSpec, ("number", "includes", "tool_call", "json"))
+_ALL_REASONING = {
+    True: "the answer is all reasoning and no text: it was cut off at the token limit, so raise max_tokens",
+    False: "the answer is all reasoning and no text: check the endpoint's reasoning parser",
+}
+_NUMBER, _CHOICE, _INCLUDES, _TOOL_CALL, _JSON = map(ScorerSpec, ("number", "choice", "includes", "tool_call", "json"))
 
 
 def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], None]:
@@ -79,10 +85,10 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
         spec = turn.scorer or default or default_for(turn.target)
         if spec is None:
             raise DatasetError(_NO_DEFAULT, field="target")
-        for number, part in enumerate(spec.parts or (spec,)):
+        for at, part in enumerate(spec.parts or (spec,)):
             problem = _problem(part, turn.target)
             if problem is not None:
-                place = f"[{number}]" if spec.parts and turn.scorer and problem.field == "scorer" else ""
+                place = f"[{at}]" if spec.parts and turn.scorer and problem.field == "scorer" else ""
                 raise DatasetError(problem.text, field=problem.field + place)
 
     return check
@@ -91,8 +97,9 @@ def turn_checker(default: ScorerSpec | str | None = None) -> Callable[[Turn], No
 def default_for(target: Any) -> ScorerSpec | None:
     """The scorer for a target if neither turn nor run names one.
 
-    A number: ``number``. Text, or a list of texts: ``includes``. An object with ``name`` and ``arguments``, or a list
-    of these: ``tool_call``. Any other object or list: ``json``.
+    A number, or a text such as ``1,234``, ``50 %``, ``$5`` and ``3/4``: ``number``. One letter: ``choice``. Other text,
+    or a list of texts: ``includes``. An object with ``name`` and ``arguments``, or a list of these: ``tool_call``. Any
+    other object or list: ``json``.
 
     Returns
     -------
@@ -103,9 +110,18 @@ def default_for(target: Any) -> ScorerSpec | None:
         return None
     if is_number(target):
         return _NUMBER
+    if isinstance(target, str) and len(target) == 1 and target.isascii() and target.isalpha():
+        return _CHOICE
+    if isinstance(target, str) and _written_number(target):
+        return _NUMBER
     if isinstance(target, str) or (isinstance(target, list) and target and all(isinstance(t, str) for t in target)):
         return _INCLUDES
     return _TOOL_CALL if expected_calls(target) else _JSON
+
+
+def _written_number(target: str) -> bool:
+    """Whether a text is a number in a form that JSON numbers lack, as cells of a CSV file are."""
+    return len(target) < _LONGEST_NUMBER and not _MARKS.isdisjoint(target) and read_number(target) is not None
 
 
 def scorer_of(turn: Turn, default: ScorerSpec | None = None) -> ScorerSpec | None:
@@ -127,17 +143,25 @@ def scores_all(default: ScorerSpec | None) -> bool:
     return scorer_of(Turn(""), default) is not None
 
 
-def score(turn: Turn, answered: TurnRecord | Answer, *, default: ScorerSpec | None = None) -> Score | None:
+def score(
+    turn: Turn,
+    answered: TurnRecord | Answer,
+    *,
+    default: ScorerSpec | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> Score | None:
     """Score the answer of one turn.
 
     Parameters
     ----------
     turn : Turn
     answered : TurnRecord or Answer
-        In a record, the calls of all tool rounds count. A refusal replaces a missing text, and a leading
-        ``<think>…</think>`` block is ignored.
+        In a record, the calls of all tool rounds count. A refusal replaces a missing text, and reasoning in the text,
+        such as a ``<think>…</think>`` block, is left out. An answer that is all reasoning gets no value.
     default : ScorerSpec, optional
         The run's scorer, for a turn that names none; without it, ``default_for`` the turn's target.
+    tools : sequence of mapping
+        The conversation's tools: their schemas say which arguments may be left out.
 
     Returns
     -------
@@ -150,18 +174,26 @@ def score(turn: Turn, answered: TurnRecord | Answer, *, default: ScorerSpec | No
     if spec is None:
         return None if target is None else Score("none", None, _NO_DEFAULT)
     if spec.parts:
-        return _mean_of(spec, [_score(part, target, answered) for part in spec.parts])
-    return _score(spec, target, answered)
+        return _mean_of(spec, [_score(part, turn, answered, tools) for part in spec.parts])
+    return _score(spec, turn, answered, tools)
 
 
-def _score(spec: ScorerSpec, target: Any, answered: TurnRecord | Answer) -> Score:
-    name, options = spec.name, spec.options
+def _score(spec: ScorerSpec, turn: Turn, answered: TurnRecord | Answer, tools: Sequence[Mapping[str, Any]]) -> Score:
+    name, options, target = spec.name, spec.options, turn.target
     try:
         scorer = usable(spec)
         problem = _target_problem(scorer, options, target)
         if problem is not None:
             return Score(name, None, problem.text)
-        value, reason, extracted = scorer.judge(_answer(answered), target, **options)
+        answer = _answer(answered)
+        if not answer.text.strip() and _is_all_reasoning(answered):
+            return Score(name, None, _ALL_REASONING[answer.finish_reason == "length"])
+        if scorer.reads_question:
+            value, reason, extracted = scorer.judge(answer, target, turn.user, **options)
+        elif scorer.reads_tools:
+            value, reason, extracted = scorer.judge(answer, target, tools, **options)
+        else:
+            value, reason, extracted = scorer.judge(answer, target, **options)
         if value is not None:
             value = float(value)
             if not 0 <= value <= 1:
@@ -211,6 +243,12 @@ def _target_problem(scorer: Scorer, options: Any, target: Any) -> Problem | None
     if target is None and not scorer.targetless:
         return Problem("target", f"the target is missing: the scorer {scorer.name} needs one to compare with")
     return scorer.check(target, **({**scorer.options, **options} if options else scorer.options))
+
+
+def _is_all_reasoning(answered: TurnRecord | Answer) -> bool:
+    """Whether an answer without text holds reasoning instead: whether the model was right is not known."""
+    answer = (answered.answer or Answer()) if isinstance(answered, TurnRecord) else answered
+    return bool((answer.reasoning or answer.text).strip()) and not answered.tool_calls
 
 
 def _does_without_target(spec: ScorerSpec) -> bool:

@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
-from evalkit.conversation import ScorerSpec, ToolCall
-from evalkit.errors import SettingsError
+from evalkit.conversation import ToolCall
 from evalkit.record import Answer
-from evalkit.scorers.json_equality import DEEP_VALUE, is_deeper, same
-from evalkit.scorers.registry import Problem, Verdict, find, register, shown, usable
+from evalkit.scorers.argument_rules import Undecided, each_rule, is_optional, rule_problem, value_difference
+from evalkit.scorers.registry import Problem, Verdict, register, shown
 
-RULE = "$scorer"
-_NAME = re.compile(r"[A-Za-z]\w*")
 _MOST_CALLS = 100  # calls of an answer, and of a target, that are matched with each other
 
 
-class Undecided(Exception):
-    """A rule could not judge an argument."""
+class Comparison(NamedTuple):
+    """How arguments are compared: with the schemas of the functions, and texts with or without regard to case."""
+
+    tools: Sequence[Mapping[str, Any]] = ()
+    loose_text: bool = False
+
+    def may_be_left_out(self, name: str, key: str, value: Any, sent: bool) -> bool:
+        """Whether an argument that was null or left out is what the target expects."""
+        if is_optional(value):
+            return not sent or self.null_is_absent(name, key)
+        return value is None and (sent or self.null_is_absent(name, key, sent=False))
+
+    def null_is_absent(self, name: str, key: str, *, sent: bool = True) -> bool:
+        """Whether null and nothing mean the same for a parameter; without a schema of the function they do.
+
+        ``sent``: null was sent, so it must be allowed, by its type or because the parameter may be left out; else
+        nothing was, so the parameter must not be required.
+        """
+        schema = next((found for tool in self.tools if (found := _parameters(tool, name)) is not None), None)
+        if schema is None:
+            return True
+        properties, required = schema.get("properties"), schema.get("required")
+        parameter = properties.get(key) if isinstance(properties, Mapping) else None
+        if parameter is None:
+            return False
+        optional = not isinstance(required, list) or key not in required
+        return optional or (sent and _accepts_null(parameter))
+
+
+DEFAULT = Comparison()
+
+
+def _parameters(tool: Any, name: str) -> Mapping[str, Any] | None:
+    """The schema of a function's parameters, if the tool is that function and has one."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or function.get("name") != name:
+        return None
+    parameters = function.get("parameters")
+    return parameters if isinstance(parameters, Mapping) else None
+
+
+def _accepts_null(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    kind, values = schema.get("type"), schema.get("enum")
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    return (
+        kind == "null"
+        or (isinstance(kind, list) and "null" in kind)
+        or (isinstance(values, list) and None in values)
+        or schema.get("nullable") is True
+        or (isinstance(choices, list) and any(map(_accepts_null, choices)))
+    )
 
 
 def _tool_call_check(target: Any, **_options: bool) -> Problem | None:
@@ -36,49 +83,59 @@ def _tool_call_check(target: Any, **_options: bool) -> Problem | None:
     return None
 
 
-@register("tool_call", check=_tool_call_check)
-def tool_call(answer: Answer, target: Any, *, order: bool = False) -> Verdict:
+@register("tool_call", check=_tool_call_check, version=2)
+def tool_call(
+    answer: Answer,
+    target: Any,
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    order: bool = False,
+    loose_text: bool = False,
+) -> Verdict:
     """The model called these functions with these arguments, in any order or with ``order`` in this, and no others.
 
     A target without ``arguments`` accepts any, and ``[]`` expects no call. Arguments are compared as JSON values: 1
-    equals 1.0, but neither "1" nor true. A rule can replace a value, a scorer with its own target:
-    ``{"$scorer": "number", "target": 3, "abs_tol": 0.1}``.
+    equals 1.0, but neither "1" nor true. A space beside a comma in a text makes no difference; with ``loose_text``
+    neither case nor any space does. An argument that is null is as if left out, unless the function's schema forbids
+    one of both. In place of a value the target can have ``{"$optional": value}``, which may be left out, ``{"$one_of":
+    [value, …]}``, or a rule, a scorer with its own target: ``{"$scorer": "number", "target": 3, "abs_tol": 0.1}``.
     """
+    way = Comparison(tools, loose_text)
     expected = expected_calls(target) or []
     calls = [{"name": call.name, "arguments": _arguments(call)} for call in answer.tool_calls]
     extracted = calls[0] if len(calls) == 1 else calls or None
     try:
-        reason = _ordered_difference(expected, calls) if order else _difference(expected, calls)
+        reason = _ordered_difference(expected, calls, way) if order else _difference(expected, calls, way)
     except Undecided as undecided:
         return Verdict(None, str(undecided), extracted)
     return Verdict(reason is None, reason, extracted)
 
 
-def _difference(expected: list[Mapping[str, Any]], calls: list[dict[str, Any]]) -> str | None:
+def _difference(expected: list[Mapping[str, Any]], calls: list[dict[str, Any]], way: Comparison) -> str | None:
     """How the calls differ from those expected, in any order; None if they do not."""
     if len(expected) == len(calls) == 1:
-        return call_difference(calls[0], expected[0])
+        return call_difference(calls[0], expected[0], way)
     if not expected and calls:
         return f"{calls[0]['name']} was called, and no call was expected"
-    missed, unexpected = match(expected, calls)
+    missed, unexpected = match(expected, calls, way)
     if missed:
         first = missed[0]
         if not unexpected:
             return f"{first['name']} was not called"
         same_name = next((call for call in unexpected if call["name"] == first["name"]), unexpected[0])
-        return call_difference(same_name, first)
+        return call_difference(same_name, first, way)
     return f"{unexpected[0]['name']} was called in addition to what was expected" if unexpected else None
 
 
-def _ordered_difference(expected: list[Mapping[str, Any]], calls: list[dict[str, Any]]) -> str | None:
+def _ordered_difference(expected: list[Mapping[str, Any]], calls: list[dict[str, Any]], way: Comparison) -> str | None:
     """How the calls differ from those expected, in this order; None if they do not."""
     for number, (one, call) in enumerate(zip(expected, calls, strict=False), start=1):
-        reason = call_difference(call, one)
+        reason = call_difference(call, one, way)
         if reason is not None:
             return f"call {number}: {reason}"
     if len(calls) < len(expected):
         return f"{expected[len(calls)]['name']} was not called"
-    return _difference(expected, calls) if len(calls) > len(expected) else None
+    return _difference(expected, calls, way) if len(calls) > len(expected) else None
 
 
 def _arguments(call: ToolCall) -> Any:
@@ -103,7 +160,7 @@ def expected_calls(target: Any) -> list[Mapping[str, Any]] | None:
 
 
 def match(
-    expected: list[Mapping[str, Any]], calls: list[dict[str, Any]]
+    expected: list[Mapping[str, Any]], calls: list[dict[str, Any]], way: Comparison = DEFAULT
 ) -> tuple[list[Mapping[str, Any]], list[dict[str, Any]]]:
     """The calls that are left over when as many as possible are matched one to one with those expected.
 
@@ -115,7 +172,9 @@ def match(
     calls_left = calls[:_MOST_CALLS]
     # those with arguments choose first; conflicts are resolved by augmenting paths
     ordered = sorted(expected, key=lambda call: "arguments" not in call)
-    candidates = [[at for at, call in enumerate(calls_left) if call_difference(call, one) is None] for one in ordered]
+    candidates = [
+        [at for at, call in enumerate(calls_left) if call_difference(call, one, way) is None] for one in ordered
+    ]
     matched_to: dict[int, int] = {}
 
     def find_one(number: int, tried: set[int]) -> bool:
@@ -131,7 +190,7 @@ def match(
     return missed, [call for at, call in enumerate(calls) if at not in matched_to]
 
 
-def call_difference(call: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+def call_difference(call: Mapping[str, Any], expected: Mapping[str, Any], way: Comparison = DEFAULT) -> str | None:
     """How a call differs from the one expected; None if it does not.
 
     Raises
@@ -147,71 +206,16 @@ def call_difference(call: Mapping[str, Any], expected: Mapping[str, Any]) -> str
     if not isinstance(arguments, Mapping):
         return f"the arguments of {name} are not a JSON object: {shown(arguments)}"
     for key, value in expected["arguments"].items():
+        if arguments.get(key) is None and way.may_be_left_out(name, key, value, key in arguments):
+            continue
         if key not in arguments:
             return f"{name} was called without {key}"
-        why = _value_difference(arguments[key], value)
+        why = value_difference(arguments[key], value, way.loose_text)
         if why is not None:
             return f"{name} was called with {key} {shown(arguments[key])}{why}"
-    extra = [key for key in arguments if key not in expected["arguments"]]
+    extra = [
+        key
+        for key, value in arguments.items()
+        if key not in expected["arguments"] and not (value is None and way.null_is_absent(name, key))
+    ]
     return f"{name} was called with {', '.join(extra)} in addition to what was expected" if extra else None
-
-
-def each_rule(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every rule in the arguments of a target, at any depth."""
-    if isinstance(value, Mapping) and RULE in value:
-        yield value
-        return
-    for part in value.values() if isinstance(value, Mapping) else value:
-        if isinstance(part, Mapping | list):
-            yield from each_rule(part)
-
-
-def rule_problem(rule: Mapping[str, Any]) -> str | None:
-    """What is wrong with a rule for an argument; None if it is usable."""
-    name = rule[RULE]
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        return f"{shown(name)} is not the name of a scorer"
-    spec, target = _spec_of(rule)
-    try:
-        scorer = usable(spec)
-    except SettingsError as error:
-        return str(error)
-    if target is None and not scorer.targetless:
-        return f"it has no target, and the scorer {name} needs one"
-    problem = scorer.check(target, **{**scorer.options, **spec.options})
-    return None if problem is None else problem.text
-
-
-def _spec_of(rule: Mapping[str, Any]) -> tuple[ScorerSpec, Any]:
-    options = {key: value for key, value in rule.items() if key not in (RULE, "target")}
-    return ScorerSpec(rule[RULE], options), rule.get("target")
-
-
-def _value_difference(value: Any, expected: Any) -> str | None:
-    """The rest of the reason for a value that is not the one expected, or breaks its rule; None if it is right."""
-    if not isinstance(expected, Mapping | list) or next(each_rule(expected), None) is None:
-        return None if same(value, expected) else f", not {shown(expected)}"
-    if isinstance(expected, Mapping):
-        if RULE in expected:
-            return _judged(value, expected)
-        comparable = isinstance(value, Mapping) and value.keys() == expected.keys()
-        pairs = [(value[key], expected[key]) for key in expected] if comparable else []
-    else:
-        comparable = isinstance(value, list) and len(value) == len(expected)
-        pairs = list(zip(value, expected, strict=True)) if comparable else []
-    return (
-        next(filter(None, (_value_difference(*pair) for pair in pairs)), None)
-        if comparable
-        else f", not {shown(expected)}"
-    )
-
-
-def _judged(value: Any, rule: Mapping[str, Any]) -> str | None:
-    if is_deeper(value):
-        return f": it is {DEEP_VALUE}"
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    spec, target = _spec_of(rule)
-    verdict = find(spec.name).judge(Answer(text), target, **spec.options)
-    if verdict.value is None:
-        raise Undecided(f"the rule {shown(rule)} could not judge {shown(value)}: {verdict.reason}")
-    return None if verdict.value == 1 else f": {verdict.reason or 'it breaks its rule'}"

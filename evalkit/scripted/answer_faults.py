@@ -150,6 +150,22 @@ def error_event(reply: Reply, request: Request, after: int = 0) -> Reply | None:
     return replace(reply, pieces=[*pieces, Piece(at, "other", event({"error": error}))])
 
 
+def aborted(reply: Reply, request: Request, after: int = 0, reason: str = "abort") -> Reply:
+    """End an answer of status 200 after some tokens (a whole answer: after all) with the finish reason of a failure."""
+
+    def abort(body: Any) -> None:
+        for choice in body["choices"]:
+            if choice.get("finish_reason"):
+                choice["finish_reason"] = reason
+
+    if not reply.streamed:
+        return _edit_body(reply, abort)
+    kept = {id(piece) for piece in up_to_token(reply, after)}
+    pieces = [piece for piece in reply.pieces if piece.kind != "token" or id(piece) in kept]
+    ended = [edited_event(piece, abort) if piece.kind == "finish" else piece for piece in pieces]
+    return replace(reply, pieces=ended, tokens=after)
+
+
 def no_done(reply: Reply, request: Request, finish: bool = True) -> Reply | None:
     """Leave out ``[DONE]``; with ``finish`` false the finish reason too."""
     left_out = ("done",) if finish else ("done", "finish")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from evalkit.errors import SettingsError
 from evalkit.scripted.answer_faults import (
+    aborted,
     blank_chunks,
     broken_json,
     cumulative_usage,
@@ -43,6 +44,7 @@ from evalkit.scripted.transport_faults import (
     comments_only,
     endless,
     eof_midway,
+    left_open,
     refuse,
     reset_after_headers,
     reset_before_headers,
@@ -61,7 +63,7 @@ FAULTS: dict[str, Callable[..., Reply | None]] = {
         rate_limited, server_error, html_error, redirect, reject_stream_options, wrong_type, json_for_stream, huge,
         empty, nothing_to_say, broken_json, cut_utf8, error_event, no_done, early_role, blank_chunks, reasoning,
         cumulative_usage, group_tokens, silence, comments_only, endless, slow_headers, buffered, batch_writes,
-        split_writes,
+        split_writes, aborted, left_open,
     )
 }  # fmt: skip
 
@@ -85,7 +87,7 @@ def bind(faults: Sequence[Fault], own: Mapping[str, Callable[..., Reply | None]]
 
 
 def _bound(fault: Fault, known: Mapping[str, Callable[..., Reply | None]]) -> BoundFault:
-    function = known.get(fault.kind)
+    function = known.get(fault.kind) if isinstance(fault.kind, str) else None
     if function is None:
         raise SettingsError(f"the fault {fault.kind!r} is not known: use one of {', '.join(sorted(known))}")
     names = list(inspect.signature(function).parameters)[2:]

@@ -12,7 +12,10 @@ from typing import Any
 
 import orjson
 
+from evalkit.errors import SettingsError
+
 PROFILES = ("openai", "taskingai")
+_LONGEST_MS = 366 * 86_400_000  # a year: times are nanoseconds, and a longer wait is none
 _TOKEN = re.compile(r"\s*\S+|\s+")
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _INFIX = re.compile(rf"{_NUMBER}\s*([+*/×÷−-]|plus|minus|times|divided by)\s*{_NUMBER}")
@@ -51,6 +54,25 @@ class Law:
     jitter: float = 0.0
     seed: int = 0
     slots: int | None = None
+
+    def check(self) -> None:
+        """Check that a server can answer by this law.
+
+        Raises
+        ------
+        SettingsError
+            A time, a length or the number of slots is not valid; the message names it.
+        """
+        for name, most in (("ttft_ms", _LONGEST_MS), ("itl_ms", _LONGEST_MS), ("jitter", 100)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise SettingsError(f"{name} is {value!r}: it must be a number from 0 to {most:,}")
+        if type(self.tokens) is not int or self.tokens < 1:
+            raise SettingsError(f"tokens is {self.tokens!r}: it must be a whole number, 1 or more")
+        if self.slots is not None and type(self.slots) is not int:
+            raise SettingsError(f"slots is {self.slots!r}: it must be a whole number, 1 or more, or None for no limit")
+        if self.slots is not None and self.slots < 1:
+            raise SettingsError(f"a server with {self.slots} slots would never answer: give it 1 or more")
 
     def offsets(self, number: int, count: int) -> Sequence[int]:
         """Due times of ``count`` tokens of request ``number``, in ns after it got a slot."""

@@ -91,14 +91,13 @@ class ScriptedServer:
     Raises
     ------
     SettingsError
-        The profile, a fault or an option of a fault is not known, or there is no slot.
+        The profile, a fault or an option of a fault is not known, or the law is not valid.
     """
 
     def __init__(self, script: Script, port: int = 0) -> None:
         if script.profile not in PROFILES:
             raise SettingsError(f"the profile {script.profile!r} is not known: use one of {', '.join(PROFILES)}")
-        if script.law.slots is not None and script.law.slots < 1:
-            raise SettingsError(f"a server with {script.law.slots} slots would never answer: give it 1 or more")
+        script.law.check()
         own = taskingai_faults.FAULTS if script.profile == "taskingai" else {}
         self._faults = faults.bind(script.faults, own)
         self._script, self.port = script, port

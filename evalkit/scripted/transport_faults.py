@@ -66,6 +66,13 @@ def silence(
     return replace(reply, pieces=[*before, *[delayed(piece, seconds * 1e9) for piece in rest]], head_at=head_at)
 
 
+def left_open(reply: Reply, request: Request) -> Reply | None:
+    """Send all of a stream but ``[DONE]``, and leave stream and connection open."""
+    if not reply.streamed:
+        return None
+    return replace(reply, pieces=[piece for piece in reply.pieces if piece.kind != "done"], ending="hang")
+
+
 def comments_only(reply: Reply, request: Request, every_ms: float = 50, seconds: float | None = None) -> Reply | None:
     """Send keep-alive comments before the first token, for some seconds (None: forever)."""
     if not reply.streamed:

@@ -1,4 +1,4 @@
-"""p values of several tests, corrected for their number."""
+"""Several tests and several intervals, corrected for their number."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evalkit.stats.arrays import Floats
+from evalkit.stats.checked_samples import check_level
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -66,6 +67,26 @@ def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
     known = _known(ps)
     steps = np.sort(known) * len(known) / np.arange(1, len(known) + 1)
     return _in_place(ps, known, np.minimum.accumulate(steps[::-1])[::-1])
+
+
+def bonferroni(confidence: float, count: int) -> float:
+    """The confidence of each of several intervals that together hold their true values with ``confidence``.
+
+    ``1 − (1 − confidence) / count`` (Dunn 1961). It holds however the intervals depend on each other.
+
+    Raises
+    ------
+    ValueError
+        The confidence is not between 0 and 1, or the count is below 1.
+
+    References
+    ----------
+    O. J. Dunn, J. Am. Stat. Assoc. 56 (1961) 52–64.
+    """
+    check_level(confidence)
+    if count < 1:
+        raise ValueError(f"{count} intervals: there must be one or more")
+    return 1 - (1 - confidence) / count
 
 
 def _known(ps: Sequence[float | None]) -> Floats:

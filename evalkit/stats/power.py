@@ -136,6 +136,27 @@ def assured_for_difference(
     return clusters_for_difference(difference, spread.bound(assurance), power, alpha)
 
 
+def clusters_without_a_difference(difference: float, confidence: float = 0.95) -> int:
+    """How many clusters, none of which differs, rule out that this share of clusters, or more, differs.
+
+    The smallest K for which the limit of Clopper and Pearson for 0 of K, ``1 − (α/2)^(1/K)``, is below the difference.
+
+    Parameters
+    ----------
+    difference : float
+        Above 0 and below 1.
+    confidence : float
+        Two-sided level of the interval.
+
+    References
+    ----------
+    J. A. Hanley, A. Lippman-Hand, J. Am. Med. Assoc. 249 (1983) 1743–1745.
+    """
+    _check_share("the difference", difference)
+    _check_share("confidence", confidence)
+    return math.floor(math.log((1 - confidence) / 2) / math.log1p(-difference)) + 1
+
+
 def half_width(clusters: int, sd: float, confidence: float = 0.95) -> float:
     """Half-width of the t interval of a mean: ``t[K−1] · sd / √K``.
 

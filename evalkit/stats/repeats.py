@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,12 +114,10 @@ def pass_hat_k(
     return _pass(right, n, k, clusters, confidence, _all)
 
 
-@lru_cache(100_000)
 def _at_least_one(c: int, n: int, k: int) -> float:
     return (math.comb(n, k) - math.comb(n - c, k)) / math.comb(n, k)
 
 
-@lru_cache(100_000)
 def _all(c: int, n: int, k: int) -> float:
     return math.comb(c, k) / math.comb(n, k)
 
@@ -134,23 +131,24 @@ def _pass(
     share: Callable[[int, int, int], float],
 ) -> Estimate:
     check_level(confidence)
-    counts = [(int(c), int(total)) for c, total in zip(right, n, strict=True)]
-    if k < 1 or any(not 0 <= c <= total for c, total in counts):
+    counts = np.array(list(zip(right, n, strict=True)), dtype=np.int64).reshape(-1, 2)
+    if k < 1 or (counts[:, 0] < 0).any() or (counts[:, 0] > counts[:, 1]).any():
         raise ValueError(f"k is {k}: it must be at least 1, and each item must have from 0 to n right repeats")
     numbers, groups = cluster_numbers(clusters, len(counts))
-    if not counts:
+    if not len(counts):
         return Estimate(None, None, None, 0, "no items")
-    short = sum(total < k for _, total in counts)
+    short = int((counts[:, 1] < k).sum())
     if short:
         return Estimate(
             None, None, None, len(counts), f"{short:,} of {len(counts):,} items have fewer than {k} repeats"
         )
-    values = np.array([share(c, total, k) for c, total in counts])
+    kinds, kind = np.unique(counts, axis=0, return_inverse=True)
+    values = np.array([share(c, total, k) for c, total in kinds.tolist()])[kind.reshape(-1)]
     middle, error, reason = mean_and_error(values, *cluster_totals(values, numbers, groups))
     middle = min(middle, 1.0)  # the mean of ones may be 1.0000000000000002
     if groups < 2:
         return Estimate(middle, None, None, len(counts), reason)
-    most = sum(total for _, total in counts) / k
+    most = int(counts[:, 1].sum()) / k
     effective = float(groups) if error is None else min(middle * (1 - middle) / error**2, most)
     if groups < most:
         tail = (1 + confidence) / 2

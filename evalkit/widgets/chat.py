@@ -21,6 +21,7 @@ from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.errors import EvalkitError
 from evalkit.record import Answer, Attempt
+from evalkit.scorers.reading.think_block import split
 
 _POLL_S = 0.1
 _PAUSE_FACTOR = 20  # after each update the watcher pauses this many times as long as the update took
@@ -228,16 +229,16 @@ class _StreamingRequest(threading.Thread):
         turn.arrivals = [((at - sent) / 1e6, count) for at, count in zip(tuple(arrivals), tuple(events), strict=False)]
         turn.ttft_ms = turn.arrivals[0][0] if turn.arrivals else None
         if answer is not None:
-            turn.answer = self._without_key(answer.text or answer.refusal or "", whole)
-            turn.reasoning = self._without_key(answer.reasoning, whole)
+            text, reasoning = split(answer.text)
+            turn.answer = self._without_key(text or answer.refusal or "", whole)
+            turn.reasoning = self._without_key(answer.reasoning or reasoning, whole)
 
     def _without_key(self, text: str, whole: bool) -> str:
-        """Remove the key, and while more may arrive, also the beginning of a key at the end of the text."""
-        key = self._endpoint.key()
-        if not key:
-            return text
-        text = redact_answer(Answer(text), key).text
-        if whole:
-            return text
-        tail = next((n for n in range(min(len(key) - 1, len(text)), 0, -1) if key.startswith(text[-n:])), 0)
-        return text[: len(text) - tail]
+        """Remove the key and other secrets, and while more may arrive, also the beginning of one at the end."""
+        for secret in self._endpoint.secrets():
+            text = redact_answer(Answer(text), secret).text
+            if not whole:
+                most = min(len(secret) - 1, len(text))
+                tail = next((n for n in range(most, 0, -1) if secret.startswith(text[-n:])), 0)
+                text = text[: len(text) - tail]
+        return text

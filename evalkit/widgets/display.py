@@ -14,6 +14,7 @@ from evalkit.analysis import summary_json
 from evalkit.analysis.measures import measure, opened, snapshot
 from evalkit.engine.saving.progress import Progress
 from evalkit.errors import SettingsError
+from evalkit.judging.labelling import Labelling
 from evalkit.widgets import live_state
 from evalkit.widgets.live_state import LiveState
 from evalkit.wording import run_results
@@ -117,6 +118,16 @@ def _transcripts_as_text(path: Path) -> str:
         f"{path.stem}: {result['answered']:,} answered turns, {failed:,} failed; accuracy "
         f"{accuracy}. To read them in a browser: evalkit report {path} -o {path.stem}.html"
     )
+
+
+def label(run: _Run, person: str | None, **choice: Any) -> Any:
+    """Show answers of a run to be labelled; see ``Run.label``."""
+    labelling = Labelling(run.path, person, **choice)
+    if widgets_available():
+        from evalkit.widgets.label import Labeller
+
+        return Labeller(labelling)
+    return labelling
 
 
 def playground(endpoint: Endpoint) -> Any:

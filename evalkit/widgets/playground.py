@@ -112,7 +112,8 @@ class Playground(CollectableWidget):
             too_long = "The conversation is too long to show as a command."
             return {"curl": too_long, "python": too_long}
         key_env = endpoint.key_env if endpoint.key() else None
+        reached_by = request_as_code.ReachedBy.of(endpoint)
         return {
-            "curl": request_as_code.curl(endpoint.url, turn.body, key_env=key_env),
-            "python": request_as_code.python(endpoint.base_url, turn.body, key_env=key_env),
+            "curl": request_as_code.curl(endpoint.url, turn.body, key_env=key_env, reached_by=reached_by),
+            "python": request_as_code.python(endpoint.base_url, turn.body, key_env=key_env, reached_by=reached_by),
         }

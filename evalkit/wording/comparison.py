@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, number, p_value, points, points_rounded_up, signed
 
 if TYPE_CHECKING:
+    from evalkit.comparing.conditions import ConditionDifference
     from evalkit.comparing.effects import TimeEffects
     from evalkit.comparing.pairing import LeftOut
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 LEVEL = 0.05  # for p-values that are corrected for multiple comparisons
 TIMES = {"ttft": "TTFT", "latency": "latency"}
 OWN_HISTORY_COST = "the cost of the model's own earlier answers"
+_LONGEST = 60  # characters of a value or a label
+_BEFORE = 20  # characters shown before the first difference of two long values
 
 
 def effect(
@@ -67,6 +71,31 @@ def effect(
         only = f"only {differing} of {clusters} {'differs' if differing == 1 else 'differ'}"
         return f"no difference shown: {only}, too few to detect {what}"
     return f"no difference shown: {all_equal}{clusters} are too few to detect {what}"
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text, where it is long."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def condition_value(value: Any) -> str:
+    """Return the value of a condition, short; ``none`` where a run has none."""
+    return shortened(_text(value))
+
+
+def condition_values(difference: ConditionDifference) -> tuple[str, str]:
+    """Return both values of a condition, short; long ones that begin alike start shortly before they differ."""
+    first, second = _text(difference.first), _text(difference.second)
+    alike = next((at for at, (one, other) in enumerate(zip(first, second, strict=False)) if one != other), len(first))
+    if shortened(first) == shortened(second) and alike > _BEFORE:
+        first, second = (f"…{text[alike - _BEFORE :]}" for text in (first, second))
+    return shortened(first), shortened(second)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def left_out(left_out: LeftOut, first: str, second: str) -> str:

@@ -59,6 +59,11 @@ def points_rounded_up(difference: float) -> str:
     return f"{math.ceil(value)}" if value > 10 else f"{math.ceil(10 * value) / 10:.1f}"
 
 
+def plus_minus(half_width: float, digits: int = 2) -> str:
+    """Half the width of an interval of a share, such as ``± 11 points``."""
+    return f"± {100 * half_width:.{digits}g} points"
+
+
 def _rounded(value: float, digits: int) -> str:
     near = next((end for end in (0.0, 100.0, -100.0) if abs(value - end) < _ROUNDING_ERROR), None)
     if near is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.wording.numbers import MISSING, counted, duration, money, number, percent
+from evalkit.wording.numbers import MISSING, counted, duration, money, number, percent, plus_minus
 
 FUNCTION_WAIT_MS = 10.0  # a free thread starts sooner
 NOTABLE_SHARE = 0.05  # of reads, requests or streams: only a larger share is reported
@@ -34,13 +34,25 @@ def conversations(scores: Mapping[str, Any]) -> str:
 
 
 def repeats(result: Mapping[str, Any]) -> str:
-    """How often turns were right over all repeats: ``repeats`` of ``--json``."""
+    """How often turns were right over all repeats: ``repeats`` of ``--json``.
+
+    Where no turn has that many scores, because calls failed, also over the largest number that turns have.
+    """
+    text = _over_repeats(result)
+    if result["once"]["value"] is not None:
+        return text
+    smaller = [each for each in result["by_k"] if each["once"]["value"] is not None and each["k"] > 1]
+    return f"{text}; {_over_repeats(smaller[-1])}" if smaller else text
+
+
+def _over_repeats(result: Mapping[str, Any]) -> str:
+    over = f"over {result['k']} repeats"
     if result["once"]["value"] is None:
-        return f"over {result['k']} repeats: {MISSING}, no turn has {result['k']} scores"
+        return f"{over}: {MISSING}, no turn has {result['k']} scores"
     shares = f"right at least once {_share(result['once'])}, every time {_share(result['always'])}"
     turns = "1 turn has" if result["left_out"] == 1 else f"{result['left_out']:,} turns have"
     left_out = f", of {result['n']:,} turns; {turns} fewer than {result['k']} scores" if result["left_out"] else ""
-    return f"over {result['k']} repeats: {shares}{left_out}"
+    return f"{over}: {shares}{left_out}"
 
 
 def accuracy_all(result: Mapping[str, Any]) -> str:
@@ -49,6 +61,15 @@ def accuracy_all(result: Mapping[str, Any]) -> str:
     unscored = result["accuracy"]["unscored"]
     note = f"; {counted(unscored, 'answered turn')} {'has' if unscored == 1 else 'have'} no score" if unscored else ""
     return f"accuracy over answered turns {answered}; over all turns {every}{note}"
+
+
+def precision(result: Mapping[str, Any]) -> str | None:
+    """How well the accuracy is known, as ``evalkit plan`` and ``--until`` say it; None: there is no interval."""
+    accuracy = result["accuracy"]
+    if accuracy["low"] is None or accuracy["high"] is None:
+        return None
+    half = max(accuracy["value"] - accuracy["low"], accuracy["high"] - accuracy["value"])
+    return f"the accuracy is known within {plus_minus(half)} (95 %)"
 
 
 def cancelled_turns(count: int) -> str:
@@ -209,6 +230,34 @@ def cost(cost: Mapping[str, Any]) -> str:
     return f"cost: {least}{money(cost['total'])}, {money(cost['per_turn'])} per turn{right}{unknown}{source}"
 
 
+def token_counts(counts: Mapping[str, Any]) -> list[str]:
+    """The tokens of a turn in words: none if none is known.
+
+    Parameters
+    ----------
+    counts : mapping
+        ``prompt_tokens``, ``output_tokens`` and what is part of them: ``reasoning_tokens``, ``cached_tokens`` and
+        ``cache_write_tokens``. Missing: None.
+    """
+
+    def words(name: str, **parts: str) -> Iterator[str]:
+        if (total := counts[f"{name}_tokens"]) is not None:
+            within = [f"{counts[key]:,} {words}" for key, words in parts.items() if counts[key]]
+            yield f"{total:,} {name} tokens" + (f" ({', '.join(within)})" if within else "")
+
+    return [
+        *words("prompt", cached_tokens="cached", cache_write_tokens="written to the cache"),
+        *words("output", reasoning_tokens="reasoning"),
+    ]
+
+
+def token_parts(tokens: Mapping[str, int | None]) -> str | None:
+    """How many tokens of a run were cached or reasoning: ``tokens`` of ``--json``; None: none were."""
+    if not any(tokens[name] for name in ("reasoning", "cached", "cache_write")):
+        return None
+    return f"tokens: {', '.join(token_counts({f'{name}_tokens': count for name, count in tokens.items()}))}"
+
+
 def arrivals(arrivals: Mapping[str, Any]) -> str:
     """When conversations were due: ``arrivals`` of ``--json``."""
     seed = "" if arrivals["seed"] is None else f" (seed {arrivals['seed']})"
@@ -231,7 +280,7 @@ def accuracy_goal(until: Mapping[str, Any]) -> tuple[str, bool]:
     if low is None or high is None:
         why = "its limits have crossed: the conversations are not in random order, shuffle the dataset"
         return f"{goal} is not reached {after}, {why}", True
-    known = f"{after}, within ± {100 * max(value - low, high - value):.2g} points at any time (95 %, anytime-valid)"
+    known = f"{after}, within {plus_minus(max(value - low, high - value))} at any time (95 %, anytime-valid)"
     return (f"stopped {known}", False) if until["reached"] else (f"{goal} is not reached {known}", True)
 
 

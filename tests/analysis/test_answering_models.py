@@ -9,7 +9,6 @@ from runfiles import S, T, write
 import evalkit as ek
 from evalkit.analysis.summary_json import summary_json
 from evalkit.cli.main import main
-from evalkit.runfile import migrations
 
 GATEWAY = {"x-litellm-model-name": "openai/gpt-4o", "x-litellm-attempted-fallbacks": "0"}
 FALLBACK = {"x-litellm-model-name": "openai/gpt-4o-mini", "x-litellm-attempted-fallbacks": "1"}
@@ -129,8 +128,13 @@ def test_the_name_of_a_model_stays_text_in_markdown(tmp_path):
 def test_an_older_file_shows_as_before(tmp_path):
     path = write(tmp_path / "old.evalkit", [S([T("c1", 1, score=1.0), T("c1", 2, score=0.0)])])
     with sqlite3.connect(path) as connection:
-        connection.execute("ALTER TABLE attempt DROP COLUMN provenance")
-        connection.execute(f"PRAGMA user_version = {migrations.VERSION - 1}")
+        later = {"turn": ("logprobs", "cached_tokens", "cache_write_tokens")}
+        later["attempt"] = ("provenance", "cached_tokens", "cache_write_tokens")
+        for table, names in later.items():
+            for name in names:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+        connection.executescript("ALTER TABLE scoring DROP COLUMN targets; DROP TABLE corrected_row")
+        connection.execute("PRAGMA user_version = 4")  # before attempts had a provenance
     result = summary_json(path)["answering_models"]
     assert (result["answers"], result["another"], result["not_independent"]) == (2, 0, 0)
 

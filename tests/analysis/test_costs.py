@@ -13,11 +13,13 @@ import evalkit as ek
 from evalkit.analysis import summary_json
 from evalkit.analysis.costs import Cost, Price
 from evalkit.analysis.measures import measure
-from evalkit.errors import SettingsError
-from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
+from evalkit.engine.stopping.spending_caps import SpendingCaps
+from evalkit.errors import Failure, SettingsError
+from evalkit.record import Answer, Attempt, Timing, TurnRecord, Usage
 from evalkit.run import Run
 from evalkit.runfile.store import RunFile
 from evalkit.scripted.server import Arithmetic, Script, serve
+from evalkit.settings import Settings
 from evalkit.wording.numbers import money
 from evalkit.wording.run_results import cost as cost_words
 
@@ -66,6 +68,20 @@ def test_every_request_counts_and_not_only_the_last_one_of_a_turn(tmp_path):
     path = attempts_of(tmp_path / "r.evalkit", attempt(50, 5, kind="truncated", text="3"), *rounds)
     assert measure(path).cost.total == (350 * 2.0 + 35 * 8.0) / 1e6
     assert Run(path).costs()["cost"].tolist() == [(350 * 2.0 + 35 * 8.0) / 1e6]
+
+
+@pytest.mark.parametrize(
+    ("price", "of_prompts"),
+    [((2.0, 8.0), 200.0), ((2.0, 8.0, 0.5), 140.0), ((2.0, 8.0, 0.5, 3.0), 150.0)],
+)
+def test_cached_prompts_and_cache_writes_have_their_own_price(tmp_path, price, of_prompts):
+    path = attempts_of(tmp_path / "r.evalkit", attempt(100, 10, None, 40, 10))
+    cost = measure(priced(path, price)).cost
+    assert cost.total == pytest.approx((of_prompts + 10 * 8.0) / 1e6)
+    assert Run(path).costs()["cost"].tolist() == [cost.total]
+    caps = SpendingCaps(Settings(max_cost=1, price=price))
+    caps.add(attempt(100, 10, None, 40, 10), 400)
+    assert caps.cost == pytest.approx(cost.total)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -150,7 +166,7 @@ def test_a_run_that_keeps_no_price_is_shown_by_the_price_file_of_now_and_says_so
     kept = Run(priced(write(tmp_path / "kept.evalkit", turns), PRICE, model="m"))
     assert without.summary_json()["cost"] == {
         "total": 20.0, "complete": True, "untold": 0, "per_turn": 20.0, "per_right": 20.0, "prompt_price": 1e6,
-        "output_price": 0.0, "price_from": "file",
+        "output_price": 0.0, "cached_price": None, "cache_write_price": None, "price_from": "file",
     }  # fmt: skip
     assert kept.summary_json()["cost"]["price_from"] == "run"
     assert kept.summary_json()["cost"]["prompt_price"] == 2.0

@@ -13,6 +13,18 @@ def test_a_model_has_the_prices_of_its_table(tmp_path):
     assert price_of("m", path) == (0.0, 1.0)
 
 
+def test_prices_of_cached_prompts_may_be_left_out(tmp_path):
+    path = tmp_path / "prices.toml"
+    table = "[{}]\nprompt = 2\noutput = 8\n{}\n"
+    path.write_text(
+        table.format("a", "cached = 0.5") + table.format("b", "cache_write = 3") + table.format("c", "cached = -1")
+    )
+    assert price_of("a", path) == (2.0, 8.0, 0.5, 2.0)
+    assert price_of("b", path) == (2.0, 8.0, 2.0, 3.0)
+    with pytest.raises(SettingsError, match="a number from 0 up as cached of 'c'"):
+        price_of("c", path)
+
+
 def test_the_file_is_named_by_a_variable_or_lies_among_the_users_settings(tmp_path, monkeypatch):
     monkeypatch.delenv("EVALKIT_PRICES", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

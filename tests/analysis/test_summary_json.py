@@ -193,7 +193,7 @@ def test_requests_on_new_connections_are_counted(path: Path) -> None:
 
 def test_tokens_are_summed_over_the_turns_that_tell_them(path: Path) -> None:
     result = summary_json(write(path, [S([T("a", 1, tokens=8), T("a", 2), T("b", 1, tokens=5)])]))
-    assert result["tokens"] == {"prompt": 40, "output": 13}
+    assert result["tokens"] == {"prompt": 40, "output": 13, "reasoning": None, "cached": None, "cache_write": None}
 
 
 def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
@@ -204,7 +204,7 @@ def test_trust_of_a_run_that_ended_no_session_is_missing(path: Path) -> None:
     assert result["trust"] == dict.fromkeys(TRUST) | nothing | {
         "medians_ms": dict.fromkeys(("ttft", "latency", "tpot"))
     }
-    assert result["tokens"] == {"prompt": None, "output": None}
+    assert result["tokens"] == dict.fromkeys(("prompt", "output", "reasoning", "cached", "cache_write"))
     assert (result["wall_s"], result["turns_per_s"], result["turns"], result["by_turn"]) == (None, None, 0, [])
     assert tables.summary(path).index.tolist() == ["all"]
 
@@ -233,6 +233,7 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "ignored_parameters",
         "answering_models",
         "caveats",
+        "imported",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}

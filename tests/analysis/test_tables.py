@@ -24,7 +24,8 @@ COLUMNS = [
     *("conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason"),
     *("error_kind", "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms"),
     *("prompt_tokens", "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group"),
-    *("outcome", "refusal", "reasoning"),
+    *("outcome", "refusal", "reasoning", "reasoning_tokens", "cached_tokens", "cache_write_tokens", "logprobs"),
+    *("question", "target", "reason", "model"),
 ]
 
 
@@ -64,6 +65,7 @@ def test_turns_has_the_exported_columns_and_a_row_a_turn(path: Path) -> None:
     assert (half["score"], half["scorer"], half["extracted"]) == (0.5, "regex", {"got": [1, 2]})
     assert (half["token_source"], half["tags"]) == ("none", [])
     assert (good["group"], pd.isna(half["group"])) == ("sums", True)
+    assert (half["question"], half["target"], good["target"]) == ("a, question 2", 276, 35)
 
 
 def test_missing_values_are_missing_and_never_zero(path: Path) -> None:
@@ -273,7 +275,8 @@ def test_transcript_tells_one_conversation(path: Path) -> None:
     assert first == {
         "turn": 1, "user": "a, question 1", "answer": "35", "tool_calls": None, "target": 35, "score": 1.0,
         "reason": "35 is 35", "extracted": 35, "error": None, "ttft_ms": 50.0, "latency_ms": 400.0,
-        "outcome": "answered", "refusal": None, "reasoning": None,
+        "outcome": "answered", "refusal": None, "reasoning": None, "prompt_tokens": None, "output_tokens": None,
+        "reasoning_tokens": None, "cached_tokens": None, "cache_write_tokens": None,
     }  # fmt: skip
     assert (second["answer"], second["error"]) == ("The prod", "truncated: the truncated message")
     assert (second["score"], second["latency_ms"]) == (None, None)
@@ -307,7 +310,7 @@ def test_json_lines_export_is_the_turns(odd: Path, tmp_path: Path) -> None:
     first, second = [orjson.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().split(b"\n") if line]
     assert list(first) == COLUMNS
     assert (first["answer"], first["extracted"], first["tags"], first["ttft_ms"]) == (ODD, [1, None], ["x", "y"], 50.0)
-    assert (list(first)[-4], first["group"], second["group"]) == ("group", "g", "g")
+    assert (list(first)[-12], first["group"], second["group"]) == ("group", "g", "g")
     assert first["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
     assert [second[name] for name in ("ttft_ms", "score", "output_tokens", "extracted", "finish_reason")] == [None] * 5
 
@@ -357,3 +360,25 @@ def test_export_of_a_run_without_turns_is_an_empty_table(path: Path, tmp_path: P
         assert (tmp_path / "out").read_text(encoding="utf-8").strip().split(",") == COLUMNS
     if form == "parquet":
         assert pyarrow.parquet.read_table(tmp_path / "out").column_names == COLUMNS
+
+
+# --- arrivals
+
+
+def test_arrivals_have_a_row_a_read_of_each_answered_stream(path: Path) -> None:
+    stream = T("b", 1, ttft_ms=40, between_ms=(55, 90), latency_ms=100, sent_ms=7_000, attempts=2)
+    failed = T("a", 1, ttft_ms=40, error="truncated", end_ms=300)
+    write(path, [S([stream, failed, T("a", 2, ttft_ms=20, latency_ms=30)])], [talk("b"), talk("a")])
+    frame = tables.arrivals(path)
+    assert list(frame.columns) == ["conversation", "repeat", "turn", "at_ms", "events"]
+    assert frame["at_ms"].tolist() == [40, 55, 90, 100, 20, 30]
+    assert frame["conversation"].tolist() == ["b"] * 4 + ["a"] * 2
+    assert frame["turn"].tolist() == [1] * 4 + [2] * 2
+    assert frame["events"].tolist() == [1] * 6
+
+
+def test_a_run_without_streams_has_no_arrivals(path: Path) -> None:
+    write(path, [S([T("a", 1, error="timeout", ttft_ms=None, text="")])])
+    frame = tables.arrivals(path)
+    assert frame.empty
+    assert frame["at_ms"].dtype == float

@@ -68,7 +68,8 @@ def make(path: Path, turns: int, seed: int, repeats: int, *, checked: bool) -> N
 
 def _seed(file: Any, rng: random.Random, repeats: int) -> None:
     from evalkit.conversation import Conversation, Turn
-    from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord
+    from evalkit.errors import Failure
+    from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
 
     done, scores = [], []
     for n in range(SEED):

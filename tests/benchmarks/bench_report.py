@@ -51,7 +51,8 @@ def make(file: Path, turns: int) -> None:
 
 def _turns(turns: int) -> Iterator[tuple]:
     from evalkit.conversation import Conversation, Turn
-    from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
+    from evalkit.errors import Failure
+    from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord, Usage
 
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))

@@ -137,7 +137,11 @@ def write_dataset(path: Path, turns: int) -> None:
 
 
 def faults(share: float) -> list[Fault]:
-    return [Fault(kind, share, name=name, options=options) for name, (kind, options, _) in FAULTS.items()]
+    """Each refusal holds all requests back for up to a second, so there are fewer of them."""
+    return [
+        Fault(kind, share / 10 if kind == "rate_limited" else share, name=name, options=options)
+        for name, (kind, options, _) in FAULTS.items()
+    ]
 
 
 def attempts_of(path: Path) -> list[Attempt]:

@@ -69,7 +69,8 @@ _COPIED: dict[str, dict[str, str]] = {
 
 def _seed(file: Any, turns: int) -> None:
     from evalkit.conversation import Conversation, Turn
-    from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
+    from evalkit.errors import Failure
+    from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord, Usage
 
     rng = random.Random(1)
     done, scores = [], []

@@ -30,7 +30,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(base_url: str | None = None, *, apart: bool = False) -> Iterator[Server]:
+def serving(base_url: str | None = None, *, apart: bool = False, script: str = "known_schedule.py") -> Iterator[Server]:
     """A server of our own, ended with the block; or, if an address is given, the one there.
 
     With ``apart`` it has a processor to itself, which this process and those it starts leave to it; see ``can_part``.
@@ -38,7 +38,7 @@ def serving(base_url: str | None = None, *, apart: bool = False) -> Iterator[Ser
     if base_url is not None:
         yield Server(base_url.rstrip("/").removesuffix("/v1") + "/v1", known=False)
         return
-    command = [sys.executable, Path(__file__).with_name("known_schedule.py")]
+    command = [sys.executable, Path(__file__).with_name(script)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     before = None
     try:

@@ -21,8 +21,8 @@ from evalkit.charts.chart import Chart
 MOST, MOST_IN_A_PLACE = 1.0, 60.0
 NAMES = (
     "accuracy", "tags", "latency", "latency-distribution", "first-token-distribution", "gaps", "prompt-length",
-    "context-growth", "timeline", "answer", "accuracy-latency", "differences", "flips", "load-throughput",
-    "load-first-token", "load-goodput", "load-accuracy",
+    "context-growth", "timeline", "answer", "answer-length", "accuracy-latency", "differences", "flips",
+    "load-throughput", "load-first-token", "load-goodput", "load-accuracy",
 )  # fmt: skip
 
 

@@ -194,6 +194,8 @@ def test_an_answer_shows_every_read_and_its_longest_gap(path: Path) -> None:
         "the endpoint reported 4 output tokens",
     ):
         assert stamp in notes(ax)
+    assert title(Run(path).plot_answer("a")) == title(ax)
+    assert Run(path).arrivals()["at_ms"].tolist() == [40, 50, 90, 95]
     with pytest.raises(RunFileError, match="no attempt of turn 2"):
         catalogue.plot_answer(path, "a", 2)
 

@@ -1,11 +1,11 @@
-"""``evalkit ask`` in a process of its own."""
+"""``evalkit ask``: what it prints, and its exit codes."""
 
-import asyncio
 import json
 
 import pytest
+from answering import answering
 from commands import evalkit, flags
-from raw_server import RawServer, answer, completion, writes
+from raw_server import answer, completion
 
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
 
@@ -40,6 +40,36 @@ def test_ask_json_is_one_object_also_when_a_turn_failed(server):
     assert nobody.stderr.startswith("connection: ")
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("Be brief.", ["Be brief."]), ("@prompt.txt", ["Be brief.\nPlease."]), ("", []), ("@empty.txt", [])],
+)
+def test_ask_reads_the_system_prompt_as_run_does(tmp_path, given, sent):
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfBe brief.\r\nPlease.\r\n")
+    (tmp_path / "empty.txt").write_bytes(b"\xef\xbb\xbf\n")
+    (tmp_path / "d.jsonl").write_text('{"turns": [{"user": "hello"}]}\n', encoding="utf-8")
+    seen = []
+
+    def answer_to(body):
+        seen.append([message["content"] for message in body["messages"] if message["role"] == "system"])
+        return "Hi"
+
+    with serve(Script(answer=answer_to)) as server:
+        for command in (("ask", "hello"), ("run", "d.jsonl")):
+            done = evalkit(*command, "--system", given, *flags(server), cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+    assert seen == [sent, sent]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"), [("@none.txt", "cannot be read"), ("\udcff", "half of a surrogate pair")]
+)
+def test_a_system_prompt_that_cannot_be_sent_is_refused(tmp_path, given, problem):
+    done = evalkit("ask", "hello", "--system", given, "--base-url", "http://127.0.0.1:9", "--model", "m", cwd=tmp_path)
+    assert done.returncode == 2
+    assert problem in " ".join(done.stderr.split())
+
+
 def test_ask_says_when_a_stream_came_at_once():
     fault = Fault("buffered")
     with serve(Script(faults=[fault], law=Law(ttft_ms=5, itl_ms=10, tokens=8))) as server:
@@ -62,15 +92,11 @@ def test_a_refusal_and_reasoning_alone_are_shown_as_what_they_are(tmp_path, mess
     out, data = tmp_path / "r.evalkit", tmp_path / "d.jsonl"
     data.write_text('{"id": "a", "turns": [{"user": "hello", "target": "x", "scorer": "exact"}]}\n')
 
-    async def both():
-        async with RawServer(writes(answer("200 OK", completion(**message)))) as raw:
-            where = ["--base-url", raw.url, "--model", "m", "--no-stream"]
-            once = await asyncio.to_thread(evalkit, "ask", "hello", *where)
-            told = await asyncio.to_thread(evalkit, "ask", "hello", *where, "--json")
-            await asyncio.to_thread(evalkit, "run", data, *where, "--out", out)
-        return once, json.loads(told.stdout)["turns"][0]
-
-    once, told = asyncio.run(both())
+    with answering(lambda body, number: answer("200 OK", completion(**message))) as url:
+        where = ["--base-url", url, "--model", "m", "--no-stream"]
+        once = evalkit("ask", "hello", *where)
+        (told,) = json.loads(evalkit("ask", "hello", *where, "--json").stdout)["turns"]
+        evalkit("run", data, *where, "--out", out)
     assert once.stdout.splitlines()[0] == asked
     assert (told["refusal"], told["reasoning"]) == (
         message.get("refusal"), message.get("reasoning") or message.get("reasoning_content"),

@@ -43,7 +43,7 @@ def test_judge_prints_its_choices_and_where_its_calls_are(run, tmp_path, capsys)
     result = json.loads(out)
     assert list(result) == [
         "run", "judge", "scoring", "counts", "judged", "choices", "unsure", "unparsed", "failed", "mean", "agreement",
-        "stopped",
+        "stopped", "corrected",
     ]  # fmt: skip
     assert (code, result["judged"], result["counts"], result["agreement"]) == (0, 3, True, None)
 
@@ -76,15 +76,80 @@ def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_g
             "agreement on decided answers: 62.5% of 16 (",
             "Cohen's kappa: 0.33 (",
             "Krippendorff's alpha, nominal: 0.26 (",
+            "true positive rate: 50.0% of 12 (",
+            "true negative rate: 100.0% of 4 (",
             "always answering CORRECT would agree on: 75.0% of 16 (",
         ):
             assert part in out
         result = json.loads(said(capsys, "judge-check", labels, *flags(bench), "--json")[1])
     assert list(result) == [
         "labels", "judge", "n", "unsure", "unparsed", "failed", "confusion", "agreement", "agreement_all", "majority",
-        "kappa", "alpha", "stopped",
+        "kappa", "alpha", "stopped", "tpr", "tnr", "by_tag", "self_agreement",
     ]  # fmt: skip
     assert result["majority"]["label"] == "CORRECT"
+
+
+def test_judge_check_prints_tags_and_the_agreement_of_the_judge_with_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {
+            "question": "q",
+            "answer": f"3{5 + n % 2}, {n}",
+            "target": "35",
+            "label": "CORRECT",
+            "tags": ["[b]ad\x1b", "x"],
+        }
+        for n in range(12)
+    ]
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Bench(fair) as bench:
+        code, out, _ = said(capsys, "judge-check", labels, "--repeats", "2", *flags(bench))
+        assert len(bench.asked) == 2 * 12 + 2  # with two probes
+    assert code == 0
+    assert "same choice in all 2 repeats: 100.0% of 12 (" in out
+    assert "[b]ad" in out
+    assert "\x1b" not in out
+    assert out.splitlines()[-2].split() == ["x", "12", "50%", "of", "12", "50%", "of", "12", "–"]
+
+
+def test_judge_with_labels_prints_the_corrected_mean(run, tmp_path, capsys):
+    labels = tmp_path / "labels.jsonl"
+    rows = [{"question": "q", "answer": f"3{5 + n % 2}, {n}", "target": "35", "label": "CORRECT"} for n in range(12)]
+    rows[0]["label"] = "INCORRECT"
+    labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Bench(fair) as bench:
+        code, out, _ = said(capsys, "judge", run, "--labels", labels, *flags(bench))
+        result = json.loads(said(capsys, "judge", run, "--labels", labels, *flags(bench), "--json")[1])
+    assert code == 0
+    assert "corrected by 12 labelled answers, 0 of them of this run: 91.7% of 15 (" in out
+    assert "by the estimate of Rogan and Gladen: – (the judge is no better than chance" in out
+    corrected = result["corrected"]
+    assert list(corrected) == [
+        "labels", "labelled", "of_run", "value", "low", "high", "n", "reason", "rogan_gladen", "doubt",
+        "failed",
+    ]  # fmt: skip
+    assert (corrected["labelled"], corrected["n"]) == (12, 15)
+
+
+def test_failed_calls_on_labels_end_with_1_too(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = tmp_path / "labels.jsonl"
+    rows = [{"question": "q", "answer": f"35, {n}.", "target": "35", "label": "CORRECT"} for n in range(4)]
+    labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with Bench(failing(fair, ["35, 3."])) as bench:
+        code, out, _ = said(capsys, "judge", run, "--labels", labels, *flags(bench))
+    assert code == 1
+    assert "corrected by 3 labelled answers, 0 of them of this run, without 1 failed call: " in out
+    times = []
+
+    def tired(body):
+        times.append(body)
+        return failing(fair, ["35, 3."] if len(times) > 6 else [])(body)
+
+    with Bench(tired) as bench:  # a probe and four answers, then again
+        code, out, _ = said(capsys, "judge-check", labels, "--repeats", "2", *flags(bench))
+    assert (code, ", without 1 answer of a failed call" in out) == (1, True)
 
 
 def test_failed_calls_end_with_1_and_their_cause(run, capsys):
@@ -110,6 +175,9 @@ def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_continue(run, c
         (["judge", "RUN", "--limit", "0"], "limit is 0"),
         (["judge", "RUN", "--concurrency", "0"], "concurrency is 0"),
         (["judge-check", "missing.jsonl"], "missing.jsonl: there is no such file"),
+        (["judge-check", "missing.jsonl", "--repeats", "0"], "repeats is 0"),
+        (["judge", "RUN", "--labels", "missing.jsonl"], "missing.jsonl: there is no such file"),
+        (["judge", "RUN", "--against", "RUN", "--labels", "x.jsonl"], "cannot correct a comparison"),
     ],
 )
 def test_bad_input_is_reported_before_a_model_is_started(run, capsys, arguments, message):

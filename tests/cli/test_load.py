@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from commands import evalkit
+from commands import evalkit, evalkit_process
 
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
 
@@ -77,7 +77,7 @@ def test_load_of_a_dataset_that_is_not_there(tmp_path):
 
 
 def test_calibrate_prints_the_bias_and_how_far_to_trust_this_machine():
-    done = evalkit("calibrate", "--streams", "4,8")
+    done = evalkit_process("calibrate", "--streams", "4,8")
     assert (done.returncode, done.stderr) == (0, "")
     assert "TTFT error p50" in done.stdout
     assert " ms at 4 streams, this machine\n" in done.stdout
@@ -85,7 +85,7 @@ def test_calibrate_prints_the_bias_and_how_far_to_trust_this_machine():
 
 
 def test_calibrate_json_is_one_object():
-    done = evalkit("calibrate", "--streams", "2", "--json")
+    done = evalkit_process("calibrate", "--streams", "2", "--json")
     result = json.loads(done.stdout)
     assert result["law"] == {"ttft_ms": 50, "itl_ms": 10, "tokens": 20}
     assert [level["streams"] for level in result["levels"]] == [2]

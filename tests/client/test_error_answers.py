@@ -9,8 +9,9 @@ from dialects import unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.client.error_answers import failure_of, failure_of_error, refuses_stream_options
-from evalkit.record import ERROR_KINDS
+from evalkit.client.error_answers import failure_of, failure_of_error
+from evalkit.engine.asking.request_fallbacks import refuses_stream_options
+from evalkit.errors import ERROR_KINDS
 
 PROVIDER = "Error on calling provider model API: {'error': {'message': 'stub says %d', 'type': 'x', 'code': '%d'}}"
 
@@ -32,7 +33,10 @@ def failure(status, body, **headers):
     [
         (301, "protocol"), (307, "protocol"), (400, "bad_request"), (401, "auth"), (402, "auth"), (403, "auth"),
         (404, "not_found"), (405, "not_found"), (408, "server"), (409, "server"), (410, "not_found"),
-        (413, "bad_request"), (415, "bad_request"), (422, "bad_request"), (429, "rate_limited"), (451, "bad_request"),
+        (413, "bad_request"), (415, "bad_request"), (422, "bad_request"), (423, "server"), (424, "server"),
+        (425, "server"), (420, "rate_limited"), (429, "rate_limited"), (444, "server"), (449, "server"),
+        (451, "bad_request"), (460, "server"), (498, "server"), (499, "server"), (520, "server"), (524, "server"),
+        (530, "server"),
         (500, "server"), (502, "server"), (503, "server"), (504, "server"), (529, "server"), (100, "protocol"),
         (999, "protocol"),
     ],
@@ -174,10 +178,13 @@ def test_request_id_is_told():
 # -- what is worth knowing for a retry
 
 
-@pytest.mark.parametrize(("wait", "shown"), [("0", "0"), ("1.25", "1.2"), ("20", "20"), ("3600", "3,600")])
+@pytest.mark.parametrize(
+    ("wait", "shown"),
+    [("0", "0 s"), ("1.25", "1.2 s"), ("20", "20 s"), ("3600", "60 min"), ("30000", "8 hours"), ("200000", "2 days")],
+)
 def test_a_wait_that_is_asked_for_is_told(wait, shown):
     assert failure(503, b"busy", retry_after=wait).message == (
-        f'The endpoint failed (HTTP 503): "busy". It asks to wait {shown} s. '
+        f'The endpoint failed (HTTP 503): "busy". It asks to wait {shown}. '
         "Try again; if it keeps failing, check the endpoint's log."
     )
 

@@ -9,20 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loops import pytest_generate_tests  # noqa: F401  (runs each test that takes ``run`` on both loops)
-from raw_server import answer, completion, send, serving
+from raw_server import DONE, LAST_CHUNK, STREAM_HEAD, answer, ask, chunk, completion, send, serving, writes
 
 from evalkit import Endpoint
 from evalkit.client.redaction import redact_answer, redact_failure
 from evalkit.client.transport import Transport
 from evalkit.conversation import ToolCall
-from evalkit.record import Answer, Failure, sent
+from evalkit.errors import Failure, sent
+from evalkit.record import Answer
 
 LETTERS = st.sampled_from(string.ascii_lowercase[:4] + "-")  # few, so that texts and keys share parts
 
 
 @given(key=st.text(LETTERS, min_size=5, max_size=20), text=st.text(LETTERS, max_size=80))
 def test_no_five_characters_of_the_key_in_a_row_are_left(key, text):
-    failure = redact_failure(Failure("auth", text, 401, text, 1.5), key, "")
+    failure = redact_failure(Failure("auth", text, 401, text, 1.5), (key,), "")
     for shown in (failure.message, failure.code):
         assert not [part for at in range(len(shown) - 4) if (part := shown[at : at + 5]) in key]
     assert (failure.kind, failure.http_status, failure.retry_after_s) == ("auth", 401, 1.5)
@@ -30,7 +31,7 @@ def test_no_five_characters_of_the_key_in_a_row_are_left(key, text):
 
 @given(key=st.text("abcd", min_size=5), text=st.text("efgh -"))
 def test_what_has_nothing_of_the_key_stays(key, text):
-    assert redact_failure(Failure("server", text), key, "").message == text
+    assert redact_failure(Failure("server", text), (key,), "").message == text
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_what_has_nothing_of_the_key_stays(key, text):
     ],
 )
 def test_parts_of_a_key(key, public, text, shown):
-    assert redact_failure(Failure("auth", text), key, public).message == shown
+    assert redact_failure(Failure("auth", text), (key,), public).message == shown
 
 
 def test_an_answer_loses_the_whole_key_wherever_it_stands():
@@ -59,6 +60,57 @@ def test_an_answer_keeps_what_only_looks_like_the_key():
     answer = Answer("sk-123456789 and ollama")
     assert redact_answer(answer, "sk-1234567890") is answer
     assert redact_answer(answer, "ollama") is answer
+
+
+KEY = "sk-1234567890"
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+SIGNED = {"provider_specific_fields": {"thought_signature": "c2lnbmVk"}}
+WITH_THE_KEY = {
+    "of a call": {"tool_calls": [CALL | {"provider_specific_fields": {"authorization": f"Bearer {KEY}"}}]},
+    "of a function": {"tool_calls": [CALL | {"function": CALL["function"] | {"extra": [1, {"seen": [KEY]}]}}]},
+    "as a name": {"tool_calls": [CALL | {"extra_content": {f"key {KEY}": None, "other": {KEY: 1}}}]},
+    "of a message": {"tool_calls": [CALL], "provider_specific_fields": {"headers": [["api-key", KEY]]}},
+    "of a thought": {"tool_calls": [CALL], "reasoning_details": [{"type": "reasoning.text", "text": f"I am {KEY}"}]},
+}
+
+
+@pytest.mark.parametrize("form", WITH_THE_KEY)
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("setting", [{"key_env": "THE_KEY"}, {"headers_env": {"X-Access": "THE_KEY"}}])
+def test_the_further_keys_of_a_call_lose_the_key(run, monkeypatch, form, stream, setting):
+    monkeypatch.setenv("THE_KEY", KEY)
+    found = asked(run, WITH_THE_KEY[form], stream, **setting)
+    assert found.tool_calls[0].name == "f"
+    assert KEY not in repr(found)
+    assert "***" in repr((found.tool_calls[0].extra, found.extra))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_signatures_stay_where_the_key_is_in_the_text(run, monkeypatch, stream):
+    monkeypatch.setenv("THE_KEY", KEY)
+    found = asked(run, {"content": f"With {KEY}", "tool_calls": [CALL | SIGNED], **SIGNED}, stream, key_env="THE_KEY")
+    assert (found.text, found.extra, found.tool_calls[0].extra) == ("With ***", SIGNED, SIGNED)
+
+
+def test_a_key_of_digits_is_no_number_either():
+    answer = Answer(
+        "", tool_calls=(ToolCall("f", "{}", None, {"account": 1234567890, "n": 1}),), logprobs={"content": []}
+    )
+    assert redact_answer(answer, "1234567890") == Answer(
+        "", tool_calls=(ToolCall("f", "{}", None, {"account": "***", "n": 1}),)
+    )
+
+
+def asked(run, message, stream, **endpoint):
+    if stream:
+        body = json.dumps({"choices": [{"delta": message, "finish_reason": "tool_calls"}]}).encode()
+        handler = writes(STREAM_HEAD + chunk(b"data: " + body + b"\n\n") + chunk(DONE) + LAST_CHUNK)
+    else:
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode()
+        handler = writes(answer("200 OK", body))
+    ((attempt,), _) = ask(run, handler, stream=stream, **endpoint)
+    assert attempt.failure is None
+    return attempt.answer
 
 
 ECHO = "<<QQQQQQQQ>>"  # what the endpoint repeats: the key between marks, so that it can be found
@@ -145,10 +197,10 @@ def test_failures_without_any_answer_stay_as_they_are(run, monkeypatch, key):
 
 def test_codes_that_evalkit_acts_on_stay():
     failure = Failure("rate_limited", "a", 429, "insufficient_quota")
-    assert redact_failure(failure, "insufficient_quota", "").code == "insufficient_quota"
+    assert redact_failure(failure, ("insufficient_quota",), "").code == "insufficient_quota"
 
 
 def test_what_an_endpoint_sends_cannot_end_its_own_marks():
     failure = Failure("auth", f"Refused: {sent(f'a{chr(3)}secret-key{chr(2)}b')}. Ours: secret-key.")
     assert failure.message == "Refused: asecret-keyb. Ours: secret-key."
-    assert redact_failure(failure, "secret-key", "").message == "Refused: a***b. Ours: secret-key."
+    assert redact_failure(failure, ("secret-key",), "").message == "Refused: a***b. Ours: secret-key."

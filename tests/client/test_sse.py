@@ -1,5 +1,7 @@
 """Bytes of a stream to the data of its events."""
 
+import time
+
 import pytest
 from dialects import unhurried
 from hypothesis import given
@@ -60,6 +62,22 @@ def test_read_that_is_one_event_by_itself_still_belongs_to_what_came_before():
     assert decode(b"data: {}\r\rdata: {1}\n\n") == [b"{}", b"{1}"]
 
 
+@pytest.mark.parametrize("line", [b": waiting\n", b":\r\n", b"event: ping\r", b"id: 7\nretry: 5\n", b"x" * 50 + b"\n"])
+def test_lines_without_data_take_time_in_proportion_to_their_number(line):
+    def took(count):
+        decoder = EventDecoder()
+        began = time.process_time()
+        for _ in range(count):
+            assert decoder.feed(line) == []
+        took = time.process_time() - began
+        assert decoder.feed(b'data: {"a": 1}\n') == [b'{"a": 1}']
+        assert decoder.feed(line) == []
+        assert decoder.feed(b"data: 1\ndata: 2\n\n") == [b"1\n 2"]
+        return took
+
+    assert took(20_000) < 30 * max(took(2_000), 0.005)
+
+
 def test_rest_is_the_event_without_its_blank_line():
     decoder = EventDecoder()
     decoder.feed(b"data: 1\n\n: ping\ndata: 2")
@@ -77,13 +95,15 @@ def test_any_cut_gives_the_same_events(fragments, places):
 
 
 def by_the_standard(stream: bytes) -> list[bytes]:
-    """Line by line as the standard's text goes, on the whole stream at once."""
+    """Line by line as the standard's text goes, on the whole stream at once; a line of whole JSON is an event too."""
     events, data = [], []
     for line in stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]:
         field, _, value = line.partition(b":")
         if not line:
             events.append(b"\n".join(data).strip())
             data = []
+        elif field == b"data" and not data and value.strip() == b"{}":
+            events.append(b"{}")
         elif field == b"data":
             data.append(value)
     return [event for event in events if event]

@@ -39,6 +39,7 @@ from evalkit.client.connection import Connection, SlicedWork
 from evalkit.client.exchange import Exchange
 from evalkit.client.transport import Transport
 from evalkit.endpoint import Endpoint
+from evalkit.errors import SettingsError
 from evalkit.record import Usage
 
 MS = 10**6
@@ -833,3 +834,99 @@ def test_no_object_holds_or_shows_the_key(run, key):
     texts = run(go())
     assert len(texts) > 20
     assert not [text for text in texts if KEY in text or KEY[3:10] in text]
+
+
+# -- headers of the user
+
+SECRETS = {"APIM_KEY": "k-9fJ2mQ7xT4vW", "LOGIN": "Basic YW5uYTpwYXNzd29yZC00Mg==", "JAR": "sid=3fZ8pLq2Vn; theme=dark"}
+OF_THE_USER = {
+    "headers": {"X-Team": "search", "user-agent": "our-tests"},
+    "headers_env": {"api-key": "APIM_KEY", "Authorization": "LOGIN", "Cookie": "JAR"},
+}
+
+
+@pytest.fixture
+def of_the_user(monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return OF_THE_USER
+
+
+def test_headers_of_the_user_are_sent_with_every_request_and_replace_our_own(run, key, of_the_user):
+    attempts, server = ask(run, streams, times=2, key_env="THE_KEY", **of_the_user)
+    assert [attempt.failure for attempt in attempts] == [None, None]
+    for request in server.requests:
+        names = [line.partition(":")[0].lower() for line in request.raw_head.decode().split("\r\n")[1:] if line]
+        assert len(names) == len(set(names))
+        assert request.headers["x-team"] == "search"
+        assert request.headers["user-agent"] == "our-tests"
+        assert request.headers["api-key"] == SECRETS["APIM_KEY"]
+        assert request.headers["authorization"] == SECRETS["LOGIN"]  # in place of the key
+        assert request.headers["cookie"] == SECRETS["JAR"]
+
+
+def test_a_query_is_part_of_every_request(run, key):
+    async def go():
+        async with RawServer(answers) as server:
+            base_url = f"{server.url}/openai/deployments/g/chat/completions?api-version=2024-10-21"
+            async with Transport(Endpoint(base_url, "m")) as transport:
+                return await send(transport, stream=False), server
+
+    attempt, server = run(go())
+    assert attempt.failure is None
+    assert server.requests[0].line == "POST /openai/deployments/g/chat/completions?api-version=2024-10-21 HTTP/1.1"
+
+
+@pytest.mark.parametrize("echo", ["k-9fJ2mQ7xT4vW", "YW5uYTpwYXNzd29yZC00Mg==", "anna:password-42", "password-42"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_an_endpoint_repeats_of_a_secret_header_is_nowhere(run, of_the_user, echo, stream):
+    body = f'{{"error": {{"message": "you sent {echo}", "type": "{echo}"}}}}'.encode()
+    refusing = writes(answer("400 Bad Request", body, x_request_id=echo))
+    repeating = (
+        writes(STREAM_HEAD, b"".join(chunk(event(part)) for part in echo), chunk(DONE) + LAST_CHUNK)
+        if stream
+        else writes(answer("200 OK", completion(f"You sent {echo}.")))
+    )
+    for handler in (refusing, repeating, writes(f"no HTTP, but {echo}\r\n".encode(), close=True)):
+        (attempt,), _ = ask(run, handler, stream=stream, **of_the_user)
+        assert echo not in repr(attempt)
+
+
+def test_secret_headers_are_read_for_every_request_and_no_redirect_takes_them_elsewhere(run, of_the_user, monkeypatch):
+    async def go():
+        async with (
+            RawServer(answers) as other,
+            serving(redirecting(307, f"{other.url}/v1/chat/completions"), **of_the_user) as (server, transport),
+        ):
+            attempt = await send(transport)
+            monkeypatch.setenv("APIM_KEY", "k-another-one")
+            await send(transport)
+            return attempt, server, other
+
+    attempt, server, other = run(go())
+    assert attempt.failure.kind == "protocol"
+    assert other.requests == []
+    assert [request.headers["api-key"] for request in server.requests] == [SECRETS["APIM_KEY"], "k-another-one"]
+
+
+@pytest.mark.parametrize("value", [None, "", "line\nbreak", "a\r\nX-Evil: 1", "schön", "ends with a blank "])
+def test_a_variable_that_no_header_can_carry_sends_nothing(run, of_the_user, monkeypatch, value):
+    if value is None:
+        monkeypatch.delenv("APIM_KEY")
+    else:
+        monkeypatch.setenv("APIM_KEY", value)
+    with pytest.raises(SettingsError, match="APIM_KEY") as caught:
+        ask(run, answers, **of_the_user)
+    assert not value or value not in str(caught.value)
+
+
+def test_no_object_holds_or_shows_a_secret_header(run, of_the_user):
+    async def go():
+        async with serving(streams, **of_the_user) as (_, transport):
+            pending = asyncio.create_task(send(transport))
+            await asyncio.sleep(0)
+            texts = [repr(pending), repr(transport), repr(vars(transport)), repr(transport._endpoint)]
+            return [*texts, repr(await pending)]
+
+    shown = " ".join(run(go()))
+    assert not [value for value in SECRETS.values() if value in shown]

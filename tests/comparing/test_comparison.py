@@ -246,6 +246,21 @@ def test_few_time_outs_leave_the_quantiles_known_and_are_in_them(tmp_path):
 # --- what is said of the runs
 
 
+@pytest.mark.parametrize(("set_by_run", "words"), [("Be brief.", '"Be brief."'), ("none", '"none"'), ("", "none")])
+def test_a_system_prompt_of_a_run_is_a_condition_in_words(tmp_path, set_by_run, words):
+    first, second = two(tmp_path, [1.0] * 4, [1.0] * 4)
+    said(second, settings={"system": set_by_run})
+    (difference,) = compare(first, second).contrasts[0].differs
+    assert (difference.what, difference.first, difference.second) == ("system", "the dataset's", words)
+
+
+def test_long_system_prompts_that_begin_alike_differ(tmp_path):
+    first, second = two(tmp_path, [1.0] * 4, [1.0] * 4)
+    said(first, settings={"system": "You are a teacher. " * 100 + "Be brief."})
+    said(second, settings={"system": "You are a teacher. " * 100 + "Explain."})
+    assert [each.what for each in compare(first, second).contrasts[0].differs] == ["system"]
+
+
 def test_history_alone_says_what_the_models_own_answers_cost_it(tmp_path):
     a, b = [0.0] * 30 + [1.0] * 10, [1.0] * 40
     own, golden = two(tmp_path, a, b)
@@ -303,7 +318,7 @@ def noted(path, version, scorers):
         connection.execute("UPDATE session SET about = ?", (json.dumps({"versions": {"evalkit": version}}),))
         if scorers is not None:
             row = (json.dumps(scorers),)
-            connection.execute("INSERT OR REPLACE INTO scoring VALUES (0, 0, 0, 'null', ?, NULL, 0)", row)
+            connection.execute("INSERT OR REPLACE INTO scoring VALUES (0, 0, 0, 'null', ?, NULL, 0, NULL)", row)
 
 
 def test_a_client_bound_run_is_marked(tmp_path):

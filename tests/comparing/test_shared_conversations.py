@@ -4,7 +4,9 @@ import pytest
 from comparing import run
 from runfiles import T, talk
 
+import evalkit as ek
 from evalkit.comparing import shared_conversations
+from evalkit.conversation import Message
 from evalkit.errors import RunFileError
 from evalkit.runfile import store
 
@@ -52,6 +54,37 @@ def test_a_limit_does_not_explain_a_conversation_past_the_end_of_the_other_datas
         shared(first, second)
 
 
+@pytest.mark.parametrize("shots", [(), (Message("user", "1 + 1?"), Message("assistant", "2"))])
+def test_instructions_that_a_run_replaces_are_no_other_content(tmp_path, shots):
+    def of(path, context, **about):
+        return run(path, [T("a", 1, score=1.0)], [talk("a", targets=(1,), context=context)], **about)
+
+    instructions = (Message("developer", "Old."), Message("system", "Old."))
+    first = of(tmp_path / "a.evalkit", (*instructions, *shots))
+    assert len(shared(first, of(tmp_path / "b.evalkit", shots, settings={"system": ""})).first) == 1
+    for name, other in (("c", (*shots, *instructions[:1], Message("user", "Hi"))), ("d", (Message("user", "Hi"),))):
+        with pytest.raises(RunFileError, match="different content"):
+            shared(first, of(tmp_path / f"{name}.evalkit", other, settings={"system": ""}))
+
+
+def test_a_system_prompt_that_a_run_sets_is_no_other_content(tmp_path):
+    def of(path, system, **about):
+        conversations = [talk(name, targets=(1,), system=system) for name in "ab"]
+        return run(path, [T(name, 1, score=1.0) for name in "ab"], conversations, **about)
+
+    first = of(tmp_path / "a.evalkit", "Old.")
+    with pytest.raises(RunFileError, match="2 have the same id but different content"):
+        shared(first, of(tmp_path / "b.evalkit", "New."))
+    assert len(shared(first, of(tmp_path / "c.evalkit", "New.", settings={"system": "New."})).first) == 2
+    assert len(shared(first, of(tmp_path / "d.evalkit", None, settings={"system": ""})).first) == 2
+    other = run(
+        tmp_path / "e.evalkit", [T(name, 1, score=1.0) for name in "ab"],
+        [talk(name, targets=(2,), system="New.") for name in "ab"], settings={"system": "New."},
+    )  # fmt: skip
+    with pytest.raises(RunFileError, match="different content"):
+        shared(first, other)
+
+
 def test_one_id_with_another_content_is_not_the_same_conversation(tmp_path):
     first, second = abc(tmp_path / "a.evalkit"), abc(tmp_path / "b.evalkit", other="b")
     with pytest.raises(RunFileError, match=r"1 have the same id but different content \(such as 'b'\)"):
@@ -90,3 +123,26 @@ def test_ids_are_merged_in_the_order_of_their_bytes(tmp_path):
     found = shared(first, second)
     assert found.first.tolist() == list(range(8))
     assert found.second.tolist() == list(range(7, -1, -1))
+
+
+@pytest.mark.parametrize("settings", [{}, {"system": "Be brief."}])
+def test_targets_that_a_scoring_corrected_are_content(tmp_path, settings):
+    """So a baseline can be scored again and compared with a run of the corrected dataset, not with one of the old."""
+
+    def of(name, target, digest):
+        talks = [talk(each, targets=(target,), **settings) for each in "abc"]
+        turns = [T(each, 1, score=0.0, text="2") for each in "abc"]
+        return run(tmp_path / f"{name}.evalkit", turns, talks, dataset={"hash": digest}, settings=settings)
+
+    base, old, new = of("base", 1, "one"), of("old", 1, "one"), of("new", 2, "two")
+    fixed = tmp_path / "fixed.jsonl"
+    fixed.write_bytes(b"\n".join(talk(each, targets=(2,)).canonical for each in "abc"))
+    assert len(shared(base, old).first) == 3
+    with pytest.raises(RunFileError, match="3 have the same id but different content"):
+        shared(base, new)
+    ek.Run(base).score(targets=fixed)
+    assert len(shared(base, new).first) == 3
+    with pytest.raises(RunFileError, match="score both with them, by 'evalkit score RUN --targets'"):
+        shared(base, old)
+    ek.Run(old).score(targets=fixed)
+    assert len(shared(base, old).first) == 3

@@ -44,6 +44,14 @@ def test_the_comparison_of_two_runs(tmp_path):
     assert "evalkit.compare(…).flips()" in text
 
 
+def test_a_run_without_a_system_prompt_is_told_from_one_with_the_datasets(tmp_path):
+    first, second = two(tmp_path, [1.0] * 4, [1.0] * 4, endpoint=ENDPOINT)
+    said(second, settings={"system": ""})
+    assert "A and B differ in system (A the dataset's, B none)" in shown(first, second)
+    said(first, settings={"system": "Be brief."})
+    assert 'A and B differ in system (A "Be brief.", B none)' in shown(first, second)
+
+
 def test_where_too_few_differ_there_is_no_p_but_limits_and_a_reason(tmp_path):
     first, second = two(tmp_path, [0.0] * 30, [1.0] * 3 + [0.0] * 27, endpoint=ENDPOINT)
     lines = shown(first, second).splitlines()

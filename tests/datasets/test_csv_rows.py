@@ -67,10 +67,15 @@ WRONG = {
         "id,text\na,b\n",
         ", line 1: there is no column 'user' to read as user: the header has id, text",
     ),
-    "semicolons": (
-        "id;user\na;b\n",
-        ", line 1: there is no column 'user' to read as user: the header has id;user; are the columns "
-        "separated by commas?",
+    "no user column after semicolons": (
+        "sep=;\nid;text\na;b\n",
+        ", line 2: there is no column 'user' to read as user: the header has id, text",
+    ),
+    "a capital slip": ("User,Taget\na,b\n", ", line 1, field Taget: unknown column; did you mean 'target'?"),
+    "capital letters": (
+        "User,Max_Tokens\na,b\n",
+        ", line 1, field Max_Tokens: would not be sent from a CSV file: "
+        "give it with --param, write the rows as JSON, or rename the column",
     ),
     "a slip": ("user,taget\na,b\n", ", line 1, field taget: unknown column; did you mean 'target'?"),
     "two of a name": ("user,user\na,b\n", ", line 1: two columns are called 'user'"),
@@ -110,11 +115,29 @@ def test_what_is_wrong_is_told_with_line_and_column(tmp_path, name):
     assert str(caught.value) == f"{tmp_path / 'x.csv'}{message}"
 
 
-@pytest.mark.parametrize("column", ["temperature", "max_tokens", "response_format", "context", "tools", "params"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "temperature",
+        "max_tokens",
+        "response_format",
+        "context",
+        "tools",
+        "params",
+        "system_prompt",
+        "passage",
+        "choices",
+        "Max Tokens",
+        "System Prompt",
+        "user2",
+        "input",
+    ],
+)
 def test_a_column_that_should_be_sent_and_cannot_be_is_refused(tmp_path, column):
     with pytest.raises(DatasetError, match="would not be sent from a CSV file") as caught:
         read(tmp_path, f"user,{column}\na,1\n")
-    assert (caught.value.line, caught.value.field) == (1, column)
+    by_row = column in ("passage", "input")  # refused only where its text is not in the question
+    assert (caught.value.line, caught.value.field) == (2 if by_row else 1, column)
     (row,) = read(tmp_path, f"user,my {column}\na,1\n")
     assert row.meta == {f"my {column}": "1"}
 
@@ -146,3 +169,63 @@ def test_every_bad_record_is_listed(tmp_path):
         "  line 2, field user: is missing: a turn needs a user message\n"
         "  line 4, field user: is missing: a turn needs a user message"
     )
+
+
+def test_a_cell_may_be_as_large_as_a_line_of_json(tmp_path):
+    (row,) = read(tmp_path, f'user\n"{"a" * 4_000_000}\n{"b" * 4_000_000}"\n')
+    assert len(row.turns[0].user) == 8_000_001
+
+
+@pytest.mark.parametrize("records", ['u,"{line}{line}', 'same,"{line}"\n' * 2])
+def test_a_row_over_the_limit_is_refused_before_it_is_held(tmp_path, records):
+    text = "id,user\na,b\n" + records.replace("{line}", ("c" * 999 + "\n") * 6_000)
+    with pytest.raises(
+        DatasetError, match=r"line \d+: the row has more than 10,000,000 bytes up to here, which is the"
+    ):
+        read(tmp_path, text)
+
+
+def test_a_separator_inside_of_quoted_headings_does_not_count(tmp_path):
+    (row,) = read(tmp_path, '"user";"a,b,c";"line\nbreak"\n1?;2;3\n')
+    assert row.meta == {"a,b,c": "2", "line\nbreak": "3"}
+
+
+def test_a_mapped_column_may_be_called_like_another_field(tmp_path):
+    (row,) = read(tmp_path, "target,solution\nWhy?,42\n", columns={"user": "target", "target": "solution"})
+    assert row.turns == (Turn("Why?", 42),)
+
+
+@pytest.mark.parametrize("names", ["A,B", "option_a,option_b", "Choice 1,Choice 2", "opa,opb"])
+def test_choices_in_columns_are_refused(tmp_path, names):
+    with pytest.raises(DatasetError, match="would not be sent from a CSV file") as caught:
+        read(tmp_path, f"user,{names},target\nCapital?,Rome,Paris,B\n")
+    assert caught.value.field in names.split(",")
+
+
+def test_a_markdown_table_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="line 2: is a line of a Markdown table"):
+        read(tmp_path, "| user | target |\n|---|:--|\n| Hi | 4 |\n")
+    assert read(tmp_path, "user,target\n-,-\n")[0].turns[0].user == "-"
+
+
+def test_a_column_whose_text_is_in_the_question_is_stored(tmp_path):
+    (row,) = read(tmp_path, "user,prompt,story\nOnce. What?,What?,Once.\n")
+    assert row.meta == {"prompt": "What?", "story": "Once."}
+    with pytest.raises(DatasetError, match="line 3, field prompt: would not be sent"):
+        read(tmp_path, "id,user,prompt\na,Hi,\na,Ho,Be kind.\n")
+
+
+@pytest.mark.parametrize(
+    ("cell", "target"),
+    [
+        ("12345678901234567890123", "12345678901234567890123"), ("1.5E+05", 150000.0), ("['a', 'b']", ["a", "b"]),
+        ("['a' 'b']", "['a' 'b']"), ("['a'", "['a'"), ("[x for x in y]", "[x for x in y]"), ("['a'.upper()]",) * 2,
+        ("[\"it's\", 'b']", ["it's", "b"]), ("['a', 1, None, True]", ["a", 1, None, True]),
+        ("{'name': 'f', 'arguments': {}}", {"name": "f", "arguments": {}}), ("{'a', 'b'}",) * 2, ("{1: 2j}",) * 2,
+        ("[b'x']",) * 2, ("[1, f(2)]",) * 2,
+    ],
+)  # fmt: skip
+def test_digits_are_kept_and_values_as_pandas_writes_them_are_read(tmp_path, cell, target):
+    quoted = cell.replace('"', '""')
+    (row,) = read(tmp_path, f'user,target\nHi,"{quoted}"\n')
+    assert row.turns[0].target == target

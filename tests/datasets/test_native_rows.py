@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
+from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn, stored_result
 from evalkit.datasets.native_rows import parse_row
 from evalkit.errors import DatasetError
 
@@ -139,13 +139,13 @@ WRONG = [
     ({"context": [{"role": "user", "content": 1}], "turns": ONE}, "context[0].content", "must be text, not a number"),
     (
         {"context": [{"role": "user", "content": [{"type": "image_url"}]}], "turns": ONE},
-        "context[0].content[0]",
-        "is not a text part; evalkit sends text only",
+        "context[0].content[0].image_url",
+        "must be an object, not null",
     ),
     (
-        {"context": [{"role": "user", "content": "a", "name": "Ann"}], "turns": ONE},
-        "context[0].name",
-        "unknown key. Known here: role, content, tool_calls, tool_call_id",
+        {"context": [{"role": "user", "content": "a", "speaker": "Ann"}], "turns": ONE},
+        "context[0].speaker",
+        "unknown key. Known here: role, content, tool_calls, tool_call_id, name",
     ),
     (
         {
@@ -191,10 +191,14 @@ options = st.dictionaries(text.filter(lambda key: key not in ("name", "weight"))
 scorer_name = st.from_regex(r"[a-z]\w{0,8}", fullmatch=True)
 weighed = st.builds(ScorerSpec, scorer_name, options, st.floats(0.001, 1000))
 scorer = st.builds(ScorerSpec, scorer_name, options) | st.lists(weighed, min_size=2, max_size=3).map(ScorerSpec.several)
-call = st.builds(ToolCall, text, text, st.none() | text)
-message = st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), text, st.just(()), st.none() | text) | (
-    st.builds(Message, st.just("assistant"), st.none() | text, st.lists(call, min_size=1, max_size=2).map(tuple))
-)
+call = st.builds(ToolCall, text, text, st.none() | text, extra=st.none())
+message = st.builds(
+    Message, st.sampled_from(["user", "assistant", "tool"]), text, st.just(()), st.none() | text, parts=st.just(()),
+    name=st.none(), extra=st.none(),
+) | st.builds(
+    Message, st.just("assistant"), st.none() | text, st.lists(call, min_size=1, max_size=2).map(tuple), st.none(),
+    parts=st.just(()), name=st.none(), extra=st.none(),
+)  # fmt: skip
 names = st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), unique=True, max_size=2)
 
 
@@ -206,7 +210,9 @@ def conversations(draw):
         turns=tuple(
             draw(
                 st.lists(
-                    st.builds(Turn, words, json_value, st.none() | scorer, st.none() | words), min_size=1, max_size=3
+                    st.builds(Turn, words, json_value, st.none() | scorer, st.none() | words, parts=st.just(())),
+                    min_size=1,
+                    max_size=3,
                 )
             )
         ),
@@ -232,3 +238,36 @@ def test_a_conversation_comes_back_from_its_row(conversation):
     row = orjson.loads(orjson.dumps(conversation.to_json()))
     assert parse_row(row) == conversation
     assert parse_row(row).content_hash == conversation.content_hash
+
+
+def test_a_context_keeps_what_belongs_to_its_calls():
+    call = {"id": "c1", "type": "function", "signature": "S", "function": {"name": "clock", "arguments": "{}", "x": 1}}
+    context = [
+        {"role": "user", "content": "Time?"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "Hm", "refusal": None},
+        {"role": "tool", "content": "12:05", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "12:05", "reasoning_content": "So."},
+    ]
+    conversation = parse_row({"id": "t", "context": context, "turns": [{"user": "And now?"}]})
+    assert parse_row(conversation.to_json()) == conversation
+    assert conversation.to_json()["context"][2] == context[2]  # names are added only when it is sent
+    _, asked, result, answered = (message.to_json() for message in conversation.opening())
+    assert (asked["tool_calls"], asked["reasoning_content"]) == ([call], "Hm")
+    assert (result["name"], "reasoning_content" in answered) == ("clock", False)
+
+
+def test_results_can_depend_on_the_arguments():
+    row = {"turns": [{"user": "a"}], "tools": [TOOL]}
+    results = {"get_weather": {"$by_arguments": [{"arguments": {"city": "Rome"}, "result": 21}]}}
+    conversation = parse_row({**row, "tool_results": results})
+    for arguments, found in (('{"city":"Rome"}', (True, 21)), ('{"city":"Oslo"}', (False, None)), ("{", (False, None))):
+        assert stored_result(conversation.tool_results, ToolCall("get_weather", arguments)) == found
+    assert stored_result({"get_weather": None}, ToolCall("get_weather", "{")) == (True, None)
+    assert stored_result({}, ToolCall("get_weather", "{}")) == (False, None)
+
+
+@pytest.mark.parametrize("listed", [{}, 3, [3], [{"arguments": {}}], [{"arguments": 3, "result": 1}]])
+def test_results_by_arguments_of_another_form_are_refused(listed):
+    row = {"turns": [{"user": "a"}], "tools": [TOOL], "tool_results": {"get_weather": {"$by_arguments": listed}}}
+    with pytest.raises(DatasetError, match=r'^field tool_results\.get_weather: must look like \{"\$by_arguments"'):
+        parse_row(row)

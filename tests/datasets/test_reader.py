@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit.datasets import id_set, reader
+from evalkit.datasets.row_formats import listed_formats
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.scorers import scoring
 
@@ -123,7 +124,11 @@ BAD = {
     "only blank lines": ("\n  \r\n\n", ": holds no rows"),
     "cut off": (
         '{"id": "a", "turns',
-        ", line 1: not valid JSON: it ends at column 19, before the row does (a row must be on one line)",
+        ", line 1: not valid JSON: it ends at column 19, before the row does",
+    ),
+    "a later row cut off": (
+        f'{GOOD}\n{{"id": "a", "turns',
+        ", line 2: not valid JSON: it ends at column 19, before the row does (a row must be on one line)",
     ),
     "no colon": (f'{GOOD}\n{{"id" "a"}}', """, line 2: not valid JSON at column 7, near '"a"}'"""),
     "last comma": (
@@ -135,23 +140,28 @@ BAD = {
         """, line 1: not valid JSON at column 2, near "'id': 1}": text needs double quotes""",
     ),
     "not a number": ('{"id": NaN}', ", line 1: not valid JSON at column 8, near 'NaN}': JSON has no such number"),
-    "two rows a line": (f"{GOOD} {GOOD}", """, line 1: not valid JSON at column 43, near '{"id": "good", "turn'"""),
+    "two rows a line": (
+        f"{GOOD}\n{GOOD} {GOOD}",
+        """, line 2: not valid JSON at column 43, near '{"id": "good", "turn'""",
+    ),
     "column counts characters": ('{"日本": x}', ", line 1: not valid JSON at column 8, near 'x}'"),
     "a list": ("[1]", ", line 1: a row must be an object, {…}, not a list"),
     "a text": (f'{GOOD}\n"Hi"', ", line 2: a row must be an object, {…}, not text"),
     "null": ("null", ", line 1: a row must be an object, {…}, not null"),
     "unknown shape": (
-        '{"prompt": "x", "completion": "y"}',
-        ", line 1: no known row format has the keys 'prompt', 'completion'. Known: custom_id and "
-        "body (OpenAI Batch), messages (chat), question_id and turns (MT-Bench), question and answer (GSM8K), "
-        "turns (native)",
+        '{"txt": "x"}',
+        f", line 1: no known row format has the keys 'txt'. {listed_formats()}",
     ),
     "other shape later": (
         f'{GOOD}\n{{"messages": []}}',
         ", line 2, field messages: unknown key. Known here: id, system, context, tools, tool_results, params, tags, "
-        "group, meta, turns",
+        "group, meta, turns (the row looks like chat, OpenAI fine-tuning, the first one like native: all "
+        "must be of one format)",
     ),
-    "no turns": ('{"id": "a"}', ", line 1, field turns: is missing: a row needs at least one turn with a user message"),
+    "no turns": (
+        f'{GOOD}\n{{"id": "a"}}',
+        ", line 2, field turns: is missing: a row needs at least one turn with a user message",
+    ),
     "turns []": ('{"turns": []}', ", line 1, field turns: is empty: a row needs at least one turn with a user message"),
     "duplicate": (
         f'{{"id": "b", {TURNS}}}\n\n{GOOD}\n{GOOD}',
@@ -248,20 +258,20 @@ BAD_BYTES = {
         GOOD.encode() + b'\n{"turns": [{"user": "caf\xe9"}]}\n' + b"\xff\n",
         f", line 2: byte 66 of the file, 0xE9, is not UTF-8: {NOT_TEXT}",
     ),
-    "latin-1 csv": ("x.csv", b"id,user\na,caf\xe9\n", f", line 2: byte 13 of the file, 0xE9, is not UTF-8: {NOT_TEXT}"),
+    "latin-1 after UTF-8": (
+        "x.csv",
+        "id,user\na,é\n".encode() + b"a,caf\xe9\n",
+        f", line 3: byte 18 of the file, 0xE9, is not UTF-8: {NOT_TEXT}",
+    ),
     "latin-1 list": (
         "x.json",
         b'[{"turns": [{"user": "caf\xe9"}]}]',
-        f": byte 25 of the file, 0xE9, is not UTF-8: {NOT_TEXT}",
+        f", line 1: byte 25 of the file, 0xE9, is not UTF-8: {NOT_TEXT}",
     ),
-    "utf-16": ("x.jsonl", GOOD.encode("utf-16"), ": the file is in UTF-16: save it as UTF-8"),
-    "utf-16 list": ("x.json", f"[{GOOD}]".encode("utf-16"), ": the file is in UTF-16: save it as UTF-8"),
-    "utf-16 csv": ("x.csv", "id,user\na,b".encode("utf-16"), ": the file is in UTF-16: save it as UTF-8"),
-    "utf-32": ("x.jsonl", GOOD.encode("utf-32"), ": the file is in UTF-32: save it as UTF-8"),
-    "utf-16 without its mark": (
+    "utf-16, cut": (
         "x.jsonl",
-        GOOD.encode("utf-16-le"),
-        ", line 1: byte 1 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
+        GOOD.encode("utf-16")[:-1],
+        ": cannot be read: it is not UTF-16 throughout (truncated data)",
     ),
     "nul in text": (
         "x.jsonl",
@@ -273,17 +283,15 @@ BAD_BYTES = {
         b"user\na\0b\n",
         ", line 2: byte 6 of the file is NUL: this is not a text file in UTF-8; save it as UTF-8",
     ),
-    "not packed": ("x.jsonl.gz", b"{}", ", line 1: cannot be read further: Not a gzipped file (b'{}')"),
-    "list not packed": ("x.json.gz", b"{}", ": cannot be read: Not a gzipped file (b'{}')"),
     "packed and cut": (
         "x.jsonl.gz",
         gzip.compress(GOOD.encode() * 9)[:-12],
-        ", line 1: cannot be read further: Compressed file ended before the end-of-stream marker was reached",
+        ": cannot be read: Compressed file ended before the end-of-stream marker was reached",
     ),
     "broken list": (
         "x.json",
         f'[{GOOD},\n {{"id" 1}}]'.encode(),
-        ", line 2: not valid JSON at column 8, near '1}]'",
+        ", line 2: not valid JSON at column 8, near '1}'",
     ),
     "row of a list": (
         "x.json",
@@ -323,7 +331,9 @@ def test_missing_files_and_folders_name_what_is_there(tmp_path):
         tmp_path / "bare" / "x.jsonl": f"there is no such file in {tmp_path / 'bare'}; the folder holds no dataset",
         tmp_path / "no" / "x.jsonl": f"there is no such file, and no folder {tmp_path / 'no'}",
         tmp_path: "is a folder: name a file in it; the datasets there are facts.csv, primary_math.jsonl",
-        tmp_path / "notes.txt": "is not a known kind of dataset: its name must end in .jsonl, .ndjson, .json, .csv",
+        tmp_path
+        / "notes.txt": "is not a known kind of dataset: its name must end in .jsonl, .ndjson, .json, .csv, .tsv, "
+        ".parquet",
         Path("/dev/null"): "is not a regular file: a dataset is read more than once, so save it to a file first",
     }
     for path, message in messages.items():
@@ -383,13 +393,46 @@ def test_golden_history_needs_a_golden_answer_before_each_later_turn(tmp_path):
     assert check(path, history="golden").turns == 2
 
 
+def native(messages):
+    return {"turns": [{"user": "Hi"}], "context": messages}
+
+
+def chat(messages, *system):
+    return {"messages": [*system, *messages, {"role": "user", "content": "Hi"}]}
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (native, "context[3]"),
+        (chat, "messages[3]"),
+        (lambda messages: chat(messages, {"role": "system", "content": "s"}), "messages[4]"),
+        (lambda messages: {**chat([]), "context": messages}, "context[3]"),
+        (lambda messages: {"custom_id": "a", "body": chat(messages)}, "body.messages[3]"),
+    ],
+)
+def test_an_instruction_that_the_system_prompt_of_a_run_cannot_replace_is_refused(tmp_path, role, row, field):
+    path = tmp_path / "x.jsonl"
+    messages = [{"role": "developer", "content": text} for text in ("d", "e")]
+    messages += [{"role": "assistant", "content": "Hello"}, {"role": role, "content": "Be brief."}]
+    path.write_text(json.dumps(row(messages)))
+    assert check(path).turns == 1
+    for read in (check, lambda *given, **options: list(reader.read(*given, **options))):
+        with pytest.raises(DatasetError) as caught:
+            read(path, own_system=True)
+        assert f", line 1, field {field}: is a {role} message after other messages: " in str(caught.value)
+    path.write_text(json.dumps(row(messages[:-1])))
+    assert check(path, own_system=True).hash == check(path).hash  # the dataset is the same
+
+
 def test_settings_that_cannot_be_used_are_refused(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text(GOOD)
     with pytest.raises(SettingsError, match=r"^no history policy is called 'gold'. Known: own and golden$"):
         check(path, history="gold")
-    with pytest.raises(SettingsError, match=r"^columns are for CSV files, and .*x\.jsonl is not one$"):
-        check(path, columns={"user": "q"})
+    with pytest.raises(SettingsError, match=r"^no key can be read as 'usr': the fields are id, user, target"):
+        check(path, columns={"usr": "q"})
 
 
 def test_the_run_s_scorer_is_checked_against_every_target(tmp_path):

@@ -155,7 +155,7 @@ def entries(done, name):
 @pytest.mark.parametrize(("case", "stream"), ways(CASES))
 def test_a_permanent_fault(case, stream):
     done, end = met(stream), case.end(stream)
-    check_end(done, case, case.name, stream, tries=2 if end.again else 1)
+    check_end(done, case, case.name, stream, tries=(2 if end.again else 1) + end.cause)
     seen = entries(done, case.name)
     assert len(seen) == len(done.attempts[case.name]) * case.requests
     assert {entry.fault for entry in seen} - {None} == {case.fault}
@@ -352,8 +352,7 @@ def test_a_name_that_moves_while_a_connection_is_kept(run, name_leads_to):
 
 def test_the_page_shows_this_table():
     page = (Path(ek.__file__).parent / "docs" / "faults.md").read_text(encoding="utf-8")
-    table = "\n".join(line for line in page.split("\n") if line.startswith("|"))
-    assert table == page_table()
+    assert f"\n\n{page_table()}\n\n" in page
 
 
 def test_every_case_has_a_name_of_its_own():

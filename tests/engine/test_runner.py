@@ -341,6 +341,90 @@ def test_a_csv_file_with_a_column_map_is_run_and_resumed(tmp_path):
         assert ek.resume(out).summary_json()["accuracy"]["value"] == 1.0
 
 
+def test_a_system_prompt_of_the_run_is_sent_stored_and_resumed_and_the_dataset_stays_the_same(sums, tmp_path):
+    data, out = sums(3, 2), tmp_path / "r.evalkit"
+    rows_in = [json.loads(line) | {"system": "Old."} for line in data.read_text(encoding="utf-8").splitlines()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows_in), encoding="utf-8")
+    sent = []
+
+    def answer(body):
+        sent.append([message["content"] for message in body["messages"] if message["role"] == "system"])
+        return Arithmetic()(body)
+
+    with serve(Script(answer=answer, faults=[Fault("server_error", numbers={3})])) as server:
+        plain = ek.evaluate(data, endpoint_of(server), out=tmp_path / "plain.evalkit", concurrency=1, retries=0)
+        assert sent == [["Old."]] * len(sent)
+        sent.clear()
+        ek.evaluate(data, endpoint_of(server), out=out, system="New.", concurrency=1, retries=0, limit=2)
+        with_some = ek.Run(out)
+        connection = sqlite3.connect(out)
+        with contextlib.closing(connection), connection:
+            connection.execute("UPDATE turn SET status = 'error', error_kind = 'server' WHERE turn = 2")
+        ek.resume(out)
+        assert sent == [["New."]] * 6
+        sent.clear()
+        ek.evaluate(data, endpoint_of(server), out=tmp_path / "none.evalkit", system="")
+        assert sent == [[]] * 6
+        assert ek.resume(plain.path).outcome == "done"
+    assert with_some.info["settings"]["system"] == "New."
+    assert {json.loads(row)["system"] for (row,) in rows(out, "SELECT row FROM conversation")} == {"New."}
+    assert all(
+        "system" not in json.loads(row) for (row,) in rows(tmp_path / "none.evalkit", "SELECT row FROM conversation")
+    )
+    infos = [ek.Run(path).info for path in (plain.path, tmp_path / "none.evalkit")]
+    assert infos[0]["dataset"]["hash"] == infos[1]["dataset"]["hash"]
+
+
+@pytest.mark.parametrize(("system", "first"), [("New.", [("system", "New.")]), ("", [])])
+def test_a_system_prompt_of_the_run_replaces_every_instruction_at_the_start(tmp_path, system, first):
+    data, out = tmp_path / "d.jsonl", tmp_path / "r.evalkit"
+    opening = [{"role": role, "content": "Old."} for role in ("developer", "system", "developer")]
+    question = {"role": "user", "content": "What is 1 + 2?"}
+    shots = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    rows_in = [
+        {"id": "native", "context": [*opening, *shots], "turns": [{"user": question["content"], "target": 3}]},
+        {"id": "system", "system": "Old.", "context": opening, "turns": [{"user": question["content"], "target": 3}]},
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows_in), encoding="utf-8")
+    sent = []
+
+    def answer(body):
+        sent.append([(message["role"], message["content"]) for message in body["messages"]])
+        return Arithmetic()(body)
+
+    with serve(Script(answer=answer, faults=[Fault("server_error", numbers={2})])) as server:
+        ek.evaluate(data, endpoint_of(server), out=out, system=system, check=False, concurrency=1, retries=0)
+        os.utime(data)  # so that its content must be compared
+        assert ek.resume(out).summary_json()["answered"] == 2
+        plain = ek.evaluate(data, endpoint_of(server), out=tmp_path / "plain.evalkit", check=False, concurrency=1)
+    asked = [("user", question["content"])]
+    examples = [(message["role"], message["content"]) for message in shots]
+    assert sent[:3] == [[*first, *examples, *asked], [*first, *asked], [*first, *asked]]
+    assert ek.compare(plain, out).contrasts[0].all.pairs == 2
+
+
+def test_an_unchecked_dataset_with_a_system_prompt_of_the_run_is_resumed(sums, tmp_path):
+    data, out = sums(2, 2), tmp_path / "r.evalkit"
+    with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={3})])) as server:
+        ek.evaluate(data, endpoint_of(server), out=out, system="New.", check=False, concurrency=1, retries=0)
+        os.utime(data)  # so that its content must be compared
+        assert ek.resume(out).summary_json()["answered"] == 4
+        data.write_text(data.read_text(encoding="utf-8").replace("0 + 1", "0 + 9"), encoding="utf-8")
+        with pytest.raises(ek.RunFileError, match="has changed since"):
+            ek.resume(out)
+
+
+def test_a_run_file_without_the_setting_is_resumed(sums, tmp_path):
+    out = tmp_path / "r.evalkit"
+    with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={3})])) as server:
+        ek.evaluate(sums(2, 2), endpoint_of(server), out=out, concurrency=1, retries=0)
+        connection = sqlite3.connect(out)
+        with contextlib.closing(connection), connection:
+            connection.execute("UPDATE run SET settings = json_remove(settings, '$.system')")
+        assert ek.resume(out).summary_json()["answered"] == 4
+    assert "system" not in ek.Run(out).info["settings"]
+
+
 def test_an_interrupt_keeps_the_answers_and_resume_continues(sums, tmp_path):
     out = tmp_path / "r.evalkit"
 
@@ -534,9 +618,10 @@ def resumed_progress(path):
 
 
 def test_no_thread_is_left_behind(sums, tmp_path):
+    before = set(threading.enumerate())  # a scorer of another test may never return
     with serve(Script(answer=Arithmetic())) as server:
         ek.evaluate(sums(), endpoint_of(server), out=tmp_path / "r.evalkit")
-    assert not [each.name for each in threading.enumerate() if each.name.startswith("evalkit-")]
+    assert not [each.name for each in threading.enumerate() if each not in before and each.name.startswith("evalkit-")]
 
 
 def test_an_unknown_setting_is_named_with_the_known_ones(sums, tmp_path):

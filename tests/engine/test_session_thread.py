@@ -14,11 +14,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import evalkit, flags
+from commands import evalkit_process, flags
 
 import evalkit as ek
+from evalkit.engine.asking.schedule import Schedule
+from evalkit.engine.asking.session_task import GRACE_S
 from evalkit.errors import DatasetError, RunFileError
 from evalkit.scripted.server import Arithmetic, Calling, Law, Script, serve
+from evalkit.settings import Settings
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 OWN = """
@@ -110,7 +113,7 @@ def test_an_interrupt_does_not_wait_for_scorers_and_resume_scores_what_they_left
     assert turns(out) == [("answered", 100)]
     if scorer == "own:slow":
         (tmp_path / "own.py").write_text((tmp_path / "own.py").read_text().replace("sleep(0.2)", "sleep(0.0)"))
-        refused = evalkit("resume", out, "--scorer", scorer, cwd=tmp_path)
+        refused = evalkit_process("resume", out, "--scorer", scorer, cwd=tmp_path)
         assert (refused.returncode, "and that function has changed" in refused.stderr) == (2, True)
 
 
@@ -131,7 +134,7 @@ def test_a_frozen_asking_process_does_not_keep_an_interrupt_from_ending_the_run(
 
 
 def test_a_second_interrupt_kills_the_asking_process_and_keeps_what_was_received(sums, tmp_path):
-    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=3_000))) as server:
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=60_000))) as server:
         out = tmp_path / "r.evalkit"
         run = start(tmp_path, "run", sums(50, 1), *flags(server), "--out", out)
         wait_for(lambda: server.stats()["requests"] >= 4)
@@ -141,7 +144,7 @@ def test_a_second_interrupt_kills_the_asking_process_and_keeps_what_was_received
             time.sleep(0.6)
         _, said = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < GRACE_S  # what the requests in flight would have had
     assert [line.partition(" ")[0] for line in said.splitlines()] == ["stopping:", "cancelling", "stopped."]
     assert lock_is_free(out)
 
@@ -199,9 +202,11 @@ def test_only_a_watcher_that_returns_exactly_true_stops_a_run(server, sums, tmp_
 def test_a_fork_of_the_users_process_keeps_neither_socket_nor_lock(own, server, sums, tmp_path):
     out = tmp_path / "r.evalkit"
     began = time.monotonic()
-    done = evalkit("run", sums(10, 1), *flags(server), "--out", out, "--scorer", "own:forked", cwd=tmp_path, timeout=60)
+    done = evalkit_process(
+        "run", sums(10, 1), *flags(server), "--out", out, "--scorer", "own:forked", cwd=tmp_path, timeout=60
+    )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 28  # a socket that a fork holds is given up after 30 s
     assert lock_is_free(out)
 
 
@@ -260,7 +265,7 @@ def test_an_asking_process_that_crashes_before_its_task_is_an_error(server, sums
     modules.mkdir()
     (modules / "uvloop.py").write_text("raise ImportError('libuv: cannot open shared object file')\n")
     for conversations in (3, 20_000):
-        done = evalkit(
+        done = evalkit_process(
             "run", sums(conversations, 1), *flags(server), "--out", tmp_path / f"{conversations}.evalkit",
             "--fail-under", "accuracy>=0.9", "--json", env=searching(modules),
         )  # fmt: skip
@@ -271,7 +276,7 @@ def test_an_asking_process_that_crashes_before_its_task_is_an_error(server, sums
 
 def test_text_printed_in_the_asking_process_is_not_output_of_the_command(server, sums, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("print('hello from a site hook')\n")
-    done = evalkit(
+    done = evalkit_process(
         "run", sums(), *flags(server), "--out", tmp_path / "r.evalkit", "--json",
         env=searching(tmp_path),
     )  # fmt: skip
@@ -339,7 +344,9 @@ def test_scorers_are_found_once_for_a_run(server, sums, tmp_path):
 
 @pytest.mark.parametrize("scorer", ["own:leaves", "own:wanders", "own:half"])
 def test_user_scorers_may_do_odd_things(own, server, sums, tmp_path, scorer):
-    done = evalkit("run", sums(5, 1), *flags(server), "--out", "r.evalkit", "--scorer", scorer, "--json", cwd=tmp_path)
+    done = evalkit_process(
+        "run", sums(5, 1), *flags(server), "--out", "r.evalkit", "--scorer", scorer, "--json", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     accuracy = json.loads(done.stdout)["accuracy"]
     assert (accuracy["n"], accuracy["unscored"]) == ((0, 5) if scorer == "own:leaves" else (5, 0))
@@ -390,22 +397,13 @@ def test_a_dataset_rewritten_with_the_same_content_is_accepted(server, sums, tmp
     assert turns(run.path) == [("answered", 40)]
 
 
-def test_a_json_list_is_parsed_once_for_all_repeats(sums, tmp_path):
-    from evalkit.datasets import reader
-    from evalkit.engine.asking.schedule import Schedule
-    from evalkit.settings import Settings
-
-    rows = [json.loads(line) for line in sums(6, 1).read_text().splitlines()]
+def test_a_json_list_is_read_in_pieces_in_each_repeat(sums, tmp_path):
+    rows = [json.loads(line) for line in sums(5_000, 1).read_text().splitlines()]
     path = tmp_path / "d.json"
     path.write_text(json.dumps(rows))
-    items = iter(Schedule(path, Settings(repeats=3, limit=5)))
-    first = next(items)
-    real, reader.list_rows = reader.list_rows, None  # what would read it again
-    try:
-        rest = list(items)
-    finally:
-        reader.list_rows = real
-    assert [(item.position, item.repeat) for item in [first, *rest]] == [
+    items = list(Schedule(path, Settings(repeats=3, limit=5)))
+    assert [(item.position, item.repeat) for item in items] == [
         (position, repeat) for repeat in (1, 2, 3) for position in range(5)
     ]
-    assert rest[-1].conversation.id == "sum-4"
+    path.write_text(json.dumps(rows)[:-1] + "?")  # the end is not parsed before the first row is there
+    assert next(iter(Schedule(path, Settings()))).conversation.id == "sum-0"

@@ -9,7 +9,8 @@ from evalkit.gates.gate_expression import OPERATORS, Gate, parse
 from evalkit.gates.metrics import METRICS
 
 KNOWN = (
-    "accuracy, accuracy_all, errors, complete, ttft_p50, ttft_p95, ttft_p99, latency_p50, latency_p95, latency_p99, "
+    "accuracy, accuracy_all, errors, all_right, pass@k, pass^k, worst_turn, complete, "
+    "ttft_p50, ttft_p95, ttft_p99, latency_p50, latency_p95, latency_p99, "
     "tpot_p50, tpot_p95, tpot_p99, schedule_latency_p50, schedule_latency_p95, schedule_latency_p99, turns_per_s, cost"
 )
 

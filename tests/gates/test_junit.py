@@ -223,3 +223,39 @@ def test_a_file_that_cannot_be_written_is_reported_before_a_request_is_sent(tmp_
     path = write(tmp_path / "r.evalkit", [S([T("a", 1)])])
     with pytest.raises(SettingsError, match="cannot be written: it is a folder"):
         junit.write(path, tmp_path, measure(path))
+
+
+def test_wrong_turns_are_failures_where_that_is_asked_for(tmp_path):
+    turns = [
+        T("a", 1, score=1.0),
+        T("b", 1, score=0.0, text=HOSTILE, reason=HOSTILE),
+        T("c", 1, score=0.5),
+        T("d", 1, error="server"),
+        T("e", 1, text="unscored"),
+    ]
+    path, out = write(tmp_path / "r.evalkit", [S(turns)]), tmp_path / "out.xml"
+    junit.write(path, out, measure(path), fail_turns=True)
+    SCHEMA.assertValid(etree.parse(out))
+    (suite,) = junitparser.JUnitXml.fromfile(str(out))
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (5, 2, 1, 1)
+    (fault,) = cases(out)["c", "turn 1"].result
+    assert (type(fault), fault.type, fault.message) == (junitparser.Failure, "wrong", "the score is 0.5")
+    assert "user: c, question 1" in fault.text
+
+
+def test_limits_alone_are_a_file_too(tmp_path):
+    out = tmp_path / "out.xml"
+    limits = [
+        junit.Limit("B and A", "accuracy -2%", "met", f"better {HOSTILE}"),
+        junit.Limit("B and A", f"accuracy[tag={HOSTILE}] -2%", "missed", HOSTILE),
+        junit.Limit("B and A", "cost +5%", "undecided", "nobody can tell"),
+        junit.Limit("B and A", "ttft_p95 +5%", "missing", "no samples"),
+    ]
+    for _ in range(2):  # an earlier file of evalkit is replaced
+        junit.write_limits(out, HOSTILE, limits, [("A", HOSTILE), ("nothing", None)])
+    SCHEMA.assertValid(etree.parse(out))
+    (suite,) = junitparser.JUnitXml.fromfile(str(out))
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (4, 2, 0, 1)
+    (tmp_path / "mine.xml").write_text("<mine/>", encoding="utf-8")
+    with pytest.raises(SettingsError):
+        junit.write_limits(tmp_path / "mine.xml", "name", limits, [])

@@ -85,3 +85,48 @@ def test_a_check_that_was_stopped_is_over_what_was_asked_and_more_labels_cost_on
         whole = check_judge(path, bench.endpoint(), **how)
         assert (whole.stopped, whole.n) == (False, 30)
         assert len(bench.asked) == 1 + 30  # with the probe
+
+
+def test_the_rates_of_a_judge_are_over_what_it_decided_and_by_tag(tmp_path):
+    said = {"35 0": verdict("UNSURE"), "35 1": verdict("INCORRECT"), "36 0": verdict("CORRECT"), "36 1": "?"}
+    rows = [{**row, "tags": ["a"] if n % 2 else ["a", "b", "b"]} for n, row in enumerate(labelled(6, 5))]
+    done = checked(tmp_path, lambda body: said.get(read(body, "answer")) or fair(body), rows)
+    assert (done.tpr.value, done.tpr.n, done.tnr.value, done.tnr.n) == (0.8, 5, 0.75, 4)
+    assert done.tpr.low < 0.8 < done.tpr.high
+    assert [(tag.tag, tag.n) for tag in done.by_tag] == [("a", 11), ("b", 6)]
+    assert (done.by_tag[0].tpr, done.by_tag[0].agreement.n) == (done.tpr, 9)
+    # b: 35 0 (unsure), 35 2, 35 4, 36 0 (wrong), 36 2, 36 4
+    assert (done.by_tag[1].tpr.value, done.by_tag[1].tnr.value, done.by_tag[1].agreement.n) == (1.0, 2 / 3, 5)
+
+
+def test_a_scale_has_no_true_positives(tmp_path):
+    rows = [{"answer": str(n), "label": n % 5 + 1} for n in range(5)]
+    with Bench(lambda body: verdict("3")) as bench:
+        done = check_judge(labels_file(tmp_path, *rows), bench.endpoint(), "helpful", folder=tmp_path)
+    assert done.tpr.value is done.tnr.value is None
+    assert "are not 1 and 0" in done.tpr.reason
+
+
+def test_a_judge_that_wavers_disagrees_with_itself(tmp_path):
+    times = {}
+
+    def wavers(body):
+        answer = read(body, "answer")
+        times[answer] = times.get(answer, 0) + 1
+        return verdict("INCORRECT") if answer in ("35 0", "36 0") and times[answer] == 2 else fair(body)
+
+    path = labels_file(tmp_path, *labelled(12, 12))
+    with Bench(failing(wavers, ["36 1\n"])) as bench:
+        done = check_judge(path, bench.endpoint(), folder=tmp_path / "runs", repeats=3)
+        count = len(bench.asked)
+        again = check_judge(path, bench.endpoint(), folder=tmp_path / "runs", repeats=2)
+        assert len(bench.asked) - count <= 2  # only what failed
+    itself = done.self_agreement
+    assert (itself.repeats, itself.same.value, itself.same.n, itself.left_out) == (3, 22 / 23, 23, 1)
+    assert itself.alpha.low < itself.alpha.value < 1
+    assert (done.agreement.value, done.count("failed")) == (1.0, 1)  # of the first time
+    assert again.self_agreement.repeats == 2
+    assert done.to_json()["self_agreement"]["same"]["n"] == 23
+    assert {path.name for path in (tmp_path / "runs").glob("*.evalkit")} >= {
+        "labels.judge-1.evalkit", "labels.repeat-2.judge-1.evalkit", "labels.repeat-3.judge-1.evalkit",
+    }  # fmt: skip

@@ -6,6 +6,7 @@ from contextlib import closing
 from judges import run_of
 from runfiles import T, talk
 
+import evalkit as ek
 from evalkit.conversation import Conversation, ToolCall, Turn
 from evalkit.judging.cases import answered_turns, cases, position_of
 from evalkit.judging.rubric import BUILT_IN
@@ -50,3 +51,11 @@ def test_a_golden_answer_stands_in_for_a_target_and_a_turn_with_neither_is_not_j
     path = run_of(tmp_path, [T("a", 1, text="gold"), T("a", 2, text="x")], [conversation])
     assert [(case.id, case.material["target"]) for case in cases(path, BUILT_IN["correct"])] == [("a/1/1", "gold")]
     assert [case.id for case in cases(path, BUILT_IN["helpful"])] == ["a/1/1", "a/1/2"]
+
+
+def test_a_judge_compares_with_the_targets_of_a_corrected_dataset(tmp_path):
+    path = run_of(tmp_path, [T("a", 1, text="36")], [Conversation("a", (Turn("q", 35),))])
+    fixed = tmp_path / "fixed.jsonl"
+    fixed.write_text('{"id": "a", "turns": [{"user": "q", "target": 36}]}\n', encoding="utf-8")
+    ek.Run(path).score(targets=fixed)
+    assert turns_by_id(path)["a/1/1"].target == "36"

@@ -97,7 +97,7 @@ def test_an_endpoint_that_refuses_schemas_is_asked_in_words(tmp_path):
 @pytest.mark.parametrize(("part", "form"), [("maxLength", "json"), ("response_format", "plain"), ("-", "bounded")])
 def test_the_first_form_that_is_not_refused_is_taken(part, form):
     with Bench(refusing(fair, part)) as bench:
-        assert judge_run._form(BUILT_IN["better"], bench.endpoint(), stream=True) == form
+        assert judge_run._form(BUILT_IN["better"], bench.endpoint(), stream=True, set_here=False)[0] == form
 
 
 def test_a_judging_is_asked_once_and_a_limit_is_a_trial_whose_scores_do_not_count(tmp_path):

@@ -4,9 +4,11 @@ import time
 from collections import Counter
 
 import pytest
+from comparing import run, said
 from judges import Bench, read, verdict
 from runfiles import S, T, talk, write
 
+from evalkit.conversation import Message
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.judging.pairwise import judge_pairs, outcome_of
 
@@ -80,6 +82,22 @@ def test_turns_that_one_run_lacks_are_left_out_and_other_conversations_are_refus
             judge_pairs(mine, strange, bench.endpoint())
         with pytest.raises(SettingsError, match="'correct' is about one answer"):
             judge_pairs(mine, theirs, bench.endpoint(), "correct")
+
+
+def test_runs_with_a_system_prompt_each_are_judged_without_either(tmp_path):
+    mine, theirs = (
+        run(tmp_path / f"{name}.evalkit", [T("c0", 1, text=text)], [talk("c0", [35], system=system, context=context)])
+        for name, text, system, context in (
+            ("mine", "35!", "Old.", (Message("developer", "Old."),)),
+            ("theirs", "35", "New.", ()),
+        )
+    )
+    with Bench(longer) as bench:
+        with pytest.raises(RunFileError, match="is a different one in"):
+            judge_pairs(mine, theirs, bench.endpoint())
+        said(theirs, settings={"system": "New."})
+        assert judge_pairs(mine, theirs, bench.endpoint()).outcomes["win"] == 1
+        assert not any(prompt in read(body, "conversation") for body in bench.asked[1:] for prompt in ("Old.", "New."))
 
 
 def test_a_comparison_that_was_stopped_leaves_out_what_was_not_asked_in_both_orders(tmp_path):

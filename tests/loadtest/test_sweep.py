@@ -15,8 +15,9 @@ from sweeps import step_in, sweep_of, varied
 import evalkit as ek
 from evalkit.errors import EndpointError, RunFileError, SettingsError
 from evalkit.loadtest.load_plan import LoadPlan
+from evalkit.loadtest.saturation import saturation, why_saturated
 from evalkit.loadtest.slo import Slo
-from evalkit.loadtest.sweep import load, why_saturated
+from evalkit.loadtest.sweep import load
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
 
 ARITHMETIC = Arithmetic()
@@ -106,6 +107,19 @@ def test_it_stops_at_saturation_says_why_and_marks_the_step_before(sums, tmp_pat
     assert ", while the median latency rose from " in sweep.stopped
     assert sweep.stopped.endswith(" not run") == (len(sweep.measured) < 6)
     assert sweep.knee is sweep.measured[-2]
+
+
+def test_past_saturation_every_step_is_run_and_the_knee_is_before_the_first_saturated_one(sums, tmp_path):
+    with serve(Script(answer=one_at_a_time)) as server:
+        endpoint = ek.Endpoint(server.base_url, server.model)
+        how = {"concurrency": (1, 4, 16), "per_step": 24, "warm_up": 4, "past_saturation": True}
+        sweep = load(sums(24, 1), endpoint, out=tmp_path / "steps", **how)
+    assert [step.load for step in sweep.measured] == [1, 4, 16]
+    assert sweep.saturated
+    assert sweep.stopped is None
+    place, _ = saturation(sweep.measured, sweep.slo)
+    assert place < 2
+    assert sweep.knee is sweep.measured[place - 1]
 
 
 def test_it_stops_when_turns_fail(sums, tmp_path):

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 
 import pytest
-from comparing import answers, run
+from comparing import answers, run, said, two
 from runfiles import S, T, endpoint, talk, write
 
 from evalkit.analysis.measures import opened
@@ -141,6 +141,15 @@ def test_a_comparison_says_which_turns_it_leaves_out_and_what_they_change(tmp_pa
         assert "failed turns as not right<" in text or "failed turns as not right: A is better by 50.0 points" in text
 
 
+def test_a_comparison_shortens_what_differs(tmp_path):
+    first, second = two(tmp_path, [1.0] * 4, [1.0] * 4, endpoint=TINY)
+    said(second, settings={"system": "You are a teacher. " * 100})
+    report([first, second], tmp_path / "two.html")
+    page = tmp_path.joinpath("two.html").read_text(encoding="utf-8")
+    (differs,) = re.findall("What differs between A and B: (.*?)</p>", page)
+    assert html.unescape(differs) == "system: the dataset's and \"" + ("You are a teacher. " * 4)[:58] + "…"
+
+
 def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
     turns = [T(f"c{n:03}", 1, score=1.0, ttft_ms=100.0 + n % 7, latency_ms=150.0 + n % 5) for n in range(60)]
     hung = [
@@ -214,7 +223,9 @@ def test_evalkit_accepts_the_command_that_repeats_a_run(tmp_path):
     path = run(
         tmp_path / "r.evalkit", [T("a", 1)], dataset={"path": "a b.csv", "most_turns": 1},
         endpoint={"base_url": "http://127.0.0.1:9/v1", "model": "m", "params": {"stop": ["'"]}},
-        settings={"scorer": named, "until_ci": 0.03, "columns": {"user": "The question"}, "retries": 0},
+        settings={
+            "scorer": named, "until_ci": 0.03, "columns": {"user": "The question"}, "retries": 0, "system": "-x 'y'\nz",
+        },
     )  # fmt: skip
     arguments = shlex.split(run_command(read_run(path)))
     assert arguments[:2] == ["evalkit", "run"]
@@ -223,6 +234,10 @@ def test_evalkit_accepts_the_command_that_repeats_a_run(tmp_path):
     assert shared_flags.scorer(parsed.scorer) == named
     assert shared_flags.columns(parsed.column) == {"user": "The question"}
     assert shared_flags.params(parsed) == {"stop": ["'"]}
+    assert parsed.system == "-x 'y'\nz"
+    path = said(path, settings={"system": "@me"})
+    assert command_parser().parse_args(shlex.split(run_command(read_run(path)))[1:]).system is None
+    assert 'system="@me"' in commands(read_run(path))[-1]
 
 
 def test_markdown_has_the_same_finding_and_table(file, tmp_path):

@@ -1,6 +1,7 @@
 """The report as its reader has it: in a real browser, by pointer and keyboard, with whatever strangers wrote in it."""
 
 import json
+import shlex
 import subprocess
 import threading
 import unicodedata
@@ -12,7 +13,7 @@ from hostile import PAYLOADS
 from runfiles import S, T, endpoint, talk, write
 
 from evalkit.client import request_as_code
-from evalkit.conversation import Conversation, Message, ToolCall, Turn
+from evalkit.conversation import Conversation, Message, ToolCall, Turn, with_names
 from evalkit.record import NO_RESULT, with_call_ids
 from evalkit.report.html_report import report
 from evalkit.runfile.store import RunFile
@@ -253,11 +254,11 @@ def test_the_curl_command_has_earlier_turns_as_the_model_saw_them_not_as_shown(v
     body = json.loads(curl(page, 4).partition("--data-raw '")[2].removesuffix("'"))
     assert body["tools"] == list(tools)
     assert body["messages"] == [
-        *(message.to_json() for message in context),
+        *(message.to_json() for message in with_names(context)),
         {"role": "user", "content": "question 1"},
         {"role": "assistant", "content": None, "tool_calls": [call.to_json() for call in with_call_ids(calls, 1, 0)]},
-        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a"},
-        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_1_0_1"},
+        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_a", "name": "add"},
+        {"role": "tool", "content": NO_RESULT, "tool_call_id": "call_1_0_1", "name": "add"},
         {"role": "user", "content": "question 2"},
         {"role": "assistant", "content": "I will not"},
         {"role": "user", "content": "question 3"},
@@ -382,3 +383,39 @@ def test_two_hundred_tags_can_be_chosen_from(visit, tmp_path):
     assert page.locator("#tag option").count() == 201
     page.select_option("#tag", "tag 123")
     assert page.inner_text("#count") == "1 of 200 turns"
+
+
+def test_a_picture_is_shown_from_the_page_alone_and_its_command_sends_it(visit, tmp_path):
+    png = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYPhf"
+    png += "DwAChAGA60e6kgAAAABJRU5ErkJggg=="
+    facts = {"sha256": "0" * 64, "bytes": 68, "media_type": "image/png"}
+    addresses = [png, "https://example.com/<img onerror=fire()>.png", "data:image/svg+xml;base64,PHN2Zy8+", "a'b.png"]
+    parts = [{"type": "image_url", "image_url": {"url": address}} for address in addresses]
+    parts[-1]["from_file"] = facts
+    text = {"type": "text", "text": "<img src=x onerror=fire()>"}
+    turns = (
+        Turn("", parts=(text, *parts)),
+        Turn("again"),
+        Turn("", parts=({"type": "image_url", "image_url": png * 30_000},)),
+    )
+    file = endpoint(write(tmp_path / "r.evalkit", [S([T("c", n) for n in (1, 2, 3)])], [Conversation("c", turns)]))
+    report([file], tmp_path / "r.html")
+    page = shown(visit, tmp_path / "r.html")
+    page.evaluate("openConversation('c', 1, 1)")
+    assert page.locator("dialog img").count() == 1
+    assert page.locator("dialog img").get_attribute("src") == png
+    words = page.locator("dialog article").first.locator(".message.user .words").all_inner_texts()
+    assert words[0] == text["text"]
+    assert words[1:] == [
+        "[image: PNG, 70 bytes]", f"[image: {addresses[1]}]", "[image: SVG+XML, 6 bytes]",
+        "[image: a'b.png, PNG, 68 bytes]",
+    ]  # fmt: skip
+    comment, _, command = curl(page, 2).partition("\n")
+    assert comment == '''# the run sent the content of this file: put it in place of its name: "a'b.png"'''
+    (argument,) = shlex.split(command.partition("--data-raw ")[2])
+    sent = json.loads(argument)["messages"][0]["content"]
+    assert [part["image_url"]["url"] for part in sent[1:]] == addresses
+    assert "from_file" not in argument
+    assert curl(page, 3).startswith("# not available: an image or another part is too long")
+    assert visit.fired == 0
+    assert [asked for asked in visit.asked if not asked.startswith(("file:", "data:"))] == []

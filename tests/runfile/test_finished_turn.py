@@ -6,7 +6,8 @@ from records import answered, conversation, failed, finished
 from runfiles import create
 
 from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
-from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
+from evalkit.errors import Failure
+from evalkit.record import Answer, Attempt, Timing, TurnRecord, Usage
 from evalkit.runfile import schema
 from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation, stored_turns
 
@@ -63,15 +64,24 @@ def test_what_scoring_needs_is_read_from_the_run_file(record, tmp_path):
         runfile.add([come])
         ((key, row, answer),) = runfile.to_score([come.key])
     assert (key, stored_turns(row)) == (come.key, FULL.turns)
-    assert answer == Answer(said.text, "", said.refusal, record.tool_calls, said.finish_reason)
+    assert answer == Answer(said.text, said.reasoning, said.refusal, record.tool_calls, said.finish_reason)
+
+
+def test_turns_to_score_come_in_the_order_of_their_keys(tmp_path):
+    turns = [finished(5, FULL, TurnRecord("c1", repeat, 1, answered(1).attempts)) for repeat in range(1, 31)]
+    with create(tmp_path / "r.evalkit") as runfile:
+        runfile.add(turns)
+        keys = [turn.key for turn in turns[::-2]]
+        assert [key for key, *_ in runfile.to_score(keys)] == keys
+        assert runfile.to_score([]) == []
 
 
 def test_no_row_leaves_out_what_its_record_says(tmp_path):
     """A group of columns is left out when it has nothing to say; every column of a full record is there."""
     full = TurnRecord(
         "c1", 1, 1,
-        (LATE, answered(1, usage=Usage(1, 2, 3)).attempts[0]._replace(
-            answer=Answer("text", "think", "no", (CALL,), "stop"), provenance={"model": "other"})),
+        (LATE, answered(1, usage=Usage(3, 2, 1, 2, 1)).attempts[0]._replace(
+            answer=Answer("text", "think", "no", (CALL,), "stop", {"content": []}), provenance={"model": "other"})),
         EXCHANGE, scheduled=True,
     )  # fmt: skip
     _, (turn,), attempts = stored(tmp_path / "full.evalkit", finished(0, FULL, full))

@@ -1,6 +1,7 @@
 """What leaves this machine when a run is resumed whose file names address and key variable itself."""
 
 import contextlib
+import shlex
 import sqlite3
 from dataclasses import replace
 
@@ -197,3 +198,83 @@ def test_an_embedded_server_of_this_very_process_needs_no_name(embedded, sums, t
     stranger = replace(embedded, base_url="http://127.0.0.1:9", key_env=embedded.key_env)
     with pytest.raises(RunFileError, match="nothing is sent to an address that only a file names"):
         trusted_endpoint.trusted(run.path, stranger)
+
+
+# -- headers and certificates
+
+
+@pytest.mark.parametrize(
+    "reached_by",
+    [
+        {"headers_env": {"x-api-key": VARIABLE}},
+        {"headers": {"X-Forward-To": "https://stranger.example"}},
+        {"headers_env": {"Cookie": "HOME"}, "headers": {"X-Team": "a"}},
+    ],
+)
+@pytest.mark.parametrize("key_env", [None, VARIABLE])
+def test_a_header_that_only_a_file_names_is_not_sent(half, listener, reached_by, key_env):
+    path = half(base_url=listener.base_url, key_env=key_env, **reached_by)
+    key = ["--api-key-env", VARIABLE] if key_env else []
+    for flags in ([], ["--base-url", listener.base_url], ["--base-url", listener.base_url, *key]):
+        done = evalkit("resume", path, *flags)
+        assert done.returncode == 2, done.stderr
+        assert SECRET not in done.stderr
+    with pytest.raises(RunFileError, match="name address, variables and headers"):
+        ek.resume(path)
+    assert listener.received == []
+
+
+def test_a_certificate_that_only_a_file_names_is_not_shown(half, monkeypatch):
+    monkeypatch.setenv("CERT", "/somewhere/cert.pem")
+    path = half(base_url="https://127.0.0.1:9/v1", key_env=None, client_cert_env="CERT")
+    done = evalkit("resume", path, "--base-url", "https://127.0.0.1:9/v1")
+    assert done.returncode == 2
+    assert "--client-cert-env=CERT" in done.stderr
+    assert "/somewhere" not in done.stderr
+
+
+def test_headers_that_are_named_again_are_sent_again(half, listener, monkeypatch):
+    path = half(base_url=listener.base_url, key_env=None, headers={"X-Team": "a"}, headers_env={"api-key": VARIABLE})
+    named = ["--base-url", listener.base_url, "--header=X-Team=a", f"--header-env=api-key={VARIABLE}"]
+    assert shlex.join(["evalkit", "resume", str(path), *named]) in evalkit("resume", path).stderr
+    evalkit("resume", path, *named)
+    assert listener.received
+    for request in listener.received:
+        assert b"\r\nX-Team: a\r\n" in request
+        assert f"\r\napi-key: {SECRET}\r\n".encode() in request
+        assert b"Authorization" not in request
+
+
+@pytest.mark.parametrize(
+    ("stored", "flags", "says"),
+    [
+        ({}, ["--header", "X-Team=a"], "was started without the header x-team"),
+        ({"headers": {"X-Team": "a"}}, ["--header", "X-Team=b"], "with the header x-team, and another is given"),
+        ({"headers": {"X-Team": "a"}}, ["--header", "X-Other=b"], "with the header x-team, and it is not given"),
+        ({"headers_env": {"api-key": VARIABLE}}, ["--header", "api-key=none"], "with the header api-key"),
+    ],
+)
+def test_one_run_has_one_set_of_headers(half, server, stored, flags, says):
+    path = half(**stored)
+    done = evalkit("resume", path, "--base-url", server.base_url, "--api-key-env", VARIABLE, *flags)
+    assert done.returncode == 2
+    assert says in done.stderr, done.stderr
+    assert answered(path) == 4
+
+
+def test_a_header_s_variable_may_be_another_one_and_must_be_set(half, server, monkeypatch):
+    path = half(headers_env={"x-trace-token": "OF_THEN"})
+    named = ["--base-url", server.base_url, "--api-key-env", VARIABLE]
+    done = evalkit("resume", path, *named, "--header-env", "x-trace-token=OF_NOW")
+    assert done.returncode == 2
+    assert "OF_NOW is named as the variable of the header x-trace-token, but it is not set" in done.stderr
+    assert evalkit("resume", path, *named, "--header-env", "x-trace-token=OF_NOW", OF_NOW="t-1234").returncode == 0
+    assert answered(path) == 6
+
+
+def test_headers_given_in_python_are_those_of_the_run(half, server):
+    path = half(headers={"X-Team": "a"})
+    other = ek.Endpoint(server.base_url, "scripted", VARIABLE, headers={"X-Team": "b"})
+    with pytest.raises(RunFileError, match="with the header x-team, and another is given"):
+        ek.resume(path, endpoint=other)
+    assert ek.resume(path, endpoint=replace(other, headers={"X-Team": "a"})).outcome == "done"

@@ -20,19 +20,27 @@ from evalkit.console.transcript import show_transcript
 from evalkit.conversation import ToolCall
 from evalkit.gates import junit
 from evalkit.report.transcript_browser import browser_page
+from evalkit.runfile.turn_columns import model_texts
 
 CALL = ToolCall("add", '{"a": 1}', "call-1")
 # outcome, turn, and what a view shows
 CASES = {
     "text": ("answered", T("c", 1, text="35 it is"), "answer: 35 it is"),
-    "text and reasoning": ("answered", T("c", 1, text="35 it is", reasoning="3 and 2"), "answer: 35 it is"),
+    "text and reasoning": (
+        "answered", T("c", 1, text="35 it is", reasoning="3 and 2"), "reasoning: 3 and 2\n  answer: 35 it is",
+    ),
     "refusal": ("refused", T("c", 1, text="", refusal="I cannot help."), "refusal: I cannot help."),
     "refusal after text": ("refused", T("c", 1, text="Sure", refusal="No."), "answer: Sure\n  refusal: No."),
     "refusal of blanks": ("answered", T("c", 1, text="35", refusal=" "), "answer: 35"),
     "reasoning": ("reasoning_only", T("c", 1, text="", reasoning="let me see"), "reasoning: let me see"),
     "reasoning, then blanks": ("reasoning_only", T("c", 1, text="\n \n", reasoning="hm"), "reasoning: hm"),
-    "refusal after reasoning": ("refused", T("c", 1, text="", reasoning="hm", refusal="No."), "refusal: No."),
-    "a call": ("tool_calls", T("c", 1, text="", calls=(CALL,), reasoning="hm"), 'answer: \n  call: add({"a": 1})'),
+    "refusal after reasoning": (
+        "refused", T("c", 1, text="", reasoning="hm", refusal="No."), "reasoning: hm\n  refusal: No.",
+    ),
+    "a call": (
+        "tool_calls", T("c", 1, text="", calls=(CALL,), reasoning="hm"),
+        'reasoning: hm\n  answer: \n  call: add({"a": 1})',
+    ),
     "nothing": ("empty", T("c", 1, text=""), "answer: "),
     "failed, with a part": ("failed", T("c", 1, text="The pro", error="truncated"), "answer: The pro"),
     "failed while it reasoned": ("failed", T("c", 1, text="", reasoning="hm", error="timeout"), "reasoning: hm"),
@@ -53,7 +61,10 @@ def test_the_table_and_every_export_have_the_outcome_and_all_that_was_said(case,
     names = ["outcome", "answer", "refusal", "reasoning"]
     (row,) = tables.turns(path).to_dict("records")
     assert [None if pd.isna(row[name]) else row[name] or None for name in names] == expected
-    assert list(row)[-3:] == ["outcome", "refusal", "reasoning"]
+    counts = ["reasoning_tokens", "cached_tokens", "cache_write_tokens"]
+    later = ["question", "target", "reason", "model"]
+    assert list(row)[-11:] == ["outcome", "refusal", "reasoning", *counts, "logprobs", *later]
+    assert (row["question"], row["target"], row["model"]) == ("c, question 1", "x", "m")
     out = tmp_path / "out"
     tables.export(path, "jsonl", out)
     assert [json.loads(out.read_text())[name] or None for name in names] == expected
@@ -87,6 +98,14 @@ def test_a_build_server_and_a_report_tell_the_same(case, tmp_path):
     names = ("answer", "refusal", "reasoning")
     texts = {name: text for name, text in zip(names, held, strict=True) if text is not None}
     assert texts == dict(re.findall(r"(answer|refusal|reasoning): (.*)", shown))
+
+
+def test_reasoning_in_the_text_is_shown_apart_from_the_answer(tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T("c", 1, text="<think>3 and 2</think>\n\n35")])], [talk("c")])
+    (row,) = tables.transcript(path, "c")
+    shown = model_texts(row["outcome"], row["answer"], row["refusal"], row["reasoning"])
+    assert shown == [("reasoning", "3 and 2"), ("answer", "35")]
+    assert row["answer"] == "<think>3 and 2</think>\n\n35"  # as received
 
 
 def test_a_wrong_refusal_and_a_wrong_thought_are_in_the_output_of_a_build_server(tmp_path):

@@ -17,7 +17,7 @@ ANSWER = r"answer is (\w+)|final: (\w+)"
         (r"\d", "none", None),
         (ANSWER, "the answer is Paris", "Paris"),
         (ANSWER, "final: Paris", "Paris"),
-        (r"yes|no: (\w+)", "yes", ""),  # it has a group, and that took no part
+        (r"yes|no: (\w+)", "yes, or no: never", "never"),
         (r"(a*)b", "b", ""),
         (r"(?i)größe (\pL+)", "die GRÖSSE, die Größe Übermaß 😀", "Übermaß"),
         (r"^b$", "a\nb", None),
@@ -73,3 +73,8 @@ def test_few_compiled_patterns_are_kept():
         assert safe_regex.matches(f"^{number}$", str(number))
     assert safe_regex._compiled.cache_info().currsize == 32
     assert safe_regex.re2._Regexp._make.cache_info().currsize == 0
+
+
+def test_a_pattern_may_match_without_its_groups():
+    assert safe_regex.search(r"yes|no: (\w+)", "yes") is None
+    assert safe_regex.matches(r"yes|no: (\w+)", "yes")

@@ -76,7 +76,12 @@ def test_a_refusal_stands_for_a_missing_text_and_scratch_does_not_count():
     assert scoring.score(Turn("?", "cannot"), Answer(refusal="I cannot say.")).value == 1
     assert scoring.score(Turn("?", "cannot"), Answer(text="Yes", refusal="I cannot say.")).value == 0
     assert scoring.score(Turn("?", "yes", spec("exact")), Answer(text="<think>no?</think>\n\nYes.")).value == 1
-    assert scoring.score(Turn("?", "35"), Answer(text="", reasoning="35")).value == 0
+    for answer in (Answer(text="\n", reasoning="35"), Answer("<think>35"), Answer("35</think>\n")):
+        score = scoring.score(Turn("?", "35"), answer)
+        assert score.value is None
+        assert score.reason.startswith("the answer is all reasoning and no text: check")
+    cut_off = scoring.score(Turn("?", "35"), Answer("<think>35", finish_reason="length"))
+    assert "raise max_tokens" in cut_off.reason
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,10 @@ def test_every_scorer_says_what_it_does():
             + ", ".join(name for name in NAMES if name != "exact"),
         ),
         (spec("exact", cases=True), "the scorer exact has no option 'cases'. Its options: case_sensitive, punctuation"),
-        (spec("json", strict=True), "the scorer json has no option 'strict'. Its options: schema, only_fields"),
+        (
+            spec("json", strict=True),
+            "the scorer json has no option 'strict'. Its options: schema, only_fields, in_prose",
+        ),
         (
             spec("exact", punctuation="no"),
             'the option punctuation of the scorer exact is "no": it must be true or false',
@@ -229,9 +237,10 @@ def test_a_turn_without_target_is_scored_by_what_needs_none():
 
 def test_every_scorer_has_a_version_to_be_kept_with_its_scores():
     assert {name: scoring.version_of(spec(name)) for name in scoring.names()} == {
-        **dict.fromkeys(NAMES, "1"), "number": "2", "regex": "2"
+        **dict.fromkeys(NAMES, "1"), **dict.fromkeys(("choice", "date", "includes", "json", "tool_call"), "2"),
+        "number": "3", "regex": "3"
     }  # fmt: skip
-    assert scoring.version_of(BOTH) == "2+1"
+    assert scoring.version_of(BOTH) == "3+1"
     with pytest.raises(SettingsError, match=r"^no scorer is called 'x'"):
         scoring.version_of(spec("x"))
 

@@ -282,6 +282,22 @@ def test_no_done(finish):
     assert heard.events[-1]["choices"][0]["finish_reason"] == ("stop" if finish else None)
 
 
+@pytest.mark.parametrize(("after", "text"), [(0, ""), (3, "tok0 tok1 tok2")])
+def test_aborted(after, text):
+    heard = meet("aborted", after=after)
+    assert (heard.status, heard.text, heard.ending, heard.data[-1]) == (200, text, "whole", "[DONE]")
+    reasons = [event["choices"][0]["finish_reason"] for event in heard.events if event["choices"]]
+    assert [reason for reason in reasons if reason] == ["abort"]
+    (choice,) = meet("aborted", stream=False, reason="error").json["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("error", TEXT)
+
+
+def test_left_open():
+    heard = meet("left_open", silence=0.5)
+    assert (heard.text, heard.ending, heard.events[-1]["choices"][0]["finish_reason"]) == (TEXT, "silence", "stop")
+    assert "[DONE]" not in heard.data
+
+
 def test_early_role():
     reply, pieces = planned("early_role")
     assert reply.head_at == 0

@@ -1,6 +1,7 @@
 """The scripted server conforms to the official client, keeps its law, logs true times and stops on request."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -517,7 +518,16 @@ def test_an_error_in_the_block_stops_the_server_too():
     [
         (Script(profile="other"), "the profile 'other' is not known: use one of openai, taskingai"),
         (Script(law=Law(slots=0)), "a server with 0 slots would never answer: give it 1 or more"),
-        (Script(faults=[Fault("late")]), r"the fault 'late' is not known: use one of batch_writes, .*"),
+        (Script(law=Law(slots="2")), "slots is '2': it must be a whole number, 1 or more, or None for no limit"),
+        (Script(law=Law(ttft_ms=-5)), "ttft_ms is -5: it must be a number from 0 to 31,622,400,000"),
+        (Script(law=Law(itl_ms="a")), "itl_ms is 'a': it must be a number from 0 to 31,622,400,000"),
+        (Script(law=Law(ttft_ms=math.nan)), "ttft_ms is nan: it must be a number from 0 to 31,622,400,000"),
+        (Script(law=Law(itl_ms=math.inf)), "itl_ms is inf: it must be a number from 0 to 31,622,400,000"),
+        (Script(law=Law(jitter=-1)), "jitter is -1: it must be a number from 0 to 100"),
+        (Script(law=Law(tokens=0)), "tokens is 0: it must be a whole number, 1 or more"),
+        (Script(law=Law(tokens=2.5)), "tokens is 2.5: it must be a whole number, 1 or more"),
+        (Script(faults=[Fault(["late"])]), r"the fault \['late'\] is not known: use one of .*"),
+        (Script(faults=[Fault("late")]), r"the fault 'late' is not known: use one of aborted, batch_writes, .*"),
         (Script(faults=[Fault("upstream_down")]), r"the fault 'upstream_down' is not known: use one of .*"),
         (
             Script(faults=[Fault("silence", options={"sec": 1})]),

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from evalkit.stats.multiple_tests import benjamini_hochberg, holm
+from evalkit.stats.multiple_tests import benjamini_hochberg, bonferroni, holm
 
 # Y. Benjamini, Y. Hochberg, J. R. Stat. Soc. B 57 (1995), section 3.2: thrombolysis in myocardial infarction
 THROMBOLYSIS = [
@@ -39,3 +39,14 @@ def test_what_is_no_p_is_refused(p: float) -> None:
     for correct in (holm, benjamini_hochberg):
         with pytest.raises(ValueError, match="a p value is not from 0 to 1"):
             correct([0.5, p])
+
+
+def test_bonferroni_intervals_hold_together():
+    assert bonferroni(0.95, 1) == 0.95
+    assert bonferroni(0.95, 5) == pytest.approx(1 - multipletests([0.01] * 5, 0.05, "bonferroni")[3])
+    rng = np.random.default_rng(1)
+    means = rng.standard_normal((4000, 5))
+    half = scipy_stats.norm.ppf((1 + bonferroni(0.95, 5)) / 2)
+    assert 0.945 <= (np.abs(means) <= half).all(axis=1).mean() <= 0.965
+    with pytest.raises(ValueError, match="one or more"):
+        bonferroni(0.95, 0)

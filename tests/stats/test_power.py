@@ -10,6 +10,7 @@ from evalkit.stats.power import (
     assured_for_precision,
     clusters_for_difference,
     clusters_for_precision,
+    clusters_without_a_difference,
     half_width,
     pilot_spread,
     power_of,
@@ -167,3 +168,10 @@ def test_a_standard_deviation_takes_a_variance_between_below_0_as_0():
 def test_what_cannot_be_asked(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("difference", "confidence"), [(0.02, 0.95), (0.1, 0.95), (0.01, 0.99)])
+def test_so_many_clusters_without_a_difference_rule_it_out(difference, confidence):
+    count = clusters_without_a_difference(difference, confidence)
+    limit, before = (stats.binomtest(0, k).proportion_ci(confidence, "exact").high for k in (count, count - 1))
+    assert limit < difference <= before

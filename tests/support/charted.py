@@ -56,6 +56,22 @@ def run(path: Path, *, skill: float = 0.8, seed: int = 5, conversations: int = 4
     return write(path, [S(sessions[0], 0.0, 9_500.0), S(sessions[1], 9_000.0, 13_500.0)], talks)
 
 
+def answers(path: Path) -> Path:
+    """A run in which long answers take longer and are less often right; those of 40 tokens are cut off."""
+    rng = np.random.default_rng(7)
+    turns = []
+    for number in range(60):
+        tokens = min(int(rng.integers(5, 50)), 40)
+        turns.append(
+            T(
+                f"c{number // 3}", number % 3 + 1, latency_ms=(80 + 15 * tokens) * float(rng.gamma(40, 0.025)),
+                tokens=tokens, score=float(rng.random() < 1 - tokens / 50), sent_ms=1_000.0 * number,
+                finish_reason="length" if tokens == 40 else "stop",
+            )
+        )  # fmt: skip
+    return write(path, [S(turns)])
+
+
 def estimate(value: float | None, half: float = 0.0, n: int = 100) -> Estimate:
     """An estimate with limits on both sides."""
     return Estimate(value, None, None, n, "none") if value is None else Estimate(value, value - half, value + half, n)
@@ -109,6 +125,7 @@ def charts(folder: Path) -> Mapping[str, Chart]:
     panels = ("load-throughput", "load-first-token", "load-goodput", "load-accuracy")
     return {
         **catalogue.charts(a),
+        "answer-length": catalogue.answer_length_chart(answers(folder / "answers.evalkit")),
         "accuracy-latency": catalogue.models_chart([a, b]),
         **catalogue.contrast_charts(contrast()),
         **{name: panel(load) for name, panel in zip(panels, charts_load.PANELS, strict=True)},

@@ -1,11 +1,41 @@
-"""Commands as a user types them: real processes."""
+"""The command ``evalkit``, as a user types it: in this process, or in one of its own."""
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
+import warnings
+from unittest import mock
+
+from evalkit.cli.main import main
 
 
-def evalkit(*arguments, env=None, cwd=None, timeout=60):
+def evalkit(*arguments, env=None, cwd=None):
+    """The command in this process, which starts in no time: exit code and both output streams."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd or "."),
+        mock.patch.dict(os.environ, env or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")  # as a user has it
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as error:  # argparse: wrong usage, help
+            code = error.code or 0
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def evalkit_process(*arguments, env=None, cwd=None, timeout=60):
+    """The command in a process of its own: for what a process has, such as modules, signals and descriptors."""
     command = [sys.executable, "-m", "evalkit.cli", *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
     return subprocess.run(

@@ -42,7 +42,8 @@ def streams(draw):
             events.append({"choices": draw(st.sampled_from([[], None])), "usage": count})
         else:
             events[-1]["usage"] = count
-    answer = Answer("".join(words), "".join(thoughts), None, calls, finish)
+    extra = dict.fromkeys(names, "".join(thoughts)) if calls and thoughts else None
+    answer = Answer("".join(words), "".join(thoughts), None, calls, finish, extra=extra)
     return draw(written(events)), answer, None if usage is None else Usage(1, usage), tokens
 
 

@@ -24,8 +24,8 @@ _RATE = (
     'The endpoint asks for fewer requests (HTTP 429, rate_limit_exceeded): "Rate limit reached: too many requests". '
 )
 _ERROR = 'The endpoint failed (HTTP {}, server_error): "The server had an error". '
-_WAIT = "It asks to wait {} s. "
-_TOO_LONG = " Not tried again: the endpoint asks to wait 3,600 s, longer than 120 s."
+_WAIT = "It asks to wait {}. "
+_TOO_LONG = " Not tried again: the endpoint asks to wait 60 min, longer than 120 s."
 _OVERLOAD = f'The endpoint failed (HTTP 200, overloaded): "The model is overloaded". {_TRY}'
 _BROKE_OFF = (
     "The endpoint broke off its stream after N events with tokens, with neither a finish reason nor [DONE] (HTTP 200). "
@@ -44,6 +44,10 @@ _TOTAL = f"No complete answer within {TOTAL_S:g} s (timeout_s): {{}} {_LIMITS}"
 _NO_HEADERS = "HOST has sent N bytes, not even complete headers."
 _NO_ANSWER = f"The endpoint ended its answer without any text or tool call (HTTP 200). {_MODEL}"
 _ONLY_HEADERS = f"The endpoint closed the connection before sending any text (HTTP 200). {_MODEL}"
+_FAILED_TOO = " The same request without a stream failed too ({})."
+_ABORTED = (
+    f'The endpoint broke off its answer with the finish reason "abort" (HTTP 200). {_TRY} The part received is kept.'
+)
 _REDIRECT = (
     "The endpoint HOST answered with a redirect (HTTP 307) to http://127.0.0.2:9/v1, another host or port: "
     "the key is not sent there. If you trust that address, set it as base URL."
@@ -65,6 +69,7 @@ class End:
 
     ``kind`` None: it is answered. ``text``: what is kept of the answer, its beginning if that ends in an ellipsis.
     ``ttft``: a first-token time is recorded. ``again``: it is asked again. ``message``: what the user reads, masked.
+    ``cause``: a whole answer is asked for last, to learn the cause.
     """
 
     kind: str | None
@@ -74,6 +79,7 @@ class End:
     ttft: bool = False
     again: bool = False
     flag: str = ""
+    cause: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,19 +124,23 @@ _CUT_WHOLE = End("truncated", _CUT, again=True)
 _SILENT = "HOST has sent nothing."
 
 CASES = (
-    both("reset after the headers", "reset_after_headers", End("connection", _ONLY_HEADERS, again=True)),
+    Case(
+        "reset after the headers", "reset_after_headers",
+        End("connection", _ONLY_HEADERS + _FAILED_TOO.format("connection"), again=True, cause=True),
+        End("connection", _ONLY_HEADERS, again=True),
+    ),
     Case("reset in the middle", "reset_midway", _CUT_STREAM, _CUT_WHOLE),
     Case("closed in the middle", "eof_midway", _CUT_STREAM, _CUT_WHOLE),
     both("429", "rate_limited", limited()),
-    both("429, Retry-After in seconds", "rate_limited", limited(_WAIT.format("0.2")), 0.2, retry_after=0.2),
-    both("429, Retry-After as a date", "rate_limited", limited(_WAIT.format("N")), retry_after=1.5, form="date"),
-    both("429, retry-after-ms", "rate_limited", limited(_WAIT.format("0.1")), 0.1, retry_after=0.1, form="ms"),
-    both("429, x-ratelimit-reset", "rate_limited", limited(_WAIT.format("0.1")), 0.1, retry_after=0.1, form="limit"),
-    both("429, Retry-After of an hour", "rate_limited", limited(_WAIT.format("3,600"), _TOO_LONG), retry_after=3600),
+    both("429, Retry-After in seconds", "rate_limited", limited(_WAIT.format("0.2 s")), 0.2, retry_after=0.2),
+    both("429, Retry-After as a date", "rate_limited", limited(_WAIT.format("N s")), retry_after=1.5, form="date"),
+    both("429, retry-after-ms", "rate_limited", limited(_WAIT.format("0.1 s")), 0.1, retry_after=0.1, form="ms"),
+    both("429, x-ratelimit-reset", "rate_limited", limited(_WAIT.format("0.1 s")), 0.1, retry_after=0.1, form="limit"),
+    both("429, Retry-After of an hour", "rate_limited", limited(_WAIT.format("60 min"), _TOO_LONG), retry_after=3600),
     both("500", "server_error", failed(500)),
     both("502, a page in HTML", "html_error", page(502, "Bad Gateway")),
     both("503", "server_error", failed(503), status=503),
-    both("503, Retry-After", "server_error", failed(503, _WAIT.format("0.1")), 0.1, status=503, retry_after=0.1),
+    both("503, Retry-After", "server_error", failed(503, _WAIT.format("0.1 s")), 0.1, status=503, retry_after=0.1),
     both("wrong content type", "wrong_type", good()),
     Case(
         "broken JSON", "broken_json",
@@ -143,10 +153,19 @@ CASES = (
         "error event in the middle", "error_event",
         End("server", _OVERLOAD, text=_3, ttft=True, again=True), None, {"after": 3},
     ),
-    Case("no text, but [DONE]", "empty", End("empty", _NO_ANSWER, again=True), None),
+    Case(
+        "finish reason of a failure", "aborted",
+        End("server", _ABORTED, text=_3, ttft=True, again=True), End("server", _ABORTED, text=TEXT, again=True),
+        {"after": 3},
+    ),
+    Case(
+        "no text, but [DONE]", "empty",
+        End("empty", _NO_ANSWER + _FAILED_TOO.format("empty"), again=True, cause=True), None,
+    ),
     Case("no text, no finish reason, no token counts", "empty", None, End("empty", _NO_ANSWER, again=True)),
     both("no text, but a finish reason and token counts", "nothing_to_say", End(None)),
     Case("no [DONE], but a finish reason", "no_done", good("no_done"), None),
+    Case("no end after the finish reason", "left_open", good("left_open"), None),
     Case(
         "neither [DONE] nor a finish reason", "no_done",
         End("truncated", _BROKE_OFF, text=TEXT, ttft=True, again=True), None, {"finish": False},

@@ -132,7 +132,7 @@ VALUES: dict[str, Change] = {
     "a scoring that is not there": _script("UPDATE run SET scoring = 77"),
     "a scoring of text": _script("UPDATE run SET scoring = 'best'"),
     "a judge that is a list": _script(
-        "INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', '[]', 0); UPDATE run SET scoring = 1"
+        "INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', '[]', 0, NULL); UPDATE run SET scoring = 1"
     ),
 }
 # nothing is wrong with them but what they would do

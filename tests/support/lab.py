@@ -54,10 +54,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, *, dark: bool = False) -> Iterator[str]:
-    """JupyterLab with this folder as its root; yields an address that lets in."""
+def jupyterlab(folder: Path, *, dark: bool = False, all_cells: bool = False) -> Iterator[str]:
+    """JupyterLab with this folder as its root; yields an address that lets in.
+
+    With ``all_cells`` the cells that are out of sight are in the page too.
+    """
     own = folder / ".jupyter-of-the-test"
-    for name, values in _SETTINGS.items():
+    tracker = {"windowingMode": "none" if all_cells else "full"}
+    for name, values in {**_SETTINGS, "notebook-extension/tracker": tracker}.items():
         path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values).replace("Light", "Dark" if dark else "Light"))
@@ -103,7 +107,7 @@ def notebook(path: Path, *cells: str) -> Path:
 def ready(page) -> None:
     """Wait until a notebook's kernel is there, and select the first cell."""
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=30_000)
-    page.locator(".jp-Notebook .jp-Cell").first.click()
+    page.locator(".jp-Notebook:visible .jp-Cell").first.click()
 
 
 def shot(page, name: str) -> None:

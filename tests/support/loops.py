@@ -1,7 +1,6 @@
 """Both event loops: asyncio's own and uvloop. A test that takes ``run`` is run on each."""
 
 import asyncio
-import functools
 import gc
 
 import uvloop
@@ -27,10 +26,9 @@ def on(new_loop):
     return run
 
 
-@functools.cache
 def _leave_out_what_is_there():
-    """Collecting is quick when only a test's own garbage is looked through."""
-    gc.collect()
+    """Collecting is quick when only a test's own garbage is looked through. A run unfreezes the rest when it ends."""
+    gc.collect(1)
     gc.freeze()
 
 

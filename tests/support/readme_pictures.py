@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "evalkit" / "docs" / "images"
-NOTEBOOK, SECTION = "06-evaluate.ipynb", "Accuracy by turn, with intervals"
+NOTEBOOK, SECTION = "06-latency-and-accuracy.ipynb", "Accuracy by turn, with intervals"
 SIZE = {"width": 1240, "height": 1080}
 
 

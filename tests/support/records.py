@@ -1,7 +1,8 @@
 """Records for tests that need some, made by hand: a good turn, a failed one."""
 
 from evalkit.conversation import Conversation, Turn
-from evalkit.record import Answer, Attempt, Failure, Timing, TurnRecord, Usage
+from evalkit.errors import Failure
+from evalkit.record import Answer, Attempt, Timing, TurnRecord, Usage
 from evalkit.runfile import record_rows
 from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation
 

@@ -12,7 +12,8 @@ from records import finished
 
 from evalkit.conversation import Conversation, ToolCall
 from evalkit.conversation import Turn as AskedTurn
-from evalkit.record import Answer, Attempt, Failure, Score, Timing, TurnRecord, Usage
+from evalkit.errors import Failure
+from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord, Usage
 from evalkit.runfile.store import RunFile
 
 MS = 1_000_000
@@ -44,6 +45,7 @@ class T:
     between_ms: tuple[float, ...] = ()  # arrivals after the first and before the last
     refusal: str | None = None
     reasoning: str = ""
+    finish_reason: str = "stop"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def record(turn: T, stream: bool = True) -> TurnRecord:
         number=turn.attempts,
         streamed=stream,
         http_status=200,
-        answer=Answer(turn.text, turn.reasoning, turn.refusal, turn.calls, None if turn.error else "stop"),
+        answer=Answer(turn.text, turn.reasoning, turn.refusal, turn.calls, None if turn.error else turn.finish_reason),
         usage=None if turn.tokens is None else Usage(turn.prompt_tokens, turn.tokens),
         failure=failure,
         connection_opened=turn.new_connection,

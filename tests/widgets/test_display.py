@@ -180,6 +180,85 @@ def test_transcripts_of_a_run_without_a_turn(page, tmp_path):
     page.frame_locator("iframe").get_by_text("0 of 0 turns").wait_for()
 
 
+def labeller(path):
+    from evalkit.judging.labelling import Labelling
+    from evalkit.widgets.label import Labeller
+
+    return Labeller(Labelling(path))
+
+
+def reply(page, widget):
+    """Carry what the page has sent to Python, and show what it replies."""
+    message = page.evaluate("sent").pop()
+    widget._on_message(message)
+    page.evaluate("shown => change('shown', shown)", widget.shown)
+    return message
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_answers_are_labelled_by_keyboard_and_by_mouse(page, tmp_path, dark):
+    widget = labeller(hostile_run(tmp_path / "one.evalkit"))
+    mount(page, widget, dark=dark)
+    status = page.get_by_role("status")
+    assert status.inner_text() == "Answer 1 of 3 · 0 right, 0 wrong, 0 unsure"
+    assert "onerror=" in page.get_by_role("group", name="Answer to label").inner_text()
+    assert page.locator(".ek-label img, .ek-label script, .ek-label .ek-words svg").count() == 0
+    page.keyboard.press("Tab")
+    page.keyboard.press("n")
+    page.keyboard.type("rwu z <b>")  # letters in the note are no keys
+    page.keyboard.press("Enter")
+    assert page.evaluate("sent") == []
+    page.keyboard.press("w")
+    page.keyboard.press("w")  # the page waits for the kernel
+    assert page.evaluate("sent.length") == 1
+    assert reply(page, widget) == {"do": "wrong", "labelled": 0, "note": "rwu z <b>"}
+    assert page.get_by_label("Note").input_value() == ""
+    assert status.inner_text() == "Answer 2 of 3 · 0 right, 1 wrong, 0 unsure"
+    assert "assistant: </script>" in page.get_by_role("group", name="Before the question").inner_text()
+    page.keyboard.press("Control+r")
+    page.keyboard.press("z")
+    reply(page, widget)
+    assert page.get_by_label("Note").input_value() == "rwu z <b>"
+    lab.shot(page, f"label-{'dark' if dark else 'light'}")
+    page.get_by_role("button", name="Wrong (W)").click()
+    reply(page, widget)
+    for key in "ru":  # the keys still work after the mouse
+        page.keyboard.press(key)
+        reply(page, widget)
+    assert status.inner_text() == "Done · 1 right, 1 wrong, 1 unsure"
+    assert page.get_by_text("Every answer of the sample is labelled.").is_visible()
+    assert page.get_by_role("button", name="Right (R)").is_disabled()
+    assert [json.loads(line)["label"] for line in widget.path.read_text().splitlines()] == [
+        "INCORRECT", "CORRECT", "UNSURE",
+    ]  # fmt: skip
+
+
+def test_a_label_that_is_not_saved_is_reported_and_its_answer_stays(page, tmp_path):
+    widget = labeller(hostile_run(tmp_path / "one.evalkit"))
+    mount(page, widget)
+    labeller(tmp_path / "one.evalkit")._on_message({"do": "right", "labelled": 0})
+    page.get_by_label("Note").fill("kept")
+    page.get_by_role("button", name="Right (R)").click()
+    page.get_by_text("Not saved yet: a running cell keeps the kernel busy").wait_for()
+    reply(page, widget)
+    assert page.get_by_role("alert").inner_text().startswith("the labels file was changed by something else")
+    assert page.get_by_role("status").inner_text().startswith("Answer 1 of 3")
+    assert page.get_by_label("Note").input_value() == "kept"
+
+
+@pytest.mark.parametrize("message", [{}, {"do": "right"}, {"do": "right", "labelled": 7}, {"do": [], "labelled": 0},
+                                     {"do": "undo", "labelled": 0}])  # fmt: skip
+def test_a_message_about_another_answer_or_without_sense_labels_nothing(tmp_path, message):
+    pytest.importorskip("anywidget")
+    widget = labeller(hostile_run(tmp_path / "one.evalkit"))
+    before = widget.shown
+    widget._on_message(message)
+    assert not widget.path.exists()
+    assert widget.shown == before | {"replies": 1, "problem": widget.shown["problem"]}
+    assert "one" not in json.dumps(widget.shown["problem"])
+    widget.close()
+
+
 # -- where nothing can be drawn
 
 

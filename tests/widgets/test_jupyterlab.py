@@ -1,14 +1,20 @@
-"""JupyterLab itself, run by a browser: a live run of the embedded model is stopped by its button and resumed."""
+"""JupyterLab itself, run by a browser: a live run is stopped by its button and resumed; answers are labelled by key."""
 
 import json
+import os
 import re
+import signal
 import sqlite3
 import time
 from urllib.parse import urlsplit
 
 import lab
 import pytest
-from runfiles import S, T, write
+from commands import evalkit
+from judges import Bench, fair, verdict
+from runfiles import S, T, endpoint, write
+
+import evalkit as ek
 
 CELLS = (
     "import evalkit as ek\nendpoint = ek.connect(params={'temperature': 0, 'max_tokens': 16})",
@@ -83,6 +89,81 @@ def test_every_chart_appears_once_however_it_is_drawn(tmp_path):
         page.get_by_text("all cells ran", exact=True).wait_for(timeout=40_000)
         lab.shot(page, "jupyterlab-charts")
         assert page.locator(".jp-Notebook .jp-OutputArea-output img").count() == 5
+
+
+LABEL_CELLS = (
+    "import os\nfrom pathlib import Path\nimport evalkit as ek\nPath('kernel').write_text(str(os.getpid()))",
+    "labels = ek.Run(next(Path('..').glob('*.evalkit'))).label('Ana', conversations=10)\nlabels",
+    "print('all cells ran')",
+)
+
+
+@pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
+def test_twenty_answers_are_labelled_by_keyboard_although_the_kernel_is_killed(tmp_path):
+    turns = [
+        T(f"talk-{n}", t, text=("It is 35." if t == 1 else "270"), score=2.0 - t) for n in range(12) for t in (1, 2)
+    ]
+    run = endpoint(write(tmp_path / "secret-model.evalkit", [S(turns)]), model="secret-model")
+    with Bench(lambda body: verdict("CORRECT", "secret-reason")) as bench:
+        ek.judge(run, bench.endpoint())
+    for judge in tmp_path.glob("*.judge-*"):
+        judge.unlink()
+    labels = tmp_path / "secret-model.labels-Ana.jsonl"
+    folder = tmp_path / "lab"  # whose files JupyterLab lists
+    folder.mkdir()
+    lab.notebook(folder / "label.ipynb", *LABEL_CELLS)
+    with lab.jupyterlab(folder, dark=True) as address, lab.browser() as browser:
+        page = browser.new_page(viewport={"width": 1300, "height": 1300})
+        frames, problems = [], []
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(address.format("label.ipynb"))
+        lab.ready(page)
+        run_all(page)
+        label_answers(page, labels, range(11))
+        os.kill(int((folder / "kernel").read_text()), signal.SIGKILL)
+        page.get_by_role("button", name="Ok").click(timeout=30_000)
+        assert len(labels.read_text().splitlines()) == 11
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=30_000)
+        run_all(page)
+        label_answers(page, labels, range(11, 20))
+        page.get_by_text("Done · 10 right, 10 wrong, 0 unsure").wait_for()
+        lab.shot(page, "jupyterlab-labelled")
+        assert page.locator(".jp-Notebook .jp-CodeCell").count() == page.locator(".jp-Notebook .jp-Cell").count() == 3
+    received = "".join(frame.decode(errors="replace") if isinstance(frame, bytes) else frame for frame in frames)
+    assert "Answer to label" in received
+    assert "talk-1, question 2" in received
+    assert "secret-" not in received  # neither model nor judge, nor the name of the run
+    assert problems == []
+    with Bench(fair) as bench:
+        to = ("--base-url", bench.server.base_url, "--model", "judge", "--json")
+        result = json.loads(evalkit("judge-check", labels, *to, cwd=tmp_path).stdout)
+    assert (result["n"], result["agreement"]["value"]) == (20, 1.0)
+
+
+def label_answers(page, labels, numbers):
+    """Label by keys what the page shows; each label is in the file when the next answer is there."""
+    section = page.locator(".ek-label").last
+    status = section.get_by_role("status")
+    section.wait_for(timeout=40_000)
+    for number in numbers:
+        status.get_by_text(f"Answer {number + 1} of 20").wait_for(timeout=10_000)
+        assert len(labels.read_text().splitlines() if labels.exists() else ()) == number
+        if number in (0, numbers[0]):
+            section.focus()
+        answer = section.get_by_role("group", name="Answer to label").inner_text()
+        if number % 5 == 0:
+            page.keyboard.press("n")
+            page.keyboard.type(f"note {number}")
+            page.keyboard.press("Enter")
+        if number % 7 == 3:  # a mistake
+            page.keyboard.press("u")
+            status.get_by_text(f"Answer {number + 2} of 20").wait_for()
+            page.keyboard.press("z")
+            status.get_by_text(f"Answer {number + 1} of 20").wait_for()
+        page.keyboard.press("r" if "35" in answer else "w")
+    if numbers[-1] < 19:
+        status.get_by_text(f"Answer {numbers[-1] + 2} of 20").wait_for()
 
 
 def run_all(page):

@@ -1,7 +1,8 @@
 import pytest
 
+from evalkit.comparing.conditions import ConditionDifference
 from evalkit.stats.estimate import Estimate
-from evalkit.wording.comparison import effect
+from evalkit.wording.comparison import condition_values, effect
 
 
 def sentence(value, low, high, **more):
@@ -58,3 +59,24 @@ def test_a_missing_difference_has_its_reason():
     )
     one = Estimate(0.5, None, None, 2, "one conversation")
     assert effect(["A", "B"], one, clusters="") == "no difference can be shown: one conversation"
+
+
+LONG = '"' + "You are a math teacher for primarry school students. " * 40
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        (None, 0.7, ("none", "0.7")),
+        (None, "none", ("none", "none")),
+        ({"type": "text"}, True, ('{"type": "text"}', "true")),
+        ("the dataset's", LONG, ("the dataset's", LONG[:59] + "…")),
+        (
+            LONG + 'Be brief."', LONG + 'Explain."',
+            ('…ry school students. Be brief."', '…ry school students. Explain."'),
+        ),
+        (LONG, LONG + "x" * 99, ("…ry school students. ", "…ry school students. " + "x" * 38 + "…")),
+    ],
+)  # fmt: skip
+def test_both_values_of_a_condition_are_short_and_show_where_they_differ(first, second, shown):
+    assert condition_values(ConditionDifference("system", first, second)) == shown

@@ -7,6 +7,8 @@ from runfiles import S, T, write
 from evalkit.analysis.summary_json import summary_json
 from evalkit.charts import catalogue
 from evalkit.cli.main import main
+from evalkit.wording import run_results
+from evalkit.wording.numbers import plus_minus
 from evalkit.wording.run_results import verdict
 
 ENDPOINT = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "params": {}}
@@ -57,3 +59,15 @@ def test_a_verdict_on_graded_answers_calls_no_share_right(tmp_path):
         "tiny answered all 2 turns, with a mean score of 75.0% over 2 scored answers (95 % interval "
     )
     assert "right" not in graded
+
+
+def test_show_says_how_well_the_accuracy_is_known_as_plan_and_until_do(tmp_path):
+    turns = [T(f"c{n:02}", 1, score=float(n % 2)) for n in range(40)]
+    result = summary_json(write(tmp_path / "r.evalkit", [S(turns)]))
+    half = max(result["accuracy"]["high"] - 0.5, 0.5 - result["accuracy"]["low"])
+    assert run_results.precision(result) == f"the accuracy is known within {plus_minus(half)} (95 %)"
+    assert plus_minus(0.1119) == "± 11 points"
+    until = {"value": 0.5, "low": 0.5 - half, "high": 0.5 + half, "ci": 0.1, "reached": False, "conversations": 40}
+    assert f"within {plus_minus(half)} at any time" in run_results.accuracy_goal(until)[0]
+    result["accuracy"]["low"] = None
+    assert run_results.precision(result) is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ _TURNS = f"""
     SELECT t.conversation, t.conversation, t.repeat, t.error_kind NOT NULL, {schema.SCORABLE}, s.value
     FROM turn t {schema.JOIN_SCORE} ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _TYPES = ("i8", "i8", "i8", "?", "?", "f8")
+_MOST_K = 10
 _TARGETS = f"""
     SELECT count(*) FROM conversation, json_each(row, '$.turns')
     WHERE position = ? AND (json_type(value, '$.target') NOT NULL OR json_type(value, '$.scorer') NOT NULL
@@ -211,6 +212,17 @@ def conversations(connection: sqlite3.Connection) -> Iterator[Conversations]:
         yield rest
 
 
+class TurnRepeats(NamedTuple):
+    """How often each turn of each conversation is right over its repeats, for pass@k.
+
+    Columns with one value per turn: the number of its cluster, repeats with a score of 1, and repeats with a score.
+    """
+
+    cluster: Whole
+    right: Whole
+    n: Whole
+
+
 @dataclass(frozen=True, slots=True)
 class RepeatScores:
     """How often turns are right over k repeats.
@@ -226,41 +238,58 @@ class RepeatScores:
     left_out : int
         Turns with a target and fewer than k scores, because calls failed or were not made yet. They are in neither
         share; the shares are over the ``n`` other turns, and missing without any.
+    turns : TurnRepeats
+        What the shares are made of, for other k.
+    never_scored : int
+        Turns with a target and no score in any repeat.
+    of : int
+        Repeats of the run.
     """
 
     k: int
     once: Estimate
     always: Estimate
-    left_out: int = 0
+    left_out: int
+    turns: TurnRepeats = field(repr=False)
+    never_scored: int
+    of: int
+
+    def at(self, k: int) -> RepeatScores:
+        """The scores over k repeats, from 1 to the repeats of the run. Of more scores of a turn, all choices count."""
+        return _repeat_scores(self.turns, self.never_scored, k, self.of)
+
+    def worst_turn(self) -> Estimate:
+        """The smallest share of its scored repeats in which a turn is right; without limits."""
+        if not len(self.turns.n):
+            return Estimate(None, None, None, 0, "no turn has a score")
+        return Estimate(float((self.turns.right / self.turns.n).min()), None, None, len(self.turns.n))
 
     def to_json(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """As ``--json`` prints it: over all k repeats, and in ``by_k`` over 1, 2, … of them, at most 10."""
+        smaller = [self if k == self.k else self.at(k) for k in range(1, min(self.of, _MOST_K) + 1)]
+        worst = self.worst_turn().value
+        return {**self._shares(), "worst_turn": worst, "by_k": [each._shares() for each in smaller]}
+
+    def _shares(self) -> dict[str, Any]:
         shares = {"once": self.once, "always": self.always}
         limits = {name: share.value_and_limits() for name, share in shares.items()}
         return {"k": self.k, "n": self.once.n, **limits, "left_out": self.left_out}
 
 
-def repeat_scores(connection: sqlite3.Connection, k: int) -> RepeatScores | None:
-    """Scores over k repeats of a run; None: k is 1. Of more than k scores of a turn, all choices of k count."""
+def repeat_scores(connection: sqlite3.Connection, k: int, of: int | None = None) -> RepeatScores | None:
+    """Scores over k repeats of a run with ``of`` (default: k); None: k is 1."""
     if k < 2:
         return None
-    turns = turn_repeats(connection)
+    never_scored = int(connection.execute(_NEVER_SCORED).fetchone()[0])
+    return _repeat_scores(turn_repeats(connection), never_scored, k, k if of is None else of)
+
+
+def _repeat_scores(turns: TurnRepeats, never_scored: int, k: int, of: int) -> RepeatScores:
     enough = turns.n >= k
-    left_out = int((~enough).sum()) + int(connection.execute(_NEVER_SCORED).fetchone()[0])
+    left_out = int((~enough).sum()) + never_scored
     cluster, right, n = turns.cluster[enough], turns.right[enough].tolist(), turns.n[enough].tolist()
     once, always = (share(right, n, k, cluster) for share in (pass_at_k, pass_hat_k))
-    return RepeatScores(k, once, always, left_out)
-
-
-class TurnRepeats(NamedTuple):
-    """How often each turn of each conversation is right over its repeats, for pass@k.
-
-    Columns with one value per turn: the number of its cluster, repeats with a score of 1, and repeats with a score.
-    """
-
-    cluster: Whole
-    right: Whole
-    n: Whole
+    return RepeatScores(k, once, always, left_out, turns, never_scored, of)
 
 
 def turn_repeats(connection: sqlite3.Connection) -> TurnRepeats:

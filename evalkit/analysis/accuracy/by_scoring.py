@@ -13,13 +13,15 @@ from evalkit.analysis.accuracy.by_turn import Accuracy
 from evalkit.runfile import schema
 
 _SCORINGS = """
-    SELECT id, scorer, versions, started_wall_ns, id = (SELECT scoring FROM run)
-    FROM (SELECT id, scorer, versions, started_wall_ns, ended_wall_ns FROM scoring
-      UNION ALL SELECT 0, 'null', '{}', NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
+    SELECT id, scorer, versions, started_wall_ns, id = (SELECT scoring FROM run), targets,
+      (SELECT count(*) FROM corrected_row WHERE scoring = id)
+    FROM (SELECT id, scorer, versions, started_wall_ns, ended_wall_ns, targets FROM scoring
+      UNION ALL SELECT 0, json_quote(json_extract(settings, '$.imported.scorer')), '{}', NULL, NULL, NULL FROM run
+        WHERE NOT EXISTS (SELECT 1 FROM scoring WHERE id = 0))
     WHERE id = 0 OR ended_wall_ns NOT NULL ORDER BY id"""
 _MISSING = f"""
-    SELECT count(*) FROM turn t {schema.join_score("?")}
-    WHERE t.status = 'answered' AND {schema.scorable("?")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
+    SELECT count(*) FROM turn t {schema.join_score("?1")}
+    WHERE t.status = 'answered' AND {schema.scorable("?1")} AND s.scorer IS NULL"""  # noqa: S608 - SQL of our own
 _CHANGES = f"""
     SELECT sum(old.value >= 1 AND new.value < 1), sum(old.value < 1 AND new.value >= 1),
       sum(old.value NOT NULL AND new.value IS NULL), sum(old.value IS NULL AND new.value NOT NULL),
@@ -38,6 +40,7 @@ class Scoring:
         0 is the run's own.
     scorer : any JSON value
         The scorer of every turn, such as its name. None: that of each turn, of the run, or of the type of the target.
+        Of imported scores it is that of the other tool.
     versions : dict
         Scorer to version, and the version of evalkit; both versions if two were used. Empty: not recorded.
     begun_ns : int or None
@@ -48,6 +51,10 @@ class Scoring:
         Answered turns with a target that it does not cover, because they were added later.
     accuracy : Accuracy
         Over answered and scored turns.
+    targets : str or None
+        The corrected dataset whose targets and scorers it used. None: those of the run's dataset.
+    corrected : int
+        Conversations whose targets or scorers it corrected.
     """
 
     number: int
@@ -57,11 +64,14 @@ class Scoring:
     counts: bool
     missing: int
     accuracy: Accuracy
+    targets: str | None = None
+    corrected: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it; ``scoring`` is its number."""
         row = {name: getattr(self, name) for name in ("scorer", "versions", "begun_ns", "counts", "missing")}
-        return {"scoring": self.number, **row, "accuracy": self.accuracy.to_json()}
+        later = {"targets": self.targets, "corrected": self.corrected}
+        return {"scoring": self.number, **row, "accuracy": self.accuracy.to_json(), **later}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +127,15 @@ def rescored(connection: sqlite3.Connection, old: int, new: int) -> Rescored:
 
 
 def _scoring(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Scoring:
-    number, scorer, versions, begun_ns, counts = row
+    number, scorer, versions, begun_ns, counts, targets, corrected = row
     return Scoring(
         number=number,
         scorer=orjson.loads(scorer),
         versions=orjson.loads(versions),
         begun_ns=begun_ns,
         counts=bool(counts),
-        missing=connection.execute(_MISSING, (number, number)).fetchone()[0],
+        missing=connection.execute(_MISSING, (number,)).fetchone()[0],
         accuracy=by_turn.accuracy(connection, number),
+        targets=targets,
+        corrected=corrected,
     )

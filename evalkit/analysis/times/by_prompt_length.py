@@ -75,8 +75,7 @@ def times_by_prompt_length(connection: sqlite3.Connection) -> dict[str, TimesByP
     by_metric = {}
     for name, ns in zip(("ttft", "latency"), times, strict=True):
         known = ~np.isnan(ns)
-        keys = np.stack([conversation[known], repeat[known]])
-        dialogue = np.cumsum(np.any(np.diff(keys, axis=1, prepend=-1), axis=0))
+        dialogue = dialogues(conversation[known], repeat[known])
         cluster = numbers[conversation[known].astype(int)]
         by_metric[name] = _by_length(
             dialogue, cluster, turn[known].astype(int), tokens[known], ns[known] / NS_PER_MS, answered
@@ -89,10 +88,10 @@ def _by_length(
 ) -> TimesByPromptLength:
     """``dialogue`` numbers conversations and their repeats; ``cluster`` numbers the clusters of the medians."""
     rng = np.random.default_rng(0)
-    drawn = np.sort(rng.choice(len(times), min(len(times), MOST_POINTS), replace=False))
+    drawn = sample(len(times), rng)
     later = turn > 1
-    dialogues, length = np.unique(dialogue[later], return_counts=True)
-    longer = dialogues[length > 1]
+    numbers, length = np.unique(dialogue[later], return_counts=True)
+    longer = numbers[length > 1]
     chosen = np.sort(rng.choice(longer, min(len(longer), MOST_LINES), replace=False)).tolist()
     lines = [later & (dialogue == number) for number in chosen]
     return TimesByPromptLength(
@@ -127,6 +126,16 @@ def _bins(tokens: Floats, times: Floats, cluster: Whole) -> tuple[PromptBin, ...
 
 def _prompt_bin(tokens: Floats, times: Floats, cluster: Whole) -> PromptBin:
     return PromptBin(float(np.median(tokens)), quantiles.quantile(times, 0.5, clusters=cluster))
+
+
+def dialogues(conversation: Floats, repeat: Floats) -> Whole:
+    """Number the conversations and their repeats, whose turns are neighbours."""
+    return np.cumsum(np.any(np.diff(np.stack([conversation, repeat]), axis=1, prepend=-1), axis=0))
+
+
+def sample(count: int, rng: np.random.Generator) -> Whole:
+    """Places of at most 400 of so many turns, drawn at random, in their order."""
+    return np.sort(rng.choice(count, min(count, MOST_POINTS), replace=False))
 
 
 def slope_within(x: Floats, y: Floats, cluster: Whole, confidence: float = 0.95) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,13 @@ _ATTEMPT = """
     FROM conversation c JOIN turn t ON t.conversation = c.position
       JOIN attempt a ON (a.conversation, a.repeat, a.turn, a.session) = (t.conversation, t.repeat, t.turn, t.session)
     WHERE c.id = ? AND t.repeat = ? AND t.turn = ? ORDER BY a.id DESC LIMIT 1"""
+_ARRIVALS = """
+    SELECT c.id, t.repeat, t.turn, a.arrivals, a.arrival_events
+    FROM turn t JOIN conversation c ON c.position = t.conversation
+      JOIN attempt a ON (a.conversation, a.repeat, a.turn, a.session) = (t.conversation, t.repeat, t.turn, t.session)
+      JOIN (SELECT max(id) AS id FROM attempt GROUP BY conversation, repeat, turn, session) last ON last.id = a.id
+    WHERE t.error_kind IS NULL AND t.streamed AND a.arrivals IS NOT NULL
+    ORDER BY t.conversation, t.repeat, t.turn"""
 # with two arrivals at least; and the times nearest the medians
 _TYPICAL = """
     SELECT c.id, t.repeat, t.turn FROM turn t JOIN conversation c ON c.position = t.conversation
@@ -90,8 +98,18 @@ def answer_timing(connection: sqlite3.Connection, conversation: str, turn: int, 
         None if headers is None else (headers - sent) / NS_PER_MS,
         None if end is None else (end - sent) / NS_PER_MS,
         np.frombuffer(arrivals or b"", dtype="<i8") / NS_PER_MS,
-        np.frombuffer(events or b"", dtype="<i4").astype(np.int64),
+        _counts(events or b""),
         error_kind,
         output_tokens,
         tuple((flags or "").split()),
     )
+
+
+def arrivals(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int, Floats, Whole]]:
+    """Conversation, repeat, turn, arrivals in ms and the events of each, of every streamed answer with a token."""
+    for conversation, repeat, turn, times, events in connection.execute(_ARRIVALS):
+        yield conversation, repeat, turn, np.frombuffer(times, dtype="<i8") / NS_PER_MS, _counts(events)
+
+
+def _counts(packed: bytes) -> Whole:
+    return np.frombuffer(packed, dtype="<i4").astype(np.int64)

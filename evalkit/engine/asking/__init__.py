@@ -3,4 +3,12 @@ missing, one dialogue per conversation, tool rounds, and the link to the parent.
 Start with ``dialogue``, then ``session``.
 """
 
-__all__ = ["dataset_fingerprint", "dialogue", "request_sender", "session", "tool_functions"]
+__all__ = [
+    "dataset_fingerprint",
+    "dialogue",
+    "readiness",
+    "request_sender",
+    "session_task",
+    "single_conversation",
+    "tool_functions",
+]

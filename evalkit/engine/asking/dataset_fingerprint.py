@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from evalkit.conversation import Conversation
 from evalkit.datasets import reader as datasets_reader
 from evalkit.errors import DatasetError, RunFileError, SettingsError
@@ -15,6 +17,7 @@ from evalkit.runfile import store
 from evalkit.settings import Settings
 
 CHECK_EVERY_S = 0.001  # between two checks of the file while it is read
+MOST_BYTES_OF_FILES = 12_000_000  # of what the run file stores about files that a dataset names, as JSON: 80,000 files
 
 Fingerprint = Mapping[str, Any]  # what the run file stores about its dataset: path, hash, size, counts
 
@@ -36,14 +39,14 @@ class CheckedDataset:
     def __init__(self, path: Path, settings: Settings, fingerprint: Fingerprint) -> None:
         self._path, self._settings = path, settings
         self._hash: str | None = fingerprint.get("hash")
+        self._files = fingerprint.get("files")
         states = {name: fingerprint.get(name) for name in ("size", "changed_ns")}
         self._state = {name: value for name, value in states.items() if value is not None}
         limits = [count for count in (settings.limit, fingerprint.get("conversations")) if count is not None]
         self._limit = min(limits, default=None)
-        self._rows: list[bytes] | None = None
 
     def read(self, start: int) -> Iterator[tuple[int, Conversation]]:
-        """Conversations with their positions, starting at one of them.
+        """Conversations with their positions, starting at one of them, as they are sent.
 
         Raises
         ------
@@ -52,18 +55,18 @@ class CheckedDataset:
         """
         settings = self._settings
         self._check_unchanged()
-        if self._rows is None and settings.repeats > 1:
-            # parse a JSON list once, before answers arrive
-            self._rows = datasets_reader.rows_of_list(self._path, self._limit)
         conversations = datasets_reader.read(
             self._path,
             columns=settings.columns,
             limit=self._limit,
             history=settings.history,
+            own_system=settings.system is not None,
             start=start,
             unique=False,
-            rows=self._rows,
+            files=self._files,
         )
+        if settings.system is not None:
+            conversations = (_with_system(conversation, settings) for conversation in conversations)
         checked = time.perf_counter()
         for position, conversation in enumerate(conversations, start):
             if time.perf_counter() - checked > CHECK_EVERY_S:
@@ -110,7 +113,12 @@ def take(path: Path, settings: Settings, *, check: bool, check_turn: Any = None)
             raise SettingsError("until_ci needs a check of the dataset first: do not turn the check off")
         return stored, None
     summary = datasets_reader.check(
-        path, columns=settings.columns, limit=settings.limit, history=settings.history, check_turn=check_turn
+        path,
+        columns=settings.columns,
+        limit=settings.limit,
+        history=settings.history,
+        own_system=settings.system is not None,
+        check_turn=check_turn,
     )
     if settings.until_ci is not None and summary.grouped:
         raise SettingsError(
@@ -119,6 +127,12 @@ def take(path: Path, settings: Settings, *, check: bool, check_turn: Any = None)
         )
     stored |= {"hash": summary.hash, "conversations": summary.conversations, "turns": summary.turns}
     stored |= {"most_turns": summary.most_turns}
+    if summary.files:
+        if len(orjson.dumps(summary.files)) > MOST_BYTES_OF_FILES:
+            raise DatasetError(
+                f"names {len(summary.files):,} files, which is too many for one run: split it", path=path
+            )
+        stored["files"] = summary.files
     return stored, summary.turns * settings.repeats
 
 
@@ -158,7 +172,7 @@ def check_unchanged(
     conversations = enumerate(datasets_reader.read(path, columns=settings.columns, limit=settings.limit, unique=False))
     for started, name, stored_hash in store.hashes(reader):
         conversation = next((found for position, found in conversations if position == started), None)
-        if conversation is None or conversation.content_hash != stored_hash:
+        if conversation is None or _with_system(conversation, settings).content_hash != stored_hash:
             raise RunFileError(
                 f"conversation {name!r} (number {started + 1}) of {path} has changed since {runfile} was started: "
                 "restore the old dataset, or start a new run"
@@ -169,6 +183,11 @@ def check_unchanged(
 def planned_turns(fingerprint: Fingerprint, settings: Settings) -> int | None:
     """How many turns the run has in all; None: unknown."""
     return None if fingerprint["turns"] is None else int(fingerprint["turns"]) * settings.repeats
+
+
+def _with_system(conversation: Conversation, settings: Settings) -> Conversation:
+    """The conversation with the system prompt of the run, if the run has one."""
+    return conversation if settings.system is None else conversation.with_system(settings.system)
 
 
 def _hash(path: Path, settings: Settings) -> str | None:

@@ -7,14 +7,24 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evalkit.conversation import Conversation, Message, ToolCall, Turn
+from evalkit.conversation import Conversation, Message, ToolCall, Turn, stored_result
+from evalkit.datasets.content_parts import FROM_FILE, file_name
+from evalkit.datasets.part_files import PartFiles
+from evalkit.datasets.reader import check_golden
 from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.tool_functions import AsyncFunction, as_text
 from evalkit.engine.stopping.spending_caps import CapReached
-from evalkit.record import Attempt, Failure, TurnRecord, with_call_ids
+from evalkit.errors import DatasetError, Failure
+from evalkit.record import Attempt, TurnRecord, with_call_ids
 
 Keep = Callable[[TurnRecord], Awaitable[bool]]
 NOT_FINISHED = "Not finished: {cap} is used up, and the model was still calling functions."
+
+
+def check_history(conversation: Conversation, history: str) -> None:
+    """Raise ``DatasetError`` if the history is golden, and a golden answer that a later turn would see is missing."""
+    if history == "golden":
+        check_golden(conversation)
 
 
 @dataclass(slots=True)
@@ -32,6 +42,10 @@ class Dialogue:
         How many times a turn may call functions before its answer is accepted as it is.
     due : int or None
         When the first turn is due by a schedule of arrivals, on the clock of the time stamps; None: closed loop.
+    files : PartFiles or None
+        The files that content parts may name. None: there are none, and such a part is an error.
+    seed : int or None
+        Sent as the request parameter ``seed``, unless the conversation has one of its own.
     """
 
     sender: RequestSender
@@ -41,6 +55,8 @@ class Dialogue:
     functions: Mapping[str, AsyncFunction] = field(default_factory=dict)
     max_tool_rounds: int = 4
     due: int | None = None
+    files: PartFiles | None = None
+    seed: int | None = None
     # of the current turn, in case it is cancelled: attempts of its finished requests, those of the current one, calls
     _attempts: list[Attempt] = field(default_factory=list, init=False)
     _current: list[Attempt] = field(default_factory=list, init=False)
@@ -58,15 +74,21 @@ class Dialogue:
         """
         answered = answered or {}
         messages = self.conversation.opening()
+        has_parts = self.conversation.has_parts
+        if has_parts:
+            messages = [await self._loaded(message) for message in messages]
         failed: TurnRecord | None = None
         for number, turn in enumerate(self.conversation.turns, start=1):
             record = answered.get(number)
+            user = Message("user", turn.user, parts=turn.parts)
+            if has_parts:
+                user = await self._loaded(user)
             if record is None:
                 if failed is not None:
                     record = self._not_sent(number, failed)
                 else:
                     try:
-                        record = await self._ask_turn(number, [*messages, Message("user", turn.user)])
+                        record = await self._ask_turn(number, [*messages, user])
                     except CapReached:
                         return
                     except asyncio.CancelledError:
@@ -78,7 +100,7 @@ class Dialogue:
                 if record.failure is not None and self.history == "own":
                     failed = failed or record
             if number < len(self.conversation.turns) and failed is None:
-                messages += self._seen_later(turn, record)
+                messages += self._seen_later(user, turn, record)
 
     def _not_sent(self, number: int, failed: TurnRecord) -> TurnRecord:
         kind = failed.failure.kind if failed.failure else "cancelled"
@@ -109,13 +131,16 @@ class Dialogue:
         exchange: list[Message] = []
         self._attempts, self._current, self._exchange = attempts, [], exchange
         scheduled = self.due is not None
+        params = self.conversation.params
+        if self.seed is not None:
+            params = {"seed": self.seed, **params}
         due = self.due if self.due is not None and number == 1 else time.perf_counter_ns()
         for round in range(self.max_tool_rounds + 1):
             try:
                 attempts += await self.sender.send_with_retries(
                     [*messages, *exchange] if exchange else messages,
                     tools=self.conversation.tools,
-                    params=self.conversation.params,
+                    params=params,
                     round=round,
                     due=due,
                     attempts=self._current,
@@ -135,7 +160,7 @@ class Dialogue:
             results = await self._results(calls)
             if results is None:
                 break
-            exchange += [Message("assistant", answer.text or None, calls), *results]
+            exchange += [Message("assistant", answer.text or None, calls, extra=answer.extra), *results]
             due = time.perf_counter_ns()
         failure = unfinished or attempts[-1].failure
         return TurnRecord(
@@ -144,20 +169,30 @@ class Dialogue:
 
     async def _results(self, calls: Sequence[ToolCall]) -> list[Message] | None:
         """One result per call; None: at least one call has none."""
-        known = {*self.functions, *self.conversation.tool_results}
-        if any(call.name not in known for call in calls):
+        stored = self.conversation.tool_results
+        if not all(call.name in self.functions or stored_result(stored, call)[0] for call in calls):
             return None
-        return [Message("tool", await self._result(call), tool_call_id=call.id) for call in calls]
+        return [Message("tool", await self._result(call), tool_call_id=call.id, name=call.name) for call in calls]
 
     async def _result(self, call: ToolCall) -> str:
         function = self.functions.get(call.name)
         if function is None:
-            return as_text(self.conversation.tool_results[call.name])
+            return as_text(stored_result(self.conversation.tool_results, call)[1])
         return await function(call.arguments)
 
-    def _seen_later(self, turn: Turn, record: TurnRecord) -> list[Message]:
+    async def _loaded(self, message: Message) -> Message:
+        """The message with the content of the files that its parts name."""
+        if not any(FROM_FILE in part or file_name(part) for part in message.parts):
+            return message
+        if self.files is None:
+            raise DatasetError(
+                "a part of a message names a file, and only a run of a dataset has a folder for files: "
+                "give its content as a data URL"
+            )
+        return await asyncio.to_thread(self.files.loaded, message)  # reading and hashing would delay other answers
+
+    def _seen_later(self, user: Message, turn: Turn, record: TurnRecord) -> list[Message]:
         """The messages of this turn that later turns see."""
-        user = Message("user", turn.user)
         if self.history == "golden":
             return [user, Message("assistant", turn.assistant)]
         return [user, *record.seen_later]

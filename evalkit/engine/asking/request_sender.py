@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from evalkit.client import error_answers, request_body
+from evalkit.client import request_body
 from evalkit.conversation import Message
+from evalkit.datasets.content_parts import text_length
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.request_fallbacks import DEMANDS, RequestFallbacks, without_rounds
+from evalkit.engine.asking.request_fallbacks import DEMANDS, FittedRequest, RequestFallbacks
 from evalkit.engine.pacing.adaptive_slots import AdaptiveSlots
 from evalkit.engine.pacing.incomplete_answers import IncompleteAnswers
+from evalkit.engine.pacing.loading_wait import LoadingWait
+from evalkit.engine.pacing.pause import Pause
 from evalkit.engine.pacing.rate_limits import CHARACTERS_PER_TOKEN, Permit, RateLimiter
-from evalkit.engine.pacing.retries import Pause, RetryPolicy
+from evalkit.engine.pacing.retries import RetryPolicy, slows_all
+from evalkit.engine.pacing.silent_streams import SilentStreams
 from evalkit.engine.pacing.slots import Slots
 from evalkit.engine.stopping.spending_caps import CapReached, SpendingCaps, answer_bytes
+from evalkit.errors import LOADING, Failure
 from evalkit.record import Answer, Attempt, Interrupted, Usage
 
+MEDIA_TOKENS = 1_000  # about what an image in high resolution costs
 NOT_RETRIED = "Not tried again: {cap} is used up."
 
 
 class SupportsSend(Protocol):
     """The part of a transport that a request needs."""
 
-    async def send(self, body: bytes, *, stream: bool, due: int, slot: int, number: int = 1, round: int = 0) -> Attempt:
+    async def send(
+        self, body: bytes, *, stream: bool, due: int, slot: int, number: int = 1, round: int = 0, logprobs: bool = False
+    ) -> Attempt:
         """Make one HTTP exchange; a failure is in the attempt, never raised."""
 
 
@@ -50,11 +59,13 @@ class RequestSender:
     spending : SpendingCaps or None
         Once a cap is reached, no further request is sent. None: there are no caps.
     include_usage : bool
-        Request token counts in streams; turned off for the session when the endpoint refuses ``stream_options``.
+        Request token counts in streams, unless the endpoint refuses ``stream_options``.
     fallbacks : RequestFallbacks
         What else the endpoint does not accept.
     incomplete_answers : IncompleteAnswers or None
         Takes note of every failed attempt; None: answers that may be incomplete are not sent again.
+    causes : SilentStreams
+        For which failed streams a whole answer is requested, to learn the cause.
     """
 
     transport: SupportsSend
@@ -69,6 +80,7 @@ class RequestSender:
     include_usage: bool = True
     fallbacks: RequestFallbacks = field(default_factory=RequestFallbacks)
     incomplete_answers: IncompleteAnswers | None = None
+    causes: SilentStreams = field(default_factory=SilentStreams)
 
     async def send_with_retries(
         self,
@@ -90,100 +102,156 @@ class RequestSender:
             A cap was reached before the first attempt.
         """
         attempts = [] if attempts is None else attempts
-        fallbacks, rounds_left_out = self.fallbacks, False
         requested = params = {**self.endpoint.params, **params} if params else self.endpoint.params
-        sent = fallbacks.history(messages)
         if round:  # the demanded call has been made: demanding it again would prevent an answer forever
             params = {name: value for name, value in params.items() if name not in DEMANDS}
-        tries = 1
+        wants_usage = self.include_usage and self.stream and "stream_options" not in params
+        fitted = FittedRequest(self.fallbacks, messages, params, wants_usage)
+        tries, loading = 1, LoadingWait(self.pause)
         if self.retry.budget is not None:
             self.retry.budget.note_first_try()
         while True:
-            include_usage = self.include_usage
-            accepted = fallbacks.params(params)
+            accepted = fitted.params_to_send()
             body = request_body.request_body(
-                sent,
+                fitted.sent,
                 model=self.endpoint.model,
                 stream=self.stream,
                 params=accepted,
                 tools=tools,
-                include_usage=include_usage,
+                include_usage=fitted.include_usage,
             )
             try:
-                permit = None if self._may_go_now else await self._admit(body, params)
+                attempt = await self._send_once(
+                    body, fitted.sent, accepted, attempts, stream=self.stream, due=due, round=round
+                )
             except CapReached as cap:
                 if not attempts:
                     raise
                 return [*attempts[:-1], _with_note(attempts[-1], NOT_RETRIED.format(cap=cap))]
-            slot = time.perf_counter_ns()
-            number = len(attempts) + 1
-            try:
-                attempt = await self.transport.send(
-                    body, stream=self.stream, due=due, slot=slot, number=number, round=round
-                )
-            except Interrupted as interrupted:
-                attempts.append(interrupted.attempt)
-                raise
-            finally:
-                self.release()
-            if flags := fallbacks.flags(requested, messages, sent):
+            if flags := fitted.flags(requested):
                 attempt = attempt._replace(flags=tuple(sorted({*attempt.flags, *flags})))
             attempts.append(attempt)
             failure = attempt.failure
-            if permit is not None:
-                self._settle(permit, attempt)
-            if self.spending is not None:
-                self.spending.add(attempt, len(body))
             if self.adaptive_slots is not None:
                 self._note(self.adaptive_slots, attempt)
             if failure is None:
-                fallbacks.note_answer(messages, sent)
+                self.fallbacks.note_answer(fitted)
+                if self.pause.on:
+                    self.pause.note_answer(_sent_s(attempt))
                 return attempts
             if self.incomplete_answers is not None:
                 self.incomplete_answers.note_failure(attempt)
-            if failure.retry_after_s is not None and failure.retry_after_s <= self.retry.longest_s:
-                self.pause.hold(failure.retry_after_s)  # a longer wait fails this request only
-            if include_usage and self.stream and error_answers.refuses_stream_options(failure):
-                self.include_usage = False
-            elif fallbacks.refuses_demand(accepted, failure):
-                pass
-            elif not rounds_left_out and fallbacks.may_refuse_rounds(sent, failure):
-                rounds_left_out, sent = True, without_rounds(sent)
-            elif not (attempt.connection_lost_on_reuse and not attempts[:-1]):
-                wait, note = self.retry.decide(failure, tries)
+            loading.note(failure)
+            if not loading.alone:
+                self._hold_back(failure, attempt)
+            if not (fitted.refit(failure) or (attempt.connection_lost_on_reuse and not attempts[:-1])):
+                wait, note = self.retry.decide(failure, tries, loading.refused_s, loading.alone)
                 if wait is None:
                     if note:
                         attempts[-1] = _with_note(attempt, note)
+                    if self.stream and self.causes.is_unexplained(attempts[-1].failure):
+                        await self._ask_cause(attempts, fitted.sent, accepted, tools, round)
                     return attempts
                 if self.spending is not None and self.spending.used_up is not None:
                     return [*attempts[:-1], _with_note(attempt, NOT_RETRIED.format(cap=self.spending.used_up))]
-                tries += 1
-                if rounds_left_out:
-                    sent = fallbacks.history(messages)
-                await asyncio.sleep(wait)
+                tries += failure.pending != LOADING
+                fitted.reset()
+                await asyncio.sleep(self.pause.left_s if slows_all(failure) and not loading.alone else wait)
             due = time.perf_counter_ns()
+
+    async def _ask_cause(
+        self,
+        attempts: list[Attempt],
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        tools: Sequence[Mapping[str, Any]],
+        round: int,
+    ) -> None:
+        """Send a request whose stream ended without a cause again, without a stream: its error names the cause."""
+        body = request_body.request_body(
+            messages, model=self.endpoint.model, stream=False, params=params, tools=tools, include_usage=False
+        )
+        silent = attempts[-1].failure
+        assert silent is not None
+        with contextlib.suppress(CapReached):
+            attempt = await self._send_once(
+                body, messages, params, attempts, stream=False, due=time.perf_counter_ns(), round=round
+            )
+            if attempt.failure is not None:
+                self._hold_back(attempt.failure, attempt)
+            attempts.append(self.causes.explained(silent, attempt))
+
+    async def _send_once(
+        self,
+        body: bytes,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        attempts: list[Attempt],
+        *,
+        stream: bool,
+        due: int,
+        round: int,
+    ) -> Attempt:
+        """Send a request once it may go; an attempt that is interrupted is appended to ``attempts``.
+
+        Raises
+        ------
+        CapReached
+            A cap was reached before.
+        """
+        permit = None if self._may_go_now else await self._admit(prompt_bytes(body, messages), params, attempts)
+        slot, number = time.perf_counter_ns(), len(attempts) + 1
+        logprobs = {"logprobs": True} if params.get("logprobs") else {}
+        try:
+            attempt = await self.transport.send(
+                body, stream=stream, due=due, slot=slot, number=number, round=round, **logprobs
+            )
+        except Interrupted as interrupted:
+            attempts.append(interrupted.attempt)
+            raise
+        finally:
+            self.release()
+        if permit is not None:
+            self._settle(permit, attempt)
+        if self.spending is not None:
+            self.spending.add(attempt, prompt_bytes(body, messages))
+        return attempt
 
     @property
     def _may_go_now(self) -> bool:
         return self.slots is None and self.spending is None and not self.pause.on and self.rate_limiter.unlimited
 
-    async def _admit(self, body: bytes, params: Mapping[str, Any]) -> Permit | None:
+    def _hold_back(self, failure: Failure, attempt: Attempt) -> None:
+        """Hold all requests back if the failure concerns them; a wait that is too long fails this request only."""
+        wait = failure.retry_after_s
+        if slows_all(failure):
+            if wait is not None or self.retry.retries:  # without retries, the endpoint is taken as it is
+                self.pause.back_off(wait, _sent_s(attempt))
+        elif wait is not None and wait <= self.retry.longest_s:
+            if not failure.worded_wait:  # words of a server's failure may be about this request alone
+                self.pause.hold(wait)
+        elif self.pause.on and failure.http_status is not None and failure.kind != "server":
+            self.pause.note_answer(_sent_s(attempt))  # it did not refuse to answer
+
+    async def _admit(self, size: int, params: Mapping[str, Any], attempts: Sequence[Attempt]) -> Permit | None:
         """Wait until the request may go: then it has its permit and its slot."""
+        # while a model loads any request shows whether it has loaded: one that is refused for ever is not first
+        refusals = sum(attempt.failure is None or attempt.failure.pending != LOADING for attempt in attempts)
         limits = (params.get(name) for name in ("max_completion_tokens", "max_tokens"))
         most = next((limit for limit in limits if type(limit) is int and limit > 0), None)
-        return await self.rate_limiter.permit(len(body) / CHARACTERS_PER_TOKEN, most, slots=self)
+        return await self.rate_limiter.permit(size / CHARACTERS_PER_TOKEN, most, slots=_Place(self, refusals))
 
     def check(self) -> None:
         """Raise ``CapReached`` once a spending cap is reached, also for requests that wait."""
         if self.spending is not None:
             self.spending.check()
 
-    async def acquire(self) -> None:
+    async def acquire(self, refusals: int = 0) -> None:
         """Wait for the end of a pause and for a slot; no request holds a slot during a pause."""
         slots, pause = self.slots, self.pause
         while True:
             if pause.on:
-                await pause.wait()
+                await pause.wait(refusals)
             if slots is not None and not slots.try_acquire():
                 await slots.acquire()
             try:
@@ -191,7 +259,7 @@ class RequestSender:
             except CapReached:
                 self.release()
                 raise
-            if not pause.on:
+            if pause.left_s == 0:
                 return
             self.release()
 
@@ -213,6 +281,35 @@ class RequestSender:
             latency_ns=None if timing.end is None else timing.end - timing.sent,
             output_tokens=None if attempt.usage is None else attempt.usage.output_tokens,
         )
+
+
+class _Place(NamedTuple):
+    """The place of one request in the queue for a permit, by how often it was refused."""
+
+    sender: RequestSender
+    refusals: int
+
+    def check(self) -> None:
+        self.sender.check()
+
+    async def acquire(self) -> None:
+        await self.sender.acquire(self.refusals)
+
+    def release(self) -> None:
+        self.sender.release()
+
+
+def _sent_s(attempt: Attempt) -> float:
+    """How long ago it was sent."""
+    return (time.perf_counter_ns() - attempt.timing.sent) / 1e9
+
+
+def prompt_bytes(body: bytes, messages: Sequence[Message]) -> int:
+    """The size of a request for an estimate of its tokens: an image counts as 1,000 tokens, whatever its size."""
+    media = [part for message in messages if message.parts for part in message.parts if part["type"] != "text"]
+    if not media:
+        return len(body)
+    return max(0, len(body) - sum(map(text_length, media))) + len(media) * MEDIA_TOKENS * CHARACTERS_PER_TOKEN
 
 
 def _with_note(attempt: Attempt, note: str) -> Attempt:

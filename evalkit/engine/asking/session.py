@@ -13,70 +13,35 @@ import sys
 import time
 import traceback
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
+from evalkit.client import error_answers  # noqa: F401 -- loaded before the first request: no read waits for it
 from evalkit.client.transport import Transport
-from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.dataset_fingerprint import Fingerprint
+from evalkit.datasets.part_files import PartFiles
+from evalkit.engine.asking import event_loop
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.loop_lag import LoopLagMonitor
 from evalkit.engine.asking.parent_link import ParentLink
 from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.schedule import Schedule, ScheduledConversation
+from evalkit.engine.asking.session_task import GRACE_S, SessionTask
 from evalkit.engine.asking.tool_functions import AsyncFunction
 from evalkit.engine.pacing.adaptive_slots import AdaptiveSlots
 from evalkit.engine.pacing.arrivals import Arrivals, wait_until
 from evalkit.engine.pacing.incomplete_answers import SAW_INCOMPLETE, AskedConversation, IncompleteAnswers
 from evalkit.engine.pacing.rate_limits import RateLimiter
-from evalkit.engine.pacing.retries import RetryBudget, RetryPolicy
+from evalkit.engine.pacing.retries import LOADING_S, RetryBudget, RetryPolicy
 from evalkit.engine.pacing.slots import Slots
 from evalkit.engine.saving.process_messages import End, RetractAnswer
 from evalkit.engine.stopping.giving_up import GivingUp
 from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.engine.stopping.spending_caps import SpendingCaps
-from evalkit.errors import EvalkitError
-from evalkit.record import Failure, TurnRecord
-from evalkit.settings import Settings
+from evalkit.errors import EvalkitError, Failure
+from evalkit.record import TurnRecord
 
-GRACE_S = 5.0  # time that requests in flight have to end after a stop
 READ_AHEAD_S = 0.0005  # longest reading of the dataset before the event loop looks at its sockets again
 _NO_MORE: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTask:
-    """What the asking process needs to run a session.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-    settings : Settings
-    data : Path
-    fingerprint : Fingerprint
-        The dataset as it was when it was checked: no other conversation is sent.
-    runfile : Path
-    resumed : bool
-        Send only what the run file lacks.
-    has_answers : bool
-        The run file has answers of an earlier session.
-    functions : tuple of str
-        Names of the functions that the parent calls for the model.
-    scores_all : bool
-        The run's scorer also scores turns without a target.
-    """
-
-    endpoint: Endpoint
-    settings: Settings
-    data: Path
-    fingerprint: Fingerprint
-    runfile: Path
-    resumed: bool = False
-    has_answers: bool = False
-    functions: tuple[str, ...] = ()
-    scores_all: bool = False
 
 
 class Session:
@@ -106,6 +71,7 @@ class Session:
         self._error: BaseException | None = None
         self._items: Iterator[ScheduledConversation | None] = iter(())
         self._functions = {name: self._function(name) for name in task.functions}
+        self._files = PartFiles(task.data)
         self._arrival_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.link = link
@@ -153,7 +119,9 @@ class Session:
             self._task.endpoint,
             stream=settings.stream,
             rate_limiter=RateLimiter(settings.rpm, settings.tpm),
-            retry=RetryPolicy(settings.retries, budget=RetryBudget()),
+            retry=RetryPolicy(
+                settings.retries, budget=RetryBudget(), loading_s=max(LOADING_S, self._task.wait_ready or 0)
+            ),
             slots=self._request_slots,
             adaptive_slots=self._adaptive_slots,
             spending=self._spending,
@@ -329,8 +297,9 @@ class Session:
             return not (self._ended or (asked.own_history and asked.has_retracted))
 
         dialogue = Dialogue(
-            sender, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due
-        )
+            sender, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due, self._files,
+            None if settings.seed is None else settings.seed + repeat - 1,
+        )  # fmt: skip
         await dialogue.run(keep, answered)
         self._incomplete_answers.end(asked)
 
@@ -358,13 +327,7 @@ def _read_ahead(items: Iterator[ScheduledConversation | None]) -> Iterator[Sched
 
 def main() -> None:
     """Run the task received from the parent; the arguments are the socket's descriptor and the parent's process id."""
-    factory = None
-    if sys.platform != "win32":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
+    event_loop.run(_run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
 
 
 async def _run(connection: socket.socket, parent: int) -> None:

@@ -47,7 +47,7 @@ def call_function(function: Callable[..., Any], arguments: str) -> str:
     An ``async def`` runs to its end. ``sys.exit`` is an error like any other.
     """
     try:
-        result = function(**json.loads(arguments or "{}"))
+        result = function(**(json.loads(arguments.strip() or "{}") or {}))
         if inspect.isawaitable(result):
             result = asyncio.run(_awaited(result))
         return as_text(result)

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from evalkit.record import LASTING_CODES, Failure
+from evalkit.errors import AT_CAPACITY, DAILY_QUOTA, LASTING_CODES, LOADING, Failure, shown_wait
 
 RETRYABLE = frozenset({"rate_limited", "server", "connection", "truncated", "empty"})
 LONGEST_WAIT_S = 120.0
+LOADING_S = 120.0
+LOADING_ALONE_S = 30.0  # of a request, while others are answered: another server behind the same address may load
 
 BUDGET_EXHAUSTED = "Not tried again: too many of the last requests failed."
-WAIT_TOO_LONG = "Not tried again: the endpoint asks to wait {wait:,.0f} s, longer than {longest:,.0f} s."
+WAIT_TOO_LONG = "Not tried again: the endpoint asks to wait {wait}, longer than {longest}."
+STILL_LOADING = "It has been loading for {waited} since the first request."
+LOADING_ALONE = "It has said so for {waited} of this request, and answered others."
+
+
+def slows_all(failure: Failure) -> bool:
+    """Whether a failure concerns all requests, which are then held back, rather than the one that failed."""
+    return not renews_later(failure) and (failure.kind == "rate_limited" or failure.pending in (LOADING, AT_CAPACITY))
+
+
+def renews_later(failure: Failure) -> bool:
+    """Whether a failure is the refusal of a quota that is used up for longer than a session waits."""
+    if failure.kind != "rate_limited":
+        return False
+    wait_s = failure.retry_after_s
+    return (
+        failure.code in LASTING_CODES
+        or failure.pending == DAILY_QUOTA
+        or (wait_s is not None and wait_s > LONGEST_WAIT_S)
+    )
 
 
 class RetryDecision(NamedTuple):
@@ -95,7 +114,11 @@ class RetryPolicy:
         Exponential back-off with full jitter: the n-th wait is uniform in 0 … min(cap, base·2ⁿ⁻¹). A wait that the
         endpoint asks for is obeyed up to ``longest_s``; after a longer one the request is not sent again.
     budget : RetryBudget or None
-        Shared by all requests to the endpoint; None: no such limit.
+        Shared by all requests to the endpoint; None: no such limit. A retry after a failure for which all requests
+        are held back (``slows_all``) is not counted.
+    loading_s : float
+        A failure because the endpoint is still loading its model counts as no try until it has answered nothing else
+        for this long; ``LOADING_ALONE_S`` if it answers other requests.
     """
 
     retries: int = 2
@@ -104,69 +127,38 @@ class RetryPolicy:
     longest_s: float = LONGEST_WAIT_S
     rng: random.Random = field(default_factory=random.Random)  # processes must not retry in step
     budget: RetryBudget | None = None
+    loading_s: float = LOADING_S
 
-    def decide(self, failure: Failure, number: int) -> RetryDecision:
-        """Decide after the ``number``-th try; a yes is counted in the budget, so call this once per try."""
-        if failure.kind not in RETRYABLE or failure.code in LASTING_CODES or number > self.retries:
+    def decide(self, failure: Failure, number: int, refused_s: float = 0.0, alone: bool = False) -> RetryDecision:
+        """Decide after the ``number``-th try; a yes may be counted in the budget, so call this once per try.
+
+        Parameters
+        ----------
+        failure : Failure
+        number : int
+            Tries so far, without those that ended because the endpoint was still loading its model.
+        refused_s : float
+            For how long the endpoint has answered this request with nothing but such failures.
+        alone : bool
+            It has answered others since.
+        """
+        if failure.kind not in RETRYABLE or failure.code in LASTING_CODES or failure.pending == DAILY_QUOTA:
             return RetryDecision(None)
         requested = failure.retry_after_s
         if requested is not None and requested > self.longest_s:
-            return RetryDecision(None, WAIT_TOO_LONG.format(wait=requested, longest=self.longest_s))
-        if self.budget is not None and not self.budget.allow():
+            return RetryDecision(
+                None, WAIT_TOO_LONG.format(wait=shown_wait(requested), longest=shown_wait(self.longest_s))
+            )
+        if failure.pending == LOADING:
+            if not self.retries:
+                return RetryDecision(None)
+            if refused_s < (min(self.loading_s, LOADING_ALONE_S) if alone else self.loading_s):
+                return RetryDecision(max(requested or 0.0, 1 + refused_s * self.rng.uniform(0.5, 1)) if alone else 0.0)
+            note = LOADING_ALONE if alone else STILL_LOADING
+            return RetryDecision(None, note.format(waited=shown_wait(refused_s)))
+        if number > self.retries:
+            return RetryDecision(None)
+        if not slows_all(failure) and self.budget is not None and not self.budget.allow():
             return RetryDecision(None, BUDGET_EXHAUSTED)
         jittered = self.rng.uniform(0, min(self.cap_s, self.base_s * 2.0 ** (min(number, 60) - 1)))
         return RetryDecision(jittered if requested is None else requested + min(jittered, self.base_s))
-
-
-class Pause:
-    """Holds back all requests to an endpoint that asked one of them to wait.
-
-    Parameters
-    ----------
-    longest_s : float
-        Longer waits are cut to this.
-    spread_s : float
-        Each waiter continues at a random moment within this time after the end (within half the wait, if that is
-        shorter), so that they do not all return together.
-    clock : callable
-        Seconds, monotonic.
-    sleep : callable
-        Accepts seconds.
-
-    Attributes
-    ----------
-    on : bool
-        ``wait`` must be awaited. Stays True after the end until the first waiter notices.
-    until : float
-        The end of the latest hold, by the clock.
-    """
-
-    def __init__(
-        self,
-        longest_s: float = LONGEST_WAIT_S,
-        spread_s: float = 2.0,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        rng: random.Random | None = None,
-    ) -> None:
-        self.on = False
-        self.until = -math.inf
-        self._longest_s, self._spread_s, self._clock, self._sleep = longest_s, spread_s, clock, sleep
-        self._spread = 0.0
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-
-    def hold(self, seconds: float) -> None:
-        """Hold back requests that come from now on; a hold never shortens an earlier, longer one."""
-        if not seconds > 0:
-            return
-        seconds = min(seconds, self._longest_s)
-        until = self._clock() + seconds
-        if until > self.until:
-            self.until, self.on = until, True
-            self._spread = min(self._spread_s, seconds / 2)
-
-    async def wait(self) -> None:
-        """Return when requests are no longer held back."""
-        while (left := self.until - self._clock()) > 0:
-            await self._sleep(left + self._rng.uniform(0, self._spread))
-        self.on = False

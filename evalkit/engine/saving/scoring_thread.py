@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from evalkit.conversation import Turn
 from evalkit.record import Answer, Score, TurnKey
-from evalkit.runfile.finished_turn import stored_turns
+from evalkit.runfile.finished_turn import stored_tools, stored_turns
 from evalkit.scorers import registry
 from evalkit.scorers.registry import Scorer
 
@@ -18,7 +18,7 @@ _CLOSE_S = 0.05
 HANDED_OVER_S = 0.02  # after this time at the latest, finished scores can be taken
 
 UnscoredTurn = tuple[TurnKey, str, Answer]  # the string is the row of its conversation
-ScoreTurn = Callable[[Turn, Answer], Score | None]
+ScoreTurn = Callable[[Turn, Answer, Sequence[Mapping[str, Any]]], Score | None]  # the last are the tools
 
 
 class ScoredTurn(NamedTuple):
@@ -119,7 +119,8 @@ class ScoringThread(threading.Thread):
             except IndexError:
                 break
             turns = stored_turns(row)
-            scored.append(ScoredTurn(key, len(turns), self._score(turns[key[2] - 1], answer)))
+            score = self._score(turns[key[2] - 1], answer, stored_tools(row))
+            scored.append(ScoredTurn(key, len(turns), score))
             if time.perf_counter() > deadline:
                 break
         with self._changed:

@@ -35,14 +35,17 @@ class SpendingCaps:
 
     def __init__(self, settings: Settings) -> None:
         self._max_tokens, self._max_cost = settings.max_tokens_total, settings.max_cost
-        self._prompt_price, self._output_price = settings.price or (0.0, 0.0)
+        self._prompt_price, self._output_price, *of_cache = settings.price or (0.0, 0.0)
+        self._cached_price, self._write_price = (*of_cache, self._prompt_price, self._prompt_price)[:2]
         self.prompt_tokens = self.output_tokens = 0.0
+        self._cache_discount = 0.0
         self.used_up: str | None = None
 
     @property
     def cost(self) -> float:
         """In the currency of the prices."""
-        return (self.prompt_tokens * self._prompt_price + self.output_tokens * self._output_price) / 1e6
+        tokens = self.prompt_tokens * self._prompt_price + self.output_tokens * self._output_price
+        return (tokens - self._cache_discount) / 1e6
 
     def add(self, attempt: Attempt, sent: int) -> None:
         """Add an attempt that has ended.
@@ -57,6 +60,8 @@ class SpendingCaps:
         charged = failure is None or failure.kind in PAID or not answer.empty
         if usage is not None and usage.prompt_tokens is not None:
             self.prompt_tokens += usage.prompt_tokens
+            self._cache_discount += (usage.cached_tokens or 0) * (self._prompt_price - self._cached_price)
+            self._cache_discount += (usage.cache_write_tokens or 0) * (self._prompt_price - self._write_price)
         elif charged:
             self.prompt_tokens += sent / CHARACTERS_PER_TOKEN
         if usage is not None and usage.output_tokens is not None:

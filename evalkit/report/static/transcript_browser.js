@@ -119,8 +119,13 @@ function row(place) {
   return line;
 }
 
+// Whether the reasoning of a turn is all that the model returned.
+function isAlone(turns, i) {
+  return !turns.answer[i] && turns.refusal[i] === null && !(turns.calls[i] || []).length;
+}
+
 function outputText(turns, i) {
-  const reasoning = turns.reasoning[i] === null ? "" : `(only reasoning) ${turns.reasoning[i]}`;
+  const reasoning = turns.reasoning[i] === null || !isAlone(turns, i) ? "" : `(only reasoning) ${turns.reasoning[i]}`;
   return [turns.answer[i], turns.refusal[i] === null ? "" : `(refusal) ${turns.refusal[i]}`, reasoning].filter(Boolean).join(" ");
 }
 
@@ -180,7 +185,7 @@ function dialogue(data, number, id, repeat) {
   }
   const system = data.conversations.system[place];
   if (system) column.append(message("system", system));
-  for (const { role, content } of data.conversations.context[place] || []) column.append(message(role, content || ""));
+  for (const { role, content, parts } of data.conversations.context[place] || []) column.append(message(role, content || "", role, parts));
   for (const i of own) column.append(turnOf(data, place, i));
   return column;
 }
@@ -193,18 +198,28 @@ function turnsOf(data, place, repeat) {
   return own;
 }
 
-function message(who, text, kind = who) {
-  return make("div", { className: `message ${kind}` }, make("span", { text: who, className: "who" }),
-    make("div", { text, className: "words", dir: "auto" }));
+function message(who, text, kind = who, parts = null) {
+  const said = parts ? parts.flatMap(partOf) : [make("div", { text, className: "words", dir: "auto" })];
+  return make("div", { className: `message ${kind}` }, make("span", { text: who, className: "who" }), ...said);
+}
+
+// An image is shown only if its data are in the page and cannot be anything but a picture; nothing is loaded.
+const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$/;
+
+function partOf({ sent, shown }) {
+  const words = make("div", { text: shown, className: "words", dir: "auto" });
+  const image = sent?.image_url, address = typeof image === "string" ? image : image?.url;
+  return typeof address === "string" && PICTURE.test(address) ? [words, make("img", { src: address, alt: shown, className: "part" })] : [words];
 }
 
 function turnOf(data, place, i) {
   const { turns } = data;
   const article = make("article", { className: `turn s-${turns.status[i]}`, "data-turn": turns.turn[i] },
-    make("h4", { text: `Turn ${turns.turn[i]}` }), message("user", turns.user[i]));
+    make("h4", { text: `Turn ${turns.turn[i]}` }), message("user", turns.user[i], "user", turns.parts[i]));
+  if (turns.reasoning[i] !== null && !isAlone(turns, i)) article.append(make("details", {}, make("summary", { text: "reasoning" }), message("reasoning", turns.reasoning[i])));
   if (turns.answer[i] !== null) article.append(message("assistant", turns.answer[i]));
   if (turns.refusal[i] !== null) article.append(message("refusal", turns.refusal[i]));
-  if (turns.reasoning[i] !== null) article.append(message("only reasoning", turns.reasoning[i], "reasoning"));
+  if (turns.reasoning[i] !== null && isAlone(turns, i)) article.append(message("only reasoning", turns.reasoning[i], "reasoning"));
   if (turns.cut[i]) article.append(make("p", { text: `${turns.cut[i].toLocaleString("en")} more characters are in the run file.`, className: "faint" }));
   for (const call of turns.calls[i] || []) article.append(message("call", `${call.function.name}(${call.function.arguments})`));
   const facts = [["verdict", verdict(turns, i)], ["target", turns.target[i]], ["extracted", turns.extracted[i]],

@@ -1,17 +1,20 @@
 """Dates as people and models write them: ``2024-05-03``, ``3 May 2024``, ``May 3rd, 2024``, ``03/05/2024``.
 
-A date has day, month and year, the year with four digits: "12" or "May 2024" is not a date. Months are English.
-``03/05/2024`` is two dates unless the order of day and month is known.
+A date has day, month and year, the year with four digits: "12" or "May 2024" is not a date. Months are English, or of
+a language in ``month_names``. ``03/05/2024`` is two dates unless the order of day and month is known.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from evalkit.scorers.reading.answer_marks import marked
+from evalkit.scorers.reading.answer_continuations import correction
+from evalkit.scorers.reading.answer_marks import lowered, marked
+from evalkit.scorers.reading.month_names import months_of
 
 ORDERS = ("dmy", "mdy")
 _LONGEST_TEXT = 20_000  # characters searched: enough for an answer, few enough for any run
@@ -29,9 +32,34 @@ _DATE = re.compile(
       | (?P<one>\d{{1,2}}) (?P<sep>[-/.]) (?P<two>\d{{1,2}}) (?P=sep) (?P<year_last>\d{{4}}) (?![\d/-]|\.\d)
       | (?P<day_first>{_DAY}) [ .-]\ ? (?:of\ )? (?P<name_second>{_MONTH}) [ ,-]{{0,2}} (?P<year_third>\d{{4}}) (?!\d)
       | (?<!\w) (?P<name_first>{_MONTH}) [ -] (?P<day_second>{_DAY}) (?:,\ ?|\ |-) (?P<year_end>\d{{4}}) (?!\d)
+      | (?P<year_east>\d{{4}}) [ ]?[年년] [ ]? (?P<month_east>\d{{1,2}}) [ ]?[月월] [ ]?
+            (?P<day_east>\d{{1,2}}) [ ]?[日号號일]
     )""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+_COMPACT = re.compile(r"(?<![\w./-])([12]\d{3})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?![\d/-]|\.\d|[^\W\dT])", re.ASCII)
+# a month in another language: 6 de mayo de 2022, 1er mars 2022, 2022. május 6.
+_OTHER_MONTH = re.compile(
+    r"""(?<![\w./-]) (?: (?P<day>[0-9]{1,2}) (?:er|[ºª°]|\.)?[ -] (?:(?:de|di|del|da)[ ])? (?P<name>[^\W\d_]{3,15})\.?
+            [ ,-]{1,2} (?:(?:de|del|do)[ ])? (?P<year>[0-9]{4})
+      | (?P<year_first>[0-9]{4}) \.?[ ] (?:m\.[ ])? (?P<name_second>[^\W\d_]{3,15}) [ ] (?P<day_last>[0-9]{1,2})
+      ) (?![0-9])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_UNITS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"]
+_TEENS = [f"{number}teenth" for number in ("thir", "four", "fif", "six", "seven", "eigh", "nine")]
+_TENS = ["twentieth", *(f"twenty-{unit}" for unit in _UNITS), "thirtieth", "thirty-first"]
+_WORDS = [*_UNITS, "tenth", "eleventh", "twelfth", *_TEENS, *_TENS]
+_ORDINALS = {word: number for number, word in enumerate(_WORDS, start=1)}
+_ORDINAL = re.compile(
+    rf"\b({'|'.join(sorted(_ORDINALS, key=len, reverse=True))}) (?=(?:day )?of {_MONTH})", re.IGNORECASE
+)
+_LOOK = 40  # characters before a date that may deny it
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|rather than|instead of)|n['’]t)\s+(?:(?:be|on|in|the)\s+)*[*_(\"]*\Z", re.IGNORECASE
+)
+# between two dates of a sentence, it says that the second only places the first in time
+_PLACED_BY = re.compile(r"\b(?:after|before|following|since|prior to)\b[^.;\n]*\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +91,15 @@ def find_dates(text: str, order: str = "") -> list[WrittenDate]:
     -------
     list of WrittenDate
     """
-    return list(_dates(text, order))
+    return [date for _, date in _dates(text, order)]
 
 
 def final_date(text: str, order: str = "") -> WrittenDate | None:
-    """The date that a text gives as its answer: the first one marked (``answer_marks.marked``), else the last.
+    """The date that a text gives as its answer.
+
+    The first one marked (``answer_marks.marked``), unless the text takes it back, else the last that is not denied and
+    not only there to place another in time ("after the launch on 16 July 1969"). Digits without marks, ``20240503``,
+    count if the text has no other date.
 
     Parameters
     ----------
@@ -79,17 +111,48 @@ def final_date(text: str, order: str = "") -> WrittenDate | None:
     Returns
     -------
     WrittenDate or None
-        None if the text has no date.
+        None if the text has no date, or each is denied.
+
+    Raises
+    ------
+    ImportError
+        The only date may have a month in another language, and Babel is not installed.
     """
-    text = _BLANKS.sub(" ", text[-_LONGEST_TEXT:])
-    for piece in marked(text):
-        found = next(_dates(piece, order), None)
-        if found is not None:
-            return found
-    last = None
-    for last in _dates(text, order):  # noqa: B007
-        pass
-    return last
+    text = text[-_LONGEST_TEXT:]
+    text = _BLANKS.sub(" ", text if text.isascii() else unicodedata.normalize("NFKC", text))
+    text = _ORDINAL.sub(lambda match: f"{_ORDINALS[match[1].lower()]} ", text)
+    for find in (_dates, _other_dates, _compact_dates):
+        if next(find(text, order), None) is not None:
+            return _final(text, order, find)
+    return None
+
+
+_Find = Callable[[str, str], Iterator[tuple[re.Match[str], WrittenDate]]]
+
+
+def _final(text: str, order: str, find: _Find) -> WrittenDate | None:
+    pieces = marked(text)
+    if pieces:
+        begin = correction(lowered(text), max(text.find(pieces[-1]), 0))
+        if begin is not None and (last := _last(text[begin:], order, find)) is not None:
+            return last
+    for piece in pieces:
+        for match, found in find(piece, order):
+            if not _denied(piece, match):
+                return found
+    return _last(text, order, find)
+
+
+def _last(text: str, order: str, find: _Find) -> WrittenDate | None:
+    """The last date that is not denied; one that only places the date before it in time gives way to that."""
+    dates = [(match, found) for match, found in find(text, order) if not _denied(text, match)]
+    while len(dates) > 1 and _PLACED_BY.search(text, dates[-2][0].end(), dates[-1][0].start()):
+        dates.pop()
+    return dates[-1][1] if dates else None
+
+
+def _denied(text: str, match: re.Match[str]) -> bool:
+    return _DENIED.search(text, max(0, match.start() - _LOOK), match.start()) is not None
 
 
 def read_iso(text: str) -> date | None:
@@ -100,13 +163,32 @@ def read_iso(text: str) -> date | None:
         return None
 
 
-def _dates(text: str, order: str) -> Iterator[WrittenDate]:
+def _dates(text: str, order: str) -> Iterator[tuple[re.Match[str], WrittenDate]]:
     for match in _DATE.finditer(text):
-        yield WrittenDate(match[0], tuple(dict.fromkeys(_readings(match, order))))
+        yield match, WrittenDate(match[0], tuple(dict.fromkeys(_readings(match, order))))
+
+
+def _other_dates(text: str, _order: str) -> Iterator[tuple[re.Match[str], WrittenDate]]:
+    """Dates with a month in another language."""
+    for match in _OTHER_MONTH.finditer(text):
+        months = months_of(match["name"] or match["name_second"])
+        year, day = match["year"] or match["year_first"], match["day"] or match["day_last"]
+        if months:
+            yield match, WrittenDate(match[0], tuple(_in_calendar((year, str(month), day) for month in sorted(months))))
+
+
+def _compact_dates(text: str, _order: str) -> Iterator[tuple[re.Match[str], WrittenDate]]:
+    """Dates of eight digits, in the calendar: other numbers have as many."""
+    for match in _COMPACT.finditer(text):
+        readings = tuple(_in_calendar([(match[1], match[2], match[3])]))
+        if readings:
+            yield match, WrittenDate(match[0], readings)
 
 
 def _readings(match: re.Match[str], order: str) -> Iterator[date]:
-    if match["year"]:
+    if match["year_east"]:
+        triples = [(match["year_east"], match["month_east"], match["day_east"])]
+    elif match["year"]:
         triples = [(match["year"], match["month"], match["day"])]
     elif match["year_last"]:
         dmy, mdy = (match["year_last"], match["two"], match["one"]), (match["year_last"], match["one"], match["two"])
@@ -115,6 +197,10 @@ def _readings(match: re.Match[str], order: str) -> Iterator[date]:
         name = (match["name_second"] or match["name_first"]).rstrip(".").lower()
         day = re.sub(r"\D", "", match["day_first"] or match["day_second"])
         triples = [(match["year_third"] or match["year_end"], str(_NAMES[name]), day)]
+    yield from _in_calendar(triples)
+
+
+def _in_calendar(triples: Iterable[tuple[str, str, str]]) -> Iterator[date]:
     for triple in triples:
         try:
             yield date(*map(int, triple))

@@ -14,19 +14,33 @@ ALPHABET = string.ascii_uppercase
 _DRESS = r"""(?:[\s*_"'`(\[{$:]|\\(?:text|textbf|mathbf|mathrm)\{|\b(?:option|choice|letter)\b)*+"""
 # "A dog" and "I think" begin with a word, "A because" and "A or B" with a letter
 _NO_WORD = r"(?<![AI](?=\s+(?!(?:because|since|as|for|and|or|is|was)\b)[a-z]))(?<!I(?=['’\s]))"
-_ENDS = rf"(?![\w'’]|[-.]\w){_NO_WORD}"
-_JOINS = r"\s*[*_)\]]*\s*(?:,\s*(?:or|and)?|/|&|\bor\b|\band\b)"
-# before, or after, a letter that is denied
-_DENYING = re.compile(
-    r"(?:\b(?:not|cannot|never|neither|nor|rather than|instead of|eliminate|rules? out)|n['’]t)"
-    r"\s+(?:(?:be|choose|pick|select|go with|an?|the|option|choice|letter)\s+)*[*_\"'`(\[]*\Z",
+_WORD = "a-zA-Z0-9_\u00c0-\u058f"  # of scripts whose words a letter could be part of
+_ENDS = rf"(?![{_WORD}'’]|[-.][{_WORD}]){_NO_WORD}"
+_JOINS = r"\s*[*_)\]]*\s*(?:,\s*(?:or|and|nor)?|/|&|\bor\b|\band\b|\bnor\b|[、，和与或及])"
+# before, or after, letters that are denied
+DENYING = re.compile(
+    r"(?:(?:\b(?:not|cannot|never|neither|nor|rather than|instead of|eliminate|exclude|rul(?:es?|ed|ing) out)|n['’]t)"
+    r"\s+(?:(?:be|choose|pick|select|go with|an?|the|options?|choices?|letters?|either|both)\s+)*"
+    r"|(?:排除了?|不是|不选|不能选|并非)(?:选项|答案)?\s*)[*_\"'`(\[]*\Z",
     re.IGNORECASE,
 )
+_WRONG = r"(?:incorrect|wrong|false|ruled\s+out|eliminated|excluded|out)"
 _DENIED = re.compile(
-    r"[)\]*_\"'`]*\s+(?:(?:is|was|can|could)(?:n['’]t\b|\s*not\b(?!\s+(?:incorrect|wrong|false)\b)|['’]t\b)"
-    r"|(?:is|was)\s+(?:(?:the|an?|also)\s+)*(?:incorrect|wrong|false)\b)",
+    r"[)\]*_\"'`]*(?:\s+(?:(?:is|was|are|were|can|could|do|does)(?:n['’]t\b|\s*not\b(?!\s+(?:incorrect|wrong|false)\b)|['’]t\b)"
+    rf"|(?:is|was|are|were|can|could|must)\s+(?:(?:the|an?|also|both|all|clearly|therefore|thus|be)\s+)*{_WRONG}\b)"
+    r"|\s*(?:选项|项|选项的说法)?\s*(?:都|均|也|是|全|就)*(?:错误|错|不对|不正确|不符|排除))",
     re.IGNORECASE,
 )
+# "the answer is" in other scripts
+_SAID = (
+    r"答案(?:应该|应当)?(?:是|为|選|选)?|(?:选项|選項|选择|選擇|选|選)(?:的是|为|是)?|】"
+    r"|(?:正解|答え|解答|回答)(?:は|:)|(?:정답|답)(?:은|:)"
+    r"|(?:الإجابة|الجواب|الاجابة)(?:\s+(?:الصحيحة|الصحيح))?(?:\s+(?:هي|هو))?|उत्तर|উত্তর|[Оо]твет|[Вв]ідповідь|[Δδ]ιάντηση"
+)
+_FULL_WIDTH = {code: code - 0xFEE0 for code in (*range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B), 0xFF08, 0xFF09, 0xFF0E)}
+_FULL_WIDTH[0xFF1A] = ord(":")
+_ARABIC = {"أ": "A", "ا": "A", "إ": "A", "ب": "B", "ج": "C", "د": "D", "هـ": "E"}
+_ARABIC_ALONE = re.compile(r"(?<![\u0600-\u06ff])(?:هـ|[أاإبجد])(?![\u0600-\u06ff])")
 _LOOK = 40  # characters before a letter that may deny it
 
 # a quick test: without any of these words the slow search finds nothing
@@ -38,7 +52,7 @@ def chosen_letters(text: str, letters: str = ALPHABET) -> list[str]:
 
     The first of these that finds any decides: text marked as the answer (``answer_marks.marked``), a letter that the
     text starts with or consists of, the last "choose B" or "B is correct", letters that stand alone anywhere. Letters
-    that are denied, as in "not B" or "B is wrong", are skipped.
+    that are denied, as in "not B" or "A and C are wrong", are skipped. Full-width and Arabic letters count as theirs.
 
     Parameters
     ----------
@@ -54,25 +68,43 @@ def chosen_letters(text: str, letters: str = ALPHABET) -> list[str]:
     """
     find = _patterns(letters)
     head, text = text, text[-LONGEST_TEXT:]
+    if not text.isascii():
+        head, text = latin(head[:LONGEST_TEXT]), latin(text)
+        for said in reversed(list(find["said"].finditer(text))):
+            group = find["group"].match(text, said.start("first"))
+            if group is not None and not _is_denied(text, group):
+                return _distinct(find["letter"].findall(group[0]))
     for piece in marked(text):
         if match := find["led"].match(piece):
             return _distinct(find["letter"].findall(match["first"] + (match["more"] or "")))
     if (match := find["start"].match(head)) and len(find["line"].findall(text)) <= 1:
-        return _distinct([match["first"]])
+        group = find["group"].match(head, match.start("first"))
+        if group is None or group[1] is None or not _DENIED.match(head, group.end()):
+            return _distinct([match["first"]])
     low = lowered(text)
-    if any(word in low for word in _VERDICTS) and (verdicts := _not_denied(find["verdict"], text)):
+    if any(word in low for word in _VERDICTS) and (verdicts := _verdicts(find["verdict"], text)):
         return _distinct(verdicts[-1:])
-    return _distinct(_not_denied(find["alone"], text))
+    groups = [group[0] for group in find["group"].finditer(text) if not _is_denied(text, group)]
+    return _distinct(find["letter"].findall(" ".join(groups)))
 
 
-def _not_denied(pattern: re.Pattern[str], text: str) -> list[str]:
+def latin(text: str) -> str:
+    """A text with full-width letters and marks as ASCII, and Arabic letters that stand alone as their Latin ones."""
+    if text.isascii():
+        return text
+    return _ARABIC_ALONE.sub(lambda match: _ARABIC[match[0]], text.translate(_FULL_WIDTH))
+
+
+def _verdicts(pattern: re.Pattern[str], text: str) -> list[str]:
     """The letters that a pattern finds, without those that the text denies."""
-    return [
-        next(filter(None, match.groups()))
-        for match in pattern.finditer(text)
-        if not _DENYING.search(text, max(0, match.start() - _LOOK), match.start())
-        and not _DENIED.match(text, match.end())
-    ]
+    found = (match for match in pattern.finditer(text) if not _is_denied(text, match))
+    return [next(filter(None, match.groups())) for match in found]
+
+
+def _is_denied(text: str, found: re.Match[str]) -> bool:
+    """Whether the text denies the letters found in it, all of a group such as "A, B and C"."""
+    before = DENYING.search(text, max(0, found.start() - _LOOK), found.start())
+    return before is not None or _DENIED.match(text, found.end()) is not None
 
 
 def _distinct(found: list[str]) -> list[str]:
@@ -83,16 +115,18 @@ def _distinct(found: list[str]) -> list[str]:
 def _patterns(letters: str) -> dict[str, re.Pattern[str]]:
     upper, lower = f"[{re.escape(letters)}]", f"[{re.escape(letters.lower())}]"
     either = rf"(?:{upper}{_ENDS}|{lower}(?=\s*$|[)\].,:*_\"'`}}]))"
+    alone = rf"(?:(?<![{_WORD}'’.-]){upper}{_ENDS}|\({lower}\))"
     return {
         "led": re.compile(rf"{_DRESS}(?P<first>{either})(?P<more>(?:{_JOINS}{_DRESS}{either})+)?"),
-        "letter": re.compile(rf"(?<!\w)(?:{upper}|{lower})(?!\w)"),
+        "letter": re.compile(rf"(?<![{_WORD}])(?:{upper}|{lower})(?![{_WORD}])"),
         "start": re.compile(
             rf"{_DRESS}(?P<first>{upper}(?=\s*$|[*_\"'`]*[)\].:,](?!\w)|[*_\"'`]+\s|\s*\n)|{lower}(?=\W*$|\)))"
         ),
         "line": re.compile(rf"^[ \t*_(\[]*{upper}[)\].:]", re.MULTILINE),
         "verdict": re.compile(
             rf"\b(?i:choose|chose|pick|select|go with|correct(?: (?:one|option|choice))? is)\b{_DRESS}({upper}){_ENDS}"
-            rf"|(?<!\w)({upper})\b[)\]*_\"'`]*\s+is\s+(?:the\s+)?(?:correct|right|true)\b"
+            rf"|(?<![{_WORD}])({upper})\b[)\]*_\"'`]*\s+is\s+(?:the\s+)?(?:correct|right|true)\b"
         ),
-        "alone": re.compile(rf"(?<![\w'’.-])({upper}){_ENDS}|\(({lower})\)"),
+        "said": re.compile(rf"(?:{_SAID}){_DRESS}(?P<first>{either})"),
+        "group": re.compile(rf"{alone}((?:{_JOINS}{_DRESS}{alone})+)?"),
     }

@@ -13,29 +13,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from evalkit.scorers.reading.answer_marks import lowered, marked
-from evalkit.scorers.reading.numbers_in_passing import CURRENCY, Asides, denied, stands_for_itself
+from evalkit.scorers.reading.answer_marks import lowered
+from evalkit.scorers.reading.numbers_in_passing import CURRENCY
 
 DECIMAL_MARKS = (".", ",")
 _LONGEST = 400  # digits: longer ones are not answers, and slow to compute with
 _LOOK = 24  # characters before a number that decide its sign
 LONGEST_TEXT = 20_000  # characters searched: enough for an answer, few enough for any run
-_VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+VULGAR = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SHORT_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9}  # 5k; the others after a currency sign only, $2m
 _GAP = " \u00a0\u2009\u202f"
 
-_FIRST = rf"-+−–{CURRENCY}.,\d{_VULGAR}"  # a number starts with one of these
+_FIRST = rf"-+−–{CURRENCY}.,\d{VULGAR}"  # a number starts with one of these
 _RAISED = "⁰¹²³⁴-⁹"
 # For text in lower case. A match is a number if its last group is simple or number. Characters that start no number are
 # consumed in whole runs before it, and most numbers are a few digits without any continuation.
 _NUMBER = re.compile(
     rf"""
-    (?: [^{_FIRST}]++ | [.,](?!\d) | [-+−–](?![\d.,{CURRENCY}{_VULGAR}]) )*+
+    (?: [^{_FIRST}]++ | [.,](?!\d) | [-+−–](?![\d.,{CURRENCY}{VULGAR}]) )*+
     (?: (?P<simple>\d{{1,15}}+)
-            (?! [\d'’_/^{_VULGAR}{_RAISED}ex×·\\€£¥₹%٪p-] | [.,]\d | \*(?:[\d{_GAP}]|\*[\d{{])
-              | [{_GAP}] (?: [\d{_VULGAR}x×*·\\€£¥₹%٪] | per | hund | thou | mill | bill | trill ) )
-      | (?P<number> (?P<sign>[-+−–])? (?: [{CURRENCY}] [{_GAP}]? (?P<late>[-−–])? )?
+            (?! [\d'’_/^{VULGAR}{_RAISED}exk×·\\€£¥₹%٪p-] | [.,]\d | \*(?:[\d{_GAP}]|\*[\d{{])
+              | [{_GAP}] (?: [\d{VULGAR}x×*·\\€£¥₹%٪] | per | hund | thou | mill | bill | trill ) )
+      | (?P<number> (?P<sign>[-+−–])? (?: (?P<money>[{CURRENCY}]) [{_GAP}]? (?P<late>[-−–])? )?
         (?: (?P<grouped> [1-9]\d{{0,2}} (?P<sep>[.,'’_{_GAP}]) \d{{3}} (?:(?P=sep)\d{{3}}){{0,20}}+ (?!(?P=sep)?\d) )
                 (?P<point> (?!(?P=sep)) [.,]\d++ (?![.,]\d) )?
           | (?P<indian> [1-9]\d? (?:,\d\d){{1,9}} ,\d{{3}} (?!,?\d) ) (?P<tail> \.\d++ (?![.,]\d) )?
@@ -45,44 +46,30 @@ _NUMBER = re.compile(
           | (?<!\d[.,]) (?P<plain>\d++) (?P<part> [.,]\d++ (?![.,]\d) )?
           | (?P<listed>\d++)
           | (?<![\d.,]) (?P<bare> [.,]\d++ ) (?![.,]\d)
-          | (?=[{_VULGAR}]) )
-        (?: [{_GAP}]? (?P<vulgar>[{_VULGAR}]) )?
+          | (?=[{VULGAR}]) )
+        (?: [{_GAP}]? (?P<vulgar>[{VULGAR}]) )?
         (?: e (?P<e>[-+−]?\d{{1,3}}) (?!\w)
           | [{_GAP}]? (?:[×x*·]|\\times|\\cdot) [{_GAP}]? 10
                 (?: (?:\^|\*\*) \{{? (?P<ten>[-−]?\d{{1,3}}) \}}? | (?P<tens>[⁻{_RAISED}]{{1,4}}) ) (?!\d) )?
-        (?: [{_GAP}-] (?P<scale>{"|".join(_SCALES)})s?\b )?
+        (?: (?P<short>k) (?![\w²³/^·-]) | (?(money) (?P<money_short>m|bn?)(?!\w) | (?!)) )?
+        (?: [{_GAP}-] (?P<scale>{"|".join(SCALES)})s?\b )?
         (?: [{_GAP}]? [€£¥₹] )?
         (?P<percent> [{_GAP}]? (?:%|٪|per\ ?cent\b) )? )
       | [{_FIRST}] | \Z )
     """,
     re.VERBOSE,
 )
-_AFTER_CUT = re.compile(r"[ \t]*[,/^=+×·−–-]?[ \t]*\Z")
-_ANY_DIGIT = re.compile(rf"[\d{_VULGAR}]")
-# LaTeX that only sets the number: \frac{3}{4}, 1{,}234, 1\,234, 35\%, \$5
+_FRACTION = r"\\[dt]?frac\s*(?:\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}|(\d)(\d))"
+# LaTeX that only sets the number: 2\frac{1}{2}, \frac{3}{4}, 1{,}234, 1\,234, 35\%, \$5
 _LATEX = [
-    (re.compile(r"\\[dt]?frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}"), r"\1/\2"),
+    (re.compile(rf"(?<=\d)\s?{_FRACTION}"), r" \1\3/\2\4"),
+    (re.compile(_FRACTION), r"\1\3/\2\4"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\[,;:!](?=\d)"), "\u2009"),
     (re.compile(r"\\([%$])"), r"\1"),
 ]
 
 _MINUS_WORD = re.compile(r"(?<![\d)%] )\b(?:minus|negative) $")
-
-_UNITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SMALL = {word: n for n, word in enumerate(_UNITS + _TEENS)} | {word: 20 + 10 * n for n, word in enumerate(_TENS)}
-_UNDER_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[- ](?:{'|'.join(_UNITS[1:])}))?|{'|'.join(_TEENS + _UNITS)})\b"
-_UNDER_1000 = rf"(?:(?:{'|'.join(_UNITS[1:])}) hundred\b(?:(?: and)? {_UNDER_100})?|{_UNDER_100})"
-_WORDS = re.compile(
-    rf"\b(?P<minus>(?:minus|negative) )?"
-    rf"(?P<number>{_UNDER_1000}(?: (?:thousand|million|billion|trillion)\b(?:,? (?:and )?{_UNDER_1000})?)*)"
-)
-_ANY_WORD = re.compile("|".join(_SMALL))
-_LONGEST_SIGN = len("negative ")
-_BEFORE_ONE = re.compile(r"(?:^|= ?|: ?|\b(?:is|has|have|had|only|exactly|just|equals) )[*_]*$")
-_AFTER_ONE = re.compile(r"(?! (?:of|that|who|which|another|more|can|could|should|must)\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +126,13 @@ def read_number(text: str, decimal: str = ".") -> Number | None:
     Number or None
     """
     text = text.strip()
-    found = list(_numbers(lowered(text), decimal))
+    found = list(numbers_of(lowered(text), decimal))
     return found[0] if len(found) == 1 and (found[0].start, found[0].end) == (0, len(text)) else None
 
 
 def first_number(text: str, decimal: str = ".") -> Number | None:
     """The number at the start of a text, whatever follows it; None if it does not start with one."""
-    number = next(_numbers(lowered(text), decimal), None)
+    number = next(numbers_of(lowered(text), decimal), None)
     return number if number is not None and number.start == 0 else None
 
 
@@ -167,151 +154,25 @@ def find_numbers(text: str, decimal: str = ".") -> list[Number]:
 
 def each_number(text: str, decimal: str = ".") -> Iterator[Number]:
     """The numbers of ``find_numbers``, one at a time."""
-    return _numbers(lowered(plain(text[:LONGEST_TEXT])), decimal)
+    return numbers_of(lowered(plain(text[:LONGEST_TEXT])), decimal)
 
 
 def last_number(text: str, decimal: str = ".") -> Number | None:
     """The last number with digits in the last 20,000 characters, in any context; None if there is none."""
-    found = (_value(match, decimal) for match in reversed(list(_matches(lowered(plain(text[-LONGEST_TEXT:]))))))
+    found = (value_of(match, decimal) for match in reversed(list(number_matches(lowered(plain(text[-LONGEST_TEXT:]))))))
     return next((number for number in found if number is not None), None)
 
 
-def final_number(text: str, decimal: str = ".") -> Number | None:
-    """The number that a text gives as its answer.
-
-    First a marked one (``answer_marks.marked``), then the last number that stands for itself. Numbers mentioned in
-    passing are skipped while there is any other: operands (``12 + 23``, "the sum of 12 and 23"), numbers after "than",
-    ordinals, parts of names (``GPT-4``), step and list numbers, and those in a question. A denied one ("it is not 35")
-    never counts. In a text without any digit, English number words are read.
-
-    Parameters
-    ----------
-    text : str
-    decimal : str
-        How an ambiguous mark is read: ``.`` or ``,``.
-
-    Returns
-    -------
-    Number or None
-        None if the text has no number, or each is denied.
-    """
-    placed = final_place(text, decimal)
-    return None if placed is None else placed[0]
-
-
-def final_place(text: str, decimal: str = ".", *, strict: bool = False) -> tuple[Number, str] | None:
-    """``final_number``, and the piece of plain text that its ``start`` and ``end`` refer to.
-
-    With ``strict`` only a number that stands for itself, for a text whose last number is cut off.
-    """
-    text = plain(text[-LONGEST_TEXT:])
-    if not _ANY_DIGIT.search(text):
-        number = number_in_words(text)
-        return None if number is None else (number, text)
-    for piece in marked(text):
-        number = _first_that_stands(lowered(piece), decimal, strict)
-        if number is not None:
-            return number, piece
-    number = _last_that_stands(lowered(text), decimal, strict) or number_in_words(text)
-    return None if number is None else (number, text)
-
-
-def number_at_end(text: str, decimal: str = ".") -> Number | None:
-    """The number in which a text breaks off, followed at most by spaces, a comma or a sign.
-
-    It may be incomplete or an intermediate step. One before a full stop, a closing mark or a line break is complete.
-
-    Parameters
-    ----------
-    text : str
-        From ``plain``; ``start`` and ``end`` of the number refer to it.
-    decimal : str
-        How an ambiguous mark is read: ``.`` or ``,``.
-
-    Returns
-    -------
-    Number or None
-    """
-    begin = max(0, len(text) - LONGEST_TEXT)
-    tail = _AFTER_CUT.sub("", text[begin:])
-    if tail[-1:].isalpha():
-        number = number_in_words(tail)
-    else:
-        found = (_value(match, decimal) for match in reversed(list(_matches(lowered(tail)))))
-        number = next((number for number in found if number is not None), None)
-    if number is None or number.end < len(tail):
-        return None
-    return Number(number.value, number.percent, begin + number.start, begin + number.end)
-
-
-def number_in_words(text: str) -> Number | None:
-    """The last number written in English words ("thirty-five", "minus two hundred and six").
-
-    "one" counts only at the start of the text and after words such as "is", "has" or "only"; elsewhere it is a pronoun.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    Number or None
-    """
-    low = lowered(text)
-    first = _ANY_WORD.search(low)
-    if first is None:
-        return None
-    last = None
-    for match in _WORDS.finditer(low, max(0, first.start() - _LONGEST_SIGN)):
-        before = low[max(0, match.start() - _LOOK) : match.start()].lstrip()
-        if match["number"] != "one" or (_BEFORE_ONE.search(before) and _AFTER_ONE.match(low, match.end())):
-            last = match
-    if last is None:
-        return None
-    total = current = 0
-    for word in re.findall(r"[a-z]+", text[slice(*last.span("number"))].lower()):
-        if word == "hundred":
-            current *= 100
-        elif word in _SCALES:
-            total, current = total + current * _SCALES[word], 0
-        else:
-            current += _SMALL.get(word, 0)
-    value = total + current
-    return Number(Fraction(-value if last["minus"] else value), False, last.start(), last.end())
-
-
-def _first_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
-    """The first number of a text that stands for itself, else, unless ``strict``, the first that is not denied."""
-    first = None
-    for number in _numbers(text, decimal):
-        if stands_for_itself(text, number.start, number.end):
-            return number
-        first = first or (None if strict or denied(text, number.start) else number)
-    return first
-
-
-def _last_that_stands(text: str, decimal: str, strict: bool) -> Number | None:
-    """The last number that stands for itself and is not an aside, else, unless ``strict``, the last not denied."""
-    last, asides = None, Asides(text)
-    for match in reversed(list(_matches(text))):
-        start, end = match.span("simple") if match.lastgroup == "simple" else _place(match)
-        stands = stands_for_itself(text, start, end) and not asides.hold(start)
-        if stands or last is None:  # its value is the slowest part to compute
-            number = _value(match, decimal)
-            if stands and number is not None:
-                return number
-            last = last or (None if strict or denied(text, start) else number)
-    return last
-
-
-def _numbers(text: str, decimal: str) -> Iterator[Number]:
-    for match in _matches(text):
-        number = _value(match, decimal)
+def numbers_of(text: str, decimal: str) -> Iterator[Number]:
+    """The numbers of a text in lower case, in order."""
+    for match in number_matches(text):
+        number = value_of(match, decimal)
         if number is not None:
             yield number
 
 
-def _matches(text: str) -> Iterator[re.Match[str]]:
+def number_matches(text: str) -> Iterator[re.Match[str]]:
+    """Where a text in lower case has numbers, in order; ``value_of`` reads one."""
     for match in _NUMBER.finditer(text):
         kind = match.lastgroup
         if kind == "simple" or (kind == "number" and len(match["number"]) <= _LONGEST):
@@ -327,19 +188,20 @@ def plain(text: str) -> str:
     return text
 
 
-def _place(match: re.Match[str]) -> tuple[int, int]:
+def place_of(match: re.Match[str]) -> tuple[int, int]:
     """The position of a number, without a sign that is not its own."""
     start, end = match.span("number")
     joined = match["sign"] and _joins(match.string[max(0, start - _LOOK) : start])
     return (start + 1 if joined else start), end
 
 
-def _value(match: re.Match[str], decimal: str) -> Number | None:
+def value_of(match: re.Match[str], decimal: str) -> Number | None:
+    """The number of a match; None if it is too large."""
     if match.lastgroup == "simple":
         start, end = match.span("simple")
         whole = int(match["simple"])
         return Number(Fraction(-whole if _after_minus_word(match.string, start) else whole), False, start, end)
-    start, end = _place(match)
+    start, end = place_of(match)
     value = _magnitude(match, decimal)
     try:
         float(value)
@@ -374,7 +236,9 @@ def _magnitude(match: re.Match[str], decimal: str) -> Fraction:
     exponent = match["e"] or match["ten"] or (match["tens"] or "").translate(_SUPERSCRIPTS)
     if exponent.lstrip("-+−"):
         value *= Fraction(10) ** int(exponent.replace("−", "-"))
-    return value * _SCALES[match["scale"]] if match["scale"] else value
+    if short := match["short"] or match["money_short"]:
+        value *= _SHORT_SCALES[short]
+    return value * SCALES[match["scale"]] if match["scale"] else value
 
 
 def _written(match: re.Match[str], decimal: str) -> Fraction:

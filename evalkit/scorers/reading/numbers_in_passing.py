@@ -18,6 +18,10 @@ def _mirrored(words: str) -> str:
     return "|".join(word[::-1].replace(" ", r"\ ") for word in words.split("|"))
 
 
+_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
+_PLACES = _mirrored("step|question|exercise|example|problem|part|figure|equation|chapter|page|line|footnote")
+_THEIR = _mirrored("the|all|his|her|their|its|these|those|our|my|your|original|initial|total|remaining")
+
 # The context of a number that is not the answer. The text before it is read from right to left, in a mirrored text, so
 # that a match can start at one position only, and not at every character.
 _SYMBOL = r"[+×÷·]|\\(?:times|cdot|div)\b|\b(?:plus|times|(?:multiplied|divided)\ by)\b"
@@ -32,7 +36,10 @@ _BEFORE = re.compile(
       | [({CURRENCY}]* [ \t]* (?:{_LOBMYS})                                                  # 12 + …
       | [({CURRENCY}]* [ \t]* (?:[-−–/^x]|\*\*?|\b(?:{_mirrored("minus|over|of")})\b) [ \t]* [\d)}}%]   # 20 % of …
       | [{CURRENCY}]* [ ] fo [ ] (?:{_mirrored("percent|half|third|quarter")})\b
-      | \#? [ ]? (?:{_mirrored("step|question|exercise|example|problem|part|figure|equation|chapter")})\b
+      | [*_({CURRENCY}]* [ ]+ (?: (?:{_THEIR})\b [ ]+ )+ fo\b                                   # 8 of the 20
+      | [{CURRENCY}]* [ ]+ fo [ ] tuo\b
+      | (?: [ ] ,? (?:ht|ts|dr|dn)? \d{{1,2}} )? [ ] (?:{_mirrored(_MONTHS)})\b                       # May 3, 2021
+      | \#? [ ]? (?:{_PLACES})\b
       | [{CURRENCY}]* [ ]+ (?:{_mirrored("than|instead of|by|from")})\b
       | {_DENIAL}
       | [{CURRENCY}]* [ ]+ (?:{_mirrored("e|s|y|ed|es|ied|ies|ing|ying")})?
@@ -40,10 +47,14 @@ _BEFORE = re.compile(
     re.VERBOSE,
 )
 _AFTER = re.compile(
-    rf"""[)]*[ \t]* (?:{_SYMBOL}|[-−–/x]|\*\*?|\bminus\b|\bover\b|\bof\b) [ \t]* [({CURRENCY}]* [-−]? \d      # … + 23
-      | (?:st|nd|rd|th)\b""",
+    rf"""[)]*[ \t]* (?:{_SYMBOL}|[-−–/x]|\*\*?|\bminus\b|\bover\b) [ \t]* [({CURRENCY}]* [-−]? \d      # … + 23
+      | (?:st|nd|rd|th)\b
+      | [ ]? [ap](?:m\b|\.m\.)                                                                  # 5 pm
+      | [ ] (?:{_MONTHS}) [ ,]{{1,2}} \d{{4}}\b""",
     re.VERBOSE,
 )
+_OF_ANOTHER = re.compile(rf"[)]*[ \t]*\bof\b[ \t]*[({CURRENCY}]*[-−]?\d")
+_PART = re.compile(r"[%٪/.]|cent")
 _QUESTION = re.compile(rf"(?: [^.!?\n] | \.(?=\d) ){{0,{_ASKED}}} \?", re.VERBOSE)
 
 _LIST_MARK = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+(?=\S)", re.MULTILINE)
@@ -82,7 +93,29 @@ def stands_for_itself(text: str, start: int, end: int) -> bool:
     """
     if _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]) or _AFTER.match(text, end):
         return False
+    if (
+        "of" in text[end : end + 8] and _OF_ANOTHER.match(text, end) and _PART.search(text, start, end)
+    ):  # 20 % of 50, but not 8 of 20
+        return False
     return text.find("?", end, end + _ASKED + 1) < 0 or not _QUESTION.match(text, end)
+
+
+def part_of_time(text: str, start: int, end: int) -> bool:
+    """Whether a number is a part of a clock time or a ratio: ``3:30``, ``4:1``.
+
+    Parameters
+    ----------
+    text : str
+    start, end : int
+        Position of the number.
+
+    Returns
+    -------
+    bool
+    """
+    return (text[end : end + 1] == ":" and text[end + 1 : end + 2].isdigit()) or (
+        text[start - 1 : start] == ":" and text[start - 2 : start - 1].isdigit()
+    )
 
 
 def denied(text: str, start: int) -> bool:

@@ -1,4 +1,7 @@
-"""Units as words after a number: ``12 kg``, ``35 apples``, ``5 km/h``; compared as words, never converted."""
+"""Units as words after a number: ``12 kg``, ``35 apples``, ``5 km/h``; compared as words, never converted.
+
+A symbol and its name are one unit: ``kg`` and ``kilograms``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,39 @@ _BETWEEN = r"(?:[\s*_`~$)\]}]|\\[,;:!\ ]|\\(?:text|mathrm|mathbf|textbf|operator
 _WRITTEN = re.compile(rf"{_BETWEEN}(?P<unit>(?:[^\W\d_]|°)[\w°/^·]{{0,30}})")
 _END = r"(?![\w°²³^·⋅×%]|-\w|\*[^\W_]|\s*(?:/|per\b))"
 _IRREGULAR = {"feet": "foot"}
+_SAME = [
+    ("kg", "kilogram", "kilogramme", "kilo"),
+    ("g", "gram", "gramme"),
+    ("mg", "milligram", "milligramme"),
+    ("t", "tonne", "metric ton"),
+    ("km", "kilometre", "kilometer"),
+    ("m", "metre", "meter"),
+    ("cm", "centimetre", "centimeter"),
+    ("mm", "millimetre", "millimeter"),
+    ("mi", "mile"),
+    ("yd", "yard"),
+    ("ft", "foot", "feet"),
+    ("in", "inch"),
+    ("lb", "pound"),
+    ("oz", "ounce"),
+    ("l", "litre", "liter"),
+    ("ml", "millilitre", "milliliter"),
+    ("h", "hr", "hour"),
+    ("min", "minute"),
+    ("s", "sec", "second"),
+    ("ms", "millisecond"),
+    ("km/h", "kph", "kmh", "kilometres per hour", "kilometers per hour", "kilometres an hour", "kilometers an hour"),
+    ("mph", "miles per hour", "miles an hour"),
+    ("m/s", "metres per second", "meters per second"),
+    ("°c", "degrees celsius", "degree celsius"),
+    ("°f", "degrees fahrenheit", "degree fahrenheit"),
+    ("cm²", "cm^2", "cm2", "square centimetre", "square centimeter"),
+    ("m²", "m^2", "m2", "square metre", "square meter"),
+    ("km²", "km^2", "km2", "square kilometre", "square kilometer"),
+    ("m³", "m^3", "m3", "cubic metre", "cubic meter"),
+    ("cm³", "cm^3", "cm3", "cubic centimetre", "cubic centimeter"),
+]
+_NAMES = {name: names for names in _SAME for name in names}
 
 
 def read_quantity(text: str, decimal: str = ".") -> tuple[Number, str] | None:
@@ -39,7 +75,7 @@ def read_quantity(text: str, decimal: str = ".") -> tuple[Number, str] | None:
 
 
 def has_unit(text: str, end: int, unit: str) -> bool:
-    """Whether the number that ends at this position has this unit, regardless of case and plural."""
+    """Whether the number that ends at this position has this unit, in any case and number, as symbol or as name."""
     return _pattern(unit).match(text, end) is not None
 
 
@@ -51,8 +87,11 @@ def unit_after(text: str, end: int) -> str:
 
 @lru_cache(maxsize=256)
 def _pattern(unit: str) -> re.Pattern[str]:
-    words = r"\s+".join(map(_forms, unit.casefold().split()))
-    return re.compile(rf"{_BETWEEN}{words}{_END}", re.IGNORECASE)
+    unit = " ".join(unit.casefold().split())
+    singulars = (unit, unit.removesuffix("s"), unit.removesuffix("es"))
+    names = next((_NAMES[name] for name in singulars if name in _NAMES), ())
+    written = "|".join(r"\s+".join(map(_forms, name.split())) for name in dict.fromkeys((unit, *names)))
+    return re.compile(rf"{_BETWEEN}(?:{written}){_END}", re.IGNORECASE)
 
 
 def _forms(word: str) -> str:

@@ -65,7 +65,7 @@ def test_changes_of_every_kind_are_counted_separately(tmp_path):
     turns = [T("a", n + 1, score=old, reason="x") for n, (old, _) in enumerate(result)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", [1] * 9)])
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL, 0)")
+        connection.execute("INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', NULL, 0, NULL)")
         connection.executemany(
             "INSERT INTO score (conversation, repeat, turn, scoring, scorer, value) VALUES (0, 1, ?, 1, 'x', ?)",
             [(n + 1, new) for n, (_, new) in enumerate(result)],
@@ -98,7 +98,8 @@ def test_a_run_scores_again_and_shows_its_scorings_as_a_table(path):
 def test_the_object_of_json_of_two_scorings(path):
     done = Run(path).score("number").to_json()
     assert list(done) == ["old", "new", "changed"]
-    assert list(done["new"]) == ["scoring", "scorer", "versions", "begun_ns", "counts", "missing", "accuracy"]
+    keys = ["scoring", "scorer", "versions", "begun_ns", "counts", "missing", "accuracy", "targets", "corrected"]
+    assert list(done["new"]) == keys
     assert list(done["new"]["accuracy"]) == ["value", "low", "high", "n", "wrong", "unscored"]
     assert done["changed"] == {
         "right_to_wrong": 0, "wrong_to_right": 4, "to_unscored": 0, "from_unscored": 0, "within_wrong": 0,

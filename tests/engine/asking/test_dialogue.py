@@ -12,7 +12,8 @@ from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.tool_functions import as_coroutines
-from evalkit.engine.pacing.retries import Pause, RetryPolicy
+from evalkit.engine.pacing.pause import Pause
+from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.record import NO_RESULT, Answer, Attempt, Timing, TurnRecord
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.scripted.server import Calling, Fault, Law, Script, serve
@@ -136,6 +137,37 @@ def test_a_tool_round_gives_the_result_and_takes_the_answer_after_it(stream):
     assert record.exchange[1].content == '{"sky": "sunny"}'
     assert record.exchange[1].tool_call_id == record.exchange[0].tool_calls[0].id
     assert record.answer.text
+
+
+@pytest.mark.parametrize(("city", "rounds"), [("Rome", [0, 1]), ("Oslo", [0])])
+def test_a_result_by_arguments_is_given_to_the_call_that_it_fits(city, rounds):
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": json.dumps({"city": city})},
+    }
+    results = {"get_weather": {"$by_arguments": [{"arguments": {"city": "Rome"}, "result": "sunny"}]}}
+    conversation = Conversation("c", (Turn("Weather?"),), tools=(TOOL,), tool_results=results)
+    records = []
+
+    async def handler(request, writer):
+        given = json.loads(request.body)["messages"][-1]["role"] == "tool"
+        writer.write(answer("200 OK", completion("Sunny.") if given else completion(None, tool_calls=[call])))
+
+    async def keep(record):
+        records.append(record)
+        return True
+
+    async def ask():
+        async with serving(handler) as (server, transport):
+            sender = RequestSender(transport, Endpoint(server.url, "m"), stream=False)
+            await Dialogue(sender, conversation).run(keep)
+
+    asyncio.run(ask())
+    (record,) = records
+    assert record.failure is None
+    assert [attempt.round for attempt in record.attempts] == rounds
+    assert [message.content for message in record.exchange[1:]] == ["sunny"] * (len(rounds) - 1)
 
 
 def test_python_functions_are_called_and_the_model_sees_their_errors():
@@ -274,7 +306,7 @@ def test_refused_stream_options_are_left_out_from_then_on():
     records, sender = talk(Script(faults=[Fault("reject_stream_options")]), THREE)
     assert [record.status for record in records] == ["answered"] * 3
     assert [len(record.attempts) for record in records] == [2, 1, 1]
-    assert sender.include_usage is False
+    assert sender.fallbacks.no_usage
 
 
 def cut(script, conversation, after_s, *, stream=True, retry=FAST, **fields):

@@ -8,8 +8,8 @@ from evalkit.client.transport import Transport
 from evalkit.conversation import Message
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.request_sender import RequestSender
+from evalkit.engine.pacing.pause import Pause
 from evalkit.engine.pacing.rate_limits import RateLimiter
-from evalkit.engine.pacing.retries import Pause
 from evalkit.engine.pacing.slots import Slots
 from evalkit.scripted.server import Script, serve
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from itertools import pairwise
 
@@ -89,7 +91,7 @@ def test_auto_finds_about_as_many_slots_as_the_server_has(ask):
 
 
 def test_auto_falls_when_requests_are_refused(ask):
-    script = Script(law=Law(ttft_ms=20, tokens=1), faults=[Fault("rate_limited", numbers=range(40, 48))])
+    script = Script(law=Law(ttft_ms=20, tokens=1), faults=[Fault("rate_limited", numbers=range(40, 44))])
     run, _, _ = ask(script, 150, concurrency="auto", retries=8)
     limits = [limit for _, limit in json.loads(rows(run.path, "SELECT trust FROM session")[0][0])["concurrency"]]
     assert any(after < before for before, after in pairwise(limits))
@@ -292,3 +294,9 @@ def test_reading_ahead_stops_where_other_tasks_must_run():
     ahead = session._read_ahead(items())
     assert [next(ahead), next(ahead), read] == [1, None, [1, None]]
     assert list(ahead) == [2, 3]
+
+
+def test_the_asking_process_starts_without_what_few_datasets_need():
+    heavy = {"chardet", "numpy", "pandas", "pyarrow"}
+    code = f"import sys, evalkit.engine.asking.session; print({heavy} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -11,7 +11,8 @@ import evalkit as ek
 from evalkit.analysis import caveats
 from evalkit.endpoint import Endpoint
 from evalkit.engine.pacing.incomplete_answers import AskedConversation, IncompleteAnswers, may_be_incomplete
-from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Failure, Timing, TurnRecord
+from evalkit.errors import Failure
+from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Timing, TurnRecord
 from evalkit.scripted.server import Fault, Law, Script, serve
 from evalkit.scripted.taskingai_faults import ModelDeath
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from virtual import run
 
 from evalkit.engine.pacing.minute_window import WINDOW_S
+from evalkit.engine.pacing.pause import Pause
 from evalkit.engine.pacing.rate_limits import FIRST_OUTPUT, RateLimiter
-from evalkit.engine.pacing.retries import BUDGET_EXHAUSTED, Pause, RetryBudget, RetryPolicy
-from evalkit.record import Failure
+from evalkit.engine.pacing.retries import BUDGET_EXHAUSTED, RetryBudget, RetryPolicy
+from evalkit.errors import Failure
 
 
 class Clock:
@@ -66,7 +67,7 @@ def test_back_off_has_full_jitter_below_a_doubling_cap(number, seed):
 def test_two_clients_that_start_together_do_not_retry_together():
     """Each draws its own waits, in one process and in several."""
     code = (
-        "from evalkit.engine.pacing.retries import Pause, RetryPolicy; "
+        "from evalkit.engine.pacing.pause import Pause; from evalkit.engine.pacing.retries import RetryPolicy; "
         "print(RetryPolicy().rng.random(), Pause()._rng.random())"
     )
     told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)]
@@ -91,7 +92,7 @@ def test_failures_that_are_not_retried_use_no_budget():
     assert retry.decide(Failure("auth", ""), 1) == (None, "")
     assert retry.decide(Failure("server", ""), 3) == (None, "")
     told = retry.decide(Failure("rate_limited", "", retry_after_s=3600.0), 1)
-    assert told == (None, "Not tried again: the endpoint asks to wait 3,600 s, longer than 120 s.")
+    assert told == (None, "Not tried again: the endpoint asks to wait 60 min, longer than 120 s.")
     assert retry.decide(Failure("server", ""), 1).delay_s is not None
 
 

@@ -14,7 +14,7 @@ from evalkit.errors import RunFileError
 from evalkit.record import Score
 
 
-def right(turn, answer):
+def right(turn, answer, tools=()):
     return Score("number", 1.0)
 
 
@@ -51,7 +51,7 @@ def test_everything_added_is_committed_scored_and_counted_by_the_end(writing):
 def test_an_answer_is_committed_and_counted_before_it_is_scored(writing):
     seen = []
     progress = Progress()
-    with writing(lambda turn, answer: seen.append(progress.done), progress) as (runfile, writer):
+    with writing(lambda turn, answer, tools: seen.append(progress.done), progress) as (runfile, writer):
         writer.add([finished(0, conversation(), answered())])
         assert runfile.connection.execute("SELECT count(*) FROM turn").fetchone() == (1,)
         assert not seen
@@ -63,7 +63,7 @@ def test_an_answer_is_committed_and_counted_before_it_is_scored(writing):
 def test_scores_are_committed_with_the_next_turns(writing):
     made = threading.Event()
 
-    def score(turn, answer):
+    def score(turn, answer, tools):
         made.set()
         return right(turn, answer)
 
@@ -79,7 +79,7 @@ def test_scores_are_committed_with_the_next_turns(writing):
 
 def test_what_scoring_cannot_keep_up_with_is_scored_at_the_end(writing):
     progress = Progress()
-    with writing(lambda turn, answer: Score("number", 1.0, f"{turn.target}: {answer.text}"), progress) as (
+    with writing(lambda turn, answer, tools: Score("number", 1.0, f"{turn.target}: {answer.text}"), progress) as (
         runfile,
         writer,
     ):
@@ -95,14 +95,14 @@ def test_what_scoring_cannot_keep_up_with_is_scored_at_the_end(writing):
 
 
 def test_turns_without_a_target_or_an_answer_get_no_score(writing):
-    with writing(lambda turn, answer: None) as (runfile, writer):
+    with writing(lambda turn, answer, tools: None) as (runfile, writer):
         writer.add([finished(0, conversation(), answered()), finished(0, conversation(), failed(2))])
         writer.finish()
         assert runfile.connection.execute("SELECT count(*) FROM score").fetchone() == (0,)
 
 
 def test_a_scorer_that_never_returns_delays_neither_turns_nor_the_end(tmp_path):
-    scoring = ScoringThread(lambda turn, answer: threading.Event().wait())
+    scoring = ScoringThread(lambda turn, answer, tools: threading.Event().wait())
     scoring.start()
     with create(tmp_path / "r.evalkit") as runfile:
         waits = [True]
@@ -117,7 +117,7 @@ def test_a_scorer_that_never_returns_delays_neither_turns_nor_the_end(tmp_path):
 
 
 def test_a_fault_in_scoring_is_raised_where_scores_are_taken(tmp_path):
-    scoring = ScoringThread(lambda turn, answer: 1 / 0)
+    scoring = ScoringThread(lambda turn, answer, tools: 1 / 0)
     scoring.start()
     with create(tmp_path / "r.evalkit") as runfile:
         writer = Writer(runfile, scoring, Progress())

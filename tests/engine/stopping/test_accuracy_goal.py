@@ -98,7 +98,7 @@ def test_the_writer_notes_every_turn_once_and_waits_for_scores(tmp_path, monkeyp
     monkeypatch.setattr("evalkit.engine.saving.writer.GOAL_BACKLOG", 4)
     noted = []
     with create(tmp_path / "r.evalkit") as runfile:
-        scoring = ScoringThread(lambda turn, answer: Score("number", 1.0))
+        scoring = ScoringThread(lambda turn, answer, tools: Score("number", 1.0))
         scoring.start()
         writer = Writer(runfile, scoring, Progress())
         writer.accuracy_goal = AccuracyGoal(0.01, 1)

@@ -1,9 +1,11 @@
 """Giving up on an endpoint: which first failures are enough, and which are not."""
 
+import pytest
 from records import answered, failed
 
 from evalkit.engine.stopping.giving_up import GIVE_UP_AFTER, GivingUp
-from evalkit.record import Failure, TurnRecord
+from evalkit.errors import DAILY_QUOTA, Failure
+from evalkit.record import TurnRecord
 
 
 def noted(giving_up, records, parallel=1):
@@ -67,3 +69,33 @@ def test_a_short_dataset_is_decided_at_its_end():
     noted(resumed, [failed(kind="auth")] * 2)
     resumed.decide_at_end()
     assert resumed.cause is None
+
+
+def quota_turn(code=None, wait_s=None, pending=None):
+    turn = failed(kind="rate_limited")
+    failure = Failure("rate_limited", "Spent.", code=code, retry_after_s=wait_s, pending=pending)
+    return TurnRecord("c", 1, 1, turn.attempts, failure=failure)
+
+
+QUOTAS = [quota_turn("insufficient_quota"), quota_turn(wait_s=7200.0), quota_turn(pending=DAILY_QUOTA)]
+
+
+@pytest.mark.parametrize("spent", QUOTAS)
+def test_a_quota_that_is_used_up_after_answers_ends_the_session(spent):
+    giving_up = GivingUp(has_answers=True)
+    assert not any(noted(giving_up, [answered()] * 3 + [spent] * 4 + [answered()] + [spent] * 4))
+    assert giving_up.note(spent, 1)
+    assert giving_up.cause == (0, "rate_limited", "Spent.")
+
+
+@pytest.mark.parametrize("spent", QUOTAS)
+def test_a_quota_that_is_used_up_from_the_start_ends_also_a_short_session(spent):
+    giving_up = GivingUp(has_answers=False)
+    noted(giving_up, [spent] * 2)
+    giving_up.decide_at_end()
+    assert giving_up.cause == (2, "rate_limited", "Spent.")
+
+
+def test_a_short_wait_after_answers_ends_nothing():
+    giving_up = GivingUp(has_answers=False)
+    assert not any(noted(giving_up, [answered()] + [quota_turn(wait_s=60.0)] * 50))

@@ -5,7 +5,8 @@ from records import attempt
 
 from evalkit.conversation import ToolCall
 from evalkit.engine.stopping.spending_caps import CapReached, SpendingCaps
-from evalkit.record import Answer, Attempt, Failure, Timing, Usage
+from evalkit.errors import Failure
+from evalkit.record import Answer, Attempt, Timing, Usage
 from evalkit.settings import Settings
 
 NEVER = Timing(1, 1, 1)

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from evalkit.scorers.reading.answer_marks import lowered, marked
-from evalkit.scorers.reading.think_block import without_think_block
 
 
 @pytest.mark.parametrize(
@@ -27,21 +26,6 @@ from evalkit.scorers.reading.think_block import without_think_block
 )
 def test_pieces_come_surest_first(text, pieces):
     assert marked(text) == pieces
-
-
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
-        ("<think>7?</think>\n35", "\n35"),
-        (" <thinking>7</thinking>35", "35"),
-        ("<think>never ends 35", ""),
-        ("35 <think>late</think>", "35 <think>late</think>"),
-        ("<think>a <thinking> b</THINK> 3 </think> 4", " 3 </think> 4"),
-        ("", ""),
-    ],
-)
-def test_reasoning_in_front_does_not_count(text, rest):
-    assert without_think_block(text) == rest
 
 
 def test_small_letters_find_what_patterns_without_case_find_in_the_text():

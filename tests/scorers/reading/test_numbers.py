@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.scorers.reading.numbers import Number, final_number, find_numbers, read_number
+from evalkit.scorers.reading.final_number import final_number
+from evalkit.scorers.reading.numbers import Number, find_numbers, read_number
 
 # (trap, text, the number it gives as its answer)
 FINAL = [

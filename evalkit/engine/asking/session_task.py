@@ -1,0 +1,48 @@
+"""What the asking process needs to run a session; the parent sends it as the first message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalkit.endpoint import Endpoint
+from evalkit.engine.asking.dataset_fingerprint import Fingerprint
+from evalkit.settings import Settings
+
+GRACE_S = 5.0  # time that requests in flight have to end after a stop
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTask:
+    """What the asking process needs to run a session.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    settings : Settings
+    data : Path
+    fingerprint : Fingerprint
+        The dataset as it was when it was checked: no other conversation is sent.
+    runfile : Path
+    resumed : bool
+        Send only what the run file lacks.
+    has_answers : bool
+        The run file has answers of an earlier session.
+    functions : tuple of str
+        Names of the functions that the parent calls for the model.
+    scores_all : bool
+        The run's scorer also scores turns without a target.
+    wait_ready : float or None
+        How long to wait, in seconds, for an endpoint that is still loading its model.
+    """
+
+    endpoint: Endpoint
+    settings: Settings
+    data: Path
+    fingerprint: Fingerprint
+    runfile: Path
+    resumed: bool = False
+    has_answers: bool = False
+    functions: tuple[str, ...] = ()
+    scores_all: bool = False
+    wait_ready: float | None = None
