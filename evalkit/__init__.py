@@ -44,6 +44,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "resume": "evaluation",
     "plan": "analysis.sample_size",
+    "runs": "analysis.run_list",
     "score": "rescoring",
     "corrected_rate": "stats.corrected_rate",
     "Sweep": "loadtest.sweep",
@@ -52,6 +53,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from evalkit.analysis.run_list import runs
     from evalkit.analysis.sample_size import plan
     from evalkit.comparing.comparison import compare
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
@@ -113,6 +115,7 @@ __all__ = [
     "playground",
     "rank_judged",
     "resume",
+    "runs",
     "score",
 ]
 

@@ -12,6 +12,7 @@ __all__ = [
     "load",
     "plan",
     "progress_line",
+    "run_list",
     "score",
     "summary",
     "terminal",

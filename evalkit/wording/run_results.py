@@ -18,6 +18,11 @@ def accuracy_with_interval(accuracy: Mapping[str, Any]) -> str:
     return MISSING if accuracy["value"] is None else _share(accuracy, f" of {accuracy['n']}")
 
 
+def share_with_interval(share: Mapping[str, Any]) -> str:
+    """A share of ``--json`` with its interval."""
+    return MISSING if share["value"] is None else _share(share)
+
+
 def _share(share: Mapping[str, Any], denominator: str = "") -> str:
     text = f"{percent(share['value'])}{denominator}"
     return text if share["low"] is None else f"{text} ({percent(share['low'])} to {percent(share['high'])})"
