@@ -7,6 +7,7 @@ and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``
 __all__ = [
     "compare",
     "dataset",
+    "history",
     "import_answers",
     "judge",
     "load",

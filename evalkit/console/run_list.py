@@ -15,12 +15,12 @@ from evalkit.wording.run_outcome import run_outcome
 from evalkit.wording.run_results import share_with_interval
 
 _LONGEST_NAME = 60  # cells
-_TABLE = PIPE_WIDTH - 5  # columns that a table needs
+TABLE_COLUMNS = PIPE_WIDTH - 5  # that a table of runs needs
 
 
 def show_runs(console: Console, listed: RunList) -> None:
     """Print the runs, then the files that cannot be read."""
-    if console.width < _TABLE:
+    if console.width < TABLE_COLUMNS:
         for run in listed.runs:
             _show_lines(console, run)
     elif listed.runs:
