@@ -72,13 +72,14 @@ FLOORS: list[dict[str, set[str]]] = [
         "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
     },
 ]
-VIEWS = {"charts", "report", "console", "widgets", "cli"}  # may import all that is above, and of each other:
+VIEWS = {"charts", "report", "viewer", "console", "widgets", "cli"}  # may import all that is above, and of each other:
 AMONG_VIEWS = {
     "charts": set(),
     "console": set(),
     "report": {"charts"},
+    "viewer": {"report"},
     "widgets": {"report"},
-    "cli": {"charts", "console", "report"},
+    "cli": {"charts", "console", "report", "viewer"},
 }
 # Doors that show a run or a load test: they import a view in the very method that shows it, and nowhere else.
 DOORS = {"run": {"charts", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts"}, "comparing": {"charts"}}

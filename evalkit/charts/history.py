@@ -193,7 +193,7 @@ class RunHistory(Chart):
         assert figure is not None
         ax.remove()
         grid = spec.subgridspec(2, 1)
-        upper, lower = (figure.add_subplot(part) for part in grid)
+        upper, lower = (figure.add_subplot(grid[place]) for place in (0, 1))
         for panel, place in zip(self._panels, (upper, lower), strict=True):
             panel.draw(place)
         return upper

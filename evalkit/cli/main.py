@@ -28,6 +28,7 @@ from evalkit.cli import (
     serve,
     shared_flags,
     show,
+    view,
 )
 from evalkit.cli.parser import Parser
 from evalkit.errors import EvalkitError, WrongPlatform, check_platform
@@ -116,6 +117,7 @@ def command_parser() -> Parser:
         show.add_show,
         list_runs.add_list,
         history.add_history,
+        view.add_view,
         show.add_export,
         import_answers.add_import,
         report.add_report,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,6 +17,7 @@ from evalkit.wording.numbers import MISSING, counted, number, p_value, points, s
 from evalkit.wording.run_results import share_with_interval
 
 _LONGEST_NAME = 40  # cells
+_Row = tuple[Text, str, str, str, str, str, str, str, str]
 
 
 def show_history(console: Console, history: History) -> None:
@@ -26,7 +27,7 @@ def show_history(console: Console, history: History) -> None:
     rows = [_cells(run, step) for run, step in zip(history.runs, [None, *history.steps], strict=True)]
     if console.width < TABLE_COLUMNS:
         for row in rows:
-            _show_lines(console, *row)
+            _show_lines(console, row)
     else:
         _show_table(console, rows)
     tested = sum(step.accuracy is not None and step.accuracy.p is not None for step in history.steps)
@@ -39,7 +40,7 @@ def show_history(console: Console, history: History) -> None:
         console.print(Text("cannot be read: ", style="yellow") + one_line(file.error, LONGEST), soft_wrap=True)
 
 
-def _show_table(console: Console, rows: Iterable[Sequence[Text | str]]) -> None:
+def _show_table(console: Console, rows: Iterable[_Row]) -> None:
     table = plain_table()
     table.add_column("run", overflow="fold")
     for heading in ("started", "n", "accuracy (95 %)", "step", "p", "latency p50", "step", "p"):
@@ -49,8 +50,8 @@ def _show_table(console: Console, rows: Iterable[Sequence[Text | str]]) -> None:
     console.print(table)
 
 
-def _show_lines(console: Console, name: Text, begin: str, n: str, accuracy: str, *rest: str) -> None:
-    step, p, latency, latency_step, latency_p = rest
+def _show_lines(console: Console, row: _Row) -> None:
+    name, begin, n, accuracy, step, p, latency, latency_step, latency_p = row
     console.print(name, soft_wrap=True)
     steps = [
         f", step {value} (p {chance})" if value else "" for value, chance in ((step, p), (latency_step, latency_p))
@@ -59,7 +60,7 @@ def _show_lines(console: Console, name: Text, begin: str, n: str, accuracy: str,
         console.print(Padding(line, (0, 0, 0, 2)))
 
 
-def _cells(run: ListedRun, step: Step | None) -> tuple[Text, *tuple[str, ...]]:
+def _cells(run: ListedRun, step: Step | None) -> _Row:
     accuracy = latency = accuracy_p = latency_p = ""
     if step is not None:
         accuracy = latency = accuracy_p = latency_p = MISSING
@@ -72,9 +73,11 @@ def _cells(run: ListedRun, step: Step | None) -> tuple[Text, *tuple[str, ...]]:
         started(run),
         f"{run.accuracy.mean.n:,}",
         share_with_interval(run.accuracy.to_json()),
-        *(accuracy, accuracy_p),
+        accuracy,
+        accuracy_p,
         number(run.latency_ms),
-        *(latency, latency_p),
+        latency,
+        latency_p,
     )
 
 
