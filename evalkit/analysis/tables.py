@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 # pandas is imported where a DataFrame is made, since other functions here do not need them
 FORMATS = tuple(exports.WRITERS)
-
 
 
 def turns(source: Source) -> pd.DataFrame:
