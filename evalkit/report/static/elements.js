@@ -39,6 +39,6 @@ function copyable(name, text) {
     }
   });
   const details = make("details", {}, make("summary", { text: name }), code, copy);
-  details.addEventListener("toggle", () => { if (!code.textContent) code.textContent = text(); });
+  details.addEventListener("toggle", () => { if (!code.textContent) code.textContent = visible(text()); });
   return details;
 }

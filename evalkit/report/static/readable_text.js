@@ -1,5 +1,5 @@
 // Answers as people read them: code and mathematics are set apart, and parts of the text may be marked. Each character
-// of the text stays, as text. Reports and widgets concatenate elements.js and this file.
+// of the text stays, as text. Reports and widgets put this file after elements.js, in elements of the class readable.
 
 const MOST_TEXT = 200000; // a longer text is shown without code and mathematics
 const FENCE = /^ {0,3}(`{3,}|~{3,})[^`\n]*$/m;
@@ -21,6 +21,10 @@ function readable(text, marks = []) {
   }
   put(text.length, text.length > MOST_TEXT ? marked : inline);
   return nodes;
+}
+
+function setReadable(element, text) {
+  if (element.textContent !== visible(text)) element.replaceChildren(...readable(text)); // unchanged text keeps the user's selection
 }
 
 // Where a text has blocks of code, their fences included; one that is not closed goes on to the end.

@@ -179,7 +179,7 @@ function setAddress(place) {
 }
 
 function dialogue(data, number, own, differences) {
-  const name = runs[number].element.dataset.name, column = make("section", { className: "dialogue", "aria-label": name });
+  const name = `${String.fromCharCode(65 + number)}: ${runs[number].element.dataset.name}`, column = make("section", { className: "dialogue", "aria-label": name });
   const opening = make("div", { className: "opening" });
   column.append(opening);
   if (runs.length > 1) opening.append(make("h3", { text: name }));
@@ -258,7 +258,7 @@ function message(who, text, kind = who, parts = null, pictures = []) {
 }
 
 function words(text, marks = []) {
-  return make("div", { className: "words", dir: "auto" }, ...readable(text, marks));
+  return make("div", { className: "words readable", dir: "auto" }, ...readable(text, marks));
 }
 
 function partOf({ text, picture }, pictures) {
@@ -269,7 +269,7 @@ function partOf({ text, picture }, pictures) {
 function callOf({ name, arguments: given, result }) {
   const short = given.length + (result || "").length < 2000;
   const details = make("details", { className: "message call", ...(short ? { open: "" } : {}) },
-    make("summary", {}, make("span", { text: "call ", className: "who" }), make("code", { text: name })), make("pre", { text: given, tabindex: 0, "aria-label": "arguments" }));
+    make("summary", { className: "readable" }, make("span", { text: "call ", className: "who" }), make("code", { text: name })), make("pre", { text: given, tabindex: 0, "aria-label": "arguments" }));
   if (result !== null) details.append(make("span", { text: "result", className: "who" }), make("pre", { text: result, tabindex: 0, "aria-label": "result" }));
   return details;
 }
