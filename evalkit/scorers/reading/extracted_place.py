@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,10 @@ from evalkit.scorers.reading.dates import find_dates, read_iso
 from evalkit.scorers.reading.numbers import DECIMAL_MARKS, LONGEST_TEXT, numbers_of, read_number
 
 Place = tuple[int, int]
+_LOOK = 120  # characters before a piece that mark it
+_MARK = re.compile(
+    r"(?:\{|####|\banswer\b(?:[^.!?\n]|\.(?=\d)){0,100}?(?:[:=]|\b(?:is|equals|be)\b))[*_`\s:=]*\Z", re.IGNORECASE
+)
 
 
 def extracted_place(text: str, extracted: Any) -> Place | None:
@@ -33,13 +38,23 @@ def extracted_place(text: str, extracted: Any) -> Place | None:
     searched = text[begin:]
     for places in _ways(extracted):
         for piece in marked(searched):
-            at = searched.rfind(piece)
-            if at >= 0 and (found := next(places(piece), None)) is not None:
-                return begin + at + found[0], begin + at + found[1]
+            if (found := next(places(piece), None)) is not None:
+                at = begin + _marked_at(searched, piece)
+                return at + found[0], at + found[1]
         *_, last = (None, *places(searched))
         if last is not None:
             return begin + last[0], begin + last[1]
     return None
+
+
+def _marked_at(text: str, piece: str) -> int:
+    """Where a piece of a text is marked: the last place that follows a mark, else the last one."""
+    last = at = text.rfind(piece)
+    while at >= 0:
+        if _MARK.search(text, max(0, at - _LOOK), at):
+            return at
+        at = text.rfind(piece, 0, at + len(piece) - 1)
+    return last
 
 
 def _ways(extracted: Any) -> Iterator[Callable[[str], Iterator[Place]]]:
