@@ -30,7 +30,6 @@ from evalkit.report.run_contents import (
     warnings,
 )
 from evalkit.runfile import output_files
-from evalkit.static_files import static_file
 from evalkit.wording import numbers, run_results
 from evalkit.wording.glossary import DEFINITIONS
 
@@ -85,9 +84,8 @@ def html(contents: Sequence[RunContents], compared: Comparison | str | None = No
     script but its own.
     """
     page, body = new_page(
-        transcript_browser.title(contents), style=static_file("report", "report.css"),
-        script=transcript_browser.script(),
-    )  # fmt: skip
+        transcript_browser.title(contents), style=transcript_browser.style(), script=transcript_browser.script()
+    )
     main = SubElement(body, "main")
     if compared is not None:
         comparison(main, compared)

@@ -19,7 +19,8 @@ from evalkit.report.html_page import new_page, page_text
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
-_SCRIPTS = ("elements.js", "curl_command.js", "transcript_browser.js")
+_SCRIPTS = ("elements.js", "readable_text.js", "transcript_browser.js")
+_STYLES = ("readable_text.css", "transcripts.css")
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
@@ -30,6 +31,11 @@ _HEADINGS = (
 def script() -> str:
     """Return the script of the browser."""
     return "".join(static_file("report", name) for name in _SCRIPTS)
+
+
+def style() -> str:
+    """Return the style of a page with the browser."""
+    return static_file("report", "report.css") + "".join(static_file("report", name) for name in _STYLES)
 
 
 def browser_page(paths: Sequence[Path | str]) -> str:
@@ -44,8 +50,7 @@ def browser_page(paths: Sequence[Path | str]) -> str:
     """
     most = transcript_data.MOST_TURNS // len(paths)
     runs = [read_run(Path(path), most_turns=most, drawn=False) for path in paths]
-    style = static_file("report", "report.css") + static_file("report", "in_a_frame.css")
-    page, body = new_page(title(runs), style=style, script=script())
+    page, body = new_page(title(runs), style=style() + static_file("report", "in_a_frame.css"), script=script())
     add_browser(SubElement(body, "main"), runs)
     add_dialog_and_data(body, runs)
     return page_text(page, body, script())
@@ -95,6 +100,7 @@ def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
     dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
     header = SubElement(dialog, "header")
     add(header, "h2", id="title")
+    add(header, "button", id="difference", type="button", hidden="hidden")
     add(header, "button", "close", type="button", id="close")
     SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
     for run in runs:

@@ -20,6 +20,7 @@ __all__ = [
     "schema",
     "scorings",
     "store",
+    "transcripts",
     "trusted_endpoint",
     "turn_columns",
 ]

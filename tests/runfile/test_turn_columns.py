@@ -78,7 +78,7 @@ def test_a_transcript_shows_what_was_said_by_its_name(case):
     (row,) = tables.transcript(path, "c")
     assert row["outcome"] == outcome
     written = io.StringIO()
-    show_transcript(Console(file=written, width=100, highlight=False, markup=False), [row])
+    show_transcript(Console(file=written, width=100, highlight=False, markup=False), tables.read_transcript(path, "c"))
     lines = [re.sub(r"^  (\w+) +", r"\1: ", line) for line in written.getvalue().splitlines()]
     for line in shown.split("\n  "):
         assert line in lines
