@@ -21,7 +21,7 @@ from evalkit.static_files import static_file
 
 _SCRIPTS = ("elements.js", "readable_text.js", "transcript_browser.js")
 _STYLES = ("readable_text.css", "transcripts.css")
-_STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
+STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
     ("", "question"), ("", "answer"),
@@ -83,7 +83,7 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
         add(_label(controls, name), "select", id=name)
     fieldset = SubElement(controls, "fieldset", {"id": "statuses"})
     add(fieldset, "legend", "only")
-    for letter, name in _STATUSES:
+    for letter, name in STATUSES:
         label = SubElement(fieldset, "label")
         SubElement(label, "input", type="checkbox", value=letter).tail = f" {name} "
     if len(runs) > 1:
@@ -95,14 +95,19 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
     add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
 
 
-def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
-    """Add the dialog that shows a conversation, and the data of all runs, compressed."""
+def add_dialog(body: Element) -> None:
+    """Add the dialog that shows a conversation."""
     dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
     header = SubElement(dialog, "header")
     add(header, "h2", id="title")
     add(header, "button", id="difference", type="button", hidden="hidden")
     add(header, "button", "close", type="button", id="close")
     SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
+
+
+def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
+    """Add the dialog that shows a conversation, and the data of all runs, compressed."""
+    add_dialog(body)
     for run in runs:
         packed = gzip.compress(orjson.dumps(run.transcripts.data), compresslevel=9, mtime=0)
         data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(run.measures.name)})

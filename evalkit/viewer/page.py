@@ -10,17 +10,8 @@ from evalkit.report.html_elements import add
 from evalkit.static_files import static_file
 
 _RUN_HEADINGS = (
-    "side by side",
-    "run",
-    "dataset",
-    "model",
-    "n",
-    "accuracy (95 %)",
-    "latency p50",
-    "TTFT p50",
-    "started",
-    "outcome",
-)
+    "side by side", "run", "accuracy (95 %)", "n", "latency p50", "TTFT p50", "dataset", "model", "started", "outcome",
+)  # fmt: skip
 _TURN_HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
     ("", "question"), ("", "answer"),

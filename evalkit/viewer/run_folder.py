@@ -14,6 +14,7 @@ from evalkit.analysis import run_list
 from evalkit.errors import RunFileError
 from evalkit.report import transcript_data
 from evalkit.runfile import reader
+from evalkit.runfile.file_names import SUFFIX
 from evalkit.viewer import turn_list
 from evalkit.viewer.turn_list import Selection
 from evalkit.wording.run_outcome import run_outcome
@@ -119,7 +120,7 @@ class RunFolder:
 
     def _path(self, name: str) -> Path:
         path = self.path / name
-        if Path(name).name != name or path.suffix != reader.SUFFIX or "\0" in name or not self._is_inside(path):
+        if Path(name).name != name or path.suffix != SUFFIX or "\0" in name or not self._is_inside(path):
             raise NotThere(f"the folder has no run file {name!r}")
         return path
 

@@ -149,5 +149,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the name of the base class
+    def log_message(self, format: str, *arguments: Any) -> None:
         """Print nothing: the terminal is the user's."""

@@ -127,7 +127,7 @@ def _keys(path: Path, selection: Selection, own: tuple[int, ...], other: tuple[i
         order, direction = _SORTS[selection.sort], "DESC" if selection.descending else "ASC"
         ordered = f"{order} IS NULL, {order} {direction}, " if order else ""
         places = ", ".join(f"t.{name} {'ASC' if order else direction}" for name in ("conversation", "repeat", "turn"))
-        query = f"SELECT t.conversation, t.repeat, t.turn {_FROM} {where} ORDER BY {ordered}{places}"  # noqa: S608
+        query = f"SELECT t.conversation, t.repeat, t.turn {_FROM} {where} ORDER BY {ordered}{places}"
         parts = list(query_arrays.groups(connection.execute(query, values), ("i8", "i8", "i8")))
         columns = [np.concatenate([part[n] for part in parts] or [np.empty(0, np.int64)]) for n in range(3)]
         keys = np.stack(columns, axis=1)

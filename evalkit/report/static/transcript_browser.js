@@ -349,7 +349,7 @@ function fill(select, everything, values) {
 
 const KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -Infinity, End: Infinity };
 
-page.grid.addEventListener("keydown", (event) => {
+page.grid?.addEventListener("keydown", (event) => {
   if (event.target !== page.grid) return; // a button in a heading
   if (event.key in KEYS && state.shown.length) {
     event.preventDefault();
@@ -359,16 +359,17 @@ page.grid.addEventListener("keydown", (event) => {
     open(state.shown[state.current]);
   }
 });
-page.grid.addEventListener("scroll", () => requestAnimationFrame(draw));
+page.grid?.addEventListener("scroll", () => requestAnimationFrame(draw));
 let typing = 0;
-page.search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 150); });
+page.search?.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 150); });
 for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", filter);
-page.run.addEventListener("change", () => choose(Number(page.run.value)));
+page.run?.addEventListener("change", () => choose(Number(page.run.value)));
 page.close.addEventListener("click", () => page.conversation.close());
-page.conversation.addEventListener("close", () => { setAddress("#"); page.grid.focus(); });
-for (const button of page.grid.querySelectorAll("button[data-sort]")) button.addEventListener("click", () => sortBy(button.dataset.sort));
+page.conversation.addEventListener("close", () => { setAddress("#"); page.grid?.focus(); });
+for (const button of page.grid?.querySelectorAll("button[data-sort]") ?? []) button.addEventListener("click", () => sortBy(button.dataset.sort));
 
-(async () => {
+// The page of view.js has no such list, and shows conversations with these functions.
+if (page.grid) (async () => {
   const place = new URLSearchParams(location.hash.slice(1));
   const number = Number(place.get("run")) || 0;
   page.run.value = number in runs ? number : 0;
