@@ -38,7 +38,7 @@ class NotThere(Exception):
 
 
 class RunFolder:
-    """A folder of runs, read anew for every answer, since runs may be in progress.
+    """A folder of runs, read again for every answer, since runs may be in progress.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class RunFolder:
     def _files(self, query: Query) -> object:
         """The names of the run files, the newest first."""
         paths = [path for path in run_list.run_files(self.path) if self._is_inside(path)]
-        paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        paths.sort(key=lambda path: turn_list.state(path)[1], reverse=True)
         return {"folder": str(self.path), "files": [path.name for path in paths]}
 
     def _lines(self, query: Query) -> object:

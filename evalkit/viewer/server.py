@@ -7,9 +7,10 @@ begins with the token, its ``Host`` is this server (a name that an attacker poin
 
 from __future__ import annotations
 
+import json
 import secrets
-import socket
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -65,7 +66,7 @@ class ViewServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a browser that has left; raise what is a bug."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError | socket.timeout):
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
@@ -123,6 +124,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(HTTPStatus.NOT_FOUND, {"error": str(error)})
         except (InputError, ValueError) as error:
             self._send_json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        except Exception:
+            traceback.print_exc()
+            bug = "This is a bug in evalkit: the terminal in which 'evalkit view' runs shows where."
+            self._send_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": bug})
 
     def _refused(self) -> HTTPStatus | None:
         """The status of a request that is not of the page; None: it is. The reasons are at the top of this file."""
@@ -139,7 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
         return None if own else HTTPStatus.NOT_FOUND
 
     def _send_json(self, status: HTTPStatus, value: object) -> None:
-        self._send(status, orjson.dumps(value), "application/json")
+        try:
+            content = orjson.dumps(value)
+        except TypeError:  # halves of characters and huge numbers, which a dataset may hold as escapes
+            content = json.dumps(value).encode()
+        self._send(status, content, "application/json")
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
