@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_LABELS = 12  # names of runs on the axis
 _MOST_DATES = 5  # with so many names at most
+_LONGEST_TICK = 20  # characters
 _MOST_STEPS = 6  # real steps that are named
 
 
@@ -79,7 +80,7 @@ class _Panel(Chart):
                 marks.label_value(ax, place, value if end is None else end, words, offset, "center", color=VERMILION)
         shown = np.unique(np.linspace(0, len(runs) - 1, min(len(runs), _MOST_LABELS)).round().astype(int))
         crowded = len(shown) > _MOST_DATES
-        names = [safe_text.name(runs[at].path.stem, 20) for at in shown]
+        names = [_tick(runs[at].path.stem, int(at)) for at in shown]
         dates = ["" if crowded else f"\n{runs[at].started.astimezone():%Y-%m-%d}" for at in shown]
         labels = [f"{name}{date}" for name, date in zip(names, dates, strict=True)]
         ax.set_xticks(
@@ -207,6 +208,12 @@ def _real(
 ) -> list[tuple[int, str]]:
     found = [(place, difference(step)) for place, step in enumerate(steps, start=1)]
     return [(place, form(value)) for place, value in found if value is not None]
+
+
+def _tick(name: str, place: int) -> str:
+    """A short name of a run; its number where characters without a font would be spelled out at length."""
+    text = safe_text.name(name, _LONGEST_TICK)
+    return text if len(text) <= 2 * _LONGEST_TICK else f"run {place + 1}"
 
 
 def _first(named: Sequence[str]) -> str:
