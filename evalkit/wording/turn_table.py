@@ -41,15 +41,15 @@ def columns(result: Mapping[str, Any], mark: str) -> list[Column]:
     return [
         *(Column(heading, heading.partition(" ")[0], tuple(cells)) for heading, cells in counts.items()),
         *(
-            Column(*(marked_heading(text, result["trust"], mark) for text in headings), cells)
-            for headings, cells in _times(rows)
+            Column(marked_heading(heading, result["trust"], mark), marked_heading(short, result["trust"], mark), cells)
+            for heading, short, cells in _times(rows)
         ),
     ]
 
 
-def _times(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
+def _times(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     open_loop = any(value is not None for row in rows for value in row[_FROM_SCHEDULE[1]].values())
     for name, key in (*_TIMES, _FROM_SCHEDULE) if open_loop else _TIMES:
         for quantile in ("p50",) if name == "TPOT" else ("p50", "p95"):
             short = quantile if quantile == "p95" else f"{name} {quantile}"
-            yield (f"{name} {quantile}", short), tuple(number(row[key][quantile]) for row in rows)
+            yield f"{name} {quantile}", short, tuple(number(row[key][quantile]) for row in rows)
