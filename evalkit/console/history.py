@@ -14,7 +14,6 @@ from evalkit.console.run_list import TABLE_COLUMNS, started
 from evalkit.console.terminal import LONGEST, one_line, plain_table
 from evalkit.wording import comparison
 from evalkit.wording.numbers import MISSING, counted, number, p_value, points, signed
-from evalkit.wording.run_results import share_with_interval
 
 _LONGEST_NAME = 40  # cells
 _Row = tuple[Text, str, str, str, str, str, str, str, str]
@@ -72,7 +71,7 @@ def _cells(run: ListedRun, step: Step | None) -> _Row:
         one_line(run.path.stem, _LONGEST_NAME),
         started(run),
         f"{run.accuracy.mean.n:,}",
-        share_with_interval(run.accuracy.to_json()),
+        shown_accuracy(run.accuracy.mean),
         accuracy,
         accuracy_p,
         number(run.latency_ms),

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from evalkit.analysis.run_list import ListedRun, RunList
 from evalkit.console.terminal import LONGEST, PIPE_WIDTH, one_line, plain_table
-from evalkit.wording.numbers import MISSING, counted, number
+from evalkit.stats.estimate import Estimate
+from evalkit.wording.numbers import MISSING, counted, number, share_with_interval
 from evalkit.wording.run_outcome import run_outcome
-from evalkit.wording.run_results import share_with_interval
 
 _LONGEST_NAME = 60  # cells
 TABLE_COLUMNS = PIPE_WIDTH - 5  # that a table of runs needs
@@ -40,9 +40,8 @@ def _show_table(console: Console, listed: RunList) -> None:
     table.add_column("started", no_wrap=True)
     table.add_column("outcome", overflow="fold")
     for run in listed.runs:
-        accuracy = run.accuracy.to_json()
         times = (number(run.latency_ms, " ms"), number(run.ttft_ms, " ms"))
-        numbers = (f"{run.accuracy.mean.n:,}", share_with_interval(accuracy), *times, started(run))
+        numbers = (f"{run.accuracy.mean.n:,}", shown_accuracy(run.accuracy.mean), *times, started(run))
         table.add_row(*_names(run), *numbers, _outcome(run))
     console.print(table)
 
@@ -51,10 +50,10 @@ def _show_lines(console: Console, run: ListedRun) -> None:
     name, dataset, model = _names(run)
     console.print(Text("", style="bold") + name, soft_wrap=True)
     times = f"latency p50 {number(run.latency_ms, ' ms')}, TTFT p50 {number(run.ttft_ms, ' ms')}"
-    accuracy = f"{share_with_interval(run.accuracy.to_json())}, n = {run.accuracy.mean.n:,}"
+    shown = f"{shown_accuracy(run.accuracy.mean)}, n = {run.accuracy.mean.n:,}"
     for line in (
         dataset + " against " + model,
-        f"accuracy {accuracy}",
+        f"accuracy {shown}",
         times,
         _outcome(run) + f", started {started(run)}",
     ):
@@ -68,6 +67,11 @@ def _names(run: ListedRun) -> list[Text]:
 def _outcome(run: ListedRun) -> Text:
     outcome = run_outcome(run.outcome, turns=run.turns, answered=run.answered, planned=run.planned)
     return one_line(outcome, _LONGEST_NAME)
+
+
+def shown_accuracy(mean: Estimate) -> str:
+    """An accuracy with its interval, without its n."""
+    return share_with_interval(mean.value, mean.low, mean.high)
 
 
 def started(run: ListedRun) -> str:

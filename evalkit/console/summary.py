@@ -17,9 +17,10 @@ from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, plain_table, printable
 from evalkit.run import Run
 from evalkit.stats.quantiles import expected_level
-from evalkit.wording import numbers, run_results
+from evalkit.wording import numbers, run_results, turn_table
 from evalkit.wording.imported import imported
 from evalkit.wording.numbers import number
+from evalkit.wording.unfinished import unfinished
 
 
 def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs | None = None) -> None:
@@ -34,17 +35,10 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     """
     draw = draw or glyphs()
     console.print(_title(run.info), soft_wrap=True)
-    rows = [*result["by_turn"], {**result, "turn": "all"}]
-    open_loop = any(value is not None for row in rows for value in row["schedule_latency_ms"].values())
-    headings = (
-        "answered", "errors", "TTFT p50", "p95", "TPOT p50", "latency p50", "p95",
-        *(("from schedule p50", "p95") if open_loop else ()),
-    )  # fmt: skip
-    table = plain_table(
-        "turn", right=tuple(run_results.marked_heading(each, result["trust"], "*") for each in headings)
-    )
-    for row in rows:
-        table.add_row(*_cells(row, open_loop=open_loop))
+    columns = [each for each in turn_table.columns(result, "*") if each.short != "accuracy"]  # a chart shows it
+    table = plain_table("turn", right=tuple(column.short for column in columns[1:]))
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*cells)
     console.print(table)
     if (imported_from := imported(result["imported"])) is not None:
         console.print(one_line(imported_from, LONGEST), style="yellow", soft_wrap=True)
@@ -72,9 +66,6 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     if result["scoring"]:
         note = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
         console.print(printable(note), soft_wrap=True)
-    if result["until"] is not None:
-        text, warning = run_results.accuracy_goal(result["until"])
-        console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
     if imported_from is None:
         text, warning = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
         console.print(Text(text, style="yellow" if warning else ""))
@@ -96,11 +87,8 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(run_results.cost(result["cost"]))
     for line in run_results.cut_off(parameters):
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    if run.planned is not None and (missing := run.planned - result["turns"]) > 0:
-        if result["until"] is not None and result["until"]["reached"]:
-            console.print(f"{missing} of {run.planned} turns were not needed")
-        else:
-            console.print(f"{missing} of {run.planned} turns are still missing", style="yellow")
+    for text, warning in unfinished(result, run.planned):
+        console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
     console.print(printable(f"run file: {run.path}"), soft_wrap=True)
     for gate in result.get("gates", ()):
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
@@ -111,7 +99,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
 
 def _notes_on_times(console: Console, result: Mapping[str, Any]) -> None:
     note = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
-    console.print(f"times in ms; – means missing: too little data, or nothing to measure{note}", style="dim")
+    console.print(turn_table.NOTE + note, style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")
     if result["answered"]:
@@ -144,14 +132,3 @@ def _title(info: Mapping[str, Any]) -> Text:
         f"{settings['history']} history, {settings['concurrency']} in parallel, started {when}{prompt}",
         LONGEST,
     )
-
-
-def _cells(row: Mapping[str, Any], *, open_loop: bool) -> list[str]:
-    ttft, tpot, latency, due = row["ttft_ms"], row["tpot_ms"], row["latency_ms"], row["schedule_latency_ms"]
-    times = [ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]]
-    return [
-        str(row["turn"]),
-        f"{row['answered']}/{row['turns']}",
-        str(sum(row["errors"].values())),
-        *(number(value) for value in (*times, *((due["p50"], due["p95"]) if open_loop else ()))),
-    ]

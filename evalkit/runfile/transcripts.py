@@ -42,6 +42,8 @@ class TranscriptTurn:
     ----------
     asked : mapping
         The turn of the dataset, with the target and the golden answer that count.
+    tokens : mapping
+        The counts of ``TOKENS``; unknown ones are None.
     turn : int
     finish_reason : str or None
     attempts : int
@@ -58,11 +60,10 @@ class TranscriptTurn:
         Its latency; of a failed turn, the duration of its last attempt. None: no request was sent.
     score : float or None
     scorer, reason : str or None
-    tokens : dict
-        The counts of ``TOKENS``; unknown ones are None.
     """
 
     asked: Mapping[str, Any]
+    tokens: Mapping[str, int | None]
     turn: int
     finish_reason: str | None
     attempts: int
@@ -82,7 +83,6 @@ class TranscriptTurn:
     scorer: str | None
     reason: str | None
     extracted_json: str | None
-    tokens: Mapping[str, int | None]
 
     @property
     def user(self) -> str:
@@ -191,7 +191,7 @@ def _read(rows: Iterable[tuple[Any, ...]]) -> Iterator[Transcript]:
 
 def _turn(dataset_turns: list[dict[str, Any]], turn: int, *columns: Any) -> TranscriptTurn:
     stored, tokens = columns[: -len(TOKENS)], dict(zip(TOKENS, columns[-len(TOKENS) :], strict=True))
-    return TranscriptTurn(dataset_turns[turn - 1], turn, *stored, tokens)
+    return TranscriptTurn(dataset_turns[turn - 1], tokens, turn, *stored)
 
 
 def _results(exchange: Iterable[Mapping[str, Any]]) -> Iterator[str | None]:

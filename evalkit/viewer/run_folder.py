@@ -17,8 +17,8 @@ from evalkit.runfile import reader
 from evalkit.runfile.file_names import SUFFIX
 from evalkit.viewer import turn_list
 from evalkit.viewer.turn_list import Selection
+from evalkit.wording.numbers import share_with_interval
 from evalkit.wording.run_outcome import run_outcome
-from evalkit.wording.run_results import share_with_interval
 
 MOST_LINES = 50  # of one answer
 MOST_ROWS = 500
@@ -132,9 +132,13 @@ class RunFolder:
 def _line(path: Path, state: tuple[int, ...]) -> dict[str, Any]:
     """A run in one line, with texts for its numbers; ``state`` changes when the file does."""
     run = run_list.read_line(path)
-    accuracy = run.accuracy.to_json()
+    mean = run.accuracy.mean
     outcome = run_outcome(run.outcome, turns=run.turns, answered=run.answered, planned=run.planned)
-    return {**run.to_json(), "shown_accuracy": share_with_interval(accuracy), "shown_outcome": outcome}
+    return {
+        **run.to_json(),
+        "shown_accuracy": share_with_interval(mean.value, mean.low, mean.high),
+        "shown_outcome": outcome,
+    }
 
 
 def _one(query: Query, name: str, default: str | None = None) -> str:

@@ -10,14 +10,14 @@ const INLINE = new RegExp([
   "(?<![\\\\$\\w])\\$(?![\\s$])[^$\\n]{0,300}?[^\\s$\\\\]\\$(?![\\w$]))",
 ].join("|"), "g");
 
-// Returns nodes with the text. Marks are [start, end, class, title].
+// Returns nodes with the text. Marks are [start, end, class, title], in order and without overlap.
 function readable(text, marks = []) {
   const nodes = [];
   let at = 0;
   const put = (end, piece) => { if (at < end) nodes.push(...piece(text, at, end, marks)); at = end; };
   for (const [start, end] of text.length > MOST_TEXT ? [] : fences(text)) {
     put(start, inline);
-    put(end, (...part) => [make("code", { className: "block", dir: "ltr" }, ...marked(...part))]);
+    put(end, (...part) => [make("code", { className: "block", dir: "ltr", tabindex: 0, role: "group", "aria-label": "code" }, ...marked(...part))]);
   }
   put(text.length, text.length > MOST_TEXT ? marked : inline);
   return nodes;

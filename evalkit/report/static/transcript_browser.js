@@ -215,7 +215,7 @@ function alignTurns() {
   }
 }
 
-// For each run, by turn: from where to where its answer is the first to differ from that of the first run.
+// For each run, by turn: the word of its answer that is the first to differ from that of the first run.
 function firstDifferences(all, places) {
   const marks = all.map(() => new Map());
   const answers = all.map((data, number) => new Map(places[number].map((i) => [data.turns.turn[i], data.turns.answer[i] || ""])));
@@ -223,26 +223,25 @@ function firstDifferences(all, places) {
     for (const [turn, text] of answers[number]) {
       const first = answers[0].get(turn);
       if (first === undefined || first === text) continue;
-      const at = commonStart(first, text);
-      marks[number].set(turn, wordAt(text, at));
-      const own = marks[0].get(turn), found = wordAt(first, at);
-      if (!own || found[0] < own[0]) marks[0].set(turn, found);
+      const at = startOfDifference(first, text), own = marks[0].get(turn);
+      marks[number].set(turn, wordFrom(text, at));
+      if (!own || at < own[0]) marks[0].set(turn, wordFrom(first, at));
     }
   }
   return marks;
 }
 
-function commonStart(first, second) {
+function startOfDifference(first, second) {
   let at = 0;
   while (at < first.length && first[at] === second[at]) at++;
+  if ([first, second].every((text) => at === text.length || /\s/.test(text[at]))) return at; // between words
+  while (at > 0 && /\S/.test(first[at - 1])) at--;
   return at;
 }
 
-function wordAt(text, at) {
-  let start = at, end = at;
-  while (start > 0 && /\S/.test(text[start - 1])) start--;
-  while (end < text.length && (end === at || /\S/.test(text[end]))) end++;
-  return [start, end];
+function wordFrom(text, at) {
+  const [blanks, word] = /^(\s*)(\S*)/.exec(text.slice(at, at + 1000)).slice(1);
+  return [at + blanks.length, at + blanks.length + word.length];
 }
 
 function showDifference(differences) {
@@ -306,13 +305,16 @@ function turnOf(data, i, pictures, difference) {
 
 // What the scorer extracted, the wrong part of a number, and the first word that differs from the other run.
 function marksOf(turns, i, difference) {
-  const marks = [];
+  const marks = difference ? [[...difference, "difference", "the first difference between the runs"]] : [];
   if (turns.mark[i]) {
-    const [start, wrong, right, end] = turns.mark[i], read = "what the scorer read as the answer";
-    marks.push([start, wrong, "extracted", read], [wrong, right, "extracted differs", `${read}; this part differs from the target`], [right, end, "extracted", read]);
+    const [start, wrong, right, end] = turns.mark[i];
+    marks.push([start, end, "extracted", "what the scorer read as the answer"], [wrong, right, "differs", "this part differs from the target"]);
   }
-  if (difference) marks.push([...difference, "difference", "the first difference between the runs"]);
-  return marks.filter(([start, end]) => start < end).sort(([first], [second]) => first - second);
+  const edges = [...new Set(marks.flatMap(([start, end]) => [start, end]))].sort((a, b) => a - b);
+  return edges.slice(1).map((end, n) => {
+    const within = marks.filter((mark) => mark[0] <= edges[n] && end <= mark[1]);
+    return [edges[n], end, within.map((mark) => mark[2]).join(" "), within.map((mark) => mark[3]).join("; ")];
+  }).filter(([, , className]) => className);
 }
 
 // Python has made the parts of the command: the requests of a conversation share all but messages.
