@@ -10,7 +10,7 @@ from rich.text import Text
 
 from evalkit.analysis.run_list import ListedRun
 from evalkit.comparing.history import History, Step
-from evalkit.console.run_list import TABLE_COLUMNS, started
+from evalkit.console.run_list import TABLE_COLUMNS, shown_accuracy, started
 from evalkit.console.terminal import LONGEST, one_line, plain_table
 from evalkit.wording import comparison
 from evalkit.wording.numbers import MISSING, counted, number, p_value, points, signed
