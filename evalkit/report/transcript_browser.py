@@ -19,9 +19,9 @@ from evalkit.report.html_page import new_page, page_text
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
-_SCRIPTS = ("elements.js", "readable_text.js", "transcript_browser.js")
+_SHARED_SCRIPTS = ("elements.js", "readable_text.js", "conversation.js", "turn_grid.js")
 _STYLES = ("readable_text.css", "transcripts.css")
-STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
+_STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
     ("", "question"), ("", "answer"),
@@ -30,7 +30,12 @@ _HEADINGS = (
 
 def script() -> str:
     """Return the script of the browser."""
-    return "".join(static_file("report", name) for name in _SCRIPTS)
+    return shared_script() + static_file("report", "transcript_browser.js")
+
+
+def shared_script() -> str:
+    """Return the script of the list of turns and of the dialog, for a page that gets the turns in its own way."""
+    return "".join(static_file("report", name) for name in _SHARED_SCRIPTS)
 
 
 def style() -> str:
@@ -78,21 +83,24 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
     select = add(_label(controls, "run"), "select", id="run")
     for number, run in enumerate(runs):
         add(select, "option", run.measures.name, value=str(number))
+    add_filters(controls)
+    if len(runs) > 1:
+        label = SubElement(controls, "label")
+        SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the other run"
+    add_grid(section)
+    add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
+
+
+def add_filters(controls: Element) -> None:
+    """Add the filters of turns to a form."""
     add(_label(controls, "search"), "input", type="search", id="search", placeholder="question, answer, reason, id")
     for name in ("tag", "turn"):
         add(_label(controls, name), "select", id=name)
     fieldset = SubElement(controls, "fieldset", {"id": "statuses"})
     add(fieldset, "legend", "only")
-    for letter, name in STATUSES:
+    for letter, name in _STATUSES:
         label = SubElement(fieldset, "label")
         SubElement(label, "input", type="checkbox", value=letter).tail = f" {name} "
-    if len(runs) > 1:
-        label = SubElement(controls, "label")
-        SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the other run"
-    add(section, "p", id="count", role="status", class_="faint")
-    _grid(section)
-    add(section, "p", "No turn matches: remove a filter.", id="nothing", hidden="hidden")
-    add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
 
 
 def add_dialog(body: Element) -> None:
@@ -120,7 +128,9 @@ def _label(parent: Element, text: str) -> Element:
     return label
 
 
-def _grid(section: Element) -> None:
+def add_grid(section: Element) -> None:
+    """Add the list of turns, and how many there are."""
+    add(section, "p", id="count", role="status", class_="faint")
     grid = SubElement(section, "div", {"class": "grid", "id": "grid", "role": "grid", "tabindex": "0"})
     grid.set("aria-label", "Turns; arrow keys move, Enter opens the conversation")
     head = SubElement(grid, "div", {"class": "head", "id": "head", "role": "row", "aria-rowindex": "1"})
@@ -132,3 +142,4 @@ def _grid(section: Element) -> None:
         else:
             cell.text = heading
     SubElement(grid, "div", {"class": "space", "id": "space", "role": "rowgroup"})
+    add(section, "p", "No turn matches: remove a filter.", id="nothing", hidden="hidden")

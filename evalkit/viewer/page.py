@@ -12,16 +12,12 @@ from evalkit.static_files import static_file
 _RUN_HEADINGS = (
     "side by side", "run", "accuracy (95 %)", "n", "latency p50", "TTFT p50", "dataset", "model", "started", "outcome",
 )  # fmt: skip
-_TURN_HEADINGS = (
-    ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
-    ("", "question"), ("", "answer"),
-)  # fmt: skip
 
 
 @cache
 def files() -> dict[str, tuple[bytes, str]]:
     """The files of the page by their names, each with its media type; the page itself has no name."""
-    script = transcript_browser.script() + static_file("viewer", "view.js")
+    script = transcript_browser.shared_script() + static_file("viewer", "view.js")
     style = transcript_browser.style() + static_file("viewer", "view.css")
     return {
         "": (_page().encode(), "text/html"),
@@ -66,29 +62,11 @@ def _add_runs(main: Element) -> None:
 def _add_turns(main: Element) -> None:
     section = SubElement(main, "section", {"id": "turns", "hidden": "hidden"})
     add(section, "h2", "Turns", id="listed")
-    controls = SubElement(section, "form", {"class": "controls", "id": "turncontrols"})
-    add(_label(controls, "search"), "input", type="search", id="turnsearch", placeholder="question, answer, reason, id")
-    for name in ("tag", "turn"):
-        add(_label(controls, name), "select", id=f"only{name}")
-    fieldset = SubElement(controls, "fieldset", {"id": "onlystatus"})
-    add(fieldset, "legend", "only")
-    for letter, name in transcript_browser.STATUSES:
-        label = SubElement(fieldset, "label")
-        SubElement(label, "input", type="checkbox", value=letter).tail = f" {name} "
-    label = SubElement(controls, "label", {"id": "differlabel", "hidden": "hidden"})
-    SubElement(label, "input", type="checkbox", id="differ").tail = " different score in the next run"
-    add(section, "p", id="turncount", role="status", class_="faint")
-    grid = SubElement(section, "div", {"class": "grid", "id": "turngrid", "role": "grid", "tabindex": "0"})
-    grid.set("aria-label", "Turns; arrow keys move, Enter opens the conversation")
-    head = SubElement(grid, "div", {"class": "head", "id": "turnhead", "role": "row", "aria-rowindex": "1"})
-    for name, heading in _TURN_HEADINGS:
-        cell = SubElement(head, "span", {"role": "columnheader"})
-        if name:
-            cell.set("aria-sort", "ascending" if name == "order" else "none")
-            add(cell, "button", heading, type="button", data_sort=name)
-        else:
-            cell.text = heading
-    SubElement(grid, "div", {"class": "space", "id": "turnspace", "role": "rowgroup"})
+    controls = SubElement(section, "form", {"class": "controls", "id": "controls"})
+    transcript_browser.add_filters(controls)
+    label = SubElement(controls, "label", {"id": "flippedlabel", "hidden": "hidden"})
+    SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the next run"
+    transcript_browser.add_grid(section)
 
 
 def _label(parent: Element, text: str) -> Element:

@@ -76,19 +76,19 @@ def viewed(folder: Path, runs: int, turns: int, chromium: str) -> list[Row]:
             page = browser.new_page()
             began = time.perf_counter()
             page.goto(address)
-            page.wait_for_selector("#turnspace [role=row] span:nth-child(7)")
+            page.wait_for_selector("#space [role=row] span:nth-child(7)")
             assert page.locator("#runrows tr").count() == runs
             shown_s = time.perf_counter() - began
             _until(lambda: "…" not in page.inner_text("#runrows"))
             filled_s = time.perf_counter() - began
-            assert f"of {turns:,} turns" in page.inner_text("#turncount")
+            assert f"of {turns:,} turns" in page.inner_text("#count")
             began = time.perf_counter()
-            page.fill("#turnsearch", "sum-0001")
-            _until(lambda: page.inner_text("#turncount").startswith("400 of"))
+            page.fill("#search", "sum-0001")
+            _until(lambda: page.inner_text("#count").startswith("400 of"))
             searched_s = time.perf_counter() - began
             page.locator("#runrows input").nth(1).check()
             began = time.perf_counter()
-            page.locator("#turnspace [role=row]").first.click()
+            page.locator("#space [role=row]").first.click()
             page.wait_for_selector("dialog[open] article")
             opened_s = time.perf_counter() - began
             browser.close()

@@ -51,19 +51,17 @@ def served(tmp_path_factory):
 
 def shown(visit, server, fragment=""):
     visit.page.goto(server.address + fragment)
-    visit.page.wait_for_selector("#turnspace [role=row] span:nth-child(7)")
+    visit.page.wait_for_selector("#space [role=row] span:nth-child(7)")
     return visit.page
 
 
 def choose(page, name):
     page.get_by_role("button", name=name, exact=True).click()
-    until(
-        lambda: page.inner_text("#listed") == f"Turns of {name}" and f"{name} answer" in page.inner_text("#turnspace")
-    )
+    until(lambda: page.inner_text("#listed") == f"Turns of {name}" and f"{name} answer" in page.inner_text("#space"))
 
 
 def rows(page):
-    return page.locator("#turnspace [role=row]")
+    return page.locator("#space [role=row]")
 
 
 def test_runs_are_listed_and_filtered(visit, served):
@@ -86,22 +84,22 @@ def test_runs_are_listed_and_filtered(visit, served):
 def test_turns_are_filtered_searched_and_sorted(visit, served):
     page = shown(visit, served)
     choose(page, "first")
-    assert page.inner_text("#turncount") == "60 of 60 turns"
+    assert page.inner_text("#count") == "60 of 60 turns"
     for act, count in (
-        (lambda: page.check("#onlystatus input[value=w]"), "20 of 60 turns"),
-        (lambda: page.select_option("#onlytag", "odd"), "10 of 60 turns"),
-        (lambda: page.select_option("#onlyturn", "2"), "5 of 60 turns"),
-        (lambda: page.fill("#turnsearch", "no such words"), "0 of 60 turns"),
-        (lambda: page.fill("#turnsearch", "ANSWER 3, 2"), "1 of 60 turns"),
+        (lambda: page.check("#statuses input[value=w]"), "20 of 60 turns"),
+        (lambda: page.select_option("#tag", "odd"), "10 of 60 turns"),
+        (lambda: page.select_option("#turn", "2"), "5 of 60 turns"),
+        (lambda: page.fill("#search", "no such words"), "0 of 60 turns"),
+        (lambda: page.fill("#search", "ANSWER 3, 2"), "1 of 60 turns"),
     ):
         act()
-        until(lambda count=count: page.inner_text("#turncount") == count)
-    page.fill("#turnsearch", "")
-    for control in ("#onlytag", "#onlyturn"):
+        until(lambda count=count: page.inner_text("#count") == count)
+    page.fill("#search", "")
+    for control in ("#tag", "#turn"):
         page.select_option(control, "")
-    page.uncheck("#onlystatus input[value=w]")
-    until(lambda: page.inner_text("#turncount") == "60 of 60 turns")
-    page.click("#turngrid button[data-sort=latency]")
+    page.uncheck("#statuses input[value=w]")
+    until(lambda: page.inner_text("#count") == "60 of 60 turns")
+    page.click("#grid button[data-sort=latency]")
     until(lambda: "129 ms" in rows(page).first.inner_text())
     assert page.get_attribute("[role=columnheader]:has(button[data-sort=latency])", "aria-sort") == "descending"
     assert visit.complaints == []
@@ -110,12 +108,12 @@ def test_turns_are_filtered_searched_and_sorted(visit, served):
 def test_conversations_are_side_by_side_and_can_be_filtered_by_differing_scores(visit, served):
     page = shown(visit, served)
     choose(page, "first")
-    assert not page.is_visible("#differ")
+    assert not page.is_visible("#flipped")
     page.get_by_label("second.evalkit side by side").check()
-    page.check("#differ")
+    page.check("#flipped")
     # of 30, every third is wrong in the first and every fourth in the second run
     differ = sum((n % 3 == 0) != (n % 4 == 0) for n in range(30) for _ in range(2))
-    until(lambda: page.inner_text("#turncount") == f"{differ} of 60 turns")
+    until(lambda: page.inner_text("#count") == f"{differ} of 60 turns")
     rows(page).first.click()
     page.wait_for_selector("dialog[open]")
     text = page.inner_text("#dialogues")
@@ -125,7 +123,7 @@ def test_conversations_are_side_by_side_and_can_be_filtered_by_differing_scores(
     address = page.url
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog[open]", state="detached")
-    assert page.evaluate("document.activeElement.id") == "turngrid"
+    assert page.evaluate("document.activeElement.id") == "grid"
     page.goto("about:blank")
     page.goto(address)  # the link shows the same again
     page.wait_for_selector("dialog[open]")
@@ -141,7 +139,7 @@ def test_a_conversation_that_another_run_lacks_is_said_to_be_missing(visit, tmp_
         page.wait_for_selector("dialog[open]")
         assert "does not have the conversation" in page.inner_text("#dialogues")
         page.click("#close")
-        page.check("#differ")
+        page.check("#flipped")
         page.wait_for_selector("#failure:not([hidden])")
         assert "no conversation in common" in page.inner_text("#failure")
     assert all("400" in complaint for complaint in visit.complaints)
@@ -149,7 +147,7 @@ def test_a_conversation_that_another_run_lacks_is_said_to_be_missing(visit, tmp_
 
 def test_the_keyboard_alone_is_enough(visit, served):
     page = shown(visit, served, "#run=first.evalkit")
-    page.focus("#turngrid")
+    page.focus("#grid")
     for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "Enter"):
         page.keyboard.press(key)
     page.wait_for_selector("dialog[open]")
@@ -157,8 +155,8 @@ def test_the_keyboard_alone_is_enough(visit, served):
     assert page.locator("#dialogues article").count() == 2
     page.keyboard.press("Escape")
     page.keyboard.press("End")
-    until(lambda: page.get_attribute("#turngrid", "aria-activedescendant") == "turn-59")
-    assert page.locator("#turn-59").is_visible()
+    until(lambda: page.get_attribute("#grid", "aria-activedescendant") == "row-59")
+    assert page.locator("#row-59").is_visible()
     assert visit.complaints == []
 
 
@@ -167,12 +165,12 @@ def test_pieces_are_fetched_as_they_are_scrolled_to(visit, tmp_path):
     with serving(tmp_path) as server:
         page = shown(visit, server)
         assert sum("/turns?" in url for url in visit.asked) == 1
-        page.focus("#turngrid")
+        page.focus("#grid")
         page.keyboard.press("End")
-        until(lambda: "the server message" in page.inner_text("#turn-1799"))
+        until(lambda: "the server message" in page.inner_text("#row-1799"))
         assert sum("/turns?" in url for url in visit.asked) <= 3
-        page.evaluate("page.turngrid.scrollTop = 500 * ROW")
-        until(lambda: "long answer 251, 1" in page.inner_text("#turnspace"))
+        page.evaluate("page.grid.scrollTop = 500 * ROW")
+        until(lambda: "long answer 251, 1" in page.inner_text("#space"))
         assert rows(page).count() < 60
     assert visit.complaints == []
 
@@ -181,7 +179,7 @@ def test_the_page_says_that_it_is_no_longer_served(visit, tmp_path):
     run(tmp_path, "first", 3)
     with serving(tmp_path) as server:
         page = shown(visit, server)
-    page.check("#onlystatus input[value=w]")
+    page.check("#statuses input[value=w]")
     page.wait_for_selector("#failure:not([hidden])")
     assert "no longer served" in page.inner_text("#failure")
 
@@ -210,7 +208,7 @@ def test_what_strangers_wrote_stays_text(visit, tmp_path):
         until(lambda: "…" not in page.inner_text("#runrows"))
         assert f"Runs in {folder}" in page.inner_text("#foldername")
         for payload in PAYLOADS:
-            page.evaluate("([id]) => showConversation(id, 1, 1)", [f"{PAYLOADS.index(payload)}{payload}"])
+            page.evaluate("([id]) => open({ id, repeat: 1, turn: 1 })", [f"{PAYLOADS.index(payload)}{payload}"])
             page.wait_for_selector("dialog[open]")
         page.wait_for_timeout(200)
         assert visit.fired == 0
@@ -254,7 +252,7 @@ def test_a_page_of_another_site_reads_nothing(browser, served):
 def test_axe_finds_nothing_and_nothing_overflows(browser, served, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     page.goto(served.address + "#run=first.evalkit&beside=second.evalkit")
-    page.wait_for_selector("#turnspace [role=row] span:nth-child(7)")
+    page.wait_for_selector("#space [role=row] span:nth-child(7)")
     until(lambda: "…" not in page.inner_text("#runrows"))
     page.add_script_tag(path=str(AXE))
     for opened in (False, True):

@@ -1,8 +1,8 @@
 // The page of "evalkit view". The server has the runs: their lines and turns are fetched in pieces, conversations one by
-// one, and shown by the functions of transcript_browser.js. All of it is text, never markup.
+// one. The list and the dialog are those of a report: turn_grid.js and conversation.js.
 const PIECE = 100, LINES = 20;
 const folder = { files: [], lines: new Map(), rows: new Map(), listed: null, beside: [] };
-const turnList = { total: 0, pieces: new Map(), current: 0, sort: "order", descending: false, version: 0 };
+const fetched = { pieces: new Map(), version: 0 }; // pieces of the turns that are selected; the number of the selection
 
 async function ask(what, values = []) {
   let answer;
@@ -51,10 +51,14 @@ async function listLines() {
   }
 }
 
+function shortName(name) {
+  return name.replace(/\.evalkit$/, "");
+}
+
 function runRow(name) {
   const box = make("input", { type: "checkbox", "aria-label": `${name} side by side` });
   box.addEventListener("change", () => attempt(() => placeBeside(name, box.checked)));
-  const button = make("button", { text: name.replace(/\.evalkit$/, ""), type: "button" });
+  const button = make("button", { text: shortName(name), type: "button" });
   button.addEventListener("click", () => attempt(() => listTurns(name)));
   return make("tr", {}, make("td", {}, box), make("th", { scope: "row" }, button), make("td", { colspan: 8, text: "…", className: "words-cell" }));
 }
@@ -100,10 +104,10 @@ async function listTurns(name) {
   folder.listed = name;
   for (const [other, row] of folder.rows) row.toggleAttribute("aria-current", other === name);
   page.turns.hidden = false;
-  page.listed.textContent = visible(`Turns of ${name.replace(/\.evalkit$/, "")}`);
+  page.listed.textContent = visible(`Turns of ${shortName(name)}`);
   const labels = await ask("labels", [["run", name]]);
-  fill(page.onlytag, "all tags", labels.tags);
-  fill(page.onlyturn, "all turns", labels.turns);
+  fill(page.tag, "all tags", labels.tags);
+  fill(page.turn, "all turns", labels.turns);
   await selectTurns();
 }
 
@@ -113,99 +117,44 @@ function othersBeside() {
 
 // The query of a piece of the turns that are selected.
 function selection(from) {
-  const [other] = othersBeside(), status = [...page.onlystatus.querySelectorAll("input:checked")].map((box) => box.value).join("");
-  const values = { run: folder.listed, from, count: PIECE, status, tag: page.onlytag.value, turn: page.onlyturn.value || 0,
-    search: page.turnsearch.value, sort: turnList.sort, descending: turnList.descending ? 1 : 0 };
-  return Object.entries(page.differ.checked && other ? { ...values, other } : values);
+  const [other] = othersBeside(), { sort, descending } = turnGrid;
+  const values = { run: folder.listed, from, count: PIECE, status: [...selectedStatuses()].join(""), tag: page.tag.value, turn: page.turn.value || 0,
+    search: page.search.value, sort, descending: descending ? 1 : 0 };
+  return Object.entries(page.flipped.checked && other ? { ...values, other } : values);
 }
 
-async function selectTurns() {
-  if (!folder.listed) return;
-  page.differlabel.hidden = !othersBeside().length;
-  const version = ++turnList.version, found = await ask("turns", selection(0));
-  if (version !== turnList.version) return; // another selection was made meanwhile
-  Object.assign(turnList, { total: found.total, current: 0, pieces: new Map([[0, found.rows]]) });
-  page.turncount.textContent = `${found.total.toLocaleString("en")} of ${found.all.toLocaleString("en")} turns`;
-  page.turngrid.setAttribute("aria-rowcount", found.total + 1);
-  page.turngrid.scrollTop = 0;
+async function select() {
+  if (!folder.listed) return undefined;
+  page.flippedlabel.hidden = !othersBeside().length;
+  const version = ++fetched.version, found = await attempt(() => ask("turns", selection(0)));
+  if (!found || version !== fetched.version) return undefined;
+  fetched.pieces = new Map([[0, found.rows]]);
   keepAddress();
-  drawTurns();
+  return found;
 }
 
-// The turn at a place of the list; undefined while it is being fetched.
-function turnAt(place) {
-  const number = Math.floor(place / PIECE), rows = turnList.pieces.get(number);
+function turn(place) {
+  const number = Math.floor(place / PIECE), rows = fetched.pieces.get(number);
   if (rows === undefined) fetchPiece(number);
   return rows?.[place % PIECE];
 }
 
 function fetchPiece(number) {
-  const { version, pieces } = turnList;
+  const { version, pieces } = fetched;
   pieces.set(number, null);
   attempt(async () => {
     const { rows } = await ask("turns", selection(number * PIECE));
-    if (version !== turnList.version) return;
     pieces.set(number, rows);
-    drawTurns();
+    if (version === fetched.version) drawTurns();
   });
-}
-
-function drawTurns() {
-  const box = page.turngrid, { total, current } = turnList, fits = Math.min(total * ROW, MOST_HEIGHT);
-  const top = total * ROW > MOST_HEIGHT ? box.scrollTop / (fits - box.clientHeight) * (total * ROW - box.clientHeight) : box.scrollTop;
-  const from = Math.max(0, Math.floor(top / ROW) - 5), to = Math.min(total, Math.ceil((top + box.clientHeight) / ROW) + 5);
-  page.turnspace.style.height = `${fits}px`;
-  page.turnspace.replaceChildren(...Array.from({ length: to - from }, (_, n) => turnRow(from + n, (from + n) * ROW - top + box.scrollTop)));
-  if (from <= current && current < to) box.setAttribute("aria-activedescendant", `turn-${current}`);
-  else box.removeAttribute("aria-activedescendant");
-}
-
-const MOST_HEIGHT = 10_000_000; // px: browsers limit the height of an element
-
-function turnRow(place, top) {
-  const turn = turnAt(place);
-  const line = make("div", { className: `row s-${turn?.status ?? "u"}`, role: "row", id: `turn-${place}`, "aria-rowindex": place + 2,
-    "aria-selected": place === turnList.current });
-  const cells = turn ? [turn.id + (turn.repeat > 1 ? ` · repeat ${turn.repeat}` : ""), turn.turn, verdict({ status: [turn.status], score: [turn.score] }, 0),
-    time(turn.latency), time(turn.ttft), brief(turn.user), brief(turn.output)] : ["…"];
-  line.style.transform = `translateY(${top}px)`;
-  line.append(...cells.map((text) => make("span", { text, role: "gridcell", dir: "auto" })));
-  line.addEventListener("click", () => { moveTo(place); openAt(place); });
-  return line;
-}
-
-function moveTo(place) {
-  const box = page.turngrid, head = page.turnhead.offsetHeight, { total } = turnList;
-  turnList.current = Math.min(Math.max(place, 0), total - 1);
-  const scale = total * ROW > MOST_HEIGHT ? (MOST_HEIGHT - box.clientHeight) / (total * ROW - box.clientHeight) : 1;
-  const top = turnList.current * ROW * scale;
-  if (top < box.scrollTop) box.scrollTop = top;
-  if (top + ROW + head > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW + head - box.clientHeight;
-  drawTurns();
-}
-
-function sortTurns(name) {
-  turnList.descending = turnList.sort === name ? !turnList.descending : name !== "order";
-  turnList.sort = name;
-  for (const head of page.turngrid.querySelectorAll("[role=columnheader]:has(button)")) {
-    const own = head.querySelector("button").dataset.sort === name;
-    head.setAttribute("aria-sort", own ? (turnList.descending ? "descending" : "ascending") : "none");
-  }
-  attempt(selectTurns);
 }
 
 // -- conversations, side by side
 
-function openAt(place) {
-  const turn = turnAt(place);
-  if (turn) attempt(() => showConversation(turn.id, turn.repeat, turn.turn));
-}
-
-async function showConversation(id, repeat, turn) {
+async function open({ id, repeat, turn }) {
   const names = [folder.listed, ...othersBeside()];
   const found = await Promise.all(names.map((name) => ask("conversation", [["run", name], ["id", id]])));
-  runs.splice(0, runs.length, ...found.map((data, n) => ({ element: { dataset: { name: names[n].replace(/\.evalkit$/, "") } }, data })));
-  await openConversation(id, repeat, turn);
+  showConversation(found.map((data, n) => ({ ...data, name: shortName(names[n]) })), id, repeat, turn);
   keepAddress([["conversation", id], ["repeat", repeat], ["turn", turn]]);
 }
 
@@ -214,27 +163,13 @@ function keepAddress(more = []) {
   setAddress(`#${new URLSearchParams([["run", folder.listed], ...folder.beside.map((name) => ["beside", name]), ...more])}`);
 }
 
-// -- controls and keys
+// -- controls
 
-page.turngrid.addEventListener("keydown", (event) => {
-  if (event.target !== page.turngrid || !turnList.total) return; // a button in a heading
-  if (event.key in KEYS) {
-    event.preventDefault();
-    moveTo(turnList.current + KEYS[event.key]);
-  } else if (event.key === "Enter") {
-    event.preventDefault();
-    openAt(turnList.current);
-  }
-});
-page.turngrid.addEventListener("scroll", () => requestAnimationFrame(drawTurns));
-let searching = 0;
-page.turnsearch.addEventListener("input", () => { clearTimeout(searching); searching = setTimeout(() => attempt(selectTurns), 250); });
-for (const control of [page.onlytag, page.onlyturn, page.onlystatus, page.differ]) control.addEventListener("change", () => attempt(selectTurns));
-for (const form of [page.runcontrols, page.turncontrols]) form.addEventListener("submit", (event) => event.preventDefault());
+turnGrid.source = { select, turn, open: (turn) => attempt(() => open(turn)) };
+for (const form of [page.runcontrols, page.controls]) form.addEventListener("submit", (event) => event.preventDefault());
 page.runsearch.addEventListener("input", filterRuns);
 page.dataset.addEventListener("change", filterRuns);
-page.conversation.addEventListener("close", () => { keepAddress(); page.turngrid.focus(); });
-for (const button of page.turngrid.querySelectorAll("button[data-sort]")) button.addEventListener("click", () => sortTurns(button.dataset.sort));
+page.conversation.addEventListener("close", () => { keepAddress(); page.grid.focus(); });
 
 attempt(async () => {
   const place = new URLSearchParams(location.hash.slice(1));
@@ -244,6 +179,6 @@ attempt(async () => {
   for (const name of folder.beside) folder.rows.get(name).querySelector("input").checked = true;
   const lines = attempt(listLines);
   if (listed) await attempt(() => listTurns(listed));
-  if (place.get("conversation") !== null) await attempt(() => showConversation(place.get("conversation"), Number(place.get("repeat")) || 1, Number(place.get("turn")) || 1));
+  if (place.get("conversation") !== null) await attempt(() => open({ id: place.get("conversation"), repeat: Number(place.get("repeat")) || 1, turn: Number(place.get("turn")) || 1 }));
   await lines;
 });
