@@ -7,8 +7,10 @@ begins with the token, its ``Host`` is this server (a name that an attacker poin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
@@ -63,6 +65,25 @@ class ViewServer(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(24)
         self.hosts = {f"{name}:{self.server_port}" for name in (_HOST, "localhost")}
         self.address = f"http://{_HOST}:{self.server_port}/{self.token}/"
+        self._connections: set[Any] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def end(self) -> None:
+        """Stop serving, also on connections that browsers keep open."""
+        self.shutdown()
+        self.server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a browser that has left; raise what is a bug."""
@@ -95,8 +116,7 @@ def serving(folder: Path | str, *, port: int = 0) -> Iterator[ViewServer]:
     try:
         yield server
     finally:
-        server.shutdown()
-        server.server_close()
+        server.end()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -208,6 +208,18 @@ def test_many_requests_on_one_connection_and_what_is_no_request_do_not_stop_it(s
     assert ask(server, "files")[0] == 200
 
 
+def test_connections_that_are_kept_open_end_with_the_server(tmp_path):
+    with serving(tmp_path) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        connection.request("GET", f"/{server.token}/files")
+        assert connection.getresponse().read()
+        assert connection.sock is not None
+    with pytest.raises((OSError, http.client.HTTPException)):
+        connection.request("GET", f"/{server.token}/files")
+        connection.getresponse()
+    connection.close()
+
+
 def test_a_run_that_grows_or_is_deleted_is_read_again(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
     with serving(tmp_path) as server:

@@ -101,11 +101,11 @@ async function placeBeside(name, chosen) {
 // -- the turns of a run
 
 async function listTurns(name) {
+  const labels = await ask("labels", [["run", name]]);
   folder.listed = name;
   for (const [other, row] of folder.rows) row.toggleAttribute("aria-current", other === name);
   page.turns.hidden = false;
   page.listed.textContent = visible(`Turns of ${shortName(name)}`);
-  const labels = await ask("labels", [["run", name]]);
   fill(page.tag, "all tags", labels.tags);
   fill(page.turn, "all turns", labels.turns);
   await selectTurns();
@@ -171,14 +171,25 @@ page.runsearch.addEventListener("input", filterRuns);
 page.dataset.addEventListener("change", filterRuns);
 page.conversation.addEventListener("close", () => { keepAddress(); page.grid.focus(); });
 
+// Lists the turns of the newest run that can be read.
+async function listNewest() {
+  for (const name of folder.files) {
+    try {
+      return await listTurns(name);
+    } catch {
+      continue; // its row says why it cannot be read
+    }
+  }
+}
+
 attempt(async () => {
-  const place = new URLSearchParams(location.hash.slice(1));
+  const place = new URLSearchParams(location.hash.slice(1)), named = place.get("run"), conversation = place.get("conversation");
   await listFiles();
-  const listed = folder.files.includes(place.get("run")) ? place.get("run") : folder.files[0];
   folder.beside = place.getAll("beside").filter((name) => folder.files.includes(name));
   for (const name of folder.beside) folder.rows.get(name).querySelector("input").checked = true;
   const lines = attempt(listLines);
-  if (listed) await attempt(() => listTurns(listed));
-  if (place.get("conversation") !== null) await attempt(() => open({ id: place.get("conversation"), repeat: Number(place.get("repeat")) || 1, turn: Number(place.get("turn")) || 1 }));
+  await attempt(() => folder.files.includes(named) ? listTurns(named) : listNewest());
+  const numbers = ["repeat", "turn"].map((name) => [name, Number(place.get(name)) || 1]);
+  if (conversation !== null && folder.listed === named) await attempt(() => open({ id: conversation, ...Object.fromEntries(numbers) }));
   await lines;
 });
