@@ -174,11 +174,8 @@ page.conversation.addEventListener("close", () => { keepAddress(); page.grid.foc
 // Lists the turns of the newest run that can be read.
 async function listNewest() {
   for (const name of folder.files) {
-    try {
-      return await listTurns(name);
-    } catch {
-      continue; // its row says why it cannot be read
-    }
+    const [line] = await ask("lines", [["run", name]]);
+    if (!line.error) return listTurns(name);
   }
 }
 
