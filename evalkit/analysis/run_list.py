@@ -6,7 +6,8 @@ A line comes from a few queries that read each turn once, so that a folder of a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,11 @@ _BY_GROUP = {
     "more": "CROSS JOIN (SELECT position, dense_rank() OVER (ORDER BY coalesce(cluster, position)) AS number "
     "FROM conversation) c ON c.position = t.conversation",
 }
-_SESSION = "SELECT outcome FROM session ORDER BY id DESC LIMIT 1"
+_THREADS = 3
+# how the last session ended, and whether conversations are grouped
+_ABOUT = """
+    SELECT (SELECT outcome FROM session ORDER BY id DESC LIMIT 1),
+      EXISTS (SELECT 1 FROM conversation WHERE cluster NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +185,21 @@ def list_runs(folder: Path | str = RUNS_FOLDER) -> RunList:
     """The runs in a folder; raises as ``runs``."""
     found: list[ListedRun] = []
     unreadable: list[UnreadableFile] = []
-    for path in run_files(folder):
-        try:
-            found.append(read_line(path))
-        except RunFileError as error:
-            unreadable.append(UnreadableFile(path, str(error)))
+    with ThreadPoolExecutor(_THREADS) as threads:  # SQLite and the disk do not hold the interpreter's lock
+        for line in threads.map(_line_or_error, run_files(folder)):
+            if isinstance(line, ListedRun):
+                found.append(line)
+            else:
+                unreadable.append(line)
     found.sort(key=lambda run: (run.started_ns, run.path.name))
     return RunList(Path(folder), tuple(found), tuple(unreadable))
+
+
+def _line_or_error(path: Path) -> ListedRun | UnreadableFile:
+    try:
+        return read_line(path)
+    except RunFileError as error:
+        return UnreadableFile(path, str(error))
 
 
 def run_files(folder: Path | str) -> Iterator[Path]:
@@ -217,8 +230,8 @@ def read_line(path: Path) -> ListedRun:
 def _line(path: Path, connection: ReadConnection) -> ListedRun:
     info = connection.info
     dataset, settings = info["dataset"], info["settings"]
-    turns = _turns(connection)
-    outcome = connection.execute(_SESSION).fetchone()
+    outcome, grouped = connection.execute(_ABOUT).fetchone()
+    turns = _turns(connection, _BY_GROUP if grouped else _BY_CONVERSATION)
     planned = dataset.get("turns")
     return ListedRun(
         path=path,
@@ -232,7 +245,7 @@ def _line(path: Path, connection: ReadConnection) -> ListedRun:
         accuracy=turns.accuracy(),
         ttft_ms=turns.median_ms("ttft", bounded=bool(settings.get("stream", True))),
         latency_ms=turns.median_ms("latency", bounded=True),
-        outcome=None if outcome is None else outcome[0],
+        outcome=outcome,
     )
 
 
@@ -252,8 +265,10 @@ class _Turns:
         scored = ~(self.failed | np.isnan(self.score))
         scores, sums = self.score[scored], ClusterSums()
         labels = self.cluster[scored]
-        order = np.argsort(labels, kind="stable")  # those of a group of conversations need not be consecutive
-        sums.add(labels[order], scores[order])
+        if (labels[1:] < labels[:-1]).any():  # those of a group of conversations need not be consecutive
+            order = np.argsort(labels, kind="stable")
+            labels, scores = labels[order], scores[order]
+        sums.add(labels, scores)
         sums.close()
         mean = proportions.clustered_proportion(sums)
         answered = len(self.failed) - int(self.failed.sum())
@@ -271,10 +286,10 @@ class _Turns:
         return None if median is None else median / 1e6
 
 
-def _turns(connection: sqlite3.Connection) -> _Turns:
-    grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster NOT NULL LIMIT 1").fetchone()
-    query = _TURNS.format(**(_BY_GROUP if grouped else _BY_CONVERSATION))
-    parts = list(query_arrays.groups(connection.execute(query), ("i8", "?", "f8", "f8", "f8", "f8")))
+def _turns(connection: sqlite3.Connection, clusters: Mapping[str, str]) -> _Turns:
+    parts = list(
+        query_arrays.groups(connection.execute(_TURNS.format(**clusters)), ("i8", "?", "f8", "f8", "f8", "f8"))
+    )
     if not parts:
         none = np.empty(0)
         return _Turns(none.astype(np.int64), none.astype(bool), none, none, none, none)

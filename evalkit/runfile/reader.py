@@ -7,6 +7,7 @@ a ``RunFileError`` that says where it is.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterator
@@ -247,22 +248,28 @@ def _check_limits(path: Path, connection: ReadConnection, *, check_values: bool)
 
 def _state(path: Path) -> tuple[tuple[int, int], tuple[int, ...] | None]:
     """A file's identity, and its size and time with those of its log; None: it was deleted just now."""
-    try:
-        status = path.stat()
-    except OSError:
+    status, later = _statuses(path)
+    if status is None:
         return (0, 0), None
-    log = Path(f"{path}-wal")
-    later = log.stat() if log.exists() else status
+    later = later or status
     return (status.st_dev, status.st_ino), (status.st_size, status.st_mtime_ns, later.st_size, later.st_mtime_ns)
 
 
 def _size(path: Path) -> int:
     """Bytes of a file and its log together."""
-    size = 0
-    for part in (path, Path(f"{path}-wal")):
-        with contextlib.suppress(FileNotFoundError):
-            size += part.stat().st_size
+    size = sum(status.st_size for status in _statuses(path) if status is not None)
     return size or 2**40  # it was deleted just now, and is still open
+
+
+def _statuses(path: Path) -> list[os.stat_result | None]:
+    """Of a file and its log; None: it does not exist."""
+    found: list[os.stat_result | None] = []
+    for name in (str(path), f"{path}-wal"):
+        try:
+            found.append(os.stat(name))  # noqa: PTH116 - a path object for each takes longer than the call
+        except OSError:
+            found.append(None)
+    return found
 
 
 def _connected(uri: str) -> ReadConnection:
@@ -289,9 +296,9 @@ def _check_header(path: Path) -> None:
         raise RunFileError(f"{path} {what}: run files are created by 'evalkit run' and end in {SUFFIX}")
     page_size = int.from_bytes(header[16:18]) if len(header) == 100 else 0
     expected = int.from_bytes(header[28:32]) * (65536 if page_size == 1 else page_size)
-    size = path.stat().st_size
-    log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size:
+    status, log = _statuses(path)
+    size = 0 if status is None else status.st_size
+    if log is not None and log.st_size:
         return  # the pages that seem to be missing may be in the log, where SQLite finds them
     if len(header) < 100 or size < expected:
         raise RunFileError(

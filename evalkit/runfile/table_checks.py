@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import sys
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from evalkit.runfile import migrations
@@ -69,8 +69,10 @@ def guard(connection: sqlite3.Connection) -> None:
 
 def schema_fault(connection: sqlite3.Connection, version: int) -> str | None:
     """How the schema differs from that of its version; None: it is the same."""
-    expected = dict(_objects(version))
     found = connection.execute("SELECT type, name, substr(sql, 1, 10000) FROM sqlite_schema LIMIT 100").fetchall()
+    if found == _as_created(version):
+        return None
+    expected = {(kind, name): _normalised(sql) for kind, name, sql in _as_created(version)}
     for kind, name, sql in found:
         if (kind, name) not in expected:
             return f"it holds the {kind} {short(name)}, which no run file has"
@@ -80,16 +82,15 @@ def schema_fault(connection: sqlite3.Connection, version: int) -> str | None:
 
 
 @cache
-def _objects(version: int) -> tuple[tuple[tuple[str, str], str], ...]:
-    """(type, name) and SQL of each object in the schema of a version."""
+def _as_created(version: int) -> list[tuple[str, str, str | None]]:
+    """Type, name and SQL of each object in the schema of a version."""
     memory = sqlite3.connect(":memory:")
     migrations.migrate(memory, 0, to=version)
     found = memory.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
     memory.close()
-    return tuple(((kind, name), _normalised(sql)) for kind, name, sql in found)
+    return found
 
 
-@lru_cache(maxsize=256)  # many files have the same tables
 def _normalised(sql: Any) -> str:
     """SQL without differences in white space, which a tool may have changed."""
     return re.sub(r"\s*([(),])\s*", r"\1", " ".join(str(sql).split()))
