@@ -43,14 +43,18 @@ _BREAKS_OFF = re.compile(
 
 
 def _number_check(target: Any, *, which: str, decimal: str, **_tolerances: float) -> Problem | None:
-    for option, value, known in (("which", which, NUMBER_CHOICES), ("decimal", decimal, DECIMAL_MARKS)):
-        if value not in known:
-            choices = ", ".join(repr(choice) for choice in known)
-            text = f"the option {option} of the scorer number is {value!r}: it must be one of {choices}"
-            return Problem("scorer", text)
+    if which not in NUMBER_CHOICES:
+        return _not_one_of("which", which, NUMBER_CHOICES)
+    if decimal not in DECIMAL_MARKS:
+        return _not_one_of("decimal", decimal, DECIMAL_MARKS)
     if _target_number(target, decimal) is None and (which != "final" or _target_open(target, decimal) is None):
         return Problem("target", f"the target is {shown(target)}: the scorer number needs a number")
     return None
+
+
+def _not_one_of(option: str, value: str, known: tuple[str, ...]) -> Problem:
+    choices = ", ".join(repr(choice) for choice in known)
+    return Problem("scorer", f"the option {option} of the scorer number is {value!r}: it must be one of {choices}")
 
 
 @register("number", check=_number_check, version=3)

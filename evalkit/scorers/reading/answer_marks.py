@@ -17,7 +17,7 @@ _ANSWER = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-def marked(text: str) -> list[str]:
+def marked(text: str, low: str | None = None) -> list[str]:
     r"""Pieces of a text that are marked as its answer, the most certain first.
 
     ``\boxed{…}`` comes before ``####``, and that before the words "answer is" or "answer:"; within a kind the later
@@ -26,13 +26,17 @@ def marked(text: str) -> list[str]:
     Parameters
     ----------
     text : str
+    low : str, optional
+        The text in lower case (``lowered``), if the caller has it.
 
     Returns
     -------
     list of str
         Empty if nothing is marked.
     """
-    answer = lowered(text).find("answer")  # a quick test: most texts have no such word
+    answer = (lowered(text) if low is None else low).find("answer")
+    if answer < 0 and "boxed" not in text and "####" not in text:  # most texts
+        return []
     matches = _ANSWER.finditer(text, answer) if answer >= 0 else ()
     in_words = [_SENTENCE_END.split(match[1], maxsplit=1)[0] for match in matches]
     hashes = [match[1] for match in _HASHES.finditer(text)] if "####" in text else []
@@ -61,8 +65,6 @@ def lowered(text: str) -> str:
 
 def _boxed(text: str) -> list[str]:
     """The contents of every closed box; braces inside may nest."""
-    if "boxed" not in text:
-        return []
     found = []
     for match in _BOX.finditer(text):
         depth = 1
