@@ -21,6 +21,7 @@ from evalkit.scorers.reading.numbers import (
     plain,
     read_number,
 )
+from evalkit.scorers.reading.numbers_in_passing import word_before
 from evalkit.scorers.reading.open_numbers import OpenNumber, open_number, read_open
 from evalkit.scorers.reading.question_language import writes_decimal_comma
 from evalkit.scorers.reading.units import has_unit, read_quantity, unit_after
@@ -34,10 +35,10 @@ _LOOK = 40  # characters before a number that decide whether a text breaks off i
 _NO_DIGIT = re.compile(r"\D")
 _CUT_OFF = {"length", "max_tokens", "content_filter"}  # finish reasons of incomplete answers
 _OPERATOR = re.compile(r"(?:[-+×÷·*/^−–]|\b(?:plus|minus|times|over|by|and|from|to|of)\b)[ \t]*\Z", re.IGNORECASE)
+_CONNECTIVES = frozenset(["so", "thus", "then", "therefore", "hence", "next", "now", "and", "but", "finally"])
 # before the last number of a text without a finish reason, it shows that the text breaks off there
 _BREAKS_OFF = re.compile(
-    r"""(?: \\f?boxed\s*\{ | \( | (?:[.!?:]\s+|\n\s*) (?:so|thus|then|therefore|hence|next|now|and|but|finally)\b,?\s*
-        ) [$€£¥₹]?\Z""",
+    rf"""(?: \\f?boxed\s*\{{ | \( | (?:[.!?:]\s+|\n\s*) (?:{"|".join(sorted(_CONNECTIVES))})\b,?\s* ) [$€£¥₹]?\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -155,7 +156,12 @@ def _without_lost_number(answer: Answer, decimal: str) -> tuple[str, Number | No
 
 def _breaks_off(text: str, at: int) -> bool:
     """Whether a text visibly breaks off in its last number, which starts at this position."""
-    return text.rstrip()[-1] in "=+×·/^" or _BREAKS_OFF.search(text, max(0, at - _LOOK), at) is not None
+    if text.rstrip()[-1] in "=+×·/^":
+        return True
+    word = word_before(text, at)
+    if (word.isascii() and word and word.lower() not in _CONNECTIVES) or text.endswith(("*", "* "), 0, at):
+        return False
+    return _BREAKS_OFF.search(text, max(0, at - _LOOK), at) is not None
 
 
 def _may_be_incomplete(extracted: Any, target: Any, text: str) -> bool:

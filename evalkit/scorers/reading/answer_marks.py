@@ -34,13 +34,13 @@ def marked(text: str, low: str | None = None) -> list[str]:
     list of str
         Empty if nothing is marked.
     """
-    answer = (lowered(text) if low is None else low).find("answer")
-    if answer < 0 and "boxed" not in text and "####" not in text:  # most texts
-        return []
-    matches = _ANSWER.finditer(text, answer) if answer >= 0 else ()
-    in_words = [_SENTENCE_END.split(match[1], maxsplit=1)[0] for match in matches]
-    hashes = [match[1] for match in _HASHES.finditer(text)] if "####" in text else []
-    return [*reversed(_boxed(text)), *reversed(hashes), *reversed(in_words)]
+    found = _said(text, lowered(text) if low is None else low)
+    if "####" in text:
+        found += [match[1] for match in _HASHES.finditer(text)]
+    if "boxed" in text:
+        found += _boxed(text)
+    found.reverse()
+    return found
 
 
 def lowered(text: str) -> str:
@@ -61,6 +61,18 @@ def lowered(text: str) -> str:
         # Unicode's other forms of i and s; the lower case of the first would be two characters
         text = text.replace("İ", "i").replace("ı", "i").replace("ſ", "s")
     return text.lower()
+
+
+def _said(text: str, low: str) -> list[str]:
+    """The rests of the sentences after the words "answer is"."""
+    found, at = [], low.find("answer")
+    while at >= 0:
+        match = _ANSWER.match(text, at)
+        if match is not None:
+            end = _SENTENCE_END.search(match[1])
+            found.append(match[1] if end is None else match[1][: end.start()])
+        at = low.find("answer", match.end() if match else at + 1)
+    return found
 
 
 def _boxed(text: str) -> list[str]:

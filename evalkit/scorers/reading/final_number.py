@@ -113,8 +113,8 @@ def number_at_end(text: str, decimal: str = ".") -> Number | None:
     if last.isalpha():
         number = number_in_words(tail)
     elif last.isnumeric() or last in _LAST_OF_NUMBER:
-        found = (value_of(match, decimal) for match in matches_from_end(lowered(tail)))
-        number = next((number for number in found if number is not None), None)
+        match = next(matches_from_end(lowered(tail)), None)
+        number = None if match is None or match.end() < len(tail) else value_of(match, decimal)
     else:
         return None
     if number is None or number.end < len(tail):

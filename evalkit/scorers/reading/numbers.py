@@ -28,6 +28,7 @@ _SHORT_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9}  # 5k; the oth
 _GAP = " \u00a0\u2009\u202f"
 
 _NO_DIGITS = "abcdefghijklmnopqrstuvwxyz .,:;!?*()'\"\n"
+_NOT_IN_NUMBERS = ("= ", ": ", "** ", " **", "\n**")
 _LONGEST_COMMAND = len(r"\times 1")
 _PIECE, _LONGEST_PIECE = 200, 600  # characters of a text that are searched for numbers together
 _FIRST = rf"-+−–{CURRENCY}.,\d{VULGAR}"  # a number starts with one of these
@@ -200,19 +201,22 @@ def _matches(text: str, begin: int, end: int, last: int) -> Iterator[re.Match[st
 
 
 def _last_piece(text: str, last: int) -> int:
-    """Where the last digits of a text start if they follow a word or ``=``; else the start of its last piece."""
-    at = len(text[:last].rstrip("0123456789.,"))
-    if at > 1 and text[at - 1] == " ":
-        mark = text[at - 2]
-        # \times 10^3 is a part of a number
-        if (mark.isalpha() and mark != "x" and "\\" not in text[max(0, at - _LONGEST_COMMAND) : at]) or mark in "=:":
-            return at
+    """Where the last digits of a text and their sign start, if they follow a word or a mark that no number contains."""
+    at = len(text[:last].rstrip("0123456789.,$-"))
+    if text.endswith(_NOT_IN_NUMBERS, 0, at):
+        return at
+    after_word = at > 1 and text[at - 1] == " " and text[at - 2].isalpha() and text[at - 2] != "x"
+    # \times 10^3 is a part of a number
+    if after_word and "\\" not in text[max(0, at - _LONGEST_COMMAND) : at]:
+        return at
     return _piece(text, len(text))
 
 
 def _piece(text: str, end: int) -> int:
     """A line break or a full stop before a space, which no number contains, some way before a position; else 0."""
-    first, last = max(0, end - _LONGEST_PIECE), max(0, end - _PIECE)
+    if end <= _PIECE:
+        return 0
+    first, last = max(0, end - _LONGEST_PIECE), end - _PIECE
     return max(text.rfind("\n", first, last), text.rfind(". ", first, last)) + 1
 
 

@@ -49,7 +49,8 @@ _BEFORE = re.compile(
 # the words next to a number in these contexts: after any other, the search above finds nothing
 _NEXT_WORDS = frozenset(
     [
-        *"x plus times by minus over of than from not cannot be equal to exactly".split(),
+        *("x", "plus", "times", "by", "minus", "over", "of", "than", "from", "not", "cannot"),
+        *("be", "equal", "to", "exactly"),
         *_MONTHS.split("|"),
         *(word[::-1] for word in f"{_PLACES}|{_THEIR}".split("|")),
         *(f"{stem}{ending}"[::-1] for ending in _STEMS.split("|") for stem in ("", *_ENDINGS.split("|"))),
@@ -84,7 +85,7 @@ _OPERAND_BEFORE = re.compile(
     rf"{_SIGNS}{{{_LOOK}}}|{_SIGNS}*(?:[\d.,]|\ ?(?:,|\b(?:{_mirrored('and|from|to|by|with')})\b\ ?,?)\d)"
 )
 _OPERAND_BEHIND = re.compile(rf"{_SIGNS}*[\d.,]*{_JOINT}{_SIGNS}*\d")
-_JOINT_WORDS = frozenset("and from to by with".split())
+_JOINT_WORDS = frozenset(["and", "from", "to", "by", "with"])
 
 
 def word_before(text: str, start: int) -> str:
@@ -116,9 +117,8 @@ def stands_for_itself(text: str, start: int, end: int, word: str | None = None) 
     """
     if word is None:
         word = word_before(text, start)
-    if not word or word in _NEXT_WORDS:
-        if _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]):
-            return False
+    if start and (not word or word in _NEXT_WORDS) and _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]):
+        return False
     if _AFTER.match(text, end):
         return False
     if (
@@ -180,7 +180,7 @@ class Asides:
         if word is None:
             word = word_before(self._text, start)
         near = _OPERAND_BEHIND.match(self._text, start) is not None
-        if not near and (not word or word in _JOINT_WORDS):
+        if not near and start and (not word or word in _JOINT_WORDS):
             near = _OPERAND_BEFORE.match(self._text[max(0, start - _LOOK) : start][::-1]) is not None
         if near or (not word and _LIST_MARK_REST.match(self._text, start) and self._starts_a_line(start)):
             return any(first <= start < end for first, end in self._spans)
