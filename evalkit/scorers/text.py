@@ -158,18 +158,19 @@ def _occurs(part: str, text: str, whole_words: bool, asserted: bool) -> bool:
     if at < 0 or not whole_words:
         return at >= 0
     begins = None
-    while (
-        _splits(text, at)
-        or _splits(text, at + len(part))
-        or _signed(text, at)
-        or (asserted and _DENIED.search(text, max(0, at - _LOOK), at) is not None)
-    ):
+    while _splits(text, at) or _splits(text, at + len(part)) or _signed(text, at) or (asserted and _denied(text, at)):
         begins = begins or _beginning(part)
         found = begins.search(text, at + 1)
         if found is None:
             return False
         at = found.start()
     return True
+
+
+def _denied(text: str, at: int) -> bool:
+    """Whether a text denies what starts here."""
+    before = text[max(0, at - _LOOK) : at].lower()
+    return ("not " in before or "n't " in before) and _DENIED.search(text, max(0, at - _LOOK), at) is not None
 
 
 def _signed(text: str, at: int) -> bool:
