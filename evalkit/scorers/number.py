@@ -32,6 +32,7 @@ NUMBER_CHOICES = ("final", "first", "last", "any")
 _FOLLOWS = 60  # characters after a box that may be its unit
 _SHORT = 200  # characters of a target that is cached
 _LOOK = 40  # characters before a number that decide whether a text breaks off in it
+_LONGEST_CALCULATION = 600  # characters before such a number whose operands are left out with it
 _NO_DIGIT = re.compile(r"\D")
 _CUT_OFF = {"length", "max_tokens", "content_filter"}  # finish reasons of incomplete answers
 _OPERATOR = re.compile(r"(?:[-+×÷·*/^−–]|\b(?:plus|minus|times|over|by|and|from|to|of)\b)[ \t]*\Z", re.IGNORECASE)
@@ -146,12 +147,15 @@ def _without_lost_number(answer: Answer, decimal: str) -> tuple[str, Number | No
     lost = number_at_end(text, decimal)
     if lost is None or not (answer.finish_reason or _breaks_off(text, lost.start)):
         return answer.text, None
-    rest, operand = text[: lost.start], lost
-    while (operator := _OPERATOR.search(rest, max(0, operand.start - _LOOK))) is not None:
+    begin = max(0, lost.start - _LONGEST_CALCULATION)
+    rest = text[begin : lost.start]
+    at = len(rest)
+    while (operator := _OPERATOR.search(rest, max(0, at - _LOOK))) is not None:
         rest = rest[: operator.start()]
-        operand = number_at_end(rest, decimal) or operand
-        rest = rest[: operand.start]
-    return rest, lost
+        operand = number_at_end(rest, decimal)
+        at = at if operand is None else operand.start
+        rest = rest[:at]
+    return text[:begin] + rest, lost
 
 
 def _breaks_off(text: str, at: int) -> bool:

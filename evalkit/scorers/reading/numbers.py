@@ -28,7 +28,7 @@ _SHORT_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9}  # 5k; the oth
 _GAP = " \u00a0\u2009\u202f"
 
 _NO_DIGITS = "abcdefghijklmnopqrstuvwxyz .,:;!?*()'\"\n"
-_NOT_IN_NUMBERS = ("= ", ": ", "** ", " **", "\n**")
+_NOT_IN_NUMBERS = ("= ", ": ", "+ ", "- ", "− ", "– ", "/ ", "÷ ", "** ", " **", "\n**")
 _LONGEST_COMMAND = len(r"\times 1")
 _PIECE, _LONGEST_PIECE = 200, 600  # characters of a text that are searched for numbers together
 _FIRST = rf"-+−–{CURRENCY}.,\d{VULGAR}"  # a number starts with one of these
