@@ -52,7 +52,7 @@ _TENS = ["twentieth", *(f"twenty-{unit}" for unit in _UNITS), "thirtieth", "thir
 _WORDS = [*_UNITS, "tenth", "eleventh", "twelfth", *_TEENS, *_TENS]
 _ORDINALS = {word: number for number, word in enumerate(_WORDS, start=1)}
 _ORDINAL = re.compile(
-    rf"\b({'|'.join(sorted(_ORDINALS, key=len, reverse=True))}) (?=(?:day )?of {_MONTH})", re.IGNORECASE
+    rf"\b((?a:{'|'.join(sorted(_ORDINALS, key=len, reverse=True))})) (?=(?:day )?of {_MONTH})", re.IGNORECASE
 )
 _OF_MONTH = re.compile(rf" of {_MONTH}")  # in lower case, quicker to find than an ordinal before it
 _LOOK = 40  # characters before a date that may deny it
