@@ -18,6 +18,11 @@ from evalkit.run import Run
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, counted, percent
 
+_WEIGHTED = (
+    "labels chosen by whether judge and scorer differ: shares are weighted, so that they hold for all answers of the "
+    "run; the table, kappa and alpha are of the labels as they are"
+)
+
 
 def show_judging(console: Console, done: Judging) -> None:
     """Print the verdicts of a judge on a run."""
@@ -41,14 +46,15 @@ def show_judging(console: Console, done: Judging) -> None:
 
 def _show_correction(console: Console, found: Correction) -> None:
     own = "" if found.of_run == found.labelled else f", {found.of_run} of them of this run"
+    own += ", weighted by how they were chosen" if found.weighted else ""
     failed = f", without {counted(found.failed, 'failed call')}" if found.failed else ""
     console.print(
         printable(f"corrected by {counted(found.labelled, 'labelled answer')}{own}{failed}: {_share(found.mean)}"),
         soft_wrap=True,
     )
-    console.print(
-        printable(f"by the estimate of Rogan and Gladen: {_share(found.rogan_gladen)}"), style="dim", soft_wrap=True
-    )
+    if not found.weighted:
+        rogan_gladen = f"by the estimate of Rogan and Gladen: {_share(found.rogan_gladen)}"
+        console.print(printable(rogan_gladen), style="dim", soft_wrap=True)
     if found.doubt is not None:
         console.print(printable(found.doubt), style="yellow", soft_wrap=True)
 
@@ -83,6 +89,8 @@ def show_check(console: Console, done: JudgeCheck) -> None:
         f"of {done.n}: {done.unsure} unsure, {done.count(UNPARSED)} without a readable choice, "
         f"{counted(done.count(FAILED), 'failed call')}"
     )
+    if done.weighted:
+        console.print(_WEIGHTED, soft_wrap=True)
     for name, estimate in (
         ("agreement on decided answers", _share(done.agreement)),
         ("Cohen's kappa", _coefficient(done.kappa)),
