@@ -12,6 +12,7 @@ from rich.text import Text
 from evalkit.console.terminal import failure_line, plain_table, printable
 from evalkit.judging.against_people import FAILED, UNPARSED, JudgeCheck, SelfAgreement
 from evalkit.judging.correction import Correction
+from evalkit.judging.judged_ranks import RankedPairs
 from evalkit.judging.judging import Agreement, Judging
 from evalkit.judging.pairwise import OUTCOMES, PairwiseJudging
 from evalkit.run import Run
@@ -74,6 +75,27 @@ def show_pairing(console: Console, done: PairwiseJudging) -> None:
     console.print(f"same verdict in both orders: {_share(done.consistent)}", soft_wrap=True)
     console.print(f"the answer shown first was chosen: {_share(done.first_shown)}; without bias, 50%")
     _ending(console, done)
+
+
+def show_ranked_pairs(console: Console, done: RankedPairs) -> None:
+    """Print the verdicts of a judge on every two of several runs, and the ranking."""
+    for judging in done.judgings:
+        show_pairing(console, judging)
+        console.print()
+    ranking = done.ranking
+    table = plain_table("run", "groups", right=("rating", "95 % interval"))
+    for run in ranking.runs:
+        rating, *limits = (MISSING if value is None else f"{value:.0f}" for value in (run.rating, run.low, run.high))
+        table.add_row(printable(run.name), run.groups, rating, MISSING if run.low is None else " to ".join(limits))
+    console.print(table)
+    left = f", without {counted(ranking.left_out, 'pair')} that the judge did not decide" if ranking.left_out else ""
+    console.print(
+        f"ratings of Bradley and Terry on the scale of Elo, from {counted(ranking.pairs, 'judged pair')}{left}; "
+        "runs with a common letter are not shown to differ",
+        style="dim", soft_wrap=True,
+    )  # fmt: skip
+    if ranking.reason is not None:
+        console.print(printable(ranking.reason), style="yellow", soft_wrap=True)
 
 
 def show_check(console: Console, done: JudgeCheck) -> None:
