@@ -120,7 +120,7 @@ def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_g
         result = json.loads(said(capsys, "judge-check", labels, *flags(bench), "--json")[1])
     assert list(result) == [
         "labels", "judge", "n", "unsure", "unparsed", "failed", "confusion", "agreement", "agreement_all", "majority",
-        "kappa", "alpha", "stopped", "tpr", "tnr", "by_tag", "self_agreement",
+        "kappa", "alpha", "stopped", "tpr", "tnr", "by_tag", "self_agreement", "weighted",
     ]  # fmt: skip
     assert result["majority"]["label"] == "CORRECT"
 
@@ -163,7 +163,7 @@ def test_judge_with_labels_prints_the_corrected_mean(run, tmp_path, capsys):
     corrected = result["corrected"]
     assert list(corrected) == [
         "labels", "labelled", "of_run", "value", "low", "high", "n", "reason", "rogan_gladen", "doubt",
-        "failed",
+        "failed", "weighted",
     ]  # fmt: skip
     assert (corrected["labelled"], corrected["n"]) == (12, 15)
 
