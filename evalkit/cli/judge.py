@@ -109,7 +109,7 @@ def judge(parsed: argparse.Namespace) -> int:
         if len(runs) > 2:
             ranked = judged_ranks.rank_runs(runs, endpoint, rubric, watch=watch, **settings)
         elif pairs:
-            pairing = pairwise.judge_pairs(*runs, endpoint, rubric, watch=watch, **settings)
+            pairing = pairwise.judge_pairs(parsed.file, runs[1], endpoint, rubric, watch=watch, **settings)
         else:
             judged = judging.judge(parsed.file, endpoint, rubric, labels=parsed.labels, watch=watch, **settings)
     if len(runs) > 2:

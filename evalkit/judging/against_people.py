@@ -293,7 +293,8 @@ class _Labels(NamedTuple):
     @property
     def same(self) -> Flags:
         """Where both agree."""
-        return self.people == self.judged
+        same: Flags = self.people == self.judged
+        return same
 
     @property
     def decided(self) -> Flags:

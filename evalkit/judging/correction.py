@@ -122,8 +122,8 @@ def correction(
         doubt = _lone_stratum(rows) or _doubt(labelled, others)
     else:
         everything = _Answers([*others.judged], [*others.clusters])
-        for case, group in of_labelled:
-            everything.judged.append(of_cases[case])
+        for name, group in of_labelled:
+            everything.judged.append(of_cases[name])
             everything.clusters.append(group)
         mean = stratified_prediction_powered_mean(
             people, labelled.judged, strata, everything.judged, labelled.clusters, everything.clusters

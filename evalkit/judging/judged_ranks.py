@@ -14,7 +14,7 @@ from evalkit.judging.judging import path_of
 from evalkit.judging.pairwise import PairwiseJudging, judge_pairs
 from evalkit.judging.rubric import Rubric
 from evalkit.run import Run
-from evalkit.stats.bradley_terry import Rating, ratings, solver_package
+from evalkit.stats.bradley_terry import Rating, ratings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def check_ranking(paths: Sequence[Path]) -> None:
         if path.resolve() in seen:
             raise SettingsError(f"{path} is named twice: runs are ranked by comparing each with the others")
         seen.add(path.resolve())
-    solver_package()
+    ratings([], [], [])  # needs the package, as any
 
 
 def rank_judged(*judged: PairwiseJudging, resamples: int = 1000) -> JudgedRanks:

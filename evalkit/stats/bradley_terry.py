@@ -120,24 +120,12 @@ def ratings(
     ], None
 
 
-def solver_package() -> Any:
-    """The module evalica.
-
-    Raises
-    ------
-    MissingExtra
-        It is not installed.
-    """
+def _solver(count: int) -> Any:
+    """From a matrix of wins to ratings; None where the likelihood has no maximum."""
     try:
         import evalica
     except ImportError:
         raise MissingExtra("a rating of judged pairs", "ranking") from None
-    return evalica
-
-
-def _solver(count: int) -> Any:
-    """From a matrix of wins to ratings; None where the likelihood has no maximum."""
-    evalica = solver_package()
     one, other = (side.ravel() for side in np.indices((count, count)))
     sides = one != other
     xs, ys = one[sides].tolist(), other[sides].tolist()
