@@ -16,8 +16,9 @@ from evalkit.console.small_charts import NARROW_PARTS, show_accuracy, show_sketc
 from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, plain_table, printable
 from evalkit.run import Run
+from evalkit.runfile import resume_command
 from evalkit.stats.quantiles import expected_level
-from evalkit.wording import numbers, run_results
+from evalkit.wording import incomplete_answers, numbers, run_results
 from evalkit.wording.imported import imported
 from evalkit.wording.numbers import number
 
@@ -96,6 +97,10 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(run_results.cost(result["cost"]))
     for line in run_results.cut_off(parameters):
         console.print(Text(line, style="yellow"), soft_wrap=True)
+    for line in (*incomplete_answers.effects(result), *incomplete_answers.sent_again(result)):
+        console.print(line, soft_wrap=True)
+    if again := incomplete_answers.how_to_send_again(result, resume_command.command(run.path)):
+        console.print(printable(again), soft_wrap=True)
     if run.planned is not None and (missing := run.planned - result["turns"]) > 0:
         if result["until"] is not None and result["until"]["reached"]:
             console.print(f"{missing} of {run.planned} turns were not needed")
