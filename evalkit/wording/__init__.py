@@ -4,4 +4,14 @@ Nothing is measured or laid out here: ``console``, ``charts`` and ``report`` pla
 ``numbers``; ``run_results`` is about one run, ``comparison`` about two, ``trends`` about the titles of charts.
 """
 
-__all__ = ["comparison", "glossary", "imported", "numbers", "run_results", "trends", "verdicts"]
+__all__ = [
+    "comparison",
+    "glossary",
+    "imported",
+    "incomplete_answers",
+    "numbers",
+    "run_results",
+    "times_trust",
+    "trends",
+    "verdicts",
+]

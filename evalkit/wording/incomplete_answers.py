@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from evalkit.wording.numbers import counted
@@ -29,15 +29,16 @@ def effects(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"accuracy with {name}: {with_them}; without {_them(found)}: {without}"
 
 
-def how_to_send_again(result: Mapping[str, Any], resume: str) -> str | None:
+def how_to_send_again(result: Mapping[str, Any], resume: str, quoted: Callable[[str], str] = str) -> str | None:
     """The command that sends cut-off answers again; None: there are none, or the run was imported.
 
-    ``resume``: the command that resumes the run.
+    ``resume``: the command that resumes the run; ``quoted`` makes it safe for the text it is put into.
     """
     count = result["incomplete"]["cut_off"]["answers"]
     if not count or result["imported"] is not None:
         return None
-    return f"to send {'it' if count == 1 else 'them'} again with a higher limit: {resume} --cut-off --max-tokens N"
+    command = quoted(f"{resume} --cut-off --max-tokens N")
+    return f"to send {'it' if count == 1 else 'them'} again with a higher limit: {command}"
 
 
 def sent_again(result: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,189 @@
+"""What was run: the facts at the head of a report, and the rows and sentences on the result of a run.
+
+HTML and Markdown show the same. Texts of strangers are plain here; a form that needs it makes them safe.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.analysis import caveats
+from evalkit.wording import incomplete_answers, numbers, run_results
+from evalkit.wording.comparison import shortened
+from evalkit.wording.imported import form_of, imported
+from evalkit.wording.numbers import counted
+from evalkit.wording.times_trust import times_trust
+
+if TYPE_CHECKING:
+    from evalkit.report.run_contents import RunContents
+
+TURN_HEADINGS = (
+    "turn", "answered", "errors", "accuracy (95 % interval)", "TTFT p50", "TTFT p95", "TPOT p50", "latency p50",
+    "latency p95",
+)  # fmt: skip
+TABLE_NOTE = "times in ms; – means missing: too little data, or nothing to measure"
+BOUND = " *"
+BOUND_NOTE = "; * may be this client's own: see above"
+Facts = list[tuple[str, str]]
+
+
+def dataset(run: RunContents) -> str:
+    """The name and size of the dataset."""
+    about = run.info["dataset"]
+    name = Path(about["path"]).name if about.get("path") else "not stored"
+    counts = [counted(about[f"{noun}s"], noun) for noun in ("conversation", "turn") if about.get(f"{noun}s")]
+    return ", ".join([name, *counts])
+
+
+def started(run: RunContents) -> str:
+    """When the run was started."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.info["created_ns"] / 1e9))
+
+
+def facts(run: RunContents) -> Facts:
+    """What was run, against what, when and how: the name of each fact, and its text."""
+    result, settings = run.result, run.info["settings"]
+    found = [("dataset", dataset(run)), ("turns", _turns(run)), ("model", run.model), ("endpoint", _endpoint(run))]
+    took = "" if result["imported"] or result["wall_s"] is None else f", took {numbers.duration(result['wall_s'])}"
+    found.append(("started", f"{started(run)}{took}"))
+    params = ", ".join(f"{name} {value}" for name, value in run.info["endpoint"].get("params", {}).items())
+    found.append(("parameters", shortened(params) if params else "the endpoint's own"))
+    if not result["imported"]:
+        found.append(("how", _how(run)))
+    if (system := settings.get("system")) is not None:
+        found.append(("system prompt", shortened(system) or "none"))
+    if run.scorers:
+        found.append(("scored by", ", ".join(run.scorers)))
+    if any(result["tokens"][name] for name in ("prompt", "output")):
+        tokens = {f"{name}_tokens": count for name, count in result["tokens"].items()}
+        found.append(("tokens", ", ".join(run_results.token_counts(tokens))))
+    if result["cost"] is not None:
+        found.append(("cost", run_results.cost(result["cost"]).removeprefix("cost: ")))
+    return found
+
+
+def finding(run: RunContents, quoted: Callable[[str], str] = str) -> str:
+    """The result in two sentences; ``quoted`` makes an untrusted name safe."""
+    return run_results.verdict(run.result, quoted(run.model))
+
+
+def reliability(run: RunContents, quoted: Callable[[str], str] = str) -> Iterator[tuple[str, bool]]:
+    """Yield how far the numbers can be trusted, each sentence once, with whether it is a warning."""
+    result = run.result
+    if result["until"] is None and (precision := run_results.precision(result)) is not None:
+        yield run_results.sentence(precision), False
+    if result["doubt"] is not None:
+        yield f"The interval of the accuracy may be too short. {result['doubt']}", True
+    if (imported_from := imported(result["imported"], quoted)) is not None:
+        yield run_results.sentence(imported_from), True
+    elif result["answered"]:
+        yield from times_trust(result["trust"], run.info["settings"]["concurrency"])
+    repeats = int(run.info["settings"].get("repeats", 1))
+    yield from _warnings(run_results.answering_models(result["answering_models"], repeats, quoted))
+    yield from _warnings(run_results.ignored_parameters(result["ignored_parameters"]))
+    yield from _incomplete(run, quoted)
+    yield from ((run_results.sentence(line), False) for line in caveats.sentences(result["caveats"]))
+    yield from _unfinished(run)
+
+
+def notes(run: RunContents) -> Iterator[str]:
+    """Yield what the table by turn does not hold."""
+    result = run.result
+    if result["answered"] and result["imported"] is None:
+        yield run_results.turn_time(result)
+    yield run_results.accuracy_all(result)
+    if result["arrivals"] is not None:
+        yield run_results.arrivals(result["arrivals"])
+    if result["interrupted"]:
+        yield run_results.cancelled_turns(result["interrupted"])
+    conversations = result["conversations"]
+    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
+        yield run_results.conversations(conversations)
+    if result["repeats"] is not None:
+        yield run_results.repeats(result["repeats"])
+
+
+def turn_headings(run: RunContents) -> list[str]:
+    """The headings of the table by turn; times that may be the client's own are marked."""
+    return [run_results.marked_heading(heading, run.result["trust"], BOUND) for heading in TURN_HEADINGS]
+
+
+def turn_rows(run: RunContents) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the table by turn, and one for all turns."""
+    for row in [*run.result["by_turn"], {**run.result, "turn": "all"}]:
+        ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
+        times = (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])
+        yield (
+            str(row["turn"]),
+            f"{row['answered']:,} of {row['turns']:,}",
+            f"{sum(row['errors'].values()):,}",
+            run_results.accuracy_with_interval(row["accuracy"]),
+            *map(numbers.number, times),
+        )
+
+
+def reasons(run: RunContents) -> list[tuple[str, str, str]]:
+    """What failed and why: the kind, the number of turns, and the reason."""
+    rows = [(f"error: {kind}", f"{count:,}", message) for kind, message, count in run.failed]
+    return rows + [(what, f"{count:,}", f"for example: {reason}") for what, reason, count in run.wrong]
+
+
+def _turns(run: RunContents) -> str:
+    result, repeats = run.result, int(run.info["settings"].get("repeats", 1))
+    planned = result["planned"]
+    of = f" of {planned:,}" if planned is not None and planned != result["turns"] else ""
+    answered = "all" if result["answered"] == result["turns"] else f"{result['answered']:,}"
+    times = "" if repeats == 1 else f", {repeats} repeats of each conversation"
+    scored = result["accuracy"]["n"]
+    return f"{result['turns']:,}{of} run, {answered} answered, {scored:,} scored{times}"
+
+
+def _endpoint(run: RunContents) -> str:
+    endpoint = run.info["endpoint"]
+    if run.result["imported"]:
+        return f"none: imported from {form_of(run.result['imported'])}"
+    source = endpoint.get("source")
+    if source == "embedded":
+        return "the embedded model, on this machine"
+    return str(endpoint.get("base_url"))
+
+
+def _how(run: RunContents) -> str:
+    settings = run.info["settings"]
+    parallel = settings["concurrency"]
+    many = "as many in parallel as it answers without slowing down" if parallel == "auto" else f"{parallel} in parallel"
+    if settings.get("rate") is not None:
+        many = f"{settings['rate']:g} conversations started per second"
+    seen = "the model's own answers" if settings["history"] == "own" else "the dataset's golden answers"
+    streamed = "streamed" if settings.get("stream", True) else "not streamed"
+    return f"{many}, {streamed}, later turns see {seen}"
+
+
+def _incomplete(run: RunContents, quoted: Callable[[str], str]) -> Iterator[tuple[str, bool]]:
+    result = run.result
+    yield from _warnings(run_results.cut_off(result["ignored_parameters"]))
+    yield from ((run_results.sentence(line), False) for line in incomplete_answers.effects(result))
+    resume = shlex.join(["evalkit", "resume", run.path.name])
+    again = incomplete_answers.how_to_send_again(result, resume, quoted)
+    if again is not None:
+        yield run_results.sentence(again), False
+    yield from ((run_results.sentence(line), False) for line in incomplete_answers.sent_again(result))
+
+
+def _unfinished(run: RunContents) -> Iterator[tuple[str, bool]]:
+    until, missing = run.result["until"], run.not_run
+    if until is not None:
+        goal, missed = run_results.accuracy_goal(until)
+        needless = f"; {counted(missing, 'turn')} need not be run" if missing and until["reached"] else ""
+        yield run_results.sentence(f"{goal}{needless}"), missed
+    if (until is None or not until["reached"]) and missing:
+        verb = "has" if missing == 1 else "have"
+        yield f"{counted(missing, 'turn')} {verb} not been run yet: these are the results so far.", True
+
+
+def _warnings(lines: Iterator[str]) -> Iterator[tuple[str, bool]]:
+    yield from ((run_results.sentence(line), True) for line in lines)
