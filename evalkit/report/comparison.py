@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
-from evalkit.charts import catalogue
+from evalkit.charts import catalogue, safe_text
+from evalkit.charts.accuracy import AccuracyAgainstLatency
 from evalkit.report import previous_run, run_facts
 from evalkit.report.charts import add_charts
-from evalkit.report.html_elements import add, add_headings, add_rows, add_table
-from evalkit.report.leaderboard import Leaderboard, leaderboard
+from evalkit.report.html_elements import add, add_folded, add_headings, add_rows, add_table
+from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.wording import run_results
 from evalkit.wording.comparison import condition_values, left_out, lower_bounds, median_latency, time_rows
 from evalkit.wording.numbers import MISSING, counted, p_value, points
 
 if TYPE_CHECKING:
+    from evalkit.charts.chart import Chart
     from evalkit.comparing.comparison import Comparison, Contrast
     from evalkit.comparing.effects import Effect
     from evalkit.report.run_contents import RunContents
@@ -35,19 +37,32 @@ _HEADINGS = (
 def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison | str) -> None:
     """Add the leaderboard of the runs, and each compared with the first, or the reason why they are not compared."""
     section = SubElement(main, "section")
-    datasets = list(dict.fromkeys(map(run_facts.dataset, runs)))
+    datasets = list(dict.fromkeys(map(run_facts.dataset_size, runs)))
     add(section, "h1", f"{counted(len(runs), 'run')} on {datasets[0] if len(datasets) == 1 else 'different datasets'}")
     _leaderboard(section, leaderboard(runs, compared), is_warning=isinstance(compared, str))
     if isinstance(compared, str):
         return
     if len(compared.contrasts) == 1 and (faster := median_latency(compared.contrasts[0])) is not None:
         section.insert(2, add(Element("div"), "p", faster, class_="verdict"))
+    if len(runs) > 2:
+        add_charts(section, {"models": _models_chart(runs, compared)})
+    for warning in dict.fromkeys(warning for contrast in compared.contrasts for warning in contrast.warnings):
+        add(section, "p", run_results.sentence(warning), class_="warning")
     for contrast in compared.contrasts:
         first, second = contrast.first, contrast.second
-        add(section, "h2", f"{second.label} {second.name} compared with {first.label} {first.name}")
-        if len(compared.contrasts) > 1:
-            add(section, "p", run_results.sentence(contrast.all.words), class_="verdict")
-        _contrast(section, contrast)
+        title = f"{second.label} {second.name} compared with {first.label} {first.name}"
+        if len(compared.contrasts) == 1:
+            add(section, "h2", title)
+            _contrast(section, contrast)
+        else:
+            folded = add_folded(section, title)
+            add(folded, "p", run_results.sentence(contrast.all.words), class_="verdict")
+            _contrast(folded, contrast)
+
+
+def _models_chart(runs: Sequence[RunContents], compared: Comparison) -> Chart:
+    names = [f"{label} {run.model}" for label, run in zip(labels(runs), runs, strict=True)]
+    return AccuracyAgainstLatency([run.measures for run in runs], list(map(safe_text.name, names)), compared)
 
 
 def add_previous(section: Element, contrast: Contrast, heading: str) -> None:
@@ -69,8 +84,6 @@ def _leaderboard(section: Element, board: Leaderboard, *, is_warning: bool) -> N
 
 def _contrast(section: Element, contrast: Contrast) -> None:
     first, second = contrast.first, contrast.second
-    for warning in contrast.warnings:
-        add(section, "p", run_results.sentence(warning), class_="warning")
     if contrast.differs:
         differences = "; ".join(f"{each.what}: {' and '.join(condition_values(each))}" for each in contrast.differs)
         add(section, "p", f"What differs between {first.label} and {second.label}: {differences}")

@@ -34,6 +34,13 @@ def add_facts(parent: Element, facts: Iterable[tuple[str, str]]) -> None:
         add(pair, "dd", value, dir="auto")
 
 
+def add_folded(parent: Element, title: str, *, is_open: bool = False) -> Element:
+    """Add a part that its reader opens."""
+    folded = SubElement(parent, "details", {"open": "open"} if is_open else {})
+    add(SubElement(folded, "summary"), "h2", title)
+    return folded
+
+
 def add_table(parent: Element, caption: str, class_: str = "") -> Element:
     """Add a table in a box that scrolls sideways, also by keyboard."""
     box = SubElement(parent, "div", {"class": "wide", "tabindex": "0", "role": "region", "aria-label": plain(caption)})

@@ -13,7 +13,7 @@ from evalkit.errors import SettingsError
 from evalkit.report import transcript_browser, transcript_data
 from evalkit.report.charts import add_charts
 from evalkit.report.comparison import add_previous, comparison
-from evalkit.report.html_elements import add, add_facts, add_headings, add_rows, add_table
+from evalkit.report.html_elements import add, add_facts, add_folded, add_headings, add_rows, add_table
 from evalkit.report.html_page import new_page, page_text
 from evalkit.report.markdown_report import markdown
 from evalkit.report.repeat_commands import commands
@@ -99,8 +99,7 @@ def html(contents: Sequence[RunContents], compared: Comparison | str | None = No
     else:
         comparison(main, contents, compared)
         for run in contents:
-            folded = SubElement(main, "details", {} if len(contents) > MOST_OPEN else {"open": "open"})
-            add(SubElement(folded, "summary"), "h2", f"{run.measures.name}: {run.model}")
+            folded = add_folded(main, f"{run.measures.name}: {run.model}", is_open=len(contents) <= MOST_OPEN)
             _add_run(folded, run, None, level=2)
     transcript_browser.add_browser(main, contents)
     transcript_browser.add_dialog_and_data(body, contents)

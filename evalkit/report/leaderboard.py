@@ -42,18 +42,21 @@ def leaderboard(
     """Rank the runs; ``compared``: their comparison, or why there is none. ``quoted`` makes untrusted names safe."""
     ranks = None if isinstance(compared, str) else compared.ranks
     ranked = ranks is not None and len(ranks.runs) > 0
-    labels = [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(runs))]
-    by_label = dict(zip(labels, runs, strict=True))
+    by_label = dict(zip(labels(runs), runs, strict=True))
     order = [run.label for run in ranks.runs] if ranks is not None and ranked else _by_accuracy(by_label)
     places = {run.label: run for run in ranks.runs} if ranks is not None else {}
     rows = []
     for label in order:
         run, place = by_label[label], places.get(label)
-        rank = ("", "") if place is None else (*verdicts.ranked(place.rank, place.worst_rank, "")[:1], place.groups)
-        rows.append((*((rank[0],) if ranked else ()), *_cells(label, run, quoted), *((rank[1],) if ranked else ())))
+        rank = () if place is None else verdicts.ranked(place.rank, place.worst_rank, "")[:1]
+        groups = () if place is None else (place.groups,)
+        rows.append((
+            *rank, f"{label} {quoted(run.measures.name)}", quoted(run.model),
+            run_results.accuracy_with_interval(run.result["accuracy"]), *groups, *_cells(run),
+        ))  # fmt: skip
     headings = (
-        *(("rank",) if ranked else ()), "run", "model", "started", "answered", "accuracy (95 % interval)", "TTFT p50",
-        "latency p50", "cost per right answer", *(("groups",) if ranked else ()),
+        *(("rank",) if ranked else ()), "run", "model", "accuracy (95 % interval)", *(("group",) if ranked else ()),
+        "answered", "TTFT p50", "latency p50", "cost per right answer", "started",
     )  # fmt: skip
     notes = ["times in ms; – means missing: too little data, or nothing to measure"]
     if ranks is not None and ranked:
@@ -61,22 +64,24 @@ def leaderboard(
     return Leaderboard(_finding(ranks, by_label, compared, quoted), headings, rows, notes)
 
 
+def labels(runs: Sequence[RunContents]) -> list[str]:
+    """The labels of the runs: those of their comparison, and numbers where they are too many for one."""
+    return [chr(ord("A") + place) if len(runs) <= 26 else str(place + 1) for place in range(len(runs))]
+
+
 def _by_accuracy(by_label: dict[str, RunContents]) -> list[str]:
     return sorted(by_label, key=lambda label: -(by_label[label].result["accuracy"]["value"] or 0.0))
 
 
-def _cells(label: str, run: RunContents, quoted: Callable[[str], str]) -> tuple[str, ...]:
+def _cells(run: RunContents) -> tuple[str, ...]:
     result = run.result
     cost = None if result["cost"] is None else result["cost"]["per_right"]
     return (
-        f"{label} {quoted(run.measures.name)}",
-        quoted(run.model),
-        run_facts.started(run),
         f"{result['answered']:,} of {result['turns']:,}",
-        run_results.accuracy_with_interval(result["accuracy"]),
         numbers.number(result["ttft_ms"]["p50"]),
         numbers.number(result["latency_ms"]["p50"]),
         MISSING if cost is None else numbers.money(cost),
+        run_facts.started(run),
     )
 
 
@@ -99,7 +104,7 @@ def _finding(
         if others:
             return f"{names[0]} is first, and not shown to differ from {_listed(others)}, {over}."
         return f"{names[0]} is better than every other run, {over}."
-    return f"{_listed(names)} are not shown to differ, and no run is shown to be better, {over}."
+    return f"{_listed(names)} are first: which of them is better is not shown, {over}."
 
 
 def _listed(names: Sequence[str]) -> str:

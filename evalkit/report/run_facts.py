@@ -26,17 +26,22 @@ TURN_HEADINGS = (
     "latency p95",
 )  # fmt: skip
 TABLE_NOTE = "times in ms; – means missing: too little data, or nothing to measure"
-BOUND = " *"
+BOUND = "\u00a0*"
 BOUND_NOTE = "; * may be this client's own: see above"
 Facts = list[tuple[str, str]]
 
 
 def dataset(run: RunContents) -> str:
+    """The name of the dataset's file."""
+    path = run.info["dataset"].get("path")
+    return Path(path).name if path else "a dataset without a name"
+
+
+def dataset_size(run: RunContents) -> str:
     """The name and size of the dataset."""
     about = run.info["dataset"]
-    name = Path(about["path"]).name if about.get("path") else "not stored"
     counts = [counted(about[f"{noun}s"], noun) for noun in ("conversation", "turn") if about.get(f"{noun}s")]
-    return ", ".join([name, *counts])
+    return ", ".join([dataset(run), *counts])
 
 
 def started(run: RunContents) -> str:
@@ -47,7 +52,7 @@ def started(run: RunContents) -> str:
 def facts(run: RunContents) -> Facts:
     """What was run, against what, when and how: the name of each fact, and its text."""
     result, settings = run.result, run.info["settings"]
-    found = [("dataset", dataset(run)), ("turns", _turns(run)), ("model", run.model), ("endpoint", _endpoint(run))]
+    found = [("dataset", dataset_size(run)), ("turns", _turns(run)), ("model", run.model), ("endpoint", _endpoint(run))]
     took = "" if result["imported"] or result["wall_s"] is None else f", took {numbers.duration(result['wall_s'])}"
     found.append(("started", f"{started(run)}{took}"))
     params = ", ".join(f"{name} {value}" for name, value in run.info["endpoint"].get("params", {}).items())
