@@ -15,7 +15,7 @@ from time import perf_counter_ns
 import httptools
 
 from evalkit.client.exchange import LEFT_OPEN, REDIRECTS, Exchange
-from evalkit.client.lenient_http import LenientResponseParser
+from evalkit.client.lenient_http import LenientResponseParser, are_plain_chunks
 from evalkit.record import LENIENT_HTTP
 
 HEAD_LIMIT = 64 * 1024  # bytes of status line and headers, interim answers included
@@ -249,11 +249,13 @@ class Connection(asyncio.Protocol):
             elif exchange.received > HEAD_LIMIT:
                 self._finish(exchange, "oversized", at)
             return
-        if exchange.headers_at is None:
+        begins = exchange.headers_at is None
+        if begins:
             exchange.headers_at = at
+            exchange.chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
             if exchange.status not in REDIRECTS:
                 exchange.open_body()
-        if b" \r\n" in data or b"\t\r\n" in data or b" ;" in data or data[0] in b" \t;\r\n":
+        if exchange.chunked and not are_plain_chunks(data, self._body, begins):
             self._note_padding(exchange, data)
         self._last = data if len(data) > _SIZE_LIMIT else self._last[-_SIZE_LIMIT:] + data
         if self._body:
@@ -276,8 +278,9 @@ class Connection(asyncio.Protocol):
 
     def _note_padding(self, exchange: Exchange, data: bytes) -> None:
         """Note blanks after the size of a chunk, which the strict parser passes over."""
-        chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
-        if chunked and _PADDED.search(self._last[-_SIZE_LIMIT:] + data):
+        if not (b" \r\n" in data or b"\t\r\n" in data or b" ;" in data or data[0] in b" \t;\r\n"):
+            return
+        if _PADDED.search(self._last[-_SIZE_LIMIT:] + data):
             exchange.marks = (LENIENT_HTTP,)
             self._keep = False
 
