@@ -37,8 +37,8 @@ _HEADINGS = (
 def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison | str) -> None:
     """Add the leaderboard of the runs, and each compared with the first, or the reason why they are not compared."""
     section = SubElement(main, "section")
-    datasets = list(dict.fromkeys(map(run_facts.dataset_size, runs)))
-    add(section, "h1", f"{counted(len(runs), 'run')} on {datasets[0] if len(datasets) == 1 else 'different datasets'}")
+    datasets = list(dict.fromkeys(map(run_facts.dataset, runs)))
+    add(section, "h1", f"{_named(runs)} on {datasets[0] if len(datasets) == 1 else 'different datasets'}")
     _leaderboard(section, leaderboard(runs, compared), is_warning=isinstance(compared, str))
     if isinstance(compared, str):
         return
@@ -58,6 +58,16 @@ def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison 
             folded = add_folded(section, title)
             add(folded, "p", run_results.sentence(contrast.all.words), class_="verdict")
             _contrast(folded, contrast)
+
+
+def _named(runs: Sequence[RunContents]) -> str:
+    """The runs in a few words: two by their models, or by their names if they have one model."""
+    if len(runs) > 2:
+        return counted(len(runs), "run")
+    names = [run.model for run in runs]
+    if len(set(names)) == 1:
+        names = [run.measures.name for run in runs]
+    return " and ".join(f"{name} ({label})" for name, label in zip(names, labels(runs), strict=True))
 
 
 def _models_chart(runs: Sequence[RunContents], compared: Comparison) -> Chart:

@@ -147,7 +147,10 @@ def lower_bounds(times: TimeEffects, first: str, second: str) -> str:
 
 
 def median_latency(contrast: Contrast) -> str | None:
-    """Say which of two runs is faster at the median, if that is shown; None: there is no latency to compare."""
+    """Say which of two runs is faster at the median, if that is shown; None: there is no latency to compare.
+
+    Where every turn has the same difference there is no interval, and neither is called faster.
+    """
     first, second = contrast.first.label, contrast.second.label
     found = contrast.times[0].quantiles["latency"]["p50"]
     low, high = found.difference.low, found.difference.high
@@ -155,7 +158,9 @@ def median_latency(contrast: Contrast) -> str | None:
         return None
     medians = f"median latency {number(found.first, ' ms')} in {first} and {number(found.second, ' ms')} in {second}"
     shown = f"{second} − {first} {_time_difference(found.difference)} ms"
-    if low is None or high is None or low <= 0 <= high:
+    if low is None or high is None:
+        return f"{medians[0].upper()}{medians[1:]}, {shown}; there is no interval."
+    if low <= 0 <= high:
         return f"No difference in speed shown: {medians}, {shown}."
     return f"{first if low > 0 else second} is faster: {medians}, {shown}."
 
