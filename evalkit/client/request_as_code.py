@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as _text
 from typing import Any
 from urllib.parse import quote
 
@@ -224,6 +225,8 @@ def _visible(text: str) -> str:
 
 
 def _json(value: Any) -> str:
+    if isinstance(value, dict) and value and all(type(each) is str for each in value.values()):  # most messages: fast
+        return "{\n" + ",\n".join(f" {_text(key)}: {_text(each)}" for key, each in value.items()) + "\n}"
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 

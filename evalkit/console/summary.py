@@ -10,17 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from evalkit.analysis import caveats
 from evalkit.analysis.terminal_sketch import PARTS, sketch
 from evalkit.console.small_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, plain_table, printable
 from evalkit.run import Run
+from evalkit.runfile import resume_command
+from evalkit.runfile.plain_transcripts import plain
 from evalkit.stats.quantiles import expected_level
-from evalkit.wording import numbers, run_results, turn_table
-from evalkit.wording.imported import imported
+from evalkit.wording import numbers, run_results, run_sentences, turn_table
 from evalkit.wording.numbers import number
-from evalkit.wording.unfinished import unfinished
 
 
 def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs | None = None) -> None:
@@ -37,47 +36,31 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     console.print(_title(run.info), soft_wrap=True)
     columns = [each for each in turn_table.columns(result, "*") if each.short != "accuracy"]  # a chart shows it
     table = plain_table("turn", right=tuple(column.short for column in columns[1:]))
-    for cells in zip(*(column.cells for column in columns), strict=True):
+    for cells in turn_table.rows(columns):
         table.add_row(*cells)
     console.print(table)
-    if (imported_from := imported(result["imported"])) is not None:
-        console.print(one_line(imported_from, LONGEST), style="yellow", soft_wrap=True)
-    else:
+    if result["imported"] is None:
         _notes_on_times(console, result)
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
-    console.print(run_results.accuracy_all(result))
-    if result["until"] is None and (precision := run_results.precision(result)) is not None:
-        console.print(precision)
-    if result["doubt"] is not None:
-        console.print(Text(f"doubtful interval: {result['doubt']}", style="yellow"), soft_wrap=True)
-    conversations = result["conversations"]
-    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
-        console.print(run_results.conversations(conversations))
-    if result["repeats"] is not None:
-        console.print(run_results.repeats(result["repeats"]))
-    parameters, repeats = result["ignored_parameters"], int(run.info["settings"].get("repeats", 1))
-    for line in (
-        *run_results.answering_models(result["answering_models"], repeats),
-        *run_results.ignored_parameters(parameters),
+    for line in run_sentences.notes(result):
+        console.print(line, soft_wrap=True)
+    for line, warning in run_sentences.reliability(
+        result,
+        [run_results.trust(result["trust"], run.info["settings"]["concurrency"])],
+        repeats=int(run.info["settings"].get("repeats", 1)),
+        total=run.planned,
+        resume=resume_command.command(run.path),
+        quoted=lambda text: one_line(text, LONGEST).plain,
     ):
-        console.print(Text(line, style="yellow"), soft_wrap=True)
+        console.print(Text(plain(line), style="yellow" if warning else ""), soft_wrap=True)
     if result["scoring"]:
         note = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
         console.print(printable(note), soft_wrap=True)
-    if imported_from is None:
-        text, warning = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
-        console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
         console.print(failure_line(kind, message, count), soft_wrap=True)
-    if result["arrivals"] is not None:
-        console.print(run_results.arrivals(result["arrivals"]))
-    if result["interrupted"]:
-        console.print(run_results.cancelled_turns(result["interrupted"]), style="yellow", soft_wrap=True)
-    for sentence in caveats.sentences(result["caveats"]):
-        console.print(sentence, style="yellow", soft_wrap=True)
-    if imported_from is None:
+    if result["imported"] is None:
         wall, pace = numbers.duration(result["wall_s"]), number(result["turns_per_s"])
         answered = "" if result["answered"] == result["turns"] else "answered "
         console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
@@ -85,10 +68,6 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(tokens)
     if result["cost"] is not None:
         console.print(run_results.cost(result["cost"]))
-    for line in run_results.cut_off(parameters):
-        console.print(Text(line, style="yellow"), soft_wrap=True)
-    for text, warning in unfinished(result, run.planned):
-        console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
     console.print(printable(f"run file: {run.path}"), soft_wrap=True)
     for gate in result.get("gates", ()):
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
@@ -102,8 +81,6 @@ def _notes_on_times(console: Console, result: Mapping[str, Any]) -> None:
     console.print(turn_table.NOTE + note, style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")
-    if result["answered"]:
-        console.print(run_results.turn_time(result), soft_wrap=True)
 
 
 def low_p95(result: Mapping[str, Any]) -> str | None:

@@ -117,7 +117,7 @@ def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
     """Add the dialog that shows a conversation, and the data of all runs, compressed."""
     add_dialog(body)
     for run in runs:
-        packed = gzip.compress(orjson.dumps(run.transcripts.data), compresslevel=9, mtime=0)
+        packed = gzip.compress(orjson.dumps(run.transcripts.by_conversation()), compresslevel=6, mtime=0)
         data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(run.measures.name)})
         data.text = base64.b64encode(packed).decode()
 

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,25 @@ class Transcripts:
     data: dict[str, Any]
     turns: int
     total: int
+
+    def by_conversation(self) -> list[dict[str, Any]]:
+        """The data as a page has them: commands next to the texts that they repeat, so that these are small together.
+
+        A dict for each conversation: its own columns, ``turns``, a list of values for each column of turns in order,
+        and ``commands``. The first has the names of these columns too.
+        """
+        conversations, turns, commands = (self.data[name] for name in ("conversations", "turns", "commands"))
+        packed, first, first_command = [], 0, 0
+        for place in range(len(conversations["id"])):
+            last = bisect_right(turns["conversation"], place)
+            repeats = len(set(turns["repeat"][first:last]))
+            packed.append(
+                {name: column[place] for name, column in conversations.items()}
+                | {"turns": [column[first:last] for column in turns.values()]}
+                | {"commands": commands[first_command : first_command + repeats]}
+            )
+            first, first_command = last, first_command + repeats
+        return [{**packed[0], "columns": list(turns)}, *packed[1:]] if packed else []
 
 
 def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0) -> Transcripts:

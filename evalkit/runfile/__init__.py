@@ -13,6 +13,7 @@ __all__ = [
     "output_files",
     "plain_transcripts",
     "query_arrays",
+    "raised_limits",
     "reader",
     "reasoning_only",
     "record_rows",

@@ -47,6 +47,11 @@ def columns(result: Mapping[str, Any], mark: str) -> list[Column]:
     ]
 
 
+def rows(columns: Sequence[Column]) -> Iterator[tuple[str, ...]]:
+    """The rows of the table."""
+    return zip(*(column.cells for column in columns), strict=True)
+
+
 def _times(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     open_loop = any(value is not None for row in rows for value in row[_FROM_SCHEDULE[1]].values())
     for name, key in (*_TIMES, _FROM_SCHEDULE) if open_loop else _TIMES:

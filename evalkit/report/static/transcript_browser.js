@@ -2,7 +2,15 @@
 async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return inColumns(JSON.parse(await new Response(stream).text()));
+}
+
+// The page has its data by conversation, which makes them small; they are read by column.
+function inColumns(packed) {
+  const conversations = Object.fromEntries(["id", "tags", "system", "context", "pictures"].map((name) => [name, packed.map((each) => each[name])]));
+  const names = packed.length ? packed[0].columns : ["conversation", "turn"];
+  const turns = Object.fromEntries(names.map((name, n) => [name, packed.flatMap((each) => each.turns[n])]));
+  return { conversations, turns, commands: packed.flatMap((each) => each.commands) };
 }
 
 const runs = [...document.querySelectorAll("script[type='application/gzip']")].map((element) => ({ element, data: null }));

@@ -11,6 +11,7 @@ from evalkit.scorers.reading.dates import find_dates, read_iso
 from evalkit.scorers.reading.numbers import DECIMAL_MARKS, LONGEST_TEXT, numbers_of, read_number
 
 Place = tuple[int, int]
+_DECIMAL = re.compile(r"[.,]\d")
 _LOOK = 120  # characters before a piece that mark it
 _MARK = re.compile(
     r"(?:\{|####|\banswer\b(?:[^.!?\n]|\.(?=\d)){0,100}?(?:[:=]|\b(?:is|equals|be)\b))[*_`\s:=]*\Z", re.IGNORECASE
@@ -76,7 +77,7 @@ def _ways(extracted: Any) -> Iterator[Callable[[str], Iterator[Place]]]:
 
 
 def _numbers(text: str, value: float) -> Iterator[Place]:
-    for decimal in DECIMAL_MARKS:
+    for decimal in DECIMAL_MARKS if _DECIMAL.search(text) else DECIMAL_MARKS[:1]:
         numbers = (number for number in numbers_of(lowered(text), decimal) if number.to_json() == value)
         if found := [(number.start, number.end) for number in numbers]:
             yield from found
