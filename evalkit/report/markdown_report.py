@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evalkit.report import previous_run, run_facts
 from evalkit.report.leaderboard import Leaderboard, leaderboard
 from evalkit.report.repeat_commands import commands
-from evalkit.report.run_contents import RunContents, scores, warnings
+from evalkit.report.run_contents import RunContents, scores
 from evalkit.wording import run_results, run_sentences, turn_table
 from evalkit.wording.comparison import differing, left_out, time_rows
 
