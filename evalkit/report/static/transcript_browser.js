@@ -187,7 +187,7 @@ function setAddress(place) {
 }
 
 function dialogue(data, number, own, differences) {
-  const name = `${String.fromCharCode(65 + number)}: ${runs[number].element.dataset.name}`, column = make("section", { className: "dialogue", "aria-label": name });
+  const name = runs[number].element.dataset.name, column = make("section", { className: "dialogue", "aria-label": name });
   const opening = make("div", { className: "opening" });
   column.append(opening);
   if (runs.length > 1) opening.append(make("h3", { text: name }));
