@@ -48,6 +48,8 @@ def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison 
         add_charts(section, {"models": _models_chart(runs, compared)})
     for warning in dict.fromkeys(warning for contrast in compared.contrasts for warning in contrast.warnings):
         add(section, "p", run_results.sentence(warning), class_="warning")
+    for line in run_facts.incomplete_in_several(runs, labels(runs)):
+        add(section, "p", line)
     for contrast in compared.contrasts:
         first, second = contrast.first, contrast.second
         title = f"{second.label} {second.name} compared with {first.label} {first.name}"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis import caveats
 from evalkit.wording import incomplete_answers, numbers, run_results
@@ -58,7 +58,7 @@ def facts(run: RunContents) -> Facts:
     params = ", ".join(f"{name} {value}" for name, value in run.info["endpoint"].get("params", {}).items())
     found.append(("parameters", shortened(params) if params else "the endpoint's own"))
     if not result["imported"]:
-        found.append(("how", _how(run)))
+        found.append(("settings", _settings(run)))
     if (system := settings.get("system")) is not None:
         found.append(("system prompt", shortened(system) or "none"))
     if run.scorers:
@@ -68,6 +68,7 @@ def facts(run: RunContents) -> Facts:
         found.append(("tokens", ", ".join(run_results.token_counts(tokens))))
     if result["cost"] is not None:
         found.append(("cost", run_results.cost(result["cost"]).removeprefix("cost: ")))
+        found.append(("price", _price(result["cost"])))
     return found
 
 
@@ -93,6 +94,13 @@ def reliability(run: RunContents, quoted: Callable[[str], str] = str) -> Iterato
     yield from _incomplete(run, quoted)
     yield from ((run_results.sentence(line), False) for line in caveats.sentences(result["caveats"]))
     yield from _unfinished(run)
+
+
+def incomplete_in_several(runs: Sequence[RunContents], labels: Sequence[str]) -> Iterator[str]:
+    """Yield for each of several runs what incomplete answers change, and which were sent again."""
+    for label, run in zip(labels, runs, strict=True):
+        for line in (*incomplete_answers.effects(run.result), *incomplete_answers.sent_again(run.result)):
+            yield f"{label}: {line}."
 
 
 def notes(run: RunContents) -> Iterator[str]:
@@ -137,6 +145,12 @@ def reasons(run: RunContents) -> list[tuple[str, str, str]]:
     return rows + [(what, f"{count:,}", f"for example: {reason}") for what, reason, count in run.wrong]
 
 
+def _price(cost: Mapping[str, Any]) -> str:
+    names = {"prompt": "prompt", "cached": "cached", "cache_write": "written to the cache", "output": "output"}
+    prices = [f"{cost[f'{key}_price']:g} {name}" for key, name in names.items() if cost[f"{key}_price"] is not None]
+    return f"for a million tokens: {', '.join(prices)}"
+
+
 def _turns(run: RunContents) -> str:
     result, repeats = run.result, int(run.info["settings"].get("repeats", 1))
     planned = result["planned"]
@@ -157,7 +171,7 @@ def _endpoint(run: RunContents) -> str:
     return str(endpoint.get("base_url"))
 
 
-def _how(run: RunContents) -> str:
+def _settings(run: RunContents) -> str:
     settings = run.info["settings"]
     parallel = settings["concurrency"]
     many = "as many in parallel as it answers without slowing down" if parallel == "auto" else f"{parallel} in parallel"
