@@ -48,6 +48,8 @@ def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison 
         add_charts(section, {"models": _models_chart(runs, compared)})
     for warning in dict.fromkeys(warning for contrast in compared.contrasts for warning in contrast.warnings):
         add(section, "p", run_results.sentence(warning), class_="warning")
+    for line in run_facts.incomplete_in_several(runs, labels(runs)):
+        add(section, "p", line)
     for contrast in compared.contrasts:
         first, second = contrast.first, contrast.second
         title = f"{second.label} {second.name} compared with {first.label} {first.name}"
@@ -61,12 +63,12 @@ def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison 
 
 
 def _named(runs: Sequence[RunContents]) -> str:
-    """The runs in a few words: two by their models, or by their names if they have one model."""
+    """The runs in a few words: two by their models, or by their files if they have one model."""
     if len(runs) > 2:
         return counted(len(runs), "run")
     names = [run.model for run in runs]
     if len(set(names)) == 1:
-        names = [run.measures.name for run in runs]
+        names = [run.path.stem for run in runs]
     return " and ".join(f"{name} ({label})" for name, label in zip(names, labels(runs), strict=True))
 
 

@@ -15,6 +15,7 @@ from evalkit.report.charts import add_charts
 from evalkit.report.comparison import add_previous, comparison
 from evalkit.report.html_elements import add, add_facts, add_folded, add_headings, add_rows, add_table
 from evalkit.report.html_page import new_page, page_text
+from evalkit.report.leaderboard import labels
 from evalkit.report.markdown_report import markdown
 from evalkit.report.repeat_commands import commands
 from evalkit.report.run_contents import MOST_REASONS, RunContents, compared_runs, nothing_failed, read_run, scores
@@ -92,8 +93,9 @@ def html(contents: Sequence[RunContents], compared: Comparison | str | None = No
         _add_run(main, contents[0], f"{contents[0].model} on {dataset(contents[0])}", level=1)
     else:
         comparison(main, contents, compared)
-        for run in contents:
-            folded = add_folded(main, f"{run.measures.name}: {run.model}", is_open=len(contents) <= MOST_OPEN)
+        for label, run in zip(labels(contents), contents, strict=True):
+            title = f"{label} {run.measures.name}: {run.model}"
+            folded = add_folded(main, title, is_open=len(contents) <= MOST_OPEN)
             _add_run(folded, run, None, level=2)
     transcript_browser.add_browser(main, contents)
     transcript_browser.add_dialog_and_data(body, contents)
@@ -169,5 +171,8 @@ def _repeat_commands(section: Element, run: RunContents, heading: str) -> None:
     if digest := run.info["dataset"].get("hash"):
         made.append(f"dataset SHA-256 {digest}")
     made += [f"{name} {version}" for name, version in run.versions.items()]
+    if run.machine:
+        made.append(f"client on {' '.join(str(run.machine.get(name)) for name in ('system', 'architecture'))}")
+        made[-1] += f" with {run.machine.get('cores')} cores"
     made.append(f"report by evalkit {__version__}")
     add(section, "p", "; ".join(made), class_="faint")

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evalkit.report import previous_run, run_facts
-from evalkit.report.leaderboard import Leaderboard, leaderboard
+from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.report.repeat_commands import commands
 from evalkit.report.run_contents import RunContents, scores
+from evalkit.report.run_facts import incomplete_in_several
 from evalkit.wording import run_results, run_sentences, turn_table
 from evalkit.wording.comparison import differing, left_out, time_rows
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 def markdown(runs: Sequence[RunContents], compared: Comparison | str | None = None) -> str:
     """Return the report in Markdown. Untrusted text is inline code, where it cannot link, mention or load anything."""
-    lines = [] if compared is None else [*_leaderboard(leaderboard(runs, compared, cell)), *_contrasts(compared)]
+    lines = []
+    if compared is not None:
+        lines += [*_leaderboard(leaderboard(runs, compared, cell)), *_contrasts(compared)]
+        lines += [f"{line}\n" for line in incomplete_in_several(runs, labels(runs))]
     return "\n".join([*lines, *(line for run in runs for line in _lines(run))]) + "\n"
 
 

@@ -94,6 +94,8 @@ class RunContents:
     scores : ShownScores
     scorers : list of str
         The scorers of the shown scores, the most frequent first.
+    machine : dict
+        ``system``, ``architecture`` and ``cores`` of the client in the last session.
     previous : Contrast or None
         The run compared with the last one of the same dataset; None: there is none, or it was not looked for.
     """
@@ -109,6 +111,7 @@ class RunContents:
     versions: dict[str, str]
     scores: ShownScores
     scorers: list[str]
+    machine: dict[str, Any]
     previous: Contrast | None = None
 
     @property
@@ -146,6 +149,7 @@ def read_run(
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),
             versions=orjson.loads(about[0]).get("versions", {}) if about else {},
+            machine=orjson.loads(about[0]).get("machine", {}) if about else {},
             scores=_scores(connection),
             scorers=[name for (name,) in connection.execute(_SCORERS, (MOST_REASONS,))],
             previous=previous_run.since_previous_run(path, info) if since_previous else None,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from evalkit.wording import numbers, run_results, run_sentences
+from evalkit.wording import incomplete_answers, numbers, run_results, run_sentences
 from evalkit.wording.comparison import shortened
 from evalkit.wording.imported import form_of
 from evalkit.wording.numbers import counted
@@ -52,7 +52,7 @@ def facts(run: RunContents) -> Facts:
     params = ", ".join(f"{name} {value}" for name, value in run.info["endpoint"].get("params", {}).items())
     found.append(("parameters", shortened(params) if params else "the endpoint's own"))
     if not result["imported"]:
-        found.append(("how", _how(run)))
+        found.append(("settings", _settings(run)))
     if (system := settings.get("system")) is not None:
         found.append(("system prompt", shortened(system) or "none"))
     if run.scorers:
@@ -62,6 +62,7 @@ def facts(run: RunContents) -> Facts:
         found.append(("tokens", ", ".join(run_results.token_counts(tokens))))
     if result["cost"] is not None:
         found.append(("cost", run_results.cost(result["cost"]).removeprefix("cost: ")))
+        found.append(("price", _price(result["cost"])))
     return found
 
 
@@ -84,10 +85,23 @@ def reliability(run: RunContents, quoted: Callable[[str], str] = str) -> Iterato
     yield from ((run_results.sentence(text), warning) for text, warning in sentences)
 
 
+def incomplete_in_several(runs: Sequence[RunContents], labels: Sequence[str]) -> Iterator[str]:
+    """Yield for each of several runs what incomplete answers change, and which were sent again."""
+    for label, run in zip(labels, runs, strict=True):
+        for line in (*incomplete_answers.effects(run.result), *incomplete_answers.sent_again(run.result)):
+            yield f"{label}: {line}."
+
+
 def reasons(run: RunContents) -> list[tuple[str, str, str]]:
     """What failed and why: the kind, the number of turns, and the reason."""
     rows = [(f"error: {kind}", f"{count:,}", message) for kind, message, count in run.failed]
     return rows + [(what, f"{count:,}", f"for example: {reason}") for what, reason, count in run.wrong]
+
+
+def _price(cost: Mapping[str, Any]) -> str:
+    names = {"prompt": "prompt", "cached": "cached", "cache_write": "written to the cache", "output": "output"}
+    prices = [f"{cost[f'{key}_price']:g} {name}" for key, name in names.items() if cost[f"{key}_price"] is not None]
+    return f"for a million tokens: {', '.join(prices)}"
 
 
 def _turns(run: RunContents) -> str:
@@ -110,7 +124,7 @@ def _endpoint(run: RunContents) -> str:
     return str(endpoint.get("base_url"))
 
 
-def _how(run: RunContents) -> str:
+def _settings(run: RunContents) -> str:
     settings = run.info["settings"]
     parallel = settings["concurrency"]
     many = "as many in parallel as it answers without slowing down" if parallel == "auto" else f"{parallel} in parallel"

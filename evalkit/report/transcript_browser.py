@@ -16,6 +16,7 @@ import orjson
 from evalkit.report import transcript_data
 from evalkit.report.html_elements import add, plain
 from evalkit.report.html_page import new_page, page_text
+from evalkit.report.leaderboard import labels
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
@@ -81,8 +82,8 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
             )  # fmt: skip
     controls = SubElement(section, "form", {"class": "controls", "id": "controls"})
     select = add(_label(controls, "run"), "select", id="run")
-    for number, run in enumerate(runs):
-        add(select, "option", run.measures.name, value=str(number))
+    for number, name in enumerate(_names(runs)):
+        add(select, "option", name, value=str(number))
     add_filters(controls)
     if len(runs) > 1:
         label = SubElement(controls, "label")
@@ -116,10 +117,16 @@ def add_dialog(body: Element) -> None:
 def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
     """Add the dialog that shows a conversation, and the data of all runs, compressed."""
     add_dialog(body)
-    for run in runs:
+    for run, name in zip(runs, _names(runs), strict=True):
         packed = gzip.compress(orjson.dumps(run.transcripts.by_conversation()), compresslevel=6, mtime=0)
-        data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(run.measures.name)})
+        data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(name)})
         data.text = base64.b64encode(packed).decode()
+
+
+def _names(runs: Sequence[RunContents]) -> list[str]:
+    """The names of the runs; of several, with their labels."""
+    names = [run.measures.name for run in runs]
+    return names if len(runs) == 1 else [f"{label}: {name}" for label, name in zip(labels(runs), names, strict=True)]
 
 
 def _label(parent: Element, text: str) -> Element:

@@ -9,6 +9,7 @@ __all__ = [
     "comparison",
     "glossary",
     "imported",
+    "incomplete_answers",
     "numbers",
     "run_outcome",
     "run_results",

@@ -172,6 +172,8 @@ def median_latency(contrast: Contrast) -> str | None:
         return None
     medians = f"median latency {number(found.first, ' ms')} in {first} and {number(found.second, ' ms')} in {second}"
     shown = f"{second} − {first} {_time_difference(found.difference)} ms"
+    if bound := [label for label, is_bound in zip((first, second), contrast.client_bound, strict=True) if is_bound]:
+        shown += f"; times of {' and '.join(bound)} may be the client's own"
     if low is None or high is None:
         return f"{medians[0].upper()}{medians[1:]}, {shown}; there is no interval."
     if low <= 0 <= high:

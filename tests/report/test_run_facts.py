@@ -37,9 +37,10 @@ def test_the_head_says_what_was_run_against_what_when_and_how(tmp_path):
         "model": "tiny",
         "endpoint": "http://127.0.0.1:9/v1",
         "parameters": "max_tokens 40, temperature 0",
-        "how": "8 in parallel, streamed, later turns see the dataset's golden answers",
+        "settings": "8 in parallel, streamed, later turns see the dataset's golden answers",
         "system prompt": "Be short.",
         "scored by": "number",
+        "price": "for a million tokens: 0.15 prompt, 0.6 output",
         "tokens": "40 prompt tokens, 10 output tokens",
     }
 
@@ -76,3 +77,15 @@ def test_an_accuracy_without_any_answer_is_missing_and_not_0(tmp_path, finish, l
     turns = [T(f"c{n}", 1, score=1.0, finish_reason=finish) for n in range(3)]
     path = endpoint(write(tmp_path / "r.evalkit", [S(turns)]))
     assert any(left in line for line in sentences(path)) if left else "without" not in " ".join(sentences(path))
+
+
+def test_a_comparison_says_what_cut_off_answers_change_in_each_run(tmp_path):
+    files = []
+    for name, finish in (("a", "length"), ("b", "stop")):
+        turns = [T(f"c{n}", 1, score=float(n > 2), finish_reason=finish if n < 3 else "stop") for n in range(10)]
+        files.append(run(tmp_path / f"{name}.evalkit", turns, endpoint={"base_url": "http://a/v1", "model": "m"}))
+    for name in ("two.html", "two.md"):
+        report(files, tmp_path / name)
+        text = tmp_path.joinpath(name).read_text(encoding="utf-8")
+        assert "A: accuracy with the 3 cut-off answers: 70.0% of 10 (" in text
+        assert "B: accuracy with" not in text

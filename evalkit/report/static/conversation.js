@@ -9,7 +9,7 @@ function showConversation(all, id, repeat, turn) {
   page.title.textContent = visible(repeat > 1 ? `${id}, repeat ${repeat}` : id);
   const places = all.map((data) => turnsOf(data, data.conversations.id.indexOf(id), repeat));
   const differences = firstDifferences(all, places);
-  page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, places[number], differences[number], all.length > 1)));
+  page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, places[number], differences[number], all.length > 1)));
   alignTurns();
   showDifference(differences);
   if (!page.conversation.open) page.conversation.showModal();
@@ -40,8 +40,8 @@ function verdict(turns, i) {
   return turns.status[i] === "p" ? `${sign} ${partialScore(turns.score[i])}` : `${sign} ${word}`;
 }
 
-function dialogue(data, number, own, differences, several) {
-  const name = `${String.fromCharCode(65 + number)}: ${data.name}`, column = make("section", { className: "dialogue", "aria-label": name });
+function dialogue(data, own, differences, several) {
+  const { name } = data, column = make("section", { className: "dialogue", "aria-label": name });
   const opening = make("div", { className: "opening" });
   column.append(opening);
   if (several) opening.append(make("h3", { text: name }));

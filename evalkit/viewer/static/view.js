@@ -154,7 +154,8 @@ function fetchPiece(number) {
 async function open({ id, repeat, turn }) {
   const names = [folder.listed, ...othersBeside()];
   const found = await Promise.all(names.map((name) => ask("conversation", [["run", name], ["id", id]])));
-  showConversation(found.map((data, n) => ({ ...data, name: shortName(names[n]) })), id, repeat, turn);
+  const labels = names.map((name, n) => `${String.fromCharCode(65 + n)}: ${shortName(name)}`);
+  showConversation(found.map((data, n) => ({ ...data, name: labels[n] })), id, repeat, turn);
   keepAddress([["conversation", id], ["repeat", repeat], ["turn", turn]]);
 }
 
