@@ -87,8 +87,12 @@ def test_check_lowest_names_files_that_exist():
 
 def test_every_extra_of_the_plan_is_there_and_all_holds_them():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"local", "notebooks", "parquet", "ranking", "scorers", "dask", "dev", "all"}
-    assert extras["all"] == ["chat-evalkit[local,notebooks,parquet,ranking,scorers,dask]"]
+    assert set(extras) == {*{"charts", "local", "notebooks", "parquet", "ranking", "scorers", "dask", "dev", "all"}}
+    assert extras["all"] == ["chat-evalkit[charts,local,notebooks,parquet,ranking,scorers,dask]"]
+
+
+def test_the_charts_extra_is_light_enough_for_ci():
+    assert packages("charts") - packages() == {"matplotlib"}
 
 
 def test_every_dependency_has_a_lower_bound_and_no_upper_one():

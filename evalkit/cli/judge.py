@@ -154,8 +154,8 @@ def _judge_endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
                 print_message(_SMALL_JUDGE)
             readiness.wait_until_ready(endpoint, parsed.wait_ready)
             yield endpoint
-    except KeyboardInterrupt:
-        print_message("stopped. The judge's answers so far are kept; run the same command again to continue")
+    except KeyboardInterrupt as stop:
+        stop.add_note("stopped. The judge's answers so far are kept; run the same command again to continue")
         raise
     except EndpointError as error:
         raise EndpointError(f"{error}\nWhen that is fixed, run the same command again to continue.") from None

@@ -30,7 +30,7 @@ def add_demo(commands: Any) -> None:
         "Run a small dataset against the embedded model and show the results. Needs no API key and no network.",
         "evalkit demo",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/demo-TIME.evalkit)")
+    shared_flags.add_out(parser, "FILE", "run file (default: runs/demo-TIME.evalkit)")
     shared_flags.add_json(parser)
 
 
@@ -51,9 +51,9 @@ def add_run(commands: Any) -> None:
 
 
 def _add_run_settings(group: Any) -> None:
-    group.add_argument(
-        "--out", type=Path, metavar="FILE",
-        help="run file (default: runs/DATA-MODEL-TIME.evalkit); of several runs a folder, or FILE-MODEL for each",
+    shared_flags.add_out(
+        group, "FILE", "run file (default: runs/DATA-MODEL-TIME.evalkit); of several runs a folder, or FILE-MODEL for "
+        "each, FILE-DATA or FILE-DATA-MODEL",
     )  # fmt: skip
     shared_flags.add_questions(group)
     group.add_argument("--repeats", type=int, default=1, metavar="R", help="run each conversation R times (default: 1)")
@@ -220,16 +220,17 @@ def _resume_hint(path: Path, parsed: argparse.Namespace, *, is_new: bool = True)
 
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if is_new and path.exists():
-            print_message(resume_hints.after_stop(path))
+            stop.add_note(resume_hints.after_stop(path))
         raise
     except EndpointError as error:
+        told = EndpointError(f"{error}{resume_hints.after_endpoint_error(path)}")
         if parsed.json:
-            print_run(Run(path), parsed)
+            print_run(Run(path), parsed, {"error": str(told), "exit": told.exit_code})
         else:
             gate_flags.write_junit(parsed, Run(path))
-        raise EndpointError(f"{error}{resume_hints.after_endpoint_error(path)}") from None
+        raise told from None
     except (EvalkitError, BrokenPipeError):
         raise
     except Exception:  # a bug in evalkit: main prints it

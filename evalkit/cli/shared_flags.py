@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.cli.parser import HelpFormatter
 from evalkit.errors import SettingsError
 from evalkit.inputs import addresses
 from evalkit.inputs.bounds import check_json
 
+STANDARD_OUTPUT = Path("/dev/stdout")
 NULL = "null"  # a parameter with this value is left out
 _WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 
@@ -45,9 +46,9 @@ def add_command(commands: Any, name: str, function: Any, text: str, example: str
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=first[0].lower() + first[1:].rstrip("."),
-        description=textwrap.fill(text, 90),
+        description=text,
         epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(command=function)
     return parser
@@ -190,6 +191,32 @@ def questions(parsed: argparse.Namespace) -> dict[str, Any]:
 def add_run_file(parser: argparse.ArgumentParser) -> None:
     """Add the run file that a command reads."""
     parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")
+
+
+def add_out(
+    group: Any, metavar: str, text: str, *, default: Path | None = None, required: bool = False, streamed: bool = False
+) -> None:
+    """Add ``-o``, spelled ``--out`` or ``--output`` too: what a command writes; ``streamed``: - is standard output."""
+    group.add_argument(
+        "-o", "--out", "--output", type=_streamed if streamed else _stored, metavar=metavar, default=default,
+        required=required, help=f"{text}; - is standard output" if streamed else text,
+    )  # fmt: skip
+
+
+def _streamed(text: str) -> Path:
+    return STANDARD_OUTPUT if text == "-" else Path(text)
+
+
+def _stored(text: str) -> Path:
+    if text == "-":
+        raise argparse.ArgumentTypeError("run files and charts cannot be written to standard output: name a place")
+    return Path(text)
+
+
+def refuse_two_outputs(parsed: argparse.Namespace) -> None:
+    """Refuse ``--json`` next to a file on standard output."""
+    if parsed.json and parsed.out == STANDARD_OUTPUT:
+        raise SettingsError("--json and -o - both write to standard output: omit one")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
