@@ -100,7 +100,7 @@ def judge(parsed: argparse.Namespace) -> int:
         "concurrency": parsed.concurrency,
         "stream": not parsed.no_stream,
     }
-    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
+    with _judge_endpoint(parsed) as endpoint, progress_line("replies") as watch:
         if pairs:
             pairing = pairwise.judge_pairs(parsed.file, parsed.against, endpoint, rubric, watch=watch, **settings)
         else:
@@ -122,7 +122,7 @@ def judge_check(parsed: argparse.Namespace) -> int:
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
     against_people.check_repeats(parsed.repeats)
     _check_labels(parsed.labels, rubric)
-    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
+    with _judge_endpoint(parsed) as endpoint, progress_line("replies") as watch:
         result = against_people.check_judge(
             parsed.labels, endpoint, rubric, repeats=parsed.repeats,
             concurrency=parsed.concurrency, stream=not parsed.no_stream, watch=watch,
