@@ -16,6 +16,7 @@ from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.errors import EndpointError, EvalkitError, InputError
 
 if TYPE_CHECKING:
+    from evalkit.analysis.dry_run import DryRun
     from evalkit.endpoint import Endpoint
     from evalkit.run import Run
 
@@ -38,10 +39,14 @@ def add_run(commands: Any) -> None:
     """Add ``evalkit run``."""
     parser = shared_flags.add_command(
         commands, "run", run,
-        "Run a dataset against an endpoint. Every turn is timed, scored and stored in a run file.",
+        "Run a dataset against an endpoint. Every turn is timed, scored and stored in a run file. Several datasets "
+        "make a run each.",
         "evalkit run data/primary_math.jsonl --limit 10 --max-tokens 64",
     )  # fmt: skip
-    shared_flags.add_dataset(parser)
+    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be sent, with tokens and cost estimated; send nothing"
+    )
     shared_flags.add_endpoint(parser, several_runs.Each)
     shared_flags.add_sampling(parser)
     _add_run_settings(parser.add_argument_group("run"))
@@ -154,27 +159,51 @@ def run(parsed: argparse.Namespace) -> int:
     settings |= shared_flags.questions(parsed)
     # errors that can be found now are reported before a model is started
     Settings(**settings)
-    gate_flags.check(parsed, parsed.data, parsed.out)
-    next(iter(reader.read(parsed.data, limit=1, columns=settings["columns"])), None)
+    gate_flags.check(parsed, *parsed.data, parsed.out)
+    for data in parsed.data:
+        next(iter(reader.read(data, limit=1, columns=settings["columns"])), None)
     lines = several_runs.command_lines(parsed)
+    if parsed.dry_run:
+        return several_runs.dry_run_each(lines, lambda line: _dry_run(line, settings), as_json=parsed.json)
     if len(lines) == 1:
-        return _run(parsed, settings)
-    return several_runs.run_each(parsed, lines, lambda line: _run(line, settings))
+        with shared_flags.endpoint(lines[0]) as endpoint:
+            return _run(lines[0], endpoint, settings)
+    return several_runs.run_each(parsed, lines, lambda line, endpoint: _run(line, endpoint, settings))
 
 
-def _run(parsed: argparse.Namespace, settings: dict[str, Any]) -> int:
-    """Run the dataset against one endpoint."""
+def _run(parsed: argparse.Namespace, endpoint: Endpoint, settings: dict[str, Any]) -> int:
+    """Run one dataset against one endpoint."""
     from evalkit.runfile import file_names
 
-    with shared_flags.endpoint(parsed) as endpoint:
-        if parsed.max_cost is not None or parsed.prices is not None:
-            from evalkit.analysis.price_file import price_of
+    if parsed.max_cost is not None or parsed.prices is not None:
+        settings = settings | _priced(parsed, endpoint.model)
+    path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
+    return _evaluate(
+        parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready, **settings
+    )
 
-            settings = settings | {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
-        path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
-        return _evaluate(
-            parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready, **settings
-        )
+
+def _priced(parsed: argparse.Namespace, model: str) -> dict[str, Any]:
+    from evalkit.analysis.price_file import price_of
+
+    return {"max_cost": parsed.max_cost, "price": price_of(model, parsed.prices)}
+
+
+def _dry_run(parsed: argparse.Namespace, settings: dict[str, Any]) -> DryRun:
+    """What one dataset would send to one endpoint; the embedded model is not started for it."""
+    from evalkit.analysis import dry_run, price_file
+    from evalkit.settings import Settings
+
+    endpoint = shared_flags.named_endpoint(parsed)
+    if endpoint is None:
+        return dry_run.dry_run(parsed.data, Settings(**settings), params=shared_flags.params(parsed))
+    if parsed.max_cost is not None or parsed.prices is not None:
+        settings = settings | _priced(parsed, endpoint.model)
+    else:
+        settings = settings | {"price": price_file.price_if_known(endpoint.model)}
+    return dry_run.dry_run(
+        parsed.data, Settings(**settings), model=endpoint.model, base_url=endpoint.base_url, params=endpoint.params
+    )
 
 
 def resume(parsed: argparse.Namespace) -> int:

@@ -268,22 +268,33 @@ def _gate(text: str) -> Gate:
 def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
     """The endpoint of the flags or the environment; with neither, the embedded one, which a message announces."""
     from evalkit.console.terminal import print_message
-    from evalkit.endpoint import Endpoint, environment_names_endpoint, local_endpoint
+    from evalkit.endpoint import local_endpoint
 
-    _check_timeouts(parsed)
-    limits = {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
-    reach = reached_by(parsed)
-    if parsed.base_url or parsed.model or parsed.api_key_env or reach or environment_names_endpoint():
-        named = Endpoint.from_env(
-            base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits, **reach
-        )
+    if (named := named_endpoint(parsed)) is not None:
         if parsed.base_url and (note := addresses.path_note(parsed.base_url)):
             print_message(note)
         yield named
         return
     print_message("no endpoint is named: using the embedded model, on this machine")
-    with local_endpoint(**limits) as embedded:
+    with local_endpoint(**_limits(parsed)) as embedded:
         yield embedded
+
+
+def named_endpoint(parsed: argparse.Namespace) -> Endpoint | None:
+    """The endpoint of the flags or the environment; None if neither names one."""
+    from evalkit.endpoint import Endpoint, environment_names_endpoint
+
+    _check_timeouts(parsed)
+    limits, reach = _limits(parsed), reached_by(parsed)
+    if parsed.base_url or parsed.model or parsed.api_key_env or reach or environment_names_endpoint():
+        return Endpoint.from_env(
+            base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits, **reach
+        )
+    return None
+
+
+def _limits(parsed: argparse.Namespace) -> dict[str, Any]:
+    return {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
 
 
 def _check_timeouts(parsed: argparse.Namespace) -> None:
