@@ -16,7 +16,7 @@ from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.errors import EndpointError, EvalkitError, InputError
 
 if TYPE_CHECKING:
-    from evalkit.analysis.dry_run import DryRun
+    from evalkit.datasets.dry_run import DryRun
     from evalkit.endpoint import Endpoint
     from evalkit.run import Run
 
@@ -191,18 +191,21 @@ def _priced(parsed: argparse.Namespace, model: str) -> dict[str, Any]:
 
 def _dry_run(parsed: argparse.Namespace, settings: dict[str, Any]) -> DryRun:
     """What one dataset would send to one endpoint; the embedded model is not started for it."""
-    from evalkit.analysis import dry_run, price_file
+    from evalkit.analysis import price_file
+    from evalkit.datasets import dry_run
     from evalkit.settings import Settings
 
+    asked = shared_flags.questions(parsed)
+    asked |= {"scorer": Settings(**settings).default_scorer, "repeats": parsed.repeats}
     endpoint = shared_flags.named_endpoint(parsed)
     if endpoint is None:
-        return dry_run.dry_run(parsed.data, Settings(**settings), params=shared_flags.params(parsed))
+        return dry_run.dry_run(parsed.data, params=shared_flags.params(parsed), **asked)
     if parsed.max_cost is not None or parsed.prices is not None:
-        settings = settings | _priced(parsed, endpoint.model)
+        price = _priced(parsed, endpoint.model)["price"]
     else:
-        settings = settings | {"price": price_file.price_if_known(endpoint.model)}
+        price = price_file.price_if_known(endpoint.model)
     return dry_run.dry_run(
-        parsed.data, Settings(**settings), model=endpoint.model, base_url=endpoint.base_url, params=endpoint.params
+        parsed.data, model=endpoint.model, base_url=endpoint.base_url, params=endpoint.params, price=price, **asked
     )
 
 

@@ -14,8 +14,8 @@ from evalkit.cli import shared_flags
 from evalkit.errors import DatasetError, EvalkitError, SettingsError
 
 if TYPE_CHECKING:
-    from evalkit.analysis.dry_run import DryRun
     from evalkit.comparing.comparison import Comparison
+    from evalkit.datasets.dry_run import DryRun
     from evalkit.endpoint import Endpoint
 
 MOST = 26  # runs that a comparison has letters for
@@ -124,7 +124,8 @@ def run_each(
             stop.add_note(f"{missing} further run{'s were' if missing > 1 else ' was'} not started")
         raise
     _print_comparisons(parsed, runs)
-    return max(each["exit_code"] for each in runs)
+    highest: int = max(each["exit_code"] for each in runs)
+    return highest
 
 
 def _run_on_endpoint(

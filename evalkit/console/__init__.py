@@ -7,9 +7,11 @@ and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``
 __all__ = [
     "compare",
     "dataset",
+    "dry_run",
     "import_answers",
     "judge",
     "load",
+    "notebook_cell",
     "plan",
     "progress_line",
     "score",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from evalkit.analysis.dry_run import BYTES_PER_TOKEN, DryRun
 from evalkit.console.terminal import LONGEST, one_line, plain_table, printable
+from evalkit.datasets.dry_run import BYTES_PER_TOKEN, DryRun
 from evalkit.wording.numbers import counted, money
 
 

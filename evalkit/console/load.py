@@ -54,7 +54,7 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
     for warning in sweep.warnings():
         console.print(printable(warning), style="yellow", soft_wrap=True)
     console.print(printable(f"stopped: {sweep.stopped}") if sweep.stopped else "all steps are done", soft_wrap=True)
-    console.print(_knee(sweep), soft_wrap=True)
+    console.print(knee_in_words(sweep), soft_wrap=True)
     if sweep.partial is not None:
         console.print(printable(f"step that was cut short: evalkit show {sweep.partial.path}"), soft_wrap=True)
     console.print(printable(f"run files: {sweep.folder}"), soft_wrap=True)
@@ -123,7 +123,8 @@ def _charts(console: Console, sweep: Sweep, draw: Glyphs) -> None:
         console.print(f"{'knee':13}{'  ' * knee}{draw.mark} {sweep.plan.by} {sweep.measured[knee].load:g}")
 
 
-def _knee(sweep: Sweep) -> str:
+def knee_in_words(sweep: Sweep) -> str:
+    """The load up to which the endpoint gives more, or why there is none."""
     knee, by = sweep.knee, sweep.plan.by
     if knee is None:
         if sweep.partial is not None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from evalkit.conversation import Conversation, Message
+from evalkit.conversation import Conversation, Message, ScorerSpec
 from evalkit.datasets import reader
 from evalkit.errors import DatasetError
 from evalkit.scorers import scoring
-from evalkit.settings import Settings
 
 BYTES_PER_TOKEN = 4  # of English text, as for max_tokens_total
 _OF_A_MESSAGE = 4  # tokens of a chat template around each message
@@ -99,23 +98,33 @@ class _Sums:
 
 def dry_run(
     data: Path | str,
-    settings: Settings,
     *,
     model: str | None = None,
     base_url: str | None = None,
     params: Mapping[str, Any] | None = None,
+    price: Sequence[float] | None = None,
+    repeats: int = 1,
+    columns: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    history: str = "own",
+    system: str | None = None,
+    scorer: ScorerSpec | None = None,
 ) -> DryRun:
-    """Read a dataset, and estimate what a run with these settings would send. Nothing is sent.
+    """Read a dataset, and estimate what a run would send. Nothing is sent.
 
     Parameters
     ----------
     data : path-like
-    settings : Settings
-        Its ``price`` gives the cost.
     model, base_url : str, optional
         The endpoint; None: the embedded one.
     params : mapping, optional
         Request parameters of the endpoint.
+    price : (float, float), optional
+        Price of a million tokens of prompts and of output.
+    repeats : int
+        How often each conversation is run.
+    columns, limit, history, system, scorer
+        As for ``contents``.
 
     Raises
     ------
@@ -123,23 +132,22 @@ def dry_run(
         Lists up to 10 problems, each with line and field.
     """
     checks: dict[str, Any] = {
-        "columns": settings.columns, "limit": settings.limit, "history": settings.history,
-        "own_system": settings.system is not None, "check_turn": scoring.turn_checker(settings.default_scorer),
+        "columns": columns, "limit": limit, "history": history, "own_system": system is not None,
+        "check_turn": scoring.turn_checker(scorer),
     }  # fmt: skip
     sums = _Sums()
     try:
         for conversation in reader.read(data, **checks):
-            asked = conversation if settings.system is None else conversation.with_system(settings.system)
-            sums.add(asked, params or {}, golden=settings.history == "golden")
+            asked = conversation if system is None else conversation.with_system(system)
+            sums.add(asked, params or {}, golden=history == "golden")
     except DatasetError:
         reader.check(data, **checks)  # lists the others too
         raise
-    times, price = settings.repeats, settings.price
-    prompt, most, output = (round(times * tokens) for tokens in (sums.prompt, sums.prompt_most, sums.output_most))
+    prompt, most, output = (round(repeats * tokens) for tokens in (sums.prompt, sums.prompt_most, sums.output_most))
     cost = None if price is None else (most * price[0] + output * price[1]) / 1e6
-    known = sums.limited or settings.history == "golden" or sums.turns == sums.conversations
+    known = sums.limited or history == "golden" or sums.turns == sums.conversations
     return DryRun(
-        str(data), model, base_url, sums.conversations, sums.turns, times, times * sums.turns,
+        str(data), model, base_url, sums.conversations, sums.turns, repeats, repeats * sums.turns,
         prompt, most if known else None, output if sums.limited else None, cost if sums.limited else None,
         sums.parts, sums.tools,
     )  # fmt: skip
