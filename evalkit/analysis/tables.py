@@ -83,8 +83,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
         scored turns with its 95 % limits ``low``, ``high`` and denominator ``n``; ``ttft_p50_ms``, ``ttft_p95_ms``,
         ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``; ``turn_time_p50_ms``,
         ``turn_time_p95_ms``; ``retries``, the number of repeated requests, and ``retries_lost_s``, the time
-        lost to them.
-        Missing: NaN.
+        lost to them. Missing: NaN. It shows rounded numbers, and has exact ones.
 
     Raises
     ------
@@ -92,6 +91,8 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
         The file cannot be read as a run file.
     """
     import pandas as pd
+
+    from evalkit.analysis.summary_frame import SummaryFrame
 
     run = measured(data)
     rows = [*run.by_turn, run.all]
@@ -113,7 +114,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
     columns["retries"] = [row.retries.requests for row in rows]
     columns["retries_lost_s"] = [row.retries.lost_s for row in rows]
     labels = [*(row.turn for row in run.by_turn), "all"]
-    return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
+    return SummaryFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
 
 
 def arrivals(source: Source) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from evalkit import __version__
 from evalkit.cli import (
     ask,
     compare,
+    completion,
     data,
     import_answers,
     judge,
@@ -152,4 +153,5 @@ def command_parser() -> Parser:
         plot.add_plot,
     ):
         add(commands)
+    completion.add_completion(commands, parser)
     return parser

@@ -213,6 +213,9 @@ def _stored(text: str) -> Path:
     return Path(text)
 
 
+PATHS = (Path, _streamed, _stored)  # the types of arguments that are files or folders
+
+
 def refuse_two_outputs(parsed: argparse.Namespace) -> None:
     """Refuse ``--json`` next to a file on standard output."""
     if parsed.json and parsed.out == STANDARD_OUTPUT:

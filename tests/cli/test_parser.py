@@ -9,7 +9,7 @@ from evalkit.cli.main import command_parser, main
 from evalkit.cli.parser import Parser
 
 # these print no result
-WITHOUT_JSON = {}
+WITHOUT_JSON = {"completion"}
 
 
 def commands():
