@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.console.fitted_tables import FittingConsole
 from evalkit.runfile.plain_transcripts import plain
 
 PIPE_WIDTH = 120
 LONGEST = 300  # cells of a stranger's text on one line
-NARROW = 100  # columns below which tables and charts have less room
+NARROW = 100  # columns below which charts have less room
 _object_printed = ContextVar("_object_printed", default=False)
 _PLAIN = str.maketrans({"–": "-", "−": "-", "·": ".", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "’": "'"})
 
@@ -75,8 +76,8 @@ def stdout_console() -> Console:
     """Standard output; in a pipe without colours, whatever the environment says, and of a fixed width."""
     _escape_what_cannot_be_encoded(sys.stdout)
     if sys.stdout.isatty():
-        return Console(highlight=False, markup=False)
-    return Console(width=PIPE_WIDTH, highlight=False, markup=False, force_terminal=False, color_system=None)
+        return FittingConsole(highlight=False, markup=False)
+    return FittingConsole(width=PIPE_WIDTH, highlight=False, markup=False, force_terminal=False, color_system=None)
 
 
 def begin_json() -> None:
