@@ -22,6 +22,9 @@ def add_report(commands: Any) -> None:
         parser, "OUT", "file to write: HTML, or Markdown if the name ends in .md (default: report.html)",
         default=Path("report.html"), streamed=True,
     )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=("html", "md"), help="HTML or Markdown (default: what the name ends in, else html)"
+    )
     shared_flags.add_overwrite(parser)
     shared_flags.add_json(parser)
 
@@ -32,10 +35,12 @@ def report(parsed: argparse.Namespace) -> int:
     from evalkit.report.html_report import report as write
 
     shared_flags.refuse_two_outputs(parsed)
-    size = write(parsed.files, parsed.out, overwrite=parsed.overwrite)
+    size = write(parsed.files, parsed.out, overwrite=parsed.overwrite, form=parsed.format)
     if parsed.json:
         print_json({"file": str(parsed.out), "bytes": size})
         return 0
-    kind = "Markdown" if parsed.out.suffix == ".md" else "open it in any browser"
+    if parsed.out == shared_flags.STANDARD_OUTPUT:
+        return 0
+    kind = "Markdown" if (parsed.format or parsed.out.suffix) in ("md", ".md") else "open it in any browser"
     print_message(f"{parsed.out}: {size / 1e6:.2f} MB, {kind}")
     return 0

@@ -199,7 +199,9 @@ def test_an_interrupt_is_answered_in_words(arguments, place, words, tmp_path, mo
         raise KeyboardInterrupt
 
     write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
-    (tmp_path / "answers.jsonl").write_text('{"user": "Hi", "answer": "Hello", "target": "Hello"}\n', encoding="utf-8")
+    (tmp_path / "answers.jsonl").write_text(
+        '{"question": "Hi", "answer": "Hello", "target": "Hello"}\n', encoding="utf-8"
+    )
     before = show_json(tmp_path)
     monkeypatch.setattr(place, interrupted)
     assert told(evalkit(*arguments, cwd=tmp_path)) == (130, "", words + "\n")

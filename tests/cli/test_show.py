@@ -8,6 +8,7 @@ import time
 import pandas as pd
 import pytest
 from commands import evalkit, evalkit_process, flags
+from comparing import said
 from runfiles import S, T, write
 
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
@@ -81,6 +82,17 @@ def test_a_dash_writes_to_standard_output_and_nothing_else_there(tmp_path):
     assert (tmp_path / "turns.csv").read_text().startswith("before\nconversation,repeat,turn")
     both = evalkit("export", "r.evalkit", "-o", "-", "--format", "csv", "--json", cwd=tmp_path)
     assert json.loads(both.stdout) == {"error": "--json and -o - both write to standard output: omit one", "exit": 2}
+
+
+@pytest.mark.parametrize(("form", "begins"), [(None, "<!DOCTYPE html>"), ("html", "<!DOCTYPE html>"), ("md", "#")])
+def test_a_report_on_standard_output(tmp_path, form, begins):
+    file = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
+    said(file, endpoint={"base_url": "http://127.0.0.1:9/v1", "model": "m", "params": {}}, dataset={"path": "d.jsonl"})
+    given = ("report", "r.evalkit", "-o", "-", *(("--format", form) if form else ()))
+    done = evalkit_process(*given, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(begins)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".html", ".md")] == []
 
 
 def test_show_reads_a_running_run(sums, tmp_path):
