@@ -6,9 +6,10 @@ import argparse
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from evalkit import __version__
 from evalkit.cli import (
@@ -72,8 +73,10 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     begin_json()
     try:
-        code: int = parsed.command(parsed)
-        return code
+        with warnings.catch_warnings():
+            warnings.showwarning = _printer_of_warnings(warnings.showwarning)
+            code: int = parsed.command(parsed)
+            return code
     except EvalkitError as error:
         return _failed(parsed, error)
     except KeyboardInterrupt as stop:
@@ -102,6 +105,22 @@ def _ended(parsed: argparse.Namespace, words: str, code: int) -> int:
 
         print_json_error(words, code)
     return code
+
+
+def _printer_of_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """What prints a warning that is meant for users: its text alone, once. Other warnings are shown as they are."""
+    from evalkit.console.terminal import print_message
+
+    printed: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if category is not UserWarning:
+            otherwise(message, category, *place)
+        elif str(message) not in printed:
+            printed.add(str(message))
+            print_message(f"warning: {message}")
+
+    return show
 
 
 def _unreadable(parsed: argparse.Namespace) -> EvalkitError | None:

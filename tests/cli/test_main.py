@@ -219,3 +219,11 @@ def told(done):
 
 def show_json(folder):
     return json.loads(evalkit("show", folder / "r.evalkit", "--json").stdout)
+
+
+def test_a_warning_is_a_sentence_and_stands_once(server):
+    done = evalkit("ask", "hi", *flags(server), "--header", "api-key: k1")
+    assert done.returncode == 0
+    assert done.stderr.count("taken for a placeholder") == 1
+    assert done.stderr.startswith("warning: the value of the header api-key is short")
+    assert "UserWarning" not in done.stderr
