@@ -47,7 +47,7 @@ class Run:
         return f"Run({str(self.path)!r}, model={endpoint['model']!r}, dataset={self.info['dataset']['path']!r})"
 
     def _repr_html_(self) -> str | None:
-        """What a notebook shows of a run; None, which is the text, if it has more than 100,000 turns."""
+        """What a notebook shows of a run; None, which is the text, if it has more than 20,000 turns."""
         from evalkit.console import notebook_cell
 
         return notebook_cell.of_run(self)

@@ -25,7 +25,7 @@ from evalkit.run import Run
 from evalkit.runfile.plain_transcripts import plain
 from evalkit.wording import run_results
 
-MOST_TURNS = 100_000  # of a run that is measured only because it is displayed
+MOST_TURNS = 20_000  # of a run that is measured only because it is displayed
 _WIDTH = 120  # columns: as in a pipe
 _BARS = frozenset("▁▂▃▄▅▆▇█▓░▲")
 _CLASSES = {"yellow": "evalkit-warning", "red": "evalkit-warning", "dim": "evalkit-note"}
@@ -52,7 +52,7 @@ _STYLE = """
 
 
 def of_run(run: Run) -> str | None:
-    """A run as HTML; None if it has more than 100,000 turns, whose measurement would delay the cell."""
+    """A run as HTML; None if it has more than 20,000 turns, whose measurement would delay the cell."""
     from evalkit.analysis.measures import opened, snapshot
     from evalkit.analysis.summary_json import summary_json
 
