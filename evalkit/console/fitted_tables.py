@@ -37,7 +37,8 @@ def fitted(table: Table, width: int) -> Iterator[Table]:
         yield table
         return
     least = [_width(column, heading=_longest_word(column)) for column in columns]
-    labels = [0, 1] if len(columns) > 2 and not _names_rows(columns[0]) else [0]
+    two = len(columns) > 2 and not _names_rows(columns[0]) and _total(least[:2]) <= width // 2
+    labels = [0, 1] if two else [0]
     for group in _groups(labels, least, width):
         widths = full if _total([full[place] for place in group]) <= width else least
         yield _part(table, group, widths, width)
@@ -61,12 +62,12 @@ def _groups(labels: Sequence[int], widths: Sequence[int], width: int) -> Iterato
 
 def _part(table: Table, group: Sequence[int], widths: Sequence[int], width: int) -> Table:
     part = Table(box=None, pad_edge=False, header_style=table.header_style, show_header=table.show_header)
-    fits = _total([widths[place] for place in group]) <= width
+    fits, share = _total([widths[place] for place in group]) <= width, width // len(group)
     for place in group:
         column = table.columns[place]
         part.add_column(
             column.header, justify=column.justify, overflow="fold", style=column.style,
-            width=widths[place] if fits or place != group[-1] else None,
+            width=widths[place] if fits or widths[place] <= share else None,
         )  # fmt: skip
     for row in zip(*(table.columns[place].cells for place in group), strict=True):
         part.add_row(*row)
