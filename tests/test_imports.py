@@ -88,8 +88,8 @@ AMONG_VIEWS = {
     "jupyterlab": {"report"},
     "cli": {"charts", "console", "report"},
 }
-# Doors that show a run or a load test: they import a view in the very method that shows it, and nowhere else.
-DOORS = {"run": {"charts", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts"}}
+# Doors that show a run, a load test, a comparison: they import a view in the very method that shows it, nowhere else.
+DOORS = {"run": {"charts", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts"}, "comparing": {"charts"}}
 
 
 def room_of(module: str) -> str:

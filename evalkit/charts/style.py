@@ -13,7 +13,6 @@ from evalkit.errors import MissingExtra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 GridAxis = Literal["x", "y", "both"]
 
@@ -53,8 +52,8 @@ def styled() -> Iterator[None]:
         yield
 
 
-def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Create a pyplot figure, its size in inches, and its Axes, as ``pyplot.subplots`` does.
+def new_axes(width: float, height: float) -> Axes:
+    """Create a pyplot figure, its size in inches, and return its Axes.
 
     The figure is created outside of the style: the first figure of a process loads the user's backend, which may turn
     on interactive mode and change other settings, and leaving the style would undo them.
@@ -66,7 +65,7 @@ def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tu
     figure = pyplot.figure(figsize=(width, height), facecolor=PAPER, edgecolor=PAPER, frameon=True)
     with styled():
         figure.set_layout_engine("constrained")
-        return figure, figure.subplots(rows, columns)
+        return figure.subplots()
 
 
 def whiten(ax: Axes) -> None:
