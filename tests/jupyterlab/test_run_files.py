@@ -15,6 +15,7 @@ import evalkit
 from evalkit.jupyterlab import server_extension
 
 pytestmark = pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
+TURNS = 2 + len(PAYLOADS)  # of run.evalkit
 EXTENSION = lab.ROOT / "evalkit" / "jupyterlab" / "labextension"
 
 
@@ -70,11 +71,11 @@ def transcripts(page, name):
 
 def test_a_double_click_shows_the_transcripts_and_nothing_in_them_is_run(page):
     frame = transcripts(page, "run.evalkit")
-    frame.get_by_text(f"{2 + len(PAYLOADS)} of {2 + len(PAYLOADS)} turns").wait_for(timeout=30_000)
+    frame.get_by_text(f"{TURNS} of {TURNS} turns").wait_for(timeout=30_000)
     for payload in PAYLOADS[:5]:
         frame.get_by_role("gridcell").get_by_text(payload, exact=True).wait_for()
     frame.locator("#search").fill("It is 35.")
-    frame.get_by_text(f"1 of {2 + len(PAYLOADS)} turns").wait_for()
+    frame.get_by_text(f"1 of {TURNS} turns").wait_for()
     frame.locator(".row").first.click()
     frame.get_by_role("dialog").get_by_text("It is 35.").first.wait_for()
     lab.shot(page, "jupyterlab-run-file")
@@ -89,7 +90,7 @@ def test_a_double_click_shows_the_transcripts_and_nothing_in_them_is_run(page):
 def test_jupyterlab_reads_no_content_of_a_run_file_and_writes_none(page, folder):
     before = digest(folder / "root" / "run.evalkit")
     page.requests.clear()
-    transcripts(page, "run.evalkit").get_by_text("of 36 turns").wait_for(timeout=30_000)
+    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for(timeout=30_000)
     page.locator(".jp-DirListing-item", has=page.get_by_text("plain.txt", exact=True)).click()
     page.get_by_role("tab", name="run.evalkit").click()
     page.keyboard.press("Control+s")
@@ -98,7 +99,7 @@ def test_jupyterlab_reads_no_content_of_a_run_file_and_writes_none(page, folder)
     page.get_by_text("JupyterLab only reads run files.").wait_for()
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Reload").click()
-    transcripts(page, "run.evalkit").get_by_text("of 36 turns").wait_for(timeout=30_000)
+    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for(timeout=30_000)
     of_the_file = [request for request in page.requests if "run.evalkit" in urlsplit(request.url).path]
     assert {request.method for request in of_the_file} == {"GET"}
     for request in of_the_file:
@@ -106,6 +107,14 @@ def test_jupyterlab_reads_no_content_of_a_run_file_and_writes_none(page, folder)
         assert asked.get("content", ["0"]) == asked.get("hash", ["0"]) == ["0"], request.url
     assert digest(folder / "root" / "run.evalkit") == before
     assert list((folder / "root" / ".ipynb_checkpoints").glob("*")) == []
+
+
+def test_what_is_open_is_open_again_when_the_page_is_loaded_again(page):
+    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for(timeout=30_000)
+    page.wait_for_timeout(1_500)  # JupyterLab stores its layout a second after the last change
+    page.reload()
+    frame = page.frame_locator("iframe[title='Transcripts of run.evalkit']")
+    frame.get_by_text(f"of {TURNS} turns").wait_for(timeout=40_000)
 
 
 def test_a_file_that_is_no_run_file_says_so_and_other_files_open_as_before(page):

@@ -8,7 +8,7 @@
   const NAME = "chat-evalkit";
   const TYPE = "evalkit-run"; // the name of the file type, of its model and of its content provider
 
-  function activate(app, { apputils, coreutils, docregistry, services, ui, widgets }) {
+  function activate(app, restorer, { apputils, coreutils, docregistry, services, ui, widgets }) {
     const { contents, serverSettings } = app.serviceManager;
 
     // Asks the part of evalkit in the Jupyter server for the transcripts, as an HTML page.
@@ -99,10 +99,19 @@
       name: TYPE, displayName: "Run file", extensions: [".evalkit"], mimeTypes: ["application/vnd.sqlite3"],
       contentType: "file", fileFormat: "base64", icon: ui.listIcon,
     });
-    app.docRegistry.addWidgetFactory(new TranscriptsFactory({
+    const factory = new TranscriptsFactory({
       name: "Transcripts", modelName: TYPE, fileTypes: [TYPE], defaultFor: [TYPE], readOnly: true,
       contentProviderId: TYPE,
-    }));
+    });
+    app.docRegistry.addWidgetFactory(factory);
+
+    // What is open is open again when the page of JupyterLab is loaded again.
+    const tracker = new apputils.WidgetTracker({ namespace: TYPE });
+    factory.widgetCreated.connect((_, widget) => tracker.add(widget));
+    restorer?.restore(tracker, {
+      command: "docmanager:open", name: ({ context }) => context.path,
+      args: ({ context }) => ({ path: context.path, factory: factory.name }),
+    });
   }
 
   // -- the container
@@ -116,15 +125,17 @@
   }
 
   async function plugin() {
-    const [apputils, coreutils, docregistry, services, ui, widgets] = await Promise.all([
-      "@jupyterlab/apputils", "@jupyterlab/coreutils", "@jupyterlab/docregistry", "@jupyterlab/services",
-      "@jupyterlab/ui-components", "@lumino/widgets",
+    const [{ ILayoutRestorer }, apputils, coreutils, docregistry, services, ui, widgets] = await Promise.all([
+      "@jupyterlab/application", "@jupyterlab/apputils", "@jupyterlab/coreutils", "@jupyterlab/docregistry",
+      "@jupyterlab/services", "@jupyterlab/ui-components", "@lumino/widgets",
     ].map(shared));
     return {
       id: `${NAME}:run-files`,
       description: "Opens run files of evalkit as transcripts.",
       autoStart: true,
-      activate: (app) => activate(app, { apputils, coreutils, docregistry, services, ui, widgets }),
+      optional: [ILayoutRestorer],
+      activate: (app, restorer) =>
+        activate(app, restorer, { apputils, coreutils, docregistry, services, ui, widgets }),
     };
   }
 
