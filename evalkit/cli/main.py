@@ -6,9 +6,10 @@ import argparse
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from evalkit import __version__
 from evalkit.cli import (
@@ -58,8 +59,10 @@ def _main(arguments: Sequence[str] | None) -> int:
     from evalkit.console.terminal import print_message
 
     try:
-        code: int = parsed.command(parsed)
-        return code
+        with warnings.catch_warnings():
+            warnings.showwarning = _printer_of_warnings(warnings.showwarning)
+            code: int = parsed.command(parsed)
+            return code
     except EvalkitError as error:
         print_message(f"error: {error}")
         return error.exit_code
@@ -74,6 +77,22 @@ def _main(arguments: Sequence[str] | None) -> int:
         print_message(traceback.format_exc().rstrip())  # may quote text from a stranger
         print_message("this is a bug in evalkit")
         return 70
+
+
+def _printer_of_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """What prints a warning that is meant for users: its text alone, once. Other warnings are shown as they are."""
+    from evalkit.console.terminal import print_message
+
+    printed: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if category is not UserWarning:
+            otherwise(message, category, *place)
+        elif str(message) not in printed:
+            printed.add(str(message))
+            print_message(f"warning: {message}")
+
+    return show
 
 
 def _unreadable(parsed: argparse.Namespace) -> EvalkitError | None:

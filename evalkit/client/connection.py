@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
             exchange.headers_at = at
             if exchange.status not in REDIRECTS:
                 exchange.open_body()
-        if b" \r\n" in data or b"\t\r\n" in data or b" ;" in data or data[0] in b" \t;\r\n":
+        if not (len(self._body) == 1 and _is_plain_chunk(data, self._body[0])):
             self._note_padding(exchange, data)
         self._last = data if len(data) > _SIZE_LIMIT else self._last[-_SIZE_LIMIT:] + data
         if self._body:
@@ -276,6 +276,8 @@ class Connection(asyncio.Protocol):
 
     def _note_padding(self, exchange: Exchange, data: bytes) -> None:
         """Note blanks after the size of a chunk, which the strict parser passes over."""
+        if not (b" \r\n" in data or b"\t\r\n" in data or b" ;" in data or data[0] in b" \t;\r\n"):
+            return
         chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
         if chunked and _PADDED.search(self._last[-_SIZE_LIMIT:] + data):
             exchange.marks = (LENIENT_HTTP,)
@@ -376,6 +378,12 @@ class Connection(asyncio.Protocol):
         if exchange is not None and exchange.status is not None and not self._complete:
             self._complete = True
             self._keep = bool(self._parser.should_keep_alive()) and not exchange.marks
+
+
+def _is_plain_chunk(data: bytes, body: bytes) -> bool:
+    """Whether a read is one whole chunk with nothing but digits before its body, like nearly every read of a stream."""
+    digits = len(data) - len(body) - 4  # two line ends
+    return data[digits : digits + 2] == b"\r\n" and data[:digits].isalnum()
 
 
 def reason_of(error: Exception | None) -> str:

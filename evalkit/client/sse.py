@@ -38,7 +38,7 @@ class EventDecoder:
             data.endswith(b"\n\n") and data.startswith(b"data: ") and not self._unfinished and b"\r" not in data
         ):  # fast path: nearly every read is whole events,
             payloads = data[6:-2].split(b"\n\ndata: ")
-            if data.count(b"\n") == 2 * len(payloads):  # each of one line
+            if b"\n" not in b"".join(payloads):  # each of one line
                 self._after_cr = False
                 return [payload for each in payloads if (payload := each.strip())]
         data = self._with_plain_ends(data)

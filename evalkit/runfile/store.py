@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +31,13 @@ __all__ = ["SUFFIX", "RunFile", "answered_turns", "open_to_read", "reading", "ru
 
 _COLUMN_GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
-# one statement for all keys: a statement for each takes longer than the score
+# one statement for many keys: one for each takes as long as the score
 _TO_SCORE = """
     SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason, t.reasoning
-    FROM json_each(?) key CROSS JOIN turn t ON (t.conversation, t.repeat, t.turn)
-        = (key.value ->> 0, key.value ->> 1, key.value ->> 2)
+    FROM (VALUES {}) key CROSS JOIN turn t ON (t.conversation, t.repeat, t.turn)
+        = (key.column1, key.column2, key.column3)
       CROSS JOIN conversation c ON c.position = t.conversation"""
+_KEYS = 50  # of one statement
 _UNSCORED = """
     SELECT t.conversation, t.repeat, t.turn, c.row, t.answer, t.refusal, t.tool_calls, t.finish_reason, t.reasoning
     FROM turn t JOIN conversation c ON c.position = t.conversation
@@ -197,7 +198,12 @@ class RunFile:
 
     def to_score(self, keys: Iterable[tuple[int, int, int]]) -> list[tuple[tuple[int, int, int], str, Answer]]:
         """Key, dataset row and answer of these turns, in the order of the keys."""
-        return _scorable(self.connection.execute(_TO_SCORE, (json.dumps(list(keys)),)))
+        keys = iter(keys)
+        found = []
+        while some := tuple(islice(keys, _KEYS)):
+            statement = _TO_SCORE.format(", ".join(["(?, ?, ?)"] * len(some)))
+            found += self.connection.execute(statement, tuple(chain.from_iterable(some))).fetchall()
+        return _scorable(found)
 
     def unscored(self) -> Iterator[list[tuple[tuple[int, int, int], str, Answer]]]:
         """Key, dataset row and answer of the answered turns that still have to be scored, by position, in groups.

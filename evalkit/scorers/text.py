@@ -158,18 +158,21 @@ def _occurs(part: str, text: str, whole_words: bool, asserted: bool) -> bool:
     if at < 0 or not whole_words:
         return at >= 0
     begins = None
-    while (
-        _splits(text, at)
-        or _splits(text, at + len(part))
-        or _signed(text, at)
-        or (asserted and _DENIED.search(text, max(0, at - _LOOK), at) is not None)
-    ):
+    while _splits(text, at) or _splits(text, at + len(part)) or _signed(text, at) or (asserted and _denied(text, at)):
         begins = begins or _beginning(part)
         found = begins.search(text, at + 1)
         if found is None:
             return False
         at = found.start()
     return True
+
+
+def _denied(text: str, at: int) -> bool:
+    """Whether the words before a position deny what follows."""
+    before = text[max(0, at - _LOOK) : at].lower()
+    if "not" not in before and "n't" not in before:
+        return False
+    return _DENIED.search(text, max(0, at - _LOOK), at) is not None
 
 
 def _signed(text: str, at: int) -> bool:

@@ -136,3 +136,11 @@ def test_a_bug_is_shown_without_control_characters(tmp_path, monkeypatch, capsys
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "ValueError: \ufffd]0;pwn\ufffd" in err
+
+
+def test_a_warning_is_a_sentence_and_stands_once(server):
+    done = evalkit("ask", "hi", *flags(server), "--header", "api-key: k1")
+    assert done.returncode == 0
+    assert done.stderr.count("taken for a placeholder") == 1
+    assert done.stderr.startswith("warning: the value of the header api-key is short")
+    assert "UserWarning" not in done.stderr

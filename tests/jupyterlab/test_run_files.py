@@ -51,6 +51,7 @@ def address(folder):
 def page(address):
     with lab.browser() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.set_default_timeout(lab.WAIT_MS)
         page.problems, page.requests = [], []
         page.expose_function("fire", lambda: page.problems.append("a text was run"))
         page.on("pageerror", lambda error: page.problems.append(str(error)))
@@ -60,7 +61,7 @@ def page(address):
 
 
 def double_click(page, name):
-    page.locator(".jp-DirListing-item", has=page.get_by_text(name, exact=True)).dblclick(timeout=40_000)
+    page.locator(".jp-DirListing-item", has=page.get_by_text(name, exact=True)).dblclick()
 
 
 def transcripts(page, name):
@@ -71,7 +72,7 @@ def transcripts(page, name):
 
 def test_a_double_click_shows_the_transcripts_and_nothing_in_them_is_run(page):
     frame = transcripts(page, "run.evalkit")
-    frame.get_by_text(f"{TURNS} of {TURNS} turns").wait_for(timeout=30_000)
+    frame.get_by_text(f"{TURNS} of {TURNS} turns").wait_for()
     for payload in PAYLOADS[:5]:
         frame.get_by_role("gridcell").get_by_text(payload, exact=True).wait_for()
     frame.locator("#search").fill("It is 35.")
@@ -90,7 +91,7 @@ def test_a_double_click_shows_the_transcripts_and_nothing_in_them_is_run(page):
 def test_jupyterlab_reads_no_content_of_a_run_file_and_writes_none(page, folder):
     before = digest(folder / "root" / "run.evalkit")
     page.requests.clear()
-    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for(timeout=30_000)
+    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for()
     page.locator(".jp-DirListing-item", has=page.get_by_text("plain.txt", exact=True)).click()
     page.get_by_role("tab", name="run.evalkit").click()
     page.keyboard.press("Control+s")
@@ -99,7 +100,7 @@ def test_jupyterlab_reads_no_content_of_a_run_file_and_writes_none(page, folder)
     page.get_by_text("JupyterLab only reads run files.").wait_for()
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Reload").click()
-    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for(timeout=30_000)
+    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for()
     of_the_file = [request for request in page.requests if "run.evalkit" in urlsplit(request.url).path]
     assert {request.method for request in of_the_file} == {"GET"}
     for request in of_the_file:
@@ -110,19 +111,19 @@ def test_jupyterlab_reads_no_content_of_a_run_file_and_writes_none(page, folder)
 
 
 def test_what_is_open_is_open_again_when_the_page_is_loaded_again(page):
-    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for(timeout=30_000)
+    transcripts(page, "run.evalkit").get_by_text(f"of {TURNS} turns").wait_for()
     page.wait_for_timeout(1_500)  # JupyterLab stores its layout a second after the last change
     page.reload()
     frame = page.frame_locator("iframe[title='Transcripts of run.evalkit']")
-    frame.get_by_text(f"of {TURNS} turns").wait_for(timeout=40_000)
+    frame.get_by_text(f"of {TURNS} turns").wait_for()
 
 
 def test_a_file_that_is_no_run_file_says_so_and_other_files_open_as_before(page):
     double_click(page, "broken.evalkit")
-    page.get_by_text("The transcripts cannot be shown: ").wait_for(timeout=30_000)
+    page.get_by_text("The transcripts cannot be shown: ").wait_for()
     for name, text in (("plain.txt", "just a text"), ("run.evalkit.txt", "notes on a run")):
         double_click(page, name)
-        page.locator(".jp-FileEditor").get_by_text(text).wait_for(timeout=30_000)
+        page.locator(".jp-FileEditor").get_by_text(text).wait_for()
     assert page.problems == []
 
 

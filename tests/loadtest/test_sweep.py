@@ -112,13 +112,13 @@ def test_it_stops_at_saturation_says_why_and_marks_the_step_before(sums, tmp_pat
 def test_past_saturation_every_step_is_run_and_the_knee_is_before_the_first_saturated_one(sums, tmp_path):
     with serve(Script(answer=one_at_a_time)) as server:
         endpoint = ek.Endpoint(server.base_url, server.model)
-        how = {"concurrency": (1, 4, 16), "per_step": 24, "warm_up": 4, "past_saturation": True}
+        how = {"concurrency": (1, 4, 16), "per_step": 24, "warm_up": 4, "past_saturation": True, "slo": "latency=60ms"}
         sweep = load(sums(24, 1), endpoint, out=tmp_path / "steps", **how)
     assert [step.load for step in sweep.measured] == [1, 4, 16]
     assert sweep.saturated
     assert sweep.stopped is None
     place, _ = saturation(sweep.measured, sweep.slo)
-    assert place < 2
+    assert place < 2  # four requests at a time wait 80 ms each
     assert sweep.knee is sweep.measured[place - 1]
 
 

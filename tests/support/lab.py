@@ -18,6 +18,7 @@ from pathlib import Path
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
+WAIT_MS = 120_000  # longest wait for something that happens in a second where nothing else runs
 _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "apputils-extension/themes": {"theme": "JupyterLab Light"},
@@ -122,7 +123,7 @@ def notebook(path: Path, *cells: str) -> Path:
 
 def ready(page) -> None:
     """Wait until a notebook's kernel is there, and select the first cell."""
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=30_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=WAIT_MS)
     page.locator(".jp-Notebook:visible .jp-Cell").first.click()
 
 

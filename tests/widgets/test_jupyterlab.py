@@ -59,7 +59,7 @@ def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
         lab.ready(page)
         run_all(page)
         stop_the_run(page, folder)
-        page.locator(".ek-state[data-state=done]").wait_for(timeout=40_000)
+        page.locator(".ek-state[data-state=done]").wait_for(timeout=lab.WAIT_MS)
         assert committed(folder) == (TALKS * TURNS, ["stopped", "done"])
         page.get_by_text("after resume: done").wait_for()
         lab.shot(page, "jupyterlab-resumed")
@@ -86,7 +86,7 @@ def test_every_chart_appears_once_however_it_is_drawn(tmp_path):
         page.goto(address.format("charts.ipynb"))
         lab.ready(page)
         run_all(page)
-        page.get_by_text("all cells ran", exact=True).wait_for(timeout=40_000)
+        page.get_by_text("all cells ran", exact=True).wait_for(timeout=lab.WAIT_MS)
         lab.shot(page, "jupyterlab-charts")
         assert page.locator(".jp-Notebook .jp-OutputArea-output img").count() == 5
 
@@ -122,9 +122,9 @@ def test_twenty_answers_are_labelled_by_keyboard_although_the_kernel_is_killed(t
         run_all(page)
         label_answers(page, labels, range(11))
         os.kill(int((folder / "kernel").read_text()), signal.SIGKILL)
-        page.get_by_role("button", name="Ok").click(timeout=30_000)
+        page.get_by_role("button", name="Ok").click(timeout=lab.WAIT_MS)
         assert len(labels.read_text().splitlines()) == 11
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=30_000)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=lab.WAIT_MS)
         run_all(page)
         label_answers(page, labels, range(11, 20))
         page.get_by_text("Done · 10 right, 10 wrong, 0 unsure").wait_for()
@@ -145,9 +145,9 @@ def label_answers(page, labels, numbers):
     """Label by keys what the page shows; each label is in the file when the next answer is there."""
     section = page.locator(".ek-label").last
     status = section.get_by_role("status")
-    section.wait_for(timeout=40_000)
+    section.wait_for(timeout=lab.WAIT_MS)
     for number in numbers:
-        status.get_by_text(f"Answer {number + 1} of 20").wait_for(timeout=10_000)
+        status.get_by_text(f"Answer {number + 1} of 20").wait_for(timeout=lab.WAIT_MS)
         assert len(labels.read_text().splitlines() if labels.exists() else ()) == number
         if number in (0, numbers[0]):
             section.focus()
@@ -172,11 +172,11 @@ def run_all(page):
 
 
 def stop_the_run(page, folder):
-    page.get_by_text(re.compile(rf"^([4-9]|1\d) of {TALKS * TURNS}$")).wait_for(timeout=30_000)
+    page.get_by_text(re.compile(rf"^([4-9]|1\d) of {TALKS * TURNS}$")).wait_for(timeout=lab.WAIT_MS)
     lab.shot(page, "jupyterlab-running")
     page.get_by_role("button", name="Stop").click()
     pressed = time.monotonic()
-    page.locator(".ek-state[data-state=stopped]").wait_for(timeout=10_000)
+    page.locator(".ek-state[data-state=stopped]").wait_for(timeout=lab.WAIT_MS)
     page.get_by_text("after stop: stopped").wait_for()  # the cell gave its run back: no interrupt was needed
     assert time.monotonic() - pressed < 10
     turns, outcomes = committed(folder)
@@ -201,7 +201,7 @@ def type_a_message(page):
     message = page.get_by_label("Message")
     message.fill("What is 12 + 23?")
     message.press("Enter")
-    page.get_by_role("log").locator("article").wait_for(timeout=20_000)
+    page.get_by_role("log").locator("article").wait_for(timeout=lab.WAIT_MS)
     assert (
         page.get_by_role("log").get_by_role("img").get_attribute("aria-label").startswith("Arrivals over time: first")
     )
