@@ -121,7 +121,7 @@ class Chart(ABC):
             matplotlib is not installed.
         """
         if ax is None:
-            ax = style.new_axes(WIDTH, self._height)
+            ax = style.subplots(WIDTH, self._height)[1]
         with style.styled():
             style.whiten(ax)
             if self._missing is not None:

@@ -13,6 +13,7 @@ from evalkit.errors import MissingExtra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 GridAxis = Literal["x", "y", "both"]
 
@@ -52,8 +53,8 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_axes(width: float, height: float) -> Axes:
-    """Create a pyplot figure, its size in inches, and return its Axes.
+def subplots(width: float, height: float) -> tuple[Figure, Axes]:
+    """Create a pyplot figure, its size in inches, and its Axes, as ``pyplot.subplots`` does.
 
     The figure is created outside of the style: the first figure of a process loads the user's backend, which may turn
     on interactive mode and change other settings, and leaving the style would undo them.
@@ -65,7 +66,7 @@ def new_axes(width: float, height: float) -> Axes:
     figure = pyplot.figure(figsize=(width, height), facecolor=PAPER, edgecolor=PAPER, frameon=True)
     with styled():
         figure.set_layout_engine("constrained")
-        return figure.subplots()
+        return figure, figure.subplots()
 
 
 def whiten(ax: Axes) -> None:
