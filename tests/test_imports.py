@@ -72,14 +72,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
     },
 ]
-VIEWS = {
-    "charts",
-    "report",
-    "console",
-    "widgets",
-    "jupyterlab",
-    "cli",
-}  # may import all that is above, and of each other:
+VIEWS = {"charts", "report", "console", "widgets", "jupyterlab", "cli"}  # may import all above, and of each other:
 AMONG_VIEWS = {
     "charts": set(),
     "console": set(),

@@ -73,6 +73,7 @@ def transcripts(page, name):
 def test_a_double_click_shows_the_transcripts_and_nothing_in_them_is_run(page):
     frame = transcripts(page, "run.evalkit")
     frame.get_by_text(f"{TURNS} of {TURNS} turns").wait_for()
+    frame.locator(".row").nth(15).wait_for()  # as many as there is room for
     for payload in PAYLOADS[:5]:
         frame.get_by_role("gridcell").get_by_text(payload, exact=True).wait_for()
     frame.locator("#search").fill("It is 35.")

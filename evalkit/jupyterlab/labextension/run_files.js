@@ -44,7 +44,6 @@
       constructor(context) {
         super();
         this.context = context;
-        context.ready.then(() => this.read());
       }
 
       async read() {
@@ -69,6 +68,7 @@
         };
         const content = new Transcripts(context);
         const widget = new docregistry.DocumentWidget({ content, context });
+        widget.revealed.then(() => content.read(), () => {}); // JupyterLab itself shows why a file is not there
         widget.title.icon = ui.listIcon;
         widget.toolbar.addItem("reload", new ui.ToolbarButton({
           icon: ui.refreshIcon, label: "Reload", tooltip: "Read the run file again", onClick: () => content.read(),
