@@ -11,7 +11,18 @@ from typing import NoReturn
 from evalkit.inputs import suggestions
 
 WRONG_USAGE = 2  # exit code
-_BY_SUFFIX = {".evalkit": "show", ".jsonl": "run", ".json": "run", ".csv": "run"}
+_BY_SUFFIX = {
+    ".evalkit": ("show",),
+    ".eval": ("import",),
+    **dict.fromkeys((".jsonl", ".json"), ("run", "data", "import")),
+    **dict.fromkeys((".csv", ".tsv", ".parquet"), ("run", "data")),
+}
+_FOR = {
+    "show": "shows a run",
+    "run": "runs a dataset",
+    "data": "shows what a dataset would ask",
+    "import": "makes a run of answers that another tool has collected",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,8 +70,9 @@ class Parser(argparse.ArgumentParser):
         sys.exit(0)
 
     def _unknown_command(self, name: str) -> str:
-        if command := _BY_SUFFIX.get(Path(name).suffix.lower()):
-            return f"name a command before the file, such as: {self.prog} {command} {name}"
+        if commands := _BY_SUFFIX.get(Path(name).suffix.lower()):
+            listed = "; ".join(f"'{self.prog} {command} {name}' {_FOR[command]}" for command in commands)
+            return f"name a command before the file: {listed}"
         return f"there is no command {name!r}{_did_you_mean(name, self.commands)}"
 
 

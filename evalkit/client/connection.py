@@ -15,7 +15,7 @@ from time import perf_counter_ns
 import httptools
 
 from evalkit.client.exchange import LEFT_OPEN, REDIRECTS, Exchange
-from evalkit.client.lenient_http import LenientResponseParser
+from evalkit.client.lenient_http import LenientResponseParser, are_plain_chunks
 from evalkit.record import LENIENT_HTTP
 
 HEAD_LIMIT = 64 * 1024  # bytes of status line and headers, interim answers included
@@ -249,11 +249,13 @@ class Connection(asyncio.Protocol):
             elif exchange.received > HEAD_LIMIT:
                 self._finish(exchange, "oversized", at)
             return
-        if exchange.headers_at is None:
+        begins = exchange.headers_at is None
+        if begins:
             exchange.headers_at = at
+            exchange.chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
             if exchange.status not in REDIRECTS:
                 exchange.open_body()
-        if not (len(self._body) == 1 and _is_plain_chunk(data, self._body[0])):
+        if exchange.chunked and not are_plain_chunks(data, self._body, begins):
             self._note_padding(exchange, data)
         self._last = data if len(data) > _SIZE_LIMIT else self._last[-_SIZE_LIMIT:] + data
         if self._body:
@@ -278,8 +280,7 @@ class Connection(asyncio.Protocol):
         """Note blanks after the size of a chunk, which the strict parser passes over."""
         if not (b" \r\n" in data or b"\t\r\n" in data or b" ;" in data or data[0] in b" \t;\r\n"):
             return
-        chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
-        if chunked and _PADDED.search(self._last[-_SIZE_LIMIT:] + data):
+        if _PADDED.search(self._last[-_SIZE_LIMIT:] + data):
             exchange.marks = (LENIENT_HTTP,)
             self._keep = False
 
@@ -378,12 +379,6 @@ class Connection(asyncio.Protocol):
         if exchange is not None and exchange.status is not None and not self._complete:
             self._complete = True
             self._keep = bool(self._parser.should_keep_alive()) and not exchange.marks
-
-
-def _is_plain_chunk(data: bytes, body: bytes) -> bool:
-    """Whether a read is one whole chunk with nothing but digits before its body, like nearly every read of a stream."""
-    digits = len(data) - len(body) - 4  # two line ends
-    return data[digits : digits + 2] == b"\r\n" and data[:digits].isalnum()
 
 
 def reason_of(error: Exception | None) -> str:

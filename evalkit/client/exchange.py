@@ -39,6 +39,8 @@ class Exchange:
         Stamps, as in ``Timing``.
     reader : AnswerReader or None
         None: no headers were received, or a redirect.
+    chunked : bool
+        Whether the body comes in chunks, by its headers.
     received : int
         Bytes, framing included.
     failure : Failure or None
@@ -60,6 +62,7 @@ class Exchange:
     status: int | None = None
     reader: AnswerReader | None = None
     inflater: zlib._Decompress | None = None
+    chunked = False
     received = 0
     first_bytes = b""
     failure: Failure | None = None
@@ -146,5 +149,4 @@ class Exchange:
     @property
     def ends_with_connection(self) -> bool:
         """Whether the body ends only when the connection is closed."""
-        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
-        return self.reader is not None and not chunked and "content-length" not in self.headers
+        return self.reader is not None and not self.chunked and "content-length" not in self.headers

@@ -38,6 +38,29 @@ class Callbacks(Protocol):
         """The end of the answer, or of an interim one."""
 
 
+_DIGITS = tuple(len(f"{size:x}") for size in range(2**12))  # of the size of a chunk
+
+
+def are_plain_chunks(data: bytes, pieces: list[bytes], begins: bool) -> bool:
+    """Whether a read is whole chunks with nothing but digits before each, by its length, as nearly every read is.
+
+    ``begins``: the end of the headers is in it.
+    """
+    start = data.find(b"\r\n\r\n") + 4 if begins else 0
+    stop = len(data) - 5 if data.endswith(b"\r\n0\r\n\r\n") else len(data)
+    if not pieces or data.startswith(pieces[0], start) or data.endswith(pieces[-1], start, stop):
+        return False  # a chunk is divided between reads
+    sizes = [*map(len, pieces)]
+    if max(sizes) >= len(_DIGITS):
+        return False
+    first = start + _DIGITS[sizes[0]]
+    return (
+        stop - start == sum(sizes) + 4 * len(sizes) + sum(map(_DIGITS.__getitem__, sizes))  # two line ends each
+        and data[first : first + 2] == b"\r\n" == data[stop - 2 : stop]
+        and data[start:first].isalnum()
+    )
+
+
 class LenientResponseParser:
     """A parser with the methods of ``httptools.HttpResponseParser`` that a connection uses.
 

@@ -20,7 +20,11 @@ def commands():
         (["frobnicate"], "evalkit: there is no command 'frobnicate'. See 'evalkit --help'"),
         (["help", "rnu"], "evalkit: there is no command 'rnu': did you mean 'run'? See 'evalkit --help'"),
         (["r.evalkit"],
-         "evalkit: name a command before the file, such as: evalkit show r.evalkit. See 'evalkit --help'"),
+         "evalkit: name a command before the file: 'evalkit show r.evalkit' shows a run. See 'evalkit --help'"),
+        (["d.jsonl"],
+         "evalkit: name a command before the file: 'evalkit run d.jsonl' runs a dataset; 'evalkit data d.jsonl' shows "
+         "what a dataset would ask; 'evalkit import d.jsonl' makes a run of answers that another tool has collected. "
+         "See 'evalkit --help'"),
         (["--jsno"], "evalkit: there is no flag --jsno. See 'evalkit --help'"),
         (["show", "r", "--jsno"],
          "evalkit show: there is no flag --jsno: did you mean '--json'? See 'evalkit show --help'"),

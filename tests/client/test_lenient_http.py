@@ -1,13 +1,16 @@
 """HTTP that breaks the rules: what curl reads is read, and the connection is not used again."""
 
 import json
+from itertools import pairwise
 
 import httptools
 import loops
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_server import DONE, ask, chunk, completion, event, writes
 
-from evalkit.client.lenient_http import LenientResponseParser
+from evalkit.client.lenient_http import LenientResponseParser, are_plain_chunks
 
 pytest_generate_tests = loops.pytest_generate_tests
 
@@ -196,3 +199,56 @@ def test_what_is_no_http_is_refused_at_its_first_bytes():
     for raw in (b"\x15\x03\x01", b"SSH-2.0-x", b"<html>", b"ICY 200 OK\r\n"):
         with pytest.raises(httptools.HttpParserError, match="Expected HTTP/"):
             Heard().parser.feed_data(raw)
+
+
+class Pieces:
+    """The pieces of a body as the parser gives them."""
+
+    def __init__(self):
+        self.pieces, self.has_head = [], False
+
+    def on_headers_complete(self):
+        self.has_head = True
+
+    def on_body(self, body):
+        self.pieces.append(body)
+
+
+PIECE = st.binary(min_size=1, max_size=40) | st.sampled_from(
+    [b"5 \r\n", b"\r\n", b"1a\r\n\r\n", b"0\r\n\r\n", b"\r\n0\r\n\r\n"]
+)
+
+
+@given(
+    pieces=st.lists(PIECE, min_size=1, max_size=5),
+    padded=st.integers(0, 9),
+    padding=st.sampled_from([b" ", b"  ", b"\t", b" " * 7]),
+    cuts=st.sets(st.integers(1, 300), max_size=6),
+)
+def test_a_read_with_a_padded_size_is_never_taken_for_whole_plain_chunks(pieces, padded, padding, cuts):
+    raw, blanks = head(CHUNKED), None
+    for number, piece in enumerate(pieces):
+        raw += b"%x" % len(piece)
+        if number == padded:
+            blanks = range(len(raw), len(raw) + len(padding))
+            raw += padding
+        raw += b"\r\n" + piece + b"\r\n"
+    raw += b"0\r\n\r\n"
+    heard = Pieces()
+    parser = httptools.HttpResponseParser(heard)
+    parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+    places = [0, *sorted(cut for cut in cuts if cut < len(raw)), len(raw)]
+    for start, stop in pairwise(places):
+        before, had_head = len(heard.pieces), heard.has_head
+        parser.feed_data(raw[start:stop])
+        if are_plain_chunks(raw[start:stop], heard.pieces[before:], heard.has_head and not had_head):
+            assert blanks is None or not set(blanks) & set(range(start, stop))
+    assert b"".join(heard.pieces) == b"".join(pieces)
+
+
+def test_a_stream_read_at_once_is_whole_plain_chunks():
+    events = [event(f"tok{number}") for number in range(20)]
+    raw = b"".join(map(chunk, events))
+    assert are_plain_chunks(raw, events, False)
+    assert are_plain_chunks(head(CHUNKED) + raw + END, events, True)
+    assert not are_plain_chunks(raw.replace(b"\r\n", b" \r\n", 1), events, False)
