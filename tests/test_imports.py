@@ -72,18 +72,19 @@ FLOORS: list[dict[str, set[str]]] = [
         "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
     },
 ]
-VIEWS = {"charts", "report", "console", "widgets", "cli"}  # may import all that is above, and of each other:
+VIEWS = {"charts", "report", "console", "widgets", "jupyterlab", "cli"}  # may import all above, and of each other:
 AMONG_VIEWS = {
     "charts": set(),
     "console": set(),
     "report": {"charts"},
     "widgets": {"report"},
+    "jupyterlab": {"report"},
     "cli": {"charts", "console", "report"},
 }
 # Doors that show a result of theirs: they import a view in the very method that shows it, and nowhere else.
 DOORS = {
     "run": {"charts", "console", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts", "console"},
-    "comparing": {"console"}, "analysis": {"console"},
+    "comparing": {"charts", "console"}, "analysis": {"console"},
 }  # fmt: skip
 
 

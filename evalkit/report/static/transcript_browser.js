@@ -274,6 +274,7 @@ page.grid.addEventListener("keydown", (event) => {
   }
 });
 page.grid.addEventListener("scroll", () => requestAnimationFrame(draw));
+new ResizeObserver(() => requestAnimationFrame(draw)).observe(page.grid); // a frame may get its height later
 let typing = 0;
 page.search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 150); });
 for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", filter);
