@@ -23,14 +23,14 @@ from evalkit.engine import session_thread
 from evalkit.engine.asking import dataset_fingerprint, dialogue, readiness, single_conversation, tool_functions
 from evalkit.engine.asking.session_task import SessionTask
 from evalkit.engine.child_process import ChildProcess
-from evalkit.engine.saving import retracted_answers, spool
+from evalkit.engine.saving import cut_off_answers, retracted_answers, spool
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.session_thread import Display, Watcher
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
 from evalkit.run import Run
-from evalkit.runfile import file_names, scorings, store, trusted_endpoint
+from evalkit.runfile import file_names, raised_limits, scorings, store, trusted_endpoint
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import own_functions, scoring
 from evalkit.scorers.own_functions import setting_of
@@ -136,6 +136,7 @@ def resume(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     watch: Watcher | str | None = None,
     wait_ready: float | None = None,
+    cut_off_max_tokens: int | None = None,
 ) -> Run:
     """Resume a run: send missing turns, and again those that failed or may be incomplete; no other answered turn.
 
@@ -157,13 +158,16 @@ def resume(
     watch : callable or "widget", optional
     wait_ready : float, optional
         As for ``evaluate``.
+    cut_off_max_tokens : int, optional
+        Send answers that were cut off at a token limit again, and later ones that saw them, with this limit; it is
+        that of all further requests of the run. The old answers stay as attempts, the new ones count.
 
     Raises
     ------
     RunFileError
         The file cannot be used or is being written, or its dataset, endpoint, scorer or functions have changed.
     SettingsError
-        The run's scorer is a Python function, and it was not given again.
+        The run's scorer is a Python function, and it was not given again; or the limit is not above that of the run.
     DatasetError, EndpointError
         As for ``evaluate``.
     """
@@ -176,22 +180,30 @@ def resume(
         with closing(store.open_to_read(path)) as reader:
             info, versions = store.run_info(reader), scorings.own_versions(reader)
             stored = trusted_endpoint.stored_endpoint(path, info["endpoint"])
-            settings, scorers = _check_scorer(path, info["settings"], scorer, versions)
+            higher = raised_limits.next_limit(reader, stored, info["settings"], cut_off_max_tokens)
+            token_limit = raised_limits.last_limit(info["settings"]) if higher is None else higher.after
+            settings, scorers = _check_scorer(path, raised_limits.without(info["settings"]), scorer, versions)
             _check_functions(path, settings.functions or {}, tool_functions.versions(tools))
             dataset = dataset_fingerprint.check_unchanged(path, reader, info["dataset"], settings)
             endpoint = trusted_endpoint.same_endpoint(path, stored, endpoint)
+            endpoint = raised_limits.with_limit(endpoint, token_limit)
         readiness.wait_until_ready(endpoint, wait_ready)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
                 spool.recover(runfile)
+                if higher is not None:
+                    cut_off_answers.retract_cut_off(runfile, settings, higher)
                 retracted_answers.retract_incomplete(runfile, settings)
                 answered, scored = runfile.answered(), runfile.scored()
             except BaseException:
                 runfile.close()
                 raise
             parts = _SessionParts(child, interrupts, runfile, endpoint, settings, scorers, tools, display)
-            return _run(parts, path, dataset, resumed=True, answered=answered, scored=scored, wait_ready=wait_ready)
+            return _run(
+                parts, path, dataset, resumed=True, answered=answered, scored=scored, wait_ready=wait_ready,
+                token_limit=token_limit,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +229,7 @@ def _run(
     answered: int = 0,
     scored: tuple[int, float] = (0, 0.0),
     wait_ready: float | None = None,
+    token_limit: int | None = None,
 ) -> Run:
     """Run the session; its run file is closed however this ends."""
     from evalkit.engine.runner import Runner
@@ -228,7 +241,7 @@ def _run(
         task = SessionTask(
             parts.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
             resumed=resumed, has_answers=answered > 0, functions=tuple(parts.tools), scores_all=scores_all,
-            wait_ready=wait_ready,
+            wait_ready=wait_ready, token_limit=token_limit,
         )  # fmt: skip
         total, (scored_turns, right) = dataset_fingerprint.planned_turns(dataset, settings), scored
         progress = Progress(total=total, kept=answered, scored=scored_turns, right=right)

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from evalkit.record import CALL_NOT_DEMANDED, Attempt, Usage
-from evalkit.runfile import query_arrays
+from evalkit.runfile import query_arrays, raised_limits
 from evalkit.stats.arrays import Floats
 
 # the first limits the visible answer, for many endpoints without reasoning; the second limits both by definition
@@ -20,6 +20,7 @@ LIMITS = ("max_tokens", "max_completion_tokens")
 OPEN, CUT, ENDED = 0, 1, 2  # finish reasons: none, length, any other
 # The tokens may be counted by another tokenizer: an answer cut at its limit may have a quarter more or fewer.
 _SLACK = 1.25
+_RAISED = "raised limit"  # next to the parameters of a session: lower limits of dataset rows were raised to this one
 _PART_BYTES = 2  # shorter events, on average, may be parts of tokens
 
 _SET_BY_ROWS = """
@@ -193,9 +194,14 @@ def demanded_function(params: Mapping[str, Any]) -> str | None:
 
 def _params(connection: sqlite3.Connection, info: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     """The endpoint parameters of each session."""
-    of_run = info["endpoint"].get("params", {})
-    rows = connection.execute("SELECT id, json_extract(about, '$.endpoint.params') FROM session").fetchall()
-    return {number: of_run if text is None else orjson.loads(text) for number, text in rows}
+    of_run, raised = info["endpoint"].get("params", {}), raised_limits.raised_limits(info["settings"])
+    query = "SELECT id, started_wall_ns, json_extract(about, '$.endpoint.params') FROM session"
+    sessions = {}
+    for number, started, text in connection.execute(query):
+        sessions[number] = of_run if text is None else orjson.loads(text)
+        if before := [limit.after for limit in raised if limit.wall_ns <= started]:
+            sessions[number] = {**sessions[number], _RAISED: before[-1]}
+    return sessions
 
 
 def _set_by_rows(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
@@ -256,11 +262,19 @@ def _counts(groups: Iterator[list[NDArray[Any]]], sessions: Mapping[int, Mapping
 
 
 def _most(session: NDArray[Any], own: Floats, sessions: Mapping[int, Mapping[str, Any]], name: str) -> Floats:
-    """The limit of each turn: that of its dataset row, else that of the endpoint; NaN: none."""
-    numbers = np.unique(session)
-    limits = np.array([_limit(sessions.get(number, {}), name) for number in numbers.tolist()], dtype=np.float64)
-    of_session = limits[np.searchsorted(numbers, session)] if len(numbers) else own
-    most: Floats = np.where(np.isnan(own), of_session, own)
+    """The limit of each turn: that of its dataset row, which may have been raised, else that of the endpoint.
+
+    NaN: none.
+    """
+    numbers, place = np.unique(session, return_inverse=True)
+
+    def of_session(name: str) -> Floats:
+        limits = [_limit(sessions.get(number, {}), name) for number in numbers.tolist()]
+        return np.array(limits, dtype=np.float64)[place] if limits else own
+
+    most: Floats = np.where(
+        np.isnan(own), of_session(name), np.where(own < of_session(_RAISED), of_session(_RAISED), own)
+    )
     return np.where(most > 0, most, np.nan)
 
 

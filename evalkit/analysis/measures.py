@@ -17,6 +17,7 @@ from evalkit.analysis.accuracy import by_turn as accuracy_by_turn
 from evalkit.analysis.accuracy.by_conversation import ConversationScores, RepeatScores
 from evalkit.analysis.accuracy.by_tag import TagAccuracy, TagTally
 from evalkit.analysis.accuracy.by_turn import Accuracy, TurnOutcomes
+from evalkit.analysis.accuracy.incomplete_answers import IncompleteAnswers, incomplete_answers
 from evalkit.analysis.answering_models import AnsweringModels, answering_models
 from evalkit.analysis.caveats import NO_CAVEATS, Caveats
 from evalkit.analysis.client_trust import Trust
@@ -26,7 +27,8 @@ from evalkit.analysis.times import quantiles
 from evalkit.analysis.times.quantiles import Retries, Sample, TurnTimes
 from evalkit.engine.stopping.accuracy_goal import AccuracyGoal, GoalStatus
 from evalkit.errors import SettingsError
-from evalkit.runfile import schema, store
+from evalkit.runfile import raised_limits, schema, store
+from evalkit.runfile.raised_limits import RaisedLimit
 from evalkit.stats.estimate import Estimate
 
 _PARTS = "sum(reasoning_tokens), sum(cached_tokens), sum(cache_write_tokens)"
@@ -137,6 +139,10 @@ class RunMeasures:
         Warnings about its answers.
     imported : mapping or None
         The file and form that it was imported from, without times. None: evalkit has run it.
+    incomplete : mapping
+        ``cut_off`` and ``unconfirmed`` to ``IncompleteAnswers``.
+    raised_limits : tuple of RaisedLimit
+        Token limits with which cut-off answers were sent again.
     """
 
     name: str
@@ -162,6 +168,8 @@ class RunMeasures:
     caveats: Caveats = NO_CAVEATS
     imported: Mapping[str, Any] | None = None
     token_parts: Mapping[str, int | None] = field(default_factory=dict)
+    incomplete: Mapping[str, IncompleteAnswers] = field(default_factory=dict)
+    raised_limits: tuple[RaisedLimit, ...] = ()
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -215,6 +223,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         ignored = ignored_parameters.ignored_by_run(connection, info)
         models = answering_models(connection, info)
         answer_caveats = caveats.caveats(connection)
+        incomplete = incomplete_answers(connection)
     return RunMeasures(
         name=info["name"],
         all=everything,
@@ -239,6 +248,8 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         models=models,
         caveats=answer_caveats,
         imported=info["settings"].get("imported"),
+        incomplete=incomplete,
+        raised_limits=tuple(raised_limits.raised_limits(info["settings"])),
     )
 
 

@@ -35,7 +35,10 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         ``--until``, and ``arrivals`` for one in closed loop. ``planned`` counts the turns of the complete run; None:
         not known. ``retries`` has the fields of ``quantiles.Retries``, ``answering_models`` those of
         ``AnsweringModels``, and ``ignored_parameters`` is as ``IgnoredParameters.to_json`` makes it. ``caveats`` has
-        the fields of ``caveats.Caveats``; ``imported`` says where an imported run is from, or is None.
+        the fields of ``caveats.Caveats``; ``imported`` says where an imported run is from, or is None. ``incomplete``
+        has ``cut_off`` and ``unconfirmed``: the number of such ``answers``, and ``accuracy_without`` them, or None if
+        there are none. ``raised_limits`` has the fields of ``raised_limits.RaisedLimit`` for each time that cut-off
+        answers were sent again.
 
     Raises
     ------
@@ -65,6 +68,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "answering_models": None if run.models is None else run.models.to_json(),
         "caveats": run.caveats._asdict(),
         "imported": None if run.imported is None else dict(run.imported),
+        "incomplete": {name: answers.to_json() for name, answers in run.incomplete.items()},
+        "raised_limits": [limit._asdict() for limit in run.raised_limits],
     }
 
 

@@ -5,4 +5,4 @@ charts and is what other folders use; ``chart`` has their base class, ``style`` 
 and its entry in ``catalogue``.
 """
 
-__all__ = ["catalogue"]
+__all__ = ["accuracy", "catalogue", "safe_text"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.analysis.client_trust import Trust
-from evalkit.charts import safe_text, style
+from evalkit.charts import dark_scheme, safe_text, style
 from evalkit.charts.style import HEIGHT, WIDTH, GridAxis
 from evalkit.errors import SettingsError
 from evalkit.wording import run_results
@@ -147,8 +147,10 @@ class Chart(ABC):
             raise SettingsError(f"{path} cannot be written: charts are saved as .png or .svg")
         self._write(path, {"svg.hashsalt": "evalkit"}, dpi=dpi, file_format=path.suffix[1:])
 
-    def svg(self) -> bytes:
-        """Return the chart as a small SVG image: text stays text in the reader's font, large scatters are pixels.
+    def svg(self, width: float = WIDTH) -> bytes:
+        """Return the chart as a small SVG image, which follows the reader's light or dark colour scheme.
+
+        Text stays text in the reader's font, large scatters are pixels. ``width`` is in inches.
 
         Raises
         ------
@@ -156,15 +158,18 @@ class Chart(ABC):
             matplotlib is not installed.
         """
         written = io.BytesIO()
-        self._write(written, {"svg.hashsalt": "evalkit", "svg.fonttype": "none"}, dpi=150, file_format="svg")
-        return _DECIMALS.sub(rb"\1", written.getvalue())
+        settings = {"svg.hashsalt": "evalkit", "svg.fonttype": "none"}
+        self._write(written, settings, dpi=150, file_format="svg", width=width)
+        return dark_scheme.following(_DECIMALS.sub(rb"\1", written.getvalue()))
 
-    def _write(self, target: Path | io.BytesIO, settings: Any, *, dpi: float, file_format: str) -> None:
+    def _write(
+        self, target: Path | io.BytesIO, settings: Any, *, dpi: float, file_format: str, width: float = WIDTH
+    ) -> None:
         with style.styled():
             from matplotlib import rc_context
             from matplotlib.figure import Figure
 
-            figure = Figure(figsize=(WIDTH, self._height), layout="constrained")
+            figure = Figure(figsize=(width, self._height), layout="constrained")
             self.draw(figure.subplots())
             # with these settings the same chart gives the same bytes
             with rc_context(settings):

@@ -13,7 +13,7 @@ from evalkit.cli import gate_flags, resume_hints, several_runs, shared_flags
 from evalkit.cli.score import warn_if_scoring_is_incomplete
 from evalkit.cli.show import print_run
 from evalkit.engine.stopping.session_outcome import SessionOutcome
-from evalkit.errors import EndpointError, EvalkitError, InputError
+from evalkit.errors import EndpointError, EvalkitError, InputError, SettingsError
 
 if TYPE_CHECKING:
     from evalkit.datasets.dry_run import DryRun
@@ -129,6 +129,16 @@ def add_resume(commands: Any) -> None:
         "needs no key",
     )  # fmt: skip
     shared_flags.add_scorer(parser, "name it again if the run was started with a function of your own")
+    again = parser.add_argument_group("answers that were cut off")
+    again.add_argument(
+        "--cut-off", action="store_true",
+        help="send answers that were cut off at a token limit again, and later ones that saw them; needs --max-tokens. "
+        "The old answers stay in the file as attempts, the new ones count",
+    )  # fmt: skip
+    again.add_argument(
+        "--max-tokens", type=int, metavar="N",
+        help="with --cut-off: at most N tokens per answer from now on",
+    )  # fmt: skip
     shared_flags.add_gates(parser)
     shared_flags.add_json(parser)
 
@@ -215,7 +225,7 @@ def resume(parsed: argparse.Namespace) -> int:
     from evalkit.evaluation import resume as resume_run
     from evalkit.evaluation import stored_endpoint
 
-    scorer = shared_flags.scorer(parsed.scorer)
+    scorer, token_limit = shared_flags.scorer(parsed.scorer), _limit_for_cut_off(parsed)
     gate_flags.check(parsed, parsed.file)
     with (
         stored_endpoint(
@@ -228,8 +238,26 @@ def resume(parsed: argparse.Namespace) -> int:
         _resume_hint(parsed.file, parsed),
         progress_line() as watch,
     ):
-        finished = resume_run(parsed.file, endpoint=endpoint, scorer=scorer, watch=watch, wait_ready=parsed.wait_ready)
+        finished = resume_run(
+            parsed.file, endpoint=endpoint, scorer=scorer, watch=watch, wait_ready=parsed.wait_ready,
+            cut_off_max_tokens=token_limit,
+        )  # fmt: skip
     return _print_finished(finished, parsed)
+
+
+def _limit_for_cut_off(parsed: argparse.Namespace) -> int | None:
+    from evalkit.console.terminal import print_message
+    from evalkit.run import Run
+
+    if not parsed.cut_off:
+        if parsed.max_tokens is not None:
+            raise SettingsError("--max-tokens needs --cut-off: a resumed run keeps its token limit for other answers")
+        return None
+    if parsed.max_tokens is None:
+        raise SettingsError("--cut-off needs --max-tokens N: with the old limit, the answers would be cut off again")
+    if not Run(parsed.file).cut_off():
+        print_message("no answer was cut off at a token limit: none is sent again for that")
+    return int(parsed.max_tokens)
 
 
 def _evaluate(

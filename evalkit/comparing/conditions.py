@@ -13,7 +13,7 @@ import orjson
 from evalkit.analysis import client_trust
 from evalkit.analysis.client_trust import ClientLag
 from evalkit.conversation import HISTORY_POLICIES
-from evalkit.runfile import store
+from evalkit.runfile import raised_limits, store
 
 # these change the speed of answers, not their content
 _PACE = ("concurrency", "rate", "arrivals", "rpm", "tpm")
@@ -117,9 +117,15 @@ def _conditions(connection: sqlite3.Connection, about: Mapping[str, Any]) -> dic
         **{name: settings.get(name) for name in _SETTINGS},
         "system": _system_prompt(settings.get("system")),
         **_scoring(connection, settings.get("scorer") or (settings.get("imported") or {}).get("scorer")),
+        "cut-off answers sent again": _sent_again(settings),
         _VERSION: _versions(connection),
         **{name: settings.get(name) for name in _PACE},
     }
+
+
+def _sent_again(settings: Mapping[str, Any]) -> str | None:
+    limits = raised_limits.raised_limits(settings)
+    return ", ".join(f"{limit.answers:,} with {limit.after:,} tokens" for limit in limits) or None
 
 
 def _system_prompt(setting: str | None) -> str:

@@ -12,6 +12,8 @@ from evalkit.report.html_elements import add, plain
 if TYPE_CHECKING:
     from evalkit.charts.chart import Chart
 
+_WIDTH = 5.8  # inches: two columns on a desktop, and letters that can be read on a phone
+
 
 def add_charts(section: Element, charts: Mapping[str, Chart]) -> None:
     """Add the charts that can be drawn, and say why others cannot."""
@@ -28,4 +30,4 @@ def add_charts(section: Element, charts: Mapping[str, Chart]) -> None:
 
 def _data_url(chart: Chart) -> str:
     """Return a chart as the data URL of an image, so that its styles do not affect the page."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(chart.svg()).decode()}"
+    return f"data:image/svg+xml;base64,{base64.b64encode(chart.svg(_WIDTH)).decode()}"

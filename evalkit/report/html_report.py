@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 from evalkit import __version__
-from evalkit.analysis import caveats
 from evalkit.analysis.measures import snapshot
 from evalkit.errors import SettingsError
 from evalkit.report import transcript_browser, transcript_data
 from evalkit.report.charts import add_charts
-from evalkit.report.comparison import comparison
-from evalkit.report.html_elements import add
+from evalkit.report.comparison import add_previous, comparison
+from evalkit.report.html_elements import add, add_facts, add_folded, add_headings, add_rows, add_table
 from evalkit.report.html_page import new_page, page_text
+from evalkit.report.leaderboard import labels
 from evalkit.report.markdown_report import markdown
 from evalkit.report.repeat_commands import commands
-from evalkit.report.run_contents import (
-    MOST_REASONS,
-    RunContents,
-    compared_runs,
-    early_end,
-    nothing_failed,
-    read_run,
-    scores,
-    warnings,
+from evalkit.report.run_contents import MOST_REASONS, RunContents, compared_runs, nothing_failed, read_run, scores
+from evalkit.report.run_facts import (
+    BOUND,
+    BOUND_NOTE,
+    dataset,
+    facts,
+    finding,
+    reasons,
+    reliability,
 )
 from evalkit.runfile import output_files
-from evalkit.static_files import static_file
-from evalkit.wording import numbers, run_results
+from evalkit.wording import run_results, run_sentences, turn_table
 from evalkit.wording.glossary import DEFINITIONS
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison
+
+MOST_OPEN = 2  # runs whose sections are open at first
 
 
 def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = True, form: str | None = None) -> int:
@@ -72,7 +72,8 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
     most = transcript_data.MOST_TURNS // len(runs)
     as_markdown = (form or path.suffix) in ("md", ".md")
     with snapshot(*runs):
-        contents = [read_run(Path(run), most_turns=0 if as_markdown else most, drawn=not as_markdown) for run in runs]
+        drawn, alone = not as_markdown, len(runs) == 1
+        contents = [read_run(Path(run), most_turns=most * drawn, drawn=drawn, since_previous=alone) for run in runs]
         compared = compared_runs(contents)
     text = f"{markdown(contents, compared)}{output_files.MARKDOWN_MARK}\n" if as_markdown else html(contents, compared)
     taken = output_files.input_files(runs, [run.info for run in contents])
@@ -87,91 +88,69 @@ def html(contents: Sequence[RunContents], compared: Comparison | str | None = No
     script but its own.
     """
     page, body = new_page(
-        transcript_browser.title(contents), style=static_file("report", "report.css"),
-        script=transcript_browser.script(),
-    )  # fmt: skip
+        transcript_browser.title(contents), style=transcript_browser.style(), script=transcript_browser.script()
+    )
     main = SubElement(body, "main")
-    if compared is not None:
-        comparison(main, compared)
-    for run in contents:
-        _add_run(main, run, level=1 if compared is None else 2)
+    if compared is None:
+        _add_run(main, contents[0], f"{contents[0].model} on {dataset(contents[0])}", level=1)
+    else:
+        comparison(main, contents, compared)
+        for label, run in zip(labels(contents), contents, strict=True):
+            title = f"{label} {run.measures.name}: {run.model}"
+            folded = add_folded(main, title, is_open=len(contents) <= MOST_OPEN)
+            _add_run(folded, run, None, level=2)
     transcript_browser.add_browser(main, contents)
     transcript_browser.add_dialog_and_data(body, contents)
     return page_text(page, body, transcript_browser.script())
 
 
-def _add_run(main: Element, run: RunContents, *, level: int) -> None:
-    section = SubElement(main, "section")
-    add(section, f"h{level}", f"{run.measures.name}: {run.model}")
-    add(section, "p", run_results.verdict(run.result, run.model), class_="verdict")
-    for sentence in (scores(run), early_end(run)):
-        if sentence is not None:
-            add(section, "p", sentence)
-    for warning in warnings(run):
-        add(section, "p", warning, class_="warning")
-    _table(section, run)
-    add(section, f"h{level + 1}", "Charts")
+def _add_run(main: Element, run: RunContents, title: str | None, *, level: int) -> None:
+    section, heading = SubElement(main, "section"), f"h{level + 1}"
+    if title is not None:
+        add(section, f"h{level}", title)
+    add_facts(section, facts(run))
+    add(section, "p", finding(run), class_="verdict")
+    if (scored := scores(run)) is not None:
+        add(section, "p", scored)
+    _reliability(section, run, heading)
+    _turn_table(section, run, heading)
+    _reasons(section, run, heading)
+    if run.previous is not None:
+        add_previous(section, run.previous, heading)
+    add(section, heading, "Charts")
     add_charts(section, run.charts)
-    _reasons(section, run, f"h{level + 1}")
-    _repeat_commands(section, run, f"h{level + 1}")
+    _repeat_commands(section, run, heading)
 
 
-def _table(section: Element, run: RunContents) -> None:
-    table = SubElement(SubElement(section, "div", {"class": "wide"}), "table")
-    add(table, "caption", "times in ms; – means missing: too little data, or nothing to measure")
-    headings = (
-        "turn",
-        "answered",
-        "errors",
-        "accuracy",
-        "TTFT p50",
-        "TTFT p95",
-        "TPOT p50",
-        "latency p50",
-        "latency p95",
-    )
+def _reliability(section: Element, run: RunContents, heading: str) -> None:
+    title = add(section, heading, "How far to ")
+    _term(title, "trust")
+    title[-1].tail = " the numbers"
+    for sentence, is_warning in reliability(run):
+        add(section, "p", sentence, **({"class_": "warning"} if is_warning else {}))
+
+
+def _turn_table(section: Element, run: RunContents, heading: str) -> None:
+    add(section, heading, "By turn")
+    bound = run.result["trust"]["client_bound_metrics"]
+    table = add_table(section, f"{turn_table.NOTE}{BOUND_NOTE if bound else ''}")
     head = SubElement(SubElement(table, "thead"), "tr")
-    for heading in headings:
-        _term(add(head, "th", scope="col"), run_results.marked_heading(heading, run.result["trust"], " (client-bound)"))
-    body = SubElement(table, "tbody")
-    for row in [*run.result["by_turn"], {**run.result, "turn": "all"}]:
-        line = SubElement(body, "tr")
-        add(line, "th", str(row["turn"]), scope="row")
-        ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
-        times = (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])
-        counts = f"{row['answered']:,} of {row['turns']:,}", f"{sum(row['errors'].values()):,}"
-        cells = (*counts, run_results.accuracy_with_interval(row["accuracy"]), *map(numbers.number, times))
-        for cell in cells:
-            add(line, "td", cell)
-    imported = run.result["imported"] is not None
-    if run.result["answered"] and not imported:
-        line = SubElement(section, "p")
-        _term(line, "turn time")
-        line[-1].tail = run_results.turn_time(run.result).removeprefix("turn time")
-    add(section, "p", run_results.accuracy_all(run.result))
-    if run.result["arrivals"] is not None:
-        add(section, "p", run_results.arrivals(run.result["arrivals"]))
-    if run.result["interrupted"]:
-        add(section, "p", run_results.cancelled_turns(run.result["interrupted"]))
-    for sentence in caveats.sentences(run.result["caveats"]):
-        add(section, "p", f"{sentence}.")
-    conversations = run.result["conversations"]
-    if len(run.result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
-        add(section, "p", run_results.conversations(conversations))
-    if run.result["repeats"] is not None:
-        add(section, "p", run_results.repeats(run.result["repeats"]))
-    if run.result["cost"] is not None:
-        add(section, "p", run_results.cost(run.result["cost"]))
-    if not imported:
-        line = SubElement(section, "p")
-        trust, _ = run_results.trust(run.result["trust"], run.info["settings"]["concurrency"])
-        _term(line, "trust")
-        line[-1].tail = trust.removeprefix("trust")
+    columns = turn_table.columns(run.result, BOUND)
+    for column in columns:
+        _term(add(head, "th", scope="col"), column.heading)
+    add_rows(table, turn_table.rows(columns))
+    for line in run_sentences.notes(run.result):
+        term = next((name for name in ("turn time",) if line.startswith(name)), None)
+        paragraph = add(section, "p", "" if term else run_results.sentence(line))
+        if term is not None:
+            _term(paragraph, "Turn time")
+            paragraph[-1].tail = run_results.sentence(line).removeprefix("Turn time")
 
 
 def _term(parent: Element, text: str) -> None:
     """Add a term with its definition, for pointers, keyboards and screen readers."""
-    meanings = [DEFINITIONS[name] for name in DEFINITIONS if name in text.split(" ") or name == text]
+    known = text.lower().removesuffix(BOUND).split(" ")
+    meanings = [meaning for name, meaning in DEFINITIONS.items() if name.lower() in (*known, text.lower())]
     term = SubElement(parent, "span", {"class": "term", "tabindex": "0"})
     term.text = text
     add(term, "span", " ".join(meanings), class_="meaning", role="tooltip")
@@ -182,28 +161,20 @@ def _reasons(section: Element, run: RunContents, heading: str) -> None:
     if not (run.failed or run.wrong):
         add(section, "p", nothing_failed(run))
         return
-    table = SubElement(SubElement(section, "div", {"class": "wide"}), "table", {"class": "words-table"})
-    add(table, "caption", f"the most frequent reasons, at most {MOST_REASONS} of each kind")
-    head = SubElement(SubElement(table, "thead"), "tr")
-    for column in ("kind", "turns", "reason"):
-        add(head, "th", column, scope="col")
-    body = SubElement(table, "tbody")
-    rows = [(f"error: {kind}", count, message) for kind, message, count in run.failed]
-    rows += [(what, count, f"for example: {reason}") for what, reason, count in run.wrong]
-    for kind, count, reason in rows:
-        line = SubElement(body, "tr")
-        add(line, "th", kind, scope="row")
-        add(line, "td", f"{count:,}")
-        add(line, "td", reason, dir="auto")
+    table = add_table(section, f"the most frequent reasons, at most {MOST_REASONS} of each kind", class_="words-table")
+    add_headings(table, ("kind", "turns", "reason"))
+    add_rows(table, reasons(run), last_is_words=True)
 
 
 def _repeat_commands(section: Element, run: RunContents, heading: str) -> None:
     add(section, heading, "How to repeat this run")
     add(section, "pre", "\n".join(commands(run)), tabindex="0")
-    dataset, when = run.info["dataset"], time.gmtime(run.info["created_ns"] / 1e9)
-    facts = [f"started {time.strftime('%Y-%m-%d %H:%M', when)} UTC", f"run file {run.path.name}"]
-    if dataset.get("hash"):
-        facts.append(f"dataset SHA-256 {dataset['hash']}")
-    facts += [f"{name} {version}" for name, version in run.versions.items()]
-    facts.append(f"report by evalkit {__version__}")
-    add(section, "p", "; ".join(facts), class_="faint")
+    made = [f"run file {run.path.name}"]
+    if digest := run.info["dataset"].get("hash"):
+        made.append(f"dataset SHA-256 {digest}")
+    made += [f"{name} {version}" for name, version in run.versions.items()]
+    if run.machine:
+        made.append(f"client on {' '.join(str(run.machine.get(name)) for name in ('system', 'architecture'))}")
+        made[-1] += f" with {run.machine.get('cores')} cores"
+    made.append(f"report by evalkit {__version__}")
+    add(section, "p", "; ".join(made), class_="faint")

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from evalkit.analysis import caveats
+from evalkit.report import previous_run, run_facts
+from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.report.repeat_commands import commands
-from evalkit.report.run_contents import RunContents, early_end, scores, warnings
-from evalkit.wording import numbers, run_results
+from evalkit.report.run_contents import RunContents, scores
+from evalkit.report.run_facts import incomplete_in_several
+from evalkit.wording import run_results, run_sentences, turn_table
 from evalkit.wording.comparison import differing, left_out, time_rows
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison
 
-_HEADINGS = (
-    "turn",
-    "answered",
-    "errors",
-    "accuracy (95 % interval)",
-    "TTFT p50",
-    "p95",
-    "TPOT p50",
-    "latency p50",
-    "p95",
-)
-
 
 def markdown(runs: Sequence[RunContents], compared: Comparison | str | None = None) -> str:
     """Return the report in Markdown. Untrusted text is inline code, where it cannot link, mention or load anything."""
-    lines = [] if compared is None else list(_compared_or_why(compared))
+    lines = []
+    if compared is not None:
+        lines += [*_leaderboard(leaderboard(runs, compared, cell)), *_contrasts(compared)]
+        lines += [f"{line}\n" for line in incomplete_in_several(runs, labels(runs))]
     return "\n".join([*lines, *(line for run in runs for line in _lines(run))]) + "\n"
 
 
@@ -47,12 +40,27 @@ def cell(text: str) -> str:
     return code(text).replace("|", "\\|")
 
 
-def _compared_or_why(comparison: Comparison | str) -> Iterator[str]:
-    if isinstance(comparison, str):
-        yield f"> **Not compared:** {code(comparison)}"
+def _leaderboard(board: Leaderboard) -> Iterator[str]:
+    yield f"**{board.finding}**"
+    yield ""
+    yield from table(board.headings, board.rows)
+    for note in board.notes:
+        yield run_results.sentence(note)
         yield ""
-        return
-    yield from compared(comparison)
+
+
+def _contrasts(comparison: Comparison | str) -> Iterator[str]:
+    if not isinstance(comparison, str):
+        yield from compared(comparison)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Return the lines of a table; its cells must be safe already."""
+    yield f"| {' | '.join(headings)} |"
+    yield "|---|" + "---:|" * (len(headings) - 1)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
 
 
 def compared(comparison: Comparison) -> Iterator[str]:
@@ -86,45 +94,33 @@ def _condition(value: str) -> str:
 
 
 def _lines(run: RunContents) -> Iterator[str]:
-    result = run.result
-    yield f"## {code(run.measures.name)}"
+    yield f"## {code(run.model)} on {code(run_facts.dataset(run))}"
     yield ""
-    yield run_results.verdict(result, code(run.model))
+    yield run_facts.finding(run, code)
     yield ""
-    for sentence in (scores(run, code), early_end(run)):
-        if sentence is not None:
-            yield sentence
-            yield ""
-    for warning in warnings(run, code):
-        yield f"> **{warning}**"
+    if (scored := scores(run, code)) is not None:
+        yield scored
         yield ""
-    headings = (run_results.marked_heading(heading, result["trust"], " (client-bound)") for heading in _HEADINGS)
-    yield f"| {' | '.join(headings)} |"
-    yield "|---|" + "---:|" * (len(_HEADINGS) - 1)
-    for row in [*result["by_turn"], {**result, "turn": "all"}]:
-        ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
-        times = map(numbers.number, (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]))
-        errors = sum(row["errors"].values())
-        cells = (
-            row["turn"],
-            f"{row['answered']:,} of {row['turns']:,}",
-            errors,
-            run_results.accuracy_with_interval(row["accuracy"]),
-            *times,
-        )
-        yield f"| {' | '.join(map(str, cells))} |"
+    yield "; ".join(f"{name}: {code(value)}" for name, value in run_facts.facts(run)) + "."
     yield ""
-    turn_time = trust = ""
-    if result["imported"] is None:
-        turn_time = f"Times in ms. {run_results.turn_time(result)}. "
-        trust = f" {run_results.trust(result['trust'], run.info['settings']['concurrency'])[0]}."
-    arrivals = f" {run_results.arrivals(result['arrivals'])}." if result["arrivals"] is not None else ""
-    cancelled = f" {run_results.cancelled_turns(result['interrupted'])}." if result["interrupted"] else ""
-    notes = "".join(f" {sentence}." for sentence in caveats.sentences(result["caveats"]))
-    accuracy = run_results.accuracy_all(result)
-    yield f"{turn_time}{accuracy}.{arrivals}{cancelled}{notes}{trust}"
+    for sentence, is_warning in run_facts.reliability(run, code):
+        yield f"> **{sentence}**" if is_warning else f"- {sentence}"
+        yield ""
+    columns = turn_table.columns(run.result, run_facts.BOUND)
+    yield from table([column.heading for column in columns], turn_table.rows(columns))
+    bound = run.result["trust"]["client_bound_metrics"]
+    yield run_results.sentence(f"{turn_table.NOTE}{run_facts.BOUND_NOTE if bound else ''}")
+    for note in run_sentences.notes(run.result):
+        yield run_results.sentence(note)
     yield ""
-    yield from _reasons(run)
+    if rows := run_facts.reasons(run):
+        yield from table(("kind", "turns", "reason"), [(cell(kind), count, cell(why)) for kind, count, why in rows])
+    if run.previous is not None:
+        yield "**What changed since the last run of this dataset**"
+        yield ""
+        for sentence in previous_run.sentences(run.previous, code):
+            yield f"- {sentence}"
+        yield ""
     yield "<details><summary>How to repeat this run</summary>"
     yield ""
     for line in commands(run):
@@ -135,16 +131,4 @@ def _lines(run: RunContents) -> Iterator[str]:
         yield f"Dataset SHA-256 {code(digest)}, evalkit {code(run.versions.get('evalkit', '?'))}."
         yield ""
     yield "</details>"
-    yield ""
-
-
-def _reasons(run: RunContents) -> Iterator[str]:
-    rows = [(f"error: {kind}", count, message) for kind, message, count in run.failed]
-    rows += [(what, count, f"for example: {reason}") for what, reason, count in run.wrong]
-    if not rows:
-        return
-    yield "| kind | turns | reason |"
-    yield "|---|---:|---|"
-    for kind, count, reason in rows:
-        yield f"| {cell(kind)} | {count:,} | {cell(reason)} |"
     yield ""

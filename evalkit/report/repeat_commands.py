@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from evalkit.client.request_as_code import KEY_VARIABLE, ReachedBy
+from evalkit.runfile import raised_limits
 
 if TYPE_CHECKING:
     from evalkit.report.run_contents import RunContents
@@ -35,6 +36,8 @@ def commands(run: RunContents) -> list[str]:
         prices.insert(0, f"[{json.dumps(endpoint['model'], ensure_ascii=False)}]")
         lines.append(shlex.join(["printf", r"%s\n", *prices]) + f" > {_PRICES}")
     lines.append(run_command(run))
+    raised = raised_limits.raised_limits(settings)
+    lines += [f"evalkit resume {RUN_FILE} --cut-off --max-tokens {limit.after}" for limit in raised]
     if run.scores.command is not None:
         in_python = run.scores.command.endswith(", in Python")
         lines.append(f"# {run.scores.command}" if in_python else run.scores.command)
@@ -110,7 +113,7 @@ def run_command(run: RunContents) -> str:
     words += [f"--column={field}={heading}" for field, heading in (settings.get("columns") or {}).items()]
     if not streamed:
         words.append("--no-stream")
-    if run.scores.command is not None:
+    if run.scores.command is not None or settings.get(raised_limits.SETTING):
         words += ["--out", str(RUN_FILE)]
     return shlex.join(words)
 

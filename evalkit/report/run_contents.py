@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,23 +16,22 @@ from evalkit.analysis import costs, summary_json
 from evalkit.analysis.measures import RunMeasures, measure, opened
 from evalkit.errors import EvalkitError
 from evalkit.judging import rescore_command
-from evalkit.report import repeat_commands, transcript_data
+from evalkit.report import previous_run, repeat_commands, transcript_data
 from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
-from evalkit.runfile.schema import JOIN_SCORE, SCORABLE
-from evalkit.wording import run_results
-from evalkit.wording.imported import imported
+from evalkit.runfile.schema import CURRENT_SCORING, JOIN_SCORE, SCORABLE
 from evalkit.wording.numbers import counted
 
 if TYPE_CHECKING:
     from evalkit.charts.chart import Chart
-    from evalkit.comparing.comparison import Comparison
+    from evalkit.comparing.comparison import Comparison, Contrast
 
 MOST_REASONS = 10
 _SCORES = """
     SELECT (SELECT scoring FROM run), (SELECT count(*) FROM scoring WHERE id > 0 AND ended_wall_ns NOT NULL),
       scorer, judge
     FROM run LEFT JOIN scoring ON id = scoring"""
+_SCORERS = f"SELECT scorer FROM score WHERE scoring = {CURRENT_SCORING} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT ?"  # noqa: S608
 _FAILED = """
     SELECT error_kind, min(error_message), count(*) FROM turn WHERE status = 'error'
     GROUP BY error_kind, http_status ORDER BY 3 DESC LIMIT ?"""
@@ -93,6 +92,12 @@ class RunContents:
     versions : dict
         Versions of evalkit, Python and libraries in the last session.
     scores : ShownScores
+    scorers : list of str
+        The scorers of the shown scores, the most frequent first.
+    machine : dict
+        ``system``, ``architecture`` and ``cores`` of the client in the last session.
+    previous : Contrast or None
+        The run compared with the last one of the same dataset; None: there is none, or it was not looked for.
     """
 
     path: Path
@@ -105,15 +110,29 @@ class RunContents:
     wrong: list[tuple[str, str, int]]
     versions: dict[str, str]
     scores: ShownScores
+    scorers: list[str]
+    machine: dict[str, Any]
+    previous: Contrast | None = None
 
     @property
     def model(self) -> str:
         """The requested model."""
         return str(self.info["endpoint"]["model"])
 
+    @property
+    def planned(self) -> int | None:
+        """Turns of the dataset times repeats; None: not known."""
+        turns = self.info["dataset"].get("turns")
+        return None if turns is None else int(turns) * int(self.info["settings"].get("repeats", 1))
 
-def read_run(path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn: bool = True) -> RunContents:
-    """Read what a report shows of a run; the charts only if ``drawn``."""
+
+def read_run(
+    path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn: bool = True, since_previous: bool = False
+) -> RunContents:
+    """Read what a report shows of a run; the charts only if ``drawn``.
+
+    ``since_previous``: also compare it with the last run of the same dataset in its folder.
+    """
     from evalkit.charts import catalogue
 
     with opened(path) as connection:
@@ -130,7 +149,10 @@ def read_run(path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn:
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),
             versions=orjson.loads(about[0]).get("versions", {}) if about else {},
+            machine=orjson.loads(about[0]).get("machine", {}) if about else {},
             scores=_scores(connection),
+            scorers=[name for (name,) in connection.execute(_SCORERS, (MOST_REASONS,))],
+            previous=previous_run.since_previous_run(path, info) if since_previous else None,
         )
 
 
@@ -163,40 +185,6 @@ def _wrong(connection: sqlite3.Connection) -> list[tuple[str, str, int]]:
     return [(kind[0], first[kind], count) for kind, count in counts.most_common(MOST_REASONS)]
 
 
-def warnings(run: RunContents, quoted: Callable[[str], str] = str) -> Iterator[str]:
-    """Yield what a reader must know before relying on the numbers; ``quoted`` makes an untrusted name safe."""
-    trust, doubtful = run_results.trust(run.result["trust"], run.info["settings"]["concurrency"])
-    if (imported_from := imported(run.result["imported"], quoted)) is not None:
-        yield _sentence(imported_from)
-    elif doubtful:
-        yield trust
-    if run.result["doubt"] is not None:
-        yield f"The interval of the accuracy may be too short. {run.result['doubt']}"
-    repeats = int(run.info["settings"].get("repeats", 1))
-    yield from map(_sentence, run_results.answering_models(run.result["answering_models"], repeats, quoted))
-    parameters = run.result["ignored_parameters"]
-    yield from map(_sentence, (*run_results.ignored_parameters(parameters), *run_results.cut_off(parameters)))
-    until = run.result["until"]
-    if until is not None and not until["reached"]:
-        yield run_results.accuracy_goal(until)[0]
-    if (until is None or not until["reached"]) and (missing := _not_run(run)):
-        verb = "has" if missing == 1 else "have"
-        yield f"{counted(missing, 'turn')} {verb} not been run yet: these are the results so far."
-
-
-def early_end(run: RunContents) -> str | None:
-    """Say why a run ended before all turns of its dataset were run; None if it did not, or is not complete."""
-    until, missing = run.result["until"], _not_run(run)
-    if until is None or not until["reached"]:
-        return None
-    return run_results.accuracy_goal(until)[0] + (f"; {counted(missing, 'turn')} need not be run" if missing else "")
-
-
-def _not_run(run: RunContents) -> int:
-    planned = run.info["dataset"].get("turns")
-    return 0 if planned is None else max(planned * run.info["settings"]["repeats"] - run.result["turns"], 0)
-
-
 def nothing_failed(run: RunContents) -> str:
     """Describe a run in which no call failed and no scored answer was wrong."""
     if not run.result["turns"]:
@@ -223,7 +211,3 @@ def scores(run: RunContents, quoted: Callable[[str], str] = str) -> str | None:
 
 def _scorer_names(scorer: Any) -> str:
     return "the scorer of each turn" if scorer is None else ", ".join(repeat_commands.scorer_names(scorer))
-
-
-def _sentence(line: str) -> str:
-    return f"{line[0].upper()}{line[1:]}."

@@ -16,10 +16,12 @@ import orjson
 from evalkit.report import transcript_data
 from evalkit.report.html_elements import add, plain
 from evalkit.report.html_page import new_page, page_text
+from evalkit.report.leaderboard import labels
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
-_SCRIPTS = ("elements.js", "curl_command.js", "transcript_browser.js")
+_SCRIPTS = ("elements.js", "readable_text.js", "transcript_browser.js")
+_STYLES = ("readable_text.css", "transcripts.css")
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
@@ -30,6 +32,11 @@ _HEADINGS = (
 def script() -> str:
     """Return the script of the browser."""
     return "".join(static_file("report", name) for name in _SCRIPTS)
+
+
+def style() -> str:
+    """Return the style of a page with the browser."""
+    return static_file("report", "report.css") + "".join(static_file("report", name) for name in _STYLES)
 
 
 def browser_page(paths: Sequence[Path | str]) -> str:
@@ -44,8 +51,7 @@ def browser_page(paths: Sequence[Path | str]) -> str:
     """
     most = transcript_data.MOST_TURNS // len(paths)
     runs = [read_run(Path(path), most_turns=most, drawn=False) for path in paths]
-    style = static_file("report", "report.css") + static_file("report", "in_a_frame.css")
-    page, body = new_page(title(runs), style=style, script=script())
+    page, body = new_page(title(runs), style=style() + static_file("report", "in_a_frame.css"), script=script())
     add_browser(SubElement(body, "main"), runs)
     add_dialog_and_data(body, runs)
     return page_text(page, body, script())
@@ -71,8 +77,8 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
             )  # fmt: skip
     controls = SubElement(section, "form", {"class": "controls", "id": "controls"})
     select = add(_label(controls, "run"), "select", id="run")
-    for number, run in enumerate(runs):
-        add(select, "option", run.measures.name, value=str(number))
+    for number, name in enumerate(_names(runs)):
+        add(select, "option", name, value=str(number))
     add(_label(controls, "search"), "input", type="search", id="search", placeholder="question, answer, reason, id")
     for name in ("tag", "turn"):
         add(_label(controls, name), "select", id=name)
@@ -95,12 +101,19 @@ def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
     dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
     header = SubElement(dialog, "header")
     add(header, "h2", id="title")
+    add(header, "button", id="difference", type="button", hidden="hidden")
     add(header, "button", "close", type="button", id="close")
     SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
-    for run in runs:
-        packed = gzip.compress(orjson.dumps(run.transcripts.data), compresslevel=9, mtime=0)
-        data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(run.measures.name)})
+    for run, name in zip(runs, _names(runs), strict=True):
+        packed = gzip.compress(orjson.dumps(run.transcripts.by_conversation()), compresslevel=6, mtime=0)
+        data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(name)})
         data.text = base64.b64encode(packed).decode()
+
+
+def _names(runs: Sequence[RunContents]) -> list[str]:
+    """The names of the runs; of several, with their labels."""
+    names = [run.measures.name for run in runs]
+    return names if len(runs) == 1 else [f"{label}: {name}" for label, name in zip(labels(runs), names, strict=True)]
 
 
 def _label(parent: Element, text: str) -> Element:

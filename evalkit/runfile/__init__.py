@@ -13,6 +13,7 @@ __all__ = [
     "output_files",
     "plain_transcripts",
     "query_arrays",
+    "raised_limits",
     "reader",
     "reasoning_only",
     "record_rows",
@@ -20,6 +21,7 @@ __all__ = [
     "schema",
     "scorings",
     "store",
+    "transcripts",
     "trusted_endpoint",
     "turn_columns",
 ]

@@ -67,6 +67,18 @@ def _is_files(value: Any) -> bool:
     )
 
 
+def _are_raised_limits(value: Any) -> bool:
+    keys = {"before", "after", "answers", "turns", "wall_ns"}
+    return isinstance(value, list | None) and all(
+        isinstance(each, dict)
+        and each.keys() == keys
+        and _is_whole(1, _MANY)(each["after"])
+        and (each["before"] is None or _is_whole(-_MANY, _MANY)(each["before"]))
+        and all(_is_whole(0, 2**63)(each[name]) for name in keys - {"before", "after"})
+        for each in value or ()
+    )
+
+
 def _is_call(value: Any) -> bool:
     function = value.get("function") if isinstance(value, dict) else None
     return isinstance(function, dict) and all(isinstance(function.get(key), str) for key in ("name", "arguments"))
@@ -120,6 +132,7 @@ SETTINGS: Shape = {
     "columns": (_or_none(_is_columns), "an object of headings, or null"),
     "system": _SOME_TEXT,
     "imported": (_or_none(_is_texts), "an object of texts, or null"),
+    "raised_limits": (_are_raised_limits, "a list of token limits"),
 }
 DATASET: Shape = {
     "path": _PLACE,
@@ -148,6 +161,7 @@ _LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost",
     "seed",
     "system",
     "imported",
+    "raised_limits",
     "size",
     "changed_ns",
     "files",

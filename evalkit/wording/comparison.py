@@ -10,6 +10,7 @@ from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, number, p_value, points, points_rounded_up, signed
 
 if TYPE_CHECKING:
+    from evalkit.comparing.comparison import Contrast
     from evalkit.comparing.conditions import ConditionDifference
     from evalkit.comparing.effects import TimeEffects
     from evalkit.comparing.pairing import LeftOut
@@ -157,6 +158,27 @@ def lower_bounds(times: TimeEffects, first: str, second: str) -> str:
         if any(counts := times.lower_bounds[metric])
     ]
     return f"lower bounds, from turns that timed out or were cut off: {', '.join(parts)}" if parts else ""
+
+
+def median_latency(contrast: Contrast) -> str | None:
+    """Say which of two runs is faster at the median, if that is shown; None: there is no latency to compare.
+
+    Where every turn has the same difference there is no interval, and neither is called faster.
+    """
+    first, second = contrast.first.label, contrast.second.label
+    found = contrast.times[0].quantiles["latency"]["p50"]
+    low, high = found.difference.low, found.difference.high
+    if found.difference.value is None or found.first is None or found.second is None:
+        return None
+    medians = f"median latency {number(found.first, ' ms')} in {first} and {number(found.second, ' ms')} in {second}"
+    shown = f"{second} − {first} {_time_difference(found.difference)} ms"
+    if bound := [label for label, is_bound in zip((first, second), contrast.client_bound, strict=True) if is_bound]:
+        shown += f"; times of {' and '.join(bound)} may be the client's own"
+    if low is None or high is None:
+        return f"{medians[0].upper()}{medians[1:]}, {shown}; there is no interval."
+    if low <= 0 <= high:
+        return f"No difference in speed shown: {medians}, {shown}."
+    return f"{first if low > 0 else second} is faster: {medians}, {shown}."
 
 
 def time_rows(times: TimeEffects) -> list[tuple[str, tuple[str, str, str, str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.wording.numbers import MISSING, counted, duration, money, number, percent, plus_minus
+from evalkit.wording.numbers import MISSING, counted, duration, money, number, percent, plus_minus, share_with_interval
 
 FUNCTION_WAIT_MS = 10.0  # a free thread starts sooner
 NOTABLE_SHARE = 0.05  # of reads, requests or streams: only a larger share is reported
@@ -13,14 +13,18 @@ NAMES = {"ttft": "TTFT", "latency": "latency", "tpot": "TPOT"}
 _DELAYED = {**NAMES, "tpot": "TPOT, from first to last token", "icl": "gap between reads"}
 
 
+def sentence(line: str) -> str:
+    """A line as a sentence: with a capital letter and a full stop."""
+    return f"{line[0].upper()}{line[1:]}{'' if line.endswith('.') else '.'}"
+
+
 def accuracy_with_interval(accuracy: Mapping[str, Any]) -> str:
     """An ``accuracy`` of ``--json`` with its denominator and interval."""
-    return MISSING if accuracy["value"] is None else _share(accuracy, f" of {accuracy['n']}")
+    return _share(accuracy, f" of {accuracy['n']:,}")
 
 
 def _share(share: Mapping[str, Any], denominator: str = "") -> str:
-    text = f"{percent(share['value'])}{denominator}"
-    return text if share["low"] is None else f"{text} ({percent(share['low'])} to {percent(share['high'])})"
+    return share_with_interval(share["value"], share["low"], share["high"], denominator)
 
 
 def conversations(scores: Mapping[str, Any]) -> str:
@@ -135,14 +139,14 @@ def trust(trust: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
     slots : int or str
         The concurrency of the run.
     """
-    unknown, stalls = trust["sessions_not_known"], _stalls(trust)
+    unknown, stalled = trust["sessions_not_known"], stalls(trust)
     parts = []
     if unknown == 1:
         parts = ["unknown for one session, which was killed or is still running"]
     elif unknown:
         parts = [f"unknown for {unknown} sessions, which were killed or are still running"]
     late = first_token_warnings(trust["streams"], trust["streams_at_once"], trust["streams_first_read_late"])
-    doubtful = ["TTFT"] * bool(late) + ["stalls"] * (bool(stalls) and trust["stalled_share"] > NOTABLE_SHARE)
+    doubtful = ["TTFT"] * bool(late) + ["stalls"] * (bool(stalled) and trust["stalled_share"] > NOTABLE_SHARE)
     lag, medians, bound = trust["loop_lag_p99_ms"], trust["medians_ms"], trust["client_bound_metrics"]
     if lag is not None and any(medians.values()):
         good = "" if unknown else f"good{' except for ' * bool(doubtful)}{' and '.join(doubtful)}, "
@@ -152,7 +156,7 @@ def trust(trust: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
         parts.append(f"{grade}event-loop lag p99 {number(lag, ' ms')}: the client may have added {delay}")
     elif not unknown:
         parts.append("not measured: the run is too short")
-    return f"trust: {'; '.join([*parts, *late, *stalls, *_notable(trust, slots)])}", bool(bound or doubtful)
+    return f"trust: {'; '.join([*parts, *late, *stalled, *notable(trust, slots)])}", bool(bound or doubtful)
 
 
 def first_token_warnings(count: int, at_once: int, late: int) -> list[str]:
@@ -186,7 +190,7 @@ def marked_heading(heading: str, trust: Mapping[str, Any], mark: str) -> str:
     return f"{heading}{mark}" if heading.split(" ")[0] in bound else heading
 
 
-def _stalls(trust: Mapping[str, Any]) -> list[str]:
+def stalls(trust: Mapping[str, Any]) -> list[str]:
     """Stalls of the client that are long compared with the times of turns."""
     longest, share = trust["loop_stall_max_ms"], trust["stalled_share"]
     shortest = trust["medians_ms"]["ttft"] or trust["medians_ms"]["latency"]
@@ -195,7 +199,8 @@ def _stalls(trust: Mapping[str, Any]) -> list[str]:
     return [f"the client stalled for up to {number(longest, ' ms')}, during {percent(share)} of the turns"]
 
 
-def _notable(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
+def notable(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
+    """What else the client did that is worth a note; for the parameters see ``trust``."""
     reads, several = trust["reads"], trust["reads_with_several_events"]
     if reads and several is not None and several > NOTABLE_SHARE * reads:
         share = percent(several / reads, 0)

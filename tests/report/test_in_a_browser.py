@@ -1,18 +1,19 @@
 """The report as its reader has it: in a real browser, by pointer and keyboard, with whatever strangers wrote in it."""
 
+import io
 import json
 import shlex
+import shutil
 import subprocess
 import threading
-import unicodedata
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from browser import AXE, Visit, chromium, until
 from hostile import PAYLOADS
+from PIL import Image
 from runfiles import S, T, endpoint, talk, write
 
-from evalkit.client import request_as_code
 from evalkit.conversation import Conversation, Message, ToolCall, Turn, with_names
 from evalkit.record import NO_RESULT, with_call_ids
 from evalkit.report.html_report import report
@@ -51,7 +52,11 @@ def plain(tmp_path_factory):
         ]  # fmt: skip
         turns[-1] = T("c29", 2, error="server")
         files.append(endpoint(write(folder / f"{name}.evalkit", [S(turns)], talks)))
+    more = [folder / f"more{n}.evalkit" for n in range(3)]
+    for path in more:
+        shutil.copy(files[0], path)
     report(files, folder / "two.html")
+    report([*files, *more], folder / "five.html")
     report(files[:1], folder / "one.html")
     return folder
 
@@ -123,7 +128,7 @@ def test_a_conversation_is_opened_read_and_closed_by_the_keyboard_alone(visit, p
 
 def test_two_runs_are_side_by_side_and_can_be_filtered_by_flips(visit, plain):
     page = shown(visit, plain / "two.html")
-    assert "Runs compared" in page.inner_text("h1")
+    assert page.inner_text("h1") == "first (A) and second (B) on a dataset without a name"
     page.check("#flipped")
     # of 30, every third is wrong in the first and every fourth in the second run, every twelfth in both
     flipped = sum((n % 3 == 0) != (n % 4 == 0) for n in range(30) for _ in range(2))
@@ -218,17 +223,6 @@ def test_invisible_characters_are_escaped_in_the_curl_command(visit, tmp_path):
     assert "%E2%80%AE" in command.partition("\n")[0]
 
 
-def test_the_page_and_the_terminal_escape_alike(visit, plain):
-    page = shown(visit, plain / "one.html")
-    codes = [*range(0xD800), *range(0xE000, 0x10000), *range(0x1F000, 0x20000), *range(0xE0000, 0xE0200)]
-    # a browser may know younger characters than Python does
-    text = "".join(each for each in map(chr, codes) if unicodedata.category(each) not in ("Cn", "Co") and each != "'")
-    words = page.evaluate("text => [quoted(escaped(JSON.stringify({text}, null, 1))), quoted(encoded(text))]", text)
-    command = request_as_code.curl(text, {"text": text})
-    assert words[0] in command
-    assert command.startswith(f"curl {words[1]} ")
-
-
 def test_the_curl_command_has_earlier_turns_as_the_model_saw_them_not_as_shown(visit, tmp_path):
     calls = (ToolCall("add", '{"a": 1}', "call_a"), ToolCall("add", "{}"))
     context = (
@@ -321,8 +315,9 @@ def test_the_attacks_are_real(browser, tmp_path):
 def test_the_page_has_no_serious_accessibility_problem(visit, plain):
     if not AXE.exists():
         pytest.skip(f"needs axe-core: npm install --prefix {AXE.parents[2]} axe-core")
-    for scheme in ("light", "dark"):
+    for scheme, width in (("light", 1280), ("dark", 390)):
         visit.page.emulate_media(color_scheme=scheme)
+        visit.page.set_viewport_size({"width": width, "height": 800})
         page = shown(visit, plain / "two.html")
         page.evaluate(AXE.read_text(encoding="utf-8"))
         for opened in (False, True):
@@ -336,6 +331,43 @@ def test_the_page_has_no_serious_accessibility_problem(visit, plain):
                 for each in found["violations"] if each["impact"] in ("serious", "critical")
             ]  # fmt: skip
             assert faults == []
+
+
+@pytest.mark.parametrize("name", ["one", "two", "five"])
+def test_nothing_is_wider_than_a_phone(visit, plain, name):
+    visit.page.set_viewport_size({"width": 390, "height": 800})
+    page = shown(visit, plain / f"{name}.html")
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert not page.evaluate(wide)
+    rows(page).first.click()
+    page.wait_for_selector("dialog[open]")
+    assert not page.evaluate(wide)
+    box = page.locator("dialog").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+
+
+def test_charts_follow_the_colour_scheme_of_the_page(visit, plain):
+    corners = {}
+    for scheme in ("light", "dark"):
+        visit.page.emulate_media(color_scheme=scheme)
+        page = shown(visit, plain / "one.html")
+        picture = Image.open(io.BytesIO(page.locator("figure img").first.screenshot())).convert("L")
+        corners[scheme] = picture.getpixel((8, 8)), picture.getextrema()
+    assert corners["light"][0] > 250
+    assert corners["dark"][0] < 40
+    assert corners["dark"][1][1] > 200  # its letters are light
+
+
+def test_runs_and_comparisons_of_a_long_report_are_opened_by_the_keyboard(visit, plain):
+    page = shown(visit, plain / "five.html")
+    assert page.locator("details[open]").count() == 0
+    assert page.locator("table.leaderboard tbody tr").count() == 5
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("details[open] figure img")
+    assert visit.complaints == []
 
 
 def test_it_prints_without_its_interactive_parts(visit, plain, tmp_path):

@@ -28,6 +28,14 @@ def answers(scores, turns=1, **more):
     return [T(f"c{n // turns:03}", n % turns + 1, score=score, **more) for n, score in enumerate(scores)]
 
 
+def timed(scores, latency_ms):
+    """Conversations of one turn whose latencies vary by a few percent."""
+    return [
+        T(f"c{n:03}", 1, score=score, latency_ms=latency_ms + (n + latency_ms // 100) * 7 % 11)
+        for n, score in enumerate(scores)
+    ]
+
+
 def two(folder: Path, first, second, turns=1, **more) -> tuple[Path, Path]:
     """Two runs with these scores."""
     return (

@@ -3,4 +3,4 @@
 Scores are read here; ``scorers`` makes them. Start with ``by_turn``.
 """
 
-__all__ = ["by_conversation", "by_scoring", "by_tag", "by_turn"]
+__all__ = ["by_conversation", "by_scoring", "by_tag", "by_turn", "incomplete_answers"]

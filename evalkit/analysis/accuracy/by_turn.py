@@ -22,7 +22,7 @@ _TURNS = """
     SELECT {cluster}, t.error_kind NOT NULL, {aimed}, s.value, {interrupted}{columns}
     FROM turn t {more}
       {score}
-    ORDER BY {order}"""
+    {where} ORDER BY {order}"""
 # turns of one cluster must be consecutive: they are in the order of the file, unless conversations are grouped
 _BY_CONVERSATION = {"cluster": "t.conversation", "more": "", "order": "t.conversation, t.repeat, t.turn"}
 _BY_GROUP = {
@@ -114,22 +114,25 @@ def outcomes_by_turn(
     }
 
 
-def accuracy(connection: sqlite3.Connection, scoring: int) -> Accuracy:
-    """Accuracy over answered and scored turns, by the scores of any scoring."""
-    tally = _TurnTally()
-    for group in query_arrays.groups(_rows(connection, "", str(int(scoring))), _TYPES):
+def accuracy(connection: sqlite3.Connection, scoring: int | None = None, where: str = "") -> Accuracy:
+    """Accuracy over answered and scored turns, by the scores of a scoring; None: by those in use.
+
+    ``where``: SQL that selects turns ``t``.
+    """
+    tally, number = _TurnTally(), schema.CURRENT_SCORING if scoring is None else str(int(scoring))
+    for group in query_arrays.groups(_rows(connection, "", number, where), _TYPES):
         tally.add(*group)
     return tally.outcomes(Counter()).accuracy
 
 
 def _rows(
-    connection: sqlite3.Connection, more: str, scoring: str = schema.CURRENT_SCORING
+    connection: sqlite3.Connection, more: str, scoring: str = schema.CURRENT_SCORING, where: str = ""
 ) -> Iterator[tuple[Any, ...]]:
     grouped = connection.execute("SELECT 1 FROM conversation WHERE cluster IS NOT NULL LIMIT 1").fetchone()
     score, aimed = schema.join_score(scoring), schema.scorable(scoring)
     order = _BY_GROUP if grouped else _BY_CONVERSATION
     rows = connection.execute(
-        _TURNS.format(columns=more, score=score, aimed=aimed, interrupted=schema.INTERRUPTED, **order)
+        _TURNS.format(columns=more, score=score, aimed=aimed, interrupted=schema.INTERRUPTED, where=where, **order)
     )
     return _numbered(rows) if grouped else rows
 

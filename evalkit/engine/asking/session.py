@@ -39,6 +39,7 @@ from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.engine.stopping.spending_caps import SpendingCaps
 from evalkit.errors import EvalkitError, Failure
 from evalkit.record import TurnRecord
+from evalkit.runfile import raised_limits
 
 READ_AHEAD_S = 0.0005  # longest reading of the dataset before the event loop looks at its sockets again
 _NO_MORE: Any = object()
@@ -296,6 +297,9 @@ class Session:
                 await self.link.room()
             return not (self._ended or (asked.own_history and asked.has_retracted))
 
+        params = raised_limits.raised(conversation.params, self._task.token_limit)
+        if params is not conversation.params:
+            conversation = conversation._replace(params=params)  # only as it is sent: the run file has the row
         dialogue = Dialogue(
             sender, conversation, repeat, settings.history, self._functions, settings.max_tool_rounds, due, self._files,
             None if settings.seed is None else settings.seed + repeat - 1,

@@ -34,6 +34,8 @@ class SessionTask:
         The run's scorer also scores turns without a target.
     wait_ready : float or None
         How long to wait, in seconds, for an endpoint that is still loading its model.
+    token_limit : int or None
+        Lower limits of dataset rows are raised to this one.
     """
 
     endpoint: Endpoint
@@ -46,3 +48,4 @@ class SessionTask:
     functions: tuple[str, ...] = ()
     scores_all: bool = False
     wait_ready: float | None = None
+    token_limit: int | None = None

@@ -3,4 +3,6 @@ scores made on their own thread, answers taken back, and progress. Tables are in
 ``writer``, then ``spool``.
 """
 
-__all__ = ["process_messages", "progress", "retracted_answers", "scoring_thread", "spool", "writer"]
+__all__ = [
+    "cut_off_answers", "process_messages", "progress", "retracted_answers", "scoring_thread", "spool", "writer",
+]  # fmt: skip

@@ -7,7 +7,15 @@ for (const element of document.querySelectorAll("[id]")) page[element.id] = elem
 async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return inColumns(JSON.parse(await new Response(stream).text()));
+}
+
+// The page has its data by conversation, which makes them small; they are read by column.
+function inColumns(packed) {
+  const conversations = Object.fromEntries(["id", "tags", "system", "context", "pictures"].map((name) => [name, packed.map((each) => each[name])]));
+  const names = packed.length ? packed[0].columns : ["conversation", "turn"];
+  const turns = Object.fromEntries(names.map((name, n) => [name, packed.flatMap((each) => each.turns[n])]));
+  return { conversations, turns, commands: packed.flatMap((each) => each.commands) };
 }
 
 const runs = [...document.querySelectorAll("script[type='application/gzip']")].map((element) => ({ element, data: null }));
@@ -162,7 +170,11 @@ async function open(i) {
 async function openConversation(id, repeat, turn) {
   const all = await Promise.all(runs.map((_, number) => load(number)));
   page.title.textContent = visible(repeat > 1 ? `${id}, repeat ${repeat}` : id);
-  page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, id, repeat)));
+  const places = all.map((data) => turnsOf(data, data.conversations.id.indexOf(id), repeat));
+  const differences = firstDifferences(all, places);
+  page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, places[number], differences[number])));
+  alignTurns();
+  showDifference(differences);
   if (!page.conversation.open) page.conversation.showModal();
   setAddress(`#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
   const article = page.dialogues.querySelector(`[data-turn="${Number(turn)}"]`);
@@ -174,19 +186,23 @@ function setAddress(place) {
   if (location.protocol !== "about:") history.replaceState(null, "", place);
 }
 
-function dialogue(data, number, id, repeat) {
-  const place = data.conversations.id.indexOf(id);
-  const column = make("section", { className: "dialogue", "aria-label": runs[number].element.dataset.name });
-  if (runs.length > 1) column.append(make("h3", { text: runs[number].element.dataset.name }));
-  const own = place < 0 ? [] : turnsOf(data, place, repeat);
+function dialogue(data, number, own, differences) {
+  const name = runs[number].element.dataset.name, column = make("section", { className: "dialogue", "aria-label": name });
+  const opening = make("div", { className: "opening" });
+  column.append(opening);
+  if (runs.length > 1) opening.append(make("h3", { text: name }));
   if (!own.length) {
-    column.append(make("p", { text: "This run, or its sample, does not have the conversation.", className: "faint" }));
+    opening.append(make("p", { text: "This run, or its sample, does not have the conversation.", className: "faint" }));
     return column;
   }
+  const place = data.turns.conversation[own[0]], pictures = data.conversations.pictures[place];
   const system = data.conversations.system[place];
-  if (system) column.append(message("system", system));
-  for (const { role, content, parts } of data.conversations.context[place] || []) column.append(message(role, content || "", role, parts));
-  for (const i of own) column.append(turnOf(data, place, i));
+  if (system) opening.append(message("system", [system]));
+  for (const { role, text, parts, calls } of data.conversations.context[place] || []) {
+    if (text || !calls) opening.append(message(role, [text], role, parts, pictures));
+    opening.append(...(calls || []).map(callOf));
+  }
+  for (const i of own) column.append(turnOf(data, i, pictures, differences.get(data.turns.turn[i])));
   return column;
 }
 
@@ -198,30 +214,87 @@ function turnsOf(data, place, repeat) {
   return own;
 }
 
-function message(who, text, kind = who, parts = null) {
-  const said = parts ? parts.flatMap(partOf) : [make("div", { text, className: "words", dir: "auto" })];
+// Turns with the same number are side by side, in one row of the grid.
+function alignTurns() {
+  const numbers = [...new Set([...page.dialogues.querySelectorAll("article")].map((article) => Number(article.dataset.turn)))].sort((a, b) => a - b);
+  for (const column of page.dialogues.children) {
+    column.style.gridRow = `1 / span ${numbers.length + 1}`;
+    for (const article of column.querySelectorAll("article")) article.style.gridRow = String(numbers.indexOf(Number(article.dataset.turn)) + 2);
+  }
+}
+
+// For each run, by turn: the word of its answer that is the first to differ from that of the first run.
+function firstDifferences(all, places) {
+  const marks = all.map(() => new Map());
+  const answers = all.map((data, number) => new Map(places[number].map((i) => [data.turns.turn[i], data.turns.answer[i] || ""])));
+  for (let number = 1; number < all.length; number++) {
+    for (const [turn, text] of answers[number]) {
+      const first = answers[0].get(turn);
+      if (first === undefined || first === text) continue;
+      const at = startOfDifference(first, text), own = marks[0].get(turn);
+      marks[number].set(turn, wordFrom(text, at));
+      if (!own || at < own[0]) marks[0].set(turn, wordFrom(first, at));
+    }
+  }
+  return marks;
+}
+
+function startOfDifference(first, second) {
+  let at = 0;
+  while (at < first.length && first[at] === second[at]) at++;
+  if ([first, second].every((text) => at === text.length || /\s/.test(text[at]))) return at; // between words
+  while (at > 0 && /\S/.test(first[at - 1])) at--;
+  return at;
+}
+
+function wordFrom(text, at) {
+  const [blanks, word] = /^(\s*)(\S*)/.exec(text.slice(at, at + 1000)).slice(1);
+  return [at + blanks.length, at + blanks.length + word.length];
+}
+
+function showDifference(differences) {
+  const turns = differences.slice(1).flatMap((found) => [...found.keys()]), first = Math.min(...turns);
+  page.difference.hidden = runs.length < 2 || !turns.length;
+  page.difference.textContent = `first difference: turn ${first}`;
+  page.difference.onclick = () => page.dialogues.querySelector(`[data-turn="${first}"]`)?.scrollIntoView();
+}
+
+function message(who, text, kind = who, parts = null, pictures = []) {
+  const said = parts ? parts.flatMap((part) => partOf(part, pictures)) : [words(...text)];
   return make("div", { className: `message ${kind}` }, make("span", { text: who, className: "who" }), ...said);
 }
 
-// An image is shown only if its data are in the page and cannot be anything but a picture; nothing is loaded.
-const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$/;
-
-function partOf({ sent, shown }) {
-  const words = make("div", { text: shown, className: "words", dir: "auto" });
-  const image = sent?.image_url, address = typeof image === "string" ? image : image?.url;
-  return typeof address === "string" && PICTURE.test(address) ? [words, make("img", { src: address, alt: shown, className: "part" })] : [words];
+function words(text, marks = []) {
+  return make("div", { className: "words readable", dir: "auto" }, ...readable(text, marks));
 }
 
-function turnOf(data, place, i) {
-  const { turns } = data;
+function partOf({ text, picture }, pictures) {
+  const shown = picture === null ? [] : [make("img", { src: pictures[picture], alt: text, className: "part" })];
+  return [words(text), ...shown];
+}
+
+function callOf({ name, arguments: given, result }) {
+  const short = given.length + (result || "").length < 2000;
+  const details = make("details", { className: "message call", ...(short ? { open: "" } : {}) },
+    make("summary", { className: "readable" }, make("span", { text: "call ", className: "who" }), make("code", { text: name })), make("pre", { text: given, tabindex: 0, "aria-label": "arguments" }));
+  if (result !== null) details.append(make("span", { text: "result", className: "who" }), make("pre", { text: result, tabindex: 0, "aria-label": "result" }));
+  return details;
+}
+
+function turnOf(data, i, pictures, difference) {
+  const { turns } = data, alone = isAlone(turns, i);
   const article = make("article", { className: `turn s-${turns.status[i]}`, "data-turn": turns.turn[i] },
-    make("h4", { text: `Turn ${turns.turn[i]}` }), message("user", turns.user[i], "user", turns.parts[i]));
-  if (turns.reasoning[i] !== null && !isAlone(turns, i)) article.append(make("details", {}, make("summary", { text: "reasoning" }), message("reasoning", turns.reasoning[i])));
-  if (turns.answer[i] !== null) article.append(message("assistant", turns.answer[i]));
-  if (turns.refusal[i] !== null) article.append(message("refusal", turns.refusal[i]));
-  if (turns.reasoning[i] !== null && isAlone(turns, i)) article.append(message("only reasoning", turns.reasoning[i], "reasoning"));
+    make("h4", { text: `Turn ${turns.turn[i]}` }), message("user", [turns.user[i]], "user", turns.parts[i], pictures));
+  if (turns.reasoning[i] !== null && !alone) {
+    const size = `reasoning, ${turns.reasoning[i].length.toLocaleString("en")} characters`;
+    article.append(make("details", {}, make("summary", { text: size }), message("reasoning", [turns.reasoning[i]])));
+  }
+  article.append(...(turns.calls[i] || []).map(callOf));
+  if (turns.answer[i] !== null && (turns.answer[i] || !turns.calls[i])) article.append(message("assistant", [turns.answer[i], marksOf(turns, i, difference)]));
+  if (turns.refusal[i] !== null) article.append(message("refusal", [turns.refusal[i]]));
+  if (turns.reasoning[i] !== null && alone) article.append(message("only reasoning", [turns.reasoning[i]], "reasoning"));
   if (turns.cut[i]) article.append(make("p", { text: `${turns.cut[i].toLocaleString("en")} more characters are in the run file.`, className: "faint" }));
-  for (const call of turns.calls[i] || []) article.append(message("call", `${call.function.name}(${call.function.arguments})`));
+  if (turns.golden[i] !== null) article.append(message("golden answer, which later turns saw", [turns.golden[i]], "golden"));
   const facts = [["verdict", verdict(turns, i)], ["target", turns.target[i]], ["extracted", turns.extracted[i]],
     ["why", turns.reason[i]], ["scorer", turns.scorer[i]], ["error", turns.error[i]], ["latency", time(turns.latency[i])],
     ["first token", time(turns.ttft[i])], ["time per token", time(turns.tpot[i])],
@@ -234,8 +307,31 @@ function turnOf(data, place, i) {
     list.append(make("div", {}, make("dt", { text: name }), make("dd", { text, dir: "auto" })));
   }
   article.append(list);
-  if (turns.attempts[i]) article.append(curlOf(data, place, i)); // without attempts the turn was never sent
+  if (turns.command[i] !== null) article.append(copyable("cURL", () => commandOf(data, i)));
   return article;
+}
+
+// What the scorer extracted, the wrong part of a number, and the first word that differs from the other run.
+function marksOf(turns, i, difference) {
+  const marks = difference ? [[...difference, "difference", "the first difference between the runs"]] : [];
+  if (turns.mark[i]) {
+    const [start, wrong, right, end] = turns.mark[i];
+    marks.push([start, end, "extracted", "what the scorer read as the answer"], [wrong, right, "differs", "this part differs from the target"]);
+  }
+  const edges = [...new Set(marks.flatMap(([start, end]) => [start, end]))].sort((a, b) => a - b);
+  return edges.slice(1).map((end, n) => {
+    const within = marks.filter((mark) => mark[0] <= edges[n] && end <= mark[1]);
+    return [edges[n], end, within.map((mark) => mark[2]).join(" "), within.map((mark) => mark[3]).join("; ")];
+  }).filter(([, , className]) => className);
+}
+
+// Python has made the parts of the command: the requests of a conversation share all but messages.
+function commandOf({ turns, commands, conversations }, i) {
+  if (typeof turns.command[i] === "string") return turns.command[i];
+  const [number, messages, notes] = turns.command[i], command = commands[number];
+  const pictures = conversations.pictures[turns.conversation[i]];
+  const sent = command.messages.slice(0, messages).map((pieces) => pieces.map((piece) => typeof piece === "number" ? pictures[piece] : piece).join(""));
+  return command.notes.slice(0, notes).join("") + command.head + sent.join(command.separator) + command.tail;
 }
 
 function tokens(prompt, output) {
