@@ -72,17 +72,22 @@ FLOORS: list[dict[str, set[str]]] = [
         "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
     },
 ]
-VIEWS = {"charts", "report", "viewer", "console", "widgets", "cli"}  # may import all that is above, and of each other:
+# may import all that is above, and of each other:
+VIEWS = {"charts", "report", "viewer", "console", "widgets", "jupyterlab", "cli"}
 AMONG_VIEWS = {
     "charts": set(),
     "console": set(),
     "report": {"charts"},
     "viewer": {"report"},
     "widgets": {"report"},
+    "jupyterlab": {"report"},
     "cli": {"charts", "console", "report", "viewer"},
 }
-# Doors that show a run or a load test: they import a view in the very method that shows it, and nowhere else.
-DOORS = {"run": {"charts", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts"}, "comparing": {"charts"}}
+# Doors that show a result of theirs: they import a view in the very method that shows it, and nowhere else.
+DOORS = {
+    "run": {"charts", "console", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts", "console"},
+    "comparing": {"charts", "console"}, "analysis": {"console"},
+}  # fmt: skip
 
 
 def room_of(module: str) -> str:

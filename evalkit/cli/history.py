@@ -28,7 +28,7 @@ def add_history(commands: Any) -> None:
         help="the dataset: its runs are those with a dataset file of this name; or a folder with runs of one dataset",
     )  # fmt: skip
     shared_flags.add_runs_folder(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="CHART", help="also draw a chart: .png or .svg")
+    shared_flags.add_out(parser, "CHART", "also draw a chart: .png or .svg")
     shared_flags.add_overwrite(parser)
     shared_flags.add_json(parser)
 
@@ -40,7 +40,7 @@ def history(parsed: argparse.Namespace) -> int:
     from evalkit.console.terminal import print_message, print_result
     from evalkit.runfile import output_files
 
-    if (chart := parsed.output) is not None:
+    if (chart := parsed.out) is not None:
         if chart.suffix.lower() not in _SUFFIXES:
             raise SettingsError(f"{chart}: a chart is drawn as .png or .svg: give it a name that ends like that")
         output_files.check(chart, output_files.CHART, overwrite=parsed.overwrite)

@@ -96,6 +96,7 @@ page.grid.addEventListener("keydown", (event) => {
   }
 });
 page.grid.addEventListener("scroll", () => requestAnimationFrame(drawTurns));
+new ResizeObserver(() => requestAnimationFrame(drawTurns)).observe(page.grid); // a frame may get its height later
 let typing = 0;
 page.search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(selectTurns, 150); });
 for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", selectTurns);
