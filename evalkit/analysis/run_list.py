@@ -275,12 +275,20 @@ class _Turns:
         return Accuracy(mean, int((scores < 1).sum()), answered - mean.n)
 
     def median_ms(self, metric: str, *, bounded: bool) -> float | None:
-        """See ``analysis.times.quantiles``; ``bounded``: a turn that timed out gives a lower bound."""
+        """See ``analysis.times.quantiles``; ``bounded``: a turn that timed out gives a lower bound.
+
+        Raises
+        ------
+        ValueError
+            A time is infinite, which a column of whole numbers cannot keep a stranger from writing.
+        """
         times = self.ttft if metric == "ttft" else self.latency
         censored = self.failed & ~np.isnan(self.bound)
         if metric == "ttft":
             censored &= np.isnan(times)
         times = np.where(censored, self.bound if bounded else np.nan, times)
+        if np.isinf(times).any():
+            raise ValueError(f"a {metric} is infinite")
         known = ~np.isnan(times)
         median = quantiles.median(times[known], censored[known])
         return None if median is None else median / 1e6

@@ -198,8 +198,6 @@ def _object_fault(value: Any, shape: Shape, *, whole: bool) -> str | None:
         return f"there is {short(value)}, and an object was expected"
     if not _is_shallow(value):
         return f"values are nested deeper than {_DEEPEST} levels"
-    if not _is_unicode(value):
-        return "a text ends in the middle of a character"
     for key, (check, expected) in shape.items():
         if key not in value:
             if whole and key not in _LATER_KEYS:
@@ -216,14 +214,6 @@ def _is_shallow(value: Any, levels: int = _DEEPEST) -> bool:
     return levels > 0 and all(_is_shallow(part, levels - 1) for part in inner)
 
 
-def _is_unicode(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def first_json_fault(connection: sqlite3.Connection) -> str | None:
     """The first JSON text of a table other than ``run`` that evalkit does not write; None: there is none."""
     return next(_json_faults(connection), None)
@@ -231,9 +221,10 @@ def first_json_fault(connection: sqlite3.Connection) -> str | None:
 
 def _json_faults(connection: sqlite3.Connection) -> Iterator[str]:
     for query, where, expected, check in _TEXTS:
+        parse = read if where == _SCORE else orjson.loads  # a scorer may have extracted Infinity or NaN
         for number, text in connection.execute(query):
             try:
-                value = read(text)
+                value = parse(text)
                 valid = _is_shallow(value) and check(value)
             except (ValueError, RecursionError, DatasetError) as error:
                 yield f"{where} {number} holds JSON that cannot be read ({error})"
@@ -242,7 +233,7 @@ def _json_faults(connection: sqlite3.Connection) -> Iterator[str]:
                     yield f"{where} {number} holds {short(value)}, and {expected} was expected"
     for number, row, turns, last in connection.execute(_ROWS):
         try:
-            value = read(row)
+            value = orjson.loads(row)
             if not _is_shallow(value):
                 yield f"the row of conversation number {number} is nested deeper than {_DEEPEST} levels"
             consistent = len(parse_row(value).turns) == turns and turns >= (last or 0)
@@ -256,11 +247,25 @@ def _json_faults(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def read(text: Any) -> Any:
-    """The value of a JSON text; Infinity and NaN, which Python writes, are accepted too."""
+    """The value of a JSON text; Infinity and NaN, which Python writes, are accepted too.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or a text in it ends in the middle of a character, so that nothing could write it.
+    """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return json.loads(text)
+        value = json.loads(text, parse_int=_whole_number)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+
+
+def _whole_number(digits: str) -> int | float:
+    """A whole number as orjson reads it: one of more than 64 bits, which it could not write, as a float."""
+    number = float(digits)
+    return int(digits) if -(2.0**63) <= number < 2.0**64 else number
 
 
 def _is_trust(value: Any) -> bool:
@@ -308,6 +313,7 @@ def _is_anything(value: Any) -> bool:
     return True
 
 
+_SCORE = "the score of conversation number"
 _TURN = "(conversation + 1) || ', repeat ' || repeat || ', turn ' || turn"
 _OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
 # query for place and text, what the place is, what is expected, and the check
@@ -337,10 +343,10 @@ _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
         _OF.format(_TURN, "provenance", "attempt", "provenance"),
         "an attempt of conversation number", "an object of texts", _is_provenance,
     ),
-    (_OF.format(_TURN, "extracted", "score", "extracted"), "the score of conversation number", "JSON", _is_anything),
+    (_OF.format(_TURN, "extracted", "score", "extracted"), _SCORE, "JSON", _is_anything),
     (
         _OF.format(_TURN, "parts", "score", "parts"),
-        "the score of conversation number", "a list of objects", _is_list_of(_OBJECT[0]),
+        _SCORE, "a list of objects", _is_list_of(_OBJECT[0]),
     ),
 )  # fmt: skip
 _ROWS = """

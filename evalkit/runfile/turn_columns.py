@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from evalkit.datasets.content_parts import shown
+from evalkit.runfile import json_checks
 from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
 from evalkit.scorers.json_equality import is_deep_text, is_deeper
 from evalkit.scorers.reading.think_block import split
@@ -131,9 +132,4 @@ def model_texts(outcome: str, answer: str | None, refusal: str | None, reasoning
 
 def json_value(text: str | None) -> Any:
     """The value of a JSON text in a run file; None: there is none. The text itself if it is nested too deeply."""
-    if text is None or is_deep_text(text):
-        return text
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)  # accepts Infinity and NaN too, which a scorer may have extracted
+    return text if text is None or is_deep_text(text) else json_checks.read(text)

@@ -1,5 +1,6 @@
 """The runs in a folder: the numbers of the summary, in the order of time, and a line for what cannot be read."""
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -98,9 +99,10 @@ def test_what_a_stranger_sent_is_refused_or_has_the_numbers_of_the_summary(tmp_p
     assert {run.path for run in listed.runs} | {file.path for file in listed.unreadable} == set(paths)
     if kind == "SCHEMAS":
         assert listed.runs == ()
+    json.dumps(listed.to_json(), allow_nan=False)
     for file in listed.unreadable:
         assert file.path.name in file.error
-    for name in ("a-score-of-1e308", "a-score-of-text", "text-for-a-time", "turn-a-billion", "no-run"):
+    for name in ("a-score-of-1e308", "a-score-of-text", "text-for-a-time", "a-latency-without-end", "no-run"):
         assert kind == "SCHEMAS" or folder / f"{name}.evalkit" in {file.path for file in listed.unreadable}, name
 
 

@@ -105,6 +105,8 @@ VALUES: dict[str, Change] = {
     "position 2**62": _script("UPDATE conversation SET position = 4611686018427387904 WHERE position = 1"),
     "a conversation of a billion turns": _script("UPDATE conversation SET turns = 1000000000"),
     "text for a time": _script("UPDATE turn SET latency_ns = 'late'"),
+    "a latency without end": _script("UPDATE turn SET latency_ns = 9e999"),
+    "a first token that never was": _script("UPDATE turn SET ttft_ns = -9e999"),
     "bytes for an answer": _script("UPDATE turn SET answer = x'00ff'"),
     "text that is no UTF-8": _script("UPDATE turn SET answer = CAST(x'ff80ff' AS TEXT)"),
     "tokens without end": _script("UPDATE turn SET prompt_tokens = 9223372036854775807"),
@@ -115,6 +117,12 @@ VALUES: dict[str, Change] = {
     "calls of brackets": _nested("tool_calls", "turn"),
     "an exchange that is an object": _script("UPDATE turn SET exchange = '{\"a\": 1}'"),
     "a row that is no JSON": _script("UPDATE conversation SET row = '{'"),
+    "half a character in a row": _script(
+        'UPDATE conversation SET row = replace(row, \'"user":"\', \'"user":"\\ud800\')'
+    ),
+    "a target that is no number": _script(
+        'UPDATE conversation SET row = replace(row, \'"target":\', \'"target":NaN,"target":\')'
+    ),
     "a row of brackets": _nested("row", "conversation"),
     "a row without turns": _script('UPDATE conversation SET row = \'{"id": "x", "turns": []}\''),
     "a row deep in itself": _script(
@@ -125,6 +133,7 @@ VALUES: dict[str, Change] = {
     "a score of 1e308": _script("UPDATE score SET value = 1e308"),
     "a score of text": _script("UPDATE score SET value = 'good'"),
     "what a score extracted in brackets": _nested("extracted", "score"),
+    "half a character that a score extracted": _script("UPDATE score SET extracted = '\"\\ud800\"'"),
     "a session of text": _script("UPDATE session SET started_mono_ns = 'now'"),
     "a session that knows nothing of itself": _script("UPDATE session SET about = '[]', trust = '[]'"),
     "clocks of another age": _script("UPDATE session SET started_wall_ns = -9000000000000000000, ended_mono_ns = 9e18"),
