@@ -205,14 +205,22 @@ def _line_or_error(path: Path) -> ListedRun | UnreadableFile:
 def run_files(folder: Path | str) -> Iterator[Path]:
     """The run files of a folder by name; raises as ``runs``."""
     folder = Path(folder)
-    if not folder.is_dir():
+    try:
+        if folder.is_dir():
+            return iter(sorted(filter(is_listed, folder.iterdir())))
         if folder.exists():
             raise SettingsError(f"{folder} is a file, not a folder of runs: 'evalkit show {folder}' shows one run")
         raise SettingsError(f"there is no folder {folder}: 'evalkit run DATA' creates {RUNS_FOLDER}, or name another")
-    try:
-        return iter(sorted(path for path in folder.iterdir() if path.suffix == store.SUFFIX and path.is_file()))
     except OSError as error:
         raise SettingsError(f"{folder} cannot be read: {error.strerror or error}. Name another folder") from None
+
+
+def is_listed(path: Path) -> bool:
+    """Whether a path in a folder is listed as a run file, which may still prove to be unreadable."""
+    try:
+        return path.suffix == store.SUFFIX and path.is_file()
+    except OSError:  # of a file whose folder nobody may enter: its line says so
+        return True
 
 
 def read_line(path: Path) -> ListedRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import traceback
@@ -33,7 +34,7 @@ from evalkit.cli import (
     view,
 )
 from evalkit.cli.parser import WRONG_USAGE, HelpFormatter, Parser, WrongUsage
-from evalkit.errors import EvalkitError, WrongPlatform, check_platform
+from evalkit.errors import EvalkitError, SettingsError, WrongPlatform, check_platform
 from evalkit.process.standard_streams import tolerate_closed_readers
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         print_message(words)
         return _ended(parsed, words, 143 if isinstance(stop, Terminated) else 130)
     except Exception as error:
-        if (unreadable := _unreadable(parsed)) is not None:
+        if (unreadable := _unreadable(parsed, error)) is not None:
             return _failed(parsed, unreadable)
         print_message(traceback.format_exc().rstrip())  # may quote text from a stranger
         print_message(_BUG)
@@ -126,12 +127,20 @@ def _printer_of_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
     return show
 
 
-def _unreadable(parsed: argparse.Namespace) -> EvalkitError | None:
-    """The defect of a run file among the arguments, if there is one: it may have caused an unexpected exception."""
+def _unreadable(parsed: argparse.Namespace, error: Exception) -> EvalkitError | None:
+    """What is wrong with a file or folder among the arguments that may have caused an unexpected exception."""
     from evalkit.runfile.reader import why_unreadable
 
     values = [value for argument in vars(parsed).values() for value in _as_list(argument)]
-    files = [path for path in values if isinstance(path, Path) and path.is_file()]
+    paths = [value.absolute() for value in values if isinstance(value, Path)]
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        place = Path(error.filename).absolute()
+        if any(path in (place, *place.parents) or place in path.parents for path in paths):
+            return SettingsError(f"{place} cannot be used: {error.strerror}. Change its rights or name another")
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # raised by Path.resolve
+        return SettingsError(f"{error}: name a file or folder that is not a link to itself")
+    # unlike the method of Path, it raises nothing where a folder may not be entered
+    files = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113
     return next((wrong for path in files if (wrong := why_unreadable(path)) is not None), None)
 
 

@@ -91,7 +91,7 @@ class RunFile:
             lock = lock_and_flush.lock(path)
         except OSError as error:
             raise RunFileError(f"{path} cannot be written: {error.strerror}. Choose another place with --out") from None
-        if path.exists() or path.is_symlink():
+        if path.is_symlink() or path.exists():
             lock_and_flush.unlock(lock)
             if path.is_dir():
                 raise RunFileError(f"{path} is a folder: name a file in it with --out")

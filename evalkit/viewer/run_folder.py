@@ -14,7 +14,6 @@ from evalkit.analysis import run_list
 from evalkit.errors import RunFileError
 from evalkit.report import transcript_data
 from evalkit.runfile import reader
-from evalkit.runfile.file_names import SUFFIX
 from evalkit.viewer import turn_list
 from evalkit.viewer.turn_list import Selection
 from evalkit.wording.numbers import share_with_interval
@@ -120,12 +119,12 @@ class RunFolder:
 
     def _path(self, name: str) -> Path:
         path = self.path / name
-        if Path(name).name != name or path.suffix != SUFFIX or "\0" in name or not self._is_inside(path):
+        if Path(name).name != name or "\0" in name or not self._is_inside(path):
             raise NotThere(f"the folder has no run file {name!r}")
         return path
 
     def _is_inside(self, path: Path) -> bool:
-        return path.is_file() and path.resolve().parent == self._resolved
+        return run_list.is_listed(path) and path.resolve().parent == self._resolved
 
 
 @lru_cache(_REMEMBERED)

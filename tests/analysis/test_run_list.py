@@ -106,6 +106,15 @@ def test_what_a_stranger_sent_is_refused_or_has_the_numbers_of_the_summary(tmp_p
         assert kind == "SCHEMAS" or folder / f"{name}.evalkit" in {file.path for file in listed.unreadable}, name
 
 
+def test_a_link_that_cannot_be_followed_is_a_line_and_hides_no_other_run(tmp_path):
+    write(tmp_path / "good.evalkit", [S([T("a", 1)])])
+    (tmp_path / "long.evalkit").symlink_to("y" * 300)
+    listed = run_list.list_runs(tmp_path)
+    assert [run.path.name for run in listed.runs] == ["good.evalkit"]
+    assert [file.path.name for file in listed.unreadable] == ["long.evalkit"]
+    assert "File name too long" in listed.unreadable[0].error
+
+
 def test_a_file_of_an_earlier_version_is_listed_and_stays_as_it_is(tmp_path):
     old = tmp_path / "old.evalkit"
     with closing(sqlite3.connect(old)) as connection, connection:

@@ -54,6 +54,32 @@ def test_a_folder_or_a_run_file_in_the_wrong_place_is_named(tmp_path, command, m
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message.format(tmp_path)}\n")
 
 
+@pytest.mark.parametrize("where", ["x" * 300, "loop.evalkit", "loop.evalkit/x", "long.evalkit"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "list {}",
+        "history {} {}",
+        "history data.jsonl {}",
+        "view {}",
+        "show {}",
+        "compare {} {}",
+        "data {}",
+        "run data.jsonl --base-url http://127.0.0.1:9/v1 --model m --no-check --out {}",
+        "run {} --base-url http://127.0.0.1:9/v1 --model m --dry-run",
+        "import {} --out i.evalkit",
+    ],
+)
+def test_a_place_that_the_system_refuses_is_named(tmp_path, arguments, where):
+    (tmp_path / "data.jsonl").write_text('{"id": "a", "turns": [{"user": "hi"}]}\n')
+    (tmp_path / "loop.evalkit").symlink_to("loop.evalkit")
+    (tmp_path / "long.evalkit").symlink_to("y" * 300)
+    done = evalkit(*arguments.format(where, where).split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert where.partition("/")[0] in done.stderr
+
+
 def test_help_names_every_command_the_exit_codes_and_the_variables():
     text = evalkit("--help").stdout
     for word in (
