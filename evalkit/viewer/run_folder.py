@@ -75,7 +75,7 @@ class RunFolder:
         """The names of the run files, the newest first."""
         paths = [path for path in run_list.run_files(self.path) if self._is_inside(path)]
         paths.sort(key=lambda path: turn_list.state(path)[1], reverse=True)
-        return {"folder": str(self.path), "files": [path.name for path in paths]}
+        return {"folder": str(self.path), "files": [_utf8(path.name) for path in paths]}
 
     def _lines(self, query: Query) -> object:
         names = query.get("run", ())
@@ -120,7 +120,8 @@ class RunFolder:
     def _path(self, name: str) -> Path:
         path = self.path / name
         if Path(name).name != name or "\0" in name or not self._is_inside(path):
-            raise NotThere(f"the folder has no run file {name!r}")
+            why = ": its name is not UTF-8, rename it" if "\ufffd" in name else ""
+            raise NotThere(f"the folder has no run file {name!r}{why}")
         return path
 
     def _is_inside(self, path: Path) -> bool:
@@ -138,6 +139,11 @@ def _line(path: Path, state: tuple[int, ...]) -> dict[str, Any]:
         "shown_accuracy": share_with_interval(mean.value, mean.low, mean.high),
         "shown_outcome": outcome,
     }
+
+
+def _utf8(name: str) -> str:
+    """A file's name as a browser can send it back; bytes that are not UTF-8 are replaced."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _one(query: Query, name: str, default: str | None = None) -> str:

@@ -35,6 +35,8 @@ _POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "img-src data:",
     "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
 ))  # fmt: skip
+_DECISIVE = ("Host", "Origin", "Sec-Fetch-Site")  # by which a request is refused; sent twice, they say two things
+_BODY = ("Content-Length", "Transfer-Encoding")  # a page has nothing to send; unread, it would be the next request
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -129,29 +131,33 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request of the page."""
         if (refused := self._refused()) is not None:
+            self.close_connection = True  # what follows may be the body of this request
             self._send(refused, b"", "text/plain")
-            return
+        else:
+            self._send(*self._answer())  # outside of what catches bugs: a browser may leave while it is sent
+
+    def _answer(self) -> tuple[HTTPStatus, bytes, str]:
         asked = urlsplit(self.path)
         name = asked.path.removeprefix(f"/{self.server.token}/")
         try:
             if (found := page.files().get(name)) is not None:
-                content, kind = found
-                self._send(HTTPStatus.OK, content, kind)
-                return
+                return HTTPStatus.OK, *found
             query = parse_qs(asked.query, max_num_fields=_MOST_FIELDS)
-            self._send_json(HTTPStatus.OK, self.server.folder.answer(name, query))
+            return _json(HTTPStatus.OK, self.server.folder.answer(name, query))
         except NotThere as error:
-            self._send_json(HTTPStatus.NOT_FOUND, {"error": str(error)})
+            return _json(HTTPStatus.NOT_FOUND, {"error": str(error)})
         except (InputError, ValueError) as error:
-            self._send_json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+            return _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except Exception:
             traceback.print_exc()
             bug = "This is a bug in evalkit: the terminal in which 'evalkit view' runs shows where."
-            self._send_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": bug})
+            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": bug})
 
     def _refused(self) -> HTTPStatus | None:
         """The status of a request that is not of the page; None: it is. The reasons are at the top of this file."""
         headers = self.headers
+        if any(len(headers.get_all(name, [])) > 1 for name in _DECISIVE) or any(name in headers for name in _BODY):
+            return HTTPStatus.BAD_REQUEST
         host, origin = headers.get("Host", ""), headers.get("Origin")
         if host not in self.server.hosts:
             return HTTPStatus.MISDIRECTED_REQUEST
@@ -163,16 +169,11 @@ class _Handler(BaseHTTPRequestHandler):
         own = self.path.count("/") >= 2 and secrets.compare_digest(token[0].encode(), self.server.token.encode())
         return None if own else HTTPStatus.NOT_FOUND
 
-    def _send_json(self, status: HTTPStatus, value: object) -> None:
-        try:
-            content = orjson.dumps(value)
-        except TypeError:  # halves of characters and huge numbers, which a dataset may hold as escapes
-            content = json.dumps(value).encode()
-        self._send(status, content, "application/json")
-
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
         headers = {**_HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(content))}
+        if self.close_connection:
+            headers["Connection"] = "close"
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -180,3 +181,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Print nothing: the terminal is the user's."""
+
+
+def _json(status: HTTPStatus, value: object) -> tuple[HTTPStatus, bytes, str]:
+    try:
+        content = orjson.dumps(value)
+    except TypeError:  # halves of characters, which the name of a folder may have
+        content = json.dumps(value).encode()
+    return status, content, "application/json"

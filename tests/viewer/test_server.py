@@ -1,8 +1,13 @@
 """Who is answered: the browser that knows the path, from this machine, for a run file of the folder."""
 
+import contextlib
 import http.client
 import json
+import os
 import socket
+import struct
+import threading
+import time
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -132,6 +137,53 @@ def test_a_request_that_another_site_started_is_refused(server, site, status):
     assert get(server, "files", Sec_Fetch_Site=site, Origin=own)[0] == status
 
 
+def exchange(server, *lines, times=1, body=b""):
+    """What the server sends until it closes the connection, or for as long as it has more to say."""
+    head = "\r\n".join([f"GET /{server.token}/files HTTP/1.1", *lines, "", ""]).encode()
+    with socket.create_connection(server.server_address, timeout=1) as raw:
+        raw.sendall(head * times + body)
+        received = b""
+        with contextlib.suppress(TimeoutError):
+            while part := raw.recv(65536):
+                received += part
+        return received
+
+
+def test_headers_that_say_two_things_are_refused(server):
+    own = f"127.0.0.1:{server.server_port}"
+    for lines in (
+        (f"Host: {own}", "Host: evil.example"),
+        (f"Host: {own}", f"Origin: http://{own}", "Origin: http://evil.example"),
+        (f"Host: {own}", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"),
+    ):
+        assert exchange(server, *lines).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 500", "Transfer-Encoding: chunked"])
+def test_the_body_of_a_request_is_never_the_next_request(server, line):
+    own = f"Host: 127.0.0.1:{server.server_port}"
+    hidden = f"GET /{server.token}/files HTTP/1.1\r\n{own}\r\n\r\n".encode()
+    for lines in ((own, line), (own, line, "Origin: http://evil.example")):
+        received = exchange(server, *lines, body=hidden)
+        assert received.startswith(b"HTTP/1.1 400 ")
+        assert received.count(b"HTTP/1.1 ") == 1
+    assert exchange(server, own, times=3).count(b"HTTP/1.1 200 ") == 3
+
+
+def test_a_browser_that_leaves_while_it_is_answered_is_no_bug(server, capfd):
+    request = f"GET /{server.token}/view.js HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode()
+    for _ in range(5):
+        with socket.create_connection(server.server_address, timeout=20) as raw:
+            raw.sendall(request * 50)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+    assert ask(server, "files")[0] == 200
+    deadline = time.monotonic() + 10
+    while sum("process_request_thread" in thread.name for thread in threading.enumerate()) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
 def test_nothing_but_reading_is_possible(server, method):
     assert get(server, "files", method=method)[0] == 501
@@ -246,6 +298,28 @@ def test_names_of_any_characters_are_found(tmp_path):
         status, _, body = get(server, f"conversation?run={quote(name)}&id={quote('x&y=z')}")
         assert status == 200
         assert json.loads(body)["turns"]["answer"] == ["yes"]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_a_line_that_says_so(tmp_path):
+    write(tmp_path / "good.evalkit", [S([T("a", 1)])])
+    os.rename(tmp_path / "good.evalkit", os.fsencode(tmp_path) + b"/a\xff.evalkit")  # noqa: PTH104
+    with serving(tmp_path) as server:
+        (name,) = ask(server, "files")[1]["files"]
+        (line,) = ask(server, "lines", run=name)[1]
+    assert line == {
+        "name": name,
+        "error": "the folder has no run file 'a\ufffd.evalkit': its name is not UTF-8, rename it",
+    }
+
+
+def test_a_link_that_cannot_be_followed_is_a_line_and_hides_no_other_run(tmp_path):
+    write(tmp_path / "good.evalkit", [S([T("a", 1)])])
+    (tmp_path / "long.evalkit").symlink_to("y" * 300)
+    with serving(tmp_path) as server:
+        assert ask(server, "files")[1]["files"][-1:] == ["long.evalkit"]
+        good, long = ask(server, "lines", run=["good.evalkit", "long.evalkit"])[1]
+    assert good["turns"] == 1
+    assert "File name too long" in long["error"]
 
 
 def test_a_folder_or_a_port_that_cannot_be_used_is_refused(tmp_path, server):
