@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -29,14 +29,22 @@ def show_history(console: Console, history: History) -> None:
             _show_lines(console, row)
     else:
         _show_table(console, rows)
-    tested = sum(step.accuracy is not None and step.accuracy.p is not None for step in history.steps)
-    note = f"* real: p below {comparison.LEVEL:g} after Holm's correction for {counted(tested, 'step')}"
+    note = f"* real: p below {comparison.LEVEL:g} after Holm's correction for {_tested(history.steps)}"
     if history.steps:
         console.print(f"steps: from the run before, in points and ms, over the turns of both; {note}", style="dim")
     for step in history.steps:
         _show_step(console, step)
     for file in history.unreadable:
         console.print(Text("cannot be read: ", style="yellow") + one_line(file.error, LONGEST), soft_wrap=True)
+
+
+def _tested(steps: Sequence[Step]) -> str:
+    """How many steps were tested: those of accuracy and those of latency are two families."""
+    accuracy = sum(step.accuracy is not None and step.accuracy.p is not None for step in steps)
+    latency = sum(step.latency_p is not None for step in steps)
+    if accuracy == latency:
+        return counted(accuracy, "step")
+    return f"{counted(accuracy, 'step')} in accuracy and {latency:,} in latency"
 
 
 def _show_table(console: Console, rows: Iterable[_Row]) -> None:
@@ -82,7 +90,9 @@ def _cells(run: ListedRun, step: Step | None) -> _Row:
 
 def _show_step(console: Console, step: Step) -> None:
     if step.reason is not None:
-        console.print(Text("no step: ", style="yellow") + one_line(step.reason, LONGEST), soft_wrap=True)
+        names = one_line(f"no step from {step.first.stem} to {step.second.stem}:", LONGEST)
+        names.stylize("yellow")
+        console.print(names + " " + one_line(step.reason, LONGEST), soft_wrap=True)
         return
     if step.accuracy_is_real and step.accuracy is not None:
         console.print(one_line(step.accuracy.words, LONGEST), soft_wrap=True)

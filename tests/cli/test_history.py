@@ -70,3 +70,16 @@ def test_what_cannot_be_drawn_or_found_is_refused(folder, tmp_path):
     assert ".png or .svg" in done.stderr
     assert evalkit("history", "other.jsonl", folder).returncode == 2
     assert evalkit("history", "other.jsonl", tmp_path / "nowhere").returncode == 2
+
+
+def test_a_step_that_cannot_be_measured_is_named_and_each_family_is_counted(tmp_path):
+    about = {"dataset": {"path": "sums.jsonl"}}
+    for name, score in (("a", None), ("b", None), ("c", None)):
+        turns = [T(f"c{n:03}", 1, score=score, latency_ms=400.0 + n * (name == "b")) for n in range(20)]
+        run(tmp_path / f"{name}.evalkit", turns, **about)
+    run(tmp_path / "empty.evalkit", [], **about)
+    done = evalkit("history", tmp_path)
+    assert done.returncode == 0
+    lines = " ".join(done.stdout.split())
+    assert "after Holm's correction for 0 steps in accuracy and 2 in latency" in lines
+    assert "no step from c to empty: the second run has no finished turn" in lines

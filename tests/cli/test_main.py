@@ -1,10 +1,13 @@
 """The command line as a whole: wrong usage, help, exit codes, and an API key that no output holds."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from commands import evalkit, evalkit_process, flags
@@ -237,6 +240,17 @@ def test_an_interrupt_is_answered_in_words(arguments, place, words, tmp_path, mo
     assert not (tmp_path / "new.evalkit").exists()
     assert not (tmp_path / "x.csv").exists()
     assert show_json(tmp_path) == before
+
+
+def test_an_interrupt_while_the_command_starts_is_answered_in_words(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evalkit.cli.main.main", interrupted)
+    assert importlib.import_module("evalkit.cli.__main__").main() == 130
+    assert capsys.readouterr() == ("", "stopped\n")
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["scripts"] == {"evalkit": "evalkit.cli.__main__:main"}
 
 
 def told(done):
