@@ -39,11 +39,16 @@ def history(parsed: argparse.Namespace) -> int:
     from evalkit.console.history import show_history
     from evalkit.console.terminal import print_message, print_result
     from evalkit.runfile import output_files
+    from evalkit.runfile.file_names import RUNS_FOLDER
 
     if (chart := parsed.out) is not None:
         if chart.suffix.lower() not in _SUFFIXES:
             raise SettingsError(f"{chart}: a chart is drawn as .png or .svg: give it a name that ends like that")
         output_files.check(chart, output_files.CHART, overwrite=parsed.overwrite)
+    if parsed.dataset.is_dir() and parsed.folder != RUNS_FOLDER:
+        raise SettingsError(
+            f"{parsed.dataset} is a folder of runs, and so is {parsed.folder}: name one folder, or a dataset first"
+        )
     found = histories.history(parsed.dataset, parsed.folder)
     print_result(found, show_history, as_json=parsed.json)
     if chart is not None:

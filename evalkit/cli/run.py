@@ -247,6 +247,7 @@ def resume(parsed: argparse.Namespace) -> int:
 
 def _limit_for_cut_off(parsed: argparse.Namespace) -> int | None:
     from evalkit.console.terminal import print_message
+    from evalkit.inputs.bounds import check_whole
     from evalkit.run import Run
 
     if not parsed.cut_off:
@@ -255,6 +256,7 @@ def _limit_for_cut_off(parsed: argparse.Namespace) -> int | None:
         return None
     if parsed.max_tokens is None:
         raise SettingsError("--cut-off needs --max-tokens N: with the old limit, the answers would be cut off again")
+    check_whole("--max-tokens", parsed.max_tokens, 1)
     if not Run(parsed.file).cut_off():
         print_message("no answer was cut off at a token limit: none is sent again for that")
     return int(parsed.max_tokens)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evalkit.report import previous_run, run_facts
+from evalkit.report.html_elements import plain
 from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.report.repeat_commands import commands
 from evalkit.report.run_contents import RunContents, scores
@@ -16,6 +17,9 @@ from evalkit.wording.comparison import differing, left_out, time_rows
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison
+
+
+_TURNING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 
 
 def markdown(runs: Sequence[RunContents], compared: Comparison | str | None = None) -> str:
@@ -28,8 +32,11 @@ def markdown(runs: Sequence[RunContents], compared: Comparison | str | None = No
 
 
 def code(text: str) -> str:
-    """Return text as inline code, on one line."""
-    text = " ".join(text.split())
+    """Return text as inline code, on one line.
+
+    Control characters, which would drive a terminal, and those that turn the direction of what follows are replaced.
+    """
+    text = plain(" ".join(text.split())).translate(_TURNING)
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     blank = " " if text[:1] == "`" or text[-1:] == "`" else ""
     return f"{fence}{blank}{text or ' '}{blank}{fence}"

@@ -112,7 +112,9 @@ def serving(folder: Path | str, *, port: int = 0) -> Iterator[ViewServer]:
         server = ViewServer(RunFolder(folder), port)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
-        raise SettingsError(f"port {port} of {_HOST} cannot be used: {why}. Choose another, or omit --port") from None
+        raise SettingsError(
+            f"port {port} of {_HOST} cannot be used: {str(why).rstrip('.')}. Choose another, or omit --port"
+        ) from None
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="evalkit-view", daemon=True)
     thread.start()
     try:

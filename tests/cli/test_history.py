@@ -83,3 +83,9 @@ def test_a_step_that_cannot_be_measured_is_named_and_each_family_is_counted(tmp_
     lines = " ".join(done.stdout.split())
     assert "after Holm's correction for 0 steps in accuracy and 2 in latency" in lines
     assert "no step from c to empty: the second run has no finished turn" in lines
+
+
+def test_two_folders_are_refused(folder, tmp_path):
+    done = evalkit("history", folder, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{folder} is a folder of runs, and so is {tmp_path}" in done.stderr

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 from commands import evalkit, evalkit_process, flags
+from runfiles import S, T, write
 
 from evalkit.runfile import store
 from evalkit.scripted.server import Arithmetic, Fault, Law, Script, serve
@@ -228,3 +229,11 @@ def test_a_run_at_a_rate_shows_times_from_the_schedule(server, sums, tmp_path):
     assert "from schedule" in done.stdout
     result = json.loads(evalkit("show", out, "--json").stdout)
     assert result["schedule_latency_ms"]["p50"] >= result["latency_ms"]["p50"]
+
+
+@pytest.mark.parametrize("limit", [0, -5])
+def test_a_limit_for_cut_off_answers_that_is_none_is_refused_before_anything_is_said(tmp_path, limit):
+    write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
+    done = evalkit("resume", tmp_path / "r.evalkit", "--cut-off", "--max-tokens", limit)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --max-tokens")

@@ -66,3 +66,4 @@ def test_what_cannot_be_served_is_refused(folder, tmp_path):
         done = evalkit("view", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("error: ")
+        assert ".." not in done.stderr

@@ -400,3 +400,17 @@ def test_turns_without_a_target_and_targets_without_a_score_are_reported_differe
     turns = [T("a", 1, score=1.0), T("b", 1)]
     path = run(tmp_path / "r.evalkit", turns, [talk("a", [35]), talk("b", [None])], endpoint=TINY)
     assert "Nothing failed, 1 answered turn has no target, and no scored" in texts(path, tmp_path)[0]
+
+
+def test_markdown_has_no_character_that_drives_a_terminal_or_turns_the_text(tmp_path):
+    strange = "x\x1b[2J\x1b]0;t\x07\u202e\u2066\x9b31m\x7f"
+    path = run(
+        tmp_path / "r.evalkit",
+        [T(f"c{strange}", 1, score=0.0, reason=strange, scorer=strange)],
+        dataset={"path": strange},
+        endpoint={"model": strange, "base_url": f"http://127.0.0.1/{strange}", "params": {strange: strange}},
+    )
+    report([path, run(tmp_path / "s.evalkit", [T("a", 1, score=1.0)])], tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "�[2J" in text
+    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text) == []
