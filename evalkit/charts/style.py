@@ -47,13 +47,13 @@ def styled() -> Iterator[None]:
         import matplotlib as mpl
         from matplotlib import style
     except ImportError:
-        raise MissingExtra("drawing a chart", "notebooks") from None
+        raise MissingExtra("drawing a chart", "charts") from None
     settings = {**_SETTINGS, "figure.dpi": mpl.rcParams["figure.dpi"], "font.family": list(safe_text.families())}
     with style.context(["default", settings]):
         yield
 
 
-def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+def subplots(width: float, height: float) -> tuple[Figure, Axes]:
     """Create a pyplot figure, its size in inches, and its Axes, as ``pyplot.subplots`` does.
 
     The figure is created outside of the style: the first figure of a process loads the user's backend, which may turn
@@ -62,11 +62,11 @@ def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tu
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise MissingExtra("drawing a chart", "notebooks") from None
+        raise MissingExtra("drawing a chart", "charts") from None
     figure = pyplot.figure(figsize=(width, height), facecolor=PAPER, edgecolor=PAPER, frameon=True)
     with styled():
         figure.set_layout_engine("constrained")
-        return figure, figure.subplots(rows, columns)
+        return figure, figure.subplots()
 
 
 def whiten(ax: Axes) -> None:

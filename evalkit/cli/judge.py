@@ -105,7 +105,7 @@ def judge(parsed: argparse.Namespace) -> int:
         "concurrency": parsed.concurrency,
         "stream": not parsed.no_stream,
     }
-    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
+    with _judge_endpoint(parsed) as endpoint, progress_line("replies") as watch:
         if len(runs) > 2:
             ranked = judged_ranks.rank_runs(runs, endpoint, rubric, watch=watch, **settings)
         elif pairs:
@@ -132,7 +132,7 @@ def judge_check(parsed: argparse.Namespace) -> int:
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
     against_people.check_repeats(parsed.repeats)
     _check_labels(parsed.labels, rubric)
-    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
+    with _judge_endpoint(parsed) as endpoint, progress_line("replies") as watch:
         result = against_people.check_judge(
             parsed.labels, endpoint, rubric, repeats=parsed.repeats,
             concurrency=parsed.concurrency, stream=not parsed.no_stream, watch=watch,
@@ -164,8 +164,8 @@ def _judge_endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
                 print_message(_SMALL_JUDGE)
             readiness.wait_until_ready(endpoint, parsed.wait_ready)
             yield endpoint
-    except KeyboardInterrupt:
-        print_message("stopped. The judge's answers so far are kept; run the same command again to continue")
+    except KeyboardInterrupt as stop:
+        stop.add_note("stopped. The judge's answers so far are kept; run the same command again to continue")
         raise
     except EndpointError as error:
         raise EndpointError(f"{error}\nWhen that is fixed, run the same command again to continue.") from None

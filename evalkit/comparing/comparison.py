@@ -39,6 +39,8 @@ from evalkit.wording.numbers import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalkit.charts.chart import Chart
+
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
@@ -93,6 +95,12 @@ class Contrast:
     paired: PairedRuns = field(repr=False)
     clusters: Clusters = field(repr=False)
 
+    def charts(self) -> dict[str, Chart]:
+        """The charts of this comparison by their names, with ``draw``, ``save`` and more as those of ``Run.charts``."""
+        from evalkit.charts import catalogue
+
+        return catalogue.contrast_charts(self)
+
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit compare --json`` prints of two runs; missing values are None."""
         return {
@@ -139,6 +147,11 @@ class Comparison:
             for each in self.contrasts
         )
         return f"Comparison({results})"
+
+    def _repr_html_(self) -> str | None:
+        from evalkit.console import notebook_cell
+
+        return notebook_cell.of_comparison(self)
 
     def to_json(self) -> dict[str, Any]:
         """For two runs that of ``Contrast.to_json``; for more ``runs``, ``baseline``, ``comparisons`` and ``ranks``."""

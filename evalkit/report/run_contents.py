@@ -144,7 +144,7 @@ def read_run(
             info=info,
             measures=measures,
             result=summary_json.summary_json(measures),
-            charts=catalogue.charts(connection, measures) if drawn else {},
+            charts=catalogue.charts(connection, measures, without=catalogue.NOT_IN_REPORT) if drawn else {},
             transcripts=transcript_data.transcripts(connection, most_turns=most_turns),
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),

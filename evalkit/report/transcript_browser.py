@@ -20,7 +20,7 @@ from evalkit.report.leaderboard import labels
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
-_SCRIPTS = ("elements.js", "readable_text.js", "transcript_browser.js")
+_SHARED_SCRIPTS = ("elements.js", "readable_text.js", "conversation.js", "turn_grid.js")
 _STYLES = ("readable_text.css", "transcripts.css")
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
@@ -31,7 +31,12 @@ _HEADINGS = (
 
 def script() -> str:
     """Return the script of the browser."""
-    return "".join(static_file("report", name) for name in _SCRIPTS)
+    return shared_script() + static_file("report", "transcript_browser.js")
+
+
+def shared_script() -> str:
+    """Return the script of the list of turns and of the dialog, for a page that gets the turns in its own way."""
+    return "".join(static_file("report", name) for name in _SHARED_SCRIPTS)
 
 
 def style() -> str:
@@ -79,6 +84,16 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
     select = add(_label(controls, "run"), "select", id="run")
     for number, name in enumerate(_names(runs)):
         add(select, "option", name, value=str(number))
+    add_filters(controls)
+    if len(runs) > 1:
+        label = SubElement(controls, "label")
+        SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the other run"
+    add_grid(section)
+    add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
+
+
+def add_filters(controls: Element) -> None:
+    """Add the filters of turns to a form."""
     add(_label(controls, "search"), "input", type="search", id="search", placeholder="question, answer, reason, id")
     for name in ("tag", "turn"):
         add(_label(controls, name), "select", id=name)
@@ -87,23 +102,21 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
     for letter, name in _STATUSES:
         label = SubElement(fieldset, "label")
         SubElement(label, "input", type="checkbox", value=letter).tail = f" {name} "
-    if len(runs) > 1:
-        label = SubElement(controls, "label")
-        SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the other run"
-    add(section, "p", id="count", role="status", class_="faint")
-    _grid(section)
-    add(section, "p", "No turn matches: remove a filter.", id="nothing", hidden="hidden")
-    add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
 
 
-def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
-    """Add the dialog that shows a conversation, and the data of all runs, compressed."""
+def add_dialog(body: Element) -> None:
+    """Add the dialog that shows a conversation."""
     dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
     header = SubElement(dialog, "header")
     add(header, "h2", id="title")
     add(header, "button", id="difference", type="button", hidden="hidden")
     add(header, "button", "close", type="button", id="close")
     SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
+
+
+def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
+    """Add the dialog that shows a conversation, and the data of all runs, compressed."""
+    add_dialog(body)
     for run, name in zip(runs, _names(runs), strict=True):
         packed = gzip.compress(orjson.dumps(run.transcripts.by_conversation()), compresslevel=6, mtime=0)
         data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(name)})
@@ -122,7 +135,9 @@ def _label(parent: Element, text: str) -> Element:
     return label
 
 
-def _grid(section: Element) -> None:
+def add_grid(section: Element) -> None:
+    """Add the list of turns, and how many there are."""
+    add(section, "p", id="count", role="status", class_="faint")
     grid = SubElement(section, "div", {"class": "grid", "id": "grid", "role": "grid", "tabindex": "0"})
     grid.set("aria-label", "Turns; arrow keys move, Enter opens the conversation")
     head = SubElement(grid, "div", {"class": "head", "id": "head", "role": "row", "aria-rowindex": "1"})
@@ -134,3 +149,4 @@ def _grid(section: Element) -> None:
         else:
             cell.text = heading
     SubElement(grid, "div", {"class": "space", "id": "space", "role": "rowgroup"})
+    add(section, "p", "No turn matches: remove a filter.", id="nothing", hidden="hidden")

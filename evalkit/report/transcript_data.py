@@ -104,8 +104,16 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     total = int(connection.execute("SELECT count(*) FROM turn").fetchone()[0])
     for position in _chosen(connection, total, most_turns, seed):
         columns.add(list(transcripts_at(connection, position)))
-    data = {"conversations": columns.conversations, "turns": columns.turns, "commands": columns.commands}
-    return Transcripts(data, len(columns.turns["turn"]), total)
+    return Transcripts(columns.data(), len(columns.turns["turn"]), total)
+
+
+def conversation(connection: sqlite3.Connection, position: int | None) -> dict[str, Any]:
+    """``Transcripts.data`` of one conversation in all its repeats; without turns for the position None."""
+    info = store.run_info(connection)
+    columns = _Columns(Requests(info["endpoint"], info["settings"], LONGEST_TEXT))
+    if position is not None:
+        columns.add(list(transcripts_at(connection, position)))
+    return columns.data()
 
 
 def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: int) -> list[int]:
@@ -143,6 +151,10 @@ class _Columns:
             name: [] for name in ("id", "tags", "system", "context", "pictures")
         }
         self.commands: list[dict[str, Any] | None] = []
+
+    def data(self) -> dict[str, Any]:
+        """The columns as ``Transcripts.data``."""
+        return {"conversations": self.conversations, "turns": self.turns, "commands": self.commands}
 
     def add(self, repeats: Sequence[Transcript]) -> None:
         """Add the turns of one conversation, in all its repeats."""

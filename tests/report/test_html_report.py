@@ -228,7 +228,7 @@ def test_evalkit_accepts_the_command_that_repeats_a_run(tmp_path):
     arguments = shlex.split(run_command(read_run(path)))
     assert arguments[:2] == ["evalkit", "run"]
     parsed = command_parser().parse_args(arguments[1:])
-    assert (str(parsed.data), parsed.model, parsed.until, parsed.retries) == ("a b.csv", "m", 0.03, 0)
+    assert (list(map(str, parsed.data)), parsed.model, parsed.until, parsed.retries) == (["a b.csv"], "m", 0.03, 0)
     assert shared_flags.scorer(parsed.scorer) == named
     assert shared_flags.columns(parsed.column) == {"user": "The question"}
     assert shared_flags.params(parsed) == {"stop": ["'"]}
