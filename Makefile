@@ -25,6 +25,7 @@ demo: $(VENV)/.ready-local
 test: $(VENV)/.ready-dev
 	@$(BIN)/python $(TESTS)
 
+# As root, which is who one is in most containers, Jupyter wants to be told that this is meant.
 # JupyterLab shows pages of text as they are meant to be read, and does not ask about news; in this environment only
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.json
 
@@ -32,7 +33,7 @@ lab: $(VENV)/.ready-notebooks
 	@mkdir -p $(dir $(LAB_SETTINGS))
 	@echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},' \
 	  '"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/README.md
+	@$(BIN)/jupyter lab $$(test "$$(id -u)" != 0 || echo --allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/README.md
 
 bench: $(VENV)/.ready-dev
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done

@@ -46,6 +46,12 @@ class Run:
         endpoint = self.info["endpoint"]
         return f"Run({str(self.path)!r}, model={endpoint['model']!r}, dataset={self.info['dataset']['path']!r})"
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of a run; None, which is the text, if it has more than 20,000 turns."""
+        from evalkit.console import notebook_cell
+
+        return notebook_cell.of_run(self)
+
     def turns(self) -> pd.DataFrame:
         """One row per turn, with the columns of an export; missing values stay missing, never 0."""
         from evalkit.analysis import tables

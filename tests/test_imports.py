@@ -80,8 +80,11 @@ AMONG_VIEWS = {
     "widgets": {"report"},
     "cli": {"charts", "console", "report"},
 }
-# Doors that show a run or a load test: they import a view in the very method that shows it, and nowhere else.
-DOORS = {"run": {"charts", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts"}}
+# Doors that show a result of theirs: they import a view in the very method that shows it, and nowhere else.
+DOORS = {
+    "run": {"charts", "console", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts", "console"},
+    "comparing": {"console"}, "analysis": {"console"},
+}  # fmt: skip
 
 
 def room_of(module: str) -> str:

@@ -85,10 +85,26 @@ def test_check_lowest_names_files_that_exist():
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize(("user", "flag"), [("0", "--allow-root"), ("1000", "")])
+def test_make_lab_lets_root_in_and_only_root(tmp_path, user, flag):
+    recipe = re.search(r"jupyter lab \$(\$\(.+?\)) --", (ROOT / "Makefile").read_text(encoding="utf-8"))[1]
+    fake = tmp_path / "id"
+    fake.write_text(f"#!/bin/sh\necho {user}\n", encoding="utf-8")
+    fake.chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = f"echo {recipe}".replace("$$", "$")
+    done = subprocess.run(["sh", "-c", script], env=path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == flag
+
+
 def test_every_extra_of_the_plan_is_there_and_all_holds_them():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"local", "notebooks", "parquet", "ranking", "scorers", "dask", "dev", "all"}
-    assert extras["all"] == ["chat-evalkit[local,notebooks,parquet,ranking,scorers,dask]"]
+    assert set(extras) == {*{"charts", "local", "notebooks", "parquet", "ranking", "scorers", "dask", "dev", "all"}}
+    assert extras["all"] == ["chat-evalkit[charts,local,notebooks,parquet,ranking,scorers,dask]"]
+
+
+def test_the_charts_extra_is_light_enough_for_ci():
+    assert packages("charts") - packages() == {"matplotlib"}
 
 
 def test_every_dependency_has_a_lower_bound_and_no_upper_one():

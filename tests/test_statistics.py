@@ -10,6 +10,7 @@ PACKAGE, TESTS = Path(evalkit.__file__).parent, Path(__file__).parent
 MODULES = (
     *("estimate", "proportions", "quantiles", "means", "bootstrap", "paired", "multiple_tests", "repeats", "power"),
     *("anytime_interval", "survival", "corrected_rate", "prediction_powered", "ratios", "groups", "bradley_terry"),
+    "stratified_labels",
 )
 PAGE = (PACKAGE / "docs" / "statistics.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `")]

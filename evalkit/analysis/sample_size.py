@@ -112,6 +112,11 @@ class Plan:
         """Whether the pilot has fewer than ten clusters."""
         return self.clusters < _FEWEST_CLUSTERS
 
+    def _repr_html_(self) -> str | None:
+        from evalkit.console import notebook_cell
+
+        return notebook_cell.of_plan(self)
+
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit plan --json`` prints."""
         split = self.split

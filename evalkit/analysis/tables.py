@@ -83,8 +83,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
         scored turns with its 95 % limits ``low``, ``high`` and denominator ``n``; ``ttft_p50_ms``, ``ttft_p95_ms``,
         ``tpot_p50_ms``, ``latency_p50_ms``, ``latency_p95_ms``; ``client_bound``; ``turn_time_p50_ms``,
         ``turn_time_p95_ms``; ``retries``, the number of repeated requests, and ``retries_lost_s``, the time
-        lost to them.
-        Missing: NaN.
+        lost to them. Missing: NaN. It shows rounded numbers, and has exact ones.
 
     Raises
     ------
@@ -92,6 +91,8 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
         The file cannot be read as a run file.
     """
     import pandas as pd
+
+    from evalkit.analysis.summary_frame import SummaryFrame
 
     run = measured(data)
     rows = [*run.by_turn, run.all]
@@ -112,8 +113,7 @@ def summary(data: Source | RunMeasures) -> pd.DataFrame:
         columns[f"turn_time_{name}_ms"] = _floats([row.turn_time_ms[name].value for row in rows])
     columns["retries"] = [row.retries.requests for row in rows]
     columns["retries_lost_s"] = [row.retries.lost_s for row in rows]
-    labels = [*(row.turn for row in run.by_turn), "all"]
-    return pd.DataFrame(columns, index=pd.Index(labels, dtype=object, name="turn"))
+    return SummaryFrame(columns, index=pd.Index([*(row.turn for row in run.by_turn), "all"], dtype=object, name="turn"))
 
 
 def arrivals(source: Source) -> pd.DataFrame:
@@ -201,6 +201,8 @@ def accuracy_by(source: Source, labels: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from evalkit.analysis.summary_frame import SummaryFrame
+
     with opened(source) as connection:
         frame = turn_frame.read(connection)
         order = "SELECT conversation FROM turn ORDER BY conversation, repeat, turn"
@@ -212,10 +214,9 @@ def accuracy_by(source: Source, labels: Any) -> pd.DataFrame:
         answered = own[own["status"] == "answered"]
         scores = answered["score"].dropna()
         mean = proportions.proportion(scores, clusters[scores.index])
-        limits = mean.value_and_limits()
-        rows.append((label, len(own), len(answered), *limits.values(), mean.n))
+        rows.append((label, len(own), len(answered), *mean.value_and_limits().values(), mean.n))
     columns = ["label", "turns", "answered", "accuracy", "low", "high", "n"]
-    table = pd.DataFrame(rows, columns=columns).set_index("label").rename_axis(labels.name)
+    table = SummaryFrame(rows, columns=columns).set_index("label").rename_axis(labels.name)
     return table.astype(dict.fromkeys(("accuracy", "low", "high"), np.float64))
 
 

@@ -47,7 +47,7 @@ def styled() -> Iterator[None]:
         import matplotlib as mpl
         from matplotlib import style
     except ImportError:
-        raise MissingExtra("drawing a chart", "notebooks") from None
+        raise MissingExtra("drawing a chart", "charts") from None
     settings = {**_SETTINGS, "figure.dpi": mpl.rcParams["figure.dpi"], "font.family": list(safe_text.families())}
     with style.context(["default", settings]):
         yield
@@ -62,7 +62,7 @@ def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tu
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise MissingExtra("drawing a chart", "notebooks") from None
+        raise MissingExtra("drawing a chart", "charts") from None
     figure = pyplot.figure(figsize=(width, height), facecolor=PAPER, edgecolor=PAPER, frameon=True)
     with styled():
         figure.set_layout_engine("constrained")

@@ -20,7 +20,10 @@ def add_import(commands: Any) -> None:
         "evalkit import logs/2026-05-01_math.eval --out runs/math.evalkit",
     )  # fmt: skip
     parser.add_argument("answers", type=Path, metavar="FILE", help="the log, samples, output file or answers")
-    parser.add_argument("--form", choices=_FORMS, help="form of the file (default: what it looks like)")
+    parser.add_argument(
+        "--form", choices=_FORMS, metavar="FORM",
+        help=f"form of the file: {', '.join(_FORMS[:-1])} or {_FORMS[-1]} (default: what it looks like)",
+    )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, metavar="DATA",
         help="a dataset with the conversations of the answers, found by their id; the input file of a batch is one",
@@ -30,7 +33,7 @@ def add_import(commands: Any) -> None:
     )
     parser.add_argument("--model", metavar="M", help="name of the model (default: what the file says)")
     parser.add_argument("--name", metavar="NAME", help="name of the run: runs/NAME.evalkit")
-    parser.add_argument("--out", type=Path, metavar="FILE.evalkit", help="run file to write")
+    shared_flags.add_out(parser, "FILE.evalkit", "run file to write")
     shared_flags.add_json(parser)
 
 
@@ -40,9 +43,13 @@ def import_answers(parsed: argparse.Namespace) -> int:
     from evalkit.console.terminal import print_result
     from evalkit.importing import import_run
 
-    imported = import_run.import_answers(
-        parsed.answers, form=parsed.form, data=parsed.data, score=parsed.score, model=parsed.model, name=parsed.name,
-        out=parsed.out,
-    )  # fmt: skip
+    try:
+        imported = import_run.import_answers(
+            parsed.answers, form=parsed.form, data=parsed.data, score=parsed.score, model=parsed.model,
+            name=parsed.name, out=parsed.out,
+        )  # fmt: skip
+    except KeyboardInterrupt as stop:
+        stop.add_note("stopped. No run file was written")
+        raise
     print_result(imported, show_import, as_json=parsed.json)
     return 0

@@ -31,8 +31,11 @@ def add_judge(commands: Any) -> None:
     parser.add_argument(
         "--against",
         type=Path,
+        action="append",
+        default=[],
         metavar="OTHER.evalkit",
-        help="another run of the same dataset: judge which of the two answers better",
+        help="another run of the same dataset: judge which of the two answers better; given several times, every two "
+        "of these runs are judged, and all are ranked",
     )
     parser.add_argument(
         "--labels", type=Path, metavar="LABELS.jsonl",
@@ -79,12 +82,13 @@ def _add_asking(parser: argparse.ArgumentParser) -> None:
 
 def judge(parsed: argparse.Namespace) -> int:
     """Run ``evalkit judge``."""
-    from evalkit.console.judge import show_judging, show_pairing
+    from evalkit.console.judge import show_judging, show_pairing, show_ranked_pairs
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_result
-    from evalkit.judging import judging, pairwise
+    from evalkit.judging import judged_ranks, judging, pairwise
 
-    pairs = parsed.against is not None
+    runs = [parsed.file, *parsed.against]
+    pairs = len(runs) > 1
     # errors that can be found now are reported before a model is started
     rubric = judging.rubric_for(parsed.rubric or ("better" if pairs else "correct"), pairwise=pairs)
     judging.check_limit(parsed.limit)
@@ -92,19 +96,25 @@ def judge(parsed: argparse.Namespace) -> int:
         if pairs:
             raise SettingsError("--labels are of single answers: they cannot correct a comparison with --against")
         _check_labels(parsed.labels, rubric)
-    for run in (parsed.file, parsed.against):
-        if run is not None:
-            judging.path_of(run)
+    for run in runs:
+        judging.path_of(run)
+    if len(runs) > 2:
+        judged_ranks.check_ranking(runs)
     settings: dict[str, Any] = {
         "limit": parsed.limit,
         "concurrency": parsed.concurrency,
         "stream": not parsed.no_stream,
     }
-    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
-        if pairs:
-            pairing = pairwise.judge_pairs(parsed.file, parsed.against, endpoint, rubric, watch=watch, **settings)
+    with _judge_endpoint(parsed) as endpoint, progress_line("replies") as watch:
+        if len(runs) > 2:
+            ranked = judged_ranks.rank_runs(runs, endpoint, rubric, watch=watch, **settings)
+        elif pairs:
+            pairing = pairwise.judge_pairs(parsed.file, runs[1], endpoint, rubric, watch=watch, **settings)
         else:
             judged = judging.judge(parsed.file, endpoint, rubric, labels=parsed.labels, watch=watch, **settings)
+    if len(runs) > 2:
+        print_result(ranked, show_ranked_pairs, as_json=parsed.json)
+        return 1 if any(each.outcomes["failed"] for each in ranked.judgings) else 0
     if pairs:
         print_result(pairing, show_pairing, as_json=parsed.json)
         return 1 if pairing.outcomes["failed"] else 0
@@ -122,7 +132,7 @@ def judge_check(parsed: argparse.Namespace) -> int:
     rubric = judging.rubric_for(parsed.rubric or "correct", pairwise=False)
     against_people.check_repeats(parsed.repeats)
     _check_labels(parsed.labels, rubric)
-    with _judge_endpoint(parsed) as endpoint, progress_line() as watch:
+    with _judge_endpoint(parsed) as endpoint, progress_line("replies") as watch:
         result = against_people.check_judge(
             parsed.labels, endpoint, rubric, repeats=parsed.repeats,
             concurrency=parsed.concurrency, stream=not parsed.no_stream, watch=watch,
@@ -154,8 +164,8 @@ def _judge_endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
                 print_message(_SMALL_JUDGE)
             readiness.wait_until_ready(endpoint, parsed.wait_ready)
             yield endpoint
-    except KeyboardInterrupt:
-        print_message("stopped. The judge's answers so far are kept; run the same command again to continue")
+    except KeyboardInterrupt as stop:
+        stop.add_note("stopped. The judge's answers so far are kept; run the same command again to continue")
         raise
     except EndpointError as error:
         raise EndpointError(f"{error}\nWhen that is fixed, run the same command again to continue.") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from evalkit.cli import shared_flags
@@ -45,9 +44,7 @@ def add_load(commands: Any) -> None:
         "at least 20)",
     )  # fmt: skip
     group.add_argument("--step-time", type=float, metavar="S", help="instead of --per-step: seconds per step")
-    group.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder for the run files (default: runs/load-DATA-MODEL-TIME)"
-    )
+    shared_flags.add_out(group, "FOLDER", "folder for the run files (default: runs/load-DATA-MODEL-TIME)")
     shared_flags.add_json(parser)
 
 
@@ -67,7 +64,7 @@ def load(parsed: argparse.Namespace) -> int:
     """Run ``evalkit load``."""
     from evalkit.console.load import show_sweep
     from evalkit.console.progress_line import progress_line
-    from evalkit.console.terminal import print_message, print_result
+    from evalkit.console.terminal import print_result
     from evalkit.datasets import reader
     from evalkit.engine.asking import readiness
     from evalkit.loadtest import sweep
@@ -102,9 +99,9 @@ def load(parsed: argparse.Namespace) -> int:
                     parsed.data, endpoint, slo=slo, out=folder, watch=watch, stream=not parsed.no_stream,
                     interrupted=interrupted.append, **settings,
                 )  # fmt: skip
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if any(folder.glob(f"*{file_names.SUFFIX}")):
-                print_message(f"stopped. Each step so far has a run file in {folder}: evalkit show {folder}/…")
+                stop.add_note(f"stopped. Each step so far has a run file in {folder}: evalkit show {folder}/…")
             for unfinished in interrupted:
                 if unfinished.measured:
                     print_result(unfinished, show_sweep, as_json=parsed.json)

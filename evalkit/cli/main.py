@@ -15,6 +15,7 @@ from evalkit import __version__
 from evalkit.cli import (
     ask,
     compare,
+    completion,
     data,
     import_answers,
     judge,
@@ -28,12 +29,15 @@ from evalkit.cli import (
     shared_flags,
     show,
 )
-from evalkit.cli.parser import Parser
+from evalkit.cli.parser import WRONG_USAGE, HelpFormatter, Parser, WrongUsage
 from evalkit.errors import EvalkitError, WrongPlatform, check_platform
 from evalkit.process.standard_streams import tolerate_closed_readers
 
 if TYPE_CHECKING:
     from types import FrameType
+
+
+_BUG = "this is a bug in evalkit"
 
 
 class Terminated(KeyboardInterrupt):
@@ -52,31 +56,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parsed = command_parser().parse_command_line(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        parsed = command_parser().parse_command_line(arguments)
+    except WrongUsage as error:
+        if "--json" in arguments:
+            from evalkit.console.terminal import begin_json, print_json_error
+
+            begin_json()
+            print_json_error(error.message, WRONG_USAGE)
+        raise
     signal.signal(signal.SIGTERM, _terminate)
     # a shell starts background jobs with SIGINT ignored; one that is sent to them anyway is meant
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from evalkit.console.terminal import print_message
+    from evalkit.console.terminal import begin_json, print_message
 
+    begin_json()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _printer_of_warnings(warnings.showwarning)
             code: int = parsed.command(parsed)
             return code
     except EvalkitError as error:
-        print_message(f"error: {error}")
-        return error.exit_code
-    except Terminated:
-        return 143
-    except KeyboardInterrupt:
-        return 130
-    except Exception:
+        return _failed(parsed, error)
+    except KeyboardInterrupt as stop:
+        words = "\n".join(getattr(stop, "__notes__", ["stopped"]))
+        print_message(words)
+        return _ended(parsed, words, 143 if isinstance(stop, Terminated) else 130)
+    except Exception as error:
         if (unreadable := _unreadable(parsed)) is not None:
-            print_message(f"error: {unreadable}")
-            return unreadable.exit_code
+            return _failed(parsed, unreadable)
         print_message(traceback.format_exc().rstrip())  # may quote text from a stranger
-        print_message("this is a bug in evalkit")
-        return 70
+        print_message(_BUG)
+        return _ended(parsed, f"{_BUG}: {type(error).__name__}: {error}", 70)
+
+
+def _failed(parsed: argparse.Namespace, error: EvalkitError) -> int:
+    from evalkit.console.terminal import print_message
+
+    print_message(f"error: {error}")
+    return _ended(parsed, str(error), error.exit_code)
+
+
+def _ended(parsed: argparse.Namespace, words: str, code: int) -> int:
+    """The exit code of a command that ended early; with ``--json`` its object says why."""
+    if parsed.json:
+        from evalkit.console.terminal import print_json_error
+
+        print_json_error(words, code)
+    return code
 
 
 def _printer_of_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
@@ -118,7 +146,7 @@ def command_parser() -> Parser:
         prog="evalkit",
         description="Run conversations against an OpenAI-compatible chat endpoint; score and time every answer.",
         epilog=shared_flags.EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"evalkit {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -144,4 +172,5 @@ def command_parser() -> Parser:
         plot.add_plot,
     ):
         add(commands)
+    completion.add_completion(commands, parser)
     return parser

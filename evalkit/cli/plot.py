@@ -27,7 +27,7 @@ def add_plot(commands: Any) -> None:
         "evalkit plot runs/demo.evalkit -o charts",
     )  # fmt: skip
     parser.add_argument("files", nargs="+", type=Path, metavar="RUN.evalkit", help="run files")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder, created if needed")
+    shared_flags.add_out(parser, "FOLDER", "folder, created if needed", required=True)
     parser.add_argument("--format", choices=FORMATS, default="png", help="format of the files (default: png)")
     shared_flags.add_overwrite(parser)
     shared_flags.add_json(parser)
@@ -52,7 +52,7 @@ def _plot(parsed: argparse.Namespace) -> int:
             reason = chart if isinstance(chart, str) else chart.missing
             missing.append({"run": run, "chart": name, "reason": reason})
             continue
-        file = parsed.output / folder / f"{name}.{parsed.format}"
+        file = parsed.out / folder / f"{name}.{parsed.format}"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -63,7 +63,7 @@ def _plot(parsed: argparse.Namespace) -> int:
     if parsed.json:
         from evalkit.console.terminal import print_json
 
-        print_json({"folder": str(parsed.output), "drawn": drawn, "missing": missing})
+        print_json({"folder": str(parsed.out), "drawn": drawn, "missing": missing})
     else:
         _show(drawn, missing)
     return 0
@@ -74,7 +74,7 @@ def _check_folders(parsed: argparse.Namespace) -> None:
 
     """Refuse earlier charts before anything is drawn, so that no folder mixes new and old charts."""
     for folder in dict.fromkeys(("", *_folders(parsed.files))):
-        for file in sorted((parsed.output / folder).glob(f"*.{parsed.format}")):
+        for file in sorted((parsed.out / folder).glob(f"*.{parsed.format}")):
             if output_files.is_earlier(file, output_files.CHART):
                 raise SettingsError(f"{file} is a chart from before: add --overwrite, or choose another folder")
 

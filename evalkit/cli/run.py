@@ -16,6 +16,7 @@ from evalkit.engine.stopping.session_outcome import SessionOutcome
 from evalkit.errors import EndpointError, EvalkitError, InputError, SettingsError
 
 if TYPE_CHECKING:
+    from evalkit.datasets.dry_run import DryRun
     from evalkit.endpoint import Endpoint
     from evalkit.run import Run
 
@@ -30,7 +31,7 @@ def add_demo(commands: Any) -> None:
         "Run a small dataset against the embedded model and show the results. Needs no API key and no network.",
         "evalkit demo",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="run file (default: runs/demo-TIME.evalkit)")
+    shared_flags.add_out(parser, "FILE", "run file (default: runs/demo-TIME.evalkit)")
     shared_flags.add_json(parser)
 
 
@@ -38,10 +39,14 @@ def add_run(commands: Any) -> None:
     """Add ``evalkit run``."""
     parser = shared_flags.add_command(
         commands, "run", run,
-        "Run a dataset against an endpoint. Every turn is timed, scored and stored in a run file.",
+        "Run a dataset against an endpoint. Every turn is timed, scored and stored in a run file. Several datasets "
+        "make a run each.",
         "evalkit run data/primary_math.jsonl --limit 10 --max-tokens 64",
     )  # fmt: skip
-    shared_flags.add_dataset(parser)
+    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="dataset: .jsonl, .json or .csv")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be sent, with tokens and cost estimated; send nothing"
+    )
     shared_flags.add_endpoint(parser, several_runs.Each)
     shared_flags.add_sampling(parser)
     _add_run_settings(parser.add_argument_group("run"))
@@ -51,9 +56,9 @@ def add_run(commands: Any) -> None:
 
 
 def _add_run_settings(group: Any) -> None:
-    group.add_argument(
-        "--out", type=Path, metavar="FILE",
-        help="run file (default: runs/DATA-MODEL-TIME.evalkit); of several runs a folder, or FILE-MODEL for each",
+    shared_flags.add_out(
+        group, "FILE", "run file (default: runs/DATA-MODEL-TIME.evalkit); of several runs a folder, or FILE-MODEL for "
+        "each, FILE-DATA or FILE-DATA-MODEL",
     )  # fmt: skip
     shared_flags.add_questions(group)
     group.add_argument("--repeats", type=int, default=1, metavar="R", help="run each conversation R times (default: 1)")
@@ -164,27 +169,54 @@ def run(parsed: argparse.Namespace) -> int:
     settings |= shared_flags.questions(parsed)
     # errors that can be found now are reported before a model is started
     Settings(**settings)
-    gate_flags.check(parsed, parsed.data, parsed.out)
-    next(iter(reader.read(parsed.data, limit=1, columns=settings["columns"])), None)
+    gate_flags.check(parsed, *parsed.data, parsed.out)
+    for data in parsed.data:
+        next(iter(reader.read(data, limit=1, columns=settings["columns"])), None)
     lines = several_runs.command_lines(parsed)
+    if parsed.dry_run:
+        return several_runs.dry_run_each(lines, lambda line: _dry_run(line, settings), as_json=parsed.json)
     if len(lines) == 1:
-        return _run(parsed, settings)
-    return several_runs.run_each(parsed, lines, lambda line: _run(line, settings))
+        with shared_flags.endpoint(lines[0]) as endpoint:
+            return _run(lines[0], endpoint, settings)
+    return several_runs.run_each(parsed, lines, lambda line, endpoint: _run(line, endpoint, settings))
 
 
-def _run(parsed: argparse.Namespace, settings: dict[str, Any]) -> int:
-    """Run the dataset against one endpoint."""
+def _run(parsed: argparse.Namespace, endpoint: Endpoint, settings: dict[str, Any]) -> int:
+    """Run one dataset against one endpoint."""
     from evalkit.runfile import file_names
 
-    with shared_flags.endpoint(parsed) as endpoint:
-        if parsed.max_cost is not None or parsed.prices is not None:
-            from evalkit.analysis.price_file import price_of
+    if parsed.max_cost is not None or parsed.prices is not None:
+        settings = settings | _priced(parsed, endpoint.model)
+    path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
+    return _evaluate(
+        parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready, **settings
+    )
 
-            settings = settings | {"max_cost": parsed.max_cost, "price": price_of(endpoint.model, parsed.prices)}
-        path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
-        return _evaluate(
-            parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready, **settings
-        )
+
+def _priced(parsed: argparse.Namespace, model: str) -> dict[str, Any]:
+    from evalkit.analysis.price_file import price_of
+
+    return {"max_cost": parsed.max_cost, "price": price_of(model, parsed.prices)}
+
+
+def _dry_run(parsed: argparse.Namespace, settings: dict[str, Any]) -> DryRun:
+    """What one dataset would send to one endpoint; the embedded model is not started for it."""
+    from evalkit.analysis import price_file
+    from evalkit.datasets import dry_run
+    from evalkit.settings import Settings
+
+    asked = shared_flags.questions(parsed)
+    asked |= {"scorer": Settings(**settings).default_scorer, "repeats": parsed.repeats}
+    endpoint = shared_flags.named_endpoint(parsed)
+    if endpoint is None:
+        return dry_run.dry_run(parsed.data, params=shared_flags.params(parsed), **asked)
+    if parsed.max_cost is not None or parsed.prices is not None:
+        price = _priced(parsed, endpoint.model)["price"]
+    else:
+        price = price_file.price_if_known(endpoint.model)
+    return dry_run.dry_run(
+        parsed.data, model=endpoint.model, base_url=endpoint.base_url, params=endpoint.params, price=price, **asked
+    )
 
 
 def resume(parsed: argparse.Namespace) -> int:
@@ -248,16 +280,17 @@ def _resume_hint(path: Path, parsed: argparse.Namespace, *, is_new: bool = True)
 
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if is_new and path.exists():
-            print_message(resume_hints.after_stop(path))
+            stop.add_note(resume_hints.after_stop(path))
         raise
     except EndpointError as error:
+        told = EndpointError(f"{error}{resume_hints.after_endpoint_error(path)}")
         if parsed.json:
-            print_run(Run(path), parsed)
+            print_run(Run(path), parsed, {"error": str(told), "exit": told.exit_code})
         else:
             gate_flags.write_junit(parsed, Run(path))
-        raise EndpointError(f"{error}{resume_hints.after_endpoint_error(path)}") from None
+        raise told from None
     except (EvalkitError, BrokenPipeError):
         raise
     except Exception:  # a bug in evalkit: main prints it

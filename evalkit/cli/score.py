@@ -59,7 +59,12 @@ def score(parsed: argparse.Namespace) -> int:
             show_scorings(stdout_console(), found, run.path)
         return 0
     if parsed.use is None:
-        rescored = run.score(shared_flags.scorer(parsed.scorer), targets=parsed.targets)
+        scorer = shared_flags.scorer(parsed.scorer)
+        try:
+            rescored = run.score(scorer, targets=parsed.targets)
+        except KeyboardInterrupt as stop:
+            stop.add_note("stopped. A scoring that is not complete does not count: the scores from before still do")
+            raise
     else:
         rescored = run.use_scoring(parsed.use)
     if parsed.json:

@@ -1,10 +1,12 @@
-"""``evalkit run`` with several ``--model`` or ``--base-url``: a run for each, then their comparison."""
+"""``evalkit run`` with several datasets, ``--model`` or ``--base-url``: a run for each, then the comparisons."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from evalkit.errors import DatasetError, EvalkitError, SettingsError
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison
+    from evalkit.datasets.dry_run import DryRun
+    from evalkit.endpoint import Endpoint
 
 MOST = 26  # runs that a comparison has letters for
 _FLAGS = {"base_url": "--base-url", "model": "--model", "api_key_env": "--api-key-env"}
@@ -36,17 +40,34 @@ class Each(argparse.Action):
 
 
 def command_lines(parsed: argparse.Namespace) -> list[argparse.Namespace]:
-    """The command line once for each endpoint that it names, each with a run file of its own if ``--out`` is given.
+    """The command line once for each dataset and endpoint that it names, those of one endpoint one after another.
+
+    Each has one dataset, a run file of its own if ``--out`` is given, and the number of its endpoint as ``place``.
 
     Raises
     ------
     SettingsError
-        The flags cannot be combined, or name one endpoint twice.
+        The flags cannot be combined, or name one endpoint or dataset twice.
     """
+    named = _endpoints(parsed)
+    data: Sequence[Path] = parsed.data
+    if len({path.resolve() for path in data}) < len(data):
+        raise SettingsError("one dataset is named twice: to run it several times, use --repeats")
+    if parsed.junit is not None and len(named) * len(data) > 1:
+        what = "endpoints" if len(named) > 1 else "datasets"
+        raise SettingsError(f"--junit is the file of one run, and several {what} are named: run them one by one")
+    outs = _run_files(parsed, data, named)
+    return [
+        argparse.Namespace(**{**vars(parsed), **each, "place": place, "data": path, "out": outs[place, path]})
+        for place, each in enumerate(named)
+        for path in data
+    ]
+
+
+def _endpoints(parsed: argparse.Namespace) -> list[dict[str, Any]]:
+    """The flags of each endpoint that the command line names."""
     given = {name: getattr(parsed, _ALL.format(name), []) for name in _FLAGS}
     most = max(1, *map(len, given.values()))
-    if most == 1:
-        return [parsed]
     for name, values in given.items():
         if len(values) not in (0, 1, most):
             other = next(_FLAGS[each] for each in given if len(given[each]) == most)
@@ -56,52 +77,107 @@ def command_lines(parsed: argparse.Namespace) -> list[argparse.Namespace]:
             )
     if most > MOST:
         raise SettingsError(f"{most} endpoints are too many for one command: name at most {MOST}")
-    if parsed.junit is not None:
-        raise SettingsError("--junit is the file of one run, and several endpoints are named: run them one by one")
     named = [
         {name: values[place] if len(values) == most else getattr(parsed, name) for name, values in given.items()}
         for place in range(most)
     ]
     if len({(each["base_url"], each["model"]) for each in named}) < most:
         raise SettingsError("one endpoint is named twice: to run the dataset several times, use --repeats")
-    outs = _run_files(parsed, named)
-    return [argparse.Namespace(**{**vars(parsed), **each, "out": out}) for each, out in zip(named, outs, strict=True)]
+    return named
+
+
+def dry_run_each(
+    lines: Sequence[argparse.Namespace], plan: Callable[[argparse.Namespace], DryRun], *, as_json: bool
+) -> int:
+    """Print what each run would send; return the exit code."""
+    from evalkit.console.dry_run import show_dry_run
+    from evalkit.console.terminal import print_json, stdout_console
+
+    planned = [plan(line) for line in lines]
+    if as_json:
+        print_json(planned[0].to_json() if len(planned) == 1 else {"runs": [each.to_json() for each in planned]})
+        return 0
+    for number, each in enumerate(planned):
+        if number:
+            stdout_console().print()
+        show_dry_run(stdout_console(), each)
+    return 0
 
 
 def run_each(
-    parsed: argparse.Namespace, lines: Sequence[argparse.Namespace], run: Callable[[argparse.Namespace], int]
+    parsed: argparse.Namespace,
+    lines: Sequence[argparse.Namespace],
+    run: Callable[[argparse.Namespace, Endpoint], int],
 ) -> int:
-    """Run one command line after another, print the comparison, and return the highest exit code.
+    """Run one command line after another, print the comparisons, and return the highest exit code.
 
     An endpoint that cannot be used does not keep the others from being run.
     """
-    from evalkit.console.compare import show_comparison
-    from evalkit.console.terminal import print_json, print_message, stdout_console
-
     for line in lines:
-        with shared_flags.endpoint(line):  # errors that can be found now are reported before a request is sent
-            pass
-    highest, runs = 0, []
-    for line in lines:
-        line.finished = finished = {"model": line.model, "base_url": line.base_url, "file": None, "error": None}
-        try:
-            code = run(line)
-        except DatasetError:
-            raise
-        except EvalkitError as error:
-            print_message(f"error: {error}")
-            code, finished["error"] = error.exit_code, str(error)
-        finished["exit_code"] = code
-        highest = max(highest, code)
-        runs.append(finished)
-    comparison = _comparison([each["file"] for each in runs if each["file"] is not None and each["error"] is None])
-    if parsed.json:
-        print_json({"runs": runs, "comparison": None if comparison is None else comparison.to_json()})
-    elif comparison is not None:
-        console = stdout_console()
-        console.print()
-        show_comparison(console, comparison)
+        shared_flags.named_endpoint(line)  # errors that can be found now are reported before a request is sent
+    runs: list[dict[str, Any]] = []
+    try:
+        for _, of_endpoint in groupby(lines, key=lambda line: line.place):
+            runs += _run_on_endpoint(list(of_endpoint), run)
+    except KeyboardInterrupt as stop:
+        if missing := len(lines) - sum(hasattr(line, "finished") for line in lines):
+            stop.add_note(f"{missing} further run{'s were' if missing > 1 else ' was'} not started")
+        raise
+    _print_comparisons(parsed, runs)
+    highest: int = max(each["exit_code"] for each in runs)
     return highest
+
+
+def _run_on_endpoint(
+    lines: Sequence[argparse.Namespace], run: Callable[[argparse.Namespace, Endpoint], int]
+) -> list[dict[str, Any]]:
+    """Run the command lines of one endpoint; return what ``--json`` prints of each."""
+    from evalkit.console.terminal import print_message
+
+    runs: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        endpoint: Endpoint | None = None
+        for line in lines:
+            line.finished = finished = {
+                "model": line.model, "base_url": line.base_url, "data": str(line.data), "file": None, "error": None,
+            }  # fmt: skip
+            runs.append(finished)
+            try:
+                if endpoint is None:
+                    endpoint = stack.enter_context(shared_flags.endpoint(line))
+                finished["exit_code"] = run(line, endpoint)
+            except EvalkitError as error:
+                if isinstance(error, DatasetError) and len(lines) == 1:
+                    raise  # the other endpoints have the same dataset
+                print_message(f"error: {error}")
+                finished |= {"error": str(error), "exit_code": error.exit_code}
+    return runs
+
+
+def _print_comparisons(parsed: argparse.Namespace, runs: Sequence[dict[str, Any]]) -> None:
+    """Print the runs of each dataset compared with each other; with ``--json`` the runs too."""
+    from evalkit.console.compare import show_comparison
+    from evalkit.console.terminal import print_json, stdout_console
+
+    of_data: dict[str, list[str]] = {each["data"]: [] for each in runs}
+    for each in runs:
+        if each["file"] is not None and each["error"] is None:
+            of_data[each["data"]].append(each["file"])
+    several = len(of_data) < len(runs)  # endpoints; else there is nothing to compare
+    found = {data: _comparison(files) for data, files in of_data.items()} if several else {}
+    if parsed.json:
+        as_json = {data: None if each is None else each.to_json() for data, each in found.items()}
+        if len(of_data) == 1:
+            print_json({"runs": runs, "comparison": next(iter(as_json.values()))})
+        else:
+            comparisons = [{"data": data, "comparison": each} for data, each in as_json.items()]
+            print_json({"runs": runs, "comparisons": comparisons})
+        return
+    console = stdout_console()
+    for comparison in found.values():
+        if comparison is not None:
+            console.print()
+            show_comparison(console, comparison)
 
 
 def _comparison(files: Sequence[str]) -> Comparison | None:
@@ -121,19 +197,49 @@ def _comparison(files: Sequence[str]) -> Comparison | None:
         return None
 
 
-def _run_files(parsed: argparse.Namespace, named: Sequence[dict[str, Any]]) -> list[Path | None]:
-    """A run file for each endpoint: in the folder that ``--out`` names, or named after its file and the model."""
-    out: Path | None = parsed.out
-    if out is None:
-        return [None] * len(named)
+def _run_files(
+    parsed: argparse.Namespace, data: Sequence[Path], named: Sequence[dict[str, Any]]
+) -> dict[tuple[int, Path], Path | None]:
+    """A run file for each endpoint and dataset: in the folder that ``--out`` names, or named after its file.
+
+    The names of datasets and models are added where there are several.
+    """
     from evalkit.runfile.file_names import SUFFIX, plain
+
+    out: Path | None = parsed.out
+    if out is None or len(named) * len(data) == 1:
+        return {(place, path): out for place in range(len(named)) for path in data}
+    into_folder = out.is_dir()
+    files: dict[tuple[int, Path], Path | None] = {}
+    for place, model in enumerate(_labels(named)):
+        for path, name in zip(data, _data_labels(data), strict=True):
+            parts = [name] * (into_folder or len(data) > 1) + [model] * (len(named) > 1)
+            if into_folder:
+                files[place, path] = out / f"{'-'.join(parts)}{SUFFIX}"
+            else:
+                files[place, path] = out.with_name("-".join([out.stem, *map(plain, parts)]) + out.suffix)
+    return files
+
+
+def _labels(named: Sequence[dict[str, Any]]) -> list[str]:
+    """The model of each endpoint, with the address where two endpoints have the same."""
+    from evalkit.runfile.file_names import plain
 
     labels = [plain(each["model"] or "") for each in named]
     counts = Counter(labels)
-    labels = [
+    return [
         label if counts[label] == 1 else plain(f"{label}-{each['base_url'].partition('://')[2]}")
         for label, each in zip(labels, named, strict=True)
     ]
-    if out.is_dir():
-        return [out / f"{plain(parsed.data.stem)}-{label}{SUFFIX}" for label in labels]
-    return [out.with_name(f"{out.stem}-{label}{out.suffix}") for label in labels]
+
+
+def _data_labels(data: Sequence[Path]) -> list[str]:
+    """The name of each dataset, with its folders where two datasets have the same."""
+    from evalkit.runfile.file_names import plain
+
+    labels = [plain(path.stem) for path in data]
+    counts = Counter(labels)
+    return [
+        label if counts[label] == 1 else plain(str(path.with_suffix("")))
+        for label, path in zip(labels, data, strict=True)
+    ]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.cli.parser import HelpFormatter
 from evalkit.errors import SettingsError
 from evalkit.inputs import addresses
 from evalkit.inputs.bounds import check_json
 
+STANDARD_OUTPUT = Path("/dev/stdout")
 NULL = "null"  # a parameter with this value is left out
 _WEIGHT = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 
@@ -45,9 +46,9 @@ def add_command(commands: Any, name: str, function: Any, text: str, example: str
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=first[0].lower() + first[1:].rstrip("."),
-        description=textwrap.fill(text, 90),
+        description=text,
         epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(command=function)
     return parser
@@ -192,6 +193,35 @@ def add_run_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")
 
 
+def add_out(
+    group: Any, metavar: str, text: str, *, default: Path | None = None, required: bool = False, streamed: bool = False
+) -> None:
+    """Add ``-o``, spelled ``--out`` or ``--output`` too: what a command writes; ``streamed``: - is standard output."""
+    group.add_argument(
+        "-o", "--out", "--output", type=_streamed if streamed else _stored, metavar=metavar, default=default,
+        required=required, help=f"{text}; - is standard output" if streamed else text,
+    )  # fmt: skip
+
+
+def _streamed(text: str) -> Path:
+    return STANDARD_OUTPUT if text == "-" else Path(text)
+
+
+def _stored(text: str) -> Path:
+    if text == "-":
+        raise argparse.ArgumentTypeError("run files and charts cannot be written to standard output: name a place")
+    return Path(text)
+
+
+PATHS = (Path, _streamed, _stored)  # the types of arguments that are files or folders
+
+
+def refuse_two_outputs(parsed: argparse.Namespace) -> None:
+    """Refuse ``--json`` next to a file on standard output."""
+    if parsed.json and parsed.out == STANDARD_OUTPUT:
+        raise SettingsError("--json and -o - both write to standard output: omit one")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``, for programs that read the result."""
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -241,22 +271,33 @@ def _gate(text: str) -> Gate:
 def endpoint(parsed: argparse.Namespace) -> Iterator[Endpoint]:
     """The endpoint of the flags or the environment; with neither, the embedded one, which a message announces."""
     from evalkit.console.terminal import print_message
-    from evalkit.endpoint import Endpoint, environment_names_endpoint, local_endpoint
+    from evalkit.endpoint import local_endpoint
 
-    _check_timeouts(parsed)
-    limits = {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
-    reach = reached_by(parsed)
-    if parsed.base_url or parsed.model or parsed.api_key_env or reach or environment_names_endpoint():
-        named = Endpoint.from_env(
-            base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits, **reach
-        )
+    if (named := named_endpoint(parsed)) is not None:
         if parsed.base_url and (note := addresses.path_note(parsed.base_url)):
             print_message(note)
         yield named
         return
     print_message("no endpoint is named: using the embedded model, on this machine")
-    with local_endpoint(**limits) as embedded:
+    with local_endpoint(**_limits(parsed)) as embedded:
         yield embedded
+
+
+def named_endpoint(parsed: argparse.Namespace) -> Endpoint | None:
+    """The endpoint of the flags or the environment; None if neither names one."""
+    from evalkit.endpoint import Endpoint, environment_names_endpoint
+
+    _check_timeouts(parsed)
+    limits, reach = _limits(parsed), reached_by(parsed)
+    if parsed.base_url or parsed.model or parsed.api_key_env or reach or environment_names_endpoint():
+        return Endpoint.from_env(
+            base_url=parsed.base_url, model=parsed.model, key_env=parsed.api_key_env, **limits, **reach
+        )
+    return None
+
+
+def _limits(parsed: argparse.Namespace) -> dict[str, Any]:
+    return {"timeout_s": parsed.timeout, "ttft_timeout_s": parsed.ttft_timeout, "params": params(parsed)}
 
 
 def _check_timeouts(parsed: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import gate_flags, shared_flags
@@ -34,11 +34,13 @@ def add_export(commands: Any) -> None:
     """Add ``evalkit export``."""
     parser = shared_flags.add_command(
         commands, "export", export, "Write the turns of a run to a file, one row per turn.",
-        "evalkit export runs/demo.evalkit --format csv -o demo.csv",
+        "evalkit export runs/demo.evalkit -o demo.csv",
     )  # fmt: skip
     shared_flags.add_run_file(parser)
-    parser.add_argument("--format", choices=("jsonl", "csv", "parquet"), required=True, help="format of the file")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", required=True, help="file to write")
+    parser.add_argument(
+        "--format", choices=("jsonl", "csv", "parquet"), help="format of the file (default: what its name ends in)"
+    )
+    shared_flags.add_out(parser, "OUT", "file to write", required=True, streamed=True)
     shared_flags.add_overwrite(parser)
     parser.add_argument(
         "--excel", action="store_true", help="CSV for a spreadsheet: text that begins like a formula stays text"
@@ -58,8 +60,11 @@ def show(parsed: argparse.Namespace) -> int:
     return gate_flags.exit_code(parsed, {**result, "errors": {}})
 
 
-def print_run(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
-    """Print the results of a run and of its gates, write the JUnit file, and return the object of ``--json``."""
+def print_run(run: Run, parsed: argparse.Namespace, ended: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Print the results of a run and of its gates, write the JUnit file, and return the object of ``--json``.
+
+    ``ended`` is added to the object: the error that ended the run, and the exit code.
+    """
     from evalkit.analysis.measures import snapshot
     from evalkit.analysis.summary_json import summary_json
     from evalkit.console.summary import summary
@@ -68,7 +73,7 @@ def print_run(run: Run, parsed: argparse.Namespace) -> dict[str, Any]:
     with snapshot(run.path):  # the run may be growing: everything that is shown describes one state
         measures = run.measures(getattr(parsed, "over_repeats", None))
         gates = [gate.to_json() for gate in gate_flags.results(parsed, measures)]
-        result = {**summary_json(measures), "gates": gates}
+        result = {**summary_json(measures), "gates": gates, **(ended or {})}
         finished = getattr(parsed, "finished", None)  # one run of several: its file is compared, its object collected
         if finished is not None:
             finished |= {"file": str(run.path), **(result if parsed.json else {})}
@@ -101,14 +106,15 @@ def export(parsed: argparse.Namespace) -> int:
     """Run ``evalkit export``."""
     from evalkit.analysis import tables
     from evalkit.console.terminal import print_json, print_message
+    from evalkit.runfile import exports
 
-    rows, formulas = tables.write_export(
-        parsed.file, parsed.format, parsed.output, overwrite=parsed.overwrite, excel=parsed.excel
-    )
+    shared_flags.refuse_two_outputs(parsed)
+    form = parsed.format or exports.format_of(parsed.out)
+    rows, formulas = tables.write_export(parsed.file, form, parsed.out, overwrite=parsed.overwrite, excel=parsed.excel)
     if parsed.json:
-        print_json({"file": str(parsed.output), "format": parsed.format, "rows": rows})
-    else:
-        print_message(f"{rows} turns written to {parsed.output}")
+        print_json({"file": str(parsed.out), "format": form, "rows": rows})
+    elif parsed.out != shared_flags.STANDARD_OUTPUT:
+        print_message(f"{rows} turns written to {parsed.out}")
     if formulas and not parsed.excel:
         cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
         print_message(f"{cells} like a formula, which a spreadsheet would compute: add --excel to keep the text")

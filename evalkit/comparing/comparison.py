@@ -140,6 +140,11 @@ class Comparison:
         )
         return f"Comparison({results})"
 
+    def _repr_html_(self) -> str | None:
+        from evalkit.console import notebook_cell
+
+        return notebook_cell.of_comparison(self)
+
     def to_json(self) -> dict[str, Any]:
         """For two runs that of ``Contrast.to_json``; for more ``runs``, ``baseline``, ``comparisons`` and ``ranks``."""
         if len(self.contrasts) == 1:

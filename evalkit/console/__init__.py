@@ -1,4 +1,4 @@
-"""Text for a terminal: tables, small charts made of characters, the progress line.
+"""Text for a terminal: tables, small charts made of characters, the progress line; and the same as HTML in a notebook.
 
 One file for the output of each command; ``terminal`` holds what they share and makes text from strangers plain. Flags
 and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``, then ``summary``.
@@ -7,9 +7,11 @@ and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``
 __all__ = [
     "compare",
     "dataset",
+    "dry_run",
     "import_answers",
     "judge",
     "load",
+    "notebook_cell",
     "plan",
     "progress_line",
     "score",

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.comparing.comparison import Comparison, Contrast
-from evalkit.comparing.conditions import ComparedRun, ConditionDifference
+from evalkit.comparing.conditions import ComparedRun
 from evalkit.comparing.effects import Effect
 from evalkit.comparing.ranks import Ranks
 from evalkit.comparing.verdicts import CANNOT_TELL, Verdicts
@@ -20,7 +20,7 @@ from evalkit.wording import verdicts as worded
 from evalkit.wording.comparison import (
     LEVEL,
     condition_value,
-    condition_values,
+    differing,
     left_out,
     lower_bounds,
     shortened,
@@ -132,15 +132,7 @@ def _headline(effect: Effect, first: str, second: str, runs: int) -> str:
 
 
 def _differs(contrast: Contrast) -> Text:
-    first, second = contrast.first.label, contrast.second.label
-    if not contrast.differs:
-        return Text(f"{first} and {second} have the same settings")
-
-    def both_values(each: ConditionDifference) -> str:
-        values = condition_values(each)
-        return f"{each.what.removeprefix('parameter ')} ({first} {values[0]}, {second} {values[1]})"
-
-    return _line(f"{first} and {second} differ in {', '.join(map(both_values, contrast.differs))}")
+    return _line(differing(contrast.first.label, contrast.second.label, contrast.differs))
 
 
 def _base(contrast: Contrast) -> str:

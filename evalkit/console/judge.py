@@ -12,11 +12,17 @@ from rich.text import Text
 from evalkit.console.terminal import failure_line, plain_table, printable
 from evalkit.judging.against_people import FAILED, UNPARSED, JudgeCheck, SelfAgreement
 from evalkit.judging.correction import Correction
+from evalkit.judging.judged_ranks import RankedPairs
 from evalkit.judging.judging import Agreement, Judging
 from evalkit.judging.pairwise import OUTCOMES, PairwiseJudging
 from evalkit.run import Run
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, counted, percent
+
+_WEIGHTED = (
+    "labels chosen by whether judge and scorer differ: shares are weighted, so that they hold for all answers of the "
+    "run; the table, kappa and alpha are of the labels as they are"
+)
 
 
 def show_judging(console: Console, done: Judging) -> None:
@@ -41,14 +47,15 @@ def show_judging(console: Console, done: Judging) -> None:
 
 def _show_correction(console: Console, found: Correction) -> None:
     own = "" if found.of_run == found.labelled else f", {found.of_run} of them of this run"
+    own += ", weighted by how they were chosen" if found.weighted else ""
     failed = f", without {counted(found.failed, 'failed call')}" if found.failed else ""
     console.print(
         printable(f"corrected by {counted(found.labelled, 'labelled answer')}{own}{failed}: {_share(found.mean)}"),
         soft_wrap=True,
     )
-    console.print(
-        printable(f"by the estimate of Rogan and Gladen: {_share(found.rogan_gladen)}"), style="dim", soft_wrap=True
-    )
+    if not found.weighted:
+        rogan_gladen = f"by the estimate of Rogan and Gladen: {_share(found.rogan_gladen)}"
+        console.print(printable(rogan_gladen), style="dim", soft_wrap=True)
     if found.doubt is not None:
         console.print(printable(found.doubt), style="yellow", soft_wrap=True)
 
@@ -70,6 +77,27 @@ def show_pairing(console: Console, done: PairwiseJudging) -> None:
     _ending(console, done)
 
 
+def show_ranked_pairs(console: Console, done: RankedPairs) -> None:
+    """Print the verdicts of a judge on every two of several runs, and the ranking."""
+    for judging in done.judgings:
+        show_pairing(console, judging)
+        console.print()
+    ranking = done.ranking
+    table = plain_table("run", "groups", right=("rating", "95 % interval"))
+    for run in ranking.runs:
+        rating, *limits = (MISSING if value is None else f"{value:.0f}" for value in (run.rating, run.low, run.high))
+        table.add_row(printable(run.name), run.groups, rating, MISSING if run.low is None else " to ".join(limits))
+    console.print(table)
+    left = f", without {counted(ranking.left_out, 'pair')} that the judge did not decide" if ranking.left_out else ""
+    console.print(
+        f"ratings of Bradley and Terry on the scale of Elo, from {counted(ranking.pairs, 'judged pair')}{left}; "
+        "runs with a common letter are not shown to differ",
+        style="dim", soft_wrap=True,
+    )  # fmt: skip
+    if ranking.reason is not None:
+        console.print(printable(ranking.reason), style="yellow", soft_wrap=True)
+
+
 def show_check(console: Console, done: JudgeCheck) -> None:
     """Print how often a judge agrees with people."""
     console.print(_title(str(done.data), done.judge, counted(done.n, "labelled answer")), soft_wrap=True)
@@ -83,6 +111,8 @@ def show_check(console: Console, done: JudgeCheck) -> None:
         f"of {done.n}: {done.unsure} unsure, {done.count(UNPARSED)} without a readable choice, "
         f"{counted(done.count(FAILED), 'failed call')}"
     )
+    if done.weighted:
+        console.print(_WEIGHTED, soft_wrap=True)
     for name, estimate in (
         ("agreement on decided answers", _share(done.agreement)),
         ("Cohen's kappa", _coefficient(done.kappa)),

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from evalkit.checkup.client_bias import Calibration
 from evalkit.console.sparklines import Glyphs, glyphs
-from evalkit.console.terminal import NARROW, plain_table, printable
+from evalkit.console.terminal import plain_table, printable
 from evalkit.loadtest.step import Step
 from evalkit.loadtest.sweep import Sweep
 from evalkit.stats.estimate import Estimate
@@ -40,31 +40,25 @@ def show_sweep(console: Console, sweep: Sweep, draw: Glyphs | None = None) -> No
     if plan.seed is not None:
         kind += f" (seed {plan.seed})"
     console.print(printable(f"{target}; {kind}" + (f"; SLO {sweep.slo}" if sweep.slo else "")), soft_wrap=True)
-    wide = console.width >= NARROW
-    console.print(_throughput(sweep, wide=wide))
-    if not wide:
-        console.print(_narrow_accuracy(sweep))
-    schedule = _FROM_SCHEDULE if by == "rate" else ()
-    for columns in ((*_TIMES, *schedule),) if wide else (_TIMES, schedule):
-        if columns:
-            console.print(_times(sweep, columns))
+    console.print(_throughput(sweep))
+    console.print(_times(sweep, (*_TIMES, *_FROM_SCHEDULE) if by == "rate" else _TIMES))
     console.print("times in ms; – means missing: too little data, or nothing to measure", style="dim")
     if len(sweep.measured) > 1:
         _charts(console, sweep, draw or glyphs())
     for warning in sweep.warnings():
         console.print(printable(warning), style="yellow", soft_wrap=True)
     console.print(printable(f"stopped: {sweep.stopped}") if sweep.stopped else "all steps are done", soft_wrap=True)
-    console.print(_knee(sweep), soft_wrap=True)
+    console.print(knee_in_words(sweep), soft_wrap=True)
     if sweep.partial is not None:
         console.print(printable(f"step that was cut short: evalkit show {sweep.partial.path}"), soft_wrap=True)
     console.print(printable(f"run files: {sweep.folder}"), soft_wrap=True)
 
 
-def _throughput(sweep: Sweep, *, wide: bool) -> Table:
+def _throughput(sweep: Sweep) -> Table:
     open_loop = sweep.plan.by == "rate"
     realised, slo = ("realised",) if open_loop else (), ("goodput/s", "in SLO") if sweep.slo else ()
-    accuracy = ("accuracy (95 % interval)",) if wide else ()
-    table = plain_table(sweep.plan.by, right=(*realised, "turns", "errors", "turns/s", "tokens/s", *slo, *accuracy))
+    headings = (*realised, "turns", "errors", "turns/s", "tokens/s", *slo, "accuracy (95 % interval)")
+    table = plain_table(sweep.plan.by, right=headings)
     table.add_column("")
     for step in sweep.measured:
         goodput = (number(step.goodput), percent(step.within_slo)) if sweep.slo else ()
@@ -76,17 +70,9 @@ def _throughput(sweep: Sweep, *, wide: bool) -> Table:
             number(step.turns_per_s),
             number(step.output_tokens_per_s),
             *goodput,
-            *((_accuracy(step.accuracy), _marks(sweep, step)) if wide else ()),
+            _accuracy(step.accuracy),
+            _marks(sweep, step),
         )
-    return table
-
-
-def _narrow_accuracy(sweep: Sweep) -> Table:
-    """Columns for which the first table has no room in a narrow terminal."""
-    table = plain_table(sweep.plan.by, right=("accuracy (95 % interval)",))
-    table.add_column("")
-    for step in sweep.measured:
-        table.add_row(f"{step.load:g}", _accuracy(step.accuracy), _marks(sweep, step))
     return table
 
 
@@ -123,7 +109,8 @@ def _charts(console: Console, sweep: Sweep, draw: Glyphs) -> None:
         console.print(f"{'knee':13}{'  ' * knee}{draw.mark} {sweep.plan.by} {sweep.measured[knee].load:g}")
 
 
-def _knee(sweep: Sweep) -> str:
+def knee_in_words(sweep: Sweep) -> str:
+    """The load up to which the endpoint gives more, or why there is none."""
     knee, by = sweep.knee, sweep.plan.by
     if knee is None:
         if sweep.partial is not None:

@@ -17,6 +17,7 @@ from evalkit.wording.numbers import MISSING, number, percent
 TAGS = 8  # shown; the most frequent ones
 _LABEL = 22  # cells
 NARROW_PARTS = 20
+_NARROWER = 75  # columns below which bars have little room
 
 
 def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> None:
@@ -35,7 +36,7 @@ def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> 
     ]
     if result["accuracy"]["value"] is None:
         return
-    width = 24 if console.width < NARROW else 40
+    width = 10 if console.width < _NARROWER else 24 if console.width < NARROW else 40
     table = plain_table()
     table.add_column("accuracy", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.cells import cell_len, set_cell_size
@@ -14,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.console.fitted_tables import FittingConsole
 from evalkit.runfile.plain_transcripts import plain
 
 PIPE_WIDTH = 120
 LONGEST = 300  # cells of a stranger's text on one line
-NARROW = 100  # columns below which tables and charts have less room
+NARROW = 100  # columns below which charts have less room
+_object_printed = ContextVar("_object_printed", default=False)
 _PLAIN = str.maketrans({"–": "-", "−": "-", "·": ".", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "…": "...", "’": "'"})
 
 
@@ -73,12 +76,24 @@ def stdout_console() -> Console:
     """Standard output; in a pipe without colours, whatever the environment says, and of a fixed width."""
     _escape_what_cannot_be_encoded(sys.stdout)
     if sys.stdout.isatty():
-        return Console(highlight=False, markup=False)
-    return Console(width=PIPE_WIDTH, highlight=False, markup=False, force_terminal=False, color_system=None)
+        return FittingConsole(highlight=False, markup=False)
+    return FittingConsole(width=PIPE_WIDTH, highlight=False, markup=False, force_terminal=False, color_system=None)
+
+
+def begin_json() -> None:
+    """A command begins: it has printed no object yet."""
+    _object_printed.set(False)
+
+
+def print_json_error(error: str, code: int) -> None:
+    """Print why a command with ``--json`` has no result, unless it has printed its object already."""
+    if not _object_printed.get():
+        print_json({"error": error, "exit": code})
 
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Print the one object of ``--json``."""
+    _object_printed.set(True)
     text = json.dumps(result, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "ascii")

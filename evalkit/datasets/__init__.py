@@ -9,6 +9,7 @@ __all__ = [
     "content_parts",
     "contents",
     "dataset_file",
+    "dry_run",
     "field_checks",
     "file_lines",
     "native_rows",

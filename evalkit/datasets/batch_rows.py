@@ -15,6 +15,7 @@ from evalkit.datasets.row_format import SCORED_LAST, Row, RowFormat, read_as
 from evalkit.errors import DatasetError
 
 BATCH_URL = "/v1/chat/completions"
+_INSIDE = {*SENT, *REQUEST_KEYS} - {"tool_results"}
 _ID = (re.compile(r"^id$"), "custom_id")
 
 
@@ -43,8 +44,8 @@ def _request(row: Row, body: Row, place: str) -> Row:
     native["id"] = row.pop("custom_id", None)
     native["tools"] = body.get("tools")
     native["params"] = {name: value for name, value in body.items() if name not in SET_BY_RUN}
-    for key in (*SENT, *REQUEST_KEYS):
-        if key != "tool_results" and row.get(key) is not None:
+    for key in row:
+        if key in _INSIDE and row[key] is not None:
             raise DatasetError(f"would not be sent: write it inside {place}", field=key)
     return with_rest(native, row, ("tags", "group", "tool_results", *SCORED))
 

@@ -46,6 +46,8 @@ def listed_apart(row: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     Empty if there are no two.
     """
     keys = {plain_name(key): key for key, value in row.items() if isinstance(value, str | int | float) and value != ""}
+    if len(keys) < 2:
+        return {}
     for stem in _STEMS:
         for series in _SERIES if stem else _SERIES[:1]:
             found = [keys[name] for name in takewhile(keys.__contains__, (stem + label for label in series))]

@@ -138,7 +138,8 @@ def _parse(row: Any, row_format: str, position: int, columns: Mapping[str, str] 
         native = ROW_FORMATS[row_format].to_native(dict(row))
     except DatasetError as error:
         raise DatasetError(error.problem, field=field_as_mapped(error.field, columns)) from None
-    _refuse_beside(native, row, columns or {})
+    if columns:
+        _refuse_beside(native, row, columns)
     try:
         return parse_row(native, position=position)
     except DatasetError as error:

@@ -110,8 +110,10 @@ def _answer(value: Mapping[str, Any], line: int) -> ImportedAnswer:
 
 def _exchange(fields: Mapping[str, Any]) -> tuple[Message, ...]:
     """The tool rounds between the question and the answer, which may be the last of the messages too."""
-    messages = fields.get("messages", ())
-    last = messages[-1] if messages else {}
+    messages = fields.get("messages")
+    if not messages:
+        return ()
+    last = messages[-1]
     if last.get("role") == "assistant" and (last.get("tool_calls") or last.get("content") != fields["answer"]):
         raise DatasetError("end with an answer that is not the one of this line: omit it", field="messages")
     try:

@@ -24,7 +24,7 @@ def row_of(name: str, messages: Sequence[Mapping[str, Any]], target: Any = None)
     DatasetError
         There is no user message.
     """
-    last = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=None)
+    last = _last_question(messages)
     if last is None:
         raise DatasetError("hold no user message: there is no question")
     context = [dict(message) for message in messages[:last]]
@@ -41,11 +41,19 @@ def row_of(name: str, messages: Sequence[Mapping[str, Any]], target: Any = None)
 
 def exchange_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
     """The messages of tool rounds: all after the last user message but the last answer."""
-    last = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=len(messages))
-    after = list(messages[last + 1 :])
+    last = _last_question(messages)
+    after = [] if last is None else list(messages[last + 1 :])
     if after and after[-1].get("role") == "assistant":
         after.pop()
     return tuple(map(read_message, after))
+
+
+def _last_question(messages: Sequence[Mapping[str, Any]]) -> int | None:
+    """The place of the last user message."""
+    for at in range(len(messages) - 1, -1, -1):
+        if messages[at].get("role") == "user":
+            return at
+    return None
 
 
 def answer_of(message: Mapping[str, Any], finish_reason: str | None) -> Answer:

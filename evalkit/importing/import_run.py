@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from evalkit.conversation import Conversation, canonical
+from evalkit.conversation import Conversation
 from evalkit.datasets import reader
 from evalkit.datasets.content_parts import shown
 from evalkit.datasets.field_checks import within
@@ -22,6 +21,7 @@ from evalkit.datasets.native_rows import parse_row, refuse_deep
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.importing import forms
 from evalkit.importing.imported_answer import ImportedAnswer, Source
+from evalkit.process.gc_freeze import gc_frozen
 from evalkit.record import Attempt, Score, Timing, TurnKey, TurnRecord
 from evalkit.run import Run
 from evalkit.runfile import file_names, record_rows, schema
@@ -33,6 +33,7 @@ from evalkit.settings import Settings
 
 FORMS = forms.FORMS
 _AT_ONCE = 1_000  # answers in a transaction
+_CONTENT_HASH = schema.columns("conversation", "key").index("hash")
 _NO_TIMING = Timing(0, 0, 0)
 _MEASURED = ("streamed", "queue_ns", "sent_ns", "end_ns", "latency_ns", "turn_time_ns")
 _DIFFER = "answers whose messages or target are not those of the first answer with the same id, whose are stored"
@@ -152,7 +153,7 @@ def import_answers(
     conversations = _Conversations(None if data is None else Path(data))
     source = forms.read(source_path, form, score)
     model = model or source.model or "unknown"
-    with file_names.new_run_file(source_path, model, name=name, out=out) as target:
+    with file_names.new_run_file(source_path, model, name=name, out=out) as target, gc_frozen():
         runfile = RunFile.create(
             target.absolute(), name=name or target.stem,
             settings={**settings.to_json(), "imported": {"form": source.form, "file": str(source_path)}},
@@ -199,15 +200,15 @@ class _Conversations:
         turns = len(conversation.turns)
         if answer.turn > turns:
             raise DatasetError(f"is {answer.turn}, and the conversation {answer.id[:60]!r} has {turns}", field="turn")
-        if self._of_data is None:
-            row = answer.row or {}
-            digest = _digest({name: row[name] for name in row if name != "meta"} if one_row else row)
-        else:
-            digest = b""
-            self._note_other_turn(answer, conversation)
         known = self._known.get(answer.id)
+        position = len(self._known) if known is None else known[0]
+        row, digest = None, b""
+        if self._of_data is None:
+            row, digest = _row_and_digest(position, conversation, one_row)
+        else:
+            self._note_other_turn(answer, conversation)
         if known is None:
-            known = self._known[answer.id] = len(self._known), digest
+            known = self._known[answer.id] = position, digest
             self.turns += turns
             self.most_turns = max(self.most_turns, turns)
         if known[1] != digest and one_row:
@@ -215,8 +216,9 @@ class _Conversations:
                 f"question, target or tags are not those of the first answer of {answer.id[:60]!r}: give another "
                 "question an id of its own", field="id",
             )  # fmt: skip
-        self.notes[_DIFFER] += known[1] != digest
-        return LazyConversation(known[0], conversation), conversation
+        if known[1] != digest:
+            self.notes[_DIFFER] += 1
+        return LazyConversation(position, conversation, row), conversation
 
     def _note_other_turn(self, answer: ImportedAnswer, conversation: Conversation) -> None:
         """Count an answer whose own question or target is not that of the dataset."""
@@ -242,13 +244,19 @@ class _Conversations:
 
 def _may_be_deep(row: Mapping[str, Any]) -> bool:
     """Whether a value of a row holds more than lists of texts: most do not, and looking takes a tenth of an import."""
-    values = (*(row.get(key) for key in ("context", "meta")), *row["turns"][0].values())
-    return any(isinstance(value, dict | list) for value in values)
+    if "context" in row or "meta" in row:
+        return True
+    return not {dict, list}.isdisjoint(map(type, row["turns"][0].values()))
 
 
-def _digest(row: Mapping[str, Any]) -> bytes:
+def _row_and_digest(position: int, conversation: Conversation, without_meta: bool) -> tuple[Row, bytes]:
+    """The row to store, and a digest of the conversation, with or without its ``meta``."""
     try:
-        return hashlib.blake2b(canonical(row), digest_size=16).digest()
+        row = record_rows.conversation_row(position, conversation.to_json())
+        whole = row[1][_CONTENT_HASH]
+        if without_meta and conversation.meta:
+            whole = conversation._replace(meta={}).content_hash
+        return row, bytes.fromhex(whole[:32])
     except (TypeError, RecursionError, orjson.JSONEncodeError):
         raise DatasetError("holds a value that cannot be stored: too deep, or half of a surrogate pair") from None
 
@@ -272,8 +280,9 @@ def _write(runfile: RunFile, source: Source, conversations: _Conversations, path
         for answer in part:
             try:
                 turn, score = _turn(answer, conversations, source)
-                if turn.key in seen:
-                    first = "" if seen[turn.key] is None else f" in line {seen[turn.key]}"
+                key = turn.key
+                if key in seen:
+                    first = "" if seen[key] is None else f" in line {seen[key]}"
                     raise DatasetError(
                         f"repeat {answer.repeat}, turn {answer.turn} of {answer.id[:60]!r} was there{first} already",
                         field="id",
@@ -281,14 +290,16 @@ def _write(runfile: RunFile, source: Source, conversations: _Conversations, path
             except DatasetError as error:
                 found = error if answer.place is None else within(answer.place, error)
                 raise DatasetError(found.problem, path=path, line=answer.line, field=found.field) from None
-            seen[turn.key] = answer.line
+            seen[key] = answer.line
             turns.append(turn)
             tally.failed += answer.failure is not None
-            tally.repeats = max(tally.repeats, answer.repeat)
+            if answer.repeat > tally.repeats:
+                tally.repeats = answer.repeat
             if score is not None:
-                scores.append((*turn.key, score))
+                scores.append((*key, score))
                 tally.scored += score.value is not None
-                tally.notes[_BY_EVALKIT] += answer.score is None and score.value is not None
+                if answer.score is None and score.value is not None:
+                    tally.notes[_BY_EVALKIT] += 1
         tally.answers += len(part)
         runfile.add(turns, scores)
     tally.answers -= tally.failed

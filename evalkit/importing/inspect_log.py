@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-import sys
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +13,15 @@ from evalkit.errors import DatasetError, Failure
 from evalkit.importing import chat_messages
 from evalkit.importing.imported_answer import ImportedAnswer, Source, score_of
 from evalkit.importing.json_lines import parsed
+from evalkit.importing.log_zip import LogZip
 from evalkit.record import Answer, Score, Usage
 
 _HEADERS = ("header.json", "_journal/start.json")  # the second of a log whose run did not end
 LARGEST_LOG = 256_000_000  # bytes of a log in JSON, and of each file of an .eval log
-_MOST_ENTRIES = 1_000_000
 _ATTACHMENT = re.compile(r"attachment://([0-9a-f]{32})")
 _FINISH = {"max_tokens": "length", "model_length": "length", "unknown": None}
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}  # correct, partial, incorrect, no answer
 _WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
-_Errors = tuple[type[Exception], ...]
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 _CHANGED = ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort")
 
@@ -39,14 +34,12 @@ def read(path: Path, score: str | None = None) -> Source:
         if not isinstance(samples, list) or not samples:
             raise DatasetError("is missing or empty: the log has no samples", field="samples")
         return _source(log, score, lambda: iter((number, None, each) for number, each in enumerate(samples)))
-    log_zip, broken = _open(path)
-    with _readable(broken):
-        names = set(log_zip.namelist())
-        header = next((name for name in _HEADERS if name in names), None)
-        if header is None:
-            raise DatasetError("holds neither header.json nor _journal/start.json: it is not a log of inspect")
-        log = object_in(_entry(log_zip, header))
-    return _source(log, score, lambda: _entries(log_zip, broken))
+    log_zip = LogZip(path, largest=LARGEST_LOG)
+    header = next((name for name in _HEADERS if name in log_zip.names), None)
+    if header is None:
+        raise DatasetError("holds neither header.json nor _journal/start.json: it is not a log of inspect")
+    log = object_in(_entry(log_zip, header))
+    return _source(log, score, lambda: _entries(log_zip))
 
 
 def _source(log: Mapping[str, Any], score: str | None, samples: Any) -> Source:
@@ -251,36 +244,9 @@ def _whole_file(path: Path) -> Any:
     return parsed(data.removeprefix(codecs.BOM_UTF8))
 
 
-def _open(path: Path) -> tuple[Any, _Errors]:
-    """A zip whose files may be compressed with Zstandard, as newer logs are, and the errors of reading it."""
-    module: Any = zipfile
-    broken: _Errors = (OSError, NotImplementedError, EOFError, zlib.error)
-    if sys.version_info < (3, 14):
-        from backports.zstd import ZstdError
-        from backports.zstd import zipfile as with_zstandard
-
-        module, broken = with_zstandard, (*broken, ZstdError)
-    broken = (*broken, module.BadZipFile)
-    with _readable(broken):
-        log_zip = module.ZipFile(path)
-    entries = log_zip.infolist()
-    if len(entries) > _MOST_ENTRIES:
-        raise DatasetError(f"holds {len(entries):,} files: a log can have at most {_MOST_ENTRIES:,}")
-    return log_zip, broken
-
-
-@contextmanager
-def _readable(broken: _Errors) -> Iterator[None]:
-    try:
-        yield
-    except broken as error:
-        raise DatasetError(f"cannot be read as a zip: {error}") from None
-
-
-def _entry(log_zip: Any, name: str) -> Any:
-    """A file of the zip as JSON; what it says about its size is not trusted."""
-    with log_zip.open(name) as file:
-        raw = file.read(LARGEST_LOG + 1)
+def _entry(log_zip: LogZip, name: str) -> Any:
+    """A file of the zip as JSON."""
+    raw = log_zip.read(name)
     if len(raw) > LARGEST_LOG:
         raise DatasetError(f"has more than {LARGEST_LOG:,} bytes", field=name)
     try:
@@ -289,13 +255,10 @@ def _entry(log_zip: Any, name: str) -> Any:
         raise within(name, error) from None
 
 
-def _entries(log_zip: Any, broken: _Errors) -> Iterator[tuple[int, str | None, Any]]:
-    names: Sequence[str] = log_zip.namelist()
-    samples = [name for name in names if name.startswith("samples/") and name.endswith(".json")]
+def _entries(log_zip: LogZip) -> Iterator[tuple[int, str | None, Any]]:
+    samples = [name for name in log_zip.names if name.startswith("samples/") and name.endswith(".json")]
     if not samples:
         raise DatasetError("holds no samples")
     with log_zip:
         for number, name in enumerate(samples):
-            with _readable(broken):
-                sample = _entry(log_zip, name)
-            yield number, name, sample
+            yield number, name, _entry(log_zip, name)

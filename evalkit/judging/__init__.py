@@ -3,4 +3,13 @@ people give to answers (``labelling``), and a judge checked against them. The ju
 to the judged run; its scores are stored as a scoring. Start with ``judging``.
 """
 
-__all__ = ["against_people", "correction", "judging", "labelling", "labels", "pairwise", "rescore_command"]
+__all__ = [
+    "against_people",
+    "correction",
+    "judged_ranks",
+    "judging",
+    "labelling",
+    "labels",
+    "pairwise",
+    "rescore_command",
+]

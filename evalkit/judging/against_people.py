@@ -16,13 +16,14 @@ from evalkit.errors import SettingsError
 from evalkit.judging.cases import Case
 from evalkit.judging.judge_run import JudgeRun, judge_cases
 from evalkit.judging.judging import judge_info, rubric_for
-from evalkit.judging.labels import LabelledAnswer, read_labels
+from evalkit.judging.labels import LabelledAnswer, read_labels, strata_of_labels
 from evalkit.judging.rubric import Rubric
 from evalkit.runfile.file_names import RUNS_FOLDER
 from evalkit.stats import agreement
-from evalkit.stats.arrays import Floats
+from evalkit.stats.arrays import Flags, Floats
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
+from evalkit.stats.stratified_labels import Strata, stratified_proportion
 
 UNPARSED, FAILED = "unparsed", "failed"  # columns of a confusion table, next to the rubric's choices
 _MOST_REPEATS = 100
@@ -94,6 +95,10 @@ class JudgeCheck:
         Agreement of always choosing that label, over the same answers as ``agreement_all``.
     self_agreement : SelfAgreement or None
         None: every answer was judged once. All other figures are of the first time.
+    weighted : bool
+        The labels were drawn from strata, as by ``Run.label(choose="differ")``: ``agreement``, ``agreement_all``,
+        ``majority``, ``tpr`` and ``tnr`` are weighted, and hold for all answers of the run. ``confusion``, ``kappa``
+        and ``alpha`` are of the labels as they are.
     stopped : bool
         The user stopped it: answers that were not sent to the judge are in no figure.
     """
@@ -114,6 +119,7 @@ class JudgeCheck:
     majority: Estimate
     self_agreement: SelfAgreement | None = None
     stopped: bool = False
+    weighted: bool = False
 
     def count(self, *choices: str) -> int:
         """The number of answers for which the judge made one of these choices."""
@@ -150,6 +156,7 @@ class JudgeCheck:
             "tnr": asdict(self.tnr),
             "by_tag": [tag.to_json() for tag in self.by_tag],
             "self_agreement": None if itself is None else itself.to_json(),
+            "weighted": self.weighted,
         }
 
 
@@ -246,9 +253,13 @@ def _check(
     columns = (*chosen.choices, UNPARSED, FAILED)
     counts = Counter(zip((row.label for row in rows), choices, strict=True))
     values = chosen.values
-    people = np.array([values[row.label] for row in rows])
-    judged = np.array([values.get(choice, np.nan) for choice in choices])
-    clusters = np.array([row.group for row in rows])
+    labels = _Labels(
+        np.array([values[row.label] for row in rows]),
+        np.array([values.get(choice, np.nan) for choice in choices]),
+        np.array([row.group for row in rows]),
+        strata_of_labels(rows),
+    )
+    people, judged, clusters, _ = labels
     replied = np.array([choice != FAILED for choice in choices], dtype=bool)
     return JudgeCheck(
         data=path,
@@ -256,41 +267,64 @@ def _check(
         rubric=chosen,
         judge=judge,
         confusion={label: {choice: counts[label, choice] for choice in columns} for label in chosen.values},
-        agreement=agreement.raw_agreement(people, judged, clusters),
+        agreement=labels.share(labels.same, labels.decided),
         kappa=agreement.cohen_kappa(people, judged, clusters),
         alpha=agreement.alpha([people, judged], chosen.level, clusters),
-        tpr=_rate(chosen, 1.0, people, judged, clusters),
-        tnr=_rate(chosen, 0.0, people, judged, clusters),
-        by_tag=_by_tag(chosen, rows, people, judged, clusters),
-        agreement_all=proportion((people == judged)[replied].astype(np.float64), clusters[replied]),
+        tpr=labels.rate(chosen, 1.0),
+        tnr=labels.rate(chosen, 0.0),
+        by_tag=_by_tag(chosen, rows, labels),
+        agreement_all=labels.share(labels.same, replied),
         majority_label=majority,
-        majority=proportion((people == values[majority])[replied].astype(np.float64), clusters[replied]),
+        majority=labels.share(people == values[majority], replied),
         self_agreement=itself,
         stopped=stopped,
+        weighted=labels.strata is not None,
     )
 
 
-def _rate(rubric: Rubric, of: float, people: Floats, judged: Floats, clusters: Any) -> Estimate:
-    """How often the judge agrees on decided answers that people gave this value, 1 or 0."""
-    if not rubric.binary:
-        return Estimate(None, None, None, 0, f"the values of the rubric {rubric.name} are not 1 and 0")
-    of_these = (people == of) & ~np.isnan(judged)
-    return agreement.raw_agreement(people[of_these], judged[of_these], clusters[of_these])
+class _Labels(NamedTuple):
+    """Labels and the judge's values, NaN where it did not decide, with their clusters and strata."""
+
+    people: Floats
+    judged: Floats
+    clusters: Any
+    strata: Strata | None
+
+    @property
+    def same(self) -> Flags:
+        """Where both agree."""
+        same: Flags = self.people == self.judged
+        return same
+
+    @property
+    def decided(self) -> Flags:
+        """Where the judge decided."""
+        return ~np.isnan(self.judged)
+
+    def share(self, of: Flags, among: Flags) -> Estimate:
+        """The share of such answers among others, by weights if the labels were drawn from strata."""
+        if self.strata is None:
+            return proportion(of[among].astype(np.float64), self.clusters[among])
+        return stratified_proportion(np.where(among, of, np.nan), self.strata, self.clusters)
+
+    def rate(self, rubric: Rubric, value: float, tagged: Flags | bool = True) -> Estimate:
+        """How often the judge agrees on decided answers that people gave this value, 1 or 0."""
+        if not rubric.binary:
+            return Estimate(None, None, None, 0, f"the values of the rubric {rubric.name} are not 1 and 0")
+        return self.share(self.same, (self.people == value) & self.decided & tagged)
 
 
-def _by_tag(
-    rubric: Rubric, rows: Sequence[LabelledAnswer], people: Floats, judged: Floats, clusters: Any
-) -> tuple[TagCheck, ...]:
+def _by_tag(rubric: Rubric, rows: Sequence[LabelledAnswer], labels: _Labels) -> tuple[TagCheck, ...]:
     places: dict[str, list[int]] = {}
     for at, row in enumerate(rows):
         for tag in row.tags:
             places.setdefault(tag, []).append(at)
     frequent = sorted(places.items(), key=lambda found: -len(found[1]))[:_MOST_TAGS]
     checks = []
-    for tag, tagged in frequent:
-        part = people[tagged], judged[tagged], clusters[tagged]
-        rates = (_rate(rubric, of, *part) for of in (1.0, 0.0))
-        checks.append(TagCheck(tag, len(tagged), agreement.raw_agreement(*part), *rates))
+    for tag, found in frequent:
+        tagged = np.isin(np.arange(len(rows)), found)
+        rates = (labels.rate(rubric, value, tagged) for value in (1.0, 0.0))
+        checks.append(TagCheck(tag, len(found), labels.share(labels.same, labels.decided & tagged), *rates))
     return tuple(checks)
 
 

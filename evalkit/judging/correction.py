@@ -13,12 +13,13 @@ import numpy as np
 from evalkit.judging.cases import Case
 from evalkit.judging.judge_run import JudgeRun
 from evalkit.judging.label_sample import RANDOM
-from evalkit.judging.labels import LabelledAnswer
+from evalkit.judging.labels import LabelledAnswer, strata_of_labels
 from evalkit.judging.rubric import Rubric
 from evalkit.stats.corrected_rate import corrected_rate
 from evalkit.stats.estimate import Estimate, independent_difference
 from evalkit.stats.prediction_powered import prediction_powered_mean
 from evalkit.stats.proportions import proportion
+from evalkit.stats.stratified_labels import Strata, stratified_prediction_powered_mean, stratified_proportion
 
 _SURE = 0.99  # level at which labelled and other answers are called different
 
@@ -43,6 +44,9 @@ class Correction:
         run. It takes all answers as independent. Missing if the rubric's values are not 1 and 0.
     doubt : str or None
         Why the labels do not seem to be a random sample.
+    weighted : bool
+        The labels were drawn from strata: ``mean`` is ``stratified_prediction_powered_mean``, in which each label
+        weighs as many answers as it stands for. There is no ``rogan_gladen`` then.
     """
 
     labels: Path
@@ -52,6 +56,7 @@ class Correction:
     mean: Estimate
     rogan_gladen: Estimate
     doubt: str | None
+    weighted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The object of ``--json``."""
@@ -63,6 +68,7 @@ class Correction:
             "rogan_gladen": asdict(self.rogan_gladen),
             "doubt": self.doubt,
             "failed": self.failed,
+            "weighted": self.weighted,
         }
 
 
@@ -93,7 +99,7 @@ def correction(
     replied = [row for row in rows if row.id in values]
     left = Counter(_content(row.material, rubric) for row in replied)
     found: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    others = _Answers([], [])
+    others, of_labelled = _Answers([], []), list[tuple[str, str]]()
     of_cases = _values(of_run, rubric)
     for case in cases:
         if case.id not in of_cases:
@@ -102,20 +108,37 @@ def correction(
         if left[content] > 0:
             left[content] -= 1
             found[content].append(case.group or case.id)
+            of_labelled.append((case.id, case.group or case.id))
         else:
             others.judged.append(of_cases[case.id])
             others.clusters.append(case.group or case.id)
     same = sum(map(len, found.values()))
     labelled = _Answers([values[row.id] for row in replied], list(_clusters(replied, found, rubric)))
     people = [rubric.values[row.label] for row in replied]
+    strata = strata_of_labels(replied)
+    if strata is None:
+        mean = prediction_powered_mean(people, labelled.judged, others.judged, labelled.clusters, others.clusters)
+        rogan_gladen = _rogan_gladen(rubric, people, labelled.judged, list(of_cases.values()))
+        doubt = _lone_stratum(rows) or _doubt(labelled, others)
+    else:
+        everything = _Answers([*others.judged], [*others.clusters])
+        for name, group in of_labelled:
+            everything.judged.append(of_cases[name])
+            everything.clusters.append(group)
+        mean = stratified_prediction_powered_mean(
+            people, labelled.judged, strata, everything.judged, labelled.clusters, everything.clusters
+        )
+        rogan_gladen = Estimate(None, None, None, len(of_cases), "labels from strata have weights, and it has none")
+        doubt = _doubt(labelled, everything, strata)
     return Correction(
         labels=labels,
         labelled=len(replied),
         of_run=same,
         failed=len(rows) - len(replied),
-        mean=prediction_powered_mean(people, labelled.judged, others.judged, labelled.clusters, others.clusters),
-        rogan_gladen=_rogan_gladen(rubric, people, labelled.judged, list(of_cases.values())),
-        doubt=_stratified(rows) or _doubt(labelled, others),
+        mean=mean,
+        rogan_gladen=rogan_gladen,
+        doubt=doubt,
+        weighted=strata is not None,
     )
 
 
@@ -153,24 +176,31 @@ def _rogan_gladen(rubric: Rubric, people: list[float], judged: list[float], of_r
     )
 
 
-def _stratified(rows: Sequence[LabelledAnswer]) -> str | None:
-    """Why labels that ``Run.label`` drew from strata cannot stand for the run as they are."""
-    if all(row.stratum is None or row.stratum[0] == RANDOM for row in rows):
+def _lone_stratum(rows: Sequence[LabelledAnswer]) -> str | None:
+    """Why labels that ``Run.label`` drew from strata cannot stand for the run: some strata or weights are missing."""
+    names = {row.stratum[0] if row.stratum else RANDOM for row in rows}
+    if names == {RANDOM}:
         return None
-    return (
-        "the labels were drawn from strata, with more answers on which judge and scorer differ than the run has: "
-        "neither estimate holds for the run, so label a random sample"
-    )
+    if RANDOM in names:
+        missing = "others are of unknown origin, so their weights are not known: correct by one labels file"
+    else:
+        missing = "none of the other answers has a label yet: label more"
+    return f"some labels are of answers chosen by whether judge and scorer differ, and {missing}"
 
 
-def _doubt(labelled: _Answers, others: _Answers) -> str | None:
+def _doubt(labelled: _Answers, others: _Answers, strata: Strata | None = None) -> str | None:
     """Why labelled answers are not like the others: the judge gave them other scores, beyond chance."""
-    scores = [proportion(np.array(part.judged), part.clusters, _SURE) for part in (labelled, others)]
+    of_others = proportion(np.array(others.judged), others.clusters, _SURE)
+    if strata is None:
+        scores = [proportion(np.array(labelled.judged), labelled.clusters, _SURE), of_others]
+    else:
+        scores = [stratified_proportion(labelled.judged, strata, labelled.clusters, _SURE), of_others]
     difference = independent_difference(*scores)
     if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
         return None
+    rely = ", so rely on Rogan and Gladen's estimate" if strata is None else ""
     shares = [f"{100 * (score.value or 0):.0f} %" for score in scores]
     return (
         f"the judge's mean score is {shares[0]} on the labelled answers and {shares[1]} on the others: the labels are "
-        "no random sample of these answers, so rely on Rogan and Gladen's estimate"
+        f"no random sample of these answers{rely}"
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.endpoint import Endpoint
 from evalkit.errors import SettingsError
-from evalkit.judging.pairwise import PairwiseJudging
+from evalkit.judging.judging import path_of
+from evalkit.judging.pairwise import PairwiseJudging, judge_pairs
+from evalkit.judging.rubric import Rubric
+from evalkit.run import Run
 from evalkit.stats.bradley_terry import Rating, ratings
 
 if TYPE_CHECKING:
@@ -47,6 +53,72 @@ class JudgedRanks:
 
         frame = pd.DataFrame([asdict(run) for run in self.runs], columns=["name", "rating", "low", "high", "groups"])
         return frame.astype(dict.fromkeys(("rating", "low", "high"), "float64"))
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPairs:
+    """Several runs judged side by side, every two of them, and their ranking.
+
+    Parameters
+    ----------
+    judgings : tuple of PairwiseJudging
+    ranking : JudgedRanks
+    """
+
+    judgings: tuple[PairwiseJudging, ...]
+    ranking: JudgedRanks
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of ``--json``."""
+        return {"judgings": [each.to_json() for each in self.judgings], "ranking": self.ranking.to_json()}
+
+
+def rank_runs(
+    runs: Sequence[Run | Path | str], endpoint: Endpoint, rubric: str | Path | Rubric = "better", **settings: Any
+) -> RankedPairs:
+    """Let a model judge every two of several runs, turn by turn, and rank the runs.
+
+    Parameters
+    ----------
+    runs : sequence of Run or path-like
+    endpoint, rubric
+        As for ``pairwise.judge_pairs``.
+    **settings
+        ``limit``, ``concurrency``, ``stream`` and ``watch``, as for ``pairwise.judge_pairs``. When the user stops it,
+        the ranking is that of the pairs so far.
+
+    Raises
+    ------
+    SettingsError, RunFileError, EndpointError
+        As for ``pairwise.judge_pairs``; SettingsError also if a run is named twice.
+    MissingExtra
+        evalica is not installed; nothing was judged.
+    """
+    check_ranking([path_of(run) for run in runs])
+    judgings: list[PairwiseJudging] = []
+    for run, against in combinations(runs, 2):
+        judgings.append(judge_pairs(run, against, endpoint, rubric, **settings))
+        if judgings[-1].stopped:
+            break
+    return RankedPairs(tuple(judgings), rank_judged(*judgings))
+
+
+def check_ranking(paths: Sequence[Path]) -> None:
+    """Raise for what would prevent a ranking of these run files after they have been judged.
+
+    Raises
+    ------
+    SettingsError
+        A run is named twice.
+    MissingExtra
+        evalica is not installed.
+    """
+    seen = set[Path]()
+    for path in paths:
+        if path.resolve() in seen:
+            raise SettingsError(f"{path} is named twice: runs are ranked by comparing each with the others")
+        seen.add(path.resolve())
+    ratings([], [], [])  # needs the package, as any
 
 
 def rank_judged(*judged: PairwiseJudging, resamples: int = 1000) -> JudgedRanks:

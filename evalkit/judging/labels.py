@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from evalkit.errors import DatasetError
 from evalkit.inputs.suggestions import nearest_name
 from evalkit.judging.cases import NOTHING_BEFORE
 from evalkit.judging.rubric import Rubric
+from evalkit.stats.stratified_labels import Strata, strata_of
 
 _TEXTS = ("question", "answer", "target", "conversation", "label", "id", "group")
 _SAMPLING = ("person", "stratum", "stratum_answers", "seed")  # of a file made by ``Run.label``
@@ -114,20 +114,18 @@ def _stratum(row: Mapping[str, Any]) -> tuple[str, int] | None:
     return name, answers
 
 
-def sampling_weights(rows: Sequence[LabelledAnswer]) -> list[float]:
-    """How many answers of the run each label stands for, with a mean of 1: the inverse of its sampling probability.
+def strata_of_labels(rows: Sequence[LabelledAnswer]) -> Strata | None:
+    """The strata that labels were drawn from; None: they count alike, since all are of one stratum, or of unknown ones.
 
-    Of a stratum, that is the number of its answers divided by the number of its labels (the newest line counts, since
-    the run may have grown). Means weighted like this are those of all answers of the run, also if answers on which
-    judge and scorer differ were labelled more often. Labels of unknown origin weigh 1.
+    A label of a stratum stands for its answers divided by its labels (the newest line counts, since the run may have
+    grown). Means weighted like this are those of all answers of the run, also if answers on which judge and scorer
+    differ were labelled more often.
     """
-    labels = Counter(row.stratum[0] for row in rows if row.stratum)
-    answers = dict(row.stratum for row in rows if row.stratum)
-    weights = [answers[row.stratum[0]] / labels[row.stratum[0]] if row.stratum else 1.0 for row in rows]
-    if not all(row.stratum for row in rows):
-        return [1.0] * len(rows)
-    mean = sum(weights) / len(weights) if weights else 1.0
-    return [weight / mean for weight in weights]
+    known = [row.stratum for row in rows if row.stratum]
+    sizes = dict(known)
+    if len(sizes) < 2 or len(known) < len(rows):
+        return None
+    return strata_of([name for name, _ in known], sizes)
 
 
 def _tags(value: Any) -> tuple[str, ...]:

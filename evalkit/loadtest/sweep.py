@@ -109,6 +109,11 @@ class Sweep:
             stopped = f"at {found.plan.by} {measured[-1].load:g} {beyond[1]}"
         return replace(empty, measured=measured, partial=partial, stopped=stopped, saturated=beyond is not None)
 
+    def _repr_html_(self) -> str | None:
+        from evalkit.console import notebook_cell
+
+        return notebook_cell.of_sweep(self)
+
     def with_slo(self, slo: Mapping[str, str] | str | Slo | None) -> Sweep:
         """The same steps measured against other objectives, from their run files; nothing is sent.
 
@@ -116,10 +121,6 @@ class Sweep:
         ----------
         slo : mapping or str, optional
             As for ``load``; None: no objectives.
-
-        Returns
-        -------
-        Sweep
 
         Raises
         ------

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MOST_OPEN = 2  # runs whose sections are open at first
 
 
-def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = True) -> int:
+def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = True, form: str | None = None) -> int:
     """Write a report: HTML, or Markdown for a pull request if the name ends in ``.md``.
 
     Parameters
@@ -53,6 +53,8 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
     path : path-like
     overwrite : bool
         Replace an existing output of evalkit. Any other existing file is refused.
+    form : str, optional
+        ``html`` or ``md``, whatever the name ends in.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
         raise SettingsError("a report needs a run file")
     output_files.check(path, output_files.REPORT, runs, overwrite=overwrite)
     most = transcript_data.MOST_TURNS // len(runs)
-    as_markdown = path.suffix == ".md"
+    as_markdown = (form or path.suffix) in ("md", ".md")
     with snapshot(*runs):
         drawn, alone = not as_markdown, len(runs) == 1
         contents = [read_run(Path(run), most_turns=most * drawn, drawn=drawn, since_previous=alone) for run in runs]

@@ -12,7 +12,7 @@ from evalkit.report.repeat_commands import commands
 from evalkit.report.run_contents import RunContents, scores
 from evalkit.report.run_facts import incomplete_in_several
 from evalkit.wording import run_results
-from evalkit.wording.comparison import left_out, time_rows
+from evalkit.wording.comparison import differing, left_out, time_rows
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison
@@ -69,6 +69,8 @@ def compared(comparison: Comparison) -> Iterator[str]:
         first, second = contrast.first, contrast.second
         yield f"**{second.label} {code(second.name)}, {first.label} {code(first.name)}: {contrast.all.words}**"
         yield ""
+        yield f"{differing(first.label, second.label, contrast.differs, _condition)}."
+        yield ""
         for warning in contrast.warnings:
             yield f"> **{warning}**"
             yield ""
@@ -84,6 +86,11 @@ def compared(comparison: Comparison) -> Iterator[str]:
             )
             yield f"{line}.{failed}"
             yield ""
+
+
+def _condition(value: str) -> str:
+    """Return the value of a condition as code: a system prompt may be anything."""
+    return "none" if value == "none" else code(value)
 
 
 def _lines(run: RunContents) -> Iterator[str]:

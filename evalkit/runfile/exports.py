@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from evalkit.errors import MissingExtra
+from evalkit.errors import MissingExtra, SettingsError
 from evalkit.runfile.turn_columns import KINDS, columns, groups, json_value
 
 ROW_GROUP_BYTES = 2**25  # of a Parquet file, before it is compressed
@@ -108,6 +108,24 @@ def write_parquet(connection: sqlite3.Connection, path: Path) -> ExportCounts:
 
 
 WRITERS = {"jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet}
+_SUFFIXES = {f".{form}": form for form in WRITERS} | {".ndjson": "jsonl"}
+
+
+def format_of(path: Path) -> str:
+    """The format that the name of a file ends in.
+
+    Raises
+    ------
+    SettingsError
+        It ends in none that can be written.
+    """
+    try:
+        return _SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise SettingsError(
+            f"the name {path} does not say which format to write: let it end in .jsonl, .csv or .parquet, or add "
+            f"--format {'|'.join(WRITERS)}"
+        ) from None
 
 
 def _rows(connection: sqlite3.Connection, read: Callable[[str | None], Any]) -> Iterator[list[Any]]:

@@ -18,14 +18,14 @@ _NO_TIMING = Timing(0, 0, 0)
 
 
 class LazyConversation:
-    """A conversation, or its JSON value, whose row is made only when it is needed."""
+    """A conversation, or its JSON value, whose row is made only when it is needed, unless it is given."""
 
     __slots__ = ("_conversation", "_row", "position")
 
-    def __init__(self, position: int, conversation: Conversation | dict[str, Any]) -> None:
+    def __init__(self, position: int, conversation: Conversation | dict[str, Any], row: Row | None = None) -> None:
         self.position = position
         self._conversation = conversation
-        self._row: Row | None = None
+        self._row = row
 
     @property
     def row(self) -> Row:

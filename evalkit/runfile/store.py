@@ -95,7 +95,8 @@ class RunFile:
             lock_and_flush.unlock(lock)
             if path.is_dir():
                 raise RunFileError(f"{path} is a folder: name a file in it with --out")
-            how = f"continue it with 'evalkit resume {path}', or " if _is_database(path) else ""
+            resumable = not settings.get("imported") and _is_of_a_session(path)
+            how = f"continue it with 'evalkit resume {path}', or " if resumable else ""
             raise RunFileError(f"{path} exists already: {how}name another file with --out")
         for spool in spool_files(path):
             spool.unlink(missing_ok=True)  # of a run file that was deleted
@@ -355,11 +356,12 @@ def _scorable(rows: Iterable[tuple[Any, ...]]) -> list[tuple[tuple[int, int, int
     return [(row[:3], row[3], stored_answer(*row[4:])) for row in rows]
 
 
-def _is_database(path: Path) -> bool:
+def _is_of_a_session(path: Path) -> bool:
+    """Whether a file is a run that ``resume`` can continue: not one of answers that another tool has collected."""
     try:
-        with path.open("rb") as file:
-            return file.read(16) == schema.SQLITE_HEADER
-    except OSError:
+        with reading(path) as connection:
+            return not run_info(connection)["settings"].get("imported")
+    except (OSError, RunFileError):
         return False
 
 

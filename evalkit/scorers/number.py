@@ -21,6 +21,7 @@ from evalkit.scorers.reading.numbers import (
     plain,
     read_number,
 )
+from evalkit.scorers.reading.numbers_in_passing import word_before
 from evalkit.scorers.reading.open_numbers import OpenNumber, open_number, read_open
 from evalkit.scorers.reading.question_language import writes_decimal_comma
 from evalkit.scorers.reading.units import has_unit, read_quantity, unit_after
@@ -31,26 +32,31 @@ NUMBER_CHOICES = ("final", "first", "last", "any")
 _FOLLOWS = 60  # characters after a box that may be its unit
 _SHORT = 200  # characters of a target that is cached
 _LOOK = 40  # characters before a number that decide whether a text breaks off in it
+_LONGEST_CALCULATION = 600  # characters before such a number whose operands are left out with it
 _NO_DIGIT = re.compile(r"\D")
 _CUT_OFF = {"length", "max_tokens", "content_filter"}  # finish reasons of incomplete answers
 _OPERATOR = re.compile(r"(?:[-+×÷·*/^−–]|\b(?:plus|minus|times|over|by|and|from|to|of)\b)[ \t]*\Z", re.IGNORECASE)
+_CONNECTIVES = frozenset(["so", "thus", "then", "therefore", "hence", "next", "now", "and", "but", "finally"])
 # before the last number of a text without a finish reason, it shows that the text breaks off there
 _BREAKS_OFF = re.compile(
-    r"""(?: \\f?boxed\s*\{ | \( | (?:[.!?:]\s+|\n\s*) (?:so|thus|then|therefore|hence|next|now|and|but|finally)\b,?\s*
-        ) [$€£¥₹]?\Z""",
+    rf"""(?: \\f?boxed\s*\{{ | \( | (?:[.!?:]\s+|\n\s*) (?:{"|".join(sorted(_CONNECTIVES))})\b,?\s* ) [$€£¥₹]?\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 
 
 def _number_check(target: Any, *, which: str, decimal: str, **_tolerances: float) -> Problem | None:
-    for option, value, known in (("which", which, NUMBER_CHOICES), ("decimal", decimal, DECIMAL_MARKS)):
-        if value not in known:
-            choices = ", ".join(repr(choice) for choice in known)
-            text = f"the option {option} of the scorer number is {value!r}: it must be one of {choices}"
-            return Problem("scorer", text)
+    if which not in NUMBER_CHOICES:
+        return _not_one_of("which", which, NUMBER_CHOICES)
+    if decimal not in DECIMAL_MARKS:
+        return _not_one_of("decimal", decimal, DECIMAL_MARKS)
     if _target_number(target, decimal) is None and (which != "final" or _target_open(target, decimal) is None):
         return Problem("target", f"the target is {shown(target)}: the scorer number needs a number")
     return None
+
+
+def _not_one_of(option: str, value: str, known: tuple[str, ...]) -> Problem:
+    choices = ", ".join(repr(choice) for choice in known)
+    return Problem("scorer", f"the option {option} of the scorer number is {value!r}: it must be one of {choices}")
 
 
 @register("number", check=_number_check, version=3)
@@ -141,17 +147,25 @@ def _without_lost_number(answer: Answer, decimal: str) -> tuple[str, Number | No
     lost = number_at_end(text, decimal)
     if lost is None or not (answer.finish_reason or _breaks_off(text, lost.start)):
         return answer.text, None
-    rest, operand = text[: lost.start], lost
-    while (operator := _OPERATOR.search(rest, max(0, operand.start - _LOOK))) is not None:
+    begin = max(0, lost.start - _LONGEST_CALCULATION)
+    rest = text[begin : lost.start]
+    at = len(rest)
+    while (operator := _OPERATOR.search(rest, max(0, at - _LOOK))) is not None:
         rest = rest[: operator.start()]
-        operand = number_at_end(rest, decimal) or operand
-        rest = rest[: operand.start]
-    return rest, lost
+        operand = number_at_end(rest, decimal)
+        at = at if operand is None else operand.start
+        rest = rest[:at]
+    return text[:begin] + rest, lost
 
 
 def _breaks_off(text: str, at: int) -> bool:
     """Whether a text visibly breaks off in its last number, which starts at this position."""
-    return text.rstrip()[-1] in "=+×·/^" or _BREAKS_OFF.search(text, max(0, at - _LOOK), at) is not None
+    if text.rstrip()[-1] in "=+×·/^":
+        return True
+    word = word_before(text, at)
+    if (word.isascii() and word and word.lower() not in _CONNECTIVES) or text.endswith(("*", "* "), 0, at):
+        return False
+    return _BREAKS_OFF.search(text, max(0, at - _LOOK), at) is not None
 
 
 def _may_be_incomplete(extracted: Any, target: Any, text: str) -> bool:

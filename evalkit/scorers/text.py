@@ -168,11 +168,9 @@ def _occurs(part: str, text: str, whole_words: bool, asserted: bool) -> bool:
 
 
 def _denied(text: str, at: int) -> bool:
-    """Whether the words before a position deny what follows."""
+    """Whether a text denies what starts here."""
     before = text[max(0, at - _LOOK) : at].lower()
-    if "not" not in before and "n't" not in before:
-        return False
-    return _DENIED.search(text, max(0, at - _LOOK), at) is not None
+    return ("not " in before or "n't " in before) and _DENIED.search(text, max(0, at - _LOOK), at) is not None
 
 
 def _signed(text: str, at: int) -> bool:

@@ -23,5 +23,6 @@ __all__ = [
     "quantiles",
     "ratios",
     "repeats",
+    "stratified_labels",
     "survival",
 ]

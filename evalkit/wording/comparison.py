@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalkit.stats.estimate import Estimate
@@ -91,6 +91,20 @@ def condition_values(difference: ConditionDifference) -> tuple[str, str]:
     if shortened(first) == shortened(second) and alike > _BEFORE:
         first, second = (f"…{text[alike - _BEFORE :]}" for text in (first, second))
     return shortened(first), shortened(second)
+
+
+def differing(
+    first: str, second: str, differs: Sequence[ConditionDifference], quoted: Callable[[str], str] = str
+) -> str:
+    """Say in which conditions two runs differ, by their labels; ``quoted`` marks values, which may be anything."""
+    if not differs:
+        return f"{first} and {second} have the same settings"
+    listed = []
+    for each in differs:
+        values = map(quoted, condition_values(each))
+        named = (f"{label} {value}" for label, value in zip((first, second), values, strict=True))
+        listed.append(f"{each.what.removeprefix('parameter ')} ({', '.join(named)})")
+    return f"{first} and {second} differ in {', '.join(listed)}"
 
 
 def _text(value: Any) -> str:

@@ -5,8 +5,8 @@ import re
 
 import pytest
 from commands import evalkit
-from judges import Bench, failing, fair, locked, verdict
-from runfiles import S, T, write
+from judges import Bench, failing, fair, locked, read, verdict
+from runfiles import S, T, talk, write
 
 from evalkit.cli.main import main
 from evalkit.judging.judging import judge
@@ -62,6 +62,42 @@ def test_judge_against_another_run(run, tmp_path, capsys):
     assert result["outcomes"]["inconsistent"] == result["pairs"] == 3
 
 
+def test_judge_against_several_runs_ranks_them(tmp_path, capsys):
+    """Of three runs the judge prefers the first in two of three conversations; the others are alike."""
+    talks = [talk(f"c{n}", (35,)) for n in range(30)]
+    names = ("good", "fair", "poor")
+    runs = [
+        write(tmp_path / f"{name}.evalkit", [S([T(f"c{n}", 1, text=f"{name} {n}") for n in range(30)])], talks)
+        for name in names
+    ]
+
+    def judge(body):
+        first, second = (read(body, f"answer_{letter}").split() for letter in "ab")
+        if "good" not in (first[0], second[0]):
+            return verdict("A")
+        better = first if (first[0] == "good") == (int(first[1]) % 3 > 0) else second
+        return verdict("A" if better is first else "B")
+
+    arguments = ["judge", runs[0], "--against", runs[1], "--against", runs[2]]
+    with Bench(judge) as bench:
+        code, out, err = said(capsys, *arguments, *flags(bench))
+        asked = len(bench.asked)
+        result = json.loads(said(capsys, *arguments, *flags(bench), "--json")[1])
+        assert len(bench.asked) == asked  # nothing is judged twice
+    assert (code, err) == (0, "")
+    assert out.count("judged by judge") == 3
+    (ranked,) = re.findall(r"^good +a +(\d+) +(\d+) to (\d+)$", out, re.MULTILINE)
+    assert int(ranked[1]) < int(ranked[0]) < int(ranked[2])
+    assert "from 90 judged pairs; runs with a common letter are not shown to differ" in out
+    assert list(result) == ["judgings", "ranking"]
+    assert [(each["run"], each["against"]) for each in result["judgings"]] == [
+        (str(runs[0]), str(runs[1])), (str(runs[0]), str(runs[2])), (str(runs[1]), str(runs[2])),
+    ]  # fmt: skip
+    assert result["ranking"]["runs"][0]["name"] == "good"
+    assert {run["name"]: run["groups"] for run in result["ranking"]["runs"]}["good"] == "a"
+    assert result["judgings"][2]["outcomes"]["inconsistent"] == 30
+
+
 def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_gives(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [{"question": "q", "answer": f"3{n % 2 + 5}, {n}", "target": "35", "label": "CORRECT"} for n in range(12)]
@@ -84,7 +120,7 @@ def test_judge_check_prints_agreement_kappa_alpha_and_what_the_commonest_label_g
         result = json.loads(said(capsys, "judge-check", labels, *flags(bench), "--json")[1])
     assert list(result) == [
         "labels", "judge", "n", "unsure", "unparsed", "failed", "confusion", "agreement", "agreement_all", "majority",
-        "kappa", "alpha", "stopped", "tpr", "tnr", "by_tag", "self_agreement",
+        "kappa", "alpha", "stopped", "tpr", "tnr", "by_tag", "self_agreement", "weighted",
     ]  # fmt: skip
     assert result["majority"]["label"] == "CORRECT"
 
@@ -127,7 +163,7 @@ def test_judge_with_labels_prints_the_corrected_mean(run, tmp_path, capsys):
     corrected = result["corrected"]
     assert list(corrected) == [
         "labels", "labelled", "of_run", "value", "low", "high", "n", "reason", "rogan_gladen", "doubt",
-        "failed",
+        "failed", "weighted",
     ]  # fmt: skip
     assert (corrected["labelled"], corrected["n"]) == (12, 15)
 
@@ -178,6 +214,7 @@ def test_a_judge_that_cannot_be_used_ends_with_3_and_says_how_to_continue(run, c
         (["judge-check", "missing.jsonl", "--repeats", "0"], "repeats is 0"),
         (["judge", "RUN", "--labels", "missing.jsonl"], "missing.jsonl: there is no such file"),
         (["judge", "RUN", "--against", "RUN", "--labels", "x.jsonl"], "cannot correct a comparison"),
+        (["judge", "RUN", "--against", "RUN", "--against", "RUN"], "is named twice"),
     ],
 )
 def test_bad_input_is_reported_before_a_model_is_started(run, capsys, arguments, message):

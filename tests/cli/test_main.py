@@ -1,5 +1,6 @@
 """The command line as a whole: wrong usage, help, exit codes, and an API key that no output holds."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 
 import pytest
 from commands import evalkit, evalkit_process, flags
+from runfiles import S, T, write
 
 from evalkit.cli.main import command_parser, main
 from evalkit.scripted.server import Arithmetic, Law, Script, serve
@@ -136,6 +138,87 @@ def test_a_bug_is_shown_without_control_characters(tmp_path, monkeypatch, capsys
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "ValueError: \ufffd]0;pwn\ufffd" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "missing.evalkit"], ["run", "missing.jsonl"], ["resume", "missing.evalkit"],
+        ["export", "missing.evalkit", "-o", "x.csv"], ["export", "missing.evalkit", "-o", "-"],
+        ["report", "missing.evalkit"], ["compare", "a.evalkit", "b.evalkit"], ["plan", "missing.evalkit"],
+        ["data", "missing.jsonl"], ["import", "missing.jsonl"], ["score", "missing.evalkit"],
+        ["judge", "missing.evalkit"], ["judge-check", "missing.jsonl"], ["load", "missing.jsonl"],
+        ["plot", "missing.evalkit", "-o", "charts"], ["calibrate", "--streams", "x"], ["ask", "Hi", "--param", "x"],
+        ["serve", "--key", "EVALKIT_NO_SUCH_VARIABLE"],
+    ],
+)  # fmt: skip
+def test_with_json_an_error_is_one_object_on_standard_output(arguments, tmp_path):
+    done = evalkit(*arguments, "--json", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert result.keys() == {"error", "exit"}
+    assert (done.returncode, result["exit"]) == (2, 2)
+    assert done.stderr == f"error: {result['error']}\n"
+    assert evalkit(*arguments, cwd=tmp_path).stdout == ""
+
+
+def test_with_json_the_object_of_a_run_that_failed_says_why(sums, tmp_path):
+    done = evalkit(
+        "run", sums(6, 1), "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--retries", 0, "--json",
+        "--out", tmp_path / "r.evalkit",
+    )  # fmt: skip
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["exit"]) == (3, 3)
+    assert result["answered"] == 0
+    assert done.stderr == f"error: {result['error']}\n"
+
+
+def test_with_json_a_bug_is_an_object_too(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("deep inside")
+
+    monkeypatch.setattr("evalkit.cli.show.show", broken)
+    assert main(["show", str(tmp_path), "--json"]) == 70
+    assert json.loads(capsys.readouterr().out) == {
+        "error": "this is a bug in evalkit: ValueError: deep inside", "exit": 70,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place", "words"),
+    [
+        (["score", "r.evalkit", "--scorer", "exact"], "evalkit.rescoring.scoring.score",
+         "stopped. A scoring that is not complete does not count: the scores from before still do"),
+        (["import", "answers.jsonl", "--out", "new.evalkit"], "evalkit.importing.import_run._write",
+         "stopped. No run file was written"),
+        (["compare", "r.evalkit", "r.evalkit"], "evalkit.comparing.comparison.compare", "stopped"),
+        (["export", "r.evalkit", "-o", "x.csv"], "evalkit.runfile.exports._rows", "stopped"),
+    ],
+)  # fmt: skip
+def test_an_interrupt_is_answered_in_words(arguments, place, words, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
+    (tmp_path / "answers.jsonl").write_text(
+        '{"question": "Hi", "answer": "Hello", "target": "Hello"}\n', encoding="utf-8"
+    )
+    before = show_json(tmp_path)
+    monkeypatch.setattr(place, interrupted)
+    assert told(evalkit(*arguments, cwd=tmp_path)) == (130, "", words + "\n")
+    done = evalkit(*arguments, "--json", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)) == (130, {"error": words, "exit": 130})
+    monkeypatch.undo()
+    assert not (tmp_path / "new.evalkit").exists()
+    assert not (tmp_path / "x.csv").exists()
+    assert show_json(tmp_path) == before
+
+
+def told(done):
+    return done.returncode, done.stdout, done.stderr
+
+
+def show_json(folder):
+    return json.loads(evalkit("show", folder / "r.evalkit", "--json").stdout)
 
 
 def test_a_warning_is_a_sentence_and_stands_once(server):

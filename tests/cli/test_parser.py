@@ -1,12 +1,15 @@
 """Wrong command lines and their messages, and ``--json`` of every command."""
 
+import json
+import re
+
 import pytest
 
 from evalkit.cli.main import command_parser, main
 from evalkit.cli.parser import Parser
 
 # these print no result
-WITHOUT_JSON = {}
+WITHOUT_JSON = {"completion"}
 
 
 def commands():
@@ -20,7 +23,11 @@ def commands():
         (["frobnicate"], "evalkit: there is no command 'frobnicate'. See 'evalkit --help'"),
         (["help", "rnu"], "evalkit: there is no command 'rnu': did you mean 'run'? See 'evalkit --help'"),
         (["r.evalkit"],
-         "evalkit: name a command before the file, such as: evalkit show r.evalkit. See 'evalkit --help'"),
+         "evalkit: name a command before the file: 'evalkit show r.evalkit' shows a run. See 'evalkit --help'"),
+        (["d.jsonl"],
+         "evalkit: name a command before the file: 'evalkit run d.jsonl' runs a dataset; 'evalkit data d.jsonl' shows "
+         "what a dataset would ask; 'evalkit import d.jsonl' makes a run of answers that another tool has collected. "
+         "See 'evalkit --help'"),
         (["--jsno"], "evalkit: there is no flag --jsno. See 'evalkit --help'"),
         (["show", "r", "--jsno"],
          "evalkit show: there is no flag --jsno: did you mean '--json'? See 'evalkit show --help'"),
@@ -67,3 +74,45 @@ def test_every_command_that_prints_a_result_has_json():
 
 def test_every_parser_explains_errors_in_one_line():
     assert all(type(parser) is Parser for parser in commands().values())
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", ["", *commands()])
+def test_help_fits_the_terminal(command, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    parser = commands()[command] if command else command_parser()
+    lines = parser.format_help().splitlines()
+    assert [line for line in lines if len(line) > width] == []
+
+
+def test_an_example_that_is_wrapped_is_still_one_command(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = commands()["run"].format_help()
+    assert "  evalkit run data/primary_math.jsonl --limit 10 \\\n    --max-tokens 64\n" in text
+
+
+def test_flags_in_help_stay_whole(monkeypatch):
+    for width in range(60, 100):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert not [line for line in commands()["run"].format_help().splitlines() if re.search(r"--?\w[\w-]*-$", line)]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (["show", "--json"], "evalkit show: the following arguments are required: FILE.evalkit. "
+         "See 'evalkit show --help'"),
+        (["show", "r", "--jsno", "--json"], "evalkit show: there is no flag --jsno: did you mean '--json'? "
+         "See 'evalkit show --help'"),
+        (["shwo", "--json"], "evalkit: there is no command 'shwo': did you mean 'show'? See 'evalkit --help'"),
+        (["run", "d", "--limit", "x", "--json"], "evalkit run: argument --limit: invalid int value: 'x'. "
+         "See 'evalkit run --help'"),
+    ],
+)  # fmt: skip
+def test_with_json_a_wrong_command_line_is_an_object_too(capsys, given, error):
+    with pytest.raises(SystemExit) as end:
+        main(given)
+    out, err = capsys.readouterr()
+    assert end.value.code == 2
+    assert json.loads(out) == {"error": error, "exit": 2}
+    assert err == f"error: {error}\n"

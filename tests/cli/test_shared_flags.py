@@ -1,6 +1,7 @@
 """Flags that several commands share, and their values."""
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,31 @@ def test_a_temperature_is_a_number_or_null(capsys):
     with pytest.raises(SystemExit):
         command_parser().parse_args(["ask", "Hi", "--temperature", "hot"])
     assert "'hot' is neither a number nor null" in capsys.readouterr().err
+
+
+WRITERS = {
+    "demo": [], "run": ["d.jsonl"], "load": ["d.jsonl"], "import": ["a.jsonl"], "export": ["r.evalkit"],
+    "report": ["r.evalkit"], "plot": ["r.evalkit"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", ["-o", "--out", "--output"])
+@pytest.mark.parametrize("command", WRITERS)
+def test_what_a_command_writes_has_one_spelling_and_the_older_ones(command, flag):
+    assert command_parser().parse_args([command, *WRITERS[command], flag, "x"]).out == Path("x")
+
+
+def test_every_command_with_an_output_flag_is_tested_above():
+    parsers = command_parser().commands
+    assert {name for name, parser in parsers.items() if "--out" in parser._option_string_actions} == set(WRITERS)
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_dash_is_standard_output_where_a_stream_can_be_written(command, capsys):
+    given = [command, *WRITERS[command], "-o", "-"]
+    if command in ("export", "report"):
+        assert command_parser().parse_args(given).out == shared_flags.STANDARD_OUTPUT
+        return
+    with pytest.raises(SystemExit):
+        command_parser().parse_args(given)
+    assert "run files and charts cannot be written to standard output: name a place" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 from sweeps import step_in, sweep_of, varied
 
+from evalkit.console.fitted_tables import FittingConsole
 from evalkit.console.load import show_sweep
 from evalkit.console.sparklines import ASCII, BLOCKS
 from evalkit.loadtest.load_plan import LoadPlan
@@ -52,7 +53,7 @@ def test_the_line_about_the_knee(measured):
 def test_a_narrow_terminal_breaks_no_row(measured):
     sweep = sweep_of(varied(measured, 1, 10.0, goodput=9.0), varied(measured, 16, 20.0, goodput=8.0), slo="ttft=1s")
     written = io.StringIO()
-    show_sweep(Console(file=written, width=80, highlight=False, markup=False), sweep, BLOCKS)
+    show_sweep(FittingConsole(file=written, width=80, highlight=False, markup=False), sweep, BLOCKS)
     lines = written.getvalue().splitlines()
     assert [line.split()[0] for line in lines[1:10]] == [
         "concurrency", "1", "16", "concurrency", "1", "16", "concurrency", "1", "16",
@@ -60,14 +61,14 @@ def test_a_narrow_terminal_breaks_no_row(measured):
     assert "…" not in written.getvalue()
 
 
-def test_a_narrow_terminal_has_the_times_from_the_schedule_in_a_table_of_their_own(measured):
+def test_a_narrow_terminal_has_every_number_of_a_wide_one(measured):
     step = replace(varied(measured, 1, 10.0), schedule_latency_ms=measured.latency_ms)
-    sweep = replace(sweep_of(step), plan=LoadPlan.of(None, (1.0,)))
-    for width, tables in ((80, 4), (120, 2)):
+    sweep = replace(sweep_of(step, varied(step, 2, 20.0)), plan=LoadPlan.of(None, (1.0, 2.0)))
+    numbers = []
+    for width in (200, 120, 80, 60):
         written = io.StringIO()
-        show_sweep(Console(file=written, width=width, highlight=False, markup=False), sweep, BLOCKS)
-        lines = written.getvalue().splitlines()
-        assert [line.split()[0] for line in lines].count("rate") == tables
+        show_sweep(FittingConsole(file=written, width=width, highlight=False, markup=False), sweep, BLOCKS)
         assert "…" not in written.getvalue()
-        (heading,) = (line for line in lines if "from schedule p50" in line)
-        assert ("TTFT" in heading) is (width == 120)
+        rows = [line.split()[1:] for line in written.getvalue().splitlines() if line.startswith(("1  ", "2  "))]
+        numbers.append(sorted(number for row in rows for number in row))
+    assert numbers == [numbers[0]] * 4

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from importing import CHAT, EVAL, PICK, batch_answer, deflated, eval_parts, inspect_json, lines
 
 from evalkit.errors import DatasetError
-from evalkit.importing import forms, inspect_log
+from evalkit.importing import forms, inspect_log, log_zip
 
 
 def read(path, **how):
@@ -163,7 +163,7 @@ def test_zips_of_strangers_are_bounded(tmp_path, monkeypatch):
     parts["samples/q0_epoch_1.json"]["store"] = {"text": "a" * 20_000}
     with pytest.raises(DatasetError, match=r"field samples/q0_epoch_1\.json: has more than 10,000 bytes"):
         read(deflated(tmp_path / "large.eval", parts))
-    monkeypatch.setattr(inspect_log, "_MOST_ENTRIES", 3)
+    monkeypatch.setattr(log_zip, "_MOST_FILES", 3)
     with pytest.raises(DatasetError, match="a log can have at most 3"):
         read(EVAL)
     monkeypatch.undo()

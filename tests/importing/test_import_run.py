@@ -6,6 +6,7 @@ import shlex
 import pytest
 from importing import CHAT, EVAL, PICK, SAMPLES, batch_answer, batch_request, eval_parts, inspect_json, lines
 from judges import Bench, fair
+from runfiles import S, T, write
 
 import evalkit as ek
 from evalkit.analysis.summary_json import summary_json
@@ -271,6 +272,14 @@ def test_views_name_the_scorer_and_how_to_import_again(tmp_path, capsys, monkeyp
 
 def test_an_existing_run_file_is_kept(tmp_path):
     import_answers(EVAL, out=tmp_path / "r.evalkit")
-    with pytest.raises(RunFileError, match="exists already"):
-        import_answers(PICK, out=tmp_path / "r.evalkit")
+    own = write(tmp_path / "own.evalkit", [S([T("a", 1)])])
+    for path in (tmp_path / "r.evalkit", own):
+        with pytest.raises(RunFileError, match=r"exists already: name another file with --out$"):
+            import_answers(PICK, out=path)
+    with pytest.raises(RunFileError, match=r"exists already: name another file with --out$"):
+        ek.evaluate(
+            lines(tmp_path / "d.jsonl", {"user": "q"}),
+            ek.Endpoint("http://127.0.0.1:1", "m"),
+            out=tmp_path / "r.evalkit",
+        )  # no session to resume
     assert len(ek.Run(tmp_path / "r.evalkit").turns()) == 10

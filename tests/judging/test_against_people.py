@@ -1,12 +1,15 @@
 """Judges checked against people: figures against hand counts."""
 
+import io
 import json
 import time
 
 import pytest
 from judges import Bench, failing, fair, labels_file, read, verdict
+from rich.console import Console
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from evalkit.console.judge import show_check
 from evalkit.judging.against_people import check_judge
 from evalkit.judging.rubric import BUILT_IN
 
@@ -38,6 +41,34 @@ def test_figures_of_a_judge_that_errs(tmp_path):
     assert done.kappa.value == pytest.approx(cohens_kappa([[10, 2], [1, 7]]).kappa)
     assert done.kappa.low < done.kappa.value < done.kappa.high
     assert done.alpha.low < done.alpha.value < done.alpha.high
+
+
+def test_labels_from_strata_are_weighted(tmp_path):
+    """10 answers of 20 where judge and scorer differ are labelled, 10 of 180 others; it errs in the first."""
+    rows = [
+        {"answer": f"{35 + wrong} {stratum} {n}", "label": "INCORRECT" if wrong else "CORRECT", "tags": [stratum],
+         "stratum": stratum, "stratum_answers": answers}
+        for stratum, answers in (("differ", 20), ("other", 180)) for wrong in (0, 1) for n in range(5)
+    ]  # fmt: skip
+
+    def errs(body):
+        said = json.loads(fair(body))["choice"]
+        other = {"CORRECT": "INCORRECT", "INCORRECT": "CORRECT"}[said]
+        return verdict(other if read(body, "answer")[3:] in ("differ 0", "differ 1", "differ 2", "differ 3") else said)
+
+    done = checked(tmp_path, errs, rows)
+    assert done.weighted
+    assert [list(row.values())[:2] for row in done.confusion.values()] == [[6, 4], [4, 6]]
+    # an answer where they differ stands for 2, any other for 18
+    for share in (done.agreement, done.agreement_all, done.tpr, done.tnr):
+        assert share.value == pytest.approx((1 * 2 + 5 * 18) / (5 * 2 + 5 * 18))
+        assert share.low < 0.92 < share.high < 1
+    assert (done.tpr.n, done.agreement.n, done.majority.value) == (10, 20, pytest.approx(0.5))
+    assert {tag.tag: tag.agreement.value for tag in done.by_tag} == {"differ": pytest.approx(0.2), "other": 1}
+    out = io.StringIO()
+    show_check(Console(file=out, width=300), done)
+    assert "shares are weighted" in out.getvalue()
+    assert done.to_json()["weighted"] is True
 
 
 def test_what_is_undecided_is_told_apart_and_does_not_agree(tmp_path):

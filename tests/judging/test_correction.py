@@ -13,6 +13,7 @@ from evalkit.judging.labels import read_labels
 from evalkit.judging.rubric import BUILT_IN
 from evalkit.stats.corrected_rate import corrected_rate
 from evalkit.stats.prediction_powered import prediction_powered_mean
+from evalkit.stats.stratified_labels import strata_of, stratified_prediction_powered_mean
 
 TARGET = "35"
 
@@ -98,6 +99,55 @@ def test_labels_that_are_no_random_sample_are_reported(run, tmp_path):
         found = judge(run, bench.endpoint(), labels=labels).corrected
     assert "is 3 % on the labelled answers and 95 % on the others" in found.doubt
     assert "no random sample" in found.doubt
+
+
+def drawn_from_strata(run, tmp_path, wanted, sizes):
+    """Labels of these turns, with the stratum that each turn is in and how many answers it has."""
+    path = labels_of(run, tmp_path, wanted)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        row["stratum"] = wanted[row["id"]]
+        row["stratum_answers"] = sizes[row["stratum"]]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def test_labels_chosen_where_judge_and_scorer_differ_are_weighted(run, tmp_path):
+    differ, other = (0, 5, 10), (1, 2, 3, 4, 6)
+    wanted = {f"c{n}/1/{turn}": "differ" if n in differ else "other" for n in (*differ, *other) for turn in (1, 2)}
+    labels = drawn_from_strata(run, tmp_path, wanted, {"differ": 6, "other": 34})
+    with Bench(lenient) as bench:
+        done = judge(run, bench.endpoint(), labels=labels)
+    found = done.corrected
+    order = sorted((*differ, *other))
+    people = [int(not (n % 5 == 0 and turn == 2)) for n in order for turn in (1, 2)]
+    judged = [int(not (n == 5 and turn == 2)) for n in order for turn in (1, 2)]  # 36 0 and 36 10 pass
+    groups = [f"c{n}" for n in order for _ in (1, 2)]
+    strata = strata_of(
+        ["differ" if n in differ else "other" for n in order for _ in (1, 2)], {"differ": 6, "other": 34}
+    )
+    rest = [n for n in range(20) if n not in order]
+    expected = stratified_prediction_powered_mean(
+        people, judged, strata, [*judged, *(int(not (n == 15 and turn == 2)) for n in rest for turn in (1, 2))],
+        groups, [*groups, *(f"c{n}" for n in rest for _ in (1, 2))],
+    )  # fmt: skip
+    assert found.weighted
+    assert found.mean.value == pytest.approx(expected.value)
+    assert (found.mean.low, found.mean.high) == pytest.approx((expected.low, expected.high))
+    # of the run 36 of 40 are right, of the labelled answers 13 of 16
+    assert found.mean.value == pytest.approx(37 / 40, abs=0.03)
+    assert found.rogan_gladen.value is None
+    assert (found.doubt, json.loads(json.dumps(done.to_json()))["corrected"]["weighted"]) == (None, True)
+
+
+def test_strata_and_labels_of_unknown_origin_do_not_mix(run, tmp_path):
+    wanted = {"c0/1/1": "differ", "c1/1/1": "other"}
+    labels = drawn_from_strata(run, tmp_path, wanted, {"differ": 8, "other": 32})
+    with labels.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"question": "q", "answer": "35", "target": "35", "label": "CORRECT"}))
+    with Bench(lenient) as bench:
+        found = judge(run, bench.endpoint(), labels=labels).corrected
+    assert (found.weighted, "their weights are not known" in found.doubt) == (False, True)
 
 
 def test_undecided_replies_count_as_not_passed_on_both_sides(run, tmp_path):

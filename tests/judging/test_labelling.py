@@ -14,7 +14,7 @@ import evalkit as ek
 from evalkit.datasets import reader
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.judging.labelling import Labelling
-from evalkit.judging.labels import read_labels, sampling_weights
+from evalkit.judging.labels import read_labels, strata_of_labels
 from evalkit.judging.rubric import BUILT_IN
 
 CORRECT = BUILT_IN["correct"]
@@ -231,11 +231,13 @@ def test_labels_weigh_as_many_answers_as_they_stand_for(tmp_path):
         return {"answer": "x", "label": "CORRECT", "id": str(n), "stratum": stratum, "stratum_answers": answers}
 
     rows = [row(1, "differ", 10), row(2, "differ", 10), row(3, "other", 70), row(4, "other", 70)]
-    weights = sampling_weights(list(read_labels(labels_file(tmp_path, *rows), CORRECT)))
-    assert weights == pytest.approx([0.25, 0.25, 1.75, 1.75])
+    strata = strata_of_labels(list(read_labels(labels_file(tmp_path, *rows), CORRECT)))
+    assert strata.weights == pytest.approx([1 / 16, 1 / 16, 7 / 16, 7 / 16])
+    assert strata.shares == pytest.approx([1 / 8, 7 / 8])
     plain = {"answer": "x", "label": "CORRECT"}
-    assert sampling_weights(list(read_labels(labels_file(tmp_path, *rows, plain), CORRECT))) == [1.0] * 5
-    assert sampling_weights([]) == []
+    for others in ([*rows, plain], rows[:2], [row(1, "random", 80), row(2, "random", 80)], [plain]):
+        assert strata_of_labels(list(read_labels(labels_file(tmp_path, *others), CORRECT))) is None
+    assert strata_of_labels([]) is None
 
 
 @pytest.mark.parametrize(
@@ -278,14 +280,14 @@ def test_a_dataset_labelled_again_has_only_the_new_labels(tmp_path):
     assert all(row["meta"]["from"] == "y" and len(row["meta"]["labels"]) == 1 and len(row["tags"]) == 2 for row in rows)
 
 
-def test_labels_of_a_sample_with_more_mistakes_are_doubted_as_a_correction(run):
+def test_labels_of_one_stratum_are_doubted_as_a_correction(run):
     with Bench(lambda body: verdict("CORRECT")) as bench:
         ek.judge(run, bench.endpoint())
         labelling = Labelling(run, choose="differ")
         for _ in range(4):
             labelling.label("right")
         doubt = ek.judge(run, bench.endpoint(), labels=labelling.path).corrected.doubt
-    assert doubt.startswith("the labels were drawn from strata, with more answers on which judge and scorer differ")
+    assert "chosen by whether judge and scorer differ, and none of the other answers has a label yet" in doubt
 
 
 def test_without_a_front_end_the_next_answer_is_text(run):

@@ -146,8 +146,8 @@ def test_a_comparison_shortens_what_differs(tmp_path):
     said(second, settings={"system": "You are a teacher. " * 100})
     report([first, second], tmp_path / "two.html")
     page = tmp_path.joinpath("two.html").read_text(encoding="utf-8")
-    (differs,) = re.findall("What differs between A and B: (.*?)</p>", page)
-    assert html.unescape(differs) == "system: the dataset's and \"" + ("You are a teacher. " * 4)[:58] + "…"
+    (differs,) = re.findall("A and B differ in (.*?)</p>", page)
+    assert html.unescape(differs) == "system (A the dataset's, B \"" + ("You are a teacher. " * 4)[:58] + "…)."
 
 
 def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
@@ -230,7 +230,7 @@ def test_evalkit_accepts_the_command_that_repeats_a_run(tmp_path):
     arguments = shlex.split(run_command(read_run(path)))
     assert arguments[:2] == ["evalkit", "run"]
     parsed = command_parser().parse_args(arguments[1:])
-    assert (str(parsed.data), parsed.model, parsed.until, parsed.retries) == ("a b.csv", "m", 0.03, 0)
+    assert (list(map(str, parsed.data)), parsed.model, parsed.until, parsed.retries) == (["a b.csv"], "m", 0.03, 0)
     assert shared_flags.scorer(parsed.scorer) == named
     assert shared_flags.columns(parsed.column) == {"user": "The question"}
     assert shared_flags.params(parsed) == {"stop": ["'"]}

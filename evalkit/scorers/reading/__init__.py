@@ -10,6 +10,7 @@ __all__ = [
     "json_text",
     "letters",
     "numbers",
+    "numbers_in_passing",
     "open_numbers",
     "option_texts",
     "question_language",

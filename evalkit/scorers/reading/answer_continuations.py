@@ -75,7 +75,14 @@ def next_question_start(text: str) -> int | None:
 
     A question before the first digit is the one that is answered.
     """
-    if "\n" not in text:
+    if "\n" not in text or not (
+        "q" in text
+        or "problem" in text
+        or "exercise" in text
+        or "human" in text
+        or "user" in text
+        or "instruction" in text
+    ):
         return None
     for found in _NEXT_QUESTION.finditer(text):
         if any(map(str.isdigit, text[: found.start()])):

@@ -17,7 +17,7 @@ _ANSWER = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-def marked(text: str) -> list[str]:
+def marked(text: str, low: str | None = None) -> list[str]:
     r"""Pieces of a text that are marked as its answer, the most certain first.
 
     ``\boxed{…}`` comes before ``####``, and that before the words "answer is" or "answer:"; within a kind the later
@@ -26,17 +26,21 @@ def marked(text: str) -> list[str]:
     Parameters
     ----------
     text : str
+    low : str, optional
+        The text in lower case (``lowered``), if the caller has it.
 
     Returns
     -------
     list of str
         Empty if nothing is marked.
     """
-    answer = lowered(text).find("answer")  # a quick test: most texts have no such word
-    matches = _ANSWER.finditer(text, answer) if answer >= 0 else ()
-    in_words = [_SENTENCE_END.split(match[1], maxsplit=1)[0] for match in matches]
-    hashes = [match[1] for match in _HASHES.finditer(text)] if "####" in text else []
-    return [*reversed(_boxed(text)), *reversed(hashes), *reversed(in_words)]
+    found = _said(text, lowered(text) if low is None else low)
+    if "####" in text:
+        found += [match[1] for match in _HASHES.finditer(text)]
+    if "boxed" in text:
+        found += _boxed(text)
+    found.reverse()
+    return found
 
 
 def lowered(text: str) -> str:
@@ -59,10 +63,20 @@ def lowered(text: str) -> str:
     return text.lower()
 
 
+def _said(text: str, low: str) -> list[str]:
+    """The rests of the sentences after the words "answer is"."""
+    found, at = [], low.find("answer")
+    while at >= 0:
+        match = _ANSWER.match(text, at)
+        if match is not None:
+            end = _SENTENCE_END.search(match[1])
+            found.append(match[1] if end is None else match[1][: end.start()])
+        at = low.find("answer", match.end() if match else at + 1)
+    return found
+
+
 def _boxed(text: str) -> list[str]:
     """The contents of every closed box; braces inside may nest."""
-    if "boxed" not in text:
-        return []
     found = []
     for match in _BOX.finditer(text):
         depth = 1

@@ -52,8 +52,9 @@ _TENS = ["twentieth", *(f"twenty-{unit}" for unit in _UNITS), "thirtieth", "thir
 _WORDS = [*_UNITS, "tenth", "eleventh", "twelfth", *_TEENS, *_TENS]
 _ORDINALS = {word: number for number, word in enumerate(_WORDS, start=1)}
 _ORDINAL = re.compile(
-    rf"\b({'|'.join(sorted(_ORDINALS, key=len, reverse=True))}) (?=(?:day )?of {_MONTH})", re.IGNORECASE
+    rf"\b((?a:{'|'.join(sorted(_ORDINALS, key=len, reverse=True))})) (?=(?:day )?of {_MONTH})", re.IGNORECASE
 )
+_OF_MONTH = re.compile(rf" of {_MONTH}")  # in lower case, quicker to find than an ordinal before it
 _LOOK = 40  # characters before a date that may deny it
 _DENIED = re.compile(
     r"(?:\b(?:not|never|rather than|instead of)|n['’]t)\s+(?:(?:be|on|in|the)\s+)*[*_(\"]*\Z", re.IGNORECASE
@@ -119,40 +120,56 @@ def final_date(text: str, order: str = "") -> WrittenDate | None:
         The only date may have a month in another language, and Babel is not installed.
     """
     text = text[-_LONGEST_TEXT:]
-    text = _BLANKS.sub(" ", text if text.isascii() else unicodedata.normalize("NFKC", text))
-    text = _ORDINAL.sub(lambda match: f"{_ORDINALS[match[1].lower()]} ", text)
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    if "  " in text or not text.isprintable():  # no blank but a single space is printable
+        text = _BLANKS.sub(" ", text)
+    if _OF_MONTH.search(lowered(text)):
+        text = _ORDINAL.sub(lambda match: f"{_ORDINALS[match[1].lower()]} ", text)
     for find in (_dates, _other_dates, _compact_dates):
-        if next(find(text, order), None) is not None:
-            return _final(text, order, find)
+        if dates := list(find(text, order)):
+            return _final(text, dates, order, find)
     return None
 
 
-_Find = Callable[[str, str], Iterator[tuple[re.Match[str], WrittenDate]]]
+_Dates = Iterable[tuple[re.Match[str], WrittenDate]]
+_Find = Callable[[str, str], _Dates]
 
 
-def _final(text: str, order: str, find: _Find) -> WrittenDate | None:
+def _final(text: str, dates: _Dates, order: str, find: _Find) -> WrittenDate | None:
     pieces = marked(text)
     if pieces:
         begin = correction(lowered(text), max(text.find(pieces[-1]), 0))
-        if begin is not None and (last := _last(text[begin:], order, find)) is not None:
+        if begin is not None and (last := _last(rest := text[begin:], find(rest, order))) is not None:
             return last
     for piece in pieces:
         for match, found in find(piece, order):
             if not _denied(piece, match):
                 return found
-    return _last(text, order, find)
+    return _last(text, dates)
 
 
-def _last(text: str, order: str, find: _Find) -> WrittenDate | None:
+def _last(text: str, found: _Dates) -> WrittenDate | None:
     """The last date that is not denied; one that only places the date before it in time gives way to that."""
-    dates = [(match, found) for match, found in find(text, order) if not _denied(text, match)]
+    dates = [(match, written) for match, written in found if not _denied(text, match)]
     while len(dates) > 1 and _PLACED_BY.search(text, dates[-2][0].end(), dates[-1][0].start()):
         dates.pop()
     return dates[-1][1] if dates else None
 
 
 def _denied(text: str, match: re.Match[str]) -> bool:
-    return _DENIED.search(text, max(0, match.start() - _LOOK), match.start()) is not None
+    begin, end = max(0, match.start() - _LOOK), match.start()
+    before = lowered(text[begin:end])
+    # a quick test: nearly no text has any of these words
+    if not (
+        "not" in before
+        or "n't" in before
+        or "n’t" in before
+        or "never" in before
+        or "rather than" in before
+        or "instead of" in before
+    ):
+        return False
+    return _DENIED.search(text, begin, end) is not None
 
 
 def read_iso(text: str) -> date | None:

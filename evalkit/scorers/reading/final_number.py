@@ -11,17 +11,18 @@ from evalkit.scorers.reading.numbers import (
     LONGEST_TEXT,
     VULGAR,
     Number,
-    number_matches,
+    matches_from_end,
     numbers_of,
     place_of,
     plain,
     value_of,
 )
-from evalkit.scorers.reading.numbers_in_passing import Asides, denied, part_of_time, stands_for_itself
+from evalkit.scorers.reading.numbers_in_passing import Asides, denied, part_of_time, stands_for_itself, word_before
 from evalkit.scorers.reading.secondary_numbers import brought, is_secondary
 
 _ANY_DIGIT = re.compile(rf"[\d{VULGAR}]")
-_AFTER_CUT = re.compile(r"[ \t]*[,/^=+×·−–-]?[ \t]*\Z")
+_BLANKS, _CUT_MARKS = " \t", tuple(",/^=+×·−–-")  # after the number in which a text breaks off
+_LAST_OF_NUMBER = frozenset("}%٪€£¥₹⁻")  # besides digits and letters
 _LOOK = 24  # characters before a number that say that it is claimed
 _CLAIMED = re.compile(
     r"""(?: [=:≈] | (?:['’]s|\b(?:is|are|was|be|total|result|answer|makes?|gives?|gets?|got|leaves|have|has
@@ -72,7 +73,7 @@ def final_place(
     end = next_question_start(low)
     if end is not None:
         text, low = text[:end], low[:end]
-    pieces = marked(text)
+    pieces = marked(text, low)
     if pieces:
         if (corrected := _corrected(text, low, pieces, decimal)) is not None:
             return corrected
@@ -104,13 +105,18 @@ def number_at_end(text: str, decimal: str = ".") -> Number | None:
     -------
     Number or None
     """
+    tail = text.rstrip(_BLANKS)
+    if tail.endswith(_CUT_MARKS):
+        tail = tail[:-1].rstrip(_BLANKS)
     begin = max(0, len(text) - LONGEST_TEXT)
-    tail = _AFTER_CUT.sub("", text[begin:])
-    if tail[-1:].isalpha():
+    last, tail = tail[-1:], tail[begin:]
+    if last.isalpha():
         number = number_in_words(tail)
+    elif last.isnumeric() or last in _LAST_OF_NUMBER:
+        match = next(matches_from_end(lowered(tail)), None)
+        number = None if match is None or match.end() < len(tail) else value_of(match, decimal)
     else:
-        found = (value_of(match, decimal) for match in reversed(list(number_matches(lowered(tail)))))
-        number = next((number for number in found if number is not None), None)
+        return None
     if number is None or number.end < len(tail):
         return None
     return Number(number.value, number.percent, begin + number.start, begin + number.end)
@@ -128,7 +134,7 @@ def _corrected(text: str, low: str, pieces: list[str], decimal: str) -> tuple[Nu
         if number is not None:
             return number, piece
     asides = Asides(low_rest)
-    for match in reversed(list(number_matches(low_rest))):
+    for match in matches_from_end(low_rest):
         start, end = _span(match)
         before = low_rest[max(0, start - _LOOK) : start]
         claimed = _CLAIMED.search(before) or not before.strip(" ,:*_$")
@@ -158,16 +164,17 @@ def _last_that_stands(text: str, decimal: str, strict: bool, question: str) -> N
     """The last number that stands for itself and is not an aside, else, unless ``strict``, the last not denied."""
     last, asides = None, Asides(text)
     secondary, sentence = None, 0
-    for match in reversed(list(number_matches(text))):
+    for match in matches_from_end(text):
         start, end = _span(match)
         if secondary is not None and start < sentence:
             return secondary
-        stands = stands_for_itself(text, start, end) and not asides.hold(start)
+        word = word_before(text, start)
+        stands = stands_for_itself(text, start, end, word) and not asides.hold(start, word)
         if not (stands or last is None) or part_of_time(text, start, end):
             continue
         number = value_of(match, decimal)  # the slowest part
         if stands and number is not None:
-            begin = is_secondary(text, start, end, number.value, question)
+            begin = is_secondary(text, start, end, number.value, question, word)
             if begin is None:
                 return number
             secondary, sentence = secondary or number, begin if secondary is None else sentence

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
 from evalkit.scorers.reading.answer_marks import lowered
 from evalkit.scorers.reading.numbers_in_passing import CURRENCY
@@ -26,6 +27,10 @@ SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
 _SHORT_SCALES = {"k": 10**3, "m": 10**6, "b": 10**9, "bn": 10**9}  # 5k; the others after a currency sign only, $2m
 _GAP = " \u00a0\u2009\u202f"
 
+_NO_DIGITS = "abcdefghijklmnopqrstuvwxyz .,:;!?*()'\"\n"
+_NOT_IN_NUMBERS = ("= ", ": ", "+ ", "- ", "− ", "– ", "/ ", "÷ ", "** ", " **", "\n**")
+_LONGEST_COMMAND = len(r"\times 1")
+_PIECE, _LONGEST_PIECE = 200, 600  # characters of a text that are searched for numbers together
 _FIRST = rf"-+−–{CURRENCY}.,\d{VULGAR}"  # a number starts with one of these
 _RAISED = "⁰¹²³⁴-⁹"
 # For text in lower case. A match is a number if its last group is simple or number. Characters that start no number are
@@ -33,7 +38,7 @@ _RAISED = "⁰¹²³⁴-⁹"
 _NUMBER = re.compile(
     rf"""
     (?: [^{_FIRST}]++ | [.,](?!\d) | [-+−–](?![\d.,{CURRENCY}{VULGAR}]) )*+
-    (?: (?P<simple>\d{{1,15}}+)
+    (?: \Z | (?P<simple>\d{{1,15}}+)
             (?! [\d'’_/^{VULGAR}{_RAISED}exk×·\\€£¥₹%٪p-] | [.,]\d | \*(?:[\d{_GAP}]|\*[\d{{])
               | [{_GAP}] (?: [\d{VULGAR}x×*·\\€£¥₹%٪] | per | hund | thou | mill | bill | trill ) )
       | (?P<number> (?P<sign>[-+−–])? (?: (?P<money>[{CURRENCY}]) [{_GAP}]? (?P<late>[-−–])? )?
@@ -55,7 +60,7 @@ _NUMBER = re.compile(
         (?: [{_GAP}-] (?P<scale>{"|".join(SCALES)})s?\b )?
         (?: [{_GAP}]? [€£¥₹] )?
         (?P<percent> [{_GAP}]? (?:%|٪|per\ ?cent\b) )? )
-      | [{_FIRST}] | \Z )
+      | [{_FIRST}] )
     """,
     re.VERBOSE,
 )
@@ -72,8 +77,7 @@ _LATEX = [
 _MINUS_WORD = re.compile(r"(?<![\d)%] )\b(?:minus|negative) $")
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A number found in a text.
 
     Parameters
@@ -159,7 +163,7 @@ def each_number(text: str, decimal: str = ".") -> Iterator[Number]:
 
 def last_number(text: str, decimal: str = ".") -> Number | None:
     """The last number with digits in the last 20,000 characters, in any context; None if there is none."""
-    found = (value_of(match, decimal) for match in reversed(list(number_matches(lowered(plain(text[-LONGEST_TEXT:]))))))
+    found = (value_of(match, decimal) for match in matches_from_end(lowered(plain(text[-LONGEST_TEXT:]))))
     return next((number for number in found if number is not None), None)
 
 
@@ -173,10 +177,47 @@ def numbers_of(text: str, decimal: str) -> Iterator[Number]:
 
 def number_matches(text: str) -> Iterator[re.Match[str]]:
     """Where a text in lower case has numbers, in order; ``value_of`` reads one."""
-    for match in _NUMBER.finditer(text):
-        kind = match.lastgroup
+    return _matches(text, 0, len(text), len(text))
+
+
+def matches_from_end(text: str) -> Iterator[re.Match[str]]:
+    """``number_matches``, the last one first; the text is searched piece by piece, since most callers need no more."""
+    end, last = len(text), len(text.rstrip(_NO_DIGITS))
+    begin = _last_piece(text, last)
+    while end > 0:
+        found = list(_matches(text, begin, end, last))
+        while found:
+            yield found.pop()
+        last, end, begin = begin, begin, _piece(text, begin)
+
+
+def _matches(text: str, begin: int, end: int, last: int) -> Iterator[re.Match[str]]:
+    """The numbers in a part of a text, which has no digit from ``last`` on."""
+    # a call for each match is faster than finditer, which prepares itself for long texts
+    while begin < last and (match := _NUMBER.match(text, begin, end)):
+        begin, kind = match.end(), match.lastgroup
         if kind == "simple" or (kind == "number" and len(match["number"]) <= _LONGEST):
             yield match
+
+
+def _last_piece(text: str, last: int) -> int:
+    """Where the last digits of a text and their sign start, if they follow a word or a mark that no number contains."""
+    at = len(text[:last].rstrip("0123456789.,$-"))
+    if text.endswith(_NOT_IN_NUMBERS, 0, at):
+        return at
+    after_word = at > 1 and text[at - 1] == " " and text[at - 2].isalpha() and text[at - 2] != "x"
+    # \times 10^3 is a part of a number
+    if after_word and "\\" not in text[max(0, at - _LONGEST_COMMAND) : at]:
+        return at
+    return _piece(text, len(text))
+
+
+def _piece(text: str, end: int) -> int:
+    """A line break or a full stop before a space, which no number contains, some way before a position; else 0."""
+    if end <= _PIECE:
+        return 0
+    first, last = max(0, end - _LONGEST_PIECE), end - _PIECE
+    return max(text.rfind("\n", first, last), text.rfind(". ", first, last)) + 1
 
 
 def plain(text: str) -> str:
@@ -199,8 +240,8 @@ def value_of(match: re.Match[str], decimal: str) -> Number | None:
     """The number of a match; None if it is too large."""
     if match.lastgroup == "simple":
         start, end = match.span("simple")
-        whole = int(match["simple"])
-        return Number(Fraction(-whole if _after_minus_word(match.string, start) else whole), False, start, end)
+        whole = _whole(match["simple"])
+        return Number(-whole if _after_minus_word(match.string, start) else whole, False, start, end)
     start, end = place_of(match)
     value = _magnitude(match, decimal)
     try:
@@ -208,6 +249,12 @@ def value_of(match: re.Match[str], decimal: str) -> Number | None:
     except OverflowError:
         return None
     return Number(-value if _negative(match, start) else value, bool(match["percent"]), start, end)
+
+
+@lru_cache(maxsize=1024)
+def _whole(digits: str) -> Fraction:
+    """The value of digits, cached: to make a fraction takes longer than to find a number in a sentence."""
+    return Fraction(int(digits))
 
 
 def _negative(match: re.Match[str], start: int) -> bool:

@@ -21,6 +21,7 @@ def _mirrored(words: str) -> str:
 _MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december"
 _PLACES = _mirrored("step|question|exercise|example|problem|part|figure|equation|chapter|page|line|footnote")
 _THEIR = _mirrored("the|all|his|her|their|its|these|those|our|my|your|original|initial|total|remaining")
+_STEMS, _ENDINGS = _mirrored("add|subtract|multipl|divid"), _mirrored("e|s|y|ed|es|ied|ies|ing|ying")
 
 # The context of a number that is not the answer. The text before it is read from right to left, in a mirrored text, so
 # that a match can start at one position only, and not at every character.
@@ -42,9 +43,18 @@ _BEFORE = re.compile(
       | \#? [ ]? (?:{_PLACES})\b
       | [{CURRENCY}]* [ ]+ (?:{_mirrored("than|instead of|by|from")})\b
       | {_DENIAL}
-      | [{CURRENCY}]* [ ]+ (?:{_mirrored("e|s|y|ed|es|ied|ies|ing|ying")})?
-            (?:{_mirrored("add|subtract|multipl|divid")})\b )""",
+      | [{CURRENCY}]* [ ]+ (?:{_ENDINGS})? (?:{_STEMS})\b )""",
     re.VERBOSE,
+)
+# the words next to a number in these contexts: after any other, the search above finds nothing
+_NEXT_WORDS = frozenset(
+    [
+        *("x", "plus", "times", "by", "minus", "over", "of", "than", "from", "not", "cannot"),
+        *("be", "equal", "to", "exactly"),
+        *_MONTHS.split("|"),
+        *(word[::-1] for word in f"{_PLACES}|{_THEIR}".split("|")),
+        *(f"{stem}{ending}"[::-1] for ending in _STEMS.split("|") for stem in ("", *_ENDINGS.split("|"))),
+    ]
 )
 _AFTER = re.compile(
     rf"""[)]*[ \t]* (?:{_SYMBOL}|[-−–/x]|\*\*?|\bminus\b|\bover\b) [ \t]* [({CURRENCY}]* [-−]? \d      # … + 23
@@ -75,9 +85,21 @@ _OPERAND_BEFORE = re.compile(
     rf"{_SIGNS}{{{_LOOK}}}|{_SIGNS}*(?:[\d.,]|\ ?(?:,|\b(?:{_mirrored('and|from|to|by|with')})\b\ ?,?)\d)"
 )
 _OPERAND_BEHIND = re.compile(rf"{_SIGNS}*[\d.,]*{_JOINT}{_SIGNS}*\d")
+_JOINT_WORDS = frozenset(["and", "from", "to", "by", "with"])
 
 
-def stands_for_itself(text: str, start: int, end: int) -> bool:
+def word_before(text: str, start: int) -> str:
+    """The word, or the word with ``=`` or ``:``, that one space separates from a number; empty for anything else.
+
+    It decides most questions about the context of a number without a search.
+    """
+    if text[start - 1 : start] != " ":
+        return ""
+    word = text[max(0, start - _LOOK) : start - 1].rpartition(" ")[2]
+    return word if word.isalpha() or word[-1:] in "=:" else ""
+
+
+def stands_for_itself(text: str, start: int, end: int, word: str | None = None) -> bool:
     """Whether a number is the answer by its context, and not an operand, an ordinal, a part of a name or in a question.
 
     Parameters
@@ -86,12 +108,18 @@ def stands_for_itself(text: str, start: int, end: int) -> bool:
         In lower case.
     start, end : int
         Position of the number.
+    word : str, optional
+        ``word_before`` the number, if the caller has it.
 
     Returns
     -------
     bool
     """
-    if _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]) or _AFTER.match(text, end):
+    if word is None:
+        word = word_before(text, start)
+    if start and (not word or word in _NEXT_WORDS) and _BEFORE.match(text[max(0, start - _LOOK) : start][::-1]):
+        return False
+    if _AFTER.match(text, end):
         return False
     if (
         "of" in text[end : end + 8] and _OF_ANOTHER.match(text, end) and _PART.search(text, start, end)
@@ -147,11 +175,14 @@ class Asides:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def hold(self, start: int) -> bool:
-        """Whether the number that starts here is one of these."""
-        before = self._text[max(0, start - _LOOK) : start][::-1]
-        near_operands = _OPERAND_BEFORE.match(before) or _OPERAND_BEHIND.match(self._text, start)
-        if near_operands or (_LIST_MARK_REST.match(self._text, start) and self._starts_a_line(start)):
+    def hold(self, start: int, word: str | None = None) -> bool:
+        """Whether the number that starts here is one of these; ``word`` as for ``stands_for_itself``."""
+        if word is None:
+            word = word_before(self._text, start)
+        near = _OPERAND_BEHIND.match(self._text, start) is not None
+        if not near and start and (not word or word in _JOINT_WORDS):
+            near = _OPERAND_BEFORE.match(self._text[max(0, start - _LOOK) : start][::-1]) is not None
+        if near or (not word and _LIST_MARK_REST.match(self._text, start) and self._starts_a_line(start)):
             return any(first <= start < end for first, end in self._spans)
         return False
 

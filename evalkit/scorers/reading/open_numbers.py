@@ -10,11 +10,12 @@ from fractions import Fraction
 from evalkit.scorers.reading.answer_marks import lowered
 from evalkit.scorers.reading.final_number import final_place
 from evalkit.scorers.reading.numbers import Number, read_number
-from evalkit.scorers.reading.numbers_in_passing import CURRENCY
+from evalkit.scorers.reading.numbers_in_passing import CURRENCY, word_before
 
 _LOOK = 48  # characters on either side of a number that are read
 _NEAR = 20  # characters that decide whether more are read
 _MARKS = f"*_($){CURRENCY} \t\n"
+_MARKS_AFTER = _MARKS + "."
 _SIGNS = frozenset("-–—±<>≤≥=+")
 _WORDS = frozenset(
     [
@@ -146,13 +147,17 @@ def open_number(text: str, number: Number, decimal: str = ".", question: str = "
 
 def _may_be_open(text: str, start: int, end: int) -> bool:
     """A quick test by the neighbours of a number: nearly every number stands alone."""
-    if start:
+    word = word_before(text, start)
+    if word.isalpha():
+        if word.lower() in _WORDS or "\\" in text[max(0, start - _NEAR) : start]:
+            return True
+    elif start:
         before = text[max(0, start - _NEAR) : start].rstrip(_MARKS)
         if before[-1:] in _SIGNS or before[before.rfind(" ") + 1 :].lower() in _WORDS:
             return before[-1:] != "=" or " or" in text[max(0, start - _LOOK) : start]
         if "\\" in before:
             return True
-    after = text[end : end + _NEAR].lstrip(_MARKS + ".")
+    after = text[end : end + _NEAR].lstrip(_MARKS_AFTER)
     return after != "" and (
         "or " in after
         or "to " in after

@@ -36,7 +36,7 @@ _WORD_AFTER = re.compile(r"[*_$\s\\]*(?:text\{|mathrm\{)?\s*([a-z°]+)")
 _CENTS = {"$": ("dollar", "$"), "€": ("euro", "€"), "£": ("pound", "£")}
 
 
-def is_secondary(text: str, start: int, end: int, value: Fraction | None, question: str) -> int | None:
+def is_secondary(text: str, start: int, end: int, value: Fraction | None, question: str, word: str) -> int | None:
     """Whether another number of the same sentence is more likely the answer than this one.
 
     Parameters
@@ -48,14 +48,18 @@ def is_secondary(text: str, start: int, end: int, value: Fraction | None, questi
     value : Fraction or None
     question : str
         What was asked; may be empty.
+    word : str
+        ``numbers_in_passing.word_before`` the number.
 
     Returns
     -------
     int or None
         Where the sentence starts, in which to look for the other; None if this number is the answer.
     """
+    if start == 0:
+        return None
     window = text[max(0, start - _LONGEST_SENTENCE) : start]
-    referred = question != "" and brought(window, value, question)
+    referred = question != "" and (not word or word in _LINKS) and brought(window, value, question)
     if not (referred or _has_cue(window)):  # nearly every number
         return None
     begin = _sentence_start(text, start)

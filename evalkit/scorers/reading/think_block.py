@@ -74,7 +74,8 @@ def without_think_block(text: str) -> str:
     str
         The same object if there is none. Empty if all of it is reasoning, as in a block without an end.
     """
-    return split(text).answer
+    blocks = _blocks(text)
+    return _outside(text, blocks) if blocks else text
 
 
 def split(text: str) -> SplitText:
@@ -82,8 +83,8 @@ def split(text: str) -> SplitText:
     blocks = _blocks(text)
     if not blocks:
         return SplitText(text, "")
-    answer = "".join(text[start:end] for start, end in _between(text, blocks))
-    return SplitText(answer, "\n\n".join(thought for block in blocks if (thought := block.thought.strip())))
+    thoughts = (block.thought.strip() for block in blocks)
+    return SplitText(_outside(text, blocks), "\n\n".join(filter(None, thoughts)))
 
 
 def answer_start(text: str) -> int | None:
@@ -104,6 +105,10 @@ class _Block(NamedTuple):
     start: int
     end: int
     thought: str
+
+
+def _outside(text: str, blocks: list[_Block]) -> str:
+    return "".join(text[start:end] for start, end in _between(text, blocks))
 
 
 def _between(text: str, blocks: list[_Block]) -> Iterator[tuple[int, int]]:

@@ -67,3 +67,8 @@ def test_a_target_is_an_iso_date_and_nothing_else(text):
 
 def test_a_target_is_read():
     assert read_iso("2024-05-03").isoformat() == "2024-05-03"
+
+
+@pytest.mark.parametrize("text", ["fırst of May 2024", "FİRST of May 2024", "the thırd of May 2024"])
+def test_letters_that_only_fold_to_those_of_an_ordinal_are_none_of_it(text):
+    assert final_date(text) is None

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.scorers.reading.final_number import final_number
-from evalkit.scorers.reading.numbers import Number, find_numbers, read_number
+from evalkit.scorers.reading.final_number import final_number, number_at_end
+from evalkit.scorers.reading.numbers import (
+    Number,
+    find_numbers,
+    matches_from_end,
+    number_matches,
+    read_number,
+    value_of,
+)
 
 # (trap, text, the number it gives as its answer)
 FINAL = [
@@ -223,3 +230,50 @@ def test_a_number_in_any_style_inside_words_is_read(whole, fraction, mark, sign,
 def test_no_text_breaks_the_reading(text):
     found = final_number(text)
     assert found is None or isinstance(found.to_json(), int | float)
+
+
+# texts in which a number goes on across a word or a mark after which the search from the end may start
+ACROSS = [
+    *("5 x 10^3", "5 \\times 10^{3}", "5 \\cdot 10^3", "5 million €", "5 per cent 3", "$2m 35", "5k 35", "1 234 567"),
+    *(
+        "12**2",
+        "5 ** 10",
+        "is **35**",
+        "5 **35",
+        "x = -5",
+        "is $35",
+        "us $ -5",
+        "12 - 5",
+        "12 + 23 = 35",
+        "5 / 3",
+        "5e -3",
+    ),
+    *("2½", "5: 3", "1.2.3", "minus 5", "it is minus 5", "7 negative 5", "is .5", "is 3. 5", "a\n5", "3/4", "1 3/4"),
+]
+
+
+@pytest.mark.parametrize("text", ACROSS + [f"{'so 7 of 8. ' * 70}{text} and so on" for text in ACROSS])
+def test_the_search_from_the_end_finds_what_the_search_from_the_start_finds(text):
+    found = [match.span(match.lastgroup) for match in number_matches(text)]
+    assert [match.span(match.lastgroup) for match in matches_from_end(text)] == found[::-1]
+    assert found
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*"0123456789 .,-+/%$€^ex×*=:½{}km", " is ", "** ", "\\times ", "million", "\n"])))
+def test_any_text_has_the_same_numbers_from_its_end(parts):
+    text = "".join(parts)
+    found = [(match[match.lastgroup], value_of(match, ".")) for match in number_matches(text)]
+    assert [(match[match.lastgroup], value_of(match, ".")) for match in matches_from_end(text)] == found[::-1]
+
+
+@pytest.mark.parametrize("number", [*"½٣", "35", "3 %", "35٪", "5 €", "$5", "2^{10}", "5⁶", "5 × 10⁻", "five"])
+@pytest.mark.parametrize("after", ["", " ", " +", ",", " = "])
+def test_a_number_at_the_end_of_a_text_is_found_whatever_it_ends_with(number, after):
+    found = number_at_end(f"It is {number}{after}")
+    assert (found.start, found.end) == (6, 6 + len(number))
+
+
+@pytest.mark.parametrize("text", ["35.", "35)", "35\n", "**35**", "35 or", "35?", "no", "", " ", "35 + +"])
+def test_a_number_before_anything_else_is_not_at_the_end(text):
+    assert number_at_end(text) is None

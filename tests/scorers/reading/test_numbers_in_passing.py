@@ -1,8 +1,11 @@
 """Numbers said by the way: each row names the trap it is there for."""
 
+import re
+
 import pytest
 
-from evalkit.scorers.reading.numbers_in_passing import Asides, stands_for_itself
+from evalkit.scorers.reading import numbers_in_passing
+from evalkit.scorers.reading.numbers_in_passing import Asides, stands_for_itself, word_before
 
 # (trap, text with the number in angle brackets, whether it stands for itself)
 BESIDE = [
@@ -64,3 +67,41 @@ def test_operands_in_words_and_list_numbers_are_held(text, held):
             found.append(word.rstrip("."))
         at += len(word)
     assert found == held
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        *(
+            ("it is 5", "is"),
+            ("is 5", "is"),
+            ("x = 5", "="),
+            ("total: 5", "total:"),
+            ("\nfrom 5", ""),
+            ("straße 5", "straße"),
+        ),
+        *(
+            ("5", ""),
+            (" 5", ""),
+            ("a  5", ""),
+            ("12 5", ""),
+            ("**a** 5", ""),
+            ("can't 5", ""),
+            ("is $5", ""),
+        ),
+    ],
+)
+def test_the_word_before_a_number(text, word):
+    assert word_before(text, text.index("5")) == word
+
+
+def test_every_word_that_a_pattern_knows_next_to_a_number_is_searched_for():
+    # each word of the mirrored patterns, alone and with each ending, before a number
+    parts = {part[::-1] for part in re.findall(r"[a-z]+", numbers_in_passing._BEFORE.pattern.replace(r"\b", " "))}
+    words = {f"{left}{right}" for left in parts | {""} for right in parts | {""}} - {""}
+    befores = ["", "5 ", "10 percent ", "half ", "out ", "8 of ", "instead ", "not ", "multiplied ", "divided "]
+    for word in words:
+        for before in befores:
+            mirrored = f"{before}{word} "[::-1]
+            if numbers_in_passing._BEFORE.match(mirrored):
+                assert not stands_for_itself(f"{before}{word} 7", len(mirrored), len(mirrored) + 1), (before, word)
