@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 # Imported when first used, so that `import evalkit` and `evalkit --help` are quick.
 _HOMES = {
     "compare": "comparing.comparison",
+    "history": "comparing.history",
     "Answer": "record",
     "Conversation": "conversation",
     "Message": "conversation",
@@ -44,6 +45,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "resume": "evaluation",
     "plan": "analysis.sample_size",
+    "runs": "analysis.run_list",
     "score": "rescoring",
     "corrected_rate": "stats.corrected_rate",
     "Sweep": "loadtest.sweep",
@@ -52,8 +54,10 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from evalkit.analysis.run_list import runs
     from evalkit.analysis.sample_size import plan
     from evalkit.comparing.comparison import compare
+    from evalkit.comparing.history import history
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
     from evalkit.endpoint import Endpoint, connect, local_endpoint
     from evalkit.errors import (
@@ -105,6 +109,7 @@ __all__ = [
     "converse",
     "corrected_rate",
     "evaluate",
+    "history",
     "import_run",
     "judge",
     "load",
@@ -113,6 +118,7 @@ __all__ = [
     "playground",
     "rank_judged",
     "resume",
+    "runs",
     "score",
 ]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from evalkit.analysis.accuracy.by_scoring import Rescored
     from evalkit.analysis.measures import RunMeasures
+    from evalkit.charts.chart import Chart
 
 
 class Run:
@@ -279,29 +280,42 @@ class Run:
         with measures.opened(self.path) as connection:
             return connection.execute(query, values).fetchall()
 
+    def charts(self, *, conversations: int | None = None, turn: int | None = None) -> dict[str, Chart]:
+        """Every chart of the run by its name; ``conversations``, ``turn``: see ``summary``.
+
+        ``run.charts()["prompt-length"].draw()`` draws one on a matplotlib Axes; ``.save(path)`` writes it as SVG or
+        PNG. ``finding`` says what it shows, ``alt`` has its numbers in words, and ``missing`` says why there is nothing
+        to draw. The methods ``plot_…`` draw one chart without making the others.
+        """
+        from evalkit.analysis import measures
+        from evalkit.charts import catalogue
+
+        with measures.part(self.path, conversations, turn) as part:
+            return catalogue.charts(part)
+
     def plot_latency(
         self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None
     ) -> Axes:
         """TTFT and end-to-end latency by turn, on a matplotlib Axes; ``conversations``, ``turn``: see ``summary``."""
-        return self._plot("latency", ax, conversations, turn)
+        return self._chart("latency", conversations, turn).draw(ax)
 
     def plot_accuracy(
         self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None
     ) -> Axes:
         """Accuracy by turn with 95 % intervals, on a matplotlib Axes; ``conversations``, ``turn``: see ``summary``."""
-        return self._plot("accuracy", ax, conversations, turn)
+        return self._chart("accuracy", conversations, turn).draw(ax)
 
     def plot_ecdf(self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None) -> Axes:
         """The distribution of latency, turn 1 separately, on a matplotlib Axes; the others: see ``summary``."""
-        return self._plot("ecdf", ax, conversations, turn)
+        return self._chart("latency-distribution", conversations, turn).draw(ax)
 
     def plot_ttft(self, ax: Axes | None = None, *, conversations: int | None = None, turn: int | None = None) -> Axes:
         """The distribution of TTFT, turn 1 separately, on a matplotlib Axes; the others: see ``summary``."""
-        return self._plot("ttft", ax, conversations, turn)
+        return self._chart("first-token-distribution", conversations, turn).draw(ax)
 
     def plot_timeline(self, ax: Axes | None = None) -> Axes:
         """Turns ended per second over the time of the run, failed ones separately, on a matplotlib Axes."""
-        return self._plot("timeline", ax)
+        return self._chart("timeline").draw(ax)
 
     def plot_answer(
         self, conversation: str | None = None, turn: int = 1, repeat: int = 1, ax: Axes | None = None
@@ -309,20 +323,21 @@ class Run:
         """One streamed answer, read by read, on a matplotlib Axes; None: the one with times closest to the medians."""
         from evalkit.charts import catalogue
 
-        return catalogue.plot_answer(self.path, conversation, turn, repeat, ax=ax)
+        if conversation is None:
+            return self._chart("answer").draw(ax)
+        return catalogue.answer_chart(self.path, conversation, turn, repeat).draw(ax)
 
     def plot_context(self, ax: Axes | None = None) -> Axes:
         """TTFT and latency as the prompts of a conversation grow, on a matplotlib Axes."""
-        return self._plot("context", ax)
+        return self._chart("context-growth").draw(ax)
 
     def plot_answer_length(self, ax: Axes | None = None) -> Axes:
         """Latency against output tokens, with right, wrong and cut-off answers apart, on a matplotlib Axes."""
-        return self._plot("answer_length", ax)
+        return self._chart("answer-length").draw(ax)
 
-    def _plot(self, name: str, ax: Axes | None, conversations: int | None = None, turn: int | None = None) -> Axes:
+    def _chart(self, name: str, conversations: int | None = None, turn: int | None = None) -> Chart:
         from evalkit.analysis import measures
         from evalkit.charts import catalogue
 
         with measures.part(self.path, conversations, turn) as part:
-            drawn: Axes = getattr(catalogue, f"plot_{name}")(part, ax=ax)
-            return drawn
+            return catalogue.chart(part, name)

@@ -161,6 +161,10 @@ def test_the_wheel_holds_the_package_its_marker_and_the_demo_data(tmp_path):
         "evalkit/report/static/transcript_browser.js",
         "evalkit/py.typed",
         "evalkit/primary_math.jsonl",
+        "evalkit/jupyterlab/server_extension.py",
+        ".data/data/share/jupyter/labextensions/chat-evalkit/package.json",
+        ".data/data/share/jupyter/labextensions/chat-evalkit/run_files.js",
+        ".data/data/etc/jupyter/jupyter_server_config.d/chat-evalkit.json",
     ):
         assert name in listed
     assert "tests/" not in listed

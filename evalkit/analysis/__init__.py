@@ -10,6 +10,7 @@ __all__ = [
     "ignored_parameters",
     "measures",
     "price_file",
+    "run_list",
     "sample_size",
     "summary_json",
     "tables",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from evalkit.analysis import turn_frame
 from evalkit.analysis.accuracy import by_conversation as accuracy_by_conversation
@@ -16,12 +14,10 @@ from evalkit.analysis.accuracy import by_scoring
 from evalkit.analysis.measures import RunMeasures, Source, measured, opened
 from evalkit.analysis.times import one_answer
 from evalkit.analysis.times.quantiles import NS_PER_MS
-from evalkit.datasets.content_parts import shown
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.runfile import exports, output_files, store, turn_columns
+from evalkit.runfile import exports, output_files, store
 from evalkit.runfile.conversation_clusters import conversation_clusters
-from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
-from evalkit.runfile.turn_columns import json_value
+from evalkit.runfile.transcripts import Transcript, TranscriptTurn, transcript_of
 from evalkit.stats import proportions
 from evalkit.stats.arrays import Floats
 
@@ -30,14 +26,6 @@ if TYPE_CHECKING:
 
 # pandas is imported where a DataFrame is made, since other functions here do not need them
 FORMATS = tuple(exports.WRITERS)
-
-_TOKENS = ("prompt_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_write_tokens")
-_TRANSCRIPT = f"""
-    SELECT t.turn, t.answer, t.tool_calls, t.error_kind, t.error_message, t.ttft_ns, t.latency_ns, s.value, s.reason,
-      s.extracted, {turn_columns.OUTCOME}, t.refusal, t.reasoning, {", ".join(f"t.{name}" for name in _TOKENS)}, {ROW}
-    FROM turn t JOIN conversation c ON c.position = t.conversation
-      {JOIN_SCORE} {JOIN_CORRECTED}
-    WHERE c.id = ? AND t.repeat = ? ORDER BY t.turn"""  # noqa: S608 - SQL of our own
 
 
 def turns(source: Source) -> pd.DataFrame:
@@ -331,38 +319,39 @@ def transcript(source: Source, conversation: str, repeat: int = 1) -> list[dict[
     RunFileError
         The file cannot be read as a run file, or it has no such conversation or repeat.
     """
+    return [transcript_row(turn) for turn in read_transcript(source, conversation, repeat).turns]
+
+
+def read_transcript(source: Source, conversation: str, repeat: int = 1) -> Transcript:
+    """``transcript`` as the object that is shown."""
     with opened(source) as connection:
-        rows = connection.execute(_TRANSCRIPT, (conversation, repeat)).fetchall()
-    if not rows:
+        found = transcript_of(connection, conversation, repeat)
+    if found is None:
         raise RunFileError(
             f"the run file has no finished turn of conversation {conversation!r} in repeat {repeat}: "
             "turns() and 'evalkit export' list its turns"
         )
-    dataset_turns = orjson.loads(rows[0][-1])["turns"]
-    return [_turn(dataset_turns, *row) for *row, _ in rows]
+    return found
 
 
-def _turn(
-    dataset_turns: Sequence[Mapping[str, Any]], turn: int, answer: str | None, tool_calls: str | None, kind: str | None,
-    message: str | None, ttft: int | None, latency: int | None, value: float | None, reason: str | None,
-    extracted: str | None, outcome: str, refusal: str | None, reasoning: str | None, *tokens: int | None,
-) -> dict[str, Any]:  # fmt: skip
+def transcript_row(turn: TranscriptTurn) -> dict[str, Any]:
+    """One row of ``transcript``."""
     return {
-        "turn": turn,
-        "user": shown(dataset_turns[turn - 1]["user"]),
-        "answer": answer,
-        "tool_calls": json_value(tool_calls),
-        "target": dataset_turns[turn - 1].get("target"),
-        "score": value,
-        "reason": reason,
-        "extracted": json_value(extracted),
-        "error": None if kind is None else f"{kind}: {message}",
-        "ttft_ms": None if ttft is None else ttft / NS_PER_MS,
-        "latency_ms": None if latency is None else latency / NS_PER_MS,
-        "outcome": outcome,
-        "refusal": refusal,
-        "reasoning": reasoning,
-        **dict(zip(_TOKENS, tokens, strict=True)),
+        "turn": turn.turn,
+        "user": turn.user,
+        "answer": turn.answer,
+        "tool_calls": turn.tool_calls,
+        "target": turn.target,
+        "score": turn.score,
+        "reason": turn.reason,
+        "extracted": turn.extracted,
+        "error": turn.error,
+        "ttft_ms": None if turn.ttft_ns is None else turn.ttft_ns / NS_PER_MS,
+        "latency_ms": None if turn.latency_ns is None else turn.latency_ns / NS_PER_MS,
+        "outcome": turn.outcome,
+        "refusal": turn.refusal,
+        "reasoning": turn.reasoning,
+        **turn.tokens,
     }
 
 

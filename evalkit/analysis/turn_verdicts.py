@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from evalkit.analysis.measures import Source, opened
-from evalkit.datasets.content_parts import shown
-from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
-from evalkit.runfile.turn_columns import json_value
+from evalkit.runfile.transcripts import Transcript, TranscriptTurn, transcripts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CUT_OFF = "(t.status = 'answered' AND coalesce(t.finish_reason, '') = 'length')"
-_TURNS = f"""
-    SELECT c.id, t.repeat, t.turn, {ROW}, t.answer, s.value, s.extracted, s.reason,
-      CASE WHEN t.status = 'error' THEN 'failed' WHEN s.value >= 1 THEN 'right' WHEN {_CUT_OFF} THEN 'cut off'
-        WHEN s.value < 1 THEN 'wrong' ELSE 'unscored' END,
-      {_CUT_OFF},
-      coalesce(max(s.value < 1) OVER (PARTITION BY t.conversation, t.repeat ORDER BY t.turn
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
-    FROM turn t JOIN conversation c ON c.position = t.conversation
-      {JOIN_SCORE} {JOIN_CORRECTED}
-    ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _NAMES = (
     *("conversation", "repeat", "turn", "user", "target", "answer", "score", "extracted", "reason"),
     *("verdict", "cut_off", "after_wrong"),
@@ -54,7 +40,7 @@ def verdicts(source: Source) -> pd.DataFrame:
     import pandas as pd
 
     with opened(source) as connection:
-        rows = [_row(*row) for row in connection.execute(_TURNS)]
+        rows = [row for transcript in transcripts(connection) for row in _rows(transcript)]
     columns: dict[str, Any] = {
         name: pd.Series(values, dtype=_dtype(name))
         for name, values in zip(_NAMES, zip(*rows, strict=True) if rows else [()] * len(_NAMES), strict=True)
@@ -62,15 +48,20 @@ def verdicts(source: Source) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _row(
-    conversation: str, repeat: int, turn: int, row: str, answer: str | None, value: float | None,
-    extracted: str | None, reason: str | None, verdict: str, cut_off: int, after_wrong: int,
-) -> tuple[Any, ...]:  # fmt: skip
-    asked = orjson.loads(row)["turns"][turn - 1]
-    return (
-        conversation, repeat, turn, shown(asked["user"]), asked.get("target"), answer, value,
-        json_value(extracted), reason, verdict, bool(cut_off), bool(after_wrong),
-    )  # fmt: skip
+def _rows(transcript: Transcript) -> Iterator[tuple[Any, ...]]:
+    after_wrong = False
+    for turn in transcript.turns:
+        yield (
+            transcript.conversation, transcript.repeat, turn.turn, turn.user, turn.target, turn.answer, turn.score,
+            turn.extracted, turn.reason, _verdict(turn), turn.cut_off, after_wrong,
+        )  # fmt: skip
+        after_wrong |= turn.score is not None and turn.score < 1
+
+
+def _verdict(turn: TranscriptTurn) -> str:
+    if turn.verdict == "error":
+        return "failed"
+    return "cut off" if turn.cut_off and turn.verdict != "right" else turn.verdict
 
 
 def _dtype(name: str) -> Any:

@@ -5,4 +5,4 @@ charts and is what other folders use; ``chart`` has their base class, ``style`` 
 and its entry in ``catalogue``.
 """
 
-__all__ = ["accuracy", "catalogue", "safe_text"]
+__all__ = ["accuracy", "catalogue", "history", "safe_text"]

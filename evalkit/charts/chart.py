@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.analysis.client_trust import Trust
 from evalkit.charts import dark_scheme, safe_text, style
 from evalkit.charts.style import HEIGHT, WIDTH, GridAxis
+from evalkit.errors import SettingsError
 from evalkit.wording import run_results
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Chart(ABC):
             style.add_frame(ax, self._grid_axis, self._finding, self._notes, self._client_bound)
         return ax
 
-    def save(self, path: Path, dpi: float = 150) -> None:
+    def save(self, path: Path | str, dpi: float = 150) -> None:
         """Save the chart as ``.png`` or ``.svg``. No figure stays open.
 
         Raises
@@ -138,7 +139,12 @@ class Chart(ABC):
             matplotlib is not installed.
         OSError
             The file cannot be written.
+        SettingsError
+            Its name ends in something else.
         """
+        path = Path(path)
+        if path.suffix[1:] not in _METADATA:
+            raise SettingsError(f"{path} cannot be written: charts are saved as .png or .svg")
         self._write(path, {"svg.hashsalt": "evalkit"}, dpi=dpi, file_format=path.suffix[1:])
 
     def svg(self, width: float = WIDTH) -> bytes:

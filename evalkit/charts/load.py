@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evalkit.charts import axes, marks, style
+from evalkit.charts import axes, marks
 from evalkit.charts.chart import Chart
 from evalkit.charts.style import BLUE, FAINT, INK, SERIES, VERMILION
 from evalkit.loadtest.accuracy_over_load import accuracy_changes
@@ -19,7 +19,6 @@ from evalkit.wording.numbers import MISSING, counted, number, short_ms, whole_pe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from evalkit.loadtest.sweep import Sweep
 
@@ -302,17 +301,6 @@ class LoadAccuracy(_LoadChart):
         axes.percent_axis(ax.yaxis)
         ax.set_ylabel("accuracy (mean score)")
         self._load_axis(ax, timed=False)
-
-
-PANELS: tuple[type[_LoadChart], ...] = (LoadThroughput, LoadFirstToken, LoadGoodput, LoadAccuracy)
-
-
-def figure(sweep: Sweep) -> Figure:
-    """Draw the four panels on one figure."""
-    page, panels = style.subplots(12, 8.6, 2, 2)
-    for panel, ax in zip(PANELS, panels.flat, strict=True):
-        panel(sweep).draw(ax)
-    return page
 
 
 def _counts(numbers: Iterable[int]) -> str:

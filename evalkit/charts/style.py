@@ -53,7 +53,7 @@ def styled() -> Iterator[None]:
         yield
 
 
-def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+def subplots(width: float, height: float) -> tuple[Figure, Axes]:
     """Create a pyplot figure, its size in inches, and its Axes, as ``pyplot.subplots`` does.
 
     The figure is created outside of the style: the first figure of a process loads the user's backend, which may turn
@@ -66,7 +66,7 @@ def subplots(width: float, height: float, rows: int = 1, columns: int = 1) -> tu
     figure = pyplot.figure(figsize=(width, height), facecolor=PAPER, edgecolor=PAPER, frameon=True)
     with styled():
         figure.set_layout_engine("constrained")
-        return figure, figure.subplots(rows, columns)
+        return figure, figure.subplots()
 
 
 def whiten(ax: Axes) -> None:

@@ -17,8 +17,10 @@ from evalkit.cli import (
     compare,
     completion,
     data,
+    history,
     import_answers,
     judge,
+    list_runs,
     load,
     plan,
     plot,
@@ -28,6 +30,7 @@ from evalkit.cli import (
     serve,
     shared_flags,
     show,
+    view,
 )
 from evalkit.cli.parser import WRONG_USAGE, HelpFormatter, Parser, WrongUsage
 from evalkit.errors import EvalkitError, WrongPlatform, check_platform
@@ -159,6 +162,9 @@ def command_parser() -> Parser:
         run.add_run,
         run.add_resume,
         show.add_show,
+        list_runs.add_list,
+        history.add_history,
+        view.add_view,
         show.add_export,
         import_answers.add_import,
         report.add_report,

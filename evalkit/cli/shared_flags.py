@@ -193,6 +193,18 @@ def add_run_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE.evalkit", help="run file")
 
 
+def add_runs_folder(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of run files that a command reads."""
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("runs"),
+        help="folder of run files (default: runs)",
+    )
+
+
 def add_out(
     group: Any, metavar: str, text: str, *, default: Path | None = None, required: bool = False, streamed: bool = False
 ) -> None:

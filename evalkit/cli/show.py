@@ -94,11 +94,12 @@ def _show_conversation(parsed: argparse.Namespace) -> int:
     if parsed.conversation is None:
         raise SettingsError("--repeat selects a repeat of one conversation: add --conversation ID")
     repeat = 1 if parsed.repeat is None else parsed.repeat
-    turns = tables.transcript(parsed.file, parsed.conversation, repeat)
+    transcript = tables.read_transcript(parsed.file, parsed.conversation, repeat)
     if parsed.json:
+        turns = [tables.transcript_row(turn) for turn in transcript.turns]
         print_json({"file": str(parsed.file), "conversation": parsed.conversation, "repeat": repeat, "turns": turns})
     else:
-        show_transcript(stdout_console(), turns)
+        show_transcript(stdout_console(), transcript)
     return 0
 
 

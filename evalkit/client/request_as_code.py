@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as _text
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ _NAMED = (
 KEY_VARIABLE = "API_KEY"
 _LONGEST_ARGUMENT = 100_000  # characters; Linux allows 128 KiB for one argument
 _CURL_FLAGS = {"client_cert_env": "--cert", "client_key_env": "--key", "ca_env": "--cacert"}
+_LINE = " \\\n  "
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -76,6 +78,28 @@ class ReachedBy:
         return words + [f"--{name.replace('_', '-')}={variable}" for name, variable in self.certificates.items()]
 
 
+@dataclass(frozen=True, slots=True)
+class CurlCommand:
+    """A request as a command for a POSIX shell, in parts: requests of one conversation share all but messages.
+
+    Parameters
+    ----------
+    head, tail : str
+        The command before and after the messages.
+    messages : tuple of str
+        Each as the command has it.
+    """
+
+    head: str
+    messages: tuple[str, ...]
+    tail: str
+
+    SEPARATOR = ",\n  "
+
+    def __str__(self) -> str:
+        return self.head + self.SEPARATOR.join(self.messages) + self.tail
+
+
 def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None) -> str:
     """A request as a command for a POSIX shell.
 
@@ -89,6 +113,13 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None, reach
         NAME of the environment variable that holds the key; the command contains this name.
     reached_by : ReachedBy, optional
     """
+    return str(curl_command(url, body, key_env=key_env, reached_by=reached_by))
+
+
+def curl_command(
+    url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None
+) -> CurlCommand:
+    """``curl`` in parts: with fewer of its messages, it is the command of an earlier request."""
     lines = [
         f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}",
         "-H 'Content-Type: application/json'",
@@ -97,12 +128,21 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None, reach
         lines.append(f'-H "Authorization: Bearer {_expanded(key_env)}"')
     if reached_by is not None:
         lines += reached_by.curl_lines()
-    text = _visible(json.dumps(body, ensure_ascii=False, indent=1))
-    if len(text) > _LONGEST_ARGUMENT:  # a line of JSON is never the word that ends the input
-        lines.append(f"--data-binary @- <<'END'\n{text}\nEND")
-    else:
-        lines.append(f"--data-raw {_single_quoted(text)}")
-    return " \\\n  ".join(lines)
+    messages = [_visible(_json(message)).replace("\n", "\n  ") for message in body.get("messages", ())]
+    # quotes inside of a JSON text are escaped, so that these are those of the key
+    text, found, rest = _visible(_json({**body, "messages": []})).partition('"messages": []')
+    text, rest = (f"{text}{found[:-1]}\n  ", f"\n ]{rest}") if messages else (text + found, rest)
+    if sum(map(len, messages)) + len(text) + len(rest) > _LONGEST_ARGUMENT:
+        lines.append(f"--data-binary @- <<'END'\n{text}")  # a line of JSON is never the word that ends the input
+        return CurlCommand(_LINE.join(lines), tuple(messages), f"{rest}\nEND")
+    text, *messages, rest = (_in_single_quotes(part) for part in (text, *messages, rest))
+    lines.append(f"--data-raw '{text}")
+    return CurlCommand(_LINE.join(lines), tuple(messages), f"{rest}'")
+
+
+def file_note(name: str) -> str:
+    """A line for a command with the name of a file in place of its content."""
+    return f"# the run sent the content of this file: put it in place of its name: {_visible(_json(name))}\n"
 
 
 def _expanded(variable: str) -> str:
@@ -178,11 +218,16 @@ def _literal(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """JSON with invisible characters escaped, such as marks that change the direction of text.
-
-    ``curl_command.js`` writes the same command by the same rule.
-    """
+    """JSON with invisible characters escaped, such as marks that change the direction of text."""
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, dict) and value and all(type(each) is str for each in value.values()):  # most messages: fast
+        return "{\n" + ",\n".join(f" {_text(key)}: {_text(each)}" for key, each in value.items()) + "\n}"
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _shown(header: str) -> str:
@@ -200,4 +245,8 @@ def _escaped(character: str) -> str:
 
 def _single_quoted(text: str) -> str:
     """Text in single quotes, where a POSIX shell interprets nothing but the single quote."""
-    return "'" + text.replace("'", "'\\''") + "'"
+    return f"'{_in_single_quotes(text)}'"
+
+
+def _in_single_quotes(text: str) -> str:
+    return text.replace("'", "'\\''")

@@ -4,4 +4,14 @@ Statistical tests are in ``stats``, sentences in ``wording/comparison`` and ``wo
 ``comparison``, then ``verdicts``.
 """
 
-__all__ = ["comparison", "conditions", "effects", "margin_expression", "ranks", "verdicts"]
+__all__ = [
+    "comparison",
+    "conditions",
+    "effects",
+    "history",
+    "margin_expression",
+    "pairing",
+    "ranks",
+    "shared_conversations",
+    "verdicts",
+]

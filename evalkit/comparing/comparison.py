@@ -39,6 +39,8 @@ from evalkit.wording.numbers import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from evalkit.charts.chart import Chart
+
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
@@ -92,6 +94,12 @@ class Contrast:
     flips: Flips
     paired: PairedRuns = field(repr=False)
     clusters: Clusters = field(repr=False)
+
+    def charts(self) -> dict[str, Chart]:
+        """The charts of this comparison by their names, with ``draw``, ``save`` and more as those of ``Run.charts``."""
+        from evalkit.charts import catalogue
+
+        return catalogue.contrast_charts(self)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit compare --json`` prints of two runs; missing values are None."""

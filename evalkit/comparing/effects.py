@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,6 +198,18 @@ def measure_effects(first: sqlite3.Connection, paired: PairedRuns, clusters: Clu
     )
 
 
+def measure_overall(paired: PairedRuns, clusters: Clusters) -> tuple[Effect, QuantileEffect]:
+    """The difference of two runs over all pairs, and that of their median latency, without any other."""
+    scored = _ScoredPairs.of(paired.pairs, clusters)
+    single = _ScoredPairs.of(paired.single, clusters) if paired.averaged else scored
+    first, second = paired.times["latency"]
+    known = ~(np.isnan(first) | np.isnan(second))
+    bounds = [flags[known] for flags in paired.censored["latency"]]
+    labels = clusters.labels[paired.single.conversation[known]]
+    latency = _quantiles((first[known], second[known]), (bounds[0], bounds[1]), labels, {"p50": 0.5})
+    return _effect(None, scored, single), latency["p50"]
+
+
 @dataclass(frozen=True, slots=True)
 class _ScoredPairs:
     """Pairs with two scores."""
@@ -311,12 +324,15 @@ def _times_of(turn: int | None, paired: PairedRuns, clusters: Clusters, rows: Fl
 
 
 def _quantiles(
-    times: tuple[Floats, Floats], censored: tuple[Flags, Flags], labels: Positions
+    times: tuple[Floats, Floats],
+    censored: tuple[Flags, Flags],
+    labels: Positions,
+    names: Mapping[str, float] = QUANTILES,
 ) -> dict[str, QuantileEffect]:
-    values = [quantiles(side, tuple(QUANTILES.values()), flags) for side, flags in zip(times, censored, strict=True)]
+    values = [quantiles(side, tuple(names.values()), flags) for side, flags in zip(times, censored, strict=True)]
     resamples = _RESAMPLES if len(labels) < _MANY_PAIRS else _RESAMPLES_OF_MANY
     by_quantile = {}
-    for name, q, one, other in zip(QUANTILES, QUANTILES.values(), *values, strict=True):
+    for name, q, one, other in zip(names, names.values(), *values, strict=True):
         difference = survival.quantile_difference(*times, q, labels, censored=censored, resamples=resamples)
         by_quantile[name] = QuantileEffect(one.value, other.value, difference)
     return by_quantile

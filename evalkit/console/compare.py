@@ -15,7 +15,6 @@ from evalkit.comparing.ranks import Ranks
 from evalkit.comparing.verdicts import CANNOT_TELL, Verdicts
 from evalkit.console.terminal import plain_table, printable
 from evalkit.console.transcript import command
-from evalkit.stats.estimate import Estimate
 from evalkit.wording import verdicts as worded
 from evalkit.wording.comparison import (
     LEVEL,
@@ -26,7 +25,7 @@ from evalkit.wording.comparison import (
     shortened,
     time_rows,
 )
-from evalkit.wording.numbers import MISSING, counted, p_value, percent, points, points_rounded_up
+from evalkit.wording.numbers import MISSING, counted, p_value, percent, points_rounded_up, points_with_interval
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 
@@ -127,7 +126,7 @@ def _headline(effect: Effect, first: str, second: str, runs: int) -> str:
     if numbers and runs > 1:
         numbers.append(f"corrected {p_value(effect.corrected_p)}")
     if not effect.shown and effect.difference.low is not None:
-        numbers.insert(0, f"{second} − {first} {_difference(effect.difference)} points")
+        numbers.insert(0, f"{second} − {first} {points_with_interval(effect.difference)} points")
     return "; ".join([effect.words, ", ".join(numbers)]) if numbers else effect.words
 
 
@@ -155,7 +154,7 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
             _line(shortened(label)),
             f"{effect.pairs:,}",
             *(MISSING if rate is None else percent(rate) for rate in (effect.first, effect.second)),
-            _difference(effect.difference),
+            points_with_interval(effect.difference),
             p_value(effect.p),
             p_value(effect.corrected_p),
             _decidable(effect.smallest_decidable),
@@ -168,15 +167,6 @@ def _decidable(smallest: float | None) -> str:
     if smallest is None:
         return MISSING
     return "none" if smallest > 1 else points_rounded_up(smallest)
-
-
-def _difference(difference: Estimate) -> str:
-    if difference.value is None:
-        return MISSING
-    shown = points(difference.value)
-    if difference.low is not None and difference.high is not None:
-        shown = f"{shown} ({points(difference.low)} to {points(difference.high)})"
-    return shown.replace("-", "−")
 
 
 def _tags(console: Console, contrast: Contrast, runs: int) -> None:

@@ -12,8 +12,7 @@ from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import plain_table, printable
 from evalkit.loadtest.step import Step
 from evalkit.loadtest.sweep import Sweep
-from evalkit.stats.estimate import Estimate
-from evalkit.wording.numbers import MISSING, counted, number, percent
+from evalkit.wording.numbers import MISSING, counted, number, percent, share_of
 
 # name, attribute of a step, quantile
 _TIMES = (
@@ -70,7 +69,7 @@ def _throughput(sweep: Sweep) -> Table:
             number(step.turns_per_s),
             number(step.output_tokens_per_s),
             *goodput,
-            _accuracy(step.accuracy),
+            share_of(step.accuracy),
             _marks(sweep, step),
         )
     return table
@@ -123,13 +122,6 @@ def knee_in_words(sweep: Sweep) -> str:
     if sweep.slo:
         return f"knee: {by} {knee.load:g}, the best goodput: {number(knee.goodput)} turns/s within the SLO"
     return f"knee: {by} {knee.load:g}, the last step before saturation: {number(knee.turns_per_s)} turns/s"
-
-
-def _accuracy(accuracy: Estimate) -> str:
-    if accuracy.value is None:
-        return MISSING
-    shown = f"{percent(accuracy.value)} of {accuracy.n}"
-    return shown if accuracy.low is None else f"{shown} ({percent(accuracy.low)} to {percent(accuracy.high)})"
 
 
 def show_calibration(console: Console, calibration: Calibration) -> None:

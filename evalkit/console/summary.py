@@ -10,16 +10,15 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from evalkit.analysis import caveats
 from evalkit.analysis.terminal_sketch import PARTS, sketch
 from evalkit.console.small_charts import NARROW_PARTS, show_accuracy, show_sketch
 from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, plain_table, printable
 from evalkit.run import Run
 from evalkit.runfile import resume_command
+from evalkit.runfile.plain_transcripts import plain
 from evalkit.stats.quantiles import expected_level
-from evalkit.wording import incomplete_answers, numbers, run_results
-from evalkit.wording.imported import imported
+from evalkit.wording import numbers, run_results, run_sentences, turn_table
 from evalkit.wording.numbers import number
 
 
@@ -35,59 +34,33 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     """
     draw = draw or glyphs()
     console.print(_title(run.info), soft_wrap=True)
-    rows = [*result["by_turn"], {**result, "turn": "all"}]
-    open_loop = any(value is not None for row in rows for value in row["schedule_latency_ms"].values())
-    headings = (
-        "answered", "errors", "TTFT p50", "p95", "TPOT p50", "latency p50", "p95",
-        *(("from schedule p50", "p95") if open_loop else ()),
-    )  # fmt: skip
-    table = plain_table(
-        "turn", right=tuple(run_results.marked_heading(each, result["trust"], "*") for each in headings)
-    )
-    for row in rows:
-        table.add_row(*_cells(row, open_loop=open_loop))
+    columns = [each for each in turn_table.columns(result, "*") if each.short != "accuracy"]  # a chart shows it
+    table = plain_table("turn", right=tuple(column.short for column in columns[1:]))
+    for cells in turn_table.rows(columns):
+        table.add_row(*cells)
     console.print(table)
-    if (imported_from := imported(result["imported"])) is not None:
-        console.print(one_line(imported_from, LONGEST), style="yellow", soft_wrap=True)
-    else:
+    if result["imported"] is None:
         _notes_on_times(console, result)
     parts = NARROW_PARTS if console.width < NARROW else PARTS
     show_sketch(console, sketch(run.path, parts), draw)
     show_accuracy(console, result, draw)
-    console.print(run_results.accuracy_all(result))
-    if result["until"] is None and (precision := run_results.precision(result)) is not None:
-        console.print(precision)
-    if result["doubt"] is not None:
-        console.print(Text(f"doubtful interval: {result['doubt']}", style="yellow"), soft_wrap=True)
-    conversations = result["conversations"]
-    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
-        console.print(run_results.conversations(conversations))
-    if result["repeats"] is not None:
-        console.print(run_results.repeats(result["repeats"]))
-    parameters, repeats = result["ignored_parameters"], int(run.info["settings"].get("repeats", 1))
-    for line in (
-        *run_results.answering_models(result["answering_models"], repeats),
-        *run_results.ignored_parameters(parameters),
+    for line in run_sentences.notes(result):
+        console.print(line, soft_wrap=True)
+    for line, warning in run_sentences.reliability(
+        result,
+        [run_results.trust(result["trust"], run.info["settings"]["concurrency"])],
+        repeats=int(run.info["settings"].get("repeats", 1)),
+        total=run.planned,
+        resume=resume_command.command(run.path),
+        quoted=lambda text: one_line(text, LONGEST).plain,
     ):
-        console.print(Text(line, style="yellow"), soft_wrap=True)
+        console.print(Text(plain(line), style="yellow" if warning else ""), soft_wrap=True)
     if result["scoring"]:
         note = f"these are the scores of scoring {result['scoring']}: see 'evalkit score {run.path} --list'"
         console.print(printable(note), soft_wrap=True)
-    if result["until"] is not None:
-        text, warning = run_results.accuracy_goal(result["until"])
-        console.print(Text(text, style="yellow" if warning else ""), soft_wrap=True)
-    if imported_from is None:
-        text, warning = run_results.trust(result["trust"], run.info["settings"]["concurrency"])
-        console.print(Text(text, style="yellow" if warning else ""))
     for kind, message, count in run.failures():
         console.print(failure_line(kind, message, count), soft_wrap=True)
-    if result["arrivals"] is not None:
-        console.print(run_results.arrivals(result["arrivals"]))
-    if result["interrupted"]:
-        console.print(run_results.cancelled_turns(result["interrupted"]), style="yellow", soft_wrap=True)
-    for sentence in caveats.sentences(result["caveats"]):
-        console.print(sentence, style="yellow", soft_wrap=True)
-    if imported_from is None:
+    if result["imported"] is None:
         wall, pace = numbers.duration(result["wall_s"]), number(result["turns_per_s"])
         answered = "" if result["answered"] == result["turns"] else "answered "
         console.print(f"{result['turns']} turns in {wall}: {pace} {answered}turns/s")
@@ -95,17 +68,6 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(tokens)
     if result["cost"] is not None:
         console.print(run_results.cost(result["cost"]))
-    for line in run_results.cut_off(parameters):
-        console.print(Text(line, style="yellow"), soft_wrap=True)
-    for line in (*incomplete_answers.effects(result), *incomplete_answers.sent_again(result)):
-        console.print(line, soft_wrap=True)
-    if again := incomplete_answers.how_to_send_again(result, resume_command.command(run.path)):
-        console.print(printable(again), soft_wrap=True)
-    if run.planned is not None and (missing := run.planned - result["turns"]) > 0:
-        if result["until"] is not None and result["until"]["reached"]:
-            console.print(f"{missing} of {run.planned} turns were not needed")
-        else:
-            console.print(f"{missing} of {run.planned} turns are still missing", style="yellow")
     console.print(printable(f"run file: {run.path}"), soft_wrap=True)
     for gate in result.get("gates", ()):
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
@@ -116,11 +78,9 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
 
 def _notes_on_times(console: Console, result: Mapping[str, Any]) -> None:
     note = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
-    console.print(f"times in ms; – means missing: too little data, or nothing to measure{note}", style="dim")
+    console.print(turn_table.NOTE + note, style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")
-    if result["answered"]:
-        console.print(run_results.turn_time(result), soft_wrap=True)
 
 
 def low_p95(result: Mapping[str, Any]) -> str | None:
@@ -149,14 +109,3 @@ def _title(info: Mapping[str, Any]) -> Text:
         f"{settings['history']} history, {settings['concurrency']} in parallel, started {when}{prompt}",
         LONGEST,
     )
-
-
-def _cells(row: Mapping[str, Any], *, open_loop: bool) -> list[str]:
-    ttft, tpot, latency, due = row["ttft_ms"], row["tpot_ms"], row["latency_ms"], row["schedule_latency_ms"]
-    times = [ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"]]
-    return [
-        str(row["turn"]),
-        f"{row['answered']}/{row['turns']}",
-        str(sum(row["errors"].values())),
-        *(number(value) for value in (*times, *((due["p50"], due["p95"]) if open_loop else ()))),
-    ]

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from evalkit.console.terminal import printable
-from evalkit.runfile.plain_transcripts import clipped
-from evalkit.runfile.turn_columns import model_texts
+from evalkit.runfile.plain_transcripts import clipped, lines
+from evalkit.runfile.transcripts import Transcript
 from evalkit.wording import run_results
 from evalkit.wording.numbers import number
 
 
-def show_transcript(console: Console, turns: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows of ``tables.transcript``."""
-    for turn in turns:
-        console.print(f"turn {turn['turn']}", style="bold")
-        _print_text(console, "user", turn["user"])
-        for label, text in model_texts(turn["outcome"], turn["answer"], turn["refusal"], turn["reasoning"]):
-            _print_text(console, label, clipped(text, _MOST_REASONING) if label == "reasoning" else text)
-        for call in turn["tool_calls"] or ():
-            _print_text(console, "call", f"{call['function']['name']}({call['function']['arguments']})")
-        if turn["error"] is not None:
-            _print_text(console, "error", turn["error"], style="red")
-        if turn["target"] is not None:
-            _print_text(console, "target", _text(turn["target"]))
-        if turn["score"] is not None or turn["reason"] is not None:
-            value = "none" if turn["score"] is None else f"{turn['score']:g}"
-            _print_text(console, "score", f"{value}" + (f": {turn['reason']}" if turn["reason"] else ""))
-        times = [f"{name} {number(turn[key], ' ms')}" for name, key in _TIMES.items() if turn[key] is not None]
-        if facts := [*times, *run_results.token_counts(turn)]:
+def show_transcript(console: Console, transcript: Transcript) -> None:
+    """Print a conversation."""
+    for turn in transcript.turns:
+        console.print(f"turn {turn.turn}", style="bold")
+        for label, text in lines(turn):
+            shown = clipped(text, _MOST_REASONING) if label == "reasoning" else text
+            _print_text(console, label, shown, style="red" if label == "error" else "")
+        times = {"TTFT": turn.ttft_ns, "latency": turn.latency_ns}
+        facts = [f"{name} {number(time / 1e6, ' ms')}" for name, time in times.items() if time is not None]
+        if facts := [*facts, *run_results.token_counts(turn.tokens)]:
             console.print(f"  {', '.join(facts)}", style="dim")
 
 
 _MOST_REASONING = 1_000  # characters shown
-_TIMES = {"TTFT": "ttft_ms", "latency": "latency_ms"}
 
 
 def _print_text(console: Console, label: str, text: str, style: str = "") -> None:
     """Print a text with its label; further lines are indented, so that none looks like a line of evalkit."""
-    lines = printable(text).plain.splitlines() or [""]
+    first, *others = printable(text).plain.splitlines() or [""]
     console.print(
-        printable("\n".join([f"  {label:6} {lines[0]}", *(line and " " * 9 + line for line in lines[1:])])),
+        printable("\n".join([f"  {label:6} {first}", *(line and " " * 9 + line for line in others)])),
         style=style,
         soft_wrap=True,
     )
@@ -78,7 +66,3 @@ def _escaped(character: str) -> str:
     if character.isprintable():
         return character
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -17,7 +17,8 @@ from evalkit.analysis.measures import RunMeasures, opened, snapshot
 from evalkit.errors import SettingsError
 from evalkit.gates.gate_expression import EXAMPLES, OPERATORS, Gate, parse
 from evalkit.gates.metrics import METRICS, Metric
-from evalkit.runfile.plain_transcripts import Transcript, plain, transcripts
+from evalkit.runfile.plain_transcripts import plain, up_to
+from evalkit.runfile.transcripts import Transcript, transcripts
 from evalkit.stats.estimate import Estimate
 
 SHOWN = 3  # transcripts in the message of ``check``
@@ -219,7 +220,7 @@ def _missed_message(path: Path, missed: Sequence[GateResult], gates: int) -> str
     for transcript in first:
         turn = _first_bad_turn(transcript)
         lines.append(f"\nconversation {transcript.conversation}, repeat {transcript.repeat}, up to turn {turn}:")
-        lines.append(transcript.up_to(turn or 0))
+        lines.append(up_to(transcript, turn or 0))
     return plain("\n".join(lines))
 
 

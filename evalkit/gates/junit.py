@@ -24,8 +24,9 @@ from evalkit.analysis.measures import RunMeasures, Source, opened
 from evalkit.gates.gate_expression import parse
 from evalkit.gates.gates import GateResult
 from evalkit.runfile import output_files, store
-from evalkit.runfile.plain_transcripts import Transcript, TranscriptTurn, clipped, transcripts
+from evalkit.runfile.plain_transcripts import clipped, up_to
 from evalkit.runfile.schema import INTERRUPTED, JOIN_SCORE
+from evalkit.runfile.transcripts import Transcript, TranscriptTurn, transcripts
 
 MOST_MESSAGE = 300  # characters of a message, which build servers show as a heading
 
@@ -238,7 +239,7 @@ def _end_suite(file: TextIO) -> None:
 def _turn_case(transcript: Transcript, turn: TranscriptTurn, *, allowed: bool, fail: bool) -> str:
     name = f"turn {turn.turn}" if transcript.repeat == 1 else f"turn {turn.turn}, repeat {transcript.repeat}"
     start = _case(transcript.conversation, name, turn.took_s or 0.0)
-    conversation = text(transcript.up_to(turn.turn))
+    conversation = text(up_to(transcript, turn.turn))
     match turn.verdict:
         case "right":
             return f"{start}/>\n"

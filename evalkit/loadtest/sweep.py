@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from evalkit.charts.chart import Chart
+
 _OWN_SETTINGS = frozenset({"repeats", "arrivals_seed", "limit", "max_time_s", "check", "name"})
 
 
@@ -239,29 +241,27 @@ class Sweep:
             frames.append(frame)
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
-    def plot_throughput(self, ax: Axes | None = None) -> Axes:
-        """Answered turns per second against load, with the knee, on a matplotlib Axes."""
+    def charts(self) -> dict[str, Chart]:
+        """The charts of the load test by their names, with ``draw``, ``save`` and more as those of ``Run.charts``."""
         from evalkit.charts import catalogue
 
-        return catalogue.plot_load_throughput(self, ax=ax)
+        return catalogue.sweep_charts(self)
+
+    def plot_throughput(self, ax: Axes | None = None) -> Axes:
+        """Answered turns per second against load, with the knee, on a matplotlib Axes."""
+        return self.charts()["load-throughput"].draw(ax)
 
     def plot_ttft(self, ax: Axes | None = None) -> Axes:
         """Time to first token against load, with intervals, on a matplotlib Axes."""
-        from evalkit.charts import catalogue
-
-        return catalogue.plot_load_ttft(self, ax=ax)
+        return self.charts()["load-first-token"].draw(ax)
 
     def plot_goodput(self, ax: Axes | None = None) -> Axes:
         """Turns per second, all and those within the objectives, against load, on a matplotlib Axes."""
-        from evalkit.charts import catalogue
-
-        return catalogue.plot_load_goodput(self, ax=ax)
+        return self.charts()["load-goodput"].draw(ax)
 
     def plot_accuracy(self, ax: Axes | None = None) -> Axes:
         """Accuracy against load, with intervals, on a matplotlib Axes."""
-        from evalkit.charts import catalogue
-
-        return catalogue.plot_load_accuracy(self, ax=ax)
+        return self.charts()["load-accuracy"].draw(ax)
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit load --json`` prints; missing values are None."""

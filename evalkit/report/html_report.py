@@ -22,19 +22,14 @@ from evalkit.report.run_contents import MOST_REASONS, RunContents, compared_runs
 from evalkit.report.run_facts import (
     BOUND,
     BOUND_NOTE,
-    TABLE_NOTE,
     dataset,
     facts,
     finding,
-    notes,
     reasons,
     reliability,
-    turn_headings,
-    turn_rows,
 )
 from evalkit.runfile import output_files
-from evalkit.static_files import static_file
-from evalkit.wording import run_results
+from evalkit.wording import run_results, run_sentences, turn_table
 from evalkit.wording.glossary import DEFINITIONS
 
 if TYPE_CHECKING:
@@ -93,9 +88,8 @@ def html(contents: Sequence[RunContents], compared: Comparison | str | None = No
     script but its own.
     """
     page, body = new_page(
-        transcript_browser.title(contents), style=static_file("report", "report.css"),
-        script=transcript_browser.script(),
-    )  # fmt: skip
+        transcript_browser.title(contents), style=transcript_browser.style(), script=transcript_browser.script()
+    )
     main = SubElement(body, "main")
     if compared is None:
         _add_run(main, contents[0], f"{contents[0].model} on {dataset(contents[0])}", level=1)
@@ -139,12 +133,13 @@ def _reliability(section: Element, run: RunContents, heading: str) -> None:
 def _turn_table(section: Element, run: RunContents, heading: str) -> None:
     add(section, heading, "By turn")
     bound = run.result["trust"]["client_bound_metrics"]
-    table = add_table(section, f"{TABLE_NOTE}{BOUND_NOTE if bound else ''}")
+    table = add_table(section, f"{turn_table.NOTE}{BOUND_NOTE if bound else ''}")
     head = SubElement(SubElement(table, "thead"), "tr")
-    for name in turn_headings(run):
-        _term(add(head, "th", scope="col"), name)
-    add_rows(table, turn_rows(run))
-    for line in notes(run):
+    columns = turn_table.columns(run.result, BOUND)
+    for column in columns:
+        _term(add(head, "th", scope="col"), column.heading)
+    add_rows(table, turn_table.rows(columns))
+    for line in run_sentences.notes(run.result):
         term = next((name for name in ("turn time",) if line.startswith(name)), None)
         paragraph = add(section, "p", "" if term else run_results.sentence(line))
         if term is not None:

@@ -11,7 +11,7 @@ from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.report.repeat_commands import commands
 from evalkit.report.run_contents import RunContents, scores
 from evalkit.report.run_facts import incomplete_in_several
-from evalkit.wording import run_results
+from evalkit.wording import run_results, run_sentences, turn_table
 from evalkit.wording.comparison import differing, left_out, time_rows
 
 if TYPE_CHECKING:
@@ -106,10 +106,11 @@ def _lines(run: RunContents) -> Iterator[str]:
     for sentence, is_warning in run_facts.reliability(run, code):
         yield f"> **{sentence}**" if is_warning else f"- {sentence}"
         yield ""
-    yield from table(run_facts.turn_headings(run), run_facts.turn_rows(run))
+    columns = turn_table.columns(run.result, run_facts.BOUND)
+    yield from table([column.heading for column in columns], turn_table.rows(columns))
     bound = run.result["trust"]["client_bound_metrics"]
-    yield run_results.sentence(f"{run_facts.TABLE_NOTE}{run_facts.BOUND_NOTE if bound else ''}")
-    for note in run_facts.notes(run):
+    yield run_results.sentence(f"{turn_table.NOTE}{run_facts.BOUND_NOTE if bound else ''}")
+    for note in run_sentences.notes(run.result):
         yield run_results.sentence(note)
     yield ""
     if rows := run_facts.reasons(run):

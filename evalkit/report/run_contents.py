@@ -120,10 +120,10 @@ class RunContents:
         return str(self.info["endpoint"]["model"])
 
     @property
-    def not_run(self) -> int:
-        """Turns of the dataset that have not been run yet."""
-        planned = self.info["dataset"].get("turns")
-        return 0 if planned is None else max(planned * self.info["settings"]["repeats"] - self.result["turns"], 0)
+    def planned(self) -> int | None:
+        """Turns of the dataset times repeats; None: not known."""
+        turns = self.info["dataset"].get("turns")
+        return None if turns is None else int(turns) * int(self.info["settings"].get("repeats", 1))
 
 
 def read_run(
@@ -144,7 +144,7 @@ def read_run(
             info=info,
             measures=measures,
             result=summary_json.summary_json(measures),
-            charts=catalogue.charts(connection, measures) if drawn else {},
+            charts=catalogue.charts(connection, measures, without=catalogue.NOT_IN_REPORT) if drawn else {},
             transcripts=transcript_data.transcripts(connection, most_turns=most_turns),
             failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),

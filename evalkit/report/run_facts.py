@@ -1,4 +1,4 @@
-"""What was run: the facts at the head of a report, and the rows and sentences on the result of a run.
+"""What was run: the facts at the head of a report, and the sentences on its result.
 
 HTML and Markdown show the same. Texts of strangers are plain here; a form that needs it makes them safe.
 """
@@ -11,21 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.analysis import caveats
-from evalkit.wording import incomplete_answers, numbers, run_results
+from evalkit.wording import incomplete_answers, numbers, run_results, run_sentences
 from evalkit.wording.comparison import shortened
-from evalkit.wording.imported import form_of, imported
+from evalkit.wording.imported import form_of
 from evalkit.wording.numbers import counted
 from evalkit.wording.times_trust import times_trust
 
 if TYPE_CHECKING:
     from evalkit.report.run_contents import RunContents
 
-TURN_HEADINGS = (
-    "turn", "answered", "errors", "accuracy (95 % interval)", "TTFT p50", "TTFT p95", "TPOT p50", "latency p50",
-    "latency p95",
-)  # fmt: skip
-TABLE_NOTE = "times in ms; – means missing: too little data, or nothing to measure"
 BOUND = "\u00a0*"
 BOUND_NOTE = "; * may be this client's own: see above"
 Facts = list[tuple[str, str]]
@@ -79,21 +73,16 @@ def finding(run: RunContents, quoted: Callable[[str], str] = str) -> str:
 
 def reliability(run: RunContents, quoted: Callable[[str], str] = str) -> Iterator[tuple[str, bool]]:
     """Yield how far the numbers can be trusted, each sentence once, with whether it is a warning."""
-    result = run.result
-    if result["until"] is None and (precision := run_results.precision(result)) is not None:
-        yield run_results.sentence(precision), False
-    if result["doubt"] is not None:
-        yield f"The interval of the accuracy may be too short. {result['doubt']}", True
-    if (imported_from := imported(result["imported"], quoted)) is not None:
-        yield run_results.sentence(imported_from), True
-    elif result["answered"]:
-        yield from times_trust(result["trust"], run.info["settings"]["concurrency"])
-    repeats = int(run.info["settings"].get("repeats", 1))
-    yield from _warnings(run_results.answering_models(result["answering_models"], repeats, quoted))
-    yield from _warnings(run_results.ignored_parameters(result["ignored_parameters"]))
-    yield from _incomplete(run, quoted)
-    yield from ((run_results.sentence(line), False) for line in caveats.sentences(result["caveats"]))
-    yield from _unfinished(run)
+    settings, trust = run.info["settings"], run.result["trust"]
+    sentences = run_sentences.reliability(
+        run.result,
+        times_trust(trust, settings["concurrency"]) if run.result["answered"] else (),
+        repeats=int(settings.get("repeats", 1)),
+        total=run.planned,
+        resume=shlex.join(["evalkit", "resume", run.path.name]),
+        quoted=quoted,
+    )
+    yield from ((run_results.sentence(text), warning) for text, warning in sentences)
 
 
 def incomplete_in_several(runs: Sequence[RunContents], labels: Sequence[str]) -> Iterator[str]:
@@ -101,42 +90,6 @@ def incomplete_in_several(runs: Sequence[RunContents], labels: Sequence[str]) ->
     for label, run in zip(labels, runs, strict=True):
         for line in (*incomplete_answers.effects(run.result), *incomplete_answers.sent_again(run.result)):
             yield f"{label}: {line}."
-
-
-def notes(run: RunContents) -> Iterator[str]:
-    """Yield what the table by turn does not hold."""
-    result = run.result
-    if result["answered"] and result["imported"] is None:
-        yield run_results.turn_time(result)
-    yield run_results.accuracy_all(result)
-    if result["arrivals"] is not None:
-        yield run_results.arrivals(result["arrivals"])
-    if result["interrupted"]:
-        yield run_results.cancelled_turns(result["interrupted"])
-    conversations = result["conversations"]
-    if len(result["by_turn"]) > 1 and conversations["n"] + conversations["incomplete"]:
-        yield run_results.conversations(conversations)
-    if result["repeats"] is not None:
-        yield run_results.repeats(result["repeats"])
-
-
-def turn_headings(run: RunContents) -> list[str]:
-    """The headings of the table by turn; times that may be the client's own are marked."""
-    return [run_results.marked_heading(heading, run.result["trust"], BOUND) for heading in TURN_HEADINGS]
-
-
-def turn_rows(run: RunContents) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the table by turn, and one for all turns."""
-    for row in [*run.result["by_turn"], {**run.result, "turn": "all"}]:
-        ttft, tpot, latency = row["ttft_ms"], row["tpot_ms"], row["latency_ms"]
-        times = (ttft["p50"], ttft["p95"], tpot["p50"], latency["p50"], latency["p95"])
-        yield (
-            str(row["turn"]),
-            f"{row['answered']:,} of {row['turns']:,}",
-            f"{sum(row['errors'].values()):,}",
-            run_results.accuracy_with_interval(row["accuracy"]),
-            *map(numbers.number, times),
-        )
 
 
 def reasons(run: RunContents) -> list[tuple[str, str, str]]:
@@ -180,29 +133,3 @@ def _settings(run: RunContents) -> str:
     seen = "the model's own answers" if settings["history"] == "own" else "the dataset's golden answers"
     streamed = "streamed" if settings.get("stream", True) else "not streamed"
     return f"{many}, {streamed}, later turns see {seen}"
-
-
-def _incomplete(run: RunContents, quoted: Callable[[str], str]) -> Iterator[tuple[str, bool]]:
-    result = run.result
-    yield from _warnings(run_results.cut_off(result["ignored_parameters"]))
-    yield from ((run_results.sentence(line), False) for line in incomplete_answers.effects(result))
-    resume = shlex.join(["evalkit", "resume", run.path.name])
-    again = incomplete_answers.how_to_send_again(result, resume, quoted)
-    if again is not None:
-        yield run_results.sentence(again), False
-    yield from ((run_results.sentence(line), False) for line in incomplete_answers.sent_again(result))
-
-
-def _unfinished(run: RunContents) -> Iterator[tuple[str, bool]]:
-    until, missing = run.result["until"], run.not_run
-    if until is not None:
-        goal, missed = run_results.accuracy_goal(until)
-        needless = f"; {counted(missing, 'turn')} need not be run" if missing and until["reached"] else ""
-        yield run_results.sentence(f"{goal}{needless}"), missed
-    if (until is None or not until["reached"]) and missing:
-        verb = "has" if missing == 1 else "have"
-        yield f"{counted(missing, 'turn')} {verb} not been run yet: these are the results so far.", True
-
-
-def _warnings(lines: Iterator[str]) -> Iterator[tuple[str, bool]]:
-    yield from ((run_results.sentence(line), True) for line in lines)

@@ -16,10 +16,12 @@ import orjson
 from evalkit.report import transcript_data
 from evalkit.report.html_elements import add, plain
 from evalkit.report.html_page import new_page, page_text
+from evalkit.report.leaderboard import labels
 from evalkit.report.run_contents import RunContents, read_run
 from evalkit.static_files import static_file
 
-_SCRIPTS = ("elements.js", "curl_command.js", "transcript_browser.js")
+_SHARED_SCRIPTS = ("elements.js", "readable_text.js", "conversation.js", "turn_grid.js")
+_STYLES = ("readable_text.css", "transcripts.css")
 _STATUSES = (("r", "right"), ("p", "partly right"), ("w", "wrong"), ("e", "failed"), ("u", "not scored"))
 _HEADINGS = (
     ("order", "conversation"), ("", "turn"), ("score", "verdict"), ("latency", "latency"), ("ttft", "first token"),
@@ -29,7 +31,17 @@ _HEADINGS = (
 
 def script() -> str:
     """Return the script of the browser."""
-    return "".join(static_file("report", name) for name in _SCRIPTS)
+    return shared_script() + static_file("report", "transcript_browser.js")
+
+
+def shared_script() -> str:
+    """Return the script of the list of turns and of the dialog, for a page that gets the turns in its own way."""
+    return "".join(static_file("report", name) for name in _SHARED_SCRIPTS)
+
+
+def style() -> str:
+    """Return the style of a page with the browser."""
+    return static_file("report", "report.css") + "".join(static_file("report", name) for name in _STYLES)
 
 
 def browser_page(paths: Sequence[Path | str]) -> str:
@@ -44,8 +56,7 @@ def browser_page(paths: Sequence[Path | str]) -> str:
     """
     most = transcript_data.MOST_TURNS // len(paths)
     runs = [read_run(Path(path), most_turns=most, drawn=False) for path in paths]
-    style = static_file("report", "report.css") + static_file("report", "in_a_frame.css")
-    page, body = new_page(title(runs), style=style, script=script())
+    page, body = new_page(title(runs), style=style() + static_file("report", "in_a_frame.css"), script=script())
     add_browser(SubElement(body, "main"), runs)
     add_dialog_and_data(body, runs)
     return page_text(page, body, script())
@@ -71,8 +82,18 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
             )  # fmt: skip
     controls = SubElement(section, "form", {"class": "controls", "id": "controls"})
     select = add(_label(controls, "run"), "select", id="run")
-    for number, run in enumerate(runs):
-        add(select, "option", run.measures.name, value=str(number))
+    for number, name in enumerate(_names(runs)):
+        add(select, "option", name, value=str(number))
+    add_filters(controls)
+    if len(runs) > 1:
+        label = SubElement(controls, "label")
+        SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the other run"
+    add_grid(section)
+    add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
+
+
+def add_filters(controls: Element) -> None:
+    """Add the filters of turns to a form."""
     add(_label(controls, "search"), "input", type="search", id="search", placeholder="question, answer, reason, id")
     for name in ("tag", "turn"):
         add(_label(controls, name), "select", id=name)
@@ -81,26 +102,31 @@ def add_browser(main: Element, runs: Sequence[RunContents]) -> None:
     for letter, name in _STATUSES:
         label = SubElement(fieldset, "label")
         SubElement(label, "input", type="checkbox", value=letter).tail = f" {name} "
-    if len(runs) > 1:
-        label = SubElement(controls, "label")
-        SubElement(label, "input", type="checkbox", id="flipped").tail = " different score in the other run"
-    add(section, "p", id="count", role="status", class_="faint")
-    _grid(section)
-    add(section, "p", "No turn matches: remove a filter.", id="nothing", hidden="hidden")
-    add(section, "noscript", "The transcripts need JavaScript; the page loads nothing from the network.")
+
+
+def add_dialog(body: Element) -> None:
+    """Add the dialog that shows a conversation."""
+    dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
+    header = SubElement(dialog, "header")
+    add(header, "h2", id="title")
+    add(header, "button", id="difference", type="button", hidden="hidden")
+    add(header, "button", "close", type="button", id="close")
+    SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
 
 
 def add_dialog_and_data(body: Element, runs: Sequence[RunContents]) -> None:
     """Add the dialog that shows a conversation, and the data of all runs, compressed."""
-    dialog = SubElement(body, "dialog", {"id": "conversation", "aria-labelledby": "title"})
-    header = SubElement(dialog, "header")
-    add(header, "h2", id="title")
-    add(header, "button", "close", type="button", id="close")
-    SubElement(dialog, "div", {"class": "dialogues", "id": "dialogues"})
-    for run in runs:
-        packed = gzip.compress(orjson.dumps(run.transcripts.data), compresslevel=9, mtime=0)
-        data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(run.measures.name)})
+    add_dialog(body)
+    for run, name in zip(runs, _names(runs), strict=True):
+        packed = gzip.compress(orjson.dumps(run.transcripts.by_conversation()), compresslevel=6, mtime=0)
+        data = SubElement(body, "script", {"type": "application/gzip", "data-name": plain(name)})
         data.text = base64.b64encode(packed).decode()
+
+
+def _names(runs: Sequence[RunContents]) -> list[str]:
+    """The names of the runs; of several, with their labels."""
+    names = [run.measures.name for run in runs]
+    return names if len(runs) == 1 else [f"{label}: {name}" for label, name in zip(labels(runs), names, strict=True)]
 
 
 def _label(parent: Element, text: str) -> Element:
@@ -109,7 +135,9 @@ def _label(parent: Element, text: str) -> Element:
     return label
 
 
-def _grid(section: Element) -> None:
+def add_grid(section: Element) -> None:
+    """Add the list of turns, and how many there are."""
+    add(section, "p", id="count", role="status", class_="faint")
     grid = SubElement(section, "div", {"class": "grid", "id": "grid", "role": "grid", "tabindex": "0"})
     grid.set("aria-label", "Turns; arrow keys move, Enter opens the conversation")
     head = SubElement(grid, "div", {"class": "head", "id": "head", "role": "row", "aria-rowindex": "1"})
@@ -121,3 +149,4 @@ def _grid(section: Element) -> None:
         else:
             cell.text = heading
     SubElement(grid, "div", {"class": "space", "id": "space", "role": "rowgroup"})
+    add(section, "p", "No turn matches: remove a filter.", id="nothing", hidden="hidden")

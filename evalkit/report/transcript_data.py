@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
-from evalkit.client.request_as_code import KEY_VARIABLE, ReachedBy
-from evalkit.conversation import Message, with_names
+from evalkit.conversation import FUNCTION
 from evalkit.datasets import content_parts
-from evalkit.inputs.addresses import route_of
+from evalkit.report.extracted_mark import extracted_mark
+from evalkit.report.pictures import Pictures, picture
+from evalkit.report.turn_commands import LONGEST_PART, Requests
 from evalkit.runfile import store
-from evalkit.runfile.finished_turn import stored_record
-from evalkit.runfile.schema import JOIN_CORRECTED, JOIN_SCORE, ROW
-from evalkit.runfile.turn_columns import OUTCOME, json_value, model_texts
+from evalkit.runfile.schema import JOIN_SCORE
+from evalkit.runfile.transcripts import Transcript, TranscriptTurn, transcripts_at
+from evalkit.scorers.json_equality import is_deep_text
 
 MOST_TURNS = 50_000
 MOST_CHARACTERS = 48_000_000  # in all texts together
 LONGEST_TEXT = 20_000  # characters
-LONGEST_PART = 2_000_000  # characters of an image or another part
+_BLANKS = re.compile(r"\s+")
 _FAILED_SHARE = 4  # one part in 4 of a sample is reserved for conversations with a failed turn
 
-_TURNS = f"""
-    SELECT t.conversation, t.repeat, t.turn, t.status, t.answer, t.refusal, t.reasoning, t.tool_calls, t.exchange,
-      t.error_kind, t.error_message, t.attempts, t.ttft_ns, t.latency_ns, t.tpot_ns, t.prompt_tokens, t.output_tokens,
-      s.value, s.scorer, s.reason, s.extracted, {OUTCOME}, c.id, {ROW}
-    FROM turn t JOIN conversation c ON c.position = t.conversation {JOIN_SCORE} {JOIN_CORRECTED}
-    WHERE t.conversation = ? ORDER BY t.conversation, t.repeat, t.turn"""  # noqa: S608 - SQL of our own
 _COUNTS = """
     SELECT conversation, count(*), max(error_kind NOT NULL) FROM turn GROUP BY conversation ORDER BY conversation"""
-# characters
+# characters; those of commands, which repeat texts, are not counted
 _LENGTH = f"""
     SELECT length(c.row) + total(min(coalesce(length(t.answer), 0), {LONGEST_TEXT})
       + min(coalesce(length(t.refusal), 0), {LONGEST_TEXT})
@@ -42,9 +39,9 @@ _LENGTH = f"""
       + 2 * coalesce(length(t.tool_calls), 0) + coalesce(length(t.exchange), 0) + coalesce(length(s.reason), 0))
     FROM conversation c JOIN turn t ON t.conversation = c.position {JOIN_SCORE} WHERE c.position = ?"""  # noqa: S608 - SQL of our own
 _COLUMNS = (
-    "conversation", "repeat", "turn", "status", "user", "answer", "cut", "golden", "later", "target", "calls",
-    "error", "attempts", "ttft", "latency", "tpot", "prompt_tokens", "output_tokens", "score",
-    "scorer", "reason", "extracted", "outcome", "refusal", "reasoning", "parts",
+    "conversation", "repeat", "turn", "status", "user", "parts", "answer", "refusal", "reasoning", "cut", "calls",
+    "golden", "target", "extracted", "mark", "score", "scorer", "reason", "outcome", "error", "attempts", "ttft",
+    "latency", "tpot", "prompt_tokens", "output_tokens", "command",
 )  # fmt: skip
 
 
@@ -55,10 +52,11 @@ class Transcripts:
     Parameters
     ----------
     data : dict
-        ``conversations`` and ``turns``, each a dict of columns, and what all requests have in common. The ``status``
-        of a turn is one letter: right, partly right, wrong, error, unscored; ``answer``, ``refusal`` and ``reasoning``
-        are what is shown of the model's output; ``later`` are the messages of the turn that later turns saw, if these
-        are more than its answer; ``parts`` are those of the user message, if it is more than text. Times in ms; missing
+        ``conversations`` and ``turns``, each a dict of columns, and ``commands``, from ``turn_commands``. The
+        ``status`` of a turn is one letter: right, partly right, wrong, error, unscored. ``answer``, ``refusal`` and
+        ``reasoning`` are what is shown of the model's output, ``mark`` is from ``extracted_mark``, ``calls`` have a
+        name, arguments and a result, ``parts`` are those of the user message, if it is more than text. ``command`` is
+        the number of the command, then how much of it is the turn's, or says why there is none. Times in ms; missing
         values are None.
     turns, total : int
         Turns in ``data``, and turns of the run.
@@ -67,6 +65,25 @@ class Transcripts:
     data: dict[str, Any]
     turns: int
     total: int
+
+    def by_conversation(self) -> list[dict[str, Any]]:
+        """The data as a page has them: commands next to the texts that they repeat, so that these are small together.
+
+        A dict for each conversation: its own columns, ``turns``, a list of values for each column of turns in order,
+        and ``commands``. The first has the names of these columns too.
+        """
+        conversations, turns, commands = (self.data[name] for name in ("conversations", "turns", "commands"))
+        packed, first, first_command = [], 0, 0
+        for place in range(len(conversations["id"])):
+            last = bisect_right(turns["conversation"], place)
+            repeats = len(set(turns["repeat"][first:last]))
+            packed.append(
+                {name: column[place] for name, column in conversations.items()}
+                | {"turns": [column[first:last] for column in turns.values()]}
+                | {"commands": commands[first_command : first_command + repeats]}
+            )
+            first, first_command = last, first_command + repeats
+        return [{**packed[0], "columns": list(turns)}, *packed[1:]] if packed else []
 
 
 def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS, seed: int = 0) -> Transcripts:
@@ -83,26 +100,20 @@ def transcripts(connection: sqlite3.Connection, *, most_turns: int = MOST_TURNS,
     seed : int
     """
     info = store.run_info(connection)
-    history = info["settings"].get("history", "own")
-    columns = _Columns(own=history == "own")
+    columns = _Columns(Requests(info["endpoint"], info["settings"], LONGEST_TEXT))
     total = int(connection.execute("SELECT count(*) FROM turn").fetchone()[0])
     for position in _chosen(connection, total, most_turns, seed):
-        columns.add(connection.execute(_TURNS, (position,)).fetchall())
-    endpoint = info["endpoint"]
-    data = {
-        "endpoint": {
-            **{name: endpoint.get(name) for name in ("base_url", "model", "params")},
-            "url": route_of(endpoint.get("base_url") or ""),
-            "curl_lines": ReachedBy.for_report(endpoint).curl_lines(),
-            "key_env": KEY_VARIABLE if endpoint.get("key_env") else None,
-        },
-        "history": history,
-        "stream": info["settings"].get("stream", True),
-        "seed": info["settings"].get("seed"),
-        "conversations": columns.conversations,
-        "turns": columns.turns,
-    }
-    return Transcripts(data, len(columns.turns["turn"]), total)
+        columns.add(list(transcripts_at(connection, position)))
+    return Transcripts(columns.data(), len(columns.turns["turn"]), total)
+
+
+def conversation(connection: sqlite3.Connection, position: int | None) -> dict[str, Any]:
+    """``Transcripts.data`` of one conversation in all its repeats; without turns for the position None."""
+    info = store.run_info(connection)
+    columns = _Columns(Requests(info["endpoint"], info["settings"], LONGEST_TEXT))
+    if position is not None:
+        columns.add(list(transcripts_at(connection, position)))
+    return columns.data()
 
 
 def _chosen(connection: sqlite3.Connection, total: int, most_turns: int, seed: int) -> list[int]:
@@ -133,112 +144,121 @@ def _fitting(order: Iterable[int], sizes: Mapping[int, int] | Sequence[int], mos
 class _Columns:
     """Collects the columns of turns and conversations."""
 
-    def __init__(self, *, own: bool) -> None:
-        self._own = own  # later turns saw the model's own answers
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
         self.turns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self.conversations: dict[str, list[Any]] = {
-            name: [] for name in ("id", "tags", "system", "context", "tools", "params")
+            name: [] for name in ("id", "tags", "system", "context", "pictures")
         }
+        self.commands: list[dict[str, Any] | None] = []
 
-    def add(self, rows: list[tuple[Any, ...]]) -> None:
-        """Add the turns of one conversation."""
-        if not rows:
+    def data(self) -> dict[str, Any]:
+        """The columns as ``Transcripts.data``."""
+        return {"conversations": self.conversations, "turns": self.turns, "commands": self.commands}
+
+    def add(self, repeats: Sequence[Transcript]) -> None:
+        """Add the turns of one conversation, in all its repeats."""
+        if not repeats:
             return
-        dataset_row = orjson.loads(rows[0][-1])
-        conversations = self.conversations
-        place = len(conversations["id"])
-        conversations["id"].append(rows[0][-2])
-        conversations["tags"].append(dataset_row.get("tags", []))
-        for name in ("system", "tools", "params"):
-            conversations[name].append(dataset_row.get(name))
-        conversations["context"].append(_context(dataset_row.get("context", ())) or None)
-        for row in rows:
-            values = _turn(place, row, dataset_row["turns"][row[2] - 1])
-            if self._own and values["status"] != "e":
-                values["later"] = _later(row, values["answer"])
+        row, pictures = repeats[0].row, Pictures()
+        place = len(self.conversations["id"])
+        values = {
+            "id": repeats[0].conversation,
+            "tags": row.get("tags", []),
+            "system": row.get("system"),
+            "context": [_context_message(message, pictures) for message in row.get("context", ())] or None,
+        }
+        for transcript in repeats:
+            self._add_turns(place, transcript, pictures)
+        for name, column in self.conversations.items():
+            column.append({**values, "pictures": pictures.addresses}[name])
+
+    def _add_turns(self, place: int, transcript: Transcript, pictures: Pictures) -> None:
+        command, parts = self._requests.commands(transcript, pictures)
+        for turn, part in zip(transcript.turns, parts, strict=True):
+            values = {
+                "conversation": place,
+                "repeat": transcript.repeat,
+                "golden": turn.asked.get("assistant") if self._requests.golden else None,
+                "parts": _parts(turn.asked["user"], pictures),
+                "command": [len(self.commands), *part] if isinstance(part, list) else part,
+                **_turn(turn),
+            }
             for name, column in self.turns.items():
                 column.append(values[name])
+        self.commands.append(command)
 
 
-def _turn(place: int, row: tuple[Any, ...], dataset_turn: Mapping[str, Any]) -> dict[str, Any]:
-    (
-        _, repeat, turn, status, answer, refusal, reasoning, calls, _, kind, message, attempts, ttft, latency,
-        tpot, prompt, output_tokens, value, scorer, reason, extracted, outcome, _, _,
-    ) = row  # fmt: skip
-    output = dict(model_texts(outcome, answer, refusal, reasoning))
-    texts = {name: output.get(name) for name in ("answer", "refusal", "reasoning")}
-    shown = {name: None if text is None else text[:LONGEST_TEXT] for name, text in texts.items()}
+def _turn(turn: TranscriptTurn) -> dict[str, Any]:
+    output = dict(turn.texts)
+    shown = {name: output.get(name) for name in ("answer", "refusal", "reasoning")}
+    shown = {name: None if text is None else text[:LONGEST_TEXT] for name, text in shown.items()}
     return {
-        "conversation": place,
-        "repeat": repeat,
-        "turn": turn,
-        "status": _letter(status, value),
-        "user": content_parts.shown(dataset_turn["user"]),
-        "parts": _parts(dataset_turn["user"]),
+        "turn": turn.turn,
+        "status": _letter(turn),
+        "user": turn.user,
         **shown,
-        "outcome": outcome,
         "cut": sum(max(len(text) - LONGEST_TEXT, 0) for text in output.values()),
-        "golden": dataset_turn.get("assistant"),
-        "target": dataset_turn.get("target"),
-        "calls": json_value(calls),
-        "later": None,
-        "error": None if kind is None else f"{kind}: {message}",
-        "attempts": attempts,
-        "ttft": _ms(ttft),
-        "latency": _ms(latency),
-        "tpot": _ms(tpot),
-        "prompt_tokens": prompt,
-        "output_tokens": output_tokens,
-        "score": value,
-        "scorer": scorer,
-        "reason": reason,
-        "extracted": json_value(extracted),
+        "calls": [_call(*call) for call in turn.answered_calls()] or None,
+        "target": turn.target,
+        "extracted": turn.extracted,
+        "mark": extracted_mark(shown["answer"], turn.extracted, turn.target, wrong=turn.verdict == "wrong"),
+        "score": turn.score,
+        "scorer": turn.scorer,
+        "reason": turn.reason,
+        "outcome": turn.outcome,
+        "error": turn.error,
+        "attempts": turn.attempts,
+        "ttft": _ms(turn.ttft_ns),
+        "latency": _ms(turn.latency_ns),
+        "tpot": _ms(turn.tpot_ns),
+        "prompt_tokens": turn.tokens["prompt_tokens"],
+        "output_tokens": turn.tokens["output_tokens"],
     }
 
 
-def _context(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The messages before the first turn as they were sent: results have the names of their functions."""
-    sent = with_names([Message.from_json(message) for message in messages])
-    return [_context_message(message.to_json()) for message in sent]
+def _call(name: str, arguments: str, result: str | None) -> dict[str, Any]:
+    return {"name": name, "arguments": laid_out(arguments), "result": None if result is None else laid_out(result)}
 
 
-def _context_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    parts = _parts(message.get("content"))
-    return message if parts is None else {**message, "content": None, "parts": parts}
+def laid_out(text: str) -> str:
+    """JSON with a line for each value; any other text, and JSON that would lose something, as it is."""
+    if text[:1] not in "{[" or is_deep_text(text):
+        return text
+    try:
+        laid = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    except ValueError:
+        return text
+    return laid if _BLANKS.sub("", laid) == _BLANKS.sub("", text) else text
 
 
-def _parts(content: Any) -> list[dict[str, Any]] | None:
-    """The parts of a message, each as it is sent and as it is shown; None: it is text.
+def _context_message(message: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
+    calls = [call[FUNCTION] for call in message.get("tool_calls") or ()]
+    return {
+        "role": message["role"],
+        "text": content_parts.shown(message["content"]),
+        "parts": _parts(message["content"], pictures),
+        "calls": [_call(call["name"], call["arguments"], None) for call in calls] or None,
+    }
 
-    ``sent`` is None if it is too long for a report, and names a ``file`` that is not in the run file.
-    """
+
+def _parts(content: Any, pictures: Pictures) -> list[dict[str, Any]] | None:
+    """The parts of a message, each as text and with the number of its picture; None: it is text."""
     if not isinstance(content, list):
         return None
-    parts = []
-    for part in content:
-        fits = content_parts.text_length(part) <= LONGEST_PART
-        sent = {key: value for key, value in part.items() if key != content_parts.FROM_FILE} if fits else None
-        file = content_parts.file_name(part) if content_parts.FROM_FILE in part else None
-        parts.append({"sent": sent, "shown": content_parts.note(part), "file": file})
-    return parts
+    shown = [part if content_parts.text_length(part) <= LONGEST_PART else {} for part in content]
+    return [
+        {"text": content_parts.note(part), "picture": pictures.number(picture(small))}
+        for part, small in zip(content, shown, strict=True)
+    ]
 
 
-def _later(row: tuple[Any, ...], shown: str | None) -> list[dict[str, Any]] | bool | None:
-    """Return the messages of this turn that later turns saw; None: its answer as shown; False: too long to store."""
-    _, repeat, turn, _, answer, refusal, _, calls, exchange, *_ = row
-    messages = stored_record("", repeat, turn, answer, refusal, calls, exchange).seen_later
-    if any(len(message.content or "") > LONGEST_TEXT for message in messages):
-        return False
-    sent = [message.to_json() for message in messages]
-    return None if sent == [{"role": "assistant", "content": shown}] else sent
-
-
-def _letter(status: str, value: float | None) -> str:
-    if status == "error":
+def _letter(turn: TranscriptTurn) -> str:
+    if turn.error_kind is not None:
         return "e"
-    if value is None:
+    if turn.score is None:
         return "u"
-    return "r" if value >= 1 else "w" if value <= 0 else "p"
+    return "r" if turn.score >= 1 else "w" if turn.score <= 0 else "p"
 
 
 def _ms(nanoseconds: float | None) -> float | None:

@@ -21,6 +21,7 @@ __all__ = [
     "schema",
     "scorings",
     "store",
+    "transcripts",
     "trusted_endpoint",
     "turn_columns",
 ]

@@ -24,6 +24,13 @@ _SUMMABLE = 2**62  # the sum of two must not overflow
 
 # the minimal size of a row: its length, its key, and a byte for each column
 _ROW_BYTES = {"session": 8, "conversation": 6, "attempt": 20, "score": 6, "scoring": 6, "corrected_row": 6}
+_POSITIONS = [
+    (table, column, which)
+    for table, column in (("conversation", "position"), ("turn", "conversation"))
+    for which in ("min", "max")
+]
+_EXTREME = "(SELECT {2}({1}) FROM {0})"
+_EXTREMES = ", ".join(["SELECT (SELECT count(*) FROM conversation)", *(_EXTREME.format(*each) for each in _POSITIONS)])
 _FAR_TURN = """
     SELECT repeat, turn FROM turn
     WHERE turn NOT BETWEEN 1 AND ? OR repeat NOT BETWEEN 1 AND ? OR typeof(turn) = 'real' LIMIT 1"""
@@ -62,8 +69,10 @@ def guard(connection: sqlite3.Connection) -> None:
 
 def schema_fault(connection: sqlite3.Connection, version: int) -> str | None:
     """How the schema differs from that of its version; None: it is the same."""
-    expected = dict(_objects(version))
     found = connection.execute("SELECT type, name, substr(sql, 1, 10000) FROM sqlite_schema LIMIT 100").fetchall()
+    if found == _as_created(version):
+        return None
+    expected = {(kind, name): _normalised(sql) for kind, name, sql in _as_created(version)}
     for kind, name, sql in found:
         if (kind, name) not in expected:
             return f"it holds the {kind} {short(name)}, which no run file has"
@@ -73,13 +82,13 @@ def schema_fault(connection: sqlite3.Connection, version: int) -> str | None:
 
 
 @cache
-def _objects(version: int) -> tuple[tuple[tuple[str, str], str], ...]:
-    """(type, name) and SQL of each object in the schema of a version."""
+def _as_created(version: int) -> list[tuple[str, str, str | None]]:
+    """Type, name and SQL of each object in the schema of a version."""
     memory = sqlite3.connect(":memory:")
     migrations.migrate(memory, 0, to=version)
     found = memory.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
     memory.close()
-    return tuple(((kind, name), _normalised(sql)) for kind, name, sql in found)
+    return found
 
 
 def _normalised(sql: Any) -> str:
@@ -93,17 +102,15 @@ def limits_fault(connection: sqlite3.Connection, size: int) -> str | None:
     It takes a twentieth of the time of a summary.
     """
     known = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    for table in sorted(_ROW_BYTES.keys() & known):  # pages that refer to themselves make endless rows
-        query = f"SELECT 1 FROM {table} LIMIT 1 OFFSET ?"  # noqa: S608 - names of our own
-        if connection.execute(query, (size // _ROW_BYTES[table],)).fetchone():
+    tables = sorted(_ROW_BYTES.keys() & known)  # pages that refer to themselves make endless rows
+    queries = (f"SELECT EXISTS (SELECT 1 FROM {table} LIMIT 1 OFFSET {size // _ROW_BYTES[table]})" for table in tables)  # noqa: S608
+    for table, (endless,) in zip(tables, connection.execute(" UNION ALL ".join(queries)), strict=True):
+        if endless:
             return f"its table {table} has more rows than fit into it"
-    (started,) = connection.execute("SELECT count(*) FROM conversation").fetchone()
-    for table, column in (("conversation", "position"), ("turn", "conversation")):
-        for which in ("min", "max"):
-            query = f"SELECT {which}({column}) FROM {table}"  # noqa: S608 - names of our own
-            (value,) = connection.execute(query).fetchone()
-            if value is not None and not (type(value) is int and 0 <= value < started + _MOST_SKIPPED):
-                return f"its table {table} has {column} {short(value)}, with {started:,} conversations in all"
+    started, *values = connection.execute(_EXTREMES).fetchone()
+    for (table, column, _), value in zip(_POSITIONS, values, strict=True):
+        if value is not None and not (type(value) is int and 0 <= value < started + _MOST_SKIPPED):
+            return f"its table {table} has {column} {short(value)}, with {started:,} conversations in all"
     if far := connection.execute(_FAR_TURN, (MOST_TURNS, MOST_REPEATS)).fetchone():
         return (
             f"its table turn has repeat {short(far[0])} and turn {short(far[1])}: turns count from 1 to "
@@ -114,7 +121,12 @@ def limits_fault(connection: sqlite3.Connection, size: int) -> str | None:
 
 def values_fault(connection: sqlite3.Connection, size: int) -> str | None:
     """The first value that evalkit does not write, if the file is small; None: there is none, or the file is large."""
-    return first_value_fault(connection) if size <= _SMALL else None
+    return None if is_large(size) else first_value_fault(connection)
+
+
+def is_large(size: int) -> bool:
+    """Whether a file of ``size`` bytes is too large for a check of every value whenever it is opened."""
+    return size > _SMALL
 
 
 def first_value_fault(connection: sqlite3.Connection) -> str | None:

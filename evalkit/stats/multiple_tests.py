@@ -1,13 +1,15 @@
-"""Several tests and several intervals, corrected for their number."""
+"""Several tests and several intervals, corrected for their number; and the p of an interval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 from evalkit.stats.arrays import Floats
 from evalkit.stats.checked_samples import check_level
+from evalkit.stats.estimate import Estimate
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -87,6 +89,33 @@ def bonferroni(confidence: float, count: int) -> float:
     if count < 1:
         raise ValueError(f"{count} intervals: there must be one or more")
     return 1 - (1 - confidence) / count
+
+
+def p_of_interval(difference: Estimate, confidence: float = 0.95) -> float | None:
+    """Two-sided p of no difference, from a difference and its interval, as Altman and Bland (2011) compute it.
+
+    The half of the interval towards 0 is as long as so many standard errors as its level says, and p is that of a
+    normal distribution with this error. So p is below 1 − confidence exactly where the interval excludes 0.
+
+    Returns
+    -------
+    float or None
+        None: there is no value, or no limit on the side of 0.
+
+    References
+    ----------
+    D. G. Altman, J. M. Bland, BMJ 343 (2011) d2304.
+    """
+    check_level(confidence)
+    value = difference.value
+    limit = difference.low if value is not None and value > 0 else difference.high
+    if value is None or limit is None:
+        return None
+    half = abs(value - limit)
+    if not half:
+        return 0.0 if value else 1.0
+    z = abs(value) / half * float(special.ndtri((1 + confidence) / 2))
+    return float(2 * special.ndtr(-z))
 
 
 def _known(ps: Sequence[float | None]) -> Floats:

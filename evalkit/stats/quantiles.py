@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from evalkit.stats.arrays import Floats, Whole
+from evalkit.stats.arrays import Flags, Floats, Whole
 from evalkit.stats.checked_samples import check_level, check_q, cluster_numbers, cluster_totals, finite, samples_needed
 from evalkit.stats.clusters import ClusterSums
 from evalkit.stats.estimate import Estimate
@@ -145,6 +145,14 @@ def _quantile(known: Floats, censored: Floats, q: float, confidence: float, belo
         largest = order_statistic(known, censored, n)
         reason = f"{name} is more than {largest:,.6g}: {len(censored):,} of {n:,} values are lower bounds"
     return Estimate(value_or_none, low, high, n, reason)
+
+
+def median(values: Floats, censored: Flags) -> float | None:
+    """The median as ``quantile`` gives it, without its interval; None: missing. ``values`` are finite."""
+    known, bounds = np.sort(values[~censored]), np.sort(values[censored])
+    if len(bounds):
+        return kaplan_meier(known, bounds, 0.5)
+    return float((known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2) if len(known) else None
 
 
 def expected_level(n: int, q: float) -> float:

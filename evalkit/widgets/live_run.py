@@ -16,6 +16,8 @@ from evalkit.engine.saving.progress import Progress
 from evalkit.widgets import button_comm, live_state
 from evalkit.widgets.live_state import LiveState
 from evalkit.widgets.widget_base import widget_script, widget_style
+from evalkit.wording.numbers import MISSING
+from evalkit.wording.run_results import accuracy_with_interval
 
 _INTERVAL_S = 0.5
 
@@ -42,7 +44,9 @@ class LiveRun(anywidget.AnyWidget):
     def show(self, state: dict[str, Any]) -> None:
         """Show a state, as ``LiveState.now`` gives it."""
         self.latencies = state["latencies"]
-        self.seen = {name: value for name, value in state.items() if name != "latencies"}
+        accuracy = MISSING if state["accuracy"] is None else accuracy_with_interval(state["accuracy"])
+        shown = {name: value for name, value in state.items() if name != "latencies"}
+        self.seen = {**shown, "accuracy_text": accuracy}
 
     def stop(self) -> None:
         """Request a stop. The thread that shows the run carries it out."""

@@ -14,13 +14,13 @@ from evalkit.static_files import static_file
 
 def widget_script(name: str) -> str:
     """Return the script of a widget, preceded by the shared scripts."""
-    shared = static_file("report", "elements.js") + static_file("widgets", "widgets.js")
-    return shared + static_file("widgets", name)
+    shared = "".join(static_file("report", each) for each in ("elements.js", "readable_text.js"))
+    return shared + static_file("widgets", "widgets.js") + static_file("widgets", name)
 
 
 def widget_style() -> str:
     """Return the style of all widgets."""
-    return static_file("widgets", "widgets.css")
+    return static_file("report", "readable_text.css") + static_file("widgets", "widgets.css")
 
 
 class CollectableWidget(anywidget.AnyWidget):

@@ -1,7 +1,8 @@
 """Numbers and results as text, the same in a terminal, a chart, a report and a pull request.
 
 Nothing is measured or laid out here: ``console``, ``charts`` and ``report`` place the sentences. Start with
-``numbers``; ``run_results`` is about one run, ``comparison`` about two, ``trends`` about the titles of charts.
+``numbers``; ``run_sentences`` and ``turn_table`` are about one run, ``comparison`` about two, ``trends`` about the
+titles of charts.
 """
 
 __all__ = [
@@ -10,8 +11,11 @@ __all__ = [
     "imported",
     "incomplete_answers",
     "numbers",
+    "run_outcome",
     "run_results",
+    "run_sentences",
     "times_trust",
     "trends",
+    "turn_table",
     "verdicts",
 ]

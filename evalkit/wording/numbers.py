@@ -59,6 +59,28 @@ def points_rounded_up(difference: float) -> str:
     return f"{math.ceil(value)}" if value > 10 else f"{math.ceil(10 * value) / 10:.1f}"
 
 
+def share_with_interval(value: float | None, low: float | None, high: float | None, denominator: str = "") -> str:
+    """A share, what it is a share of, such as `` of 24``, and its interval. A dash if it is missing."""
+    if value is None:
+        return MISSING
+    text = f"{percent(value)}{denominator}"
+    return text if low is None or high is None else f"{text} ({percent(low)} to {percent(high)})"
+
+
+def share_of(estimate: Estimate) -> str:
+    """A share of ``n`` with its interval. A dash if it is missing."""
+    return share_with_interval(estimate.value, estimate.low, estimate.high, f" of {estimate.n:,}")
+
+
+def points_with_interval(difference: Estimate) -> str:
+    """A difference of shares in percentage points with its interval. A dash if it is missing."""
+    if difference.value is None:
+        return MISSING
+    text, low, high = points(difference.value), difference.low, difference.high
+    text = text if low is None or high is None else f"{text} ({points(low)} to {points(high)})"
+    return text.replace("-", "−")
+
+
 def plus_minus(half_width: float, digits: int = 2) -> str:
     """Half the width of an interval of a share, such as ``± 11 points``."""
     return f"± {100 * half_width:.{digits}g} points"

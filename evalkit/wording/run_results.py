@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from evalkit.wording.numbers import MISSING, counted, duration, money, number, percent, plus_minus
+from evalkit.wording.numbers import MISSING, counted, duration, money, number, percent, plus_minus, share_with_interval
 
 FUNCTION_WAIT_MS = 10.0  # a free thread starts sooner
 NOTABLE_SHARE = 0.05  # of reads, requests or streams: only a larger share is reported
@@ -20,12 +20,11 @@ def sentence(line: str) -> str:
 
 def accuracy_with_interval(accuracy: Mapping[str, Any]) -> str:
     """An ``accuracy`` of ``--json`` with its denominator and interval."""
-    return MISSING if accuracy["value"] is None else _share(accuracy, f" of {accuracy['n']}")
+    return _share(accuracy, f" of {accuracy['n']:,}")
 
 
 def _share(share: Mapping[str, Any], denominator: str = "") -> str:
-    text = f"{percent(share['value'])}{denominator}"
-    return text if share["low"] is None else f"{text} ({percent(share['low'])} to {percent(share['high'])})"
+    return share_with_interval(share["value"], share["low"], share["high"], denominator)
 
 
 def conversations(scores: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from runfiles import S, T, write
 import evalkit as ek
 from evalkit.analysis import caveats
 from evalkit.runfile.store import open_to_read
+from evalkit.wording.caveats import sentences
 
 
 def told(tmp_path, reply, count=4, **settings):
@@ -16,7 +17,7 @@ def told(tmp_path, reply, count=4, **settings):
         data = rows(tmp_path / "d.jsonl", count)
         run = ek.evaluate(data, ek.Endpoint(url, "m"), out=tmp_path / "r.evalkit", concurrency=1, **settings)
         counts = run.summary_json()["caveats"]
-        return counts, caveats.sentences(counts)
+        return counts, sentences(counts)
 
 
 def test_unknown_finish_reasons_are_named(tmp_path):
@@ -53,7 +54,7 @@ def test_ordinary_answers_have_no_caveat(tmp_path):
 def sentences_of(path):
     connection = open_to_read(path)
     try:
-        return caveats.sentences(caveats.caveats(connection)._asdict())
+        return sentences(caveats.caveats(connection)._asdict())
     finally:
         connection.close()
 

@@ -17,6 +17,8 @@ from matplotlib.container import ErrorbarContainer
 from evalkit.analysis.measures import RunMeasures, measure
 from evalkit.analysis.times.quantiles import SAMPLED
 from evalkit.charts import catalogue
+from evalkit.charts.accuracy import AccuracyByTurn
+from evalkit.charts.latency import LatencyByTurn
 from evalkit.errors import MissingExtra, RunFileError
 
 
@@ -79,7 +81,7 @@ def words(ax: Axes) -> str:
 
 
 def test_accuracy_draws_what_was_measured(run: RunMeasures) -> None:
-    ax = catalogue.plot_accuracy(run)
+    ax = AccuracyByTurn(run).draw()
     expected = [row.accuracy.mean for row in run.by_turn] + [row.accuracy_all.mean for row in run.by_turn]
     drawn = bars(ax)
     np.testing.assert_allclose([bar[1:] for bar in drawn], [(e.value, e.low, e.high) for e in expected])
@@ -90,26 +92,26 @@ def test_accuracy_draws_what_was_measured(run: RunMeasures) -> None:
 
 def test_accuracy_title_says_a_clear_fall_in_words(run: RunMeasures) -> None:
     first, last = run.by_turn[0].accuracy.mean.value, run.by_turn[2].accuracy.mean.value
-    title = catalogue.plot_accuracy(run).get_title(loc="left")
+    title = AccuracyByTurn(run).draw().get_title(loc="left")
     assert title == f"Accuracy falls from {100 * first:.0f} % in turn 1 to {100 * last:.0f} % in turn 3"
 
 
 def test_accuracy_title_claims_no_difference_that_chance_may_have_made(path: Path) -> None:
     turns = [T(f"c{n}", turn, score=float(n % 10 < 6 - turn)) for n in range(10) for turn in (1, 2)]
-    title = catalogue.plot_accuracy(write(path, [S(turns)])).get_title(loc="left")
+    title = catalogue.chart(write(path, [S(turns)]), "accuracy").draw().get_title(loc="left")
     assert title == "Accuracy: 50 % in turn 1, 40 % in turn 2, no clear difference"
 
 
 def test_title_looks_past_turns_that_few_conversations_reach(path: Path) -> None:
     turns = [T(f"c{n}", turn, score=1.0) for n in range(20) for turn in (1, 2)]
-    title = catalogue.plot_accuracy(write(path, [S([*turns, T("c0", 3, score=0.0)])])).get_title(loc="left")
+    title = catalogue.chart(write(path, [S([*turns, T("c0", 3, score=0.0)])]), "accuracy").draw().get_title(loc="left")
     assert title == "Accuracy: 100 % in turn 1, 100 % in turn 2, no clear difference"
 
 
 def test_turn_without_a_score_is_named_and_not_drawn_as_zero(path: Path) -> None:
     conversations = [talk(f"c{n}", targets=(1, None)) for n in range(6)]
     turns = [T(f"c{n}", turn, score=1.0 if turn == 1 else None) for n in range(6) for turn in (1, 2)]
-    ax = catalogue.plot_accuracy(write(path, [S(turns)], conversations))
+    ax = catalogue.chart(write(path, [S(turns)], conversations), "accuracy").draw()
     assert [value for _, value, _, _ in bars(ax)] == [1.0]
     assert "no scored\nanswer" in words(ax)
     assert "n = 0" in words(ax)
@@ -117,7 +119,7 @@ def test_turn_without_a_score_is_named_and_not_drawn_as_zero(path: Path) -> None
 
 
 def test_accuracy_over_all_turns_is_drawn_only_when_turns_failed(path: Path) -> None:
-    ax = catalogue.plot_accuracy(write(path, [S([T(f"c{n}", 1, score=1.0) for n in range(5)])]))
+    ax = catalogue.chart(write(path, [S([T(f"c{n}", 1, score=1.0) for n in range(5)])]), "accuracy").draw()
     assert len(bars(ax)) == 1
     assert "all turns" not in words(ax)
 
@@ -126,7 +128,7 @@ def test_accuracy_over_all_turns_is_drawn_only_when_turns_failed(path: Path) -> 
 
 
 def test_latency_draws_medians_intervals_and_p95_as_measured(run: RunMeasures) -> None:
-    ax = catalogue.plot_latency(run)
+    ax = LatencyByTurn(run).draw()
     rows = [row.ttft_ms for row in run.by_turn] + [row.latency_ms for row in run.by_turn]
     expected = [(row["p50"].value, row["p50"].low, row["p50"].high) for row in rows]
     np.testing.assert_allclose([bar[1:] for bar in bars(ax)], expected)
@@ -139,7 +141,7 @@ def test_latency_draws_medians_intervals_and_p95_as_measured(run: RunMeasures) -
 
 def test_latency_title_says_both_changes_in_words(run: RunMeasures) -> None:
     first, last = run.by_turn[0], run.by_turn[2]
-    token, answer = catalogue.plot_latency(run).get_title(loc="left").split("\n")
+    token, answer = LatencyByTurn(run).draw().get_title(loc="left").split("\n")
     start, end = first.ttft_ms["p50"].value, last.ttft_ms["p50"].value
     assert token == f"Median time to first token falls from {start:.0f} ms in turn 1 to {end:.0f} ms in turn 3"
     start, end = first.latency_ms["p50"].value, last.latency_ms["p50"].value
@@ -149,7 +151,7 @@ def test_latency_title_says_both_changes_in_words(run: RunMeasures) -> None:
 def test_time_outs_are_drawn_at_their_bound_and_a_missing_median_is_named(path: Path) -> None:
     turns = [T(f"c{n}", 1) for n in range(8)]
     turns += [T(f"t{n}", 1, error="timeout", ttft_ms=None, end_ms=30_000) for n in range(12)]
-    ax = catalogue.plot_latency(write(path, [S(turns)]))
+    ax = catalogue.chart(write(path, [S(turns)]), "latency").draw()
     assert bars(ax) == []
     heights = sorted(float(y) for points in ax.collections for _, y in points.get_offsets())
     assert heights == [50.0] * 8 + [400.0] * 8 + [30_000.0] * 24
@@ -160,7 +162,7 @@ def test_time_outs_are_drawn_at_their_bound_and_a_missing_median_is_named(path: 
 
 def test_ttft_that_was_not_streamed_is_named_and_not_drawn(path: Path) -> None:
     turns = [T(f"c{n}", 1, ttft_ms=None, latency_ms=400.0 + n) for n in range(20)]
-    ax = catalogue.plot_latency(write(path, [S(turns)], stream=False))
+    ax = catalogue.chart(write(path, [S(turns)], stream=False), "latency").draw()
     assert [bar[1] for bar in bars(ax)] == [409.5]
     assert "TTFT is missing: no answer was streamed" in words(ax)
     assert "time to first token (TTFT)" not in words(ax)
@@ -168,72 +170,73 @@ def test_ttft_that_was_not_streamed_is_named_and_not_drawn(path: Path) -> None:
 
 
 def test_few_turns_have_no_p95_and_a_note_says_so(path: Path) -> None:
-    ax = catalogue.plot_latency(write(path, [S([T("a", 1), T("b", 1)])]))
+    ax = catalogue.chart(write(path, [S([T("a", 1), T("b", 1)])]), "latency").draw()
     assert "no p95 below 20 turns: turn 1" in words(ax)
 
 
 def test_p95_among_the_time_outs_is_not_drawn_and_a_note_says_so(path: Path) -> None:
     turns = [T(f"c{n}", 1) for n in range(20)] + [T(f"t{n}", 1, error="timeout", end_ms=30_000) for n in range(4)]
-    ax = catalogue.plot_latency(write(path, [S(turns)]))
+    ax = catalogue.chart(write(path, [S(turns)]), "latency").draw()
     assert len(bars(ax)) == 2
     assert "p95 unknown because of time-outs: turn 1" in words(ax)
 
 
 def test_at_most_400_points_stand_behind_a_median(path: Path) -> None:
-    ax = catalogue.plot_latency(write(path, [S([T(f"c{n}", 1) for n in range(450)])]))
+    ax = catalogue.chart(write(path, [S([T(f"c{n}", 1) for n in range(450)])]), "latency").draw()
     assert sum(len(points.get_offsets()) for points in ax.collections) == 2 * SAMPLED + 2
 
 
 # --- both
 
 
-both = pytest.mark.parametrize("plot", [catalogue.plot_latency, catalogue.plot_accuracy])
+both = pytest.mark.parametrize("name", ["latency", "accuracy"])
 
 
 @both
-def test_a_run_without_turns_says_so(path: Path, plot) -> None:
-    ax = plot(write(path, [S([])]))
+def test_a_run_without_turns_says_so(path: Path, name: str) -> None:
+    ax = catalogue.chart(write(path, [S([])]), name).draw()
     assert [text.get_text() for text in ax.texts] == ["This run has no finished turn yet"]
 
 
 @both
-def test_a_run_of_failures_says_so(path: Path, plot) -> None:
+def test_a_run_of_failures_says_so(path: Path, name: str) -> None:
     turns = [T(f"c{n}", 1, error="auth" if n else "server", ttft_ms=None) for n in range(5)]
-    ax = plot(write(path, [S(turns)]))
+    ax = catalogue.chart(write(path, [S(turns)]), name).draw()
     assert ax.get_title(loc="left") == "No turn was answered: 5 failed (auth 4, server 1)"
     ax.figure.canvas.draw()
 
 
 @both
-def test_one_turn_is_enough(path: Path, plot) -> None:
-    ax = plot(write(path, [S([T("a", 1, score=1.0)])]))
+def test_one_turn_is_enough(path: Path, name: str) -> None:
+    ax = catalogue.chart(write(path, [S([T("a", 1, score=1.0)])]), name).draw()
     assert "in turn 1" in ax.get_title(loc="left")
     ax.figure.canvas.draw()
 
 
 @both
-def test_client_bound_runs_are_marked(path: Path, tmp_path: Path, plot) -> None:
+def test_client_bound_runs_are_marked(path: Path, tmp_path: Path, name: str) -> None:
     slow = write(path, [S([T("a", 1, score=1.0)], trust={"loop_lag_p99_ms": 12.0})])
-    is_of_times = plot is catalogue.plot_latency
-    assert ("client-bound: up to 12 ms of 50 ms (TTFT)" in words(plot(slow))) is is_of_times
-    assert ("client-bound" in words(plot(slow))) is is_of_times
+    is_of_times = name == "latency"
+    assert ("client-bound: up to 12 ms of 50 ms (TTFT)" in words(catalogue.chart(slow, name).draw())) is is_of_times
+    assert ("client-bound" in words(catalogue.chart(slow, name).draw())) is is_of_times
     good = write(tmp_path / "good.evalkit", [S([T("a", 1, score=1.0)])])
-    assert "client-bound" not in words(plot(good))
+    assert "client-bound" not in words(catalogue.chart(good, name).draw())
 
 
 @both
-def test_draws_on_the_axes_it_is_given_and_leaves_the_style_alone(run: RunMeasures, plot) -> None:
+def test_draws_on_the_axes_it_is_given_and_leaves_the_style_alone(path: Path, name: str) -> None:
+    chart = catalogue.chart(write(path, [S(typical(8))]), name)
     before = dict(mpl.rcParams)
     ax = pyplot.figure().subplots()
-    assert plot(run, ax=ax) is ax
+    assert chart.draw(ax) is ax
     assert dict(mpl.rcParams) == before
 
 
 @both
-def test_many_turn_indexes_keep_their_labels_apart(path: Path, plot) -> None:
+def test_many_turn_indexes_keep_their_labels_apart(path: Path, name: str) -> None:
     conversations = [talk(f"c{n}", targets=range(1, 26)) for n in range(4)]
     turns = [T(f"c{n}", turn, score=1.0) for n in range(4) for turn in range(1, 26)]
-    ax = plot(write(path, [S(turns)], conversations))
+    ax = catalogue.chart(write(path, [S(turns)], conversations), name).draw()
     ax.figure.canvas.draw()
     boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
     assert len(boxes) == 9
@@ -241,17 +244,18 @@ def test_many_turn_indexes_keep_their_labels_apart(path: Path, plot) -> None:
 
 
 @both
-def test_no_figure_is_left_behind_when_the_run_cannot_be_read(path: Path, plot) -> None:
+def test_no_figure_is_left_behind_when_the_run_cannot_be_read(path: Path, name: str) -> None:
     with pytest.raises(RunFileError, match="there is no run file"):
-        plot(path)
+        catalogue.chart(path, name)
     assert pyplot.get_fignums() == []
 
 
 @both
-def test_without_matplotlib_the_extra_is_named(run: RunMeasures, plot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_extra_is_named(path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = catalogue.chart(write(path, [S(typical(8))]), name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtra, match=r"drawing a chart needs an optional part .*chat-evalkit\[notebooks\]"):
-        plot(run)
+        chart.draw()
 
 
 def test_matplotlib_is_imported_only_to_draw() -> None:

@@ -27,6 +27,7 @@ from runfiles import S, T, talk, write
 
 from evalkit.charts import catalogue, style
 from evalkit.charts.chart import Chart
+from evalkit.errors import SettingsError
 
 BOUND = "client-bound: up to 12 ms of "
 HOSTILE = "$\\frac{a}{ 🚀 مرحبا 模型 \x1b[31m\u202e</text><script>"
@@ -66,7 +67,6 @@ def test_a_run_without_a_finished_turn_says_so_in_every_chart(path: Path) -> Non
     assert {charts[name].missing for name in charts if name != "accuracy-latency"} == {
         "This run has no finished turn yet"
     }
-    assert catalogue.all_charts(path) == []
 
 
 def test_a_run_of_failures_draws_what_there_is_and_no_accuracy_of_0(path: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_accuracy_of_a_client_bound_run_is_not_marked_and_its_latency_is(pat
     charts = catalogue.charts(file)
     assert "client-bound" not in seen(charts["accuracy"], rendered=False)
     assert f"{BOUND}100 ms (latency)" in seen(charts["latency-distribution"], rendered=False)
-    against = catalogue.plot_models([file])
+    against = catalogue.models_chart([file]).draw()
     assert f"{BOUND}100 ms (latency)" in "".join(text.get_text() for text in against.texts)
 
 
@@ -210,12 +210,13 @@ def state():
 before = state()
 from evalkit.charts import catalogue
 from evalkit.report.html_report import report
-for drawing in catalogue.all_charts("run.evalkit"):
-    drawing.draw(None)
-catalogue.charts("run.evalkit")["latency"].save(__import__("pathlib").Path("chart.svg"))
+charts = catalogue.charts("run.evalkit")
+for chart in charts.values():
+    chart.draw()
+charts["latency"].save("chart.svg")
 report(["run.evalkit"], "report.html")
 import evalkit.widgets.display, evalkit.judging.judging, evalkit.loadtest.sweep, evalkit.cli.main
-assert len(pyplot.get_fignums()) == len(catalogue.all_charts("run.evalkit")), pyplot.get_fignums()
+assert len(pyplot.get_fignums()) == len(charts), pyplot.get_fignums()
 pyplot.close("all")
 after = state()
 changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
@@ -240,14 +241,14 @@ def test_a_kernel_shows_every_figure_whatever_drew_the_first(path: Path, tmp_pat
     write(path, [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     assert in_a_kernel(
         tmp_path,
-        f"from evalkit.charts import catalogue\nrun = {path.name!r}\ncatalogue.charts(run)['latency'].svg()",
-        "_ = catalogue.plot_accuracy(run)",
-        "_ = catalogue.plot_latency(run)",
+        f"import evalkit as ek\nrun = ek.Run({path.name!r})\nrun.charts()['latency'].svg()",
+        "_ = run.plot_accuracy()",
+        "_ = run.charts()['latency'].draw()",
         "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
         "from matplotlib import pyplot\n_ = pyplot.plot([1, 2])",
-        "_ = catalogue.plot_models([run, run])",
-        "axes = pyplot.subplots(1, 2)[1]\n_ = catalogue.plot_accuracy(run, axes[0])",
-        "assert pyplot.isinteractive()\npyplot.ioff()\n_ = catalogue.plot_ecdf(run)",
+        "from evalkit.charts import catalogue\n_ = catalogue.models_chart([run.path, run.path]).draw()",
+        "axes = pyplot.subplots(1, 2)[1]\n_ = run.plot_accuracy(axes[0])",
+        "assert pyplot.isinteractive()\npyplot.ioff()\n_ = run.plot_ecdf()",
         "assert not pyplot.isinteractive()",
     ) == [0, 1, 1, 1, 1, 1, 1, 0, 0]  # fmt: skip
 
@@ -257,7 +258,7 @@ def test_what_the_user_configures_for_the_inline_backend_outlives_the_first_char
     assert in_a_kernel(
         tmp_path,
         "%config InlineBackend.rc = {'figure.figsize': (3.0, 2.0), 'axes.grid': True}",
-        f"from evalkit.charts import catalogue\n_ = catalogue.plot_accuracy({path.name!r})",
+        f"import evalkit as ek\n_ = ek.Run({path.name!r}).plot_accuracy()",
         "import matplotlib\nassert matplotlib.rcParams['figure.figsize'] == [3.0, 2.0]\n"
         "assert matplotlib.rcParams['axes.grid']",
     ) == [0, 1, 0]
@@ -282,3 +283,11 @@ def test_a_saved_chart_is_the_same_file_each_time_and_leaves_no_figure(path: Pat
             chart.save(file)
         assert made[0].read_bytes() == made[1].read_bytes()
     assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", ["chart.pdf", "chart", "png", ".svg", "chart.svg.gz"])
+def test_a_file_of_another_kind_is_refused_by_its_name(path: Path, tmp_path: Path, name: str) -> None:
+    chart = catalogue.chart(charted.run(path, conversations=8), "accuracy")
+    with pytest.raises(SettingsError, match=rf"{name} cannot be written: charts are saved as \.png or \.svg"):
+        chart.save(tmp_path / name)
+    assert not (tmp_path / name).exists()

@@ -34,7 +34,7 @@ def test_a_run_becomes_a_folder_of_pictures_each_with_its_finding(capsys, tmp_pa
     code, out, err = evalkit(capsys, run, "-o", folder)
     assert (code, err) == (0, "")
     files = sorted(path.name for path in folder.iterdir())
-    assert len(files) == 10
+    assert len(files) == 11
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in files)
     assert f"{folder}/timeline.png: 36 turns in" in out
     assert pyplot.get_fignums() == []

@@ -46,10 +46,10 @@ def test_a_run_without_a_finished_turn_is_shown_with_everything_missing(tmp_path
     assert text.startswith(
         "sums.jsonl against m (http://127.0.0.1:9/v1, temperature 0); own history, 4 in parallel, started "
     )
-    assert "0/0" in text
+    assert "0 of 0" in text
     assert MISSING in text
     assert "trust: not measured" in text
-    assert "6 of 6 turns are still missing" in text
+    assert "6 turns have not been run yet: these are the results so far" in text
     assert "nan" not in text.lower()
 
 
@@ -167,7 +167,7 @@ def test_the_sizes_a_run_can_have(tmp_path):
     assert "spread" not in one
     failed = told("failed", [T("a", n, error="server") for n in (1, 2, 3)])
     assert "errors over time" in failed
-    assert "0/3" in failed
+    assert "0 of 3" in failed
     assert "nan" not in failed.lower()
     many = told(
         "many",

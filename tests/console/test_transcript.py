@@ -31,7 +31,7 @@ HOSTILE = [
 def shown(path, conversation, repeat=1):
     written = io.StringIO()
     console = Console(file=written, width=100, highlight=False, markup=False)
-    show_transcript(console, tables.transcript(path, conversation, repeat))
+    show_transcript(console, tables.read_transcript(path, conversation, repeat))
     return written.getvalue()
 
 

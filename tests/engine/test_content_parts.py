@@ -12,7 +12,9 @@ from evalkit.analysis import tables
 from evalkit.conversation import Conversation, Turn
 from evalkit.engine.asking.request_sender import prompt_bytes
 from evalkit.errors import DatasetError, RunFileError
-from evalkit.runfile import plain_transcripts, store
+from evalkit.runfile import store
+from evalkit.runfile.plain_transcripts import up_to
+from evalkit.runfile.transcripts import transcripts
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
@@ -63,7 +65,7 @@ def test_the_file_is_sent_with_every_request_and_stored_by_name_and_hash(data, t
     assert tables.transcript(run.path, "a")[0]["user"] == question
     assert list(run.verdicts()["user"])[:2] == [question, "Sure?"]
     with store.reading(run.path) as connection:
-        assert question in next(plain_transcripts.transcripts(connection)).up_to(2).replace("\n  [", "\n[")
+        assert question in up_to(next(transcripts(connection)), 2).replace("\n  [", "\n[")
 
 
 def test_a_file_that_changes_while_a_run_goes_ends_it(data, tmp_path):

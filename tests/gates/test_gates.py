@@ -196,7 +196,7 @@ def test_check_is_one_line_in_a_test_and_its_failure_shows_gates_and_transcripts
         "  user: wrong, question 2",
         "  answer: \ufffd[2Jis 7",
         "  target: 276",
-        "  reason: the final number is 7, not 276",
+        "  score: 0: the final number is 7, not 276",
         "conversation late, repeat 1, up to turn 1:",
         "  error: timeout: the timeout message",
     ):

@@ -17,7 +17,7 @@ from evalkit.errors import SettingsError
 from evalkit.gates import junit
 from evalkit.gates.gate_expression import parse
 from evalkit.gates.gates import results_of
-from evalkit.runfile import plain_transcripts
+from evalkit.runfile import plain_transcripts, transcripts
 
 ANSI = "\x1b[31mred\x1b[0m\x00\x07"
 MARKUP = "]]> </failure></testcase> &amp; <!-- \"quoted\" 'too' <![CDATA["
@@ -65,8 +65,8 @@ def test_every_turn_is_a_case_and_every_outcome_an_element_of_its_own(tmp_path):
     assert wrong.is_passed
     assert wrong.system_out == (
         "wrong: half of it\n\nturn 1\n  user: sums, question 1\n  answer: 35\n  target: 35\n  score: 1\n\n"
-        "turn 2\n  user: sums, question 2\n  answer: about 7\n  target: 276\n  extracted: 7\n  score: 0.5\n"
-        "  reason: half of it"
+        "turn 2\n  user: sums, question 2\n  answer: about 7\n  target: 276\n  extracted: 7\n"
+        "  score: 0.5: half of it"
     )
     assert [(type(skip), skip.message) for case in (unscored, free) for skip in case.result] == [
         (junitparser.Skipped, "there is no number in it"), (junitparser.Skipped, "it has no target"),
@@ -165,7 +165,7 @@ def test_hostile_answers_are_text_and_what_xml_cannot_hold_is_replaced(tmp_path)
     assert wrong.get("classname") == shown
     assert wrong[0].tag == "system-out"
     assert wrong[0].text.startswith(f"wrong: {shown}\n\n")
-    for line in (f"answer: {shown}", f"target: {shown}", f"call: rm<x>({shown})", f"reason: {shown}"):
+    for line in (f"answer: {shown}", f"target: {shown}", f"call: rm<x>({shown})", f"score: 0: {shown}"):
         assert line in wrong[0].text
     assert "user: half \ufffd\n" in failed[0].text
     assert f"answer: {shown}" in failed[0].text
@@ -206,7 +206,7 @@ def test_long_answers_and_long_conversations_are_cut_and_say_so(tmp_path):
 def test_conversations_are_read_one_at_a_time(tmp_path):
     path = write(tmp_path / "r.evalkit", [S([T(f"c{n}", turn) for n in range(3) for turn in (1, 2)])])
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        stream = plain_transcripts.transcripts(connection)
+        stream = transcripts.transcripts(connection)
         assert next(stream).conversation == "c0"
         connection.execute("UPDATE conversation SET id = 'renamed' WHERE id = 'c2'")
         assert [each.conversation for each in stream] == ["c1", "renamed"]

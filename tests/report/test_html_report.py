@@ -1,15 +1,13 @@
 """The report as a file: what it holds, how large it may be, and what its Markdown does with strange text."""
 
-import base64
-import gzip
 import html
-import json
 import re
 import shlex
 import subprocess
 
 import pytest
 from comparing import answers, run, said, two
+from pages import unpacked
 from runfiles import S, T, endpoint, talk, write
 
 from evalkit.analysis.measures import opened
@@ -44,7 +42,7 @@ def file(tmp_path):
 def packed(path):
     """The turns in a report."""
     (data,) = re.findall(r'<script type="application/gzip"[^>]*>([^<]*)</script>', path.read_text(encoding="utf-8"))
-    return json.loads(gzip.decompress(base64.b64decode(data)))
+    return unpacked(data)
 
 
 def test_a_report_has_the_result_the_reasons_and_how_to_repeat_it(file, tmp_path):

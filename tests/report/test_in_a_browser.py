@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import threading
-import unicodedata
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -15,7 +14,6 @@ from hostile import PAYLOADS
 from PIL import Image
 from runfiles import S, T, endpoint, talk, write
 
-from evalkit.client import request_as_code
 from evalkit.conversation import Conversation, Message, ToolCall, Turn, with_names
 from evalkit.record import NO_RESULT, with_call_ids
 from evalkit.report.html_report import report
@@ -223,17 +221,6 @@ def test_invisible_characters_are_escaped_in_the_curl_command(visit, tmp_path):
     assert [message["content"] for message in body["messages"]] == [UNSEEN, f"a{UNSEEN}b"]
     assert body[UNSEEN] == UNSEEN
     assert "%E2%80%AE" in command.partition("\n")[0]
-
-
-def test_the_page_and_the_terminal_escape_alike(visit, plain):
-    page = shown(visit, plain / "one.html")
-    codes = [*range(0xD800), *range(0xE000, 0x10000), *range(0x1F000, 0x20000), *range(0xE0000, 0xE0200)]
-    # a browser may know younger characters than Python does
-    text = "".join(each for each in map(chr, codes) if unicodedata.category(each) not in ("Cn", "Co") and each != "'")
-    words = page.evaluate("text => [quoted(escaped(JSON.stringify({text}, null, 1))), quoted(encoded(text))]", text)
-    command = request_as_code.curl(text, {"text": text})
-    assert words[0] in command
-    assert command.startswith(f"curl {words[1]} ")
 
 
 def test_the_curl_command_has_earlier_turns_as_the_model_saw_them_not_as_shown(visit, tmp_path):

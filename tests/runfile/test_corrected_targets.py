@@ -18,7 +18,7 @@ from evalkit.analysis.accuracy.by_scoring import scorings
 from evalkit.cli.main import main
 from evalkit.console.score import show_scorings
 from evalkit.report import transcript_data
-from evalkit.runfile import plain_transcripts, reader, store
+from evalkit.runfile import reader, store, transcripts
 from evalkit.runfile.store import RunFile
 from evalkit.scripted.server import Arithmetic, Script, serve
 
@@ -85,7 +85,7 @@ def test_targets_and_scorers_are_taken_and_both_scorings_stay(run, tmp_path):
 def test_every_view_shows_the_target_that_was_compared_with(run, tmp_path):
     run.score(targets=data_of(tmp_path, FIXED))
     with store.reading(run.path) as connection:
-        plain = [turn.target for talk in plain_transcripts.transcripts(connection) for turn in talk.turns]
+        plain = [turn.target for talk in transcripts.transcripts(connection) for turn in talk.turns]
         in_report = transcript_data.transcripts(connection).data["turns"]["target"]
     expected = [35, 70, "Rome", "capital", 2]
     assert plain == in_report == turn_verdicts.verdicts(run.path)["target"].tolist() == expected

@@ -1,8 +1,6 @@
 """What became of a turn, and what the model said in it, is the same in every view."""
 
-import base64
 import csv
-import gzip
 import io
 import json
 import re
@@ -10,6 +8,7 @@ import re
 import pandas as pd
 import pytest
 from comparing import said
+from pages import unpacked
 from rich.console import Console
 from runfiles import S, T, talk, write
 
@@ -78,7 +77,7 @@ def test_a_transcript_shows_what_was_said_by_its_name(case):
     (row,) = tables.transcript(path, "c")
     assert row["outcome"] == outcome
     written = io.StringIO()
-    show_transcript(Console(file=written, width=100, highlight=False, markup=False), [row])
+    show_transcript(Console(file=written, width=100, highlight=False, markup=False), tables.read_transcript(path, "c"))
     lines = [re.sub(r"^  (\w+) +", r"\1: ", line) for line in written.getvalue().splitlines()]
     for line in shown.split("\n  "):
         assert line in lines
@@ -92,7 +91,7 @@ def test_a_build_server_and_a_report_tell_the_same(case, tmp_path):
     if turn.error is not None:
         assert shown in out.read_text(encoding="utf-8").replace("&quot;", '"')
     packed = re.search(r'"application/gzip"[^>]*>([^<]+)<', browser_page([path]))[1]
-    turns = json.loads(gzip.decompress(base64.b64decode(packed)))["turns"]
+    turns = unpacked(packed)["turns"]
     assert turns["outcome"] == [outcome]
     held = [turns[name][0] for name in ("answer", "refusal", "reasoning")]
     names = ("answer", "refusal", "reasoning")

@@ -3,7 +3,9 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from evalkit.stats.multiple_tests import benjamini_hochberg, bonferroni, holm
+from evalkit.stats import survival
+from evalkit.stats.estimate import Estimate
+from evalkit.stats.multiple_tests import benjamini_hochberg, bonferroni, holm, p_of_interval
 
 # Y. Benjamini, Y. Hochberg, J. R. Stat. Soc. B 57 (1995), section 3.2: thrombolysis in myocardial infarction
 THROMBOLYSIS = [
@@ -50,3 +52,34 @@ def test_bonferroni_intervals_hold_together():
     assert 0.945 <= (np.abs(means) <= half).all(axis=1).mean() <= 0.965
     with pytest.raises(ValueError, match="one or more"):
         bonferroni(0.95, 0)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize(("value", "error"), [(1.0, 0.5), (-3.0, 1.2), (0.2, 4.0), (0.0, 1.0), (-80.0, 2.0)])
+def test_p_of_an_interval_is_that_of_its_normal_distribution(value, error, confidence):
+    half = scipy_stats.norm.ppf((1 + confidence) / 2) * error
+    p = p_of_interval(Estimate(value, value - half, value + half, 50), confidence)
+    assert p == pytest.approx(2 * scipy_stats.norm.sf(abs(value) / error), rel=1e-9, abs=1e-300)
+    assert (p < 1 - confidence) == (abs(value) > half)
+    # only the side of 0 counts
+    away = (value - half, 1e9) if value > 0 else (-1e9, value + half)
+    assert p_of_interval(Estimate(value, *away, 50), confidence) == p
+
+
+def test_an_interval_without_a_limit_on_the_side_of_0_has_no_p():
+    assert p_of_interval(Estimate(None, -1.0, 1.0, 5)) is None
+    assert p_of_interval(Estimate(2.0, None, 3.0, 5)) is None
+    assert p_of_interval(Estimate(-2.0, -3.0, None, 5)) is None
+    assert p_of_interval(Estimate(2.0, 1.0, None, 5)) is not None
+
+
+def test_p_of_bootstrapped_medians_is_as_rare_as_it_says():
+    rng = np.random.default_rng(1)
+    known = np.zeros(60, dtype=bool)
+    ps = []
+    for _ in range(200):
+        first, second = rng.lognormal(6, 0.5, (2, 60))
+        found = survival.quantile_difference(first, second, 0.5, np.arange(60), censored=(known, known), resamples=500)
+        ps.append(p_of_interval(found))
+    assert np.mean(np.array(ps) < 0.05) < 0.1
+    assert np.mean(np.array(ps) < 0.5) > 0.3

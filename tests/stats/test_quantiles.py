@@ -9,7 +9,7 @@ from scipy import stats as scipy_stats
 
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import proportion
-from evalkit.stats.quantiles import expected_level, quantile, quantiles
+from evalkit.stats.quantiles import expected_level, median, quantile, quantiles
 
 # --- one sample
 
@@ -274,3 +274,12 @@ def test_censored_quantile_lies_in_its_interval(rows: list[tuple[int, bool]], q:
     if result.value is not None:
         assert result.low is None or result.low <= result.value
         assert result.high is None or result.value <= result.high
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.booleans()), max_size=30))
+@settings(deadline=None)
+def test_the_median_is_that_of_quantile(samples):
+    values = np.array([value for value, _ in samples], dtype=float)
+    censored = np.array([flag for _, flag in samples], dtype=bool)
+    expected = quantile(values, 0.5, censored).value
+    assert median(values, censored) == (None if expected is None else pytest.approx(expected, rel=1e-12))

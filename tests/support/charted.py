@@ -18,7 +18,6 @@ from matplotlib.text import Text
 from runfiles import S, T, talk, write
 
 from evalkit.charts import catalogue
-from evalkit.charts import load as charts_load
 from evalkit.charts.chart import Chart
 from evalkit.charts.style import styled
 from evalkit.loadtest.slo import Slo
@@ -121,14 +120,12 @@ def contrast() -> SimpleNamespace:
 def charts(folder: Path) -> Mapping[str, Chart]:
     """Every chart there is, by name."""
     a, b = run(folder / "a.evalkit"), run(folder / "b.evalkit", skill=0.3, seed=6)
-    load = sweep()
-    panels = ("load-throughput", "load-first-token", "load-goodput", "load-accuracy")
     return {
         **catalogue.charts(a),
-        "answer-length": catalogue.answer_length_chart(answers(folder / "answers.evalkit")),
+        "answer-length": catalogue.chart(answers(folder / "answers.evalkit"), "answer-length"),
         "accuracy-latency": catalogue.models_chart([a, b]),
         **catalogue.contrast_charts(contrast()),
-        **{name: panel(load) for name, panel in zip(panels, charts_load.PANELS, strict=True)},
+        **catalogue.sweep_charts(sweep()),
     }
 
 

@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SHOTS = Path(__file__).parents[2] / "test-output"
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "test-output"
 WAIT_MS = 120_000  # longest wait for something that happens in a second where nothing else runs
 _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -46,7 +48,7 @@ def environment(folder: Path) -> dict[str, str]:
     own = folder / ".jupyter-of-the-test"
     return {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
         "JUPYTER_TOKEN": secrets.token_hex(16),
         "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
         **{f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")},
@@ -66,6 +68,7 @@ def jupyterlab(folder: Path, *, dark: bool = False, all_cells: bool = False) -> 
         path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values).replace("Light", "Dark" if dark else "Light"))
+    install_extension({"share/jupyter": own / "data", "etc/jupyter": own / "config"})
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += ["--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url="]
@@ -80,6 +83,19 @@ def jupyterlab(folder: Path, *, dark: bool = False, all_cells: bool = False) -> 
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def install_extension(folders: dict[str, Path]) -> None:
+    """Copy the files that an installed evalkit has for JupyterLab into other folders than those of this Python."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for source, installed in project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"].items():
+        folder = next(name for name in folders if installed.startswith(name))
+        to = folders[folder] / Path(installed).relative_to(folder)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, to)
+        else:
+            shutil.copyfile(ROOT / source, to)
 
 
 def _address(runtime: Path, process: subprocess.Popen) -> str:

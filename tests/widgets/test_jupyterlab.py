@@ -74,11 +74,11 @@ def test_every_chart_appears_once_however_it_is_drawn(tmp_path):
     write(tmp_path / "run.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     lab.notebook(
         tmp_path / "charts.ipynb",
-        "from evalkit.charts import catalogue\n_ = catalogue.plot_accuracy('run.evalkit')",
-        "_ = catalogue.plot_latency('run.evalkit')",
+        "import evalkit as ek\nrun = ek.Run('run.evalkit')\n_ = run.plot_accuracy()",
+        "_ = run.charts()['latency'].draw()",
         "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
         "from matplotlib import pyplot\n_ = pyplot.plot([2, 1])",
-        "_ = catalogue.plot_ecdf('run.evalkit')",
+        "_ = run.plot_ecdf()",
         "print('all cells ran')",
     )
     with lab.jupyterlab(tmp_path) as address, lab.browser() as browser:

@@ -25,3 +25,20 @@ function time(ms) {
   return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
 }
 
+
+// A folded text to be copied; it is made when it is unfolded.
+function copyable(name, text) {
+  const code = make("pre", { tabindex: 0, "aria-label": name }), copy = make("button", { text: `Copy ${name}`, type: "button" });
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code);
+      copy.textContent = "Selected: copy it";
+    }
+  });
+  const details = make("details", {}, make("summary", { text: name }), code, copy);
+  details.addEventListener("toggle", () => { if (!code.textContent) code.textContent = visible(text()); });
+  return details;
+}

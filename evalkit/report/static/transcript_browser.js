@@ -1,13 +1,16 @@
-// The transcript browser of a report. Its data are text and enter the page as text, never as markup.
-const ROW = 34; // px, as in report.css
-const STATUS = { r: ["✓", "right"], p: ["◐", "partly right"], w: ["✗", "wrong"], e: ["!", "failed"], u: ["–", "not scored"] };
-const page = {};
-for (const element of document.querySelectorAll("[id]")) page[element.id] = element;
-
+// The transcript browser of a report: its data are embedded in the page, compressed.
 async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return inColumns(JSON.parse(await new Response(stream).text()));
+}
+
+// The page has its data by conversation, which makes them small; they are read by column.
+function inColumns(packed) {
+  const conversations = Object.fromEntries(["id", "tags", "system", "context", "pictures"].map((name) => [name, packed.map((each) => each[name])]));
+  const names = packed.length ? packed[0].columns : ["conversation", "turn"];
+  const turns = Object.fromEntries(names.map((name, n) => [name, packed.flatMap((each) => each.turns[n])]));
+  return { conversations, turns, commands: packed.flatMap((each) => each.commands) };
 }
 
 const runs = [...document.querySelectorAll("script[type='application/gzip']")].map((element) => ({ element, data: null }));
@@ -15,7 +18,7 @@ const runs = [...document.querySelectorAll("script[type='application/gzip']")].m
 async function load(number) {
   const run = runs[number];
   if (!run.data) {
-    run.data = await unpack(run.element);
+    run.data = { ...await unpack(run.element), name: run.element.dataset.name };
     run.data.places = new Map();
     const { turns, conversations } = run.data;
     for (let i = 0; i < turns.conversation.length; i++) {
@@ -32,11 +35,7 @@ function key(id, repeat, turn) {
 
 // -- filters and order
 
-const state = { run: 0, data: null, shown: [], current: 0, sort: "order", descending: false };
-
-function selectedStatuses() {
-  return new Set([...page.statuses.querySelectorAll("input:checked")].map((box) => box.value));
-}
+const state = { run: 0, data: null, shown: [] };
 
 function searchText(data, i) {
   data.searchTexts ??= [];
@@ -44,7 +43,7 @@ function searchText(data, i) {
     data.turns.error[i], data.turns.reason[i]].filter(Boolean).join("\n").toLowerCase());
 }
 
-async function filter() {
+async function select() {
   const { data } = state, { turns, conversations } = data;
   const statuses = selectedStatuses(), text = page.search.value.trim().toLowerCase();
   const tag = page.tag.value, turn = Number(page.turn.value), flipped = page.flipped?.checked;
@@ -59,13 +58,7 @@ async function filter() {
     shown.push(i);
   }
   state.shown = sorted(shown);
-  state.current = 0;
-  page.grid.scrollTop = 0;
-  const all = turns.conversation.length;
-  page.count.textContent = `${shown.length.toLocaleString("en")} of ${all.toLocaleString("en")} turns`;
-  page.nothing.hidden = shown.length > 0;
-  page.grid.setAttribute("aria-rowcount", shown.length + 1);
-  draw();
+  return { total: shown.length, all: turns.conversation.length };
 }
 
 function hasFlipped(data, other, i) {
@@ -76,52 +69,11 @@ function hasFlipped(data, other, i) {
 }
 
 function sorted(shown) {
-  if (state.sort === "order") return state.descending ? shown.reverse() : shown;
-  const values = state.data.turns[state.sort], sign = state.descending ? -1 : 1;
+  const { sort, descending } = turnGrid;
+  if (sort === "order") return descending ? shown.reverse() : shown;
+  const values = state.data.turns[sort], sign = descending ? -1 : 1;
   const missing = (i) => values[i] === null || values[i] === undefined; // last in both directions
   return shown.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : sign * (values[a] - values[b])) || a - b);
-}
-
-function sortBy(name) {
-  state.descending = state.sort === name ? !state.descending : name !== "order";
-  state.sort = name;
-  for (const head of page.grid.querySelectorAll("[role=columnheader]")) {
-    const own = head.querySelector("button")?.dataset.sort === name;
-    head.setAttribute("aria-sort", own ? (state.descending ? "descending" : "ascending") : "none");
-  }
-  filter();
-}
-
-// -- the list; only its visible rows are in the page
-
-function draw() {
-  const total = state.shown.length, box = page.grid;
-  const from = Math.max(0, Math.floor(box.scrollTop / ROW) - 5);
-  const to = Math.min(total, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + 5);
-  page.space.style.height = `${total * ROW}px`;
-  page.space.replaceChildren(...Array.from({ length: to - from }, (_, n) => row(from + n)));
-  if (from <= state.current && state.current < to) box.setAttribute("aria-activedescendant", `row-${state.current}`);
-  else box.removeAttribute("aria-activedescendant");
-}
-
-function row(place) {
-  const { turns, conversations } = state.data, i = state.shown[place];
-  const cells = [
-    conversations.id[turns.conversation[i]] + (turns.repeat[i] > 1 ? ` · repeat ${turns.repeat[i]}` : ""),
-    turns.turn[i], verdict(turns, i), time(turns.latency[i]), time(turns.ttft[i]), brief(turns.user[i]),
-    brief(turns.error[i] || outputText(turns, i)),
-  ];
-  const line = make("div", { className: `row s-${turns.status[i]}`, role: "row", id: `row-${place}`, "aria-rowindex": place + 2,
-    "aria-selected": place === state.current });
-  line.style.transform = `translateY(${place * ROW}px)`;
-  line.append(...cells.map((text) => make("span", { text, role: "gridcell", dir: "auto" })));
-  line.addEventListener("click", () => { state.current = place; draw(); open(i); });
-  return line;
-}
-
-// Whether the reasoning of a turn is all that the model returned.
-function isAlone(turns, i) {
-  return !turns.answer[i] && turns.refusal[i] === null && !(turns.calls[i] || []).length;
 }
 
 function outputText(turns, i) {
@@ -129,120 +81,21 @@ function outputText(turns, i) {
   return [turns.answer[i], turns.refusal[i] === null ? "" : `(refusal) ${turns.refusal[i]}`, reasoning].filter(Boolean).join(" ");
 }
 
-function brief(text) {
-  return text.length > 160 ? text.slice(0, 160) + "…" : text;
-}
-
-// Only exactly 0 and 1 are shown as 0 and 1.
-function partialScore(score) {
-  const digits = [2, 3, 4, 5].find((digits) => ![0, 1].includes(Number(score.toFixed(digits))));
-  return digits ? score.toFixed(digits) : String(score);
-}
-
-function verdict(turns, i) {
-  const [sign, word] = STATUS[turns.status[i]];
-  return turns.status[i] === "p" ? `${sign} ${partialScore(turns.score[i])}` : `${sign} ${word}`;
-}
-
-function move(place) {
-  const box = page.grid, head = page.head.offsetHeight, top = head + ROW * Math.min(Math.max(place, 0), state.shown.length - 1);
-  state.current = (top - head) / ROW;
-  if (top < box.scrollTop + head) box.scrollTop = top - head;
-  if (top + ROW > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW - box.clientHeight;
-  draw();
+function turn(place) {
+  const { turns, conversations } = state.data, i = state.shown[place];
+  const { repeat, turn, status, score, latency, ttft, user } = Object.fromEntries(Object.entries(turns).map(([name, column]) => [name, column[i]]));
+  return { id: conversations.id[turns.conversation[i]], repeat, turn, status, score, latency, ttft, user, output: turns.error[i] || outputText(turns, i) };
 }
 
 // -- one conversation
 
-async function open(i) {
-  const { data } = state, place = data.turns.conversation[i];
-  await openConversation(data.conversations.id[place], data.turns.repeat[i], data.turns.turn[i]);
-}
-
 async function openConversation(id, repeat, turn) {
   const all = await Promise.all(runs.map((_, number) => load(number)));
-  page.title.textContent = visible(repeat > 1 ? `${id}, repeat ${repeat}` : id);
-  page.dialogues.replaceChildren(...all.map((data, number) => dialogue(data, number, id, repeat)));
-  if (!page.conversation.open) page.conversation.showModal();
+  showConversation(all, id, repeat, turn);
   setAddress(`#run=${state.run}&conversation=${encodeURIComponent(id)}&repeat=${repeat}`);
-  const article = page.dialogues.querySelector(`[data-turn="${Number(turn)}"]`);
-  if (article && turn > 1) article.scrollIntoView();
 }
 
-// Sets the address, so that a link opens the conversation. A page in a frame has no address.
-function setAddress(place) {
-  if (location.protocol !== "about:") history.replaceState(null, "", place);
-}
-
-function dialogue(data, number, id, repeat) {
-  const place = data.conversations.id.indexOf(id);
-  const column = make("section", { className: "dialogue", "aria-label": runs[number].element.dataset.name });
-  if (runs.length > 1) column.append(make("h3", { text: runs[number].element.dataset.name }));
-  const own = place < 0 ? [] : turnsOf(data, place, repeat);
-  if (!own.length) {
-    column.append(make("p", { text: "This run, or its sample, does not have the conversation.", className: "faint" }));
-    return column;
-  }
-  const system = data.conversations.system[place];
-  if (system) column.append(message("system", system));
-  for (const { role, content, parts } of data.conversations.context[place] || []) column.append(message(role, content || "", role, parts));
-  for (const i of own) column.append(turnOf(data, place, i));
-  return column;
-}
-
-function turnsOf(data, place, repeat) {
-  const { turns } = data, own = [];
-  for (let i = 0; i < turns.conversation.length; i++) {
-    if (turns.conversation[i] === place && turns.repeat[i] === repeat) own.push(i);
-  }
-  return own;
-}
-
-function message(who, text, kind = who, parts = null) {
-  const said = parts ? parts.flatMap(partOf) : [make("div", { text, className: "words", dir: "auto" })];
-  return make("div", { className: `message ${kind}` }, make("span", { text: who, className: "who" }), ...said);
-}
-
-// An image is shown only if its data are in the page and cannot be anything but a picture; nothing is loaded.
-const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*$/;
-
-function partOf({ sent, shown }) {
-  const words = make("div", { text: shown, className: "words", dir: "auto" });
-  const image = sent?.image_url, address = typeof image === "string" ? image : image?.url;
-  return typeof address === "string" && PICTURE.test(address) ? [words, make("img", { src: address, alt: shown, className: "part" })] : [words];
-}
-
-function turnOf(data, place, i) {
-  const { turns } = data;
-  const article = make("article", { className: `turn s-${turns.status[i]}`, "data-turn": turns.turn[i] },
-    make("h4", { text: `Turn ${turns.turn[i]}` }), message("user", turns.user[i], "user", turns.parts[i]));
-  if (turns.reasoning[i] !== null && !isAlone(turns, i)) article.append(make("details", {}, make("summary", { text: "reasoning" }), message("reasoning", turns.reasoning[i])));
-  if (turns.answer[i] !== null) article.append(message("assistant", turns.answer[i]));
-  if (turns.refusal[i] !== null) article.append(message("refusal", turns.refusal[i]));
-  if (turns.reasoning[i] !== null && isAlone(turns, i)) article.append(message("only reasoning", turns.reasoning[i], "reasoning"));
-  if (turns.cut[i]) article.append(make("p", { text: `${turns.cut[i].toLocaleString("en")} more characters are in the run file.`, className: "faint" }));
-  for (const call of turns.calls[i] || []) article.append(message("call", `${call.function.name}(${call.function.arguments})`));
-  const facts = [["verdict", verdict(turns, i)], ["target", turns.target[i]], ["extracted", turns.extracted[i]],
-    ["why", turns.reason[i]], ["scorer", turns.scorer[i]], ["error", turns.error[i]], ["latency", time(turns.latency[i])],
-    ["first token", time(turns.ttft[i])], ["time per token", time(turns.tpot[i])],
-    ["tokens", tokens(turns.prompt_tokens[i], turns.output_tokens[i])],
-    ["attempts", turns.attempts[i] > 1 ? turns.attempts[i] : null]];
-  const list = make("dl");
-  for (const [name, value] of facts) {
-    if (value === null || value === undefined || value === "–") continue;
-    const text = typeof value === "string" ? value : JSON.stringify(value);
-    list.append(make("div", {}, make("dt", { text: name }), make("dd", { text, dir: "auto" })));
-  }
-  article.append(list);
-  if (turns.attempts[i]) article.append(curlOf(data, place, i)); // without attempts the turn was never sent
-  return article;
-}
-
-function tokens(prompt, output) {
-  return prompt === null && output === null ? null : `${prompt ?? "?"} in, ${output ?? "?"} out`;
-}
-
-// -- controls and keys
+// -- which run is listed
 
 async function choose(number) {
   page.run.disabled = true;
@@ -251,36 +104,12 @@ async function choose(number) {
   page.run.disabled = false;
   fill(page.tag, "all tags", [...new Set(state.data.conversations.tags.flat())].sort());
   fill(page.turn, "all turns", [...new Set(state.data.turns.turn)].sort((a, b) => a - b));
-  await filter();
+  await selectTurns();
 }
 
-function fill(select, everything, values) {
-  const before = select.value;
-  select.replaceChildren(make("option", { text: everything, value: "" }),
-    ...values.map((value) => make("option", { text: value, value })));
-  select.value = values.map(String).includes(before) ? before : "";
-}
-
-const KEYS = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -Infinity, End: Infinity };
-
-page.grid.addEventListener("keydown", (event) => {
-  if (event.target !== page.grid) return; // a button in a heading
-  if (event.key in KEYS && state.shown.length) {
-    event.preventDefault();
-    move(state.current + KEYS[event.key]);
-  } else if (event.key === "Enter" && state.shown.length) {
-    event.preventDefault();
-    open(state.shown[state.current]);
-  }
-});
-page.grid.addEventListener("scroll", () => requestAnimationFrame(draw));
-let typing = 0;
-page.search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(filter, 150); });
-for (const control of [page.tag, page.turn, page.statuses, page.flipped]) control?.addEventListener("change", filter);
+turnGrid.source = { select, turn, open: ({ id, repeat, turn }) => openConversation(id, repeat, turn) };
 page.run.addEventListener("change", () => choose(Number(page.run.value)));
-page.close.addEventListener("click", () => page.conversation.close());
 page.conversation.addEventListener("close", () => { setAddress("#"); page.grid.focus(); });
-for (const button of page.grid.querySelectorAll("button[data-sort]")) button.addEventListener("click", () => sortBy(button.dataset.sort));
 
 (async () => {
   const place = new URLSearchParams(location.hash.slice(1));

@@ -6,6 +6,7 @@ nothing here scores. Start with ``final_number``.
 __all__ = [
     "characters",
     "dates",
+    "extracted_place",
     "final_number",
     "json_text",
     "letters",

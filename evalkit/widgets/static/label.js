@@ -21,7 +21,7 @@ function render({ model, el }) {
     for (const [name] of PARTS) {
       const text = model.get("shown")[name] ?? null;
       texts[name].box.hidden = text === null;
-      setText(texts[name].text, text || "(empty)");
+      setReadable(texts[name].text, text || "(empty)");
       texts[name].text.scrollTop = name === "conversation" ? texts[name].text.scrollHeight : 0;
     }
     work.hidden = answer === null;
@@ -78,7 +78,7 @@ function render({ model, el }) {
 }
 
 function textBox(name, title) {
-  const text = make("div", { className: name === "answer" ? "ek-words ek-answer" : "ek-words", dir: "auto", tabindex: 0, role: "group", "aria-label": title });
+  const text = make("div", { className: name === "answer" ? "ek-words ek-answer readable" : "ek-words readable", dir: "auto", tabindex: 0, role: "group", "aria-label": title });
   return { text, box: make("div", {}, make("span", { text: title, className: "ek-who" }), text) };
 }
 

@@ -26,7 +26,7 @@ function render({ model, el }) {
       ["turns", `${whole(seen.done)} of ${total === null ? "?" : whole(total)}`],
       ["errors", whole(failed)],
       ["rate", seen.per_s === null ? "–" : `${seen.per_s.toPrecision(3)}/s`],
-      [ended ? "accuracy" : "accuracy so far", accuracy(seen.accuracy)],
+      [ended ? "accuracy" : "accuracy so far", seen.accuracy_text],
       ["time left", ended ? "–" : left(seen.left_s)],
     ]);
     setText(errors, Object.entries(seen.errors).map(([kind, count]) => `${whole(count)} × ${kind}`).join(", "));
@@ -62,18 +62,6 @@ function list(element, pairs) {
 
 function whole(number) {
   return number.toLocaleString("en");
-}
-
-// Only exactly 0 and 1 are shown as 0% and 100%.
-function share(value) {
-  const digits = [1, 2, 3, 4, 5].find((n) => value === 0 || value === 1 || ![0, 100].includes(Number((100 * value).toFixed(n))));
-  return digits ? `${(100 * value).toFixed(digits)}%` : value < 0.5 ? "<0.00001%" : ">99.99999%";
-}
-
-function accuracy(result) {
-  if (!result) return "–";
-  const interval = result.low === null ? "" : ` (${share(result.low)} to ${share(result.high)})`;
-  return `${share(result.value)} of ${whole(result.n)}${interval}`;
 }
 
 function left(seconds) {

@@ -69,7 +69,7 @@ function messages(turn) {
   return [
     make("span", { text: "user", className: "ek-who" }), make("div", { text: turn.user, className: "ek-words ek-asked", dir: "auto" }),
     make("span", { text: "assistant", className: "ek-who" }),
-    make("div", { text: turn.answer, className: "ek-words ek-answer", dir: "auto", "data-state": turn.state }),
+    make("div", { className: "ek-words ek-answer readable", dir: "auto", "data-state": turn.state }),
     make("figure", {}, ...arrivals(turn)),
   ];
 }
@@ -77,27 +77,14 @@ function messages(turn) {
 function turnArticle(turn) {
   const article = make("article", {}, ...messages(turn));
   const answer = article.querySelector(".ek-answer");
+  setReadable(answer, turn.answer);
   if (!turn.answer) answer.replaceChildren(make("span", { text: "no answer", className: "ek-none" }));
   if (turn.cut) answer.after(make("p", { text: `${turn.cut.toLocaleString("en")} more characters are not shown.`, className: "ek-none" }));
   if (turn.problem) answer.after(make("p", { text: `${turn.problem} It is not part of the conversation.`, className: "ek-wrong" }));
   if (turn.state === "stopped") answer.after(make("p", { text: "stopped", className: "ek-wrong" }));
-  if (turn.reasoning) article.append(folded("Reasoning", turn.reasoning));
-  article.append(folded("cURL", turn.curl), folded("Python", turn.python));
+  if (turn.reasoning) article.append(copyable("Reasoning", () => turn.reasoning));
+  article.append(copyable("cURL", () => turn.curl), copyable("Python", () => turn.python));
   return article;
-}
-
-function folded(name, text) {
-  const code = make("pre", { text, tabindex: 0, "aria-label": name }), copy = make("button", { type: "button", text: `Copy ${name}` });
-  copy.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      setText(copy, "Copied");
-    } catch {
-      getSelection().selectAllChildren(code);
-      setText(copy, "Selected: copy it");
-    }
-  });
-  return make("details", {}, make("summary", { text: name }), code, copy);
 }
 
 // One line per read that brought tokens, at its time.

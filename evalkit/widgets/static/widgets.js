@@ -1,4 +1,4 @@
-// Shared by all widgets, after report/static/elements.js.
+// Shared by all widgets, after elements.js and readable_text.js of reports.
 
 function draw(tag, { text, className, ...attributes } = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), text, className, attributes, children);

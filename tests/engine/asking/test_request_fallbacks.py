@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import evalkit as ek
-from evalkit.analysis import caveats
 from evalkit.client.transport import Transport
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
 from evalkit.endpoint import Endpoint
@@ -16,6 +15,7 @@ from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.pacing.retries import RetryPolicy
 from evalkit.record import CALL_NOT_DEMANDED, NO_TOOL_ROUNDS
 from evalkit.scripted.server import Calling, Fault, Script, serve
+from evalkit.wording import caveats
 
 MODELS = ["X5lM" + "a" * 20, "Tp" + "b" * 6]
 MODEL_NAMES = ["assistant", "model"]

@@ -8,13 +8,13 @@ import pytest
 from incomplete_answers import MODELS, check_whole, data, said, script, whole
 
 import evalkit as ek
-from evalkit.analysis import caveats
 from evalkit.endpoint import Endpoint
 from evalkit.engine.pacing.incomplete_answers import AskedConversation, IncompleteAnswers, may_be_incomplete
 from evalkit.errors import Failure
 from evalkit.record import IN_DOUBT, UNCONFIRMED, Answer, Attempt, Timing, TurnRecord
 from evalkit.scripted.server import Fault, Law, Script, serve
 from evalkit.scripted.taskingai_faults import ModelDeath
+from evalkit.wording import caveats
 
 MS = 1_000_000
 

@@ -1,0 +1,150 @@
+"""The requests of a conversation as cURL commands, in parts that a report stores once for all its turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from evalkit.client.request_as_code import KEY_VARIABLE, CurlCommand, ReachedBy, curl_command, file_note
+from evalkit.client.request_body import request_body
+from evalkit.conversation import Message, with_names
+from evalkit.datasets import content_parts
+from evalkit.errors import SettingsError
+from evalkit.inputs.addresses import route_of
+from evalkit.report.pictures import Pictures, picture
+from evalkit.runfile.finished_turn import stored_record
+from evalkit.runfile.transcripts import Transcript, TranscriptTurn
+
+LONGEST_PART = 2_000_000  # characters of an image or another part
+_PART_TOO_LONG = "# not available: an image or another part is too long for this report; the run file has it"
+_ANSWER_TOO_LONG = "# not available: an earlier answer is too long for this report; the run file has it"
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """How the turns of a run were requested.
+
+    Parameters
+    ----------
+    endpoint, settings : mapping
+        As the run file has them.
+    longest_answer : int
+        Characters of an answer, above which later turns have no command.
+    """
+
+    endpoint: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    longest_answer: int
+
+    @property
+    def golden(self) -> bool:
+        """Whether later turns see the golden answers of earlier ones."""
+        return bool(self.settings.get("history", "own") == "golden")
+
+    def commands(self, transcript: Transcript, pictures: Pictures) -> tuple[dict[str, Any] | None, list[Any]]:
+        """The commands of all turns of a transcript.
+
+        Returns
+        -------
+        command : dict or None
+            ``head``, ``tail`` and ``separator`` as text; ``messages``, each a list of texts and of numbers of pictures;
+            ``notes``, lines about files. None: no turn has a command.
+        turns : list
+            For each turn how many of ``messages`` and of ``notes`` its command has, or in words why there is none;
+            None: it was never sent.
+        """
+        messages, notes, turns = _opening(transcript.row), list[str](), list[Any]()
+        notes += _notes_on_files(transcript.row.get("context", ()))
+        why = None if all(map(_fits, transcript.row.get("context", ()))) else _PART_TOO_LONG
+        for turn in transcript.turns:
+            asked = {"role": "user", "content": turn.asked["user"]}
+            if not _fits(asked):
+                why = why or _PART_TOO_LONG
+            notes += [note for note in _notes_on_files([asked]) if note not in notes]
+            messages.append(_sent("user", asked["content"]))
+            turns.append(None if not turn.attempts else why or [len(messages), len(notes)])
+            later = self._seen_later(transcript, turn)
+            if later is None:
+                why = why or _ANSWER_TOO_LONG
+            else:
+                messages += later
+        counts = [each[0] for each in turns if isinstance(each, list)]
+        if not counts:
+            return None, turns
+        try:
+            command = self._command(transcript, messages[: max(counts)])
+        except SettingsError as error:  # of a run file that evalkit has not written
+            return None, [each if each is None else f"# not available: {error}" for each in turns]
+        cut = {url for each in messages for url in map(picture, each.parts) if url is not None}
+        return {
+            "head": command.head,
+            "messages": [pictures.numbered(text, cut) for text in command.messages],
+            "tail": command.tail,
+            "separator": CurlCommand.SEPARATOR,
+            "notes": notes,
+        }, turns
+
+    def _command(self, transcript: Transcript, messages: Sequence[Message]) -> CurlCommand:
+        seed, row = self.settings.get("seed"), transcript.row
+        params = {
+            **(self.endpoint.get("params") or {}),
+            **({} if seed is None else {"seed": seed + transcript.repeat - 1}),
+            **(row.get("params") or {}),
+        }
+        body = request_body(
+            messages,
+            model=self.endpoint.get("model") or "",
+            stream=self.settings.get("stream", True),
+            params=params,
+            tools=row.get("tools") or (),
+            include_usage="stream_options" not in params,
+        )
+        return curl_command(
+            route_of(self.endpoint.get("base_url") or ""),
+            orjson.loads(body),
+            key_env=KEY_VARIABLE if self.endpoint.get("key_env") else None,
+            reached_by=ReachedBy.for_report(self.endpoint),
+        )
+
+    def _seen_later(self, transcript: Transcript, turn: TranscriptTurn) -> list[Message] | None:
+        """The messages after a question that later turns saw; None: too long for a report."""
+        if self.golden:
+            return [Message("assistant", turn.asked.get("assistant"))]
+        stored = (turn.answer, turn.refusal, turn.tool_calls_json, turn.exchange_json)
+        messages = stored_record("", transcript.repeat, turn.turn, *stored).seen_later
+        return None if any(len(message.content or "") > self.longest_answer for message in messages) else messages
+
+
+def _opening(row: Mapping[str, Any]) -> list[Message]:
+    system = [] if row.get("system") is None else [Message("system", row["system"])]
+    context = [Message.from_json(message) for message in row.get("context", ())]
+    return [*system, *(_with_parts(message) for message in with_names(context))]
+
+
+def _with_parts(message: Message) -> Message:
+    """A message whose content is a list of parts, with these as its parts."""
+    return message if not isinstance(message.content, list) else message._replace(**_parts(message.content))
+
+
+def _sent(role: str, content: Any) -> Message:
+    return Message(role, content) if not isinstance(content, list) else Message(role, **_parts(content))
+
+
+def _parts(content: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    parts = [{key: value for key, value in part.items() if key != content_parts.FROM_FILE} for part in content]
+    return {"content": None, "parts": tuple(parts)}
+
+
+def _fits(message: Mapping[str, Any]) -> bool:
+    content = message["content"]
+    return not isinstance(content, list) or all(content_parts.text_length(part) <= LONGEST_PART for part in content)
+
+
+def _notes_on_files(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Which files to put into the command: the run file does not have them."""
+    parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
+    files = [content_parts.file_name(part) for part in parts if content_parts.FROM_FILE in part]
+    return [file_note(file) for file in dict.fromkeys(files) if file is not None]

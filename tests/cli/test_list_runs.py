@@ -1,0 +1,59 @@
+"""``evalkit list``: a line a run, and one object with --json."""
+
+import json
+
+import pytest
+from commands import evalkit
+from runfiles import S, T, endpoint, write
+
+
+@pytest.fixture
+def folder(tmp_path):
+    endpoint(
+        write(tmp_path / "first.evalkit", [S([T("a", 1, score=1.0), T("b", 1, score=0.0)])]), model="\x1b[2Jtiny[red]"
+    )
+    write(tmp_path / "second.evalkit", [S([T("a", 1, error="server", latency_ms=None, ttft_ms=None)], end_ms=None)])
+    (tmp_path / "third.evalkit").write_text("no run file")
+    return tmp_path
+
+
+def test_each_run_is_a_line(folder):
+    done = evalkit("list", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, *rest = done.stdout.splitlines()
+    assert heading.split()[:4] == ["run", "dataset", "model", "n"]
+    first = next(line for line in rest if line.startswith("first "))
+    assert " 2  50.0% (" in first
+    assert "400 ms" in first
+    assert first.rstrip().endswith("done")
+    assert "\x1b" not in done.stdout
+    assert rest[-2].startswith("cannot be read: ")
+    assert rest[-1].startswith("2 runs in ")
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal(folder, monkeypatch):
+    monkeypatch.setattr("evalkit.console.terminal.PIPE_WIDTH", 60)
+    lines = evalkit("list", folder).stdout.splitlines()
+    assert lines[0].rstrip() == "first"
+    assert "50.0% (" in lines[2]
+    assert "in progress or killed, 1 unanswered" in " ".join(line.strip() for line in lines)
+    assert max(len(line) for line in lines if line.startswith("  ")) <= 60
+    assert not any("…" in line for line in lines)
+
+
+def test_json_has_the_runs_and_the_files_that_cannot_be_read(folder):
+    result = json.loads(evalkit("list", folder, "--json").stdout)
+    assert [run["file"] for run in result["runs"]] == [str(folder / f"{name}.evalkit") for name in ("first", "second")]
+    assert result["runs"][0]["accuracy"]["value"] == 0.5
+    assert result["runs"][1]["latency_ms"] == {"p50": None}
+    assert result["runs"][1]["outcome"] is None
+    (file,) = result["unreadable"]
+    assert "is not a run file" in file["error"]
+
+
+def test_without_a_folder_it_is_that_of_run(folder, tmp_path):
+    (tmp_path / "there" / "runs").mkdir(parents=True)
+    assert "no run file in runs" in evalkit("list", cwd=tmp_path / "there").stdout
+    done = evalkit("list", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no folder runs" in done.stderr
