@@ -13,7 +13,7 @@ from evalkit.report.charts import add_charts
 from evalkit.report.html_elements import add, add_folded, add_headings, add_rows, add_table
 from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.wording import run_results
-from evalkit.wording.comparison import condition_values, left_out, lower_bounds, median_latency, time_rows
+from evalkit.wording.comparison import differing, left_out, lower_bounds, median_latency, time_rows
 from evalkit.wording.numbers import MISSING, counted, p_value, points
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def _leaderboard(section: Element, board: Leaderboard, *, is_warning: bool) -> N
 
 def _contrast(section: Element, contrast: Contrast) -> None:
     first, second = contrast.first, contrast.second
-    if contrast.differs:
-        differences = "; ".join(f"{each.what}: {' and '.join(condition_values(each))}" for each in contrast.differs)
-        add(section, "p", f"What differs between {first.label} and {second.label}: {differences}")
+    add(section, "p", run_results.sentence(differing(first.label, second.label, contrast.differs)))
     if line := left_out(contrast.left_out, first.label, second.label):
         add(section, "p", run_results.sentence(line))
     table = add_table(section, f"{second.label} − {first.label} in points, over turns answered and scored in both")

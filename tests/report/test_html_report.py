@@ -144,8 +144,8 @@ def test_a_comparison_shortens_what_differs(tmp_path):
     said(second, settings={"system": "You are a teacher. " * 100})
     report([first, second], tmp_path / "two.html")
     page = tmp_path.joinpath("two.html").read_text(encoding="utf-8")
-    (differs,) = re.findall("What differs between A and B: (.*?)</p>", page)
-    assert html.unescape(differs) == "system: the dataset's and \"" + ("You are a teacher. " * 4)[:58] + "…"
+    (differs,) = re.findall("A and B differ in (.*?)</p>", page)
+    assert html.unescape(differs) == "system (A the dataset's, B \"" + ("You are a teacher. " * 4)[:58] + "…)."
 
 
 def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
