@@ -62,5 +62,5 @@ def started(run: ListedRun) -> str:
 
 def _count(listed: RunList) -> str:
     if not listed.runs and not listed.unreadable:
-        return f"no run file in {listed.folder}: 'evalkit run DATA' creates one"
+        return f"no run file (.evalkit) in {listed.folder}: 'evalkit run DATA' creates one"
     return f"{counted(len(listed.runs), 'run')} in {listed.folder}; 'evalkit show FILE' shows one"

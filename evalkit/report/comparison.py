@@ -14,7 +14,7 @@ from evalkit.report.html_elements import add, add_folded, add_headings, add_rows
 from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.wording import run_results
 from evalkit.wording.comparison import differing, left_out, lower_bounds, median_latency, time_rows
-from evalkit.wording.numbers import MISSING, counted, p_value, points
+from evalkit.wording.numbers import counted, p_value, points_with_interval
 
 if TYPE_CHECKING:
     from evalkit.charts.chart import Chart
@@ -118,10 +118,7 @@ def _rows(contrast: Contrast) -> Iterator[tuple[str, ...]]:
 
 
 def _row(name: str, effect: Effect) -> tuple[str, ...]:
-    difference = effect.difference
-    shown = MISSING if difference.value is None else points(difference.value)
-    if difference.low is not None and difference.high is not None:
-        shown += f" ({points(difference.low)} to {points(difference.high)})"
+    shown = points_with_interval(effect.difference)
     p_values = map(p_value, (effect.p, effect.corrected_p))
     return name, f"{effect.pairs:,}", shown, *p_values, f"{effect.only_first:,}", f"{effect.only_second:,}"
 

@@ -53,7 +53,7 @@ def test_json_has_the_runs_and_the_files_that_cannot_be_read(folder):
 
 def test_without_a_folder_it_is_that_of_run(folder, tmp_path):
     (tmp_path / "there" / "runs").mkdir(parents=True)
-    assert "no run file in runs" in evalkit("list", cwd=tmp_path / "there").stdout
+    assert "no run file (.evalkit) in runs" in evalkit("list", cwd=tmp_path / "there").stdout
     done = evalkit("list", cwd=tmp_path)
     assert done.returncode == 2
     assert "there is no folder runs" in done.stderr
