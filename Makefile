@@ -25,10 +25,10 @@ demo: $(VENV)/.ready-local
 test: $(VENV)/.ready-dev
 	@$(BIN)/python $(TESTS)
 
-# As root, which is who one is in most containers, Jupyter wants to be told that this is meant.
 # JupyterLab shows pages of text as they are meant to be read, and does not ask about news; in this environment only
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.json
 
+# As root, as in most containers, Jupyter wants to be told that this is meant.
 lab: $(VENV)/.ready-notebooks
 	@mkdir -p $(dir $(LAB_SETTINGS))
 	@echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},' \

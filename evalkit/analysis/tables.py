@@ -328,10 +328,18 @@ def read_transcript(source: Source, conversation: str, repeat: int = 1) -> Trans
         found = transcript_of(connection, conversation, repeat)
     if found is None:
         raise RunFileError(
-            f"the run file has no finished turn of conversation {conversation!r} in repeat {repeat}: "
-            "turns() and 'evalkit export' list its turns"
+            f"the run file has no finished turn of conversation {conversation!r} in repeat {repeat}{_names(source)}: "
+            "turns() and 'evalkit export' list all turns"
         )
     return found
+
+
+def _names(source: Source) -> str:
+    """The first conversations, as examples of their names."""
+    with opened(source) as connection:
+        rows = connection.execute("SELECT id FROM conversation ORDER BY position LIMIT 3")
+        names = ", ".join(repr(name) for (name,) in rows)
+    return f"; its conversations begin with {names}" if names else ""
 
 
 def transcript_row(turn: TranscriptTurn) -> dict[str, Any]:

@@ -40,6 +40,14 @@ def _answered(path: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM turn WHERE status = 'answered'").fetchone()[0])
 
 
+def attempts(path: Path) -> int:
+    """The number of requests whose end is stored."""
+    from evalkit.analysis.measures import opened
+
+    with opened(path) as connection:
+        return int(connection.execute("SELECT count(*) FROM attempt").fetchone()[0])
+
+
 def after_stop(path: Path) -> str:
     """The message after a run was stopped."""
     from evalkit.errors import EvalkitError

@@ -222,6 +222,7 @@ def _dry_run(parsed: argparse.Namespace, settings: dict[str, Any]) -> DryRun:
 def resume(parsed: argparse.Namespace) -> int:
     """Run ``evalkit resume``."""
     from evalkit.console.progress_line import progress_line
+    from evalkit.console.terminal import print_message
     from evalkit.evaluation import resume as resume_run
     from evalkit.evaluation import stored_endpoint
 
@@ -238,10 +239,13 @@ def resume(parsed: argparse.Namespace) -> int:
         _resume_hint(parsed.file, parsed),
         progress_line() as watch,
     ):
+        before = resume_hints.attempts(parsed.file)
         finished = resume_run(
             parsed.file, endpoint=endpoint, scorer=scorer, watch=watch, wait_ready=parsed.wait_ready,
             cut_off_max_tokens=token_limit,
         )  # fmt: skip
+    if resume_hints.attempts(finished.path) == before:
+        print_message("nothing was missing or failed: no turn was sent again")
     return _print_finished(finished, parsed)
 
 

@@ -336,7 +336,8 @@ def text_or_file(flag: str, text: str | None) -> str | None:
     try:
         return Path(text[1:]).read_text(encoding="utf-8-sig").removesuffix("\n")
     except (OSError, ValueError) as error:
-        problem = "is not UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read ({error})"
+        reason = getattr(error, "strerror", None) or error
+        problem = "is not UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read: {reason}"
         raise SettingsError(
             f"{flag}: the file {text[1:]!r} {problem}. A text that begins with @ must itself be in a file"
         ) from None

@@ -39,6 +39,6 @@ def view(parsed: argparse.Namespace) -> int:
             print(server.address, flush=True)
             print_message(f"the runs of {parsed.folder}, until interrupted (Ctrl-C)")
         if parsed.open:
-            webbrowser.open(server.address)
+            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()  # it may wait
         threading.Event().wait()
     return 0

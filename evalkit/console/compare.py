@@ -139,7 +139,8 @@ def _base(contrast: Contrast) -> str:
     return (
         f"over {counted(contrast.all.pairs, 'turn')} answered and scored in both{averaged}; differences "
         f"{contrast.second.label} − {contrast.first.label} in points with 95 % intervals; "
-        "least: smallest difference that this many turns show in 4 of 5 cases"
+        "least: smallest difference that this many turns show in 4 of 5 cases; "
+        f"only {contrast.first.label}/{contrast.second.label}: turns that one run alone has right"
     )
 
 

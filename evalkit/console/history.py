@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from evalkit.analysis.run_list import ListedRun
 from evalkit.comparing.history import History, Step
-from evalkit.console.run_list import TABLE_COLUMNS, shown_accuracy, started
+from evalkit.console.run_list import shown_accuracy, started
 from evalkit.console.terminal import LONGEST, one_line, plain_table
 from evalkit.wording import comparison
 from evalkit.wording.numbers import MISSING, counted, number, p_value, points, signed
@@ -24,11 +23,7 @@ def show_history(console: Console, history: History) -> None:
     title = f"{history.dataset or '(no name)'}: {counted(len(history.runs), 'run')} in {history.folder}"
     console.print(one_line(title, LONGEST), soft_wrap=True)
     rows = [_cells(run, step) for run, step in zip(history.runs, [None, *history.steps], strict=True)]
-    if console.width < TABLE_COLUMNS:
-        for row in rows:
-            _show_lines(console, row)
-    else:
-        _show_table(console, rows)
+    _show_table(console, rows)
     note = f"* real: p below {comparison.LEVEL:g} after Holm's correction for {_tested(history.steps)}"
     if history.steps:
         console.print(f"steps: from the run before, in points and ms, over the turns of both; {note}", style="dim")
@@ -55,16 +50,6 @@ def _show_table(console: Console, rows: Iterable[_Row]) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-
-
-def _show_lines(console: Console, row: _Row) -> None:
-    name, begin, n, accuracy, step, p, latency, latency_step, latency_p = row
-    console.print(name, soft_wrap=True)
-    steps = [
-        f", step {value} (p {chance})" if value else "" for value, chance in ((step, p), (latency_step, latency_p))
-    ]
-    for line in (f"started {begin}, n = {n}", f"accuracy {accuracy}{steps[0]}", f"latency p50 {latency}{steps[1]}"):
-        console.print(Padding(line, (0, 0, 0, 2)))
 
 
 def _cells(run: ListedRun, step: Step | None) -> _Row:

@@ -42,10 +42,10 @@ def _pilot(plan: Plan) -> str:
     result = f"{' and '.join(plan.pilots)}: {quantity} {value}"
     if plan.half_width is None or plan.smallest_difference is None:
         return f"{result}, over {size}"
-    return (
-        f"{result}; {size} give {plus_minus(plan.half_width)}, "
-        f"and detect differences of {_points(plan.smallest_difference)} or more"
-    )
+    detected = f"differences of {_points(plan.smallest_difference)} or more"
+    if plan.smallest_difference >= 1:  # more than from none right to all right
+        detected = "no difference"
+    return f"{result}; {size} give {plus_minus(plan.half_width)}, and detect {detected}"
 
 
 def _rounded_up(count: float | None) -> str:

@@ -1,29 +1,24 @@
-"""The output of ``evalkit list``: the runs in a folder, one row each; on a narrow terminal, some lines each."""
+"""The output of ``evalkit list``: the runs in a folder, one row each."""
 
 from __future__ import annotations
 
 import time
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from evalkit.analysis.run_list import ListedRun, RunList
-from evalkit.console.terminal import LONGEST, PIPE_WIDTH, one_line, plain_table
+from evalkit.console.terminal import LONGEST, one_line, plain_table
 from evalkit.stats.estimate import Estimate
 from evalkit.wording.numbers import MISSING, counted, number, share_with_interval
 from evalkit.wording.run_outcome import run_outcome
 
 _LONGEST_NAME = 60  # cells
-TABLE_COLUMNS = PIPE_WIDTH - 5  # that a table of runs needs
 
 
 def show_runs(console: Console, listed: RunList) -> None:
     """Print the runs, then the files that cannot be read."""
-    if console.width < TABLE_COLUMNS:
-        for run in listed.runs:
-            _show_lines(console, run)
-    elif listed.runs:
+    if listed.runs:
         _show_table(console, listed)
     for file in listed.unreadable:
         line = Text("cannot be read: ", style="yellow") + one_line(file.error, LONGEST)
@@ -44,20 +39,6 @@ def _show_table(console: Console, listed: RunList) -> None:
         numbers = (f"{run.accuracy.mean.n:,}", shown_accuracy(run.accuracy.mean), *times, started(run))
         table.add_row(*_names(run), *numbers, _outcome(run))
     console.print(table)
-
-
-def _show_lines(console: Console, run: ListedRun) -> None:
-    name, dataset, model = _names(run)
-    console.print(Text("", style="bold") + name, soft_wrap=True)
-    times = f"latency p50 {number(run.latency_ms, ' ms')}, TTFT p50 {number(run.ttft_ms, ' ms')}"
-    shown = f"{shown_accuracy(run.accuracy.mean)}, n = {run.accuracy.mean.n:,}"
-    for line in (
-        dataset + " against " + model,
-        f"accuracy {shown}",
-        times,
-        _outcome(run) + f", started {started(run)}",
-    ):
-        console.print(Padding(line, (0, 0, 0, 2)))
 
 
 def _names(run: ListedRun) -> list[Text]:
@@ -81,5 +62,5 @@ def started(run: ListedRun) -> str:
 
 def _count(listed: RunList) -> str:
     if not listed.runs and not listed.unreadable:
-        return f"no run file in {listed.folder}: 'evalkit run DATA' creates one"
+        return f"no run file (.evalkit) in {listed.folder}: 'evalkit run DATA' creates one"
     return f"{counted(len(listed.runs), 'run')} in {listed.folder}; 'evalkit show FILE' shows one"

@@ -12,7 +12,7 @@ from evalkit.analysis.terminal_sketch import LogHistogram, Sketch
 from evalkit.console.sparklines import Glyphs
 from evalkit.console.terminal import NARROW, one_line, plain_table
 from evalkit.wording import numbers
-from evalkit.wording.numbers import MISSING, number, percent
+from evalkit.wording.numbers import MISSING, counted, number, percent
 
 TAGS = 8  # shown; the most frequent ones
 _LABEL = 22  # cells
@@ -53,7 +53,7 @@ def show_accuracy(console: Console, result: Mapping[str, Any], draw: Glyphs) -> 
     console.print(table)
     shown = f"{draw.below} to {draw.above}: the interval" if result["accuracy"]["low"] is not None else ""
     if left_out := len(tags) - len(tags[:TAGS]) + result["tags_left_out"]:
-        shown += f"{'; ' if shown else ''}{left_out} tags with fewer turns are left out"
+        shown += f"{'; ' if shown else ''}left out: {counted(left_out, 'tag')} with fewer turns"
     if shown:
         console.print(shown, style="dim")
 

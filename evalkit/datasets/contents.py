@@ -157,10 +157,11 @@ def contents(
     """
     settings: dict[str, Any] = {"columns": columns, "limit": limit, "history": history}
     settings |= {"own_system": system is not None, "check_turn": scoring.turn_checker(scorer)}
+    notes: list[str] = []
     try:
-        found = DatasetContents(str(path), reader.check(path, **{**settings, "limit": 1}).shape)
+        found = DatasetContents(str(path), reader.check(path, **{**settings, "limit": 1}, notes=[]).shape)
         hashes, repeated = IdSet(), []
-        for conversation in _read(path, settings, system):
+        for conversation in _read(path, settings | {"notes": notes}, system):
             found.add(conversation, scorer)
             sent = what_is_sent(conversation, golden=history == "golden")
             if not hashes.add(sent):
@@ -170,6 +171,7 @@ def contents(
     except DatasetError:
         reader.check(path, **settings)  # lists the others too
         raise
+    reader.report_notes(path, notes)
     if repeated:
         firsts = _firsts({key for _, _, key in repeated}, _read(path, settings, system), golden=history == "golden")
         found.duplicates = [Duplicate(number, name, *firsts[key]) for number, name, key in repeated]

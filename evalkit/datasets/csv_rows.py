@@ -97,7 +97,7 @@ def read_csv(
             if line == header_line + 1 and _is_rule(cells):
                 raise DatasetError("is a line of a Markdown table: save the table as CSV", line=line)
             if len(cells) != len(header):
-                yield DatasetError(f"the record has {len(cells)} cells and the header {len(header)}", line=line)
+                yield DatasetError(_other_width(len(cells), len(header)), line=line)
                 continue
             record = {names[at]: cell for at, cell in enumerate(cells) if cell.strip()}
             if group and not ("id" in record and record["id"] == group[0][1].get("id")):
@@ -110,6 +110,11 @@ def read_csv(
             yield _joined(group, names, header, texts)
     except DatasetError as error:
         yield error
+
+
+def _other_width(cells: int, columns: int) -> str:
+    advice = "" if cells < columns else ". A cell that contains a separator needs quotation marks"
+    return f"the record has {cells} cell{'s' * (cells != 1)} and the header {columns}{advice}"
 
 
 def _is_rule(cells: list[str]) -> bool:
@@ -129,6 +134,8 @@ def _named(header: list[str], columns: Mapping[str, str], line: int) -> list[str
         if found is None and (name in columns or name == "user"):
             listed = ", ".join(header)
             problem = f"there is no column {column!r} to read as {name}: the header has {listed[:200]}"
+            if name not in columns:
+                problem += f". Name the column of the questions: --column {name}=COLUMN"
             raise DatasetError(problem, line=line)
         if found is not None:
             by_column.setdefault(found, name)

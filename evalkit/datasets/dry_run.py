@@ -136,13 +136,15 @@ def dry_run(
         "check_turn": scoring.turn_checker(scorer),
     }  # fmt: skip
     sums = _Sums()
+    notes: list[str] = []
     try:
-        for conversation in reader.read(data, **checks):
+        for conversation in reader.read(data, **checks, notes=notes):
             asked = conversation if system is None else conversation.with_system(system)
             sums.add(asked, params or {}, golden=history == "golden")
     except DatasetError:
         reader.check(data, **checks)  # lists the others too
         raise
+    reader.report_notes(data, notes)
     prompt, most, output = (round(repeats * tokens) for tokens in (sums.prompt, sums.prompt_most, sums.output_most))
     cost = None if price is None else (most * price[0] + output * price[1]) / 1e6
     known = sums.limited or history == "golden" or sums.turns == sums.conversations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -75,6 +75,7 @@ def read(
     start: int = 0,
     unique: bool = True,
     files: Mapping[str, Any] | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[Conversation]:
     """Read a dataset, one row at a time.
 
@@ -97,6 +98,8 @@ def read(
         Refuse an id that occurs twice, which needs about 20 bytes a conversation; without it memory is constant.
     files : mapping, optional
         ``DatasetSummary.files`` of an earlier check: image and audio files in it are not read again.
+    notes : list of str, optional
+        Gets what a user should know about how the file was read: ``report_notes()``.
 
     Yields
     ------
@@ -111,7 +114,7 @@ def read(
     """
     ids = IdSet() if unique else None
     part_files = PartFiles(Path(path), files)
-    checked = _checked(Path(path), columns, history, own_system, check_turn, ids, part_files, start)
+    checked = _checked(Path(path), columns, history, own_system, check_turn, ids, part_files, start, notes)
     for position, _, found in checked:
         if isinstance(found, DatasetError):
             raise _in_file(found, path)
@@ -131,6 +134,7 @@ def check(
     history: str = "own",
     own_system: bool = False,
     check_turn: CheckTurn | None = None,
+    notes: list[str] | None = None,
 ) -> DatasetSummary:
     """Read a whole dataset and summarise it. A guess, such as that of a character set, is reported in the log.
 
@@ -138,6 +142,8 @@ def check(
     ----------
     path, columns, limit, history, own_system, check_turn
         As for ``read``.
+    notes : list of str, optional
+        Gets what would be reported in the log.
 
     Returns
     -------
@@ -156,8 +162,8 @@ def check(
     grouped = False
     row_format = ""
     part_files = PartFiles(Path(path))
-    notes: list[str] = []
-    checked = _checked(Path(path), columns, history, own_system, check_turn, IdSet(), part_files, notes=notes)
+    found_notes: list[str] = [] if notes is None else notes
+    checked = _checked(Path(path), columns, history, own_system, check_turn, IdSet(), part_files, notes=found_notes)
     for _, row_format, found in islice(checked, limit):  # noqa: B007
         if isinstance(found, DatasetError):
             problems.append(found)
@@ -169,8 +175,8 @@ def check(
         most_turns = max(most_turns, len(found.turns))
         grouped = grouped or found.group is not None
         digest.update(bytes.fromhex(found.content_hash))
-    for note in notes:
-        _LOG.warning("%s, %s", path, note)
+    if notes is None:
+        report_notes(path, found_notes)
     if problems:
         raise _all_in_file(problems, path)
     return DatasetSummary(
@@ -180,6 +186,12 @@ def check(
 
 def _in_file(error: DatasetError, path: Path | str) -> DatasetError:
     return DatasetError(error.problem, path=path, line=error.line, field=error.field)
+
+
+def report_notes(path: Path | str, notes: Iterable[str]) -> None:
+    """Report in the log how a file was read."""
+    for note in notes:
+        _LOG.warning("%s, %s", path, note)
 
 
 def _all_in_file(problems: list[DatasetError], path: Path | str) -> DatasetError:

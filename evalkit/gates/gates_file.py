@@ -82,7 +82,8 @@ def read(path: Path) -> GatesFile:
         text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except (OSError, UnicodeError) as error:
-        raise SettingsError(f"the gates file {path} cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"the gates file {path} cannot be read: {reason}") from None
     except RecursionError:
         raise SettingsError(f"{path} is nested too deeply: it holds the tables [run] and [compare]") from None
     except tomllib.TOMLDecodeError as error:

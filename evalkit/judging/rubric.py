@@ -229,7 +229,8 @@ def _read(path: Path) -> Rubric:
     except FileNotFoundError:
         raise SettingsError(f"there is no rubric file {path}; the built-in ones are {', '.join(BUILT_IN)}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the rubric file {path} cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"the rubric file {path} cannot be read: {reason}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"the rubric file {path} is not valid TOML: {error}") from None
     kinds: dict[str, tuple[type, str]] = {"name": (str, "text"), "text": (str, "text"), "choices": (dict, "a table")}

@@ -13,8 +13,8 @@ from evalkit.report.charts import add_charts
 from evalkit.report.html_elements import add, add_folded, add_headings, add_rows, add_table
 from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.wording import run_results
-from evalkit.wording.comparison import condition_values, left_out, lower_bounds, median_latency, time_rows
-from evalkit.wording.numbers import MISSING, counted, p_value, points
+from evalkit.wording.comparison import differing, left_out, lower_bounds, median_latency, time_rows
+from evalkit.wording.numbers import counted, p_value, points_with_interval
 
 if TYPE_CHECKING:
     from evalkit.charts.chart import Chart
@@ -96,9 +96,7 @@ def _leaderboard(section: Element, board: Leaderboard, *, is_warning: bool) -> N
 
 def _contrast(section: Element, contrast: Contrast) -> None:
     first, second = contrast.first, contrast.second
-    if contrast.differs:
-        differences = "; ".join(f"{each.what}: {' and '.join(condition_values(each))}" for each in contrast.differs)
-        add(section, "p", f"What differs between {first.label} and {second.label}: {differences}")
+    add(section, "p", run_results.sentence(differing(first.label, second.label, contrast.differs)))
     if line := left_out(contrast.left_out, first.label, second.label):
         add(section, "p", run_results.sentence(line))
     table = add_table(section, f"{second.label} − {first.label} in points, over turns answered and scored in both")
@@ -120,10 +118,7 @@ def _rows(contrast: Contrast) -> Iterator[tuple[str, ...]]:
 
 
 def _row(name: str, effect: Effect) -> tuple[str, ...]:
-    difference = effect.difference
-    shown = MISSING if difference.value is None else points(difference.value)
-    if difference.low is not None and difference.high is not None:
-        shown += f" ({points(difference.low)} to {points(difference.high)})"
+    shown = points_with_interval(effect.difference)
     p_values = map(p_value, (effect.p, effect.corrected_p))
     return name, f"{effect.pairs:,}", shown, *p_values, f"{effect.only_first:,}", f"{effect.only_second:,}"
 

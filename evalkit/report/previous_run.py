@@ -12,7 +12,7 @@ from evalkit.comparing.comparison import Contrast, compare
 from evalkit.errors import EvalkitError
 from evalkit.runfile import reader
 from evalkit.runfile.file_names import SUFFIX
-from evalkit.wording.comparison import condition_values, left_out, median_latency
+from evalkit.wording.comparison import differing, left_out, median_latency
 from evalkit.wording.numbers import counted
 
 _MOST_FILES = 500  # of the folder, those changed last
@@ -78,8 +78,6 @@ def sentences(contrast: Contrast, quoted: Callable[[str], str] = str) -> Iterato
         f"{counted(right, 'turn')} right now and not before, {counted(wrong, 'turn')} right before and not now, of "
         f"{contrast.all.pairs:,} answered and scored in both."
     )
-    if contrast.differs:
-        differences = "; ".join(f"{each.what}: {' and '.join(condition_values(each))}" for each in contrast.differs)
-        yield f"What differs between {first} and {second}: {quoted(differences)}."
+    yield f"{differing(first, second, contrast.differs, quoted)}."
     if line := left_out(contrast.left_out, first, second):
         yield f"{line[0].upper()}{line[1:]}."

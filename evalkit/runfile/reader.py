@@ -284,7 +284,10 @@ def _check_header(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(100)
     except FileNotFoundError:
-        raise RunFileError(f"there is no run file {path}: 'evalkit run DATA --out {path}' creates one") from None
+        raise RunFileError(
+            f"there is no run file {path}: 'evalkit list FOLDER' shows the runs in a folder, "
+            f"'evalkit run DATA --out {path}' creates one"
+        ) from None
     except IsADirectoryError:
         first = min(path.glob(f"*{SUFFIX}"), default=None)
         example = "" if first is None else f", such as {first}"

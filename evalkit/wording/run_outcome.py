@@ -20,13 +20,13 @@ def run_outcome(outcome: str | None, *, turns: int, answered: int, planned: int 
     Parameters
     ----------
     outcome : str or None
-        A ``SessionOutcome``; None: the session has no end.
+        A ``SessionOutcome``; None: the session has no end: it is in progress, or was killed.
     turns, answered : int
         Turns that have ended, and those with an answer.
     planned : int or None
         Turns of the complete run; None: not known.
     """
-    parts = ["in progress or killed" if outcome is None else _ENDS.get(outcome, outcome)]
+    parts = ["not ended" if outcome is None else _ENDS.get(outcome, outcome)]
     if planned is not None and turns < planned and outcome != "until_ci":
         parts.append(f"{turns:,} of {planned:,} turns")
     if answered < turns:

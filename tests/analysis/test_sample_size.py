@@ -245,3 +245,9 @@ def test_the_dataset_is_counted_and_not_the_limit_of_its_pilot(tmp_path, rows, l
     assert need.conversations > 60
     warnings = [text for text in plan(path, precision=0.05, repeats=1).warnings if text.startswith("The dataset has ")]
     assert [text.split()[3] for text in warnings] == ([str(rows)] if warned else [])
+
+
+def test_a_difference_beyond_all_points_is_none(tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(2)], end_ms=900)])
+    assert plan(path).smallest_difference > 1
+    assert "and detect no difference" in evalkit("plan", path).stdout

@@ -120,7 +120,7 @@ def test_show_of_a_growing_run_is_of_one_state(growing, tmp_path, capsys, more):
     if more:
         assert json.loads(out)["turns"] == suite.tests == len(list(suite))
         return
-    answered, turns = map(int, re.search(r"^all +(\d+)/(\d+)", out, re.MULTILINE).groups())
+    answered, turns = map(int, re.search(r"^all +(\d+) of (\d+)", out, re.MULTILINE).groups())
     (spread,) = map(int, re.findall(r"latency, spread.*?(\d+) turns:", out))
     (line,) = map(int, re.findall(r"^(\d+) turns in", out, re.MULTILINE))
     assert (spread, line) == (answered, turns)

@@ -234,6 +234,8 @@ def test_summary_json_is_the_object_that_is_promised(big: tuple[Path, pd.DataFra
         "answering_models",
         "caveats",
         "imported",
+        "incomplete",
+        "raised_limits",
     }
     assert set(result) == measured | more
     assert set(result["conversations"]) == {"n", "incomplete", "all_right", "last_right", "mean"}

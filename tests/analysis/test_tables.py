@@ -288,7 +288,8 @@ def test_transcript_of_an_unknown_conversation_is_an_error(path: Path) -> None:
     with pytest.raises(RunFileError) as caught:
         tables.transcript(path, "z", repeat=3)
     assert str(caught.value) == (
-        "the run file has no finished turn of conversation 'z' in repeat 3: turns() and 'evalkit export' list its turns"
+        "the run file has no finished turn of conversation 'z' in repeat 3; its conversations begin with 'a': "
+        "turns() and 'evalkit export' list all turns"
     )
 
 

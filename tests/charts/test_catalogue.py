@@ -254,7 +254,7 @@ def test_no_figure_is_left_behind_when_the_run_cannot_be_read(path: Path, name: 
 def test_without_matplotlib_the_extra_is_named(path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chart = catalogue.chart(write(path, [S(typical(8))]), name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtra, match=r"drawing a chart needs an optional part .*chat-evalkit\[notebooks\]"):
+    with pytest.raises(MissingExtra, match=r"drawing a chart needs an optional part .*chat-evalkit\[charts\]"):
         chart.draw()
 
 

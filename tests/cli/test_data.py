@@ -85,3 +85,13 @@ def test_what_run_would_refuse_is_refused(data, capsys, arguments, message):
 def test_a_missing_file_is_named(tmp_path, capsys):
     assert main(["data", str(tmp_path / "no.jsonl")]) == 2
     assert "no.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["data"], ["run", "--dry-run"]])
+@pytest.mark.parametrize("before", [0, 3])
+def test_the_character_set_of_a_spreadsheet_is_reported_once_wherever_it_begins(tmp_path, caplog, command, before):
+    path = tmp_path / "sheet.csv"
+    path.write_bytes(b"user\n" + b"Hello?\n" * before + "Wie heißt die Hauptstadt von Österreich?\n".encode("cp1252"))
+    assert main([*command, str(path)]) == 0
+    (record,) = caplog.records
+    assert f"line {before + 2} is not UTF-8: the file is read as WINDOWS-1252, 'heißt'" in record.getMessage()

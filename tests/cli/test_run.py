@@ -53,7 +53,9 @@ def test_a_scorer_of_your_own_is_named_by_module_and_function(server, sums, tmp_
     again = evalkit("resume", out, cwd=tmp_path)
     assert again.returncode == 2
     assert "name it with --scorer own:ends" in again.stderr.replace("\n", " ")
-    assert evalkit_process("resume", out, *scorers, cwd=tmp_path).returncode == 0
+    finished = evalkit_process("resume", out, *scorers, cwd=tmp_path)
+    assert finished.returncode == 0
+    assert finished.stderr == "nothing was missing or failed: no turn was sent again\n"
 
 
 @pytest.mark.parametrize("given", ["Be brief.", "@prompt.txt"])
@@ -67,7 +69,9 @@ def test_the_system_prompt_is_a_flag_or_a_file(server, sums, tmp_path, given):
     assert stored == {"Be brief."}
 
 
-@pytest.mark.parametrize(("name", "problem"), [("none.txt", "cannot be read"), ("bad.txt", "is not UTF-8 text")])
+@pytest.mark.parametrize(
+    ("name", "problem"), [("none.txt", "cannot be read: No such"), ("bad.txt", "is not UTF-8 text")]
+)
 def test_a_file_of_a_system_prompt_that_cannot_be_read_is_named(server, sums, tmp_path, name, problem):
     (tmp_path / "bad.txt").write_bytes(b"\xff")
     done = evalkit("run", sums(), *flags(server), "--system", f"@{name}", "--out", "r.evalkit", cwd=tmp_path)
@@ -90,7 +94,8 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
         "run", "turns", "answered", "errors", "accuracy", "accuracy_all", "ttft_ms", "latency_ms", "tpot_ms",
         "schedule_latency_ms", "interrupted", "turn_time_ms", "retries", "by_turn", "by_tag", "tags_left_out",
         "conversations", "repeats", "doubt", "scoring", "tokens", "trust", "wall_s", "turns_per_s", "cost", "until",
-        "arrivals", "planned", "ignored_parameters", "answering_models", "caveats", "imported", "gates",
+        "arrivals", "planned", "ignored_parameters", "answering_models", "caveats", "imported", "incomplete",
+        "raised_limits", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
     assert result["accuracy"]["value"] == 1.0
@@ -179,6 +184,7 @@ def test_a_stop_keeps_the_answers_and_says_how_to_continue(sums, tmp_path, numbe
         assert 6 <= seen < 150
         resumed = evalkit("resume", out, "--json")
     assert resumed.returncode == 0
+    assert "nothing was missing" not in resumed.stderr
     assert json.loads(resumed.stdout)["answered"] == 150
 
 

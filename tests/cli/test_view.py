@@ -35,7 +35,7 @@ def test_it_prints_its_address_and_serves_until_interrupted(folder):
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=30)
     assert (child.returncode, out) == (130, "")
-    assert err.strip() == f"the runs of {folder}, until interrupted (Ctrl-C)"
+    assert err.splitlines() == [f"the runs of {folder}, until interrupted (Ctrl-C)", "stopped"]
     with pytest.raises(urllib.error.URLError):
         fetched(address)
 
@@ -54,7 +54,7 @@ def test_json_is_one_object_and_the_browser_is_opened_only_if_asked(folder, tmp_
             while flags and not opened.exists():
                 assert child.poll() is None
             child.send_signal(signal.SIGTERM)
-            assert child.communicate(timeout=30) == ("", "")
+            assert child.communicate(timeout=30) == ("", "stopped\n")
         assert child.returncode == 143
         assert told.keys() == {"folder", "address"}
         assert opened.exists() == bool(flags)

@@ -50,7 +50,7 @@ def browser():
     ("name", "before", "below"),
     [
         ("Run", ["tiny answered all 20 turns", "sums.jsonl against tiny", '<th scope="row">all</th>'],
-         ["accuracy over answered turns", "20 of 40 turns are still missing", "run file: "]),
+         ["accuracy over answered turns", "20 turns have not been run yet", "run file: "]),
         ("Comparison", ["A and B have the same settings", '<th scope="col"', '<th scope="row">all</th>'],
          ["McNemar", "turns right in one run only"]),
         ("Plan", ["accuracy 65.0%", '<th scope="row">within ± 3 points</th>'], ["Intervals are 95 % intervals"]),

@@ -175,7 +175,7 @@ def test_the_sizes_a_run_can_have(tmp_path):
         [talk(f"c{n}", (1,), tags=(f"t{n:03}",)) for n in range(200)],
     )
     assert len([line for line in many.splitlines() if line.startswith("tag t")]) == 8
-    assert "192 tags with fewer turns are left out" in many
+    assert "left out: 192 tags with fewer turns" in many
     untimed = told("untimed", [T("a", 1, ttft_ms=None, latency_ms=None), T("b", 1, tokens=2)])
     assert "missing in answered turns: TTFT of 1, latency of 1, output tokens of 1" in untimed
 

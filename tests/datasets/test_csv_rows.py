@@ -65,11 +65,13 @@ def test_a_target_cell_is_a_number_or_text(tmp_path, cell, target):
 WRONG = {
     "no user column": (
         "id,text\na,b\n",
-        ", line 1: there is no column 'user' to read as user: the header has id, text",
+        ", line 1: there is no column 'user' to read as user: the header has id, text. "
+        "Name the column of the questions: --column user=COLUMN",
     ),
     "no user column after semicolons": (
         "sep=;\nid;text\na;b\n",
-        ", line 2: there is no column 'user' to read as user: the header has id, text",
+        ", line 2: there is no column 'user' to read as user: the header has id, text. "
+        "Name the column of the questions: --column user=COLUMN",
     ),
     "a capital slip": ("User,Taget\na,b\n", ", line 1, field Taget: unknown column; did you mean 'target'?"),
     "capital letters": (
@@ -79,8 +81,11 @@ WRONG = {
     ),
     "a slip": ("user,taget\na,b\n", ", line 1, field taget: unknown column; did you mean 'target'?"),
     "two of a name": ("user,user\na,b\n", ", line 1: two columns are called 'user'"),
-    "too many cells": ("user,id\na,b\nc,d,e\n", ", line 3: the record has 3 cells and the header 2"),
-    "too few cells": ('user,id\n"a\nb"\n', ", line 2: the record has 1 cells and the header 2"),
+    "too many cells": (
+        "user,id\na,b\nc,d,e\n",
+        ", line 3: the record has 3 cells and the header 2. A cell that contains a separator needs quotation marks",
+    ),
+    "too few cells": ('user,id\n"a\nb"\n', ", line 2: the record has 1 cell and the header 2"),
     "open quote": (
         'user\na\n"b\nc\n',
         ", line 3: the record that starts here is not valid CSV: unexpected end of data",

@@ -269,7 +269,8 @@ def test_an_asking_process_that_crashes_before_its_task_is_an_error(server, sums
             "run", sums(conversations, 1), *flags(server), "--out", tmp_path / f"{conversations}.evalkit",
             "--fail-under", "accuracy>=0.9", "--json", env=searching(modules),
         )  # fmt: skip
-        assert (done.returncode, done.stdout) == (2, "")
+        assert done.returncode == json.loads(done.stdout)["exit"] == 2
+        assert "the process that sends requests ended unexpectedly" in json.loads(done.stdout)["error"]
         assert "the process that sends requests ended unexpectedly" in done.stderr
     assert server.stats()["requests"] == 0
 

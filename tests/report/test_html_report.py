@@ -144,8 +144,8 @@ def test_a_comparison_shortens_what_differs(tmp_path):
     said(second, settings={"system": "You are a teacher. " * 100})
     report([first, second], tmp_path / "two.html")
     page = tmp_path.joinpath("two.html").read_text(encoding="utf-8")
-    (differs,) = re.findall("What differs between A and B: (.*?)</p>", page)
-    assert html.unescape(differs) == "system: the dataset's and \"" + ("You are a teacher. " * 4)[:58] + "…"
+    (differs,) = re.findall("A and B differ in (.*?)</p>", page)
+    assert html.unescape(differs) == "system (A the dataset's, B \"" + ("You are a teacher. " * 4)[:58] + "…)."
 
 
 def test_a_comparison_of_times_keeps_the_time_outs(tmp_path):
@@ -410,7 +410,8 @@ def test_markdown_has_no_character_that_drives_a_terminal_or_turns_the_text(tmp_
         dataset={"path": strange},
         endpoint={"model": strange, "base_url": f"http://127.0.0.1/{strange}", "params": {strange: strange}},
     )
-    report([path, run(tmp_path / "s.evalkit", [T("a", 1, score=1.0)])], tmp_path / "r.md")
+    other = run(tmp_path / "s.evalkit", [T("a", 1, score=1.0)], endpoint={"model": "m", "base_url": "http://127.0.0.1"})
+    report([path, other], tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text(encoding="utf-8")
     assert "�[2J" in text
     assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text) == []

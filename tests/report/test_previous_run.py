@@ -41,7 +41,7 @@ def test_a_report_says_what_changed_since_the_last_run(folder, name):
     assert "Accuracy: B is better by 45.0 points" in text
     assert "B is faster: median latency 40" in text
     assert "20 turns right now and not before, 2 turns right before and not now, of 40" in text
-    assert "What differs between A and B: model: tiny|" in text
+    assert "A and B differ in model (A tiny|" in text
 
 
 @pytest.mark.parametrize("digest", [HASH, None])

@@ -149,7 +149,8 @@ def whole_message(call, path):
 
 def test_there_is_no_such_run_file(path):
     assert whole_message(store.open_to_read, path) == (
-        f"there is no run file {path}: 'evalkit run DATA --out {path}' creates one"
+        f"there is no run file {path}: 'evalkit list FOLDER' shows the runs in a folder, "
+        f"'evalkit run DATA --out {path}' creates one"
     )
 
 

@@ -46,11 +46,13 @@ def incomplete_answers(connection: sqlite3.Connection) -> dict[str, IncompleteAn
     dict
         ``cut_off``: the finish reason is ``length``; ``unconfirmed``: there is none.
     """
-    return {name: _answers(connection, condition) for name, condition in _KINDS.items()}
+    counted = ", ".join(f"total({condition})" for condition in _KINDS.values())
+    counts = connection.execute(f"SELECT {counted} FROM turn t WHERE t.status = 'answered'").fetchone()  # noqa: S608
+    return {
+        name: IncompleteAnswers(int(count), _without(connection, condition) if count else None)
+        for (name, condition), count in zip(_KINDS.items(), counts, strict=True)
+    }
 
 
-def _answers(connection: sqlite3.Connection, condition: str) -> IncompleteAnswers:
-    query = f"SELECT count(*) FROM turn t WHERE t.status = 'answered' AND {condition}"  # noqa: S608 - SQL of our own
-    count = int(connection.execute(query).fetchone()[0])
-    without = accuracy(connection, where=f"WHERE t.status = 'answered' AND NOT ({condition})") if count else None
-    return IncompleteAnswers(count, without)
+def _without(connection: sqlite3.Connection, condition: str) -> Accuracy:
+    return accuracy(connection, where=f"WHERE t.status = 'answered' AND NOT ({condition})")

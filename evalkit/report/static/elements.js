@@ -22,7 +22,7 @@ function visible(text) {
 
 function time(ms) {
   if (ms === null || ms === undefined) return "–";
-  return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms.toFixed(ms < 100 ? 1 : 0)} ms`;
+  return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms < 100 ? ms.toFixed(1) : Math.round(ms).toLocaleString("en")} ms`;
 }
 
 

@@ -88,7 +88,7 @@ function filterRuns() {
 
 function countRuns() {
   const all = folder.rows.size, shown = [...folder.rows.values()].filter((row) => !row.hidden).length;
-  const hint = all ? "; a run's name lists its turns, a tick puts its conversations side by side" : ": 'evalkit run DATA' creates one";
+  const hint = all ? "; click a run to list its turns, tick runs to see their conversations side by side" : ": 'evalkit run DATA' creates one";
   page.runcount.textContent = `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} run files${hint}`;
 }
 

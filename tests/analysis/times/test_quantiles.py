@@ -85,7 +85,7 @@ def test_turn_times_are_shown_next_to_the_latency(tmp_path):
     written = io.StringIO()
     summary(Console(file=written, width=200), Run(path), summary_json(path))
     assert shown in written.getvalue()
-    assert shown in markdown([run_contents.read_run(path, drawn=False)])
+    assert f"T{shown[1:]}" in markdown([run_contents.read_run(path, drawn=False)])
     page = tmp_path / "report.html"
     report([path], page)
     assert shown.removeprefix("turn time") in page.read_text()
