@@ -1,5 +1,6 @@
 """The start of the command ``evalkit``, also as ``python -m evalkit.cli`` where the script is not on the path."""
 
+import os
 import sys
 
 
@@ -10,8 +11,8 @@ def main() -> int:
 
         return main()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        print("stopped", file=sys.stderr, flush=True)
+        os._exit(130)  # Python would end by the signal if it came while a class was made; nothing is open yet
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def leaderboard(
     by_label = dict(zip(labels(runs), runs, strict=True))
     order = [run.label for run in ranks.runs] if ranks is not None and ranked else _by_accuracy(by_label)
     places = {run.label: run for run in ranks.runs} if ranks is not None else {}
+    priced = any(run.result["cost"] is not None for run in runs)
     rows = []
     for label in order:
         run, place = by_label[label], places.get(label)
@@ -52,11 +53,11 @@ def leaderboard(
         groups = () if place is None else (place.groups,)
         rows.append((
             *rank, f"{label} {quoted(run.measures.name)}", quoted(run.model),
-            run_results.accuracy_with_interval(run.result["accuracy"]), *groups, *_cells(run),
+            run_results.accuracy_with_interval(run.result["accuracy"]), *groups, *_cells(run, priced),
         ))  # fmt: skip
     headings = (
         *(("rank",) if ranked else ()), "run", "model", "accuracy (95 % interval)", *(("group",) if ranked else ()),
-        "answered", "TTFT p50", "latency p50", "cost per right answer", "started",
+        "answered", "TTFT p50", "latency p50", *(("cost per right answer",) if priced else ()), "started",
     )  # fmt: skip
     notes = ["times in ms; – means missing: too little data, or nothing to measure"]
     if ranks is not None and ranked:
@@ -73,14 +74,14 @@ def _by_accuracy(by_label: dict[str, RunContents]) -> list[str]:
     return sorted(by_label, key=lambda label: -(by_label[label].result["accuracy"]["value"] or 0.0))
 
 
-def _cells(run: RunContents) -> tuple[str, ...]:
+def _cells(run: RunContents, priced: bool) -> tuple[str, ...]:
     result = run.result
     cost = None if result["cost"] is None else result["cost"]["per_right"]
     return (
         f"{result['answered']:,} of {result['turns']:,}",
         numbers.number(result["ttft_ms"]["p50"]),
         numbers.number(result["latency_ms"]["p50"]),
-        MISSING if cost is None else numbers.money(cost),
+        *((MISSING if cost is None else numbers.money(cost),) if priced else ()),
         run_facts.started(run),
     )
 

@@ -247,7 +247,10 @@ def test_an_interrupt_while_the_command_starts_is_answered_in_words(monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr("evalkit.cli.main.main", interrupted)
-    assert importlib.import_module("evalkit.cli.__main__").main() == 130
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("evalkit.cli.__main__").main()
+    assert ended.value.code == 130
     assert capsys.readouterr() == ("", "stopped\n")
     with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
         assert tomllib.load(file)["project"]["scripts"] == {"evalkit": "evalkit.cli.__main__:main"}

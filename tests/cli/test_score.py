@@ -17,6 +17,8 @@ from evalkit.run import Run
 from evalkit.runfile import lock_and_flush
 from evalkit.scripted.server import Arithmetic, Script, serve
 
+NOTHING_SENT = "nothing was missing or failed: no turn was sent again\n"
+
 
 @pytest.fixture(autouse=True)
 def no_handlers(monkeypatch):
@@ -73,7 +75,7 @@ def test_a_run_is_scored_again_listed_undone_and_resumed(command, sums, tmp_path
         shown = json.loads(command("show", out, "--json").out)
         assert (shown["scoring"], shown["accuracy"]["n"], shown["accuracy"]["value"]) == (0, 6, 0.0)
         assert "1 answered turns were added after scoring 1" in command("score", out, "--use", 1).out
-        assert command("resume", out).err == ""  # nothing is added, so the scoring still counts
+        assert command("resume", out).err == NOTHING_SENT  # nothing is added, so the scoring still counts
         assert json.loads(command("show", out, "--json").out)["scoring"] == 1
 
 

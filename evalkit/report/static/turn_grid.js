@@ -39,10 +39,11 @@ function pixelsPerPixel() {
 }
 
 function drawTurns() {
-  const box = page.grid, { total, current } = turnGrid, top = box.scrollTop * pixelsPerPixel();
+  const box = page.grid, { total, current } = turnGrid;
+  page.space.style.height = `${Math.min(total * ROW, MOST_HEIGHT)}px`; // the list is no higher than its rows
+  const top = box.scrollTop * pixelsPerPixel();
   const from = Math.max(0, Math.floor(top / ROW) - 5);
   const to = Math.min(total, Math.ceil((top + box.clientHeight) / ROW) + 5);
-  page.space.style.height = `${Math.min(total * ROW, MOST_HEIGHT)}px`;
   page.space.replaceChildren(...Array.from({ length: to - from }, (_, n) => turnRow(from + n, (from + n) * ROW - top + box.scrollTop)));
   if (from <= current && current < to) box.setAttribute("aria-activedescendant", `row-${current}`);
   else box.removeAttribute("aria-activedescendant");
