@@ -71,6 +71,7 @@ def test_two_columns_are_the_labels_where_one_does_not_name_a_row(headings):
 def test_a_long_text_beside_its_label_is_wrapped_between_words():
     table = table_of(("", ""), [("tags", "one two three four five six seven eight nine ten")])
     table.show_header = False
-    assert [line.strip() for line in printed(table, 30).splitlines()] == [
-        "tags  one two three four five", "six seven eight nine ten",
-    ]  # fmt: skip
+    lines = printed(table, 30).splitlines()
+    assert max(map(len, lines)) <= 30
+    assert " ".join(lines).split() == "tags one two three four five six seven eight nine ten".split()
+    assert len(lines) > 1
