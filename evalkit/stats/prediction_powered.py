@@ -13,7 +13,7 @@ from evalkit.stats.checked_samples import check_level, cluster_numbers, finite, 
 from evalkit.stats.estimate import Estimate
 from evalkit.stats.proportions import score_limits
 
-_PSEUDO_CLUSTERS = 0.25  # of each kind of mistake, in the variance; tests/benchmarks/bench_judges.py
+PSEUDO_CLUSTERS = 0.25  # of each kind of mistake, in the variance; tests/benchmarks/bench_judges.py
 
 
 class _Part(NamedTuple):
@@ -99,10 +99,28 @@ def prediction_powered_mean(
         parts.append(_part(weight * others, numbers[len(y) :], count, (0.0, weight)))
     deviations = np.sum([part.deviations for part in parts], axis=0)
     variance = float((deviations**2).sum()) + sum(part.pseudo_variance for part in parts)
+    return estimate_of(value, variance, labelled, n, len(y), labelled, confidence)
+
+
+def estimate_of(
+    value: float, variance: float, effective: float, n: int, labels: int, clusters: int, confidence: float
+) -> Estimate:
+    """The value with its score interval, for as many independent values as have this variance.
+
+    Parameters
+    ----------
+    value, variance : float
+        The mean, and its variance over clusters with the pseudo clusters.
+    effective : float
+        How many clusters of equal weight tell as much.
+    n, labels, clusters : int
+        Number of all values, of the labelled ones, and of their clusters.
+    confidence : float
+    """
     # the same quarters of clusters, or a value of 0 or 1 would have no variance
-    p = (labelled * value + _PSEUDO_CLUSTERS) / (labelled + 2 * _PSEUDO_CLUSTERS)
+    p = (effective * value + PSEUDO_CLUSTERS) / (effective + 2 * PSEUDO_CLUSTERS)
     tail = (1 + confidence) / 2
-    of_values, of_clusters = (float(special.stdtrit(size - 1, tail)) for size in (len(y), labelled))
+    of_values, of_clusters = (float(special.stdtrit(size - 1, tail)) for size in (labels, clusters))
     independent = min(p * (1 - p) / variance, n) * (of_values / of_clusters) ** 2
     return Estimate(value, *score_limits(value, independent, confidence), n)
 
@@ -133,10 +151,10 @@ def _different(numbers: Whole) -> int:
 
 def _part(values: Floats, numbers: Whole, count: int, extremes: tuple[float, float]) -> _Part:
     """The deviations of clusters from the mean, and the variance that the quarters of clusters add."""
-    known, added = _different(numbers), _PSEUDO_CLUSTERS * len(extremes)
+    known, added = _different(numbers), PSEUDO_CLUSTERS * len(extremes)
     clusters, size = known + added, len(values) / known  # values in a pseudo cluster
     total = len(values) + added * size
-    mean = float(values.sum() + _PSEUDO_CLUSTERS * size * sum(extremes)) / total
+    mean = float(values.sum() + PSEUDO_CLUSTERS * size * sum(extremes)) / total
     few = clusters / (clusters - 1)
-    pseudo = sum((size * (value - mean)) ** 2 for value in extremes) * _PSEUDO_CLUSTERS * few / total**2
+    pseudo = sum((size * (value - mean)) ** 2 for value in extremes) * PSEUDO_CLUSTERS * few / total**2
     return _Part(np.bincount(numbers, values - mean, count) * few**0.5 / total, pseudo)

@@ -8,14 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from evalkit.stats.arrays import Floats, Whole
 from evalkit.stats.checked_samples import check_level, cluster_numbers, finite, pairs
 from evalkit.stats.estimate import Estimate
-from evalkit.stats.proportions import score_limits
-
-_PSEUDO_CLUSTERS = 0.25  # of each extreme value, in the variance; tests/benchmarks/bench_judges.py
+from evalkit.stats.prediction_powered import PSEUDO_CLUSTERS, estimate_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +111,7 @@ def stratified_proportion(
         one = whole / len(np.unique(numbers[here & inside]))  # the weight of a cluster of the domain
         variance += _variance(sums, (-value * one, (1 - value) * one))
         effective += whole * one
-    return _estimate(value, variance, 1 / effective, n, n, len(np.unique(numbers[inside])), confidence)
+    return estimate_of(value, variance, 1 / effective, n, n, len(np.unique(numbers[inside])), confidence)
 
 
 def stratified_prediction_powered_mean(
@@ -193,8 +190,8 @@ def stratified_prediction_powered_mean(
         here = strata.of == stratum
         extremes += float(share * ((errors[here].mean() + weight) ** 2 + (errors[here].mean() - 1) ** 2))
         one += float(share) ** 2 / len(np.unique(numbers[here]))  # the inverse of clusters that are worth as much
-    variance = curve.at(weight) + _PSEUDO_CLUSTERS * _few(labelled) * extremes * one**2
-    return _estimate(value, variance, 1 / one, len(everything), len(y), labelled, confidence)
+    variance = curve.at(weight) + PSEUDO_CLUSTERS * _few(labelled) * extremes * one**2
+    return estimate_of(value, variance, 1 / one, len(everything), len(y), labelled, confidence)
 
 
 class _Clusters(NamedTuple):
@@ -261,24 +258,13 @@ def _variance_by_weight(y: Floats, f: Floats, strata: Strata, everything: Floats
 
 def _few(clusters: int) -> float:
     """The factor that few clusters add to their variance, with quarters of pseudo clusters among them."""
-    count = clusters + 2 * _PSEUDO_CLUSTERS
+    count = clusters + 2 * PSEUDO_CLUSTERS
     return count / (count - 1)
 
 
 def _variance(sums: Floats, pseudo: tuple[float, float]) -> float:
     """The variance of the sum of clusters, with quarters of the pseudo clusters."""
-    count = len(sums) + 2 * _PSEUDO_CLUSTERS
-    mean = float(sums.sum() + _PSEUDO_CLUSTERS * sum(pseudo)) / count
-    squares = float(((sums - mean) ** 2).sum()) + _PSEUDO_CLUSTERS * sum((value - mean) ** 2 for value in pseudo)
+    count = len(sums) + 2 * PSEUDO_CLUSTERS
+    mean = float(sums.sum() + PSEUDO_CLUSTERS * sum(pseudo)) / count
+    squares = float(((sums - mean) ** 2).sum()) + PSEUDO_CLUSTERS * sum((value - mean) ** 2 for value in pseudo)
     return squares * count / (count - 1)
-
-
-def _estimate(
-    value: float, variance: float, effective: float, n: int, labels: int, clusters: int, confidence: float
-) -> Estimate:
-    """The score interval for as many independent values as have this variance."""
-    p = (effective * value + _PSEUDO_CLUSTERS) / (effective + 2 * _PSEUDO_CLUSTERS)
-    tail = (1 + confidence) / 2
-    of_values, of_clusters = (float(special.stdtrit(size - 1, tail)) for size in (labels, clusters))
-    independent = min(p * (1 - p) / variance, n) * (of_values / of_clusters) ** 2
-    return Estimate(value, *score_limits(value, independent, confidence), n)
