@@ -4,10 +4,16 @@ import json
 import os
 import sys
 
+import asking_processes
 import pytest
 from hypothesis import settings
 
+from evalkit.engine import child_process
+
 settings.register_profile("few", max_examples=15)
+
+# jsonschema imports it where it is there, for two formats that no test checks: it builds 38 parsers, which takes 2.5 s
+sys.modules["rfc3987_syntax"] = None
 
 ENDPOINT_VARIABLES = (
     "SERVICE_HOST", "TASKINGAI_API_KEY", "ASSISTANT_ID", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL",
@@ -22,6 +28,19 @@ def _only_the_tests_own_endpoints():
     yield
     del os.environ["EVALKIT_PRICES"]
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forked_asking_processes(_only_the_tests_own_endpoints):
+    """The runs of all tests would import the same modules a thousand times."""
+    with asking_processes.forked():
+        yield
+
+
+@pytest.fixture
+def real_asking_process(monkeypatch):
+    """The asking process is started as users start it."""
+    monkeypatch.setattr(child_process, "_start", asking_processes.REAL_START)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from evalkit.scripted.server import Arithmetic, Calling, Law, Script, serve
 from evalkit.settings import Settings
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+pytestmark = pytest.mark.usefixtures("real_asking_process")
 OWN = """
     import multiprocessing, os, sys, threading, time
     def slow(text, target):
