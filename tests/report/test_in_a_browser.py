@@ -281,7 +281,7 @@ def hostile(path):
     return file
 
 
-def test_attacks_stay_text(visit, tmp_path):
+def test_attacks_stay_text(visit, tmp_path, drawn_charts):
     report([hostile(tmp_path / "h.evalkit")], tmp_path / "h.html")
     page = shown(visit, tmp_path / "h.html")
     for number, payload in enumerate(PAYLOADS):
