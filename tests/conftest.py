@@ -20,6 +20,16 @@ ENDPOINT_VARIABLES = (
 )  # fmt: skip
 
 
+# what modules share that takes long to start
+SLOW_TO_START = {"address", "browser", "chromium", "embedded", "variables"}
+
+
+def pytest_collection_modifyitems(items):
+    """Put modules with a browser or a model first: one worker runs them, and others take the rest of its tests."""
+    slow = {item.path for item in items if SLOW_TO_START.intersection(item.fixturenames)}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _only_the_tests_own_endpoints():
     """A developer's own variables must not send a test to a service that costs money, nor their prices bend one."""

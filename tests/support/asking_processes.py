@@ -1,11 +1,11 @@
 """Asking processes that share their imports: each is a fork of a process that has imported what they need.
 
-A run starts an asking process, which imports for 0.3 s of processor time before it sends a request, and the tests make a
-thousand runs. So the process that runs tests starts one process that imports once and forks for each run. A fork gets
+A run starts an asking process, which imports for 0.3 s of processor time before it sends a request, and the tests make
+a thousand runs. So the process that runs tests starts one process that imports once and forks for each run. A fork gets
 what ``child_process`` gives a process that it starts: socket, process id of the parent, working directory, environment,
 standard error and blocked signals. It is a child of the process that runs tests, too.
 
-Commands in processes of their own start real asking processes, and so do tests with the fixture ``real_asking_process``.
+Commands in processes of their own start real asking processes. So do tests with the fixture ``real_asking_process``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from unittest import mock
 
 from evalkit.engine import child_process
@@ -71,7 +72,7 @@ class Forks:
         errors = child_process._standard_error()
         if os.getpid() != self._parent or errors == subprocess.DEVNULL:
             return REAL_START(connection)
-        given = pickle.dumps((os.getcwd(), dict(os.environ), list(filter(None, sys.path)), self._parent))
+        given = pickle.dumps((Path.cwd(), dict(os.environ), list(filter(None, sys.path)), self._parent))
         descriptors = array.array("i", (connection.fileno(), errors))
         with self._asking:
             if self._process is None:
@@ -141,7 +142,7 @@ def _received(requests: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _fork() -> int | None:
-    """None in the fork; here its process id, once the process between has ended: the fork is then our parent's child."""
+    """None in the fork; here its process id, once the process between has ended and the fork is our parent's child."""
     reading, writing = os.pipe()
     between = os.fork()
     if between == 0:
@@ -157,7 +158,7 @@ def _fork() -> int | None:
     return int(found) if found else None
 
 
-def _take_over(folder: str, environment: dict[str, str], path: list[str], parent: int, link: int, errors: int) -> None:
+def _take_over(folder: Path, environment: dict[str, str], path: list[str], parent: int, link: int, errors: int) -> None:
     end = time.monotonic() + 10
     while os.getppid() != parent and time.monotonic() < end:  # the process between has not ended
         time.sleep(0.001)
