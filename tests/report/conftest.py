@@ -1,10 +1,9 @@
 """Reports without the drawing of their charts, which takes a second each."""
 
 import pytest
+from pages import EMPTY_CHART
 
 from evalkit.report import charts
-
-EMPTY = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4="  # <svg xmlns="…"/>
 
 
 @pytest.fixture
@@ -15,4 +14,4 @@ def drawn_charts():
 @pytest.fixture(autouse=True)
 def _empty_charts(request, monkeypatch):
     if "drawn_charts" not in request.fixturenames:
-        monkeypatch.setattr(charts, "_data_url", lambda chart: EMPTY)
+        monkeypatch.setattr(charts, "_data_url", lambda chart: EMPTY_CHART)
