@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit.conversation import Turn, canonical
 from evalkit.record import Attempt, Score, TurnRecord, Usage
-from evalkit.runfile.schema import Row
+from evalkit.runfile.schema import GROUPS_OF, Row
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # created once: dumps creates one per call
 _NO_ANSWER = (None, None, None, (), None, None, None)
@@ -135,20 +135,28 @@ def storable(attempt: Row) -> Row:
     return groups, [*values, _packed("q", arrivals), _packed("i", events)]
 
 
-def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
-    """The values of INSERT_SCORE; scoring 0 is the run's own."""
-    reason, extracted, parts = score.reason, score.extracted, score.parts
-    return (
-        position,
-        repeat,
-        turn,
-        scoring,
-        score.scorer,
-        score.value,
-        None if reason is None else _storable_text(reason),
-        None if extracted is None else _storable_text(_as_json(extracted)),
-        None if parts is None else _storable_text(_as_json(parts)),
-    )
+def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> Row:
+    """The row of a score; scoring 0 is the run's own."""
+    groups = "key"
+    values: list[Any] = [position, repeat, turn, scoring, score.scorer]
+    if score.value is not None:
+        groups += " value"
+        values.append(score.value)
+    if score.reason is not None:
+        groups += " reason"
+        values.append(_storable_text(score.reason))
+    if score.extracted is not None:
+        groups += " extracted"
+        values.append(_storable_text(_as_json(score.extracted)))
+    if score.parts is not None:
+        groups += " parts"
+        values.append(_storable_text(_as_json(score.parts)))
+    return groups, values
+
+
+def score_rows(scores: Iterable[tuple[int, int, int, Score]], scoring: int = 0) -> list[Row]:
+    """The rows of scores, given as (position, repeat, turn, score), with those of the same groups together."""
+    return sorted((score_row(*score, scoring) for score in scores), key=GROUPS_OF)
 
 
 def _storable_text(text: str) -> str:

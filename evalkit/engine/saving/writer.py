@@ -176,7 +176,7 @@ class Writer:
         if not (group or scored):
             return
         scores = [(*key, score) for key, _, score in scored if score is not None]
-        if used := {score.scorer for *_, score in scores} - self._noted:
+        if used := {row[3].scorer for row in scores} - self._noted:
             scorings.note_own_versions(self._runfile, used, self._scoring.scorers)
             self._noted |= used
         self._runfile.add(group, scores)
@@ -193,19 +193,17 @@ class Writer:
 
     def _count(self, group: list[FinishedTurn], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
-        for done in group:
-            kind = done.error_kind
-            if self._retracted and (failed := self._retracted.get(done.key[:2])) is not None:
-                self._count_again(done, failed)
-            if kind is None:
-                progress.answered += 1
-            else:
-                progress.errors += 1
-                progress.errors_by_kind[kind] += 1
-        for *_, score in scores:
-            if score.value is not None:
-                progress.scored += 1
-                progress.right += score.value
+        if self._retracted:
+            for done in group:
+                if (failed := self._retracted.get(done.key[:2])) is not None:
+                    self._count_again(done, failed)
+        kinds = [done.error_kind for done in group if done.error_kind is not None]
+        progress.answered += len(group) - len(kinds)
+        progress.errors += len(kinds)
+        progress.errors_by_kind.update(kinds)
+        values = [row[3].value for row in scores if row[3].value is not None]
+        progress.scored += len(values)
+        progress.right += sum(values)
 
     def _count_again(self, done: FinishedTurn, failed: dict[int, str]) -> None:
         """Replace the count of a failed turn by that of the same turn sent again."""
