@@ -95,8 +95,7 @@ class AnswerReader:
         logprobs: bool = False,
     ) -> None:
         good = 200 <= status < 300
-        self._status = status
-        self._headers = headers
+        self._status, self._headers = status, headers
         self._content_type = (content_type or "").partition(";")[0].strip().lower()
         self._stream_requested = stream_requested
         self._form = _UNKNOWN if good else _ERROR
