@@ -24,6 +24,7 @@ from evalkit.client.transport import Transport
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking import event_loop
 from evalkit.errors import EndpointError
+from evalkit.inputs.addresses import without_version
 from evalkit.process.api_keys import Key
 
 CALL_LIMIT_S = 30.0
@@ -169,6 +170,7 @@ class _Session:
         if time.monotonic() > self._until:
             reply = Reply(failure=f"not sent: {TOTAL_LIMIT_S:.0f} s of the check were over")
         else:
+            await asyncio.sleep(call.pause_s)
             reply = await self._answered(call, body)
         self.replies[call] = reply
         self._watch(len(self.replies), len(self._calls))
@@ -202,7 +204,9 @@ class _Session:
                 return body.count(b"data:") >= events
 
         base, _, query = self._endpoint.base_url.partition("?")
-        url = "" if not call.route else base + call.route + (f"?{query}" if query else "")
+        if call.route.startswith("/../"):
+            base = without_version(base)
+        url = "" if not call.route else base + call.route.replace("/..", "") + (f"?{query}" if query else "")
         sent = call.raw or (orjson.dumps(request) if request else b"")
         return await self._client.send(
             sent, url=url, method=call.method, encoding=call.encoding, wrong_key=call.wrong_key, leave=leave
@@ -221,10 +225,10 @@ def _unusable(endpoint: Endpoint, reply: Reply) -> str:
 
 def _finding(probe: Probe, replies: dict[Call, Reply], redacted: Callable[[str], str]) -> Finding:
     try:
-        judgement = probe.verdict([replies.get(call) for call in probe.calls])
+        judgement = probe.verdict(replies)
     except Exception as error:  # an endpoint can send anything, and no answer may end the check
         judgement = Judgement(NOT_JUDGED, f"what came cannot be read ({type(error).__name__})")
-    names = tuple(call.name for call in probe.calls if call in replies)
+    names = tuple(call.name for call in (*probe.calls, *probe.optional) if call in replies)
     return Finding(
         probe.name, probe.subject, probe.asks, probe.why, judgement.verdict, redacted(judgement.came), names
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from evalkit.checkup.probes import answers
+from evalkit.checkup.probes import answers, connection, errors, parameters, streams, tools
 from evalkit.checkup.probes.call import Call
 from evalkit.checkup.probes.probe import Probe
 
-PROBES: tuple[Probe, ...] = (*answers.PROBES,)
+PROBES: tuple[Probe, ...] = (
+    *answers.PROBES, *streams.PROBES, *parameters.PROBES, *tools.PROBES, *errors.PROBES, *connection.PROBES,
+)  # fmt: skip
 
 
 def calls() -> list[Call]:
@@ -19,6 +21,6 @@ def calls() -> list[Call]:
         found.setdefault(call)
 
     for probe in PROBES:
-        for call in probe.calls:
+        for call in (*probe.calls, *probe.optional):
             add(call)
     return list(found)

@@ -28,7 +28,7 @@ class Call:
     tokens : int
         The most tokens that the answer should have; sent as the limit unless ``body`` has one.
     method, route : str
-        ``route`` is below the base URL; empty: the chat-completion route.
+        ``route`` is below the base URL, ``/../`` beside its version; empty: the chat-completion route.
     raw : bytes
         A body that is not JSON, in place of ``body``.
     wrong_key : bool
@@ -39,6 +39,8 @@ class Call:
         Nothing else is sent meanwhile: its times matter.
     leave_after : int or None
         Close the connection after this number of events.
+    pause_s : float
+        Seconds to wait before it is made.
     tokens_sent : int
         About how many tokens the messages have.
     """
@@ -54,6 +56,7 @@ class Call:
     encoding: str = UNCOMPRESSED
     alone: bool = False
     leave_after: int | None = None
+    pause_s: float = 0.0
     tokens_sent: int = 30
 
     def body_after(self, replies: Replies) -> Body | None:

@@ -12,8 +12,9 @@ import httptools
 
 from evalkit.checkup.probes.reply import DONE, Reply
 from evalkit.client.connection_setup import Tls, open_connection
+from evalkit.client.exchange import FOLLOWED, MAX_REDIRECTS
 from evalkit.client.lenient_http import LenientResponseParser
-from evalkit.client.origin import Origin
+from evalkit.client.origin import Origin, redirect_target
 from evalkit.client.proxy import Proxy, proxy_for
 from evalkit.client.request_head import UNCOMPRESSED, request_head
 from evalkit.endpoint import Endpoint
@@ -223,9 +224,19 @@ class ProbeClient:
         leave : callable or None
             Called with the body so far; when it returns True, the connection is closed.
         """
-        url = url or self._endpoint.url
-        head = request_head(self._endpoint, self._proxy, url, method, encoding)
-        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (head, self._credentials(wrong_key), len(body), body)
+        url, credentials, redirects = url or self._endpoint.url, self._credentials(wrong_key), 0
+        while True:
+            head = request_head(self._endpoint, self._proxy, url, method, encoding)
+            request = b"%b%bContent-Length: %d\r\n\r\n%b" % (head, credentials, len(body), body)
+            reply = await self._exchange(request, leave)
+            reply.redirects = redirects
+            target = redirect_target(url, reply.header("location"))
+            followed = reply.status in FOLLOWED and target is not None and Origin.of(target) == self._origin
+            if target is None or not followed or redirects == MAX_REDIRECTS:
+                return reply
+            url, redirects = target, redirects + 1
+
+    async def _exchange(self, request: bytes, leave: Callable[[bytes], bool] | None) -> Reply:
         while True:
             self._idle = [connection for connection in self._idle if connection.usable]
             reply = Reply(reused=bool(self._idle))

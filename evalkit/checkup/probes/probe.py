@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.checkup.probes.call import Call
+from evalkit.checkup.probes.call import Call, Replies
 from evalkit.checkup.probes.reply import Reply
 
 CONFORMS, DIFFERS, UNSUPPORTED, IGNORED = "conforms", "differs", "unsupported", "ignored"
@@ -51,7 +51,11 @@ class Probe:
     judge : callable
         Accepts the replies in the order of ``calls``.
     judges_refusals : bool
-        ``judge`` also gets replies without an answer; else a refusal of the first call is ``unsupported``.
+        ``judge`` also gets refusals; else a refusal of the first call is ``unsupported``.
+    optional : tuple of Call
+        Further calls for ``judge``, which gets None for those that were not made.
+    over_all : bool
+        ``judge`` gets the replies of all probes, in one sequence.
     """
 
     name: str
@@ -61,18 +65,22 @@ class Probe:
     calls: tuple[Call, ...]
     judge: Callable[..., Judgement]
     judges_refusals: bool = False
+    optional: tuple[Call, ...] = ()
+    over_all: bool = False
 
-    def verdict(self, replies: list[Reply | None]) -> Judgement:
-        """The judgement on the replies; None: the call was not made."""
-        made = [reply for reply in replies if reply is not None]
-        if len(made) < len(replies):
-            return Judgement(NOT_JUDGED, "an earlier reply left nothing to ask")
+    def verdict(self, replies: Replies) -> Judgement:
+        """The judgement on the replies."""
+        if self.over_all:
+            return self.judge(list(replies.values()))
+        made = [replies[call] for call in self.calls if call in replies]
+        if len(made) < len(self.calls):
+            return Judgement(NOT_JUDGED, "the replies to other calls left nothing to send")
         for call, reply in zip(self.calls, made, strict=True):
-            if reply.status is None or (reply.failure and not reply.left and not self.judges_refusals):
+            if reply.status is None or (reply.failure and not reply.left):
                 return Judgement(FAILED, reply.failure)
             if reply.status != 200 and not self.judges_refusals:
                 return _refused(reply, first=call is self.calls[0])
-        return self.judge(*made)
+        return self.judge(*made, *(replies.get(call) for call in self.optional))
 
 
 def _refused(reply: Reply, *, first: bool) -> Judgement:

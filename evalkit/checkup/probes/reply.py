@@ -48,6 +48,8 @@ class Reply:
         Nothing came after the end of the stream, and its connection stayed open.
     lenient : str
         What is wrong with the HTTP of the answer, which lenient parsers accept; empty: nothing.
+    redirects : int
+        Redirects within the origin that were followed.
     waits : list of (int, float or None)
         The status of earlier tries that were refused for the moment, and the seconds to wait that came with each.
     """
@@ -65,6 +67,7 @@ class Reply:
     left: bool = False
     left_open: bool = False
     lenient: str = ""
+    redirects: int = 0
     waits: list[tuple[int, float | None]] = field(default_factory=list)
     request: Mapping[str, Any] | None = None
 
