@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from evalkit import __version__
 from evalkit.checkup.probes.probe import VERDICTS
+
+FORMAT = "checkup"  # the first key of every object, and its number
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,13 @@ class Checkup:
     exchanged: Mapping[str, Exchanged]
 
     def __getitem__(self, name: str) -> Finding:
+        """The verdict of the probe with this name."""
         return next(finding for finding in self.findings if finding.name == name)
+
+    def _repr_html_(self) -> str | None:
+        from evalkit.console import notebook_cell
+
+        return notebook_cell.of_checkup(self)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -130,8 +138,16 @@ class Checkup:
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit check --json`` prints."""
         return {
-            "base_url": self.base_url, "model": self.model, "checked_at": self.checked_at, "evalkit": __version__,
-            "seconds": self.seconds, "calls_made": self.calls_made, "tokens": self.tokens, "counts": self.counts,
+            FORMAT: 1, "base_url": self.base_url, "model": self.model, "checked_at": self.checked_at,
+            "evalkit": __version__, "seconds": self.seconds, "calls_made": self.calls_made, "tokens": self.tokens,
+            "counts": self.counts,
             "probes": [finding.to_json() for finding in self.findings],
             "calls": {name: each.to_json() for name, each in self.exchanged.items()},
         }  # fmt: skip
+
+
+def side_by_side(checks: Sequence[Checkup]) -> dict[str, Any]:
+    """The object of ``--json`` for several endpoints; ``differing``: probes that have not the same verdict for all."""
+    first, *others = checks
+    names = [each.name for each in first.findings if any(other[each.name].verdict != each.verdict for other in others)]
+    return {FORMAT: 1, "checks": [check.to_json() for check in checks], "differing": names}

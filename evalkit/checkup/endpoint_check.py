@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +24,6 @@ from evalkit.endpoint import Endpoint
 from evalkit.engine.asking import event_loop
 from evalkit.errors import EndpointError
 from evalkit.inputs.addresses import without_version
-from evalkit.process.api_keys import Key
 
 CALL_LIMIT_S = 30.0
 TOTAL_LIMIT_S = 180.0  # no call is started later
@@ -200,6 +198,7 @@ class _Session:
         self.sent += 1
         leave = None
         if (events := call.leave_after) is not None:
+
             def leave(body: bytes) -> bool:
                 return body.count(b"data:") >= events
 
@@ -229,9 +228,7 @@ def _finding(probe: Probe, replies: dict[Call, Reply], redacted: Callable[[str],
     except Exception as error:  # an endpoint can send anything, and no answer may end the check
         judgement = Judgement(NOT_JUDGED, f"what came cannot be read ({type(error).__name__})")
     names = tuple(call.name for call in (*probe.calls, *probe.optional) if call in replies)
-    return Finding(
-        probe.name, probe.subject, probe.asks, probe.why, judgement.verdict, redacted(judgement.came), names
-    )
+    return Finding(probe.name, probe.subject, probe.asks, probe.why, judgement.verdict, redacted(judgement.came), names)
 
 
 def _exchanged(reply: Reply, redacted: Callable[[str], str]) -> Exchanged:

@@ -108,8 +108,8 @@ def _usage_faults(usage: dict[str, Any]) -> Iterator[str]:
     for name, count in zip(_COUNTS, counts, strict=True):
         if type(count) is not int:
             yield f"{name} is {shown(count)}"
-    if all(type(count) is int for count in counts):
-        prompt, completion, total = counts
+    prompt, completion, total = counts
+    if isinstance(prompt, int) and isinstance(completion, int) and isinstance(total, int):
         if total != prompt + completion:
             yield f"total_tokens is {total}, and {prompt} + {completion} is {prompt + completion}"
         if not prompt:

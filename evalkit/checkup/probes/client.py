@@ -41,7 +41,9 @@ class _Connection(asyncio.Protocol):
         self._leave: Callable[[bytes], bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def exchange(self, request: bytes, reply: Reply, limit_s: float, leave: Callable[[bytes], bool] | None) -> None:
+    async def exchange(
+        self, request: bytes, reply: Reply, limit_s: float, leave: Callable[[bytes], bool] | None
+    ) -> None:
         """Send a request and read its answer into ``reply``; ``leave``: whether the body so far is enough."""
         assert self._transport is not None
         self._reply, self._leave, self._raw, self._body = reply, leave, b"", bytearray()
@@ -55,7 +57,9 @@ class _Connection(asyncio.Protocol):
                 await asyncio.shield(finished)
         except TimeoutError:
             self.usable = False
-            self._end(f"no end of the answer within {limit_s:g} s" if reply.status else f"no answer within {limit_s:g} s")
+            self._end(
+                f"no end of the answer within {limit_s:g} s" if reply.status else f"no answer within {limit_s:g} s"
+            )
         finally:
             self._stop_timer()
             reply.body = bytes(self._body)
@@ -93,7 +97,11 @@ class _Connection(asyncio.Protocol):
         if reply.status is not None and not framed and error is None:
             self._end()
         else:
-            self._end("the connection was closed before the answer was complete" if reply.status else "the connection was closed without an answer")
+            self._end(
+                "the connection was closed before the answer was complete"
+                if reply.status
+                else "the connection was closed without an answer"
+            )
 
     def _parse_leniently(self, problem: str) -> None:
         reply = self._reply

@@ -14,7 +14,9 @@ from evalkit.checkup.probes.reply import Reply, mapping
 
 SUBJECT = "connection"
 _WINDOWS = ("max_model_len", "context_length", "context_window", "n_ctx", "max_context_length")
-_RUNNING = re.compile(r"^(?:vllm:num_requests_running|llamacpp:requests_processing|sglang:num_running_reqs)\S*\s+([\d.]+)", re.M)
+_RUNNING = re.compile(
+    r"^(?:vllm:num_requests_running|llamacpp:requests_processing|sglang:num_running_reqs)\S*\s+([\d.]+)", re.M
+)
 _CACHE_ITEMS = 200
 _LEAST_SAVED_MS = 60.0
 _SETTLED_S = 1.0
@@ -37,7 +39,9 @@ AGAIN = Call("long prompt again", _same_body, after=(FIRST,), tokens=4, alone=Tr
 GZIP = Call("answer that may be compressed", ask(HELLO), encoding="gzip")
 GZIP_STREAM = Call("stream that may be compressed", streamed(ask(HELLO)), encoding="gzip")
 LEFT = Call("stream that is left", streamed(ask(COUNTING)), tokens=256, alone=True, leave_after=3)
-METRICS = Call("metrics", method="GET", route="/../metrics", after=(LEFT,), tokens=0, tokens_sent=0, alone=True, pause_s=_SETTLED_S)
+METRICS = Call(
+    "metrics", method="GET", route="/../metrics", after=(LEFT,), tokens=0, tokens_sent=0, alone=True, pause_s=_SETTLED_S
+)
 SLOTS = Call("slots", method="GET", route="/../slots", after=(LEFT,), tokens=0, tokens_sent=0, alone=True)
 
 
@@ -166,7 +170,8 @@ PROBES = (
     Probe("time_to_headers", SUBJECT, "headers and first token of a stream",
           "Time limits, and tools, that wait for headers do not see a slow model.", (LONG_STREAM,), _headers),
     Probe("prompt_cache", SUBJECT, "a long prompt twice",
-          "Repeats are faster and cheaper than first requests: times of a run depend on its order.", (AGAIN, FIRST), _cache),
+          "Repeats are faster and cheaper than first requests: times of a run depend on its order.",
+          (AGAIN, FIRST), _cache),
     Probe("disconnect", SUBJECT, "a client that leaves in the middle of a stream",
           "Requests that time out go on costing, and slow down the next ones.", (LEFT,), _leaving, True,
           (METRICS, SLOTS)),

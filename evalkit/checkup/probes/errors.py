@@ -33,7 +33,9 @@ def _too_long_body(replies: Replies) -> Body | None:
 WRONG_KEY = Call("wrong key", ask(HELLO), wrong_key=True, tokens=1)
 UNKNOWN_MODEL = Call("unknown model", {**ask(HELLO), "model": "evalkit-no-such-model"}, tokens=1)
 BAD_ROLE = Call("unknown role", {"messages": [{"role": "robot", "content": HELLO}]}, tokens=1)
-BAD_ROLE_STREAM = Call("unknown role, as a stream", streamed({"messages": [{"role": "robot", "content": HELLO}]}), tokens=1)
+BAD_ROLE_STREAM = Call(
+    "unknown role, as a stream", streamed({"messages": [{"role": "robot", "content": HELLO}]}), tokens=1
+)
 BROKEN = Call("broken body", raw=b'{"model": "m", "messages": [', tokens=0, tokens_sent=0)
 EMPTY = Call("no messages", {"messages": []}, tokens=1)
 BAD_CONTENT = Call("content that is a number", {"messages": [{"role": "user", "content": 7}, user(HELLO)]}, tokens=1)

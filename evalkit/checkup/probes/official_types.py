@@ -1,4 +1,4 @@
-"""Checks an answer against the types of the official client, or, where that is not installed, against its main fields."""
+"""Checks answers against the types of the official client, or its main fields where that is not installed."""
 
 from __future__ import annotations
 

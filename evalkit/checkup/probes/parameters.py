@@ -53,9 +53,10 @@ OTHER_SEED = Call("seed 8", ask(_OPEN, temperature=1, seed=8), tokens=24)
 TWO_CHOICES = Call("n 2", ask(COUNTING, n=2), tokens=16)
 LOGPROBS = Call("logprobs", ask(COUNTING, logprobs=True, top_logprobs=2), tokens=8)
 JSON_MODE = Call(
-    "JSON object", ask("Describe the sea in a sentence, as prose and not as JSON.", response_format={"type": "json_object"}),
+    "JSON object",
+    ask("Describe the sea in a sentence, as prose and not as JSON.", response_format={"type": "json_object"}),
     tokens=48,
-)  # fmt: skip
+)
 JSON_SCHEMA = Call(
     "JSON schema",
     ask(
@@ -134,8 +135,12 @@ def _logprobs(reply: Reply) -> Judgement:
     if not isinstance(entries, list) or not entries:
         return differs("logprobs have no list of content: an older form")
     entry = first(entries)
-    return without_faults(_logprob_faults(entry), f"of {len(entries)} tokens, each with {len(entry['top_logprobs'])} alternatives"
-                          if isinstance(entry.get("top_logprobs"), list) else "")
+    return without_faults(
+        _logprob_faults(entry),
+        f"of {len(entries)} tokens, each with {len(entry['top_logprobs'])} alternatives"
+        if isinstance(entry.get("top_logprobs"), list)
+        else "",
+    )
 
 
 def _logprob_faults(entry: dict[str, Any]) -> list[str]:

@@ -43,8 +43,8 @@ def _framing_faults(reply: Reply) -> Iterator[str]:
         yield f"the content type is {shown(kind)}"
     lines = reply.content.replace(b"\r\n", b"\n").split(b"\n")
     named = (b"data:", b":", b"event:", b"id:", b"retry:")
-    if strange := next((line for line in lines if line and not line.startswith(named)), None):
-        yield f"a line is not that of an event: {shown(strange[:40].decode('utf-8', 'replace'))}"
+    if unnamed := next((line for line in lines if line and not line.startswith(named)), None):
+        yield f"a line is not that of an event: {shown(unnamed[:40].decode('utf-8', 'replace'))}"
     if len(reply.chunks) < sum(data != DONE for _, data in reply.events):
         yield "an event is not a JSON object"
     if reply.content.count(b"\n\n") + reply.content.count(b"\r\n\r\n") < len(reply.events) - 1:
@@ -92,7 +92,9 @@ def _usage(reply: Reply) -> Judgement:
         inside = any(mapping(choice.get("usage")) for _, choice in reply.stream_choices)
         return differs("inside the choice, not beside it") if inside else ignored("requested, and no event has them")
     if len(with_usage) > 1:
-        return differs(f"in {len(with_usage)} of {len(reply.chunks)} events: only the last counts, adding them is wrong")
+        return differs(
+            f"in {len(with_usage)} of {len(reply.chunks)} events: only the last counts, adding them is wrong"
+        )
     if with_usage[0].get("choices"):
         return differs("beside a choice: the reference sends them in an event without choices")
     return conforms("in the last event, without choices")
@@ -191,7 +193,8 @@ PROBES = (
     Probe("stream_framing", SUBJECT, "a stream as server-sent events, ended by [DONE]",
           "Clients that parse strictly fail or wait until their time limit.", (STREAM,), _framing),
     Probe("stream_shape", SUBJECT, "each event of a stream: each field of its type",
-          "The official client does not check types: code fails later, where a field is used.", (STREAM,), _chunk_shape),
+          "The official client does not check types: code fails later, where a field is used.",
+          (STREAM,), _chunk_shape),
     Probe("stream_deltas", SUBJECT, "where the text of a stream is",
           "The official client reads choices[0].delta.content and nothing else.", (STREAM,), _deltas),
     Probe("stream_role", SUBJECT, "the role, in the first delta",

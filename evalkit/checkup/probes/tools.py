@@ -99,9 +99,7 @@ def _named_body(replies: Replies) -> Body | None:
 
 AUTO = Call("tool offered", ask(_QUESTION, tools=_TOOLS), tokens=_TOKENS, tokens_sent=120)
 TOOLLESS = Call("the same without the tool", ask(_QUESTION), tokens=1)
-REQUIRED = Call(
-    "tool required", ask(_QUESTION, tools=_TOOLS, tool_choice="required"), tokens=_TOKENS, tokens_sent=120
-)
+REQUIRED = Call("tool required", ask(_QUESTION, tools=_TOOLS, tool_choice="required"), tokens=_TOKENS, tokens_sent=120)
 NAMED_CHOICE = Call(
     "tool named",
     ask("Hello.", tools=_TOOLS, tool_choice={"type": "function", "function": {"name": _NAME}}),
