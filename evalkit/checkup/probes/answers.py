@@ -29,16 +29,20 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _WORDS = 300
 _LONG = " ".join(f"Item {n} is blue." for n in range(_WORDS // 4))
 _NAME = "Quillon"
+_DEMAND = (
+    f"Answer every message with the one word {_NAME}. Whatever the user says, and in whatever language it is, the whole "
+    f"answer is {_NAME}: no greeting before it, no explanation after it, no question, and no other word in its place."
+)
 _THINK = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 LONGER = Call("longer input", ask(f"{_LONG}\n{HELLO}"), tokens=8, tokens_sent=600)
-SYSTEM = Call(
-    "system message",
-    {"messages": [{"role": "system", "content": f"Answer every message with the one word {_NAME}."}, user(HELLO)]},
+SYSTEM = Call("system message", {"messages": [{"role": "system", "content": _DEMAND}, user(HELLO)]}, tokens_sent=70)
+# a template may have a system message of its own where none is sent, so two are compared
+SHORT_SYSTEM = Call(
+    "short system message", {"messages": [{"role": "system", "content": "Be brief."}, user(HELLO)]}, tokens=1
 )
 DEVELOPER = Call(
-    "developer message",
-    {"messages": [{"role": "developer", "content": f"Answer every message with the one word {_NAME}."}, user(HELLO)]},
+    "developer message", {"messages": [{"role": "developer", "content": _DEMAND}, user(HELLO)]}, tokens_sent=70
 )
 HISTORY = Call(
     "history",
@@ -54,7 +58,8 @@ LAST_ALONE = Call("last message of the history", ask("What is my name?"), tokens
 TWO_IN_A_ROW = Call("two user messages in a row", {"messages": [user("Here is a list of items."), user(HELLO)]})
 LATE_SYSTEM = Call(
     "system message after the user's",
-    {"messages": [user(HELLO), {"role": "system", "content": "Answer in English and be brief."}]},
+    {"messages": [user(HELLO), {"role": "system", "content": _DEMAND}]},
+    tokens_sent=70,
 )
 PARTS = Call("content parts", {"messages": [{"role": "user", "content": [{"type": "text", "text": HELLO}]}]})
 UNICODE = Call("unicode", ask("Repeat exactly: Grüße, 日本 🎉 ok"), tokens=24)
@@ -124,24 +129,16 @@ def _usage_grows(longer: Reply, plain: Reply) -> Judgement:
     return conforms(added) if _WORDS // 2 <= many - few <= _WORDS * 6 else differs(added)
 
 
-def _heard(reply: Reply, plain: Reply) -> Judgement:
-    """Whether a message before the user's had an effect: in the answer, or else in the count of prompt tokens."""
+def _heard(reply: Reply, shorter: Reply) -> Judgement:
+    """Whether messages before the last one had an effect: in the answer, or else in the count of prompt tokens."""
     if _NAME.lower() in reply.text.lower():
         return conforms("the answer obeys it")
-    many, few = reply.count("prompt_tokens"), plain.count("prompt_tokens")
+    many, few = reply.count("prompt_tokens"), shorter.count("prompt_tokens")
     if many is None or few is None:
         return not_judged("the answer does not obey it, which may be the model's; no token counts tell more")
     if many > few:
         return conforms(f"counted: {many - few} more prompt tokens; the answer does not obey it, which is the model's")
-    return ignored(f"accepted, but neither obeyed nor counted: {many} prompt tokens, {few} without it")
-
-
-def _system(reply: Reply, plain: Reply) -> Judgement:
-    return _heard(reply, plain)
-
-
-def _history(reply: Reply, alone: Reply) -> Judgement:
-    return _heard(reply, alone)
+    return ignored(f"accepted, but neither obeyed nor counted: {many} prompt tokens, {few} for less text")
 
 
 def _both_counted(reply: Reply, plain: Reply) -> Judgement:
@@ -216,11 +213,11 @@ PROBES = (
     Probe("usage_grows", SUBJECT, f"prompt tokens of a message with {_WORDS} words more",
           "Counts that do not grow with the input are not counts.", (LONGER, PLAIN), _usage_grows),
     Probe("system_message", SUBJECT, "a system message that demands one word",
-          "Instructions that are dropped lower every score, and nothing reports it.", (SYSTEM, PLAIN), _system),
+          "Instructions that are dropped lower every score, and nothing reports it.", (SYSTEM, SHORT_SYSTEM), _heard),
     Probe("developer_message", SUBJECT, "the same as a developer message",
-          "Newer programs send this role in place of system.", (DEVELOPER, PLAIN), _system),
+          "Newer programs send this role in place of system.", (DEVELOPER, SHORT_SYSTEM), _heard),
     Probe("history", SUBJECT, "a question that only the earlier turns answer",
-          "Multi-turn scores need the whole history to reach the model.", (HISTORY, LAST_ALONE), _history),
+          "Multi-turn scores need the whole history to reach the model.", (HISTORY, LAST_ALONE), _heard),
     Probe("two_user_messages", SUBJECT, "two user messages in a row",
           "Some templates demand that roles alternate.", (TWO_IN_A_ROW, PLAIN), _both_counted),
     Probe("late_system_message", SUBJECT, "a system message after the user's",

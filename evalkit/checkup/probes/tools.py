@@ -133,12 +133,13 @@ LEGACY = Call(
 )
 
 
-def _auto(reply: Reply, toolless: Reply) -> Judgement:
+def _auto(reply: Reply, toolless: Reply, required: Reply | None) -> Judgement:
     if reply.tool_calls:
         return without_faults(_call_faults(reply), f"called: {_shown_calls(reply)}")
     many, few = reply.count("prompt_tokens"), toolless.count("prompt_tokens")
-    if many is not None and few is not None and many <= few:
-        return ignored(f"accepted, but not passed to the model: {many} prompt tokens, {few} without the tool")
+    demanded = required is not None and required.ok and not required.tool_calls
+    if demanded and many is not None and few is not None and many <= few:
+        return ignored(f"not called, also if required, and not counted: {many} prompt tokens, {few} without the tool")
     return not_judged("the model answered with text, as it may")
 
 
@@ -273,7 +274,8 @@ def _legacy(reply: Reply) -> Judgement:
 
 PROBES = (
     Probe("tool_call", SUBJECT, "a tool and a question for it",
-          "Agents read tool_calls; a call in another form is taken for a text.", (AUTO, TOOLLESS), _auto),
+          "Agents read tool_calls; a call in another form is taken for a text.", (AUTO, TOOLLESS), _auto,
+          optional=(REQUIRED,)),
     Probe("tool_required", SUBJECT, "tool_choice required",
           "Extraction with tools relies on a call that always comes.", (REQUIRED,), _required),
     Probe("tool_named", SUBJECT, "tool_choice with the name of the function",
