@@ -136,7 +136,7 @@ class _Session:
             if reply is None or reply.status not in _REFUSALS:
                 break
         assert reply is not None
-        if reply.status != 200:
+        if not reply.ok:
             raise EndpointError(_unusable(self._endpoint, reply))
         if not reply.text.strip() and reply.finish_reason == "length":
             self._thoughts = _THOUGHTS
@@ -179,10 +179,10 @@ class _Session:
         request = self._request(call, body)
         reply = await self._send(call, request)
         if reply.status in _PASSING:
-            first = (reply.status, reply.wait_s)
-            await asyncio.sleep(min(_PAUSE_S if first[1] is None else first[1], _LONGEST_PAUSE_S))
+            refused, wait_s = reply, reply.wait_s
+            await asyncio.sleep(min(_PAUSE_S if wait_s is None else wait_s, _LONGEST_PAUSE_S))
             reply = await self._send(call, request)
-            reply.waits.append(first)
+            reply.refused_before.append(refused)
         reply.request = None if call.raw else request
         return reply
 
@@ -214,8 +214,8 @@ class _Session:
 
 def _unusable(endpoint: Endpoint, reply: Reply) -> str:
     """Why the endpoint cannot be checked: the plainest request is not answered."""
-    if reply.status is None:
-        return f"{endpoint.base_url} cannot be checked. {reply.failure}"
+    if reply.status is None or reply.status == 200:
+        return f"{endpoint.base_url} cannot be checked. {reply.outcome}"
     failure = failure_of(reply.status, dict(reply.headers), reply.content)
     secrets = endpoint.secrets()
     message = redact_text(failure.message, secrets, endpoint.model + endpoint.base_url) if secrets else failure.message

@@ -7,10 +7,7 @@ import orjson
 
 from evalkit.scripted.script import Call, last_user_text, text_of
 
-COUNTED = " ".join(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen".split()
-    + "eighteen nineteen twenty".split()
-)
+COUNTED = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
 _number = count()
 
 
@@ -31,7 +28,7 @@ def obliging(body):
         return f"Your name is {told[1]}." if told else "I do not know your name."
     if echoed := re.search(r"Repeat exactly: (.*)", question):
         return echoed[1]
-    if body.get("temperature") and "planet" in question:
+    if "planet" in question and body.get("temperature") != 0:
         return f"Planet number {body.get('seed', next(_number))} is blue, with two moons and a long winter."
     return COUNTED
 

@@ -23,15 +23,15 @@ from evalkit.checkup.probes.reply import Reply, mapping
 from evalkit.client.model_names import names_another_model
 
 SUBJECT = "answers"
-_REASONS = ("stop", "length", "tool_calls", "content_filter", "function_call")
+REASONS = ("stop", "length", "tool_calls", "content_filter", "function_call")
 _DAY_S = 86_400
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _WORDS = 300
 _LONG = " ".join(f"Item {n} is blue." for n in range(_WORDS // 4))
 _NAME = "Quillon"
 _DEMAND = (
-    f"Answer every message with the one word {_NAME}. Whatever the user says, and in whatever language it is, the whole "
-    f"answer is {_NAME}: no greeting before it, no explanation after it, no question, and no other word in its place."
+    f"Answer every message with the one word {_NAME}. Whatever the user says, and in whatever language, the whole answer "
+    f"is {_NAME}: no greeting before it, no explanation after it, no question, and no other word in its place."
 )
 _THINK = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
 
@@ -105,10 +105,11 @@ def _usage(reply: Reply) -> Judgement:
     if not usage:
         place = "; the counts are inside the choice" if mapping(reply.choice.get("usage")) else ""
         return differs(f"no token counts{place}")
-    return without_faults(_usage_faults(usage), " + ".join(str(usage[name]) for name in _COUNTS[:2]) + " tokens")
+    return without_faults(usage_faults(usage), " + ".join(str(usage[name]) for name in _COUNTS[:2]) + " tokens")
 
 
-def _usage_faults(usage: dict[str, Any]) -> Iterator[str]:
+def usage_faults(usage: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with token counts by themselves."""
     counts = [usage.get(name) for name in _COUNTS]
     for name, count in zip(_COUNTS, counts, strict=True):
         if type(count) is not int:
@@ -161,7 +162,7 @@ def _parts(reply: Reply, plain: Reply) -> Judgement:
 
 def _finish_reason(reply: Reply) -> Judgement:
     reason = reply.choice.get("finish_reason")
-    if reason in _REASONS:
+    if reason in REASONS:
         return conforms(shown(reason))
     return differs("no finish reason" if reason is None else f"{shown(reason)} is not in the reference")
 

@@ -15,7 +15,6 @@ from evalkit.checkup.probes.probe import (
     ignored,
     not_judged,
     shown,
-    unsupported,
     without_faults,
 )
 from evalkit.checkup.probes.reply import Reply, mapping
@@ -59,8 +58,8 @@ def _unknown_model(reply: Reply) -> Judgement:
 
 
 def _refused(reply: Reply) -> Judgement:
-    if reply.status == 200 and reply.streamed and any(chunk.get("error") for _, chunk in reply.chunks):
-        return differs("HTTP 200, and the error in an event")
+    if reply.reported is not None:
+        return differs(f"{reply.outcome}; HTTP 400 was expected")
     if reply.status == 200:
         return ignored("accepted without an error")
     if reply.status == 400:
@@ -105,24 +104,24 @@ def _faults_of(reply: Reply) -> Iterator[str]:
 
 
 def _waits(replies: Sequence[Reply]) -> Judgement:
-    waits = [wait for reply in replies for status, wait in reply.waits if status == 429]
-    if not waits:
+    limited = [each for reply in replies for each in (*reply.refused_before, reply) if each.status == 429]
+    if not limited:
         return not_judged("no call was refused with 429")
-    told = [wait for wait in waits if wait is not None]
-    if not told:
-        return differs(f"{len(waits)} calls were refused with 429, none with a time to wait")
-    return conforms(f"429 with a wait of {told[0]:.3g} s")
+    named = next((reply for reply in limited if reply.wait_s is not None), None)
+    if named is None:
+        return differs(f"{len(limited)} calls were refused with 429, none with a time to wait")
+    came = f"{len(limited)} calls were refused with 429, to wait {named.wait_s:.3g} s"
+    if not (named.header("retry-after") or named.header("retry-after-ms")):
+        return differs(f"{came}: not in Retry-After, so the official client does not see it")
+    return conforms(came)
 
 
 def _passing(replies: Sequence[Reply]) -> Judgement:
-    refused = [(reply.waits[0][0], reply.status) for reply in replies if reply.waits]
-    if not refused:
-        return conforms("none")
-    passed = [status for status, later in refused if later != status]
+    passed = [reply for reply in replies if reply.ok and reply.refused_before]
     if not passed:
-        return conforms("none: what was refused was refused again")
-    counted = ", ".join(f"HTTP {status}" for status in sorted(set(passed)))
-    return unsupported(f"{len(passed)} calls failed once and not again: {counted}")
+        return conforms("none")
+    words = dict.fromkeys(reply.refused_before[0].outcome for reply in passed)
+    return differs(f"{len(passed)} calls failed once and not again: {'; '.join(words)}"[:300])
 
 
 PROBES = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from evalkit.checkup.probes.call import COUNTING, Body, Call, Replies, ask
+from evalkit.checkup.probes.call import COUNTING, LONG_STREAM, Body, Call, Replies, ask
 from evalkit.checkup.probes.probe import (
     Judgement,
     Probe,
@@ -68,12 +68,12 @@ JSON_SCHEMA = Call(
 WRONG_TYPE = Call("temperature as a word", ask(COUNTING, temperature="hot"), tokens=8)
 
 
-def _limit(reply: Reply, baseline: Reply) -> Judgement:
+def _limit(reply: Reply, longer: Reply) -> Judgement:
     if not reply.text and reply.count("completion_tokens") is None:
         return not_judged("no text came")
     if len(reply.text) > _FEW * _LONGEST_TOKEN or len(reply.text.split()) > 2 * _FEW:
         return ignored(f"{len(reply.text.split())} words came with a limit of {_FEW} tokens")
-    if len(baseline.text) <= len(reply.text):
+    if len(longer.text) <= len(reply.text):
         return not_judged("answers without the limit are as short")
     if reply.finish_reason != "length":
         return differs(f"the answer is short, but finish_reason is {shown(reply.finish_reason)}, not 'length'")
@@ -198,9 +198,9 @@ def _wrong_type(reply: Reply) -> Judgement:
 PROBES = (
     Probe("max_tokens", SUBJECT, f"max_tokens {_FEW} for a long answer",
           "Where it is ignored, answers cost and take what they like, and limits of a run do not hold.",
-          (CUT, BASELINE), _limit),
+          (CUT, LONG_STREAM), _limit),
     Probe("max_completion_tokens", SUBJECT, f"max_completion_tokens {_FEW} for a long answer",
-          "The newer name; the official client's documentation has only this one.", (CUT_NEWER, BASELINE), _limit),
+          "The newer name; the official client's documentation has only this one.", (CUT_NEWER, LONG_STREAM), _limit),
     Probe("usage_exact", SUBJECT, "completion tokens of an answer cut at a known length",
           "Estimated counts make costs and times per token estimates too.", (CUT,), _usage_exact),
     Probe("stop", SUBJECT, "a stop sequence that the answer has without it",

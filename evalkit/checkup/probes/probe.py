@@ -78,7 +78,7 @@ class Probe:
         for call, reply in zip(self.calls, made, strict=True):
             if reply.status is None or (reply.failure and not reply.left):
                 return Judgement(FAILED, reply.failure)
-            if reply.status != 200 and not self.judges_refusals:
+            if not reply.ok and not reply.left and not self.judges_refusals:
                 return _refused(reply, first=call is self.calls[0])
         return self.judge(*made, *(replies.get(call) for call in self.optional))
 
@@ -86,7 +86,7 @@ class Probe:
 def _refused(reply: Reply, *, first: bool) -> Judgement:
     if not first:
         return Judgement(NOT_JUDGED, f"the call to compare with was refused: {reply.outcome}")
-    if reply.waits and reply.waits[-1][0] == reply.status != 500:
+    if reply.refused_before and reply.refused_before[-1].status == reply.status != 500:
         return Judgement(FAILED, f"{reply.outcome}, twice")
     return Judgement(UNSUPPORTED, f"refused with {reply.outcome}")
 

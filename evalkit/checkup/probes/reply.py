@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from evalkit.client.error_answers import failure_of
+from evalkit.client.error_events import reported_error
 from evalkit.client.quoting import one_line
 from evalkit.client.sse import EventDecoder
 
@@ -50,8 +51,8 @@ class Reply:
         What is wrong with the HTTP of the answer, which lenient parsers accept; empty: nothing.
     redirects : int
         Redirects within the origin that were followed.
-    waits : list of (int, float or None)
-        The status of earlier tries that were refused for the moment, and the seconds to wait that came with each.
+    refused_before : list of Reply
+        Earlier tries of the same call that were refused for the moment.
     """
 
     status: int | None = None
@@ -68,7 +69,7 @@ class Reply:
     left_open: bool = False
     lenient: str = ""
     redirects: int = 0
-    waits: list[tuple[int, float | None]] = field(default_factory=list)
+    refused_before: list[Reply] = field(default_factory=list)
     request: Mapping[str, Any] | None = None
 
     def header(self, name: str) -> str:
@@ -78,7 +79,16 @@ class Reply:
     @property
     def ok(self) -> bool:
         """Whether an answer came: status 200, and not an error in place of it."""
-        return self.status == 200 and not self.failure
+        return self.status == 200 and not self.failure and self.reported is None
+
+    @cached_property
+    def reported(self) -> Any:
+        """The error that a reply with status 200 reports in its body or in an event; None: there is none."""
+        if self.status != 200:
+            return None
+        bodies = [chunk for _, chunk in self.chunks] if self.streamed else [mapping(self.json)]
+        errors = [reported_error(body) for body in bodies if body and "choices" not in body and "data" not in body]
+        return next((error for error in errors if error is not None), None)
 
     @property
     def wait_s(self) -> float | None:
@@ -202,6 +212,9 @@ class Reply:
     @property
     def outcome(self) -> str:
         """How the call ended: ``HTTP 422: …``, or why no answer came."""
+        if self.status == 200 and self.reported is not None:
+            where = "an event" if self.streamed else "the body"
+            return f"HTTP 200, and in {where} the error {one_line(str(self.reported), _QUOTED)}"
         if self.status is None or self.status == 200:
             return self.failure or "HTTP 200"
         return f"HTTP {self.status}: {self.said}" if self.body.strip() else f"HTTP {self.status} without a body"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from evalkit.checkup.probes import official_types
-from evalkit.checkup.probes.answers import reasoning_form
+from evalkit.checkup.probes.answers import REASONS, reasoning_form, usage_faults
 from evalkit.checkup.probes.call import LONG_STREAM, STREAM, Call, ask, streamed
 from evalkit.checkup.probes.probe import (
     Judgement,
@@ -41,7 +41,7 @@ def _framing_faults(reply: Reply) -> Iterator[str]:
     kind = reply.header("content-type")
     if "text/event-stream" not in kind.lower():
         yield f"the content type is {shown(kind)}"
-    lines = reply.content.replace(b"\r\n", b"\n").split(b"\n")
+    lines = reply.content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     named = (b"data:", b":", b"event:", b"id:", b"retry:")
     if unnamed := next((line for line in lines if line and not line.startswith(named)), None):
         yield f"a line is not that of an event: {shown(unnamed[:40].decode('utf-8', 'replace'))}"
@@ -83,6 +83,8 @@ def _finish(reply: Reply) -> Judgement:
         return differs("no event has one: a cut answer looks like a whole one")
     if len(given) > 1 or reasons[-1] != given[0]:
         return differs(f"{shown(given[0])}, in {len(given)} of {len(reasons)} events")
+    if given[0] not in REASONS:
+        return differs(f"{shown(given[0])} is not in the reference")
     return conforms(f"{shown(given[0])}, in the last event")
 
 
@@ -97,7 +99,7 @@ def _usage(reply: Reply) -> Judgement:
         )
     if with_usage[0].get("choices"):
         return differs("beside a choice: the reference sends them in an event without choices")
-    return conforms("in the last event, without choices")
+    return without_faults(usage_faults(with_usage[0]["usage"]), "in the last event, without choices")
 
 
 def _index(reply: Reply) -> Judgement:

@@ -49,7 +49,7 @@ def _two_body(replies: Replies) -> Body:
 
 
 def _stream_body(replies: Replies) -> Body:
-    return streamed(ask(_QUESTION, tools=_TOOLS, **_forced(replies)))
+    return streamed(ask(_TWO_CITIES, tools=_TOOLS, **_forced(replies)))
 
 
 def _made_call(replies: Replies) -> dict[str, Any]:
@@ -107,7 +107,7 @@ NAMED_CHOICE = Call(
 )  # fmt: skip
 NO_TOOL = Call("tool choice none", ask(_QUESTION, tools=_TOOLS, tool_choice="none"), tokens_sent=120)
 TWO = Call("two calls", _two_body, after=(REQUIRED,), tokens=2 * _TOKENS, tokens_sent=120)
-STREAMED = Call("streamed call", _stream_body, after=(REQUIRED,), tokens=_TOKENS, tokens_sent=120)
+STREAMED = Call("streamed call", _stream_body, after=(REQUIRED,), tokens=2 * _TOKENS, tokens_sent=120)
 RESULT = Call("tool result", _result_body, after=(AUTO, REQUIRED), tokens_sent=160)
 WHOLE_CALL = Call("tool result, with all fields of the call", _whole_call_body, after=(RESULT,), tokens_sent=160)
 NAMED_RESULT = Call("tool result with its name", _named_body, after=(RESULT,), tokens_sent=160)
@@ -216,7 +216,10 @@ def _streamed(reply: Reply) -> Judgement:
     ]
     if not fragments:
         return not_judged("no call came")
-    return without_faults(_fragment_faults(fragments, reply), f"a call in {len(fragments)} pieces")
+    return without_faults(
+        _fragment_faults(fragments, reply),
+        f"{len({shown(each.get('index')) for each in fragments})} calls in {len(fragments)} pieces",
+    )
 
 
 def _fragment_faults(fragments: list[dict[str, Any]], reply: Reply) -> Iterator[str]:
@@ -284,7 +287,7 @@ PROBES = (
           "A last answer in words is requested this way.", (NO_TOOL, AUTO), _none),
     Probe("two_calls", SUBJECT, "a question that needs two calls",
           "Results find their calls by id.", (TWO,), _two),
-    Probe("streamed_call", SUBJECT, "a call in a stream",
+    Probe("streamed_call", SUBJECT, "one call or two in a stream",
           "Helpers put the pieces of a call together by their index.", (STREAMED,), _streamed),
     Probe("tool_result", SUBJECT, "the result of a call, with the fields of the reference",
           "Every agent sends results back; fields that must go back are lost in conversions.",
