@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from evalkit.checkup.checkup import Checkup, Exchanged, Finding
-from evalkit.checkup.probes.all_probes import PROBES, calls
+from evalkit.checkup.probes.all_probes import calls, named
 from evalkit.checkup.probes.call import PLAIN, Call
 from evalkit.checkup.probes.client import ProbeClient
 from evalkit.checkup.probes.probe import NOT_JUDGED, Judgement, Probe
@@ -38,14 +38,16 @@ _POLL_S = 0.1
 Watch = Callable[[int, int], None]
 
 
-def check_endpoint(endpoint: Endpoint, *, watch: Watch | None = None) -> Checkup:
+def check_endpoint(endpoint: Endpoint, *, only: Collection[str] | None = None, watch: Watch | None = None) -> Checkup:
     """Find out what an endpoint really does, by about fifty short calls.
 
     Parameters
     ----------
     endpoint : Endpoint
-        Its parameters are sent with every call that does not set them itself. A call has 30 s, or ``timeout_s`` if
+        Its parameters are sent with every call that does not set them itself, without limits of tokens. A call has 30 s, or ``timeout_s`` if
         that is less.
+    only : collection of str, optional
+        Names of probes; the others, and the calls that only they need, are left out.
     watch : callable, optional
         Called after each call with the number of calls done and of all.
 
@@ -59,13 +61,14 @@ def check_endpoint(endpoint: Endpoint, *, watch: Watch | None = None) -> Checkup
     EndpointError
         Not even the plainest request is answered: the endpoint cannot be used.
     SettingsError
-        The key, a secret header or a certificate is missing or not valid.
+        ``only`` names a probe that there is not, or the key, a secret header or a certificate is missing or not valid.
 
     Examples
     --------
     >>> with evalkit.local_endpoint() as endpoint:  # doctest: +SKIP
     ...     evalkit.check_endpoint(endpoint)
     """
+    probes = named(only)
     Transport.check(endpoint)
     found: list[Checkup] = []
     errors: list[BaseException] = []
@@ -73,7 +76,7 @@ def check_endpoint(endpoint: Endpoint, *, watch: Watch | None = None) -> Checkup
 
     def work() -> None:
         try:
-            found.append(event_loop.run(_check(endpoint, watch or _ignore)))
+            found.append(event_loop.run(_check(endpoint, probes, watch or _ignore)))
         except BaseException as error:
             errors.append(error)
         finally:
@@ -97,11 +100,11 @@ def _ignore(done: int, total: int) -> None:
     pass
 
 
-async def _check(endpoint: Endpoint, watch: Watch) -> Checkup:
+async def _check(endpoint: Endpoint, probes: tuple[Probe, ...], watch: Watch) -> Checkup:
     began, at = time.monotonic(), datetime.now(UTC)
     limit_s = min(CALL_LIMIT_S, endpoint.timeout_s)
     async with ProbeClient(endpoint, limit_s) as client:
-        session = _Session(endpoint, client, began + TOTAL_LIMIT_S, watch)
+        session = _Session(endpoint, client, calls(probes), began + TOTAL_LIMIT_S, watch)
         await session.begin()
         await session.make_all()
     secrets = endpoint.secrets()
@@ -110,7 +113,7 @@ async def _check(endpoint: Endpoint, watch: Watch) -> Checkup:
     def redacted(text: str) -> str:
         return redact_text(text, secrets, public) if secrets else text
 
-    findings = [_finding(probe, session.replies, redacted) for probe in PROBES]
+    findings = [_finding(probe, session.replies, redacted) for probe in probes]
     exchanged = {call.name: _exchanged(reply, redacted) for call, reply in session.replies.items()}
     return Checkup(
         endpoint.base_url, endpoint.model, at.isoformat(timespec="seconds"), time.monotonic() - began,
@@ -121,11 +124,13 @@ async def _check(endpoint: Endpoint, watch: Watch) -> Checkup:
 class _Session:
     """The calls of one check, and their replies."""
 
-    def __init__(self, endpoint: Endpoint, client: ProbeClient, until: float, watch: Watch) -> None:
+    def __init__(
+        self, endpoint: Endpoint, client: ProbeClient, planned: list[Call], until: float, watch: Watch
+    ) -> None:
         self.replies: dict[Call, Reply] = {}
         self.sent = 0
         self._endpoint, self._client, self._until, self._watch = endpoint, client, until, watch
-        self._calls = calls()
+        self._calls = planned
         self._limit: str | None = _LIMITS[0]
         self._thoughts = 0
 
@@ -189,8 +194,9 @@ class _Session:
     def _request(self, call: Call, body: Any) -> dict[str, Any]:
         if call.method == "GET":
             return {}
-        request = {"model": self._endpoint.model, "stream": False, **self._endpoint.params, **body}
-        if self._limit is not None and not {"max_tokens", "max_completion_tokens"} & body.keys():
+        params = {name: value for name, value in self._endpoint.params.items() if name not in _LIMITS}
+        request = {"model": self._endpoint.model, "stream": False, **params, **body}
+        if self._limit is not None and not body.keys() & set(_LIMITS):
             request[self._limit] = call.tokens + self._thoughts
         return {name: value for name, value in request.items() if value is not None}
 

@@ -30,8 +30,8 @@ _WORDS = 300
 _LONG = " ".join(f"Item {n} is blue." for n in range(_WORDS // 4))
 _NAME = "Quillon"
 _DEMAND = (
-    f"Answer every message with the one word {_NAME}. Whatever the user says, and in whatever language, the whole answer "
-    f"is {_NAME}: no greeting before it, no explanation after it, no question, and no other word in its place."
+    f"Answer every message with the one word {_NAME}. Whatever the user says, and in whatever language, the whole "
+    f"answer is {_NAME}: no greeting before it, no explanation after it, no question, and no other word in its place."
 )
 _THINK = re.compile(r"</?(?:think|thinking|reasoning)>", re.IGNORECASE)
 
