@@ -44,8 +44,8 @@ def check_endpoint(endpoint: Endpoint, *, only: Collection[str] | None = None, w
     Parameters
     ----------
     endpoint : Endpoint
-        Its parameters are sent with every call that does not set them itself, without limits of tokens. A call has 30 s, or ``timeout_s`` if
-        that is less.
+        Its parameters are sent with every call that does not set them itself, without limits of tokens. A call has
+        30 s, or ``timeout_s`` if that is less.
     only : collection of str, optional
         Names of probes; the others, and the calls that only they need, are left out.
     watch : callable, optional

@@ -64,7 +64,9 @@ def error_in_an_event(request):
 
 def length_beside_chunks(request):
     body = reply(completion()).partition(b"\r\n\r\n")[2]
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
     return None if request.get("stream") else head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
 
 
@@ -95,7 +97,8 @@ CASES = {
         whole({"content": None, "reasoning_content": "The sum is 35."}), {"reasoning": "differs"}),
     "length beside chunks": (length_beside_chunks, {"http": "differs", "answer_shape": "conforms"}),
     "signature of a call": (
-        tools(SIGNED, lambda call, result: "extra_content" in call), {"tool_result": "differs", "tool_call": "differs"}),
+        tools(SIGNED, lambda call, result: "extra_content" in call),
+        {"tool_result": "differs", "tool_call": "differs"}),
     "name in a tool result": (tools(CALL, lambda call, result: result.get("name")), {"tool_result": "differs"}),
     "a call as it should be": (
         tools(CALL, lambda call, result: True), {"tool_result": "conforms", "tool_call": "conforms"}),
@@ -140,6 +143,9 @@ def test_it_is_found(found, name):
 
 def test_a_model_that_is_still_loading_is_named():
     body = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
-    with behaving(lambda request: reply(body, 503)) as (base_url, _), pytest.raises(Exception, match="oading") as raised:
+    with (
+        behaving(lambda request: reply(body, 503)) as (base_url, _),
+        pytest.raises(Exception, match="oading") as raised,
+    ):
         check_endpoint(Endpoint(base_url, "m"), only=["usage"])
     assert type(raised.value).__name__ == "EndpointError"

@@ -29,7 +29,14 @@ def completion(message=None, finish="stop", counts=None, **more):
 def chunk(delta, finish=None, **more):
     """An event of a stream; ``choice``: more keys of its choice."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish, **more.pop("choice", {})}
-    return {"id": "c1", "object": "chat.completion.chunk", "created": 1_790_000_000, "model": "m", "choices": [choice], **more}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1_790_000_000,
+        "model": "m",
+        "choices": [choice],
+        **more,
+    }
 
 
 def chunks(*deltas, finish="stop", counts=None):

@@ -123,6 +123,8 @@ def _seed(again: Reply, seeded: Reply, other: Reply) -> Judgement:
 
 def _choices(reply: Reply) -> Judgement:
     indexes = [choice.get("index") for choice in reply.choices]
+    if not indexes:
+        return not_judged("no choices came")
     if len(indexes) == 1:
         return ignored("one choice came")
     return conforms("two choices") if indexes == [0, 1] else differs(f"choices with the indexes {shown(indexes)}")
