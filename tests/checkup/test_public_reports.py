@@ -1,5 +1,6 @@
 """What users of many endpoints have reported: each is found by a probe, and only by those that it concerns."""
 
+import json
 import time
 
 import pytest
@@ -37,6 +38,15 @@ def tools(call, accepts):
         return None
 
     return answer
+
+
+def as_stream(answer):
+    """The answer as a stream, if it has a call."""
+    body = json.loads(answer.partition(b"\r\n\r\n")[2]) if answer else {}
+    calls = body.get("choices") and body["choices"][0]["message"].get("tool_calls")
+    if not calls:
+        return answer
+    return stream(chunks({"tool_calls": [{"index": 0, **call} for call in calls]}, finish="tool_calls"))
 
 
 def counted_in_the_choice(request):
@@ -99,6 +109,9 @@ CASES = {
     "signature of a call": (
         tools(SIGNED, lambda call, result: "extra_content" in call),
         {"tool_result": "differs", "tool_call": "differs"}),
+    "signature of a call, in streams only": (
+        lambda request: as_stream(tools(SIGNED, lambda call, result: "extra_content" in call)(request)),
+        {"tool_result": "differs", "streamed_call": "differs"}),
     "name in a tool result": (tools(CALL, lambda call, result: result.get("name")), {"tool_result": "differs"}),
     "a call as it should be": (
         tools(CALL, lambda call, result: True), {"tool_result": "conforms", "tool_call": "conforms"}),

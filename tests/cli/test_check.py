@@ -79,7 +79,7 @@ def test_an_earlier_file_is_replaced_only_if_asked(checked):
     (["--json", "--markdown"], "omit one"),
     (["--json", "-o", "-"], "omit one"),
     (["--against-model", "b"], "--against"),
-    (["--against", "nowhere"], "nowhere"),
+    (["--against", "http://user:pass@host/v1"], "user"),
     (["-o", "no/folder/c.json"], "no folder"),
 ])  # fmt: skip
 def test_flags_that_cannot_be_used_are_refused_before_a_request(flags, words):

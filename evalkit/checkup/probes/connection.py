@@ -10,7 +10,7 @@ from typing import Any
 
 from evalkit.checkup.probes.call import COUNTING, HELLO, LONG_STREAM, PLAIN, Body, Call, Replies, ask, streamed
 from evalkit.checkup.probes.probe import Judgement, Probe, conforms, differs, not_judged, shown, unsupported
-from evalkit.checkup.probes.reply import Reply, mapping
+from evalkit.checkup.probes.reply import Reply, mapping, mappings
 
 SUBJECT = "connection"
 _WINDOWS = ("max_model_len", "context_length", "context_window", "n_ctx", "max_context_length")
@@ -56,8 +56,7 @@ def window_of(models: Reply) -> int | None:
 
 
 def _entries(models: Reply) -> list[dict[str, Any]]:
-    listed = mapping(models.json).get("data")
-    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return mappings(mapping(models.json).get("data"))
 
 
 def _models(reply: Reply, plain: Reply) -> Judgement:

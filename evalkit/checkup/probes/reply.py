@@ -147,8 +147,7 @@ class Reply:
     @property
     def choices(self) -> list[dict[str, Any]]:
         """The choices of a whole answer."""
-        found = mapping(self.json).get("choices")
-        return [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
+        return mappings(mapping(self.json).get("choices"))
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -181,9 +180,22 @@ class Reply:
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
-        """The tool calls of a whole answer."""
-        found = self.message.get("tool_calls")
-        return [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
+        """The tool calls of an answer, of a stream put together by their index."""
+        if not self.streamed:
+            return mappings(self.message.get("tool_calls"))
+        joined: dict[str, dict[str, Any]] = {}
+        for fragment in self.call_fragments:
+            call = joined.setdefault(str(fragment.get("index")), fragment)
+            if call is not fragment:
+                function, more = mapping(call.get("function")), mapping(fragment.get("function"))
+                arguments = str(function.get("arguments") or "") + str(more.get("arguments") or "")
+                joined[str(fragment.get("index"))] = {**call, "function": {**function, "arguments": arguments}}
+        return [{name: value for name, value in call.items() if name != "index"} for call in joined.values()]
+
+    @property
+    def call_fragments(self) -> list[dict[str, Any]]:
+        """The pieces of tool calls in a stream."""
+        return [fragment for _, delta in self.deltas for fragment in mappings(delta.get("tool_calls"))]
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -233,6 +245,11 @@ class Reply:
 def mapping(value: Any) -> dict[str, Any]:
     """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; empty: it is none."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def first(values: Any) -> dict[str, Any]:

@@ -207,13 +207,7 @@ def _two(reply: Reply) -> Judgement:
 
 
 def _streamed(reply: Reply) -> Judgement:
-    fragments = [
-        fragment
-        for _, delta in reply.deltas
-        if isinstance(delta.get("tool_calls"), list)
-        for fragment in delta["tool_calls"]
-        if isinstance(fragment, dict)
-    ]
+    fragments = reply.call_fragments
     if not fragments:
         return not_judged("no call came")
     return without_faults(
