@@ -5,4 +5,10 @@ calls it needs and a function that judges their replies; it sends nothing itself
 ``checkup.endpoint_check``. Start with ``probe``.
 """
 
-__all__ = ["all_probes", "call", "client", "probe", "reply"]
+__all__ = [
+    "all_probes",
+    "call",
+    "client",
+    "probe",
+    "reply",
+]

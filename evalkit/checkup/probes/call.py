@@ -61,9 +61,12 @@ class Call:
 
     def body_after(self, replies: Replies) -> Body | None:
         """The body, once the calls that it needs have replies; None: they leave nothing to ask."""
-        if callable(self.body):
+        if not callable(self.body):
+            return self.body
+        try:
             return self.body(replies)
-        return self.body
+        except Exception:  # an endpoint can send anything, and no answer may end the check
+            return None
 
 
 def user(text: str) -> dict[str, Any]:

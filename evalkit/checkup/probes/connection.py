@@ -28,9 +28,9 @@ def _long_body(replies: Replies) -> Body:
     return streamed(ask(f"List {time.time_ns()}. {items} {HELLO}"))
 
 
-def _same_body(replies: Replies) -> Body:
-    sent = mapping(replies[FIRST].request)
-    return streamed({"messages": sent["messages"]})
+def _same_body(replies: Replies) -> Body | None:
+    sent = replies[FIRST].request
+    return None if sent is None else streamed({"messages": sent["messages"]})
 
 
 MODELS = Call("models", method="GET", route="/models", tokens=0, tokens_sent=0)
