@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -27,6 +28,7 @@ from evalkit.inputs.addresses import without_version
 
 CALL_LIMIT_S = 30.0
 TOTAL_LIMIT_S = 180.0  # no call is started later
+_SLOW_S = 4.0  # of the plainest call; an endpoint that takes longer has longer limits, and one call at a time
 _PARALLEL = 2
 _PASSING = (408, 409, 424, 425, 429, 498, 499, 500, 502, 503, 504, 529)  # worth a second try
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
@@ -45,7 +47,7 @@ def check_endpoint(endpoint: Endpoint, *, only: Collection[str] | None = None, w
     ----------
     endpoint : Endpoint
         Its parameters are sent with every call that does not set them itself, without limits of tokens. A call has
-        30 s, or ``timeout_s`` if that is less.
+        30 s, or ``timeout_s`` if that is less; an endpoint that needs more than 4 s for the plainest call has longer.
     only : collection of str, optional
         Names of probes; the others, and the calls that only they need, are left out.
     watch : callable, optional
@@ -102,9 +104,8 @@ def _ignore(done: int, total: int) -> None:
 
 async def _check(endpoint: Endpoint, probes: tuple[Probe, ...], watch: Watch) -> Checkup:
     began, at = time.monotonic(), datetime.now(UTC)
-    limit_s = min(CALL_LIMIT_S, endpoint.timeout_s)
-    async with ProbeClient(endpoint, limit_s) as client:
-        session = _Session(endpoint, client, calls(probes), began + TOTAL_LIMIT_S, watch)
+    async with ProbeClient(endpoint, endpoint.timeout_s) as client:
+        session = _Session(endpoint, client, calls(probes), watch)
         await session.begin()
         await session.make_all()
     secrets = endpoint.secrets()
@@ -124,12 +125,13 @@ async def _check(endpoint: Endpoint, probes: tuple[Probe, ...], watch: Watch) ->
 class _Session:
     """The calls of one check, and their replies."""
 
-    def __init__(
-        self, endpoint: Endpoint, client: ProbeClient, planned: list[Call], until: float, watch: Watch
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, client: ProbeClient, planned: list[Call], watch: Watch) -> None:
         self.replies: dict[Call, Reply] = {}
         self.sent = 0
-        self._endpoint, self._client, self._until, self._watch = endpoint, client, until, watch
+        self._endpoint, self._client, self._watch = endpoint, client, watch
+        self._total_s = TOTAL_LIMIT_S
+        self._until = math.inf
+        self._parallel = _PARALLEL
         self._calls = planned
         self._limit: str | None = _LIMITS[0]
         self._thoughts = 0
@@ -145,11 +147,22 @@ class _Session:
             raise EndpointError(_unusable(self._endpoint, reply))
         if not reply.text.strip() and reply.finish_reason == "length":
             self._thoughts = _THOUGHTS
-            await self._make(PLAIN)
+            reply = await self._make(PLAIN) or reply
+        if reply.ms(reply.end) > _SLOW_S * 1_000:  # it may have loaded its model first
+            reply = await self._make(PLAIN) or reply
+        self._set_limits(reply.ms(reply.end) / 1_000)
+
+    def _set_limits(self, seconds: float) -> None:
+        """Set the limits of calls and of the check by how long the plainest call took."""
+        slower = max(1.0, seconds / _SLOW_S)
+        self._client.limit_s = min(CALL_LIMIT_S * slower, self._endpoint.timeout_s)
+        self._total_s = TOTAL_LIMIT_S * slower
+        self._until = time.monotonic() + self._total_s
+        self._parallel = _PARALLEL if slower == 1 else 1
 
     async def make_all(self) -> None:
         """Make the other calls: some in parallel, and one by one those whose times matter."""
-        slots = asyncio.Semaphore(_PARALLEL)
+        slots = asyncio.Semaphore(self._parallel)
 
         async def in_turn(call: Call) -> None:
             async with slots:
@@ -171,7 +184,7 @@ class _Session:
             self._calls.remove(call)
             return None
         if time.monotonic() > self._until:
-            reply = Reply(failure=f"not sent: {TOTAL_LIMIT_S:.0f} s of the check were over")
+            reply = Reply(failure=f"not sent: {self._total_s:.0f} s of the check were over")
         else:
             await asyncio.sleep(call.pause_s)
             reply = await self._answered(call, body)

@@ -54,7 +54,8 @@ def test_the_documentation_has_every_probe():
 
 def test_a_conforming_endpoint_raises_no_alarm(checked):
     found = verdicts(checked["openai"])
-    assert set(found.values()) == {"conforms", "not judged"}
+    alarms = [finding for finding in checked["openai"].findings if finding.verdict not in ("conforms", "not_judged")]
+    assert not alarms
     assert found == {name: columns[0] for name, columns in documented().items()}
 
 

@@ -217,7 +217,7 @@ PROBES = (
     Probe("answer_model", SUBJECT, "the model that the answer reports",
           "A score belongs to the model that answered; an alias may be served by another one.", (PLAIN,), _model),
     Probe("finish_reason", SUBJECT, "why the answer ended",
-          "Without it a cut answer cannot be told from a whole one.", (PLAIN,), _finish_reason),
+          "Without it a cut answer looks like a whole one.", (PLAIN,), _finish_reason),
     Probe("usage", SUBJECT, "token counts of a whole answer",
           "Costs, and times per token, are computed from them.", (PLAIN,), _usage),
     Probe("usage_grows", SUBJECT, f"prompt tokens of a message with {_WORDS} words more",

@@ -182,11 +182,11 @@ class ProbeClient:
     endpoint : Endpoint
         Its key and secret headers are read for each call and not stored.
     limit_s : float
-        Time limit of one call.
+        Time limit of one call; may be changed between calls.
     """
 
     def __init__(self, endpoint: Endpoint, limit_s: float) -> None:
-        self._endpoint, self._limit_s = endpoint, limit_s
+        self._endpoint, self.limit_s = endpoint, limit_s
         self._origin = Origin.of(endpoint.url)
         self._proxy: Proxy | None = None
         self._tls = Tls()
@@ -251,10 +251,10 @@ class ProbeClient:
             connection = self._idle.pop() if self._idle else await self._opened(reply)
             if connection is None:
                 return reply
-            await connection.exchange(request, reply, self._limit_s, leave)
+            await connection.exchange(request, reply, self.limit_s, leave)
             if connection.usable:
                 self._idle.append(connection)
-            if reply.status is not None or not reply.reused or self._limit_s * 1e9 <= reply.end - reply.sent:
+            if reply.status is not None or not reply.reused or self.limit_s * 1e9 <= reply.end - reply.sent:
                 return reply
             # closed by the endpoint while it was idle: not an answer to this call
 

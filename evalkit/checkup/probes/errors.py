@@ -144,7 +144,7 @@ PROBES = (
     Probe("too_long", SUBJECT, "more tokens than the context window holds",
           "Silently shortened input is scored as if it were whole.", (TOO_LONG,), _too_long, True),
     Probe("rate_limit_wait", SUBJECT, "the time to wait, in answers with status 429",
-          "Clients that are not told wait too short, and fail, or too long.", (), _waits, over_all=True),
+          "Clients that do not know it wait too short, and fail, or too long.", (), _waits, over_all=True),
     Probe("passing_faults", SUBJECT, "calls that fail once and not again",
           "A run without retries loses as many turns.", (), _passing, over_all=True),
 )  # fmt: skip

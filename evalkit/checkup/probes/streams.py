@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 
 from evalkit.checkup.probes import official_types
 from evalkit.checkup.probes.answers import REASONS, reasoning_form, usage_faults
@@ -116,11 +115,11 @@ def _index(reply: Reply) -> Judgement:
 def _stream_ids(reply: Reply) -> Judgement:
     if not reply.chunks:
         return not_judged("no events")
-    return without_faults(_id_faults(reply), "the same id, created and model in every event")
+    return without_faults(_id_faults(reply), "the same id and model in every event")
 
 
 def _id_faults(reply: Reply) -> Iterator[str]:
-    for name in ("id", "created", "model"):
+    for name in ("id", "model"):
         values = Counter(shown(chunk.get(name)) for _, chunk in reply.chunks)
         if len(values) > 1:
             yield f"{len(values)} values of {name} in one stream"
@@ -171,10 +170,6 @@ def _gradual(reply: Reply) -> Judgement:
     came = f"{len(stamps)} events over {spread:.0f} ms, the first after {reply.ms(stamps[0]):.0f} ms"
     if spread < _BUFFERED * total:
         return differs(f"buffered: {came}; the time to first token is that of the whole answer")
-    gaps = [later - earlier for earlier, later in pairwise(stamps)]
-    together = sum(gap < 100_000 for gap in gaps)  # 0.1 ms: from one read
-    if together > len(gaps) / 2:
-        return differs(f"in bursts: {together + 1} of {came} came together with another")
     return conforms(came)
 
 
@@ -207,7 +202,7 @@ PROBES = (
           "Without token counts of streams there is no exact time per token, and no cost.", (STREAM,), _usage),
     Probe("stream_index", SUBJECT, "the index of the one choice",
           "Helpers put pieces together by their index.", (STREAM,), _index),
-    Probe("stream_ids", SUBJECT, "id, created and model of all events",
+    Probe("stream_ids", SUBJECT, "id and model of all events",
           "Helpers and traces take the first event's for the whole stream.", (STREAM,), _stream_ids),
     Probe("stream_reasoning", SUBJECT, "reasoning in the deltas of a stream",
           "It decides what counts as the first token.", (STREAM,), _reasoning),
