@@ -10,6 +10,7 @@ from behaving import behaving, chunks, completion, error, reply, stream
 from obliging import obliging
 
 import evalkit as ek
+from evalkit.checkup import endpoint_check
 from evalkit.checkup.checkup import side_by_side
 from evalkit.checkup.endpoint_check import budget, check_endpoint
 from evalkit.checkup.probes.all_probes import PROBES
@@ -230,3 +231,16 @@ def test_a_notebook_shows_the_table(checked):
     shown = checked["taskingai"]._repr_html_()
     assert shown.count("<tr") > len(PROBES)
     assert "ignored silently" in shown
+
+
+def test_a_slow_endpoint_has_longer_limits(monkeypatch):
+    monkeypatch.setattr(endpoint_check, "_SLOW_S", 0.02)
+    monkeypatch.setattr(endpoint_check, "CALL_LIMIT_S", 0.1)
+
+    def slow(request):
+        time.sleep(0.2)
+
+    with behaving(slow) as (base_url, requests):
+        found = check_endpoint(ek.Endpoint(base_url, "m"), only=["usage", "unknown_role"])
+    assert found["unknown_role"].verdict == "ignored"  # its call took twice the limit of a quick endpoint
+    assert len(requests) == 3  # the plainest again, in case it had loaded its model
