@@ -10,7 +10,7 @@ _LOGPROB = -0.25  # of every token: there is no model
 _OTHER = -1.75  # of each alternative
 
 
-def before_stop(tokens: Sequence[str], stop: str | Sequence[str] | None) -> Sequence[str]:
+def before_stop(tokens: tuple[str, ...], stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """The tokens before the first stop sequence; the token in which it begins is shortened."""
     sequences = [stop] if isinstance(stop, str) else [text for text in stop or () if text]
     text = "".join(tokens)

@@ -43,8 +43,8 @@ def checked():
     with pytest.MonkeyPatch.context() as patch:
         for profile, key in KEYS.items():
             patch.setenv("CHECKED_KEY", key)
-            script = Script(profile=profile, answer=obliging, key=key, models=(MODELS[profile],), law=Law(15, 4))
-            with serve(script) as server:
+            script = Script(profile=profile, answer=obliging, key=key, models=(MODELS[profile],), law=Law(15, 10))
+            with serve(script, process=True) as server:
                 found[profile] = check_endpoint(ek.Endpoint(server.base_url, server.model, "CHECKED_KEY"))
     return found
 

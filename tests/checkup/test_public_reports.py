@@ -55,6 +55,15 @@ def counted_in_the_choice(request):
     return stream([*[chunk({"content": word}) for word in WORDS], chunk({}, "stop", choice={"usage": usage()})])
 
 
+def buffered(request):
+    def write(file):
+        file.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        time.sleep(0.3)
+        file.write(events(chunks()))
+
+    return write if request.get("stream") else None
+
+
 def left_open(request):
     def write(file):
         file.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + events(chunks(), done=False))
@@ -126,6 +135,7 @@ CASES = {
     "a passing fault with 498": (
         first_refused(error("Flex tier capacity exceeded", 498)),
         {"passing_faults": "differs", "stream_framing": "conforms"}),
+    "buffered": (buffered, {"stream_gradual": "differs", "stream_framing": "conforms"}),
     "open after the end": (left_open, {"stream_framing": "differs", "stream_finish_reason": "conforms"}),
     "message in a stream": (message_for_delta, {"stream_deltas": "differs"}),
     "an error in an event": (error_in_an_event, {"unknown_role_stream": "differs", "unknown_role": "ignored"}),

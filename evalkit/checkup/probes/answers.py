@@ -130,7 +130,7 @@ def _usage_grows(longer: Reply, plain: Reply) -> Judgement:
     return conforms(added) if _WORDS // 2 <= many - few <= _WORDS * 6 else differs(added)
 
 
-def _heard(reply: Reply, shorter: Reply, longer: Reply, plain: Reply) -> Judgement:
+def _heard(reply: Reply, shorter: Reply, longer: Reply | None, plain: Reply | None) -> Judgement:
     """Whether messages before the last one had an effect: in the answer, or else in the count of prompt tokens."""
     if _NAME.lower() in reply.text.lower():
         return conforms("the answer obeys it")
@@ -144,12 +144,14 @@ def _heard(reply: Reply, shorter: Reply, longer: Reply, plain: Reply) -> Judgeme
     return ignored(f"accepted, but neither obeyed nor counted: {many} prompt tokens, {few} for less text")
 
 
-def _grow(longer: Reply, plain: Reply) -> bool:
+def _grow(longer: Reply | None, plain: Reply | None) -> bool:
     """Whether token counts tell anything: whether they grow with the input."""
+    if longer is None or plain is None:
+        return False
     return (longer.count("prompt_tokens") or 0) > (plain.count("prompt_tokens") or 0)
 
 
-def _both_counted(reply: Reply, plain: Reply, longer: Reply) -> Judgement:
+def _both_counted(reply: Reply, plain: Reply, longer: Reply | None) -> Judgement:
     many, few = reply.count("prompt_tokens"), plain.count("prompt_tokens")
     if many is None or few is None:
         return not_judged("accepted; no token counts tell whether both are used")
@@ -224,15 +226,19 @@ PROBES = (
           "Counts that do not grow with the input are not counts.", (LONGER, PLAIN), _usage_grows),
     Probe("system_message", SUBJECT, "a system message that demands one word",
           "Instructions that are dropped lower every score, and nothing reports it.",
-          (SYSTEM, SHORT_SYSTEM, LONGER, PLAIN), _heard),
+          (SYSTEM, SHORT_SYSTEM), _heard, optional=(LONGER, PLAIN)),
     Probe("developer_message", SUBJECT, "the same as a developer message",
-          "Newer programs send this role in place of system.", (DEVELOPER, SHORT_SYSTEM, LONGER, PLAIN), _heard),
+          "Newer programs send this role in place of system.", (DEVELOPER, SHORT_SYSTEM), _heard,
+          optional=(LONGER, PLAIN)),
     Probe("history", SUBJECT, "a question that only the earlier turns answer",
-          "Multi-turn scores need the whole history to reach the model.", (HISTORY, LAST_ALONE, LONGER, PLAIN), _heard),
+          "Multi-turn scores need the whole history to reach the model.", (HISTORY, LAST_ALONE), _heard,
+          optional=(LONGER, PLAIN)),
     Probe("two_user_messages", SUBJECT, "two user messages in a row",
-          "Some templates demand that roles alternate.", (TWO_IN_A_ROW, PLAIN, LONGER), _both_counted),
+          "Some templates demand that roles alternate.", (TWO_IN_A_ROW, PLAIN), _both_counted,
+          optional=(LONGER,)),
     Probe("late_system_message", SUBJECT, "a system message after the user's",
-          "Agents add instructions in the middle of a conversation.", (LATE_SYSTEM, PLAIN, LONGER), _both_counted),
+          "Agents add instructions in the middle of a conversation.", (LATE_SYSTEM, PLAIN), _both_counted,
+          optional=(LONGER,)),
     Probe("content_parts", SUBJECT, "the content as a list with a text part",
           "Programs that may send images send every text in this form.", (PARTS, PLAIN), _parts),
     Probe("reasoning", SUBJECT, "reasoning beside or inside the text",

@@ -77,10 +77,16 @@ class Probe:
             return Judgement(NOT_JUDGED, "the replies to other calls left nothing to send")
         for call, reply in zip(self.calls, made, strict=True):
             if reply.status is None or (reply.failure and not reply.left):
-                return Judgement(FAILED, reply.failure)
+                return _unanswered(reply, first=call is self.calls[0])
             if not reply.ok and not reply.left and not self.judges_refusals:
                 return _refused(reply, first=call is self.calls[0])
         return self.judge(*made, *(replies.get(call) for call in self.optional))
+
+
+def _unanswered(reply: Reply, *, first: bool) -> Judgement:
+    if first:
+        return Judgement(FAILED, reply.failure)
+    return Judgement(NOT_JUDGED, f"the call to compare with failed: {reply.failure}")
 
 
 def _refused(reply: Reply, *, first: bool) -> Judgement:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from evalkit.checkup.probes import official_types
 from evalkit.checkup.probes.answers import REASONS, reasoning_form, usage_faults
-from evalkit.checkup.probes.call import LONG_STREAM, STREAM, Call, ask, streamed
+from evalkit.checkup.probes.call import COUNTING, LONG_STREAM, STREAM, Body, Call, Replies, ask, streamed
 from evalkit.checkup.probes.probe import (
     Judgement,
     Probe,
@@ -23,9 +23,23 @@ from evalkit.checkup.probes.reply import DONE, Reply, first, mapping
 SUBJECT = "streams"
 _LEAST_TOKENS = 4
 _LEAST_MS = 50.0  # of an answer whose pieces can be told apart
-_BUFFERED = 0.1  # share of the time to the last token within which all tokens of a buffered stream arrive
+_BUFFERED = 0.05  # share of the time to the last token within which all tokens of a buffered stream arrive
 _MOST_TOKENS = 1.5  # per event
 
+
+def _looks_buffered(reply: Reply) -> bool:
+    stamps = reply.token_stamps
+    if len(stamps) < _LEAST_TOKENS or reply.ms(stamps[-1]) < _LEAST_MS:
+        return False
+    return (stamps[-1] - stamps[0]) / 1e6 < _BUFFERED * reply.ms(stamps[-1])
+
+
+def _confirming_body(replies: Replies) -> Body | None:
+    """The longer stream again, if the first looks buffered: a machine that is busy can have held it back."""
+    return streamed(ask(COUNTING)) if _looks_buffered(replies[LONG_STREAM]) else None
+
+
+CONFIRMING = Call("long stream again", _confirming_body, after=(LONG_STREAM,), tokens=32, alone=True)
 UNICODE_STREAM = Call("unicode stream", streamed(ask("Repeat exactly: Grüße, 日本 🎉 ok")), tokens=24)
 
 
@@ -160,7 +174,7 @@ def _tokens_per_event(reply: Reply) -> Judgement:
     return conforms(f"{each:.1f} tokens per event")
 
 
-def _gradual(reply: Reply) -> Judgement:
+def _gradual(reply: Reply, again: Reply | None) -> Judgement:
     stamps = reply.token_stamps
     if len(stamps) < _LEAST_TOKENS:
         return not_judged(f"only {len(stamps)} events with text")
@@ -168,7 +182,9 @@ def _gradual(reply: Reply) -> Judgement:
     if total < _LEAST_MS:
         return not_judged(f"the whole answer took {total:.0f} ms: too fast to tell")
     came = f"{len(stamps)} events over {spread:.0f} ms, the first after {reply.ms(stamps[0]):.0f} ms"
-    if spread < _BUFFERED * total:
+    if _looks_buffered(reply) and again is not None and not _looks_buffered(again):
+        return conforms(f"{came}, and not together the second time")
+    if _looks_buffered(reply):
         return differs(f"buffered: {came}; the time to first token is that of the whole answer")
     return conforms(came)
 
@@ -209,7 +225,8 @@ PROBES = (
     Probe("tokens_per_event", SUBJECT, "token counts beside the number of events",
           "Tools that count events report other rates than tokens.", (LONG_STREAM,), _tokens_per_event),
     Probe("stream_gradual", SUBJECT, "when the pieces of a longer stream arrive",
-          "A buffered stream has no time to first token that a user sees.", (LONG_STREAM,), _gradual),
+          "A buffered stream has no time to first token that a user sees.", (LONG_STREAM,), _gradual,
+          optional=(CONFIRMING,)),
     Probe("stream_unicode", SUBJECT, "a stream with characters outside ASCII",
           "Characters divided between events are lost.", (UNICODE_STREAM,), _unicode),
 )  # fmt: skip
