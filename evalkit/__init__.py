@@ -44,6 +44,7 @@ _HOMES = {
     "converse": "evaluation",
     "evaluate": "evaluation",
     "resume": "evaluation",
+    "from_curl": "replaying.pasted_curl",
     "plan": "analysis.sample_size",
     "runs": "analysis.run_list",
     "score": "rescoring",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from evalkit.judging.judging import judge
     from evalkit.loadtest.sweep import Sweep, load
     from evalkit.record import Answer
+    from evalkit.replaying.pasted_curl import from_curl
     from evalkit.rescoring import score
     from evalkit.run import Run
     from evalkit.stats.corrected_rate import corrected_rate
@@ -109,6 +111,7 @@ __all__ = [
     "converse",
     "corrected_rate",
     "evaluate",
+    "from_curl",
     "history",
     "import_run",
     "judge",

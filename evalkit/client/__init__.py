@@ -9,6 +9,7 @@ __all__ = [
     "model_names",
     "origin",
     "redaction",
+    "refusals",
     "request_as_code",
     "request_body",
     "transport",

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from types import TracebackType
 
-from evalkit import __version__
 from evalkit.client.buffering import buffering_flags
 from evalkit.client.connection import Connection, SlicedWork
 from evalkit.client.connection_setup import Tls, open_connection
-from evalkit.client.exchange import MAX_REDIRECTS, Exchange
+from evalkit.client.exchange import MAX_REDIRECTS, USUAL_HEADERS, Exchange
 from evalkit.client.network_failures import network_failure
 from evalkit.client.origin import Origin, path_of, redirect_target
 from evalkit.client.provenance import ProvenanceTracker
@@ -24,11 +23,6 @@ from evalkit.process.api_keys import Key, secrets_in
 from evalkit.process.certificates import tls_context
 from evalkit.record import Attempt, Interrupted, Timing
 
-_USUAL = {
-    "Accept": "application/json, text/event-stream",
-    "Accept-Encoding": "identity",  # compression would delay tokens
-    "User-Agent": f"evalkit/{__version__}",
-}
 _Secrets = tuple[Key | None, tuple[tuple[str, Key], ...]]  # the key, and the secret headers with their values
 
 
@@ -324,7 +318,7 @@ class Transport:
             "Content-Type: application/json",
         ]
         given = {name.lower() for name in (*self._endpoint.headers, *self._endpoint.headers_env)}
-        lines += [f"{name}: {value}" for name, value in _USUAL.items() if name.lower() not in given]
+        lines += [f"{name}: {value}" for name, value in USUAL_HEADERS.items() if name.lower() not in given]
         lines += [f"{name}: {value}" for name, value in self._endpoint.headers.items()]
         if proxy is not None and origin.scheme == "http":  # without a tunnel the proxy needs the whole address
             target = f"http://{origin.authority}{target}"

@@ -83,7 +83,7 @@ def trusted(
     check_headers(path, stored, given.get("headers", {}), given.get("headers_env", {}))
     certificates: dict[str, Any] = {name: given.get(name) for name in CERTIFICATES}
     stored = replace(stored, headers_env=given.get("headers_env", {}), **certificates)
-    own = _key_variable_of(stored.base_url)
+    own = key_variable_of(stored.base_url)
     if base_url is None and own is None:
         if key_env is None and not names_any and _is_this_machine(stored.base_url) and not _is_set(stored.key_env):
             return replace(stored, key_env=None)
@@ -178,7 +178,7 @@ def _unnamed(path: Path | str, stored: Endpoint) -> RunFileError:
     )
 
 
-def _key_variable_of(base_url: str) -> str | None:
+def key_variable_of(base_url: str) -> str | None:
     """The key variable that the environment pairs with the origin of an address; None: it does not name the origin."""
     for host, _, key in ENVIRONMENT:
         with contextlib.suppress(SettingsError, ValueError):

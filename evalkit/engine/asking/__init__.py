@@ -6,7 +6,9 @@ Start with ``dialogue``, then ``session``.
 __all__ = [
     "dataset_fingerprint",
     "dialogue",
+    "event_loop",
     "readiness",
+    "request_fallbacks",
     "request_sender",
     "session_task",
     "single_conversation",
