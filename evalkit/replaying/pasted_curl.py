@@ -18,7 +18,7 @@ from evalkit.endpoint import ENVIRONMENT
 from evalkit.errors import SettingsError
 from evalkit.inputs.addresses import ROUTE, hidden_secrets, is_loopback, normalise_base_url
 from evalkit.inputs.request_headers import SET_BY_CLIENT, suggested_variable
-from evalkit.inputs.secret_names import is_secret, is_secret_name, is_secret_value
+from evalkit.inputs.secret_names import is_secret_name, is_secret_value
 from evalkit.replaying import curl_options
 from evalkit.replaying.chat_request import ChatRequest
 from evalkit.replaying.shell_commands import ShellCommand, curl_command
@@ -26,6 +26,7 @@ from evalkit.replaying.shell_words import Variable, Word, quoted_text, refused
 
 BASIC_VARIABLE = "BASIC_AUTH"
 _BEARER = re.compile(r"(?i)bearer[ \t]+")
+_NAMED = re.compile(r"\$\{?([A-Za-z_]\w*)\}?", re.ASCII)
 _MOST_BYTES = 256 * 2**20  # of a file with a body
 _FILES = {"cert": "client_cert_env", "key": "client_key_env", "cacert": "ca_env"}
 _LIMITS = {"max-time": "timeout_s", "connect-timeout": "connect_timeout_s"}
@@ -114,7 +115,7 @@ class _Given:
             self._add_authorization(value)
         elif len(value) == 1 and isinstance(value[0], Variable):
             self.headers_env[name] = value[0].name
-        elif lower == "cookie" or is_secret(name, quoted_text(value) or ""):
+        elif is_secret_name(name) or is_secret_value(quoted_text(value) or ""):
             self._add_secret(name, value)
         elif (text := expanded(value, f"the header {name}")) != _USUAL.get(lower):
             self.headers[name] = text
@@ -130,13 +131,12 @@ class _Given:
         parts = [part for part in rest if part != ""]
         if len(parts) == 1 and isinstance(parts[0], Variable):
             self.key_env = parts[0].name
+        elif (named := _NAMED.fullmatch(quoted_text(rest) or "")) is not None:
+            self.key_env = named[1]  # in single quotes, where a shell would not replace it
         else:
             self.key_env = _variable_with(quoted_text(rest)) or KEY_VARIABLE
-            self._advise_on_key(self.key_env)
-
-    def _advise_on_key(self, variable: str) -> None:
-        if not os.environ.get(variable):
-            self.advice.append(f"the key in the command is not kept: set the variable, export {variable}=…")
+            if not os.environ.get(self.key_env):
+                self.advice.append(f"the key in the command is not kept: set the variable, export {self.key_env}=…")
 
     def _add_secret(self, name: str, value: Word, variable: str | None = None) -> None:
         if len(value) == 1 and isinstance(value[0], Variable):

@@ -66,7 +66,7 @@ class RecordedTurn:
     record : TurnRecord
         The same as a record, without its stamps.
     model : str
-        That answered, as far as the endpoint said.
+        That answered; the requested one, unless the endpoint names another.
     rounds : int
         Tool rounds before the request.
     order_known : bool
