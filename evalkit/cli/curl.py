@@ -106,11 +106,14 @@ def replay_turn(parsed: argparse.Namespace) -> int:
 
     recorded = recorded_turn(parsed.file, parsed.conversation, parsed.turn, parsed.repeat)
     _note(recorded)
+    repeat = () if parsed.repeat == 1 else ("--repeat", str(parsed.repeat))
+    place = (str(parsed.file), parsed.conversation, str(parsed.turn), *repeat)
     with stored_endpoint(
         parsed.file,
         base_url=parsed.base_url,
         key_env=parsed.api_key_env,
         reached_by=shared_flags.reached_by(parsed),
+        command=("evalkit", "replay", *place),
     ) as endpoint:
         readiness.wait_until_ready(endpoint, parsed.wait_ready)
         result = replay(parsed.file, recorded, endpoint, parsed.conversation, parsed.repeat)

@@ -13,10 +13,9 @@ from evalkit.errors import RunFileError
 from evalkit.replaying.recorded_turn import recorded_turn
 from evalkit.runfile.store import RunFile
 
-TOOL = {
-    "type": "function",
-    "function": {"name": "add", "description": "adds", "parameters": {"type": "object", "properties": {"b": {}, "a": {}}}},
-}  # fmt: skip
+PROPERTIES = {"b": {"type": "number"}, "a": {"type": "number"}}
+FUNCTION = {"name": "add", "description": "adds", "parameters": {"type": "object", "properties": PROPERTIES}}
+TOOL = {"type": "function", "function": FUNCTION}
 HOSTILE = 'it\'s `id` $(touch owned) \\ "q" \r\n\t!! \u202e \x00 \u2028 \x9b 🙂 %s'
 
 
@@ -29,7 +28,7 @@ def server():
 @pytest.fixture(autouse=True)
 def _empty(server):
     server.received.clear()
-    server.answers, server.refuse = [HOSTILE, "It is 35.", ""], None
+    server.answers, server.refuse = [HOSTILE, "It is 35.", ""], lambda body: None
 
 
 def dataset(tmp_path, *rows):
@@ -131,30 +130,18 @@ def test_without_its_dataset_the_values_are_those_of_the_request(server, tmp_pat
     assert "another order" in evalkit("curl", run.path, "a", "1").stderr
 
 
-def test_the_last_request_of_tool_rounds(tmp_path):
-    """A real round: the calls, their further keys and results go back, in the order in which they came."""
-    from evalkit.scripted.server import Script, serve
-
-    got = []
-
-    def answer(body):
-        got.append(body)
-        if body["messages"][-1]["role"] == "tool":
-            return "It is 35."
-        return {
-            "tool_calls": [{"id": "x", "type": "function", "function": {"name": "add", "arguments": '{"b":1,"a":2}'}}]
-        }
-
+def test_the_last_request_of_tool_rounds(server, tmp_path):
+    """The calls, their further keys and results go back, in the order in which they came."""
+    function = {"name": "add", "arguments": "", "thought_signature": "s"}
+    call = {"index": 0, "id": "x", "type": "function", "function": function, "extra_content": {"z": 1, "a": 2}}
+    server.answers = [{"tool_calls": [call], "reasoning_content": "hm"}, "It is 35."] * 2
     path = dataset(
         tmp_path, {"id": "a", "tools": [TOOL], "tool_results": {"add": 3}, "turns": [{"user": "x"}, {"user": "y"}]}
     )
-    with serve(Script(answer=answer)) as scripted:
-        run = ek.evaluate(path, ek.Endpoint(scripted.base_url, "m"), out=tmp_path / "r.evalkit", concurrency=1)
-    assert len(got) in (2, 4)
-    for turn in (1, 2):
-        recorded = recorded_turn(run.path, "a", turn)
-        assert recorded.request.json == got[2 * turn - 1]
-        assert recorded.rounds == 1
+    run = asked(server, path, tmp_path)
+    _, first, _, second = received(server)
+    assert bodies(run, [("a", 1, 1), ("a", 2, 1)]) == [first, second]
+    assert recorded_turn(run.path, "a", 1).rounds == 1
     assert "this is the last one" in evalkit("curl", run.path, "a", "1").stderr
 
 

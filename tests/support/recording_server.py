@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,16 +21,21 @@ class Received:
 
 @dataclass
 class RecordingServer:
-    """Where it listens, and what it received; ``answers``: the text of each answer, the last one again and again."""
+    """Where it listens, and what it received.
+
+    ``answers``: the text of each answer, or keys of its message; the last one again and again. ``refuse``: a function
+    of the bytes of a body that gives status and text of a refusal, or None.
+    """
 
     base_url: str
     received: list[Received] = field(default_factory=list)
-    answers: list[str] = field(default_factory=lambda: ["It is 35."])
-    refuse: object = None  # a function of a body's bytes: the status and text of a refusal, or None
+    answers: list[str | dict] = field(default_factory=lambda: ["It is 35."])
+    refuse: Callable[[bytes], tuple[int, str] | None] = lambda body: None
 
-    def answer(self) -> str:
-        """The text of the answer to the request that came last."""
-        return self.answers[min(len(self.received), len(self.answers)) - 1]
+    def answer(self) -> dict:
+        """The message of the answer to the request that came last."""
+        answer = self.answers[min(len(self.received), len(self.answers)) - 1]
+        return answer if isinstance(answer, dict) else {"content": answer}
 
 
 @contextmanager
@@ -45,18 +50,18 @@ def recording() -> Iterator[RecordingServer]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if callable(server.refuse) and (refusal := server.refuse(body)) is not None:
+            if (refusal := server.refuse(body)) is not None:
                 status, text = refusal
                 return self._send(status, "application/json", json.dumps({"error": {"message": text}}).encode())
             server.received.append(Received(self.path, dict(self.headers), body))
-            text, asked = server.answer(), json.loads(body)
+            message, asked = server.answer(), json.loads(body)
             usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
             if asked.get("stream"):
-                delta = {"index": 0, "delta": {"content": text}, "finish_reason": "stop"}
+                delta = {"index": 0, "delta": message, "finish_reason": "stop"}
                 event = json.dumps({"model": asked["model"], "choices": [delta], "usage": usage})
                 return self._send(200, "text/event-stream", f"data: {event}\n\ndata: [DONE]\n\n".encode())
-            message = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            whole = {"model": asked["model"], "choices": [message], "usage": usage}
+            choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+            whole = {"model": asked["model"], "choices": [choice], "usage": usage}
             return self._send(200, "application/json", json.dumps(whole).encode())
 
         def _send(self, status: int, kind: str, content: bytes) -> None:
