@@ -99,7 +99,8 @@ def test_a_long_text_is_not_compared_line_by_line(server, run):
 
 
 def test_nothing_is_sent_to_an_address_that_only_a_file_names(run, tmp_path):
-    path = endpoint(Path(shutil.copy(run.path, tmp_path / "r.evalkit")), base_url="http://stranger.example/v1")
+    stranger = {**run.info["endpoint"], "base_url": "http://stranger.example/v1"}
+    path = endpoint(Path(shutil.copy(run.path, tmp_path / "r.evalkit")), **stranger)
     result = evalkit("replay", path, "a", 1)
     assert result.returncode == 2
     assert "nothing is sent to an address that only a file names" in result.stderr
