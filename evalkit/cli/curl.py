@@ -19,7 +19,7 @@ def add_curl(commands: Any) -> None:
         commands, "curl", curl,
         "Print the request of a turn as a cURL command that sends the same bytes. The key is only named, by its "
         "variable. Sends nothing.",
-        "evalkit curl runs/demo.evalkit math-001 2 | sh",
+        "evalkit curl runs/demo.evalkit guide-001 2 | sh",
     )  # fmt: skip
     _add_turn(parser)
     parser.add_argument(
@@ -42,7 +42,7 @@ def add_replay(commands: Any) -> None:
         commands, "replay", replay_turn,
         "Send the request of a turn again, once, and show how the answer differs from the recorded one. The run file "
         "is not changed. A different answer is no error: the exit code is 0.",
-        "evalkit replay runs/demo.evalkit math-001 2",
+        "evalkit replay runs/demo.evalkit guide-001 2",
     )  # fmt: skip
     _add_turn(parser)
     shared_flags.add_address(
