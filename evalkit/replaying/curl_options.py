@@ -18,7 +18,7 @@ _NO_MATTER = {
     "cookie-jar", "limit-rate", "max-redirs", "keepalive-time", "speed-limit", "speed-time", "output-dir", "tls-max",
     "ciphers", "curves", "libcurl",
 }  # fmt: skip
-FLAGS_WITHOUT_MATTER = {
+_FLAGS_WITHOUT_MATTER = {
     "silent", "show-error", "no-buffer", "verbose", "include", "location", "fail", "fail-with-body", "fail-early",
     "progress-bar", "no-progress-meter", "compressed", "globoff", "ipv4", "ipv6", "http1.0", "http1.1", "http2",
     "http2-prior-knowledge", "http3", "tlsv1", "tlsv1.0", "tlsv1.1", "tlsv1.2", "tlsv1.3", "path-as-is", "raw",
@@ -27,7 +27,7 @@ FLAGS_WITHOUT_MATTER = {
     "no-compressed", "no-location", "no-fail", "no-verbose", "no-include", "trace-time",
 }  # fmt: skip
 INSECURE = "insecure"
-_REFUSED = {
+REFUSED = {
     "get": "-G makes another request than a POST with a body",
     "head": "-I requests no answer",
     "form": "-F sends a form, and a chat completion is JSON: use --data or --json",
@@ -46,7 +46,7 @@ _REFUSED = {
     "digest": "--digest is not supported: an endpoint needs a key or a header",
     "aws-sigv4": "--aws-sigv4 is not supported: an endpoint needs a key or a header",
 }
-_SHORT = {
+SHORT = {
     "d": "data", "H": "header", "X": "request", "u": "user", "A": "user-agent", "e": "referer", "b": "cookie",
     "E": "cert", "m": "max-time", "o": "output", "w": "write-out", "D": "dump-header", "c": "cookie-jar",
     "s": "silent", "S": "show-error", "N": "no-buffer", "v": "verbose", "i": "include", "L": "location", "f": "fail",
@@ -54,8 +54,8 @@ _SHORT = {
     "q": "disable", "k": INSECURE, "G": "get", "I": "head", "F": "form", "T": "upload-file", "K": "config",
     "n": "netrc", ":": "next", "Z": "parallel", "x": "proxy", "y": "speed-time", "Y": "speed-limit",
 }  # fmt: skip
-_WITH_VALUE = _USED | _NO_MATTER
-_KNOWN = _WITH_VALUE | FLAGS_WITHOUT_MATTER | {INSECURE}
+WITH_VALUE = _USED | _NO_MATTER
+KNOWN = WITH_VALUE | _FLAGS_WITHOUT_MATTER | {INSECURE}
 
 Option = tuple[str, Word]  # its long name, and its value; a flag has an empty word
 
@@ -84,7 +84,7 @@ def options(words: Sequence[Word]) -> Iterator[Option]:
                 continue
             name, equals, value = first[2:].partition("=")
             _check(name, f"--{name}")
-            if name in _WITH_VALUE:
+            if name in WITH_VALUE:
                 given = (value, *word[1:]) if equals else next(rest, None)
                 yield from _kept(name, _value(f"--{name}", given))
             elif name == INSECURE:
@@ -97,11 +97,11 @@ def _short(word: Word, rest: Iterator[Word]) -> Iterator[Option]:
     """The options of ``-sSN`` and ``-XPOST``: flags, and at the end one that may have a value."""
     first = str(word[0])
     for at, letter in enumerate(first[1:], start=2):
-        name = _SHORT.get(letter)
+        name = SHORT.get(letter)
         if name is None:
             raise refused(f"the option -{letter if letter.isprintable() else '?'} is not known")
         _check(name, f"-{letter}")
-        if name in _WITH_VALUE:
+        if name in WITH_VALUE:
             inside = (first[at:], *word[1:]) if first[at:] else word[1:]
             yield from _kept(name, _value(f"-{letter}", inside or next(rest, None)))
             return
@@ -121,10 +121,10 @@ def _value(option: str, value: Word | None) -> Word:
 
 
 def _check(name: str, shown: str) -> None:
-    if name in _REFUSED:
-        raise refused(_REFUSED[name])
-    if name not in _KNOWN:
+    if name in REFUSED:
+        raise refused(REFUSED[name])
+    if name not in KNOWN:
         shown = "".join(c for c in shown if c.isprintable())[:40]
-        nearest = nearest_name(name, _KNOWN)
+        nearest = nearest_name(name, KNOWN)
         hint = "" if nearest is None else f": did you mean --{nearest}?"
         raise refused(f"the option {shown} is not known{hint}")
