@@ -49,7 +49,7 @@ _CHANGED = """
         = (a.conversation, a.repeat, a.turn, a.session, a.round, a.number + 1)
     WHERE a.session = ? AND a.sent_ns < ? AND a.http_status IS NOT NULL
       AND a.error_kind IN ('bad_request', 'server', 'empty', 'connection')
-    ORDER BY b.sent_ns LIMIT 50"""
+    ORDER BY b.sent_ns LIMIT 500"""
 _VERSION = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 
 
@@ -224,7 +224,7 @@ class _Run:
         """What a session left out for the endpoint before a time: learned as it was then, from its refusals."""
         fallbacks = RequestFallbacks()
         for key in self.connection.execute(_CHANGED, (session, before_ns)).fetchall():
-            conversation, _ = self._conversation(*key)
+            conversation, _ = self._stored(key[0])
             attempts = self._attempts(key)
             for round in sorted({attempt.round for attempt in attempts}):
                 fitted, _ = self._fitted(key, conversation, fallbacks, round)
@@ -284,9 +284,7 @@ class _Run:
         The run file has its row with sorted keys. A session that continues a conversation sends that row; the session
         that started it sent that of the dataset.
         """
-        query = "SELECT row, hash FROM conversation WHERE position = ?"
-        row, digest = self.connection.execute(query, (position,)).fetchone()
-        stored = datasets_reader.parse_row(orjson.loads(row))
+        stored, digest = self._stored(position)
         query = "SELECT min(session) FROM attempt WHERE conversation = ?"
         (first,) = self.connection.execute(query, (position,)).fetchone()
         _, _, session = self.connection.execute(_TURN, (position, repeat, turn)).fetchone()
@@ -300,6 +298,12 @@ class _Run:
                 if found is not None and found[1].content_hash == digest:
                     return found[1], True
         return stored, False
+
+    def _stored(self, position: int) -> tuple[Conversation, str]:
+        """A conversation as the run file has it, and its hash."""
+        query = "SELECT row, hash FROM conversation WHERE position = ?"
+        row, digest = self.connection.execute(query, (position,)).fetchone()
+        return datasets_reader.parse_row(orjson.loads(row)), digest
 
     def _token_limit(self, key: tuple[int, int, int]) -> int | None:
         """The raised token limit of the session that sent a turn."""
