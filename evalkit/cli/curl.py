@@ -61,15 +61,20 @@ def _add_turn(parser: argparse.ArgumentParser) -> None:
 
 def curl(parsed: argparse.Namespace) -> int:
     """Run ``evalkit curl``."""
+    from evalkit.client.request_as_code import KEY_VARIABLE
     from evalkit.console.terminal import print_json
-    from evalkit.endpoint import Endpoint
+    from evalkit.inputs.addresses import normalise_base_url, route_of
     from evalkit.replaying.recorded_turn import recorded_turn
+    from evalkit.runfile import trusted_endpoint
 
     recorded = recorded_turn(parsed.file, parsed.conversation, parsed.turn, parsed.repeat)
     _note(recorded)
     request = recorded.request
     if parsed.base_url is not None:
-        request = replace(request, url=Endpoint(parsed.base_url, recorded.model).url, host_env=None)
+        base_url = normalise_base_url(parsed.base_url)
+        variable = trusted_endpoint.key_variable_of(base_url) or KEY_VARIABLE  # that of another address stays there
+        key_env = None if request.key_env is None else variable
+        request = replace(request, url=route_of(base_url), key_env=key_env, host_env=None)
     if parsed.api_key_env is not None:
         request = replace(request, key_env=parsed.api_key_env)
     code = request.python() if parsed.python else request.curl()

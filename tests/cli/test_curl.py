@@ -28,6 +28,15 @@ def test_the_key_and_the_address_can_be_named(path):
     assert "שלום 🙂" in program
 
 
+def test_the_key_of_an_address_is_not_named_for_another(path, monkeypatch):
+    endpoint(path, key_env="ANY")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert "$OPENAI_API_KEY" in evalkit("curl", path, "a", "1").stdout
+    elsewhere = evalkit("curl", path, "a", "1", "--base-url", "http://127.0.0.1:8").stdout
+    assert "OPENAI" not in elsewhere
+    assert "$API_KEY" in elsewhere
+
+
 def test_json_has_the_body_and_the_code(path):
     result = json.loads(evalkit("curl", path, "a", "1", "--json").stdout)
     assert json.loads(result["body"])["messages"] == [{"role": "user", "content": "a, question 1"}]
