@@ -47,7 +47,8 @@ def ask(parsed: argparse.Namespace) -> int:
     from evalkit.settings import Settings
 
     _check_question(parsed)
-    stream, named = not parsed.no_stream, None
+    named: Endpoint | None = None
+    stream = not parsed.no_stream
     if parsed.curl is not None:
         request = from_curl(_pasted(parsed.curl))
         conversation, stream, named = request.conversation, request.stream, request.endpoint

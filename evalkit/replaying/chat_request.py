@@ -93,16 +93,10 @@ class ChatRequest:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise SettingsError("the request names no model: add the key 'model' to its body")
+        settings: dict[str, Any] = {**self.reached_by.certificates, **self.limits}
+        headers, headers_env = dict(self.reached_by.headers), dict(self.reached_by.headers_env)
         return Endpoint(
-            self.url,
-            model,
-            self.key_env,
-            params,
-            source="curl",
-            headers=dict(self.reached_by.headers),
-            headers_env=dict(self.reached_by.headers_env),
-            **self.reached_by.certificates,
-            **self.limits,
+            self.url, model, self.key_env, params, source="curl", headers=headers, headers_env=headers_env, **settings
         )
 
     @property

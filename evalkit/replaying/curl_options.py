@@ -85,7 +85,7 @@ def options(words: Sequence[Word]) -> Iterator[Option]:
             name, equals, value = first[2:].partition("=")
             _check(name, f"--{name}")
             if name in WITH_VALUE:
-                given = (value, *word[1:]) if equals else next(rest, None)
+                given: Word | None = (value, *word[1:]) if equals else next(rest, None)
                 yield from _kept(name, _value(f"--{name}", given))
             elif name == INSECURE:
                 yield name, ()
@@ -102,7 +102,7 @@ def _short(word: Word, rest: Iterator[Word]) -> Iterator[Option]:
             raise refused(f"the option -{letter if letter.isprintable() else '?'} is not known")
         _check(name, f"-{letter}")
         if name in WITH_VALUE:
-            inside = (first[at:], *word[1:]) if first[at:] else word[1:]
+            inside: Word = (first[at:], *word[1:]) if first[at:] else word[1:]
             yield from _kept(name, _value(f"-{letter}", inside or next(rest, None)))
             return
         if name == INSECURE:

@@ -208,7 +208,7 @@ def _split_header(word: Word) -> tuple[str, str, Word]:
     if isinstance(first, Variable) or first.startswith("@"):
         raise refused("a header (-H) does not begin with its name: write it as -H 'NAME: VALUE'")
     name, colon, start = first.partition(":")
-    pieces = [start.lstrip(), *word[1:]]
+    pieces: list[str | Variable] = [start.lstrip(), *word[1:]]
     if isinstance(pieces[-1], str):
         pieces[-1] = pieces[-1].rstrip()
     return name.strip(), colon, tuple(piece for piece in pieces if piece != "")
