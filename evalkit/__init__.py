@@ -45,6 +45,7 @@ _HOMES = {
     "converse": "evaluation",
     "evaluate": "evaluation",
     "resume": "evaluation",
+    "from_curl": "replaying.pasted_curl",
     "plan": "analysis.sample_size",
     "runs": "analysis.run_list",
     "score": "rescoring",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from evalkit.judging.judging import judge
     from evalkit.loadtest.sweep import Sweep, load
     from evalkit.record import Answer
+    from evalkit.replaying.pasted_curl import from_curl
     from evalkit.rescoring import score
     from evalkit.run import Run
     from evalkit.stats.corrected_rate import corrected_rate
@@ -112,6 +114,7 @@ __all__ = [
     "converse",
     "corrected_rate",
     "evaluate",
+    "from_curl",
     "history",
     "import_run",
     "judge",

@@ -68,6 +68,10 @@ FLOORS: list[dict[str, set[str]]] = [
         "loadtest": {
             *{"analysis", "datasets", "engine", "engine/pacing", "evaluation", "runfile", "stats", "wording"},
         },
+        "replaying": {
+            *{"client", "datasets", "runfile"},
+            *{"engine/asking"},
+        },
         "importing": {"client", "datasets", "run", "runfile", "scorers"},
         "checkup": {
             *{"analysis", "client", "engine", "engine/asking", "evaluation", "runfile", "scripted", "stats"},

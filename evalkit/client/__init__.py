@@ -14,6 +14,7 @@ __all__ = [
     "proxy",
     "quoting",
     "redaction",
+    "refusals",
     "request_as_code",
     "request_body",
     "request_head",

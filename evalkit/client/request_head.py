@@ -8,6 +8,12 @@ from evalkit.client.proxy import Proxy
 from evalkit.endpoint import Endpoint
 
 UNCOMPRESSED = "identity"  # compression would delay tokens
+# of every request, unless the endpoint's own headers replace them
+USUAL_HEADERS = {
+    "Accept": "application/json, text/event-stream",
+    "Accept-Encoding": UNCOMPRESSED,
+    "User-Agent": f"evalkit/{__version__}",
+}
 
 
 def request_head(
@@ -25,11 +31,7 @@ def request_head(
         The compression that the answer may have.
     """
     origin, target = Origin.of(endpoint.url), path_of(url)
-    usual = {
-        "Accept": "application/json, text/event-stream",
-        "Accept-Encoding": encoding,
-        "User-Agent": f"evalkit/{__version__}",
-    }
+    usual = USUAL_HEADERS | {"Accept-Encoding": encoding}
     given = {name.lower() for name in (*endpoint.headers, *endpoint.headers_env)}
     lines = [f"Host: {origin.authority}", "Content-Type: application/json"]
     lines += [f"{name}: {value}" for name, value in usual.items() if name.lower() not in given]

@@ -16,6 +16,7 @@ __all__ = [
     "notebook_cell",
     "plan",
     "progress_line",
+    "replay",
     "run_list",
     "score",
     "summary",

@@ -8,6 +8,7 @@ __all__ = [
     "dialogue",
     "event_loop",
     "readiness",
+    "request_fallbacks",
     "request_sender",
     "session_task",
     "single_conversation",
