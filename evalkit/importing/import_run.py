@@ -150,7 +150,8 @@ def import_answers(
     if form is not None and form not in FORMS:
         raise SettingsError(f"form is {form!r}: it must be one of {', '.join(FORMS)}")
     settings = Settings(concurrency=1, stream=False)
-    conversations = _Conversations(None if data is None else Path(data))
+    with gc_frozen():  # the conversations of a dataset stay, and looking through them again and again takes long
+        conversations = _Conversations(None if data is None else Path(data))
     source = forms.read(source_path, form, score)
     model = model or source.model or "unknown"
     with file_names.new_run_file(source_path, model, name=name, out=out) as target, gc_frozen():

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.conversation import ToolCall
 from evalkit.datasets.field_checks import label_in, list_in, object_in, text_in, within
 from evalkit.errors import DatasetError, Failure
 from evalkit.importing import chat_messages
@@ -182,9 +183,8 @@ def _output(sample: Mapping[str, Any], source: Source) -> tuple[Answer, Usage | 
     except DatasetError as error:
         raise within("output.choices[0]", error) from None
     reason = choice.get("stop_reason")
-    message = {"content": _attached(text, texts), "tool_calls": calls}
     finish = _FINISH.get(reason, reason) if isinstance(reason, str) else None
-    return chat_messages.answer_of(message, finish)._replace(reasoning=reasoning), usage
+    return Answer(_attached(text, texts), reasoning, None, tuple(map(ToolCall.from_json, calls)), finish), usage
 
 
 def _usage(value: Any) -> Usage | None:
@@ -197,7 +197,8 @@ def _usage(value: Any) -> Usage | None:
 
 def _score(sample: Mapping[str, Any], source: Source) -> Score | None:
     found = dict(_scores(sample.get("scores")))
-    source.scorers.update(found.keys())
+    for name in found:
+        source.scorers[name] += 1
     if source.scorer is None and found:
         source.scorer = next(iter(found))
     if source.scorer not in found:

@@ -137,7 +137,8 @@ def storable(attempt: Row) -> Row:
 
 def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
     """The values of INSERT_SCORE; scoring 0 is the run's own."""
-    extracted, parts = (_storable_text(_json_or_none(value)) for value in (score.extracted, score.parts))
+    extracted = None if score.extracted is None else _storable_text(_json_or_none(score.extracted))
+    parts = None if score.parts is None else _storable_text(_json_or_none(score.parts))
     return position, repeat, turn, scoring, score.scorer, score.value, _storable_text(score.reason), extracted, parts
 
 
