@@ -30,6 +30,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"client": {"scorers/reading"}, "datasets": {"scorers", "scorers/reading"}},
     {"settings": {"datasets", "scorers", "engine/pacing"}},
     {"runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"exporting": {"client", "datasets", "runfile"}},
     {
         "engine/stopping": {"engine/pacing", "stats"},
         "engine/saving": {"datasets", "runfile", "scorers", "engine/pacing"},
@@ -68,7 +69,7 @@ FLOORS: list[dict[str, set[str]]] = [
         "loadtest": {
             *{"analysis", "datasets", "engine", "engine/pacing", "evaluation", "runfile", "stats", "wording"},
         },
-        "importing": {"client", "datasets", "run", "runfile", "scorers"},
+        "importing": {"client", "datasets", "exporting", "run", "runfile", "scorers"},
         "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
     },
 ]
