@@ -44,7 +44,7 @@ def data(parsed: argparse.Namespace) -> int:
     given = {"--model": parsed.model, "--repeats": parsed.repeats}
     given |= {"--temperature, --max-tokens and --param": shared_flags.params(parsed) or None}
     if (flag := next((flag for flag, value in given.items() if value is not None), None)) is not None:
-        raise SettingsError(f"{flag} is for the requests of a batch: add --batch OUT.jsonl")
+        raise SettingsError(f"{flag}: only for the requests of a batch; add --batch OUT.jsonl")
     from evalkit.console.dataset import show_contents
     from evalkit.console.terminal import print_result
     from evalkit.datasets.contents import contents

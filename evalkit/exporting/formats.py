@@ -19,7 +19,7 @@ FORMATS = {
 def export_run(
     run: Path | str, form: str, path: Path | str, *, overwrite: bool = True, content: bool = False
 ) -> Exported:
-    """Write a run in the format of another tool; a run in progress as far as it is.
+    """Write a run in the format of another tool; of a run in progress, what has finished.
 
     Parameters
     ----------

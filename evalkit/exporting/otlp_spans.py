@@ -107,7 +107,7 @@ class _Spans:
         about = {"gen_ai.conversation.id": transcript.conversation, "evalkit.repeat": transcript.repeat}
         tags = transcript.row.get("tags")
         own = {
-            "traceId": trace, "spanId": root, "name": "evalkit conversation", "kind": _INTERNAL,
+            "traceId": trace, "spanId": root, "name": "conversation", "kind": _INTERNAL,
             "startTimeUnixNano": str(min(ends)), "endTimeUnixNano": str(max(ends)),
             "attributes": _attributes({**about, "evalkit.tags": tags or None}),
         }  # fmt: skip

@@ -126,9 +126,9 @@ def test_tools_parameters_system_and_files_are_those_of_a_run(tmp_path):
     ("flags", "said"),
     [
         (["--batch", "in.jsonl"], "--batch needs --model M"),
-        (["--model", "m"], "--model is for the requests of a batch: add --batch OUT.jsonl"),
-        (["--repeats", "2"], "--repeats is for the requests of a batch"),
-        (["--temperature", "0"], "--temperature, --max-tokens and --param is for"),
+        (["--model", "m"], "--model: only for the requests of a batch; add --batch OUT.jsonl"),
+        (["--repeats", "2"], "--repeats: only for the requests of a batch"),
+        (["--temperature", "0"], "--temperature, --max-tokens and --param: only for"),
         (["--batch", "in.jsonl", "--model", "m", "--repeats", "0"], "repeats is 0: it must be 1 or more"),
         (["--batch", "d.jsonl", "--model", "m"], "d.jsonl is read for the export: give the export another name"),
         (["--batch", "other.txt", "--model", "m"], "other.txt exists already, and evalkit did not write it"),

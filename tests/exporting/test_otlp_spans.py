@@ -59,7 +59,7 @@ def test_a_conversation_is_a_trace_and_a_turn_a_span(run, tmp_path):
     found, _ = traces(run.path, tmp_path / "x.jsonl")
     assert [len(trace) for trace in found] == [5, 5, 2, 2, 2, 2, 3, 3, 3, 3]
     root, first, *_, last = found[0]
-    assert (root["name"], root["kind"], first["name"], first["kind"]) == ("evalkit conversation", 1, "chat scripted", 3)
+    assert (root["name"], root["kind"], first["name"], first["kind"]) == ("conversation", 1, "chat scripted", 3)
     assert root["startTimeUnixNano"] == first["startTimeUnixNano"]
     assert root["endTimeUnixNano"] == last["endTimeUnixNano"]
     about = attributes(first)
