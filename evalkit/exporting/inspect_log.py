@@ -87,7 +87,8 @@ class _Samples:
                 continue
             messages.append(request_messages.question(turn))
             yield self._sample(transcript, turn, time, messages)
-            messages += request_messages.seen_later(transcript, turn, golden=self.golden)
+            if self.golden or turn.error_kind is None:
+                messages += request_messages.seen_later(transcript, turn, golden=self.golden)
 
     def _sample(self, transcript: Transcript, turn: TranscriptTurn, time: TurnTimes, messages: list[Message]) -> Json:
         asked = list(map(_message, messages))
@@ -107,12 +108,10 @@ class _Samples:
             "attachments": {},
         }
         if not failed:
-            answered = request_messages.answered(transcript, turn)
-            rounds = [message for message in answered if message.role == "assistant"]
-            answer = answered.index(rounds[-1])
-            last = {**_message(answered[answer]), "source": "generate", "model": self.model}
+            rounds, answer = request_messages.rounds_and_answer(transcript, turn)
+            last = {**_message(answer), "source": "generate", "model": self.model}
             last["content"] = _with_reasoning(turn, last["content"])
-            sample["messages"] = [*asked, *map(_message, answered[:answer]), last]
+            sample["messages"] = [*asked, *map(_message, rounds), last]
             sample["output"] = self._output(turn, last)
             usage = sample["output"]["usage"]
             if usage is not None:

@@ -100,7 +100,7 @@ class _Spans:
                 }  # fmt: skip
                 spans.append(own | self._turn(transcript, turn, time, messages))
                 ends += time.start_ns, time.end_ns
-            if turn.error_kind is None:
+            if self._golden or turn.error_kind is None:
                 messages += request_messages.seen_later(transcript, turn, golden=self._golden)
         if not spans:
             return []
@@ -188,16 +188,11 @@ def _contents(transcript: Transcript, turn: TranscriptTurn, messages: Sequence[M
     if transcript.row.get("tools"):
         found["gen_ai.tool.definitions"] = _text(transcript.row["tools"])
     if turn.error_kind is None:
-        answer = _said(request_messages.answered(transcript, turn)[_last_answer(transcript, turn)])
+        answer = _said(request_messages.rounds_and_answer(transcript, turn)[1])
         if turn.reasoning:
             answer["parts"].insert(0, {"type": "reasoning", "content": turn.reasoning})
         found["gen_ai.output.messages"] = _text([{**answer, "finish_reason": turn.finish_reason or "unknown"}])
     return found
-
-
-def _last_answer(transcript: Transcript, turn: TranscriptTurn) -> int:
-    answered = request_messages.answered(transcript, turn)
-    return max(at for at, message in enumerate(answered) if message.role == "assistant")
 
 
 def _said(message: Message) -> Json:

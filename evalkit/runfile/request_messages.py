@@ -30,6 +30,13 @@ def answered(transcript: Transcript, turn: TranscriptTurn) -> list[Message]:
     return stored_record("", transcript.repeat, turn.turn, *stored).seen_later
 
 
+def rounds_and_answer(transcript: Transcript, turn: TranscriptTurn) -> tuple[list[Message], Message]:
+    """The tool rounds of an answered turn, and the answer at their end."""
+    messages = answered(transcript, turn)
+    last = max(at for at, message in enumerate(messages) if message.role == "assistant")
+    return messages[:last], messages[last]
+
+
 def seen_later(transcript: Transcript, turn: TranscriptTurn, *, golden: bool) -> list[Message]:
     """The messages after a question that later turns saw."""
     return [Message("assistant", turn.asked.get("assistant"))] if golden else answered(transcript, turn)

@@ -4,7 +4,8 @@ import json
 import zipfile
 
 import pytest
-from runfiles import S, T, endpoint, never_sent, talk, write
+from records import finished
+from runfiles import S, T, create, endpoint, never_sent, record, talk, write
 
 import evalkit as ek
 from evalkit.conversation import Message, ToolCall
@@ -98,6 +99,25 @@ def test_an_import_of_the_log_has_the_same_scores(run, data, tmp_path):
     first, second = (ek.Run(path).summary_json()["accuracy"] for path in (run.path, placed.run))
     assert first == second
     assert ek.Run(alone.run).summary_json()["accuracy"]["value"] == first["value"]
+
+
+def test_with_the_golden_history_a_turn_has_seen_the_golden_answers(golden, tmp_path):
+    sample = exported(golden.path, tmp_path / "x.eval")["samples/long/turn-4_epoch_1.json"]
+    seen = [each["content"] for each in sample["input"] if each["role"] == "assistant"]
+    assert seen == ["35", "276", "3"]
+    assert sample["messages"][-1]["content"] != "4"
+
+
+def test_two_rounds_with_the_same_call_are_both_there(tmp_path):
+    call = ToolCall("add", "{}", "c1")
+    rounds = (Message("assistant", None, (call,)), Message("tool", "1", tool_call_id="c1")) * 2
+    asked = talk("a", (1,))
+    with create(tmp_path / "r.evalkit") as file:
+        file.add([finished(0, asked, record(T("a", 1, text="1"))._replace(exchange=rounds))])
+    sample = exported(tmp_path / "r.evalkit", tmp_path / "x.eval")["samples/a_epoch_1.json"]
+    roles = [each["role"] for each in sample["messages"]]
+    assert roles == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert sample["messages"][-1]["content"] == sample["output"]["completion"] == "1"
 
 
 def test_failed_turns_calls_reasoning_and_hostile_texts(hostile, tmp_path):

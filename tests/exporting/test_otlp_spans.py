@@ -114,6 +114,13 @@ def test_what_was_said_is_there_only_when_asked_for(run, tmp_path):
     assert attributes(event)["gen_ai.evaluation.explanation"] == "the final number is 2, not 3"
 
 
+def test_with_the_golden_history_a_turn_has_seen_the_golden_answers(golden, tmp_path):
+    found, _ = traces(golden.path, tmp_path / "x.jsonl", content=True)
+    seen = json.loads(attributes(found[0][4])["gen_ai.input.messages"])
+    golden_answers = [each["parts"][0]["content"] for each in seen if each["role"] == "assistant"]
+    assert golden_answers == ["35", "276", "3"]
+
+
 def test_a_failed_turn_is_an_error_and_one_that_was_never_sent_is_no_span(tmp_path):
     turns = [
         T("a", 1, error="timeout"),
