@@ -53,4 +53,5 @@ def export_run(
         with output_files.writing(Path(path), output_files.EXPORT, inputs, overwrite=overwrite) as draft:
             if form == "otlp-json":
                 return otlp_spans.write(connection, draft, content=content)
-            return {"chat-finetuning": chat_finetuning, "inspect": inspect_log}[form].write(connection, draft)
+            write = chat_finetuning.write if form == "chat-finetuning" else inspect_log.write
+            return write(connection, draft)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ _PROVIDER = "openai"  # whose API the endpoint speaks, not who runs it
 _PORTS = {"http": 80, "https": 443}
 _NOT_TIMED = "turns without times: never sent, or interrupted"
 # request parameters whose attributes are gen_ai.request.NAME, with their types
-_PARAMS = {
+_PARAMS: Mapping[str, Callable[[Any], Any]] = {
     "temperature": float, "top_p": float, "top_k": float, "max_tokens": int, "seed": int, "frequency_penalty": float,
     "presence_penalty": float,
 }  # fmt: skip
@@ -93,7 +93,7 @@ class _Spans:
             if time.start_ns is None or time.end_ns is None:
                 done.left_out[_NOT_TIMED] += 1
             else:
-                own = {
+                own: Json = {
                     "traceId": trace, "spanId": _id(f"{place}\0{turn.turn}", 8), "parentSpanId": root,
                     "name": f"chat {self._model}", "kind": _CLIENT,
                     "startTimeUnixNano": str(time.start_ns), "endTimeUnixNano": str(max(time.start_ns, time.end_ns)),
