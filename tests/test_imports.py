@@ -30,6 +30,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"client": {"scorers/reading"}, "datasets": {"scorers", "scorers/reading"}},
     {"settings": {"datasets", "scorers", "engine/pacing"}},
     {"checkup/probes": {"client"}, "runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"exporting": {"client", "datasets", "runfile"}},
     {
         "engine/stopping": {"engine/pacing", "stats"},
         "engine/saving": {"datasets", "runfile", "scorers", "engine/pacing"},
@@ -72,7 +73,7 @@ FLOORS: list[dict[str, set[str]]] = [
             *{"client", "datasets", "runfile"},
             *{"engine/asking"},
         },
-        "importing": {"client", "datasets", "run", "runfile", "scorers"},
+        "importing": {"client", "datasets", "exporting", "run", "runfile", "scorers"},
         "checkup": {
             *{"analysis", "client", "engine", "engine/asking", "evaluation", "runfile", "scripted", "stats"},
             "checkup/probes",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import gate_flags, shared_flags
 from evalkit.errors import SettingsError
 
 if TYPE_CHECKING:
+    from evalkit.exporting.exported import Exported
     from evalkit.run import Run
+
+_OF_TOOLS = ("chat-finetuning", "inspect", "otlp-json")
+_FORMATS = ("jsonl", "csv", "parquet", *_OF_TOOLS)
 
 
 def add_show(commands: Any) -> None:
@@ -33,17 +38,22 @@ def add_show(commands: Any) -> None:
 def add_export(commands: Any) -> None:
     """Add ``evalkit export``."""
     parser = shared_flags.add_command(
-        commands, "export", export, "Write the turns of a run to a file, one row per turn.",
+        commands, "export", export, "Write a run to a file: its turns, one a row, or a format of another tool.",
         "evalkit export runs/demo.evalkit -o demo.csv",
     )  # fmt: skip
     shared_flags.add_run_file(parser)
     parser.add_argument(
-        "--format", choices=("jsonl", "csv", "parquet"), help="format of the file (default: what its name ends in)"
-    )
+        "--format", choices=_FORMATS, metavar="FORMAT",
+        help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} (default: what the name of the file ends in: .jsonl, .csv, "
+        ".parquet, or .eval for a log of inspect)",
+    )  # fmt: skip
     shared_flags.add_out(parser, "OUT", "file to write", required=True, streamed=True)
     shared_flags.add_overwrite(parser)
     parser.add_argument(
         "--excel", action="store_true", help="CSV for a spreadsheet: text that begins like a formula stays text"
+    )
+    parser.add_argument(
+        "--content", action="store_true", help="with otlp-json: write questions, answers and error messages too"
     )
     shared_flags.add_json(parser)
 
@@ -110,7 +120,11 @@ def export(parsed: argparse.Namespace) -> int:
     from evalkit.runfile import exports
 
     shared_flags.refuse_two_outputs(parsed)
-    form = parsed.format or exports.format_of(parsed.out)
+    form = parsed.format or ("inspect" if parsed.out.suffix == ".eval" else exports.format_of(parsed.out))
+    if form in _OF_TOOLS:
+        return _export_to_tool(parsed, form)
+    if parsed.content:
+        raise SettingsError(f"--content is for otlp-json, and the format is {form}: leave it out")
     rows, formulas = tables.write_export(parsed.file, form, parsed.out, overwrite=parsed.overwrite, excel=parsed.excel)
     if parsed.json:
         print_json({"file": str(parsed.out), "format": form, "rows": rows})
@@ -120,3 +134,28 @@ def export(parsed: argparse.Namespace) -> int:
         cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
         print_message(f"{cells} like a formula, which a spreadsheet would compute: add --excel to keep the text")
     return 0
+
+
+def _export_to_tool(parsed: argparse.Namespace, form: str) -> int:
+    from evalkit.exporting import formats
+
+    if parsed.excel:
+        raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
+    done = formats.export_run(parsed.file, form, parsed.out, overwrite=parsed.overwrite, content=parsed.content)
+    print_exported(parsed, parsed.out, form, done)
+    return 0
+
+
+def print_exported(parsed: argparse.Namespace, path: Path, form: str, done: Exported) -> None:
+    """Print how much was written in the format of another tool, and what was left out."""
+    from evalkit.console.terminal import print_json, print_message
+
+    left_out = {what: count for what, count in done.left_out.items() if count}
+    if parsed.json:
+        print_json({"file": str(path), "format": form, "rows": done.rows, "left_out": left_out})
+        return
+    kind = done.kind[:-1] if done.rows == 1 else done.kind
+    if path != shared_flags.STANDARD_OUTPUT:
+        print_message(f"{done.rows} {kind} written to {path}")
+    for what, count in left_out.items():
+        print_message(f"not in the file: {count} {what}")

@@ -17,6 +17,7 @@ __all__ = [
     "reader",
     "reasoning_only",
     "record_rows",
+    "request_messages",
     "resume_command",
     "schema",
     "scorings",
