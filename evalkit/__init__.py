@@ -50,6 +50,7 @@ _HOMES = {
     "corrected_rate": "stats.corrected_rate",
     "Sweep": "loadtest.sweep",
     "load": "loadtest.sweep",
+    "recorded_endpoint": "recorded.player",
     "playground": "widgets.display",
 }
 
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from evalkit.judging.judging import judge
     from evalkit.loadtest.sweep import Sweep, load
     from evalkit.record import Answer
+    from evalkit.recorded.player import recorded_endpoint
     from evalkit.rescoring import score
     from evalkit.run import Run
     from evalkit.stats.corrected_rate import corrected_rate
@@ -117,6 +119,7 @@ __all__ = [
     "plan",
     "playground",
     "rank_judged",
+    "recorded_endpoint",
     "resume",
     "runs",
     "score",

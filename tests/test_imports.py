@@ -70,6 +70,7 @@ FLOORS: list[dict[str, set[str]]] = [
         },
         "importing": {"client", "datasets", "run", "runfile", "scorers"},
         "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
+        "recorded": {"client", "datasets", "local", "runfile"},
     },
 ]
 # may import all that is above, and of each other:
