@@ -25,9 +25,11 @@ _UNITS = {"output_tokens_per_s": "tokens/s", "requests_per_s": "requests/s"}
 _NOT_STREAMED = "the run was not streamed"
 _NO_TOKENS = "the endpoint reported no output tokens"
 _TOO_SHORT = "no answer has two tokens or more"
+_FEWEST_FOR_P99 = 100
+_NOTHING_VISIBLE = "no answer has a visible token"
 _SEVERAL_SESSIONS = "the run has several sessions, and the time between them is not part of it"
 _ROLE_CHUNK = "the first chunk counts even if it holds only a role, and the run has no time of such a chunk"
-_OWN_TOKENIZER = "tokens are counted by a tokenizer of the tool; here they are those that the endpoint reported"
+_OWN_TOKENIZER = "Tokens are counted by a tokenizer of the tool; here they are those that the endpoint reported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Figure:
     label : str
         What the tool calls it.
     theirs, ours : dict
-        ``mean``, ``p50`` and ``p99`` in ms, of a rate only ``mean``; empty: missing.
+        ``mean``, ``p50`` and ``p99`` in ms, of a rate only ``mean``; empty: missing. Our p99 needs 100 values.
     bound : str or None
         ``at most``, ``at least`` or ``about`` where the run lacks a stamp or a count that the definition needs.
     differs : str or None
@@ -122,7 +124,7 @@ def _total(tokens: Floats) -> float:
 _FIRST_TO_LAST = "from the first request to the last token; ours is over the whole time of the sessions"
 _FIRST_TO_END = "from the first request to the end of the last answer; ours is over the whole time of the sessions"
 _NO_FIRST_EVENT = (
-    "one token is taken for the first arrival; ours subtracts the tokens that the first arrival held, where it is known"
+    "One token is taken for the first arrival; ours subtracts the tokens that the first arrival held, where it is known"
 )
 _PER_REQUEST = "the mean of each request, as our TPOT: (last − first token) / (tokens − 1); ours are gaps between reads"
 _POOLED = "all gaps between chunks, pooled; two chunks in one read have a gap of nearly 0, which ours does not count"
@@ -310,7 +312,8 @@ def _figure(run: Requests, metric: str, definition: Definition | None, wall_s: f
     missing = _why_missing(run, metric)
     theirs = {} if missing else _summary(definition.values(run), definition.weights and definition.weights(run))
     if not theirs and missing is None:
-        missing = _NO_TOKENS if np.isnan(run.tokens).all() and metric != "ttft" else _TOO_SHORT
+        missing = _NO_TOKENS if np.isnan(run.tokens).all() else _TOO_SHORT
+        missing = _NOTHING_VISIBLE if metric == "ttft" else missing
     return Figure(
         metric, definition.label, theirs, ours, definition.bound if theirs else None, definition.differs, missing
     )
@@ -322,7 +325,10 @@ def _ours(run: Requests, metric: str, wall_s: float | None) -> dict[str, float]:
         return _summary(count / wall_s) if wall_s else {}
     streamed = np.where(np.isnan(run.last), run.end, run.last)
     values = {"ttft": run.first - run.sent, "itl": run.gaps, "tpot": run.tpot, "latency": streamed - run.sent}
-    return _summary(values[metric])
+    summary = _summary(values[metric])
+    if np.count_nonzero(~np.isnan(values[metric])) < _FEWEST_FOR_P99:
+        summary.pop("p99", None)
+    return summary
 
 
 def _why_missing(run: Requests, metric: str) -> str | None:
