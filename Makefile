@@ -43,6 +43,7 @@ check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory notebooks
+	@$(MAKE) --no-print-directory notebooks-recorded
 
 notebooks: $(VENV)/.ready-dev
 	@$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 --timeout=300 -p no:cacheprovider \
