@@ -13,6 +13,7 @@ __all__ = [
     "judge",
     "load",
     "notebook_cell",
+    "other_tools",
     "plan",
     "progress_line",
     "run_list",
