@@ -310,7 +310,8 @@ def _figure(run: Requests, metric: str, definition: Definition | None, wall_s: f
     if definition is None:
         return Figure(metric, "–", {}, ours, None, None, "the tool has no such metric")
     missing = _why_missing(run, metric)
-    theirs = {} if missing else _summary(definition.values(run), definition.weights and definition.weights(run))
+    weights = None if definition.weights is None else definition.weights(run)
+    theirs: dict[str, float] = {} if missing else _summary(definition.values(run), weights)
     if not theirs and missing is None:
         missing = _NO_TOKENS if np.isnan(run.tokens).all() else _TOO_SHORT
         missing = _NOTHING_VISIBLE if metric == "ttft" else missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,17 +62,29 @@ class Requests:
 
 def read(connection: sqlite3.Connection) -> Requests:
     """The stamps of the successful requests of a run."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     sessions = set()
     for session, sent, end, visible, tokens, arrivals, events, streamed in connection.execute(_SENT):
         sessions.add(session)
-        reads = np.frombuffer(arrivals or b"", dtype="<i8") if streamed else ()
-        first, last = (sent + reads[0], sent + reads[-1]) if len(reads) else (None, None)
-        counts = np.frombuffer(events or b"", dtype="<i4") if len(reads) else ()
-        held = (counts.sum(), counts[0]) if len(counts) else (None, None)
-        rows.append((sent, first, last, visible if len(reads) else None, end, tokens, *held))
+        if streamed and arrivals:
+            reads, counts = np.frombuffer(arrivals, dtype="<i8"), np.frombuffer(events, dtype="<i4")
+            known: tuple[Any, ...] = (sent + reads[0], sent + reads[-1], visible, counts.sum(), counts[0])
+        else:
+            known = (None,) * 5
+        rows.append((sent, end, tokens, *known))
     columns = np.array(rows, dtype=np.float64).reshape(-1, 8).T
-    base = columns[0].min() if len(rows) else 0.0  # so that no digits are lost
-    stamps = ((column - base) / NS_PER_MS for column in columns[:5])
+    sent_ns, end_ns, output_tokens, first, last, first_visible, event_count, first_events = columns
+    base = sent_ns.min() if len(rows) else 0.0  # so that no digits are lost
     gaps, _ = token_gaps.pooled(connection)
-    return Requests(*stamps, *columns[5:], gaps=gaps, sessions=len(sessions))
+    return Requests(
+        sent=(sent_ns - base) / NS_PER_MS,
+        first=(first - base) / NS_PER_MS,
+        last=(last - base) / NS_PER_MS,
+        visible=(first_visible - base) / NS_PER_MS,
+        end=(end_ns - base) / NS_PER_MS,
+        tokens=output_tokens,
+        events=event_count,
+        first_events=first_events,
+        gaps=gaps,
+        sessions=len(sessions),
+    )
