@@ -137,7 +137,8 @@ TOOLS: dict[str, Tool] = {
             "itl": Definition(
                 "Inter Token Latency",
                 lambda run: run.decoding,
-                f"{_PER_REQUEST}. {_OWN_TOKENIZER}, as with --use-server-token-count",
+                f"{_PER_REQUEST}; with --per-chunk-usage it subtracts the tokens of the first chunk, as ours does. "
+                f"{_OWN_TOKENIZER}, as with --use-server-token-count",
                 ABOUT,
             ),
             "latency": Definition("Request Latency", lambda run: run.last - run.sent),
@@ -151,7 +152,7 @@ TOOLS: dict[str, Tool] = {
         },
     ),
     "guidellm": Tool(
-        "vllm-project/guidellm 0.7.3, src/guidellm/schemas/request_stats.py and benchmark/schemas/metrics.py",
+        "vllm-project/guidellm 0.8.1, guidellm/schemas/base/request_stats.py and benchmark/schemas/metrics.py",
         {
             "ttft": Definition("TTFT", lambda run: run.first - run.sent),
             "itl": Definition(
