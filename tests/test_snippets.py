@@ -20,7 +20,7 @@ from evalkit.scripted.server import Arithmetic, Script, serve
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "evalkit" / "docs").glob("*.md"))]
 # what is only parsed: commands that measure or serve, blocks with addresses and files of the reader, cells
-TOO_LONG = {"load", "calibrate", "view"}
+TOO_LONG = {"load", "calibrate", "serve", "view"}
 OF_THE_READER = ("R.openai.azure.com", "https://host", "tasks.jsonl")
 OF_A_NOTEBOOK = ("run.label(",)
 

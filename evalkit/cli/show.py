@@ -32,6 +32,10 @@ def add_show(commands: Any) -> None:
         "--over-repeats", type=int, metavar="K",
         help="how often turns are right over K of the run's repeats (default: all of them)",
     )  # fmt: skip
+    parser.add_argument(
+        "--as", dest="tool", choices=("aiperf", "evalscope", "genai-perf", "guidellm", "llmperf", "vllm"),
+        help="the run's times by the definitions of this benchmark tool instead, each beside evalkit's",
+    )  # fmt: skip
     shared_flags.add_json(parser)
 
 
@@ -60,8 +64,10 @@ def add_export(commands: Any) -> None:
 
 def show(parsed: argparse.Namespace) -> int:
     """Run ``evalkit show``."""
+    if parsed.tool is not None:
+        return _show_as(parsed)
     if parsed.conversation is not None or parsed.repeat is not None:
-        gate_flags.refuse_with_conversation(parsed)
+        gate_flags.refuse_with(parsed, "--conversation prints one conversation")
         return _show_conversation(parsed)
     from evalkit.run import Run
 
@@ -94,6 +100,28 @@ def print_run(run: Run, parsed: argparse.Namespace, ended: Mapping[str, Any] | N
         gate_flags.write_junit(parsed, run, measures)
     gate_flags.warn_if_unfinished(parsed, measures)
     return result
+
+
+def _show_as(parsed: argparse.Namespace) -> int:
+    from evalkit.analysis import client_trust
+    from evalkit.analysis.times import other_tools
+    from evalkit.console import other_tools as console
+    from evalkit.console.terminal import print_json, stdout_console
+    from evalkit.runfile import reader
+
+    if parsed.conversation is not None or parsed.repeat is not None or parsed.over_repeats is not None:
+        raise SettingsError("--as shows the times of the whole run: leave out --conversation, --repeat, --over-repeats")
+    gate_flags.refuse_with(parsed, "--as prints times by other definitions")
+    with reader.reading(parsed.file) as connection:
+        name, wall_s = connection.info["name"], client_trust.wall_s(connection)
+        figures = other_tools.figures(connection, parsed.tool, wall_s)
+    source = other_tools.TOOLS[parsed.tool].source
+    if parsed.json:
+        values = [figure.to_json() for figure in figures]
+        print_json({"run": name, "tool": parsed.tool, "source": source, "figures": values})
+    else:
+        console.show_figures(stdout_console(), parsed.tool, source, figures)
+    return 0
 
 
 def _show_conversation(parsed: argparse.Namespace) -> int:
