@@ -17,8 +17,8 @@ import numpy as np
 
 from evalkit.analysis.accuracy.by_turn import Accuracy
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.runfile import query_arrays, reader, schema, store
-from evalkit.runfile.file_names import RUNS_FOLDER
+from evalkit.runfile import query_arrays, reader, schema
+from evalkit.runfile.file_names import RUNS_FOLDER, SUFFIX
 from evalkit.runfile.reader import ReadConnection
 from evalkit.stats import proportions, quantiles
 from evalkit.stats.arrays import Flags, Floats, Whole
@@ -218,7 +218,7 @@ def run_files(folder: Path | str) -> Iterator[Path]:
 def is_listed(path: Path) -> bool:
     """Whether a path in a folder is listed as a run file, which may still prove to be unreadable."""
     try:
-        return path.suffix == store.SUFFIX and path.is_file()
+        return path.suffix == SUFFIX and path.is_file()
     except OSError:  # of a file whose folder nobody may enter: its line says so
         return True
 
@@ -276,8 +276,7 @@ class _Turns:
         if (labels[1:] < labels[:-1]).any():  # those of a group of conversations need not be consecutive
             order = np.argsort(labels, kind="stable")
             labels, scores = labels[order], scores[order]
-        sums.add(labels, scores)
-        sums.close()
+        sums.add(labels, scores, last=True)
         mean = proportions.clustered_proportion(sums)
         answered = len(self.failed) - int(self.failed.sum())
         return Accuracy(mean, int((scores < 1).sum()), answered - mean.n)

@@ -59,7 +59,7 @@ def ask(parsed: argparse.Namespace) -> int:
 
 def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | None]]:
     """The printed lines of a turn, each with its style."""
-    from evalkit.runfile.plain_transcripts import plain
+    from evalkit.runfile.plain_text import plain
     from evalkit.scorers.reading.think_block import split
 
     answer = record.answer

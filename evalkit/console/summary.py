@@ -16,7 +16,7 @@ from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, plain_table, printable
 from evalkit.run import Run
 from evalkit.runfile import resume_command
-from evalkit.runfile.plain_transcripts import plain
+from evalkit.runfile.plain_text import plain
 from evalkit.stats.quantiles import expected_level
 from evalkit.wording import numbers, run_results, run_sentences, turn_table
 from evalkit.wording.numbers import number

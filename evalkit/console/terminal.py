@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console.fitted_tables import FittingConsole
-from evalkit.runfile.plain_transcripts import plain
+from evalkit.runfile.plain_text import plain
 
 PIPE_WIDTH = 120
 LONGEST = 300  # cells of a stranger's text on one line

@@ -24,7 +24,8 @@ from evalkit.analysis.measures import RunMeasures, Source, opened
 from evalkit.gates.gate_expression import parse
 from evalkit.gates.gates import GateResult
 from evalkit.runfile import output_files, store
-from evalkit.runfile.plain_transcripts import clipped, up_to
+from evalkit.runfile.plain_text import clipped
+from evalkit.runfile.plain_transcripts import up_to
 from evalkit.runfile.schema import INTERRUPTED, JOIN_SCORE
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn, transcripts
 

@@ -17,7 +17,7 @@ from evalkit.errors import SettingsError
 from evalkit.gates import junit
 from evalkit.gates.gate_expression import parse
 from evalkit.gates.gates import results_of
-from evalkit.runfile import plain_transcripts, transcripts
+from evalkit.runfile import plain_text, plain_transcripts, transcripts
 
 ANSI = "\x1b[31mred\x1b[0m\x00\x07"
 MARKUP = "]]> </failure></testcase> &amp; <!-- \"quoted\" 'too' <![CDATA["
@@ -188,16 +188,16 @@ def test_any_text_can_be_read_back_but_for_what_xml_cannot_hold(text):
 
 def test_long_answers_and_long_conversations_are_cut_and_say_so(tmp_path):
     count = plain_transcripts.MOST_TURNS + 5
-    long = "x" * (plain_transcripts.MOST + 1_000)
+    long = "x" * (plain_text.MOST + 1_000)
     turns = [T("a", n, score=0.0, text=long, reason=long) for n in range(1, count + 1)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", targets=[1] * count)])
     found = cases(written(path, tmp_path))
     first, last = found["a", "turn 1"].system_out, found["a", f"turn {count}"].system_out
-    assert f"answer: {'x' * plain_transcripts.MOST}… (cut: 5,000 characters in all)\n" in first
+    assert f"answer: {'x' * plain_text.MOST}… (cut: 5,000 characters in all)\n" in first
     heading = f"wrong: {'x' * junit.MOST_MESSAGE}… (cut: 5,000 characters in all)\n\n"
     assert first.startswith(heading)
     assert last.removeprefix(heading).startswith("(5 earlier turns are left out)\n\nturn 6\n")
-    assert len(last) < plain_transcripts.MOST_TURNS * 2 * (plain_transcripts.MOST + 200)
+    assert len(last) < plain_transcripts.MOST_TURNS * 2 * (plain_text.MOST + 200)
 
 
 def test_conversations_are_read_one_at_a_time(tmp_path):
