@@ -163,7 +163,7 @@ def runs(folder: Path | str = RUNS_FOLDER) -> pd.DataFrame:
     Parameters
     ----------
     folder : path-like
-        Run files in its own folders are not listed.
+        Its files that end in ``.evalkit``, and others that are run files. Those in its own folders are not listed.
 
     Returns
     -------
@@ -218,9 +218,9 @@ def run_files(folder: Path | str) -> Iterator[Path]:
 def is_listed(path: Path) -> bool:
     """Whether a path in a folder is listed as a run file, which may still prove to be unreadable."""
     try:
-        return path.suffix == SUFFIX and path.is_file()
+        return path.is_file() and (path.suffix == SUFFIX or reader.has_header(path))
     except OSError:  # of a file whose folder nobody may enter: its line says so
-        return True
+        return path.suffix == SUFFIX
 
 
 def read_line(path: Path) -> ListedRun:

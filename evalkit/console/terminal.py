@@ -49,6 +49,19 @@ def one_line(text: str, cells: int) -> Text:
     return Text(line)
 
 
+def middle_shortened(text: str, cells: int) -> Text:
+    """Text from a stranger on one line of at most this many cells, two or more; one that is cut has "…" inside."""
+    line = one_line(text, LONGEST).plain
+    if cell_len(line) <= cells:
+        return Text(line)
+    begin, end = set_cell_size(line, cells // 2).rstrip(), ""
+    for character in reversed(line):
+        if cell_len(begin) + 1 + cell_len(character + end) > cells:
+            break
+        end = character + end
+    return Text(f"{begin}…{end.lstrip()}")
+
+
 def failure_line(kind: str, message: str, count: int) -> Text:
     """How many calls failed in one way, on one line; a run file can hold any text as the kind."""
     counted = one_line(f"{count} × {kind}:", LONGEST)

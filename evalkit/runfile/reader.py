@@ -174,6 +174,16 @@ def why_unreadable(path: Path) -> RunFileError | None:
         return error
 
 
+def has_header(path: Path) -> bool:
+    """Whether a file with any name begins as a run file; False for one that cannot be read."""
+    try:
+        with open(path, "rb", 0) as file:  # noqa: PTH123 - a buffer takes longer than the call
+            header = file.read(72)
+    except OSError:
+        return False
+    return header.startswith(schema.SQLITE_HEADER) and int.from_bytes(header[68:]) == schema.APPLICATION_ID
+
+
 def run_info(
     connection: sqlite3.Connection, path: Path | str = "the run file", *, whole: bool = False
 ) -> dict[str, Any]:

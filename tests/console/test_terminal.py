@@ -17,7 +17,7 @@ from evalkit.analysis.summary_json import summary_json
 from evalkit.console.fitted_tables import FittingConsole
 from evalkit.console.sparklines import BLOCKS
 from evalkit.console.summary import summary
-from evalkit.console.terminal import one_line, printable
+from evalkit.console.terminal import middle_shortened, one_line, printable
 from evalkit.run import Run
 from evalkit.wording.numbers import MISSING
 
@@ -203,3 +203,18 @@ def test_a_pipe_gets_the_same_plain_bytes_whatever_the_terminal(tmp_path):
     narrow = piped(LANG="C", PYTHONIOENCODING="ascii")
     assert narrow.isascii()
     assert b"\\xe4.jsonl against m" in narrow
+
+
+@pytest.mark.parametrize(
+    "text", ["short", "a-long-name-with-an-ending", "世" * 30, "a\x1b[2J" + "b" * 40, "x" * 10_000, "é" * 25]
+)
+def test_a_name_is_shortened_in_the_middle_to_its_cells(text):
+    for cells in range(2, 30):
+        shown = middle_shortened(text, cells).plain
+        assert cell_len(shown) <= cells
+        assert "\x1b" not in shown
+        if len(text) < 1_000 and cell_len(text) > cells > 6:
+            assert "…" in shown
+            assert shown.endswith(text[-1])
+            assert shown.startswith(text[0])
+    assert middle_shortened("a-long-name-with-an-ending", 11).plain == "a-lon…nding"
