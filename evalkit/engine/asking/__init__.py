@@ -6,6 +6,7 @@ Start with ``dialogue``, then ``session``.
 __all__ = [
     "dataset_fingerprint",
     "dialogue",
+    "event_loop",
     "readiness",
     "request_sender",
     "session_task",
