@@ -50,7 +50,7 @@ FLOORS: list[dict[str, set[str]]] = [
         },
     },
     {
-        "gates": {"analysis", "runfile", "stats"},
+        "gates": {"analysis", "runfile", "stats", "wording"},
         "comparing": {"analysis", "runfile", "stats", "wording"},
         "rescoring": {"runfile", "scorers"},
     },

@@ -69,10 +69,12 @@ def show(parsed: argparse.Namespace) -> int:
     if parsed.conversation is not None or parsed.repeat is not None:
         gate_flags.refuse_with(parsed, "--conversation prints one conversation")
         return _show_conversation(parsed)
+    from evalkit.analysis.measures import snapshot
     from evalkit.run import Run
 
-    gate_flags.check(parsed, parsed.file)
-    result = print_run(Run(parsed.file), parsed)
+    with snapshot(parsed.file):
+        gate_flags.check(parsed, parsed.file)
+        result = print_run(Run(parsed.file), parsed)
     return gate_flags.exit_code(parsed, {**result, "errors": {}})
 
 

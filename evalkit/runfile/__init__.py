@@ -11,6 +11,7 @@ __all__ = [
     "file_names",
     "finished_turn",
     "output_files",
+    "plain_text",
     "plain_transcripts",
     "query_arrays",
     "raised_limits",
