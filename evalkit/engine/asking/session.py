@@ -72,7 +72,8 @@ class Session:
         self._error: BaseException | None = None
         self._items: Iterator[ScheduledConversation | None] = iter(())
         self._functions = {name: self._function(name) for name in task.functions}
-        self._files = PartFiles(task.data)
+        self._files = None if task.data is None else PartFiles(task.data)
+        self._rate_limiter = RateLimiter(settings.rpm, settings.tpm)
         self._arrival_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.link = link
@@ -107,6 +108,7 @@ class Session:
     def _schedule(self) -> Iterator[ScheduledConversation | None]:
         """What to send. The first conversation is read now, so that an error in it is raised before any request."""
         task = self._task
+        assert task.data is not None
         items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None, task.fingerprint))
         return chain(list(islice(items, 1)), _read_ahead(items))
 
@@ -119,7 +121,7 @@ class Session:
             transport,
             self._task.endpoint,
             stream=settings.stream,
-            rate_limiter=RateLimiter(settings.rpm, settings.tpm),
+            rate_limiter=self._rate_limiter,
             retry=RetryPolicy(
                 settings.retries, budget=RetryBudget(), loading_s=max(LOADING_S, self._task.wait_ready or 0)
             ),
@@ -175,14 +177,17 @@ class Session:
                 self._arrival_task = self._spawn(
                     self._arrive(sender, Arrivals(settings.rate, settings.arrivals, settings.arrivals_seed or 0))
                 )
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._until_all_ended()
         finally:
             canceller.cancel()
             if timer is not None:
                 timer.cancel()
         if not self._ended:
             self._giving_up.decide_at_end()
+
+    async def _until_all_ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -339,7 +344,13 @@ async def _run(connection: socket.socket, parent: int) -> None:
     connection.setblocking(False)
     await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=connection)
     watcher = asyncio.create_task(link.watch_parent(parent))
-    await Session(await link.task(), link).run()
+    task = await link.task()
+    if task.data is None:
+        from evalkit.engine.asking.shared_session import SharedSession
+
+        await SharedSession(task, link).run()
+    else:
+        await Session(task, link).run()
     watcher.cancel()
 
 
