@@ -109,7 +109,10 @@ def evaluate(
         )
     display = _display(watch)
     request_body.request_body((), model=endpoint.model, stream=run_settings.stream, params=endpoint.params)
-    with asking_side.opened(cluster, endpoint, run_settings, wait_ready) as child, file_names.new_run_file(data, endpoint.model, name=name, out=out) as path:
+    with (
+        asking_side.opened(cluster, endpoint, run_settings, wait_ready) as child,
+        file_names.new_run_file(data, endpoint.model, name=name, out=out) as path,
+    ):
         from evalkit.engine import runner  # noqa: F401 - imported while the asking process starts, which takes as long
 
         with scoring.found_once(scorers):

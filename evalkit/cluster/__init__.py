@@ -6,4 +6,4 @@ moves bytes and watches the workers; it schedules nothing here: every task is fo
 ``cluster_link``, then ``worker_sessions``, which is what runs on a worker.
 """
 
-__all__ = ["asking_side"]
+__all__ = ["asking_side", "dask_client"]

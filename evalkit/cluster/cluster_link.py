@@ -132,8 +132,7 @@ class ClusterLink:
         """End the asking processes."""
         if not self._closed:
             self._closed = True
-            for worker in list(self._pool.workers.values()):
-                self._pool.remove(worker, worker_sessions.close_session)
+            self._pool.close(worker_sessions.close_session)
 
     def receive(self, wait_ms: int) -> list[Message] | None:
         """The messages that arrive within this time; the last one is ``End``. None: it was killed."""
@@ -288,9 +287,7 @@ class ClusterLink:
             task = self._task_for(worker) if not worker.started else None
             worker.started = True
             wait_s = LAST_EXCHANGE_S if self._feed.exhausted or self._outcome is not None else EXCHANGE_S
-            self._pool.submit(
-                worker, worker_sessions.exchange, worker.session, task, worker.take_outbox(), wait_s
-            )
+            self._pool.submit(worker, worker_sessions.exchange, worker.session, task, worker.take_outbox(), wait_s)
 
     def _task_for(self, worker: ClusterWorker) -> SessionTask:
         """The run's task as one worker gets it."""
@@ -341,7 +338,6 @@ class ClusterLink:
 
     def _note_end(self, worker: ClusterWorker, end: End) -> None:
         """A worker has ended: by itself, after a stop, or because there is no more."""
-        self._pool.run_and_forget(worker, worker_sessions.close_session)
         others = [other for other in self._pool.workers.values() if other.asking and other.turns]
         if end.error is not None:
             self._error = self._error or (end.error, end.error_text)
@@ -349,7 +345,7 @@ class ClusterLink:
         elif end.unusable is not None and end.unusable[0] and others and self._outcome is None:
             _LOG.warning("the worker %s cannot use the endpoint: %s", worker.address, end.unusable[2])
             self._pool.excluded.add(worker.address)
-            self._pool.workers.pop(worker.address)
+            self._pool.remove(worker, worker_sessions.close_session)
             self._gone.append(worker)
             assert self._feed is not None
             self._feed.give_back(list(worker.conversations.values()))
@@ -364,10 +360,8 @@ class ClusterLink:
         assert self._task is not None
         assert self._task.runfile is not None
         path = self._task.runfile
-        self._error = "EvalkitError", (
-            f"the Dask cluster is lost: {why}. The answers received are in {path}; resume, with or without a cluster: "
-            f"{resume_command.command(path)}"
-        )
+        text = f"the Dask cluster is lost: {why}. The answers received are in {path}; resume, with or without a cluster"
+        self._error = "EvalkitError", f"{text}: {resume_command.command(path)}"
         self._outcome = SessionOutcome.FAILED
         self._gone += self._pool.workers.values()
         self._pool.workers.clear()
@@ -379,20 +373,15 @@ class ClusterLink:
     def _end(self) -> End:
         workers = [worker for worker in (*self._gone, *self._pool.workers.values()) if worker.started]
         ended = [(worker, worker.end) for worker in workers if worker.end is not None]
-        trust = merged_trust.merged(
-            [end.trust for _, end in ended], [worker.clock_offset_ns for worker, _ in ended]
-        )
-        trust["cluster"] = {
-            "workers": [
-                {
-                    "worker": worker.address, "host": worker.facts["host"], "turns": worker.turns,
-                    "clock_offset_ms": worker.clock_offset_ns / 1e6, "clock_error_ms": worker.clock_error_ms,
-                }
-                for worker in workers
-            ],
+        trust = merged_trust.merged([end.trust for _, end in ended], [worker.clock_offset_ns for worker, _ in ended])
+        errors_ms = [worker.clock_error_ms for worker in workers if worker.clock_error_ms is not None]
+        trust["cluster"] = {  # numbers only: attempts name their workers
+            "workers": len(workers),
+            "turns_by_worker": [worker.turns for worker in workers],
+            "clock_error_max_ms": max(errors_ms, default=None),
             "workers_lost": self._lost,
             "turns_sent_again": self._sent_again,
-        }  # fmt: skip
+        }
         error, text = self._error or (None, "")
         outcome = self._outcome or SessionOutcome.DONE
         return End(time.perf_counter_ns(), outcome, trust, self._unusable, error, text)

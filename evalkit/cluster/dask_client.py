@@ -89,7 +89,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         cluster = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

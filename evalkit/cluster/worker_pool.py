@@ -12,6 +12,7 @@ from evalkit.cluster.cluster_worker import ClusterWorker
 from evalkit.errors import SettingsError
 
 FIRST_WORKER_S = 30.0
+CLOSE_S = 2.0
 GATHER_S = 5.0  # for results that have been computed; a worker that dies at that moment has lost its own
 
 
@@ -38,6 +39,7 @@ class WorkerPool:
         self.workers: dict[str, ClusterWorker] = {}
         self.excluded: set[str] = set()
         self._client = client
+        self._last: list[Any] = []
         self._completed: queue.SimpleQueue[tuple[ClusterWorker, Any]] = queue.SimpleQueue()
 
     def wait_for_one(self) -> None:
@@ -110,26 +112,29 @@ class WorkerPool:
                 return found
         return [_result(future) for future in futures]
 
-    def remove(self, worker: ClusterWorker, close: Callable[[str], None]) -> None:
-        """Forget a worker; its asking process is ended if it still can be."""
+    def remove(self, worker: ClusterWorker, function: Callable[[str], None]) -> None:
+        """Forget a worker, and have it run a last function with the name of its session, if it still can."""
         self.workers.pop(worker.address, None)
         if worker.future is not None:
             with suppress(Exception):  # the scheduler may be gone
                 worker.future.cancel()
             worker.future = None
-        self.run_and_forget(worker, close)
-
-    def run_and_forget(self, worker: ClusterWorker, close: Callable[[str], None]) -> None:
-        """Run a function on a worker without waiting for it."""
         if self._client.status == "running":
             with suppress(Exception):
-                from distributed import fire_and_forget
-
-                fire_and_forget(
-                    self._client.submit(
-                        close, worker.session, workers=[worker.address], pure=False, key=f"evalkit-close-{worker.session}"
-                    )
+                self._last.append(
+                    self._client.submit(function, worker.session, workers=[worker.address], pure=False, priority=10)
                 )
+
+    def close(self, function: Callable[[str], None]) -> None:
+        """Remove all workers, and wait a moment for what they run last."""
+        for worker in list(self.workers.values()):
+            self.remove(worker, function)
+        if self._last and self._client.status == "running":
+            with suppress(Exception):
+                from distributed import wait
+
+                wait([future for future in self._last if future.status == "pending"], timeout=CLOSE_S)
+        self._last.clear()
 
 
 def _result(future: Any) -> Any:

@@ -70,7 +70,7 @@ def open_session(session: str, version: str, endpoint: Endpoint, wait_ready: flo
 
 
 def clock() -> int:
-    """This machine's monotonic clock, in ns."""
+    """The monotonic clock of the worker, in ns."""
     return time.perf_counter_ns()
 
 

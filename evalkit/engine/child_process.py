@@ -161,7 +161,7 @@ def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
                 sys.executable,
                 "-P",
                 "-c",
-                "from evalkit.engine.asking.session import main; main()",
+                "from evalkit.engine.asking.asking_process import main; main()",
                 str(connection.fileno()),
                 str(os.getpid()),
             ],

@@ -6,8 +6,10 @@ Start with ``dialogue``, then ``session``.
 __all__ = [
     "dataset_fingerprint",
     "dialogue",
+    "loop_lag",
     "readiness",
     "request_sender",
+    "schedule",
     "session_task",
     "single_conversation",
     "tool_functions",

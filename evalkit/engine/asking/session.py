@@ -1,4 +1,4 @@
-"""The asking process: drives the dialogues of a session on an event loop that does nothing else.
+"""In the asking process: drives the dialogues of a session on an event loop that does nothing else.
 
 Scoring, SQLite, a notebook's heap and the display are in the parent, so that none of them can delay a read. A finished
 turn is in the spool before any further request goes out: what is received is stored before it is used, and a run that
@@ -8,8 +8,6 @@ is killed loses no more than it had in flight. When the parent ends, this proces
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 import time
 import traceback
 from collections.abc import Coroutine, Iterator
@@ -19,7 +17,6 @@ from typing import Any
 from evalkit.client import error_answers  # noqa: F401 -- loaded before the first request: no read waits for it
 from evalkit.client.transport import Transport
 from evalkit.datasets.part_files import PartFiles
-from evalkit.engine.asking import event_loop
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.loop_lag import LoopLagMonitor
 from evalkit.engine.asking.parent_link import ParentLink
@@ -334,26 +331,6 @@ def _read_ahead(items: Iterator[ScheduledConversation | None]) -> Iterator[Sched
         raise error
 
 
-def main() -> None:
-    """Run the task received from the parent; the arguments are the socket's descriptor and the parent's process id."""
-    event_loop.run(_run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
-
-
-async def _run(connection: socket.socket, parent: int) -> None:
-    link = ParentLink()
-    connection.setblocking(False)
-    await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=connection)
-    watcher = asyncio.create_task(link.watch_parent(parent))
-    task = await link.task()
-    if task.data is None:
-        from evalkit.engine.asking.shared_session import SharedSession
-
-        await SharedSession(task, link).run()
-    else:
-        await Session(task, link).run()
-    watcher.cancel()
-
-
 def _error_fields(error: BaseException | None) -> tuple[str | None, str]:
     """An error as fields of ``End``, for the parent to raise: the name of its class in ``errors``, and its text."""
     if error is None:
@@ -361,7 +338,3 @@ def _error_fields(error: BaseException | None) -> tuple[str | None, str]:
     if isinstance(error, EvalkitError):
         return type(error).__name__, str(error)
     return "", "".join(traceback.format_exception(error))
-
-
-if __name__ == "__main__":
-    main()

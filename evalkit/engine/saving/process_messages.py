@@ -49,7 +49,7 @@ class NoMore(NamedTuple):
 
 
 class Share(NamedTuple):
-    """This asking process's share of the run's limits, from now on.
+    """The share that one asking process has of the run's limits, from now on.
 
     Parameters
     ----------
