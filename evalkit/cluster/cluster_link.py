@@ -40,6 +40,7 @@ LOOK_S = 0.5  # between two looks at which workers there are
 SILENT_S = 40.0  # a worker that does not answer for this long is lost; its asking process has ended before that
 ALONE_S = 60.0  # how long a run waits for a worker when all are lost
 AHEAD_NS = 3_000_000_000  # conversations of an open loop are with their workers this long before they are due
+FIRST_ARRIVAL_NS = 500_000_000  # the schedule of an open loop begins when the workers have their first conversations
 _LOG = logging.getLogger("evalkit")
 
 
@@ -65,12 +66,13 @@ class ClusterLink:
         self._feed: ConversationFeed | None = None
         self._budget = shares.BudgetShares()
         self._calls: list[tuple[ClusterWorker, int]] = []
-        self._started_ns = 0
+        self._started_ns = self._schedule_ns = 0
         self._looked_s = self._alone_s = 0.0
         self._outcome: SessionOutcome | None = None  # why nothing new is sent
         self._unusable: tuple[int, str, str] | None = None
         self._error: tuple[str, str] | None = None
         self._share_due = False
+        self._start_reported = self._with_key = False
         self._no_more = self._killed = self._closed = False
         self._lost = self._sent_again = self._turn = 0
 
@@ -86,16 +88,24 @@ class ClusterLink:
         EndpointError
             The endpoint was not ready in time.
         """
-        self._endpoint, self._wait_ready = endpoint, wait_ready
+        self._endpoint, self._wait_ready, self._with_key = endpoint, wait_ready, endpoint.key() is not None
         self._pool.wait_for_one()
         self._alone_s = time.monotonic()
         self._look(time.monotonic())
         limit = time.monotonic() + SILENT_S + (wait_ready or 0)
         workers = self._pool.workers.values()
-        while any(worker.stage is Stage.OPENING for worker in workers) and time.monotonic() < limit:
+        while any(worker.stage is Stage.OPENING for worker in workers) or not workers:
+            now = time.monotonic()
+            if now > limit:
+                break
+            if now > self._looked_s + LOOK_S:  # some may have left, and others come
+                self._look(now)
             for worker, result in self._pool.completed(0.1):
                 if (problem := self._note_opened(worker, result)) is not None:
                     raise problem
+        for worker in list(workers):  # another one may have had the key
+            if worker.stage is Stage.WAITING and (problem := self._note_opened(worker, worker.facts)) is not None:
+                raise problem
         if not any(worker.stage is Stage.WAITING for worker in workers):
             raise SettingsError("no worker of the cluster has answered: check that they are not busy or paused")
 
@@ -104,6 +114,11 @@ class ClusterLink:
         if isinstance(result, Lost):
             result = {"problem": str(result), "error": "SettingsError"}
         worker.facts = result
+        self._with_key = self._with_key or result.get("has_key", False)
+        if "problem" not in result and self._with_key and not result["has_key"]:
+            assert self._endpoint is not None
+            why = f"the key's variable {self._endpoint.key_env} is not set there: start the worker with it"
+            result |= {"problem": why, "error": "SettingsError"}
         if "problem" not in result:
             worker.stage = Stage.WAITING
             self._share_due = True
@@ -139,9 +154,6 @@ class ClusterLink:
         if self._killed or self._closed:
             return None
         messages: list[Message] = []
-        if not self._started_ns:
-            self._started_ns = time.perf_counter_ns()
-            messages.append(SessionStarted(self._started_ns, time.time_ns()))
         try:
             self._pool.check_connected()
             messages += self._step(wait_ms / 1000)
@@ -170,6 +182,10 @@ class ClusterLink:
             if worker.future is None:
                 self._ask(worker)
         messages: list[Message] = []
+        if self._started_ns and not self._start_reported:
+            self._start_reported = True
+            ago = time.perf_counter_ns() - self._started_ns
+            messages.append(SessionStarted(self._started_ns, time.time_ns() - ago))
         for worker, result in self._pool.completed(wait_s):
             messages += self._note_completed(worker, result)
         return messages
@@ -260,9 +276,18 @@ class ClusterLink:
         asking = [worker for worker in self._pool.workers.values() if worker.asking and worker.share is not None]
         if self._outcome is not None or not asking:
             return
+        if not self._started_ns:
+            if any(worker.stage is Stage.CLOCK for worker in self._pool.workers.values()):
+                return  # all start together
+            self._started_ns = time.perf_counter_ns()
         if self._feed.due_ns() is not None:
-            until = time.perf_counter_ns() - self._started_ns + AHEAD_NS
+            if not self._schedule_ns:
+                if not all(worker.ready for worker in asking):
+                    return
+                self._schedule_ns = time.perf_counter_ns() + FIRST_ARRIVAL_NS
+            until = time.perf_counter_ns() - self._schedule_ns + AHEAD_NS
             while (due := self._feed.due_ns()) is not None and due <= until and (taken := self._feed.take()):
+                taken.item[4] = self._schedule_ns + due
                 self._turn += 1
                 asking[self._turn % len(asking)].give([taken])
             return
@@ -282,7 +307,7 @@ class ClusterLink:
         if worker.stage is Stage.CLOCK:
             worker.ask_clock()
             self._pool.submit(worker, worker_sessions.clock)
-        elif worker.asking and (worker.started or not (self._no_more or self._outcome)):
+        elif worker.asking and (worker.started or (self._started_ns and not (self._no_more or self._outcome))):
             assert self._feed is not None
             task = self._task_for(worker) if not worker.started else None
             worker.started = True
@@ -305,7 +330,7 @@ class ClusterLink:
                 columns=None, until_ci=None,
             ),
             has_answers=task.has_answers or any(other.turns for other in self._pool.workers.values()),
-            clock_offset_ns=worker.clock_offset_ns, started_ns=self._started_ns,
+            clock_offset_ns=worker.clock_offset_ns,
             asked_from={"host": worker.facts["host"], "worker": worker.address},
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from evalkit.cluster.conversation_feed import FedConversation
 from evalkit.engine.saving import process_messages
-from evalkit.engine.saving.process_messages import End, FinishedTurns, FrameReader, Message, Share
+from evalkit.engine.saving.process_messages import End, FinishedTurns, FrameReader, Message, SessionStarted, Share
 
 CLOCK_READINGS = 3  # the one with the shortest way there and back counts
 AHEAD_S = 0.6  # a worker has conversations for this long beyond its slots: two exchanges and their ways
@@ -60,6 +60,8 @@ class ClusterWorker:
         How many were submitted for it.
     started : bool
         The session was started on it.
+    ready : bool
+        Its asking process has reported that.
     """
 
     def __init__(self, address: str) -> None:
@@ -75,7 +77,7 @@ class ClusterWorker:
         self.end: End | None = None
         self.share: Share | None = None
         self.tasks = 0
-        self.started = False
+        self.started = self.ready = False
         self._outbox = bytearray()
         self._frames = FrameReader()
         self._readings: list[tuple[int, int]] = []  # length of the way there and back, offset
@@ -151,6 +153,8 @@ class ClusterWorker:
                 ended += self._note_turns(message.turns)
             elif isinstance(message, process_messages.Spent):
                 self.spent = message.tokens, message.cost
+            elif isinstance(message, SessionStarted):
+                self.ready = True
             elif isinstance(message, End):
                 self.end, self.stage = message, Stage.ENDED
         self._note_rate(ended)

@@ -29,6 +29,8 @@ class FedConversation:
         Its item in the message ``Conversations``.
     left : int
         Turns not received yet.
+    due_ns : int or None
+        When it is due, in ns after the start of the schedule; None: in its turn.
     """
 
     position: int
@@ -36,6 +38,7 @@ class FedConversation:
     conversation: Conversation
     item: list[Any]
     left: int
+    due_ns: int | None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -78,8 +81,7 @@ class ConversationFeed:
     def due_ns(self) -> int | None:
         """When the next one is due, in ns after the start of the session; None: in its turn."""
         following = self._returned[0] if self._returned else self._next
-        due: int | None = None if following is None else following.item[4]
-        return due
+        return None if following is None else following.due_ns
 
     def take(self) -> FedConversation | None:
         """The next conversation; None: there is none now."""
@@ -101,11 +103,11 @@ class ConversationFeed:
     def _fed(self, scheduled: ScheduledConversation, due: int | None) -> FedConversation:
         position, conversation, repeat, answered = scheduled
         packed = process_messages.pack(dict(answered)) if answered else None
-        item = [position, conversation.to_json(), repeat, packed, due]
-        return FedConversation(position, repeat, conversation, item, len(conversation.turns) - len(answered or {}))
+        item = [position, conversation.to_json(), repeat, packed, None]
+        return FedConversation(position, repeat, conversation, item, len(conversation.turns) - len(answered or {}), due)
 
     def _with_answers(self, lost: FedConversation) -> FedConversation:
         with closing(store.open_to_read(self._runfile)) as reader:
             answered = store.answered_turns(reader, lost.conversation, lost.position, lost.repeat)
         scheduled = ScheduledConversation(lost.position, lost.conversation, lost.repeat, answered)
-        return self._fed(scheduled, lost.item[4])
+        return self._fed(scheduled, lost.due_ns)

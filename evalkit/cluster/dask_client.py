@@ -84,13 +84,15 @@ def connected(cluster: Any) -> Iterator[Any]:
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[Any]:
     """Workers on this machine that leave Ctrl-C to this process: the signal goes to the whole process group."""
+    import dask
     import distributed
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        cluster = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        )
+        with dask.config.set({"distributed.worker.profile.enabled": False}):  # it would sample a thread that only waits
+            cluster = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+            )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     with cluster:

@@ -53,14 +53,15 @@ def open_session(session: str, version: str, endpoint: Endpoint, wait_ready: flo
     Returns
     -------
     dict
-        ``problem``: why not, with ``error``, the name of the error's class; else ``host`` and ``process``.
+        ``problem``: why not, with ``error``, the name of the error's class; else ``host``, ``process`` and ``has_key``.
     """
-    facts = {"host": socket.gethostname(), "process": os.getpid(), "python": platform.python_version()}
+    facts: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid(), "python": platform.python_version()}
     if evalkit.__version__ != version:
         why = f"it has evalkit {evalkit.__version__}, and the run was started with {version}: install the same version"
         return {"problem": why, "error": "SettingsError"}
     try:
         Transport.check(endpoint)
+        facts["has_key"] = endpoint.key() is not None
         readiness.wait_until_ready(endpoint, wait_ready, report=lambda text: None)
     except EvalkitError as error:
         return {"problem": str(error), "error": type(error).__name__}

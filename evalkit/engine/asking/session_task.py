@@ -41,8 +41,6 @@ class SessionTask:
         Lower limits of dataset rows are raised to this one.
     clock_offset_ns : int
         Added to stamps of this machine's clock, it makes them stamps of the clock of the machine with the run file.
-    started_ns : int or None
-        When the session started, on that clock; None: it starts now.
     asked_from : mapping or None
         Stored with every attempt, as a part of its provenance.
     """
@@ -59,5 +57,4 @@ class SessionTask:
     wait_ready: float | None = None
     token_limit: int | None = None
     clock_offset_ns: int = 0
-    started_ns: int | None = None
     asked_from: Mapping[str, str] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -44,7 +43,7 @@ class ReceivedConversations:
         return _parsed(*self._items.popleft()[:4])
 
     def take_due(self) -> Iterator[tuple[int, ScheduledConversation]]:
-        """All of them, each with the time it is due, in ns after the start of the session."""
+        """All of them, each with the time it is due, in ns on the clock of the run file's machine."""
         while self._items:
             *item, due = self._items.popleft()
             yield due or 0, _parsed(*item)
@@ -117,10 +116,8 @@ class SharedSession(Session):
         if self._settings.rate is None:
             self._fill(sender)
             return
-        started = self._task.started_ns
-        start = time.perf_counter_ns() if started is None else started - self._task.clock_offset_ns
-        for after, item in self._received.take_due():
-            self._spawn(self._start_when_due(sender, item, start + after))
+        for due, item in self._received.take_due():
+            self._spawn(self._start_when_due(sender, item, due - self._task.clock_offset_ns))
 
     async def _arrive(self, sender: RequestSender, arrivals: Arrivals) -> None:
         """Start what has arrived before; the schedule is that of all asking processes, and comes with each item."""

@@ -38,7 +38,7 @@ class Conversations(NamedTuple):
     """Conversations to send, for an asking process that does not read the dataset itself.
 
     Each is a list: position; its row; repeat; the records of its answered turns, made by ``pack``, or None; when it is
-    due, in ns after the start of the session, or None: in its turn.
+    due, in ns on the clock of the run file's machine, or None: in its turn.
     """
 
     items: list[Any]
