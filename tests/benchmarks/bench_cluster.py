@@ -1,11 +1,12 @@
 """What a cluster adds to a run: processor time a turn, and what killed workers and shared budgets do to its counts.
 
-    python tests/benchmarks/bench_cluster.py [--quick] [--part overhead|kill|budget] [--turns N] [--rounds N]
+    python tests/benchmarks/bench_cluster.py [--quick] [--part overhead|kill|costs|budget] [--turns N] [--rounds N]
 
 - overhead: the same run by one process and by two local workers, against a server without delay. Processor time is that
   of the whole process tree, scheduler included, minus that of a run of one conversation.
 - kill: one of four workers gets SIGKILL every few seconds, and another one is added. Every turn must be there once, and
   the server must have seen no more requests than attempts stored and turns reported as sent again.
+- costs: processor times for ``cluster_model.py``.
 - budget: 600 requests a minute on four workers; the fullest window of 60 seconds, as the server counts it.
 """
 
@@ -20,6 +21,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -30,6 +32,7 @@ import report
 from servers import AT_ONCE, Server, serving
 
 GOAL_OVERHEAD = 0.25
+EXCHANGES = 300
 TURNS_EACH = 3
 SLOW = "ttft=40,itl=2,tokens=10"
 
@@ -122,6 +125,34 @@ def kill(turns: int, every_s: float, seed: int) -> None:
     print(report.table(head, lines) + "\n")
 
 
+def costs(turns: int) -> None:
+    """What ``cluster_model.py`` needs: processor times of this process, which has client, scheduler and writer."""
+    import distributed
+
+    import evalkit
+    from evalkit.cluster import worker_sessions
+
+    with (
+        serving() as server, tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        client.submit(worker_sessions.clock, pure=False).result()
+        began = time.process_time()
+        for _ in range(EXCHANGES):
+            client.submit(worker_sessions.clock, pure=False).result()
+        exchange = (time.process_time() - began) / EXCHANGES
+        data = questions.write(Path(folder) / "all.jsonl", turns // TURNS_EACH, TURNS_EACH)
+        began, wall = time.process_time(), time.perf_counter()
+        out = Path(folder) / "bench.evalkit"
+        evalkit.evaluate(data, evalkit.Endpoint(server.base_url, AT_ONCE), out=out, concurrency=64, cluster=client)
+        used, wall = time.process_time() - began, time.perf_counter() - wall
+        size = out.stat().st_size / turns
+    exchanges = 2 * wall / 0.25
+    lines = [[f"{exchange * 1e3:.1f}", f"{(used - exchanges * exchange) / turns * 1e6:.0f}", f"{size:,.0f}"]]
+    print(report.table(("exchange, ms", "reading, writing and scoring a turn, µs", "bytes a turn"), lines) + "\n")
+
+
 def budget(rpm: int, seconds: float) -> None:
     with serving() as server, tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder:
         data = questions.write(Path(folder) / "all.jsonl", int(rpm * seconds / 60))
@@ -138,7 +169,7 @@ def budget(rpm: int, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer turns, one round")
-    parser.add_argument("--part", choices=("overhead", "kill", "budget"))
+    parser.add_argument("--part", choices=("overhead", "kill", "costs", "budget"))
     parser.add_argument("--turns", type=int, help="default: 100,000 and 20,000")
     parser.add_argument("--rounds", type=int, help="default: 3")
     parser.add_argument("--concurrency", type=int, default=64)
@@ -149,6 +180,8 @@ def main() -> None:
         overhead(turns, options.rounds or (1 if options.quick else 3), options.concurrency)
     if options.part in (None, "kill"):
         kill(options.turns or (4_000 if options.quick else 20_000), 3.0, 7)
+    if options.part in (None, "costs"):
+        costs(options.turns or 20_000)
     if options.part in (None, "budget"):
         budget(600, 75 if options.quick else 150)
 
