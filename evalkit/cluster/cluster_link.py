@@ -224,7 +224,7 @@ class ClusterLink:
         if self._outcome is None and self._feed is not None:
             self._sent_again += turns
             self._feed.give_back(conversations)
-        _LOG.warning("lost the worker %s (%s): others send its %d turns", worker.address, why, turns)
+            _LOG.warning("lost the worker %s (%s): others send its %d turns", worker.address, why, turns)
 
     def _pass_on(self) -> None:
         """Pass on what the parent has sent."""

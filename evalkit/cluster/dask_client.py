@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from evalkit.errors import MissingExtra, SettingsError
 
 CONNECT_S = 10
+_IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 _LOCAL = re.compile(r"local(?::(\d{1,4}))?")
 _ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx|ucxx)://.+")
 
@@ -87,13 +87,11 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     import dask
     import distributed
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with dask.config.set({"distributed.worker.profile.enabled": False}):  # it would sample a thread that only waits
-            cluster = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-            )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    with cluster:
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),  # it would sample a thread that only waits
+        distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+            preload=[_IGNORE_INTERRUPTS],
+        ) as cluster,
+    ):  # fmt: skip
         yield cluster

@@ -105,11 +105,12 @@ class WorkerPool:
         if futures and all(future.status == "finished" for future in futures):
 
             async def gather() -> list[Any]:
-                return list(await self._client.gather(futures, asynchronous=True))
+                return list(await self._client.gather(futures, errors="skip", asynchronous=True))
 
             with suppress(Exception):  # then each by itself
                 found: list[Any] = self._client.sync(gather, callback_timeout=GATHER_S)
-                return found
+                if len(found) == len(futures):
+                    return found
         return [_result(future) for future in futures]
 
     def remove(self, worker: ClusterWorker, function: Callable[[str], None]) -> None:
