@@ -4,7 +4,7 @@
 
 - overhead: the same run by one process and by two local workers, against a server without delay. Processor time is that
   of the whole process tree, scheduler included, minus that of a run of one conversation.
-- kill: one of four workers gets SIGKILL every few seconds, and another one is added. Every turn must be there once, and
+- kill: one of four workers gets SIGKILL every three seconds, and another one is added. Every turn must be there once, and
   the server must have seen no more requests than attempts stored and turns reported as sent again.
 - costs: processor times for ``cluster_model.py``.
 - budget: 600 requests a minute on four workers; the fullest window of 60 seconds, as the server counts it.
@@ -20,7 +20,6 @@ import signal
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -75,7 +74,7 @@ def kill(turns: int, every_s: float, seed: int) -> None:
 
     import evalkit
 
-    draw, ended, kills = random.Random(seed), threading.Event(), 0
+    draw, kills, due = random.Random(seed), 0, 0.0
     with (
         serving() as server, tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder,
         distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
@@ -83,23 +82,20 @@ def kill(turns: int, every_s: float, seed: int) -> None:
     ):  # fmt: skip
         data = questions.write(Path(folder) / "all.jsonl", turns // TURNS_EACH, TURNS_EACH)
 
-        def harm() -> None:
-            nonlocal kills
-            while not ended.wait(every_s):
-                if pids := list(client.run(os.getpid, on_error="ignore").values()):
+        def harm(progress: object) -> None:
+            nonlocal kills, due
+            due = due or time.monotonic() + every_s
+            if progress.answered and time.monotonic() > due:
+                kills, due = kills + 1, time.monotonic() + every_s
+                if pids := [nanny.pid for nanny in cluster.workers.values() if nanny.pid]:
                     os.kill(draw.choice(pids), signal.SIGKILL)
-                    kills += 1
                 if kills == 2:
                     cluster.scale(5)
 
-        killer = threading.Thread(target=harm, daemon=True)
-        killer.start()
         run = evalkit.evaluate(
             data, evalkit.Endpoint(server.base_url, SLOW), out=Path(folder) / "bench.evalkit", concurrency=32,
-            cluster=client,
+            cluster=client, watch=harm,
         )  # fmt: skip
-        ended.set()
-        killer.join()
         with closing(sqlite3.connect(run.path)) as connection:
             stored, answered = connection.execute("SELECT count(*), total(status = 'answered') FROM turn").fetchone()
             (attempts,) = connection.execute("SELECT count(*) FROM attempt").fetchone()
@@ -173,13 +169,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, help="default: 100,000 and 20,000")
     parser.add_argument("--rounds", type=int, help="default: 3")
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--every", type=float, default=3.0, help="seconds between kills (default: 3)")
     options = parser.parse_args()
     print(f"{report.machine()}\n")
     if options.part in (None, "overhead"):
         turns = options.turns or (9_999 if options.quick else 100_000)
         overhead(turns, options.rounds or (1 if options.quick else 3), options.concurrency)
     if options.part in (None, "kill"):
-        kill(options.turns or (4_000 if options.quick else 20_000), 3.0, 7)
+        kill(options.turns or (4_000 if options.quick else 20_000), options.every, 7)
     if options.part in (None, "costs"):
         costs(options.turns or 20_000)
     if options.part in (None, "budget"):

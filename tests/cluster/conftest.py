@@ -2,10 +2,8 @@
 
 import contextlib
 
-import pytest
-
-pytest.importorskip("distributed")
 import distributed
+import pytest
 
 
 @contextlib.contextmanager
