@@ -4,7 +4,7 @@
 
 - overhead: the same run by one process and by two local workers, against a server without delay. Processor time is that
   of the whole process tree, scheduler included, minus that of a run of one conversation.
-- kill: one of four workers gets SIGKILL every three seconds, and another one is added. Every turn must be there once, and
+- kill: one of four workers gets SIGKILL every three seconds, and one is added. Every turn must be there once, and
   the server must have seen no more requests than attempts stored and turns reported as sent again.
 - costs: processor times for ``cluster_model.py``.
 - budget: 600 requests a minute on four workers; the fullest window of 60 seconds, as the server counts it.
