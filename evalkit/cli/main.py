@@ -35,6 +35,7 @@ from evalkit.cli import (
 )
 from evalkit.cli.parser import WRONG_USAGE, HelpFormatter, Parser, WrongUsage
 from evalkit.errors import EvalkitError, SettingsError, WrongPlatform, check_platform
+from evalkit.process.interrupts import outside_of_extensions
 from evalkit.process.standard_streams import tolerate_closed_readers
 
 if TYPE_CHECKING:
@@ -70,11 +71,11 @@ def _main(arguments: Sequence[str] | None) -> int:
             begin_json()
             print_json_error(error.message, WRONG_USAGE)
         raise
-    signal.signal(signal.SIGTERM, _terminate)
-    # a shell starts background jobs with SIGINT ignored; one that is sent to them anyway is meant
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     from evalkit.console.terminal import begin_json, print_message
 
+    signal.signal(signal.SIGTERM, outside_of_extensions(_terminate))
+    # a shell starts background jobs with SIGINT ignored; one that is sent to them anyway is meant
+    signal.signal(signal.SIGINT, outside_of_extensions(signal.default_int_handler))
     begin_json()
     try:
         with warnings.catch_warnings():

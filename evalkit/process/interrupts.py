@@ -7,11 +7,39 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 HELD_DOWN_S = 0.4  # a key held down repeats sooner: that still counts as one interrupt
 LEAVE_AT = 3  # the interrupt that abandons the session
+_LOOK_AGAIN_S = 0.01
+_INITIALISING = (ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__)
+
+
+def outside_of_extensions(handler: Callable[[int, FrameType | None], None]) -> Callable[[int, FrameType | None], None]:
+    """A signal handler that waits while an extension module is being initialised, and then does what ``handler`` does.
+
+    Extension modules import others and read from them without a check: an exception there ends the process by a
+    segmentation fault, or becomes an ``ImportError`` of that module.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _initialises_extension(frame):
+            signal.signal(signal.SIGALRM, lambda _, later: handle(number, later))
+            signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S)
+        else:
+            handler(number, frame)
+
+    return handle
+
+
+def _initialises_extension(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code in _INITIALISING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Interrupts:

@@ -1,5 +1,6 @@
 """Sessions that are stopped, killed, frozen, forked or changed: no turn is lost, no process or lock is left behind."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -76,6 +77,11 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def scores(out):
+    with contextlib.closing(sqlite3.connect(f"file:{out}?mode=ro", uri=True)) as file:
+        return file.execute("SELECT count(*) FROM score").fetchone()[0]
 
 
 def lock_is_free(out):
@@ -180,8 +186,9 @@ def test_a_stop_before_the_task_takes_effect(own, server, sums, tmp_path):
     wait_for(lambda: server.stats()["requests"] >= 60)
     run.kill()
     run.communicate()
+    scored = scores(out)
     resumed = start(tmp_path, "resume", out, "--scorer", "own:slow")
-    time.sleep(2)
+    wait_for(lambda: scores(out) > scored)
     resumed.send_signal(signal.SIGINT)
     began = time.monotonic()
     _, said = resumed.communicate(timeout=30)
