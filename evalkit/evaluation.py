@@ -181,7 +181,7 @@ def resume(
     tools = dict(functions or {})
     tool_functions.check(tools)
     with ExitStack() as stack:
-        child = stack.enter_context(ChildProcess()) if cluster is None else None
+        child: AskingSide | None = stack.enter_context(ChildProcess()) if cluster is None else None
         from evalkit.engine import runner  # noqa: F401
 
         with closing(store.open_to_read(path)) as reader:

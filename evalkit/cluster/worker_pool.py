@@ -145,8 +145,8 @@ def _result(future: Any) -> Any:
         except Exception as error:
             return Lost(f"{type(error).__name__}: {error}")
     if future.status == "error":
-        error = future.exception(timeout=GATHER_S)
-        if isinstance(error, ModuleNotFoundError):
-            return Lost(f"{error.name} is not installed there")
-        return Lost(f"{type(error).__name__}: {error}")
+        raised = future.exception(timeout=GATHER_S)
+        if isinstance(raised, ModuleNotFoundError):
+            return Lost(f"{raised.name} is not installed there")
+        return Lost(f"{type(raised).__name__}: {raised}")
     return Lost(f"its task was {future.status}")
