@@ -56,8 +56,14 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {"run": {"analysis", "analysis/accuracy", "runfile", "rescoring"}},
     {
+        "cluster": {
+            *{"client", "runfile", "engine"},
+            *{"engine/asking", "engine/pacing", "engine/saving", "engine/stopping"},
+        },
+    },
+    {
         "evaluation": {
-            *{"analysis", "client", "runfile", "run", "scorers"},
+            *{"analysis", "client", "cluster", "runfile", "run", "scorers"},
             *{"engine", "engine/asking", "engine/saving"},
         },
     },

@@ -181,6 +181,9 @@ def notable(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
         yield f"{opened} of {attempts} requests needed a new connection"
     if (waited := trust["function_wait_max_ms"]) is not None and waited > FUNCTION_WAIT_MS:
         yield f"calls of your functions waited up to {number(waited, ' ms')} for a thread, which no latency includes"
+    if lost := trust.get("workers_lost"):
+        again = counted(trust["turns_sent_again"], "turn")
+        yield f"{counted(lost, 'worker')} lost, {again} sent again by others: the endpoint may have seen them twice"
 
 
 def turn_time(result: Mapping[str, Any]) -> str:
