@@ -107,7 +107,7 @@ class RequestSender:
             params = {name: value for name, value in params.items() if name not in DEMANDS}
         wants_usage = self.include_usage and self.stream and "stream_options" not in params
         fitted = FittedRequest(self.fallbacks, messages, params, wants_usage)
-        tries, loading = 1, LoadingWait(self.pause)
+        tries, loading = 1, None
         if self.retry.budget is not None:
             self.retry.budget.note_first_try()
         while True:
@@ -141,6 +141,7 @@ class RequestSender:
                 return attempts
             if self.incomplete_answers is not None:
                 self.incomplete_answers.note_failure(attempt)
+            loading = loading or LoadingWait(self.pause)
             loading.note(failure)
             if not loading.alone:
                 self._hold_back(failure, attempt)
