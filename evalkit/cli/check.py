@@ -31,7 +31,7 @@ def add_check(commands: Any) -> None:
     group.add_argument("--against", metavar="URL", help="address of a second endpoint to check")
     group.add_argument("--against-model", metavar="M", help="its model (default: that of the first)")
     group.add_argument(
-        "--against-key-env",
+        "--against-api-key-env",
         metavar="NAME",
         help="environment variable that holds its API key (default: no key is sent)",
     )
@@ -54,8 +54,10 @@ def check(parsed: argparse.Namespace) -> int:
     shared_flags.refuse_two_outputs(parsed)
     if parsed.json and parsed.markdown:
         raise SettingsError("--json and --markdown both write to standard output: omit one")
-    if parsed.against is None and (parsed.against_model or parsed.against_key_env):
-        raise SettingsError("--against-model and --against-key-env are of a second endpoint: name it with --against")
+    if parsed.against is None and (parsed.against_model or parsed.against_api_key_env):
+        raise SettingsError(
+            "--against-model and --against-api-key-env are of a second endpoint: name it with --against"
+        )
     if parsed.out is not None:
         output_files.check(parsed.out, _kind(parsed.out), overwrite=parsed.overwrite)
     with shared_flags.endpoint(parsed) as endpoint:
@@ -73,7 +75,7 @@ def _other(parsed: argparse.Namespace, first: Endpoint) -> Endpoint | None:
 
     if parsed.against is None:
         return None
-    return Endpoint(parsed.against, parsed.against_model or first.model, parsed.against_key_env, source="--against")
+    return Endpoint(parsed.against, parsed.against_model or first.model, parsed.against_api_key_env, source="--against")
 
 
 def _checked(endpoint: Endpoint) -> Checkup:

@@ -107,7 +107,7 @@ def test_help_names_every_command_the_exit_codes_and_the_variables():
 def test_no_flag_takes_a_key_only_the_name_of_its_variable():
     commands = command_parser()._subparsers._group_actions[0].choices
     keys = {flag for parser in commands.values() for flag in parser._option_string_actions if "key" in flag}
-    assert keys == {"--key", "--api-key-env", "--client-key-env"}
+    assert keys == {"--key", "--api-key-env", "--against-api-key-env", "--client-key-env"}
     refused = evalkit("serve", "--key", "tk-a-key-and-no-variable")
     assert refused.returncode == 2
     assert "is named as the variable of the API key, but it is not set" in refused.stderr
