@@ -35,6 +35,7 @@ _HOMES = {
     "RunFileError": "errors",
     "SettingsError": "errors",
     "check": "gates.gates",
+    "check_endpoint": "checkup.endpoint_check",
     "import_run": "importing.import_run",
     "judge": "judging.judging",
     "rank_judged": "judging.judged_ranks",
@@ -44,18 +45,21 @@ _HOMES = {
     "converse": "evaluation",
     "evaluate": "evaluation",
     "resume": "evaluation",
+    "from_curl": "replaying.pasted_curl",
     "plan": "analysis.sample_size",
     "runs": "analysis.run_list",
     "score": "rescoring",
     "corrected_rate": "stats.corrected_rate",
     "Sweep": "loadtest.sweep",
     "load": "loadtest.sweep",
+    "recorded_endpoint": "recorded.player",
     "playground": "widgets.display",
 }
 
 if TYPE_CHECKING:
     from evalkit.analysis.run_list import runs
     from evalkit.analysis.sample_size import plan
+    from evalkit.checkup.endpoint_check import check_endpoint
     from evalkit.comparing.comparison import compare
     from evalkit.comparing.history import history
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
@@ -77,6 +81,8 @@ if TYPE_CHECKING:
     from evalkit.judging.judging import judge
     from evalkit.loadtest.sweep import Sweep, load
     from evalkit.record import Answer
+    from evalkit.recorded.player import recorded_endpoint
+    from evalkit.replaying.pasted_curl import from_curl
     from evalkit.rescoring import score
     from evalkit.run import Run
     from evalkit.stats.corrected_rate import corrected_rate
@@ -103,12 +109,14 @@ __all__ = [
     "Turn",
     "browse",
     "check",
+    "check_endpoint",
     "compare",
     "connect",
     "controls",
     "converse",
     "corrected_rate",
     "evaluate",
+    "from_curl",
     "history",
     "import_run",
     "judge",
@@ -117,6 +125,7 @@ __all__ = [
     "plan",
     "playground",
     "rank_judged",
+    "recorded_endpoint",
     "resume",
     "runs",
     "score",

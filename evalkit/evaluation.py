@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,6 +277,7 @@ def stored_endpoint(
     base_url: str | None = None,
     key_env: str | None = None,
     reached_by: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
 ) -> Iterator[Endpoint]:
     """The endpoint of a run: the embedded one, started again, or the one in the file if the user names it too.
 
@@ -295,6 +296,7 @@ def stored_endpoint(
             base_url=base_url,
             key_env=key_env,
             reached_by=reached_by,
+            command=command,
         )
         return
     if base_url or key_env or reached_by:

@@ -29,7 +29,8 @@ FLOORS: list[dict[str, set[str]]] = [
     {"endpoint": {"local", "scripted"}, "scorers": {"scorers/reading"}, "engine/pacing": set()},
     {"client": {"scorers/reading"}, "datasets": {"scorers", "scorers/reading"}},
     {"settings": {"datasets", "scorers", "engine/pacing"}},
-    {"runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"checkup/probes": {"client"}, "runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"exporting": {"client", "datasets", "runfile"}},
     {
         "engine/stopping": {"engine/pacing", "stats"},
         "engine/saving": {"datasets", "runfile", "scorers", "engine/pacing"},
@@ -49,7 +50,7 @@ FLOORS: list[dict[str, set[str]]] = [
         },
     },
     {
-        "gates": {"analysis", "runfile", "stats"},
+        "gates": {"analysis", "runfile", "stats", "wording"},
         "comparing": {"analysis", "runfile", "stats", "wording"},
         "rescoring": {"runfile", "scorers"},
     },
@@ -74,8 +75,16 @@ FLOORS: list[dict[str, set[str]]] = [
         "loadtest": {
             *{"analysis", "datasets", "engine", "engine/pacing", "evaluation", "runfile", "stats", "wording"},
         },
-        "importing": {"client", "datasets", "run", "runfile", "scorers"},
-        "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
+        "replaying": {
+            *{"client", "datasets", "runfile"},
+            *{"engine/asking"},
+        },
+        "importing": {"client", "datasets", "exporting", "run", "runfile", "scorers"},
+        "checkup": {
+            *{"analysis", "client", "engine", "engine/asking", "evaluation", "runfile", "scripted", "stats"},
+            "checkup/probes",
+        },
+        "recorded": {"client", "datasets", "local", "runfile"},
     },
 ]
 # may import all that is above, and of each other:
@@ -92,7 +101,7 @@ AMONG_VIEWS = {
 # Doors that show a result of theirs: they import a view in the very method that shows it, and nowhere else.
 DOORS = {
     "run": {"charts", "console", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts", "console"},
-    "comparing": {"charts", "console"}, "analysis": {"console"},
+    "comparing": {"charts", "console"}, "analysis": {"console"}, "checkup": {"console"},
 }  # fmt: skip
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import shared_flags
+from evalkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
@@ -20,7 +24,11 @@ def add_ask(commands: Any) -> None:
         "Send one conversation, turn by turn, and print the answers with their times. Stores nothing.",
         "evalkit ask 'What is the sum of 12 + 23?' 'And the product of the two?'",
     )  # fmt: skip
-    parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="user messages, one per turn")
+    parser.add_argument("messages", nargs="*", metavar="MESSAGE", help="user messages, one per turn")
+    parser.add_argument(
+        "--curl", metavar="FILE",
+        help="send the request of a cURL command in this file instead; - is standard input. Nothing of it is executed",
+    )  # fmt: skip
     parser.add_argument(
         "--system", metavar="TEXT|@FILE", help="system prompt, or a file that holds it; '' sends none (default: none)"
     )
@@ -35,16 +43,24 @@ def ask(parsed: argparse.Namespace) -> int:
     from evalkit.conversation import Conversation, Turn
     from evalkit.engine.stopping.giving_up import LASTING
     from evalkit.evaluation import converse
+    from evalkit.replaying.pasted_curl import from_curl
     from evalkit.settings import Settings
 
-    settings = Settings(system=shared_flags.text_or_file("--system", parsed.system))  # refuses what a run refuses
-    asked = tuple(Turn(text) for text in parsed.messages)
-    conversation = Conversation("ask", asked).with_system(settings.system)
+    _check_question(parsed)
+    named: Endpoint | None = None
+    stream = not parsed.no_stream
+    if parsed.curl is not None:
+        request = from_curl(_pasted(parsed.curl))
+        conversation, stream, named = request.conversation, request.stream, request.endpoint
+    else:
+        settings = Settings(system=shared_flags.text_or_file("--system", parsed.system))  # refuses what a run refuses
+        asked = tuple(Turn(text) for text in parsed.messages)
+        conversation = Conversation("ask", asked).with_system(settings.system)
     code, turns = 0, []
-    with shared_flags.endpoint(parsed) as endpoint:
+    with shared_flags.endpoint(parsed) if named is None else nullcontext(named) as endpoint:
         console = stdout_console()
-        for record in converse(conversation, endpoint, stream=not parsed.no_stream, wait_ready=parsed.wait_ready):
-            turns.append(_row(parsed.messages[record.turn - 1], record, endpoint))
+        for record in converse(conversation, endpoint, stream=stream, wait_ready=parsed.wait_ready):
+            turns.append(_row(conversation.turns[record.turn - 1].user, record, endpoint))
             if not parsed.json:
                 for text, style in _lines(record, endpoint):
                     # print() would wrap it, which takes long for a megabyte on one line
@@ -57,9 +73,41 @@ def ask(parsed: argparse.Namespace) -> int:
     return code
 
 
+def _check_question(parsed: argparse.Namespace) -> None:
+    """Check that there are either messages or a cURL command, which has everything else too."""
+    if parsed.curl is None:
+        if not parsed.messages:
+            raise SettingsError("there is nothing to send: give a MESSAGE, or a cURL command with --curl FILE")
+        return
+    others = {
+        "messages": parsed.messages,
+        "--system": parsed.system is not None,
+        "--base-url": parsed.base_url,
+        "--model": parsed.model,
+        "--api-key-env": parsed.api_key_env,
+        "--header": parsed.header,
+        "--header-env": parsed.header_env,
+        "--no-stream": parsed.no_stream,
+        "--temperature": parsed.temperature is not None,
+        "--max-tokens": parsed.max_tokens is not None,
+        "--param": parsed.param,
+    }
+    if (other := next((name for name, given in others.items() if given), None)) is not None:
+        raise SettingsError(f"--curl and {other} exclude each other: change the cURL command instead")
+
+
+def _pasted(name: str) -> str:
+    """The text of a file, or of standard input."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        problem = "is not UTF-8 text" if isinstance(error, UnicodeError) else "cannot be read"
+        raise SettingsError(f"--curl: the file {name!r} {problem}: name a text file, or - for standard input") from None
+
+
 def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | None]]:
     """The printed lines of a turn, each with its style."""
-    from evalkit.runfile.plain_transcripts import plain
+    from evalkit.runfile.plain_text import plain
     from evalkit.scorers.reading.think_block import split
 
     answer = record.answer

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evalkit import __version__
 from evalkit.cli import (
     ask,
+    check,
     compare,
     completion,
+    curl,
     data,
+    find,
     history,
     import_answers,
     judge,
@@ -175,6 +178,8 @@ def command_parser() -> Parser:
         list_runs.add_list,
         history.add_history,
         view.add_view,
+        curl.add_curl,
+        curl.add_replay,
         show.add_export,
         import_answers.add_import,
         report.add_report,
@@ -185,6 +190,8 @@ def command_parser() -> Parser:
         plan.add_plan,
         load.add_load,
         load.add_calibrate,
+        check.add_check,
+        find.add_find,
         plot.add_plot,
     ):
         add(commands)

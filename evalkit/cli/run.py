@@ -187,9 +187,9 @@ def run(parsed: argparse.Namespace) -> int:
     # errors that can be found now are reported before a model is started
     Settings(**settings)
     _check_cluster(parsed)
-    gate_flags.check(parsed, *parsed.data, parsed.out)
     for data in parsed.data:
         next(iter(reader.read(data, limit=1, columns=settings["columns"])), None)
+    gate_flags.check(parsed, *parsed.data, parsed.out)
     lines = several_runs.command_lines(parsed)
     if parsed.dry_run:
         return several_runs.dry_run_each(lines, lambda line: _dry_run(line, settings), as_json=parsed.json)
@@ -240,6 +240,7 @@ def _dry_run(parsed: argparse.Namespace, settings: dict[str, Any]) -> DryRun:
 
 def resume(parsed: argparse.Namespace) -> int:
     """Run ``evalkit resume``."""
+    from evalkit.analysis.measures import snapshot
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_message
     from evalkit.evaluation import resume as resume_run
@@ -247,7 +248,8 @@ def resume(parsed: argparse.Namespace) -> int:
 
     _check_cluster(parsed)
     scorer, token_limit = shared_flags.scorer(parsed.scorer), _limit_for_cut_off(parsed)
-    gate_flags.check(parsed, parsed.file)
+    with snapshot(parsed.file):
+        gate_flags.check(parsed, parsed.file)
     with (
         stored_endpoint(
             parsed.file,

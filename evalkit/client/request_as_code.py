@@ -6,11 +6,13 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring as _text
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from evalkit.client.origin import Origin, path_of
+from evalkit.client.request_head import USUAL_HEADERS
 from evalkit.endpoint import CERTIFICATES, Endpoint
 from evalkit.inputs.addresses import split_query
 from evalkit.inputs.request_headers import suggested_variable
@@ -22,7 +24,9 @@ _NAMED = (
 )  # fmt: skip
 # the key variable in reports: the run file, which names one, may come from a stranger, and so may its address
 KEY_VARIABLE = "API_KEY"
-_LONGEST_ARGUMENT = 100_000  # characters; Linux allows 128 KiB for one argument
+_LONGEST_ARGUMENT = 100_000  # characters or bytes; Linux allows 128 KiB for one argument
+_EXPECTED = 2**20  # bytes, above which curl waits for a server to say that it wants the body
+_GLOBBED = re.compile(r"[\[\]{}]")
 _CURL_FLAGS = {"client_cert_env": "--cert", "client_key_env": "--key", "ca_env": "--cacert"}
 _LINE = " \\\n  "
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -120,14 +124,7 @@ def curl_command(
     url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None
 ) -> CurlCommand:
     """``curl`` in parts: with fewer of its messages, it is the command of an earlier request."""
-    lines = [
-        f"curl {'-N ' if body.get('stream') else ''}{shlex.quote(_encoded(url))}",
-        "-H 'Content-Type: application/json'",
-    ]
-    if key_env is not None:
-        lines.append(f'-H "Authorization: Bearer {_expanded(key_env)}"')
-    if reached_by is not None:
-        lines += reached_by.curl_lines()
+    lines = _head_lines(shlex.quote(_encoded(url)), bool(body.get("stream")), key_env, reached_by)
     messages = [_visible(_json(message)).replace("\n", "\n  ") for message in body.get("messages", ())]
     # quotes inside of a JSON text are escaped, so that these are those of the key
     text, found, rest = _visible(_json({**body, "messages": []})).partition('"messages": []')
@@ -138,6 +135,64 @@ def curl_command(
     text, *messages, rest = (_in_single_quotes(part) for part in (text, *messages, rest))
     lines.append(f"--data-raw '{text}")
     return CurlCommand(_LINE.join(lines), tuple(messages), f"{rest}'")
+
+
+def exact_curl(
+    url: str,
+    body: bytes,
+    *,
+    stream: bool,
+    key_env: str | None = None,
+    reached_by: ReachedBy | None = None,
+    host_env: str | None = None,
+) -> str:
+    """A request as a command for a POSIX shell that sends the same bytes: body, path and headers.
+
+    Parameters
+    ----------
+    url : str
+        Address of the chat-completion route.
+    body : bytes
+        JSON in UTF-8, as it is sent. A body that is too long for an argument, or has invisible characters, is written
+        to curl's input by ``printf``, which shells have built in; a here document would add a line break.
+    stream : bool
+        Print the answer as it comes.
+    key_env : str, optional
+        NAME of the environment variable that holds the key; the command contains this name.
+    reached_by : ReachedBy, optional
+    host_env : str, optional
+        NAME of the environment variable that holds scheme and host, in place of those of ``url``.
+    """
+    origin, reached_by = Origin.of(url), reached_by or ReachedBy()
+    path = _in_single_quotes(path_of(url))
+    address = f"'{origin.scheme}://{origin.authority}{path}'" if host_env is None else f"\"${host_env}\"'{path}'"
+    given = {name.lower() for name in (*reached_by.headers, *reached_by.headers_env)}
+    usual = {name: value for name, value in USUAL_HEADERS.items() if name.lower() not in given}
+    if len(body) > _EXPECTED:
+        usual["Expect"] = ""
+    lines = _head_lines(address, stream, key_env, replace(reached_by, headers={**usual, **reached_by.headers}))
+    text = body.decode()
+    visible = text.replace("\n", "").isprintable()
+    if visible and len(body) <= _LONGEST_ARGUMENT:
+        return _LINE.join([*lines, f"--data-raw {_single_quoted(text)}"])
+    printed = f"%s {_single_quoted(text)}" if visible else _single_quoted(_printf_format(text))
+    return f"printf {printed} |\n{_LINE.join([*lines, '--data-binary @-'])}"
+
+
+def _printf_format(text: str) -> str:
+    """A format with which ``printf`` writes this text; invisible characters are octal escapes of their bytes."""
+    text = text.replace("\\", "\\\\").replace("%", "%%")
+    return "".join(c if c.isprintable() or c == "\n" else "".join(f"\\{byte:03o}" for byte in c.encode()) for c in text)
+
+
+def _head_lines(address: str, stream: bool, key_env: str | None, reached_by: ReachedBy | None) -> list[str]:
+    """The command, its address and what the request is reached by."""
+    # curl would take brackets and braces for a list of addresses
+    flags = f"{'-N ' if stream else ''}{'-g ' if _GLOBBED.search(address) else ''}"
+    lines = [f"curl {flags}{address}", "-H 'Content-Type: application/json'"]
+    if key_env is not None:
+        lines.append(f'-H "Authorization: Bearer {_expanded(key_env)}"')
+    return lines if reached_by is None else lines + reached_by.curl_lines()
 
 
 def file_note(name: str) -> str:
@@ -151,7 +206,12 @@ def _expanded(variable: str) -> str:
 
 
 def python(
-    base_url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None
+    base_url: str,
+    body: Mapping[str, Any],
+    *,
+    key_env: str | None = None,
+    reached_by: ReachedBy | None = None,
+    host_env: str | None = None,
 ) -> str:
     """A request as a Python program that uses the official client and prints the answer.
 
@@ -163,17 +223,19 @@ def python(
     key_env : str, optional
         NAME of the environment variable that holds the key.
     reached_by : ReachedBy, optional
+    host_env : str, optional
+        NAME of the environment variable that holds scheme and host, in place of those of ``base_url``.
     """
     key = "'no-key'" if key_env is None else f"os.environ[{key_env!r}]"
     reached_by = reached_by or ReachedBy()
-    modules = ["import os"] if key_env is not None or reached_by.headers_env or reached_by.certificates else []
+    modules = ["import os"] if key_env or host_env or reached_by.headers_env or reached_by.certificates else []
     modules += ["import ssl"] if reached_by.certificates else []
     names = [name.lower() for name in reached_by.headers_env]
     keyless = key_env is None and bool(names) and "authorization" not in names
     client = ["OpenAI", *(["Omit"] if keyless else [])]
     client += ["DefaultHttpxClient"] if reached_by.certificates else []
     lines = [*modules, *([""] if modules else []), f"from openai import {', '.join(sorted(client))}", ""]
-    lines += _client_lines(base_url, key, reached_by)
+    lines += _client_lines(base_url, key, reached_by, host_env)
     lines.append("answer = client.chat.completions.create(")
     lines += [f"    {name}={_literal(body[name])}," for name in _NAMED if name in body]
     others = {name: value for name, value in body.items() if name not in _NAMED}
@@ -190,10 +252,12 @@ def python(
     return "\n".join(lines)
 
 
-def _client_lines(base_url: str, key: str, reached_by: ReachedBy) -> list[str]:
+def _client_lines(base_url: str, key: str, reached_by: ReachedBy, host_env: str | None) -> list[str]:
     """The lines that make the official client."""
     lines, (address, query) = [], split_query(base_url)
-    arguments = [f"base_url={_encoded(address)!r}", f"api_key={key}"]
+    host = "" if host_env is None else f"os.environ[{host_env!r}] + "
+    path = address if host_env is None else urlsplit(address).path
+    arguments = [f"base_url={host}{_encoded(path)!r}", f"api_key={key}"]
     if query:
         arguments.append(f"default_query={query!r}")
     headers = [f"{name!r}: {value!r}" for name, value in reached_by.headers.items()]

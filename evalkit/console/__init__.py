@@ -5,6 +5,7 @@ and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``
 """
 
 __all__ = [
+    "check",
     "compare",
     "dataset",
     "dry_run",
@@ -13,8 +14,10 @@ __all__ = [
     "judge",
     "load",
     "notebook_cell",
+    "other_tools",
     "plan",
     "progress_line",
+    "replay",
     "run_list",
     "score",
     "summary",

@@ -16,6 +16,7 @@ _OWN = frozenset({"host", "content-length", "content-type", "content-encoding", 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"}
 )
+SET_BY_CLIENT = _OWN | _HOP_BY_HOP  # headers that no endpoint may set, in lower case
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def trusted(
     base_url: str | None = None,
     key_env: str | None = None,
     reached_by: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
 ) -> Endpoint:
     """The endpoint of a run file, if the user names its address and key variable too.
 
@@ -59,6 +60,8 @@ def trusted(
         Given by flags; None: the environment is read.
     reached_by : mapping, optional
         Headers and the variables of certificates, as ``Endpoint`` accepts them, given by flags.
+    command : sequence of str, optional
+        The words of the command that needs the endpoint, for messages; None: ``evalkit resume``.
 
     Raises
     ------
@@ -79,20 +82,20 @@ def trusted(
         return replace(stored, key_env=embedded_key_variables[stored.base_url])
     given, names_any = dict(reached_by or {}), any(getattr(stored, name) for name in REACHED_BY)
     if names_any and not given:
-        raise _unnamed(path, stored)
+        raise _unnamed(path, stored, command)
     check_headers(path, stored, given.get("headers", {}), given.get("headers_env", {}))
     certificates: dict[str, Any] = {name: given.get(name) for name in CERTIFICATES}
     stored = replace(stored, headers_env=given.get("headers_env", {}), **certificates)
-    own = _key_variable_of(stored.base_url)
+    own = key_variable_of(stored.base_url)
     if base_url is None and own is None:
         if key_env is None and not names_any and _is_this_machine(stored.base_url) and not _is_set(stored.key_env):
             return replace(stored, key_env=None)
-        raise _unnamed(path, stored)
+        raise _unnamed(path, stored, command)
     if key_env is None and stored.key_env is None and stored.headers_env:  # a header holds the key
         return stored
     named = key_env or own or _usual_key_variable()  # the usual one is used with any --base-url, as in a new run
     if key_env is None and _is_set(stored.key_env) and stored.key_env != named and not _is_set(own):
-        raise _unnamed(path, stored)
+        raise _unnamed(path, stored, command)
     return replace(stored, key_env=named if key_env or own or stored.key_env == named else None)
 
 
@@ -166,19 +169,20 @@ def naming_flags(stored: Endpoint) -> list[str]:
     return ["--base-url", stored.base_url, *key, *headers, *files]
 
 
-def _unnamed(path: Path | str, stored: Endpoint) -> RunFileError:
+def _unnamed(path: Path | str, stored: Endpoint, command: Sequence[str] | None) -> RunFileError:
     key = f" with the key in {stored.key_env}" if _is_set(stored.key_env) else ""
     what = "the address and the variable"
     if any(getattr(stored, name) for name in REACHED_BY):
         what = "address, variables and headers"
-    command = shlex.join(["evalkit", "resume", str(path), *naming_flags(stored)])
+    in_python = "; in Python: endpoint=" if command is None else ""
+    words = shlex.join([*(command or ("evalkit", "resume", str(path))), *naming_flags(stored)])
     return RunFileError(
         f"{path} was run against {stored.base_url}{key}, and nothing is sent to an address that only a file names. "
-        f"If you trust it, name {what}: {command}; in Python: endpoint="
+        f"If you trust it, name {what}: {words}{in_python}"
     )
 
 
-def _key_variable_of(base_url: str) -> str | None:
+def key_variable_of(base_url: str) -> str | None:
     """The key variable that the environment pairs with the origin of an address; None: it does not name the origin."""
     for host, _, key in ENVIRONMENT:
         with contextlib.suppress(SettingsError, ValueError):

@@ -6,8 +6,10 @@ Start with ``dialogue``, then ``session``.
 __all__ = [
     "dataset_fingerprint",
     "dialogue",
+    "event_loop",
     "loop_lag",
     "readiness",
+    "request_fallbacks",
     "request_sender",
     "schedule",
     "session_task",

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from evalkit.conversation import Conversation, Message, ToolCall, Turn, stored_result
 from evalkit.datasets.content_parts import FROM_FILE, file_name
 from evalkit.datasets.part_files import PartFiles
 from evalkit.datasets.reader import check_golden
-from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.tool_functions import AsyncFunction, as_text
 from evalkit.engine.stopping.spending_caps import CapReached
 from evalkit.errors import DatasetError, Failure
@@ -25,6 +25,22 @@ def check_history(conversation: Conversation, history: str) -> None:
     """Raise ``DatasetError`` if the history is golden, and a golden answer that a later turn would see is missing."""
     if history == "golden":
         check_golden(conversation)
+
+
+class SendsRequests(Protocol):
+    """The part of a ``RequestSender`` that a dialogue needs."""
+
+    async def send_with_retries(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
+        round: int = 0,
+        due: int,
+        attempts: list[Attempt] | None = None,
+    ) -> list[Attempt]:
+        """Send until an attempt is good or no further try is worthwhile."""
 
 
 @dataclass(slots=True)
@@ -48,7 +64,7 @@ class Dialogue:
         Sent as the request parameter ``seed``, unless the conversation has one of its own.
     """
 
-    sender: RequestSender
+    sender: SendsRequests
     conversation: Conversation
     repeat: int = 1
     history: str = "own"
@@ -58,9 +74,9 @@ class Dialogue:
     files: PartFiles | None = None
     seed: int | None = None
     # of the current turn, in case it is cancelled: attempts of its finished requests, those of the current one, calls
-    _attempts: list[Attempt] = field(default_factory=list, init=False)
+    _attempts: Sequence[Attempt] = field(default=(), init=False)
     _current: list[Attempt] = field(default_factory=list, init=False)
-    _exchange: list[Message] = field(default_factory=list, init=False)
+    _exchange: Sequence[Message] = field(default=(), init=False)
 
     async def run(self, keep: Keep, answered: Mapping[int, TurnRecord] | None = None) -> None:
         """Send the turns that are not answered yet, until a spending cap is reached.

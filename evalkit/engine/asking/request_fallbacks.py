@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalkit.client.request_body import request_body
 from evalkit.conversation import FUNCTION, Message, ToolCall
 from evalkit.errors import REFUSED_MESSAGE_KEY, REFUSED_PARAMETER, Failure
 from evalkit.record import CALL_NOT_DEMANDED, KEYS_LEFT_OUT, NO_TOOL_ROUNDS
@@ -126,7 +127,6 @@ class RequestFallbacks:
                 accepted.add(_ROUNDS)
 
 
-@dataclass(slots=True)
 class FittedRequest:
     """One request, fitted step by step to what the endpoint accepts.
 
@@ -137,6 +137,8 @@ class FittedRequest:
         The whole history.
     params : mapping
         Its parameters.
+    stream : bool
+        Request a stream.
     usage_wanted : bool
         Request token counts at the end of the stream.
 
@@ -149,18 +151,53 @@ class FittedRequest:
         What is left out on a guess; it is kept up if that is answered.
     """
 
-    fallbacks: RequestFallbacks
-    messages: Sequence[Message]
-    params: Mapping[str, Any]
-    usage_wanted: bool
-    sent: Sequence[Message] = ()
-    include_usage: bool = False
-    _sent_params: Mapping[str, Any] = field(default_factory=dict)
     guessed: frozenset[str] = frozenset()
     _tried: frozenset[str] = frozenset()
 
-    def __post_init__(self) -> None:
-        self.reset()
+    def __init__(
+        self,
+        fallbacks: RequestFallbacks,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        stream: bool,
+        usage_wanted: bool,
+    ) -> None:
+        self.fallbacks = fallbacks
+        self.messages = messages
+        self.params = self._sent_params = params
+        self.stream = stream
+        self.stream = stream
+        self.usage_wanted = usage_wanted
+        self.sent = fallbacks.history(messages)
+        self.include_usage = usage_wanted and not fallbacks.no_usage
+
+    @classmethod
+    def of(
+        cls,
+        fallbacks: RequestFallbacks,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        *,
+        stream: bool,
+        round: int,
+        include_usage: bool = True,
+    ) -> FittedRequest:
+        """The request of a tool round (0: the turn's own) with these parameters of endpoint and conversation."""
+        usage_wanted = include_usage and stream and "stream_options" not in params
+        if round:  # the demanded call has been made: demanding it again would prevent an answer forever
+            params = {name: value for name, value in params.items() if name not in DEMANDS}
+        return cls(fallbacks, messages, params, stream, usage_wanted)
+
+    def body(self, model: str, tools: Sequence[Mapping[str, Any]]) -> bytes:
+        """The body to send, with the parameters that ``params_to_send`` returned last."""
+        return request_body(
+            self.sent,
+            model=model,
+            stream=self.stream,
+            params=self._sent_params,
+            tools=tools,
+            include_usage=self.include_usage,
+        )
 
     def reset(self) -> None:
         """Take back what was left out on a guess, for a retry."""

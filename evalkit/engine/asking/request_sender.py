@@ -13,7 +13,7 @@ from evalkit.client import request_body
 from evalkit.conversation import Message
 from evalkit.datasets.content_parts import text_length
 from evalkit.endpoint import Endpoint
-from evalkit.engine.asking.request_fallbacks import DEMANDS, FittedRequest, RequestFallbacks
+from evalkit.engine.asking.request_fallbacks import FittedRequest, RequestFallbacks
 from evalkit.engine.pacing.adaptive_slots import AdaptiveSlots
 from evalkit.engine.pacing.incomplete_answers import IncompleteAnswers
 from evalkit.engine.pacing.loading_wait import LoadingWait
@@ -102,24 +102,16 @@ class RequestSender:
             A cap was reached before the first attempt.
         """
         attempts = [] if attempts is None else attempts
-        requested = params = {**self.endpoint.params, **params} if params else self.endpoint.params
-        if round:  # the demanded call has been made: demanding it again would prevent an answer forever
-            params = {name: value for name, value in params.items() if name not in DEMANDS}
-        wants_usage = self.include_usage and self.stream and "stream_options" not in params
-        fitted = FittedRequest(self.fallbacks, messages, params, wants_usage)
-        tries, loading = 1, LoadingWait(self.pause)
+        requested = {**self.endpoint.params, **params} if params else self.endpoint.params
+        fitted = FittedRequest.of(
+            self.fallbacks, messages, requested, stream=self.stream, round=round, include_usage=self.include_usage
+        )
+        tries, loading = 1, None
         if self.retry.budget is not None:
             self.retry.budget.note_first_try()
         while True:
             accepted = fitted.params_to_send()
-            body = request_body.request_body(
-                fitted.sent,
-                model=self.endpoint.model,
-                stream=self.stream,
-                params=accepted,
-                tools=tools,
-                include_usage=fitted.include_usage,
-            )
+            body = fitted.body(self.endpoint.model, tools)
             try:
                 attempt = await self._send_once(
                     body, fitted.sent, accepted, attempts, stream=self.stream, due=due, round=round
@@ -141,6 +133,7 @@ class RequestSender:
                 return attempts
             if self.incomplete_answers is not None:
                 self.incomplete_answers.note_failure(attempt)
+            loading = loading or LoadingWait(self.pause)
             loading.note(failure)
             if not loading.alone:
                 self._hold_back(failure, attempt)
