@@ -93,13 +93,14 @@ def test_the_command_runs_on_a_cluster(client, server, sums, tmp_path):
     assert json.loads(done.stdout)["answered"] == 20
 
 
+@pytest.mark.timeout(300)  # workers start again, which takes long on a busy machine
 def test_killed_workers_lose_no_turn_and_store_none_twice(start, sums, tmp_path):
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=30, itl_ms=1))) as server, start(2) as client:
-        data = sums(300, 3)
+        data = sums(120, 3)
         pids = list(client.run(os.getpid).values())
 
         def harm(progress):
-            if pids and progress.answered > 200 * (3 - len(pids)):
+            if pids and progress.answered > 80 * (3 - len(pids)):
                 os.kill(pids.pop(), signal.SIGKILL)
                 client.cluster.scale(3)
 
@@ -107,9 +108,9 @@ def test_killed_workers_lose_no_turn_and_store_none_twice(start, sums, tmp_path)
             data, endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=8, cluster=client, watch=harm
         )
         stats = server.stats()
-    assert queries(run.path, "SELECT count(*), total(status = 'answered') FROM turn") == [(900, 900)]
+    assert queries(run.path, "SELECT count(*), total(status = 'answered') FROM turn") == [(360, 360)]
     assert queries(run.path, "SELECT count(*) FROM (SELECT 1 FROM score GROUP BY conversation, repeat, turn)") == [
-        (900,)
+        (360,)
     ]
     trust = json.loads(evalkit("show", run.path, "--json").stdout)["trust"]
     (attempts,) = queries(run.path, "SELECT count(*) FROM attempt")[0]

@@ -116,7 +116,7 @@ def fork_on_request() -> Callable[[], None]:
     """In the process that forks: it returns in each fork only, with what is to be called there."""
     import uvloop  # noqa: F401
 
-    from evalkit.engine.asking.session import main
+    from evalkit.engine.asking.asking_process import main
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     with socket.socket(fileno=int(sys.argv[1])) as requests:
