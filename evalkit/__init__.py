@@ -35,6 +35,7 @@ _HOMES = {
     "RunFileError": "errors",
     "SettingsError": "errors",
     "check": "gates.gates",
+    "check_endpoint": "checkup.endpoint_check",
     "import_run": "importing.import_run",
     "judge": "judging.judging",
     "rank_judged": "judging.judged_ranks",
@@ -57,6 +58,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from evalkit.analysis.run_list import runs
     from evalkit.analysis.sample_size import plan
+    from evalkit.checkup.endpoint_check import check_endpoint
     from evalkit.comparing.comparison import compare
     from evalkit.comparing.history import history
     from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Turn
@@ -105,6 +107,7 @@ __all__ = [
     "Turn",
     "browse",
     "check",
+    "check_endpoint",
     "compare",
     "connect",
     "controls",

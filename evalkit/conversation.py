@@ -275,7 +275,7 @@ class Conversation(NamedTuple):
         for turn in self.turns:
             if turn.parts:
                 return True
-        return any(message.parts for message in self.context)
+        return bool(self.context) and any(message.parts for message in self.context)
 
     @property
     def canonical(self) -> bytes:

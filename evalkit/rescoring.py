@@ -14,7 +14,7 @@ from evalkit.errors import DatasetError, EvalkitError, RunFileError, SettingsErr
 from evalkit.process.gc_freeze import gc_frozen
 from evalkit.record import Answer, Score, TurnKey
 from evalkit.runfile import corrected_targets, schema, scorings
-from evalkit.runfile.finished_turn import stored_answer, stored_tools, stored_turns
+from evalkit.runfile.finished_turn import stored_answer, stored_turn
 from evalkit.runfile.scorings import Scored
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import own_functions, scoring
@@ -217,9 +217,9 @@ def _scored(
             _ANSWERED, (*after, given is not None, GROUP)
         ):
             last = position, repeat, turn
-            scored_turn = stored_turns(row)[turn - 1]
+            scored_turn, _, tools = stored_turn(row, turn)
             scored_turn = scored_turn._replace(scorer=given) if given else scored_turn
-            score = scoring.score(scored_turn, stored_answer(*answer), default=default, tools=stored_tools(row))
+            score = scoring.score(scored_turn, stored_answer(*answer), default=default, tools=tools)
             if score is None and has_target and given:
                 score = Score(given.name, None, f"there is no target, and the scorer {given.name} needs one")
             if score is not None:

@@ -4,14 +4,30 @@ import json
 import os
 import sys
 
+import asking_processes
 import pytest
 from hypothesis import settings
 
+from evalkit.engine import child_process
+
 settings.register_profile("few", max_examples=15)
+
+# jsonschema imports it where it is there, for two formats that no test checks: it builds 38 parsers, which takes 2.5 s
+sys.modules["rfc3987_syntax"] = None
 
 ENDPOINT_VARIABLES = (
     "SERVICE_HOST", "TASKINGAI_API_KEY", "ASSISTANT_ID", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL",
 )  # fmt: skip
+
+
+# what modules share that takes long to start
+SLOW_TO_START = {"address", "browser", "chromium", "embedded", "variables"}
+
+
+def pytest_collection_modifyitems(items):
+    """Put modules with a browser or a model first: one worker runs them, and others take the rest of its tests."""
+    slow = {item.path for item in items if SLOW_TO_START.intersection(item.fixturenames)}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,6 +38,19 @@ def _only_the_tests_own_endpoints():
     yield
     del os.environ["EVALKIT_PRICES"]
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forked_asking_processes(_only_the_tests_own_endpoints):
+    """The runs of all tests would import the same modules a thousand times."""
+    with asking_processes.forked():
+        yield
+
+
+@pytest.fixture
+def real_asking_process(monkeypatch):
+    """The asking process is started as users start it."""
+    monkeypatch.setattr(child_process, "_start", asking_processes.REAL_START)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"endpoint": {"local", "scripted"}, "scorers": {"scorers/reading"}, "engine/pacing": set()},
     {"client": {"scorers/reading"}, "datasets": {"scorers", "scorers/reading"}},
     {"settings": {"datasets", "scorers", "engine/pacing"}},
-    {"runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"checkup/probes": {"client"}, "runfile": {"client", "datasets", "scorers", "scorers/reading"}},
     {
         "engine/stopping": {"engine/pacing", "stats"},
         "engine/saving": {"datasets", "runfile", "scorers", "engine/pacing"},
@@ -73,7 +73,10 @@ FLOORS: list[dict[str, set[str]]] = [
             *{"engine/asking"},
         },
         "importing": {"client", "datasets", "run", "runfile", "scorers"},
-        "checkup": {"analysis", "engine", "evaluation", "runfile", "scripted", "stats"},
+        "checkup": {
+            *{"analysis", "client", "engine", "engine/asking", "evaluation", "runfile", "scripted", "stats"},
+            "checkup/probes",
+        },
     },
 ]
 # may import all that is above, and of each other:
@@ -90,7 +93,7 @@ AMONG_VIEWS = {
 # Doors that show a result of theirs: they import a view in the very method that shows it, and nowhere else.
 DOORS = {
     "run": {"charts", "console", "widgets"}, "evaluation": {"widgets"}, "loadtest": {"charts", "console"},
-    "comparing": {"charts", "console"}, "analysis": {"console"},
+    "comparing": {"charts", "console"}, "analysis": {"console"}, "checkup": {"console"},
 }  # fmt: skip
 
 

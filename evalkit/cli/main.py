@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from evalkit import __version__
 from evalkit.cli import (
     ask,
+    check,
     compare,
     completion,
     curl,
     data,
+    find,
     history,
     import_answers,
     judge,
@@ -188,6 +190,8 @@ def command_parser() -> Parser:
         plan.add_plan,
         load.add_load,
         load.add_calibrate,
+        check.add_check,
+        find.add_find,
         plot.add_plot,
     ):
         add(commands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import threading
+import time
 import webbrowser
 from typing import Any
 
@@ -40,5 +41,5 @@ def view(parsed: argparse.Namespace) -> int:
             print_message(f"the runs of {parsed.folder}, until interrupted (Ctrl-C)")
         if parsed.open:
             threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()  # it may wait
-        threading.Event().wait()
-    return 0
+        while True:  # a wait without limit would not notice a signal that arrives just before it begins
+            time.sleep(0.5)

@@ -4,13 +4,20 @@ form. Every read is stamped before it is decoded. Retries, rates and histories a
 """
 
 __all__ = [
+    "connection_setup",
     "error_answers",
+    "error_events",
     "exchange",
+    "lenient_http",
     "model_names",
     "origin",
+    "proxy",
+    "quoting",
     "redaction",
     "refusals",
     "request_as_code",
     "request_body",
+    "request_head",
+    "sse",
     "transport",
 ]

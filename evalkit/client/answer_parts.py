@@ -64,26 +64,27 @@ class AnswerParts:
         For each token-bearing event without text: how many pieces of text were received before it.
     """
 
+    finish_reason: str | None = None
+    own_finish_reason: str | None = None
+    finish_detail = ""
+    error: Any = None
+    memory_bytes = 0
+    logprobs: Logprobs | None = None
+    _whole_text: str | None = None
+    _function_call: _Call | None = None
+    _extras: Extras | None = None
+    _round = 0
+
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.finish_reason: str | None = None
-        self.own_finish_reason: str | None = None
-        self.finish_detail = ""
-        self.error: Any = None
-        self.memory_bytes = 0
-        self.logprobs: Logprobs | None = None
         self.counts = token_counts.TokenCounts()
         self.textless: list[int] = []
-        self._whole_text: str | None = None
         self._message_lengths: dict[str, int] = {}
         self._calls: list[_Call] = []
         self._by_index: dict[int | None, _Call] = {}
         self._by_id: dict[tuple[int | None, str], _Call] = {}
-        self._function_call: _Call | None = None
-        self._extras: Extras | None = None
-        self._round = 0
 
     def add(self, event: Any, part: str) -> int:
         """Add an event of a stream (``part`` is ``"delta"``) or a whole answer (``"message"``).
@@ -263,12 +264,13 @@ class AnswerParts:
 
     def answer(self) -> Answer | None:
         """The answer so far; None: nothing was received."""
+        reason = self.finish_reason
         answer = Answer(
             joined(self.text) if self._whole_text is None else self._whole_text,
             joined(self.reasoning) if self.reasoning else "",
             (joined(self.refusal) or None) if self.refusal else None,
             tuple([call.as_tool_call() for call in self._calls]) if self._calls else (),
-            None if self.finish_reason is None else joined([self.finish_reason]),
+            reason if reason is None or reason.isascii() else joined([reason]),
             (self.logprobs.tokens or None) if self.logprobs is not None else None,
             self._extras.value() if self._extras and self._calls else None,
         )

@@ -76,6 +76,15 @@ class AnswerReader:
         None after ``finish``: a good answer.
     """
 
+    done = False
+    first_visible: int | None = None
+    ended_at = 0
+    failure: Failure | None = None
+    _last_at = 0
+    _early_reason: bool | None = None  # the finish reason came with the first token; None: not received
+    _first_without_text: int | None = None
+    _provenance: Mapping[str, Any] | None = None
+
     def __init__(
         self,
         status: int,
@@ -86,8 +95,7 @@ class AnswerReader:
         logprobs: bool = False,
     ) -> None:
         good = 200 <= status < 300
-        self._status = status
-        self._headers = headers
+        self._status, self._headers = status, headers
         self._content_type = (content_type or "").partition(";")[0].strip().lower()
         self._stream_requested = stream_requested
         self._form = _UNKNOWN if good else _ERROR
@@ -96,18 +104,10 @@ class AnswerReader:
         self._parts = AnswerParts()
         if logprobs:
             self._parts.logprobs = Logprobs()
-        self._last_at = 0
-        self._early_reason: bool | None = None  # the finish reason came with the first token; None: not received
         self._may_be_lines = stream_requested
-        self._first_without_text: int | None = None
-        self._provenance: Mapping[str, Any] | None = None
         self.streamed = good and self._content_type == "text/event-stream"
-        self.done = False
         self.arrivals: list[int] = []
         self.arrival_events: list[int] = []
-        self.first_visible: int | None = None
-        self.ended_at = 0
-        self.failure: Failure | None = None
 
     def feed(self, data: bytes, at_ns: int) -> None:
         """Add the body bytes of one read.

@@ -255,9 +255,10 @@ class Connection(asyncio.Protocol):
             exchange.chunked = "chunked" in exchange.headers.get("transfer-encoding", "").lower()
             if exchange.status not in REDIRECTS:
                 exchange.open_body()
-        if exchange.chunked and not are_plain_chunks(data, self._body, begins):
-            self._note_padding(exchange, data)
-        self._last = data if len(data) > _SIZE_LIMIT else self._last[-_SIZE_LIMIT:] + data
+        if exchange.chunked:
+            if not are_plain_chunks(data, self._body, begins):
+                self._note_padding(exchange, data)
+            self._last = data if len(data) > _SIZE_LIMIT else self._last[-_SIZE_LIMIT:] + data
         if self._body:
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
             self._body.clear()

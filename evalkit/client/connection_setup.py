@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httptools
 
 from evalkit.client import tls_failures
-from evalkit.client.connection import HEAD_LIMIT, Connection, reason_of
+from evalkit.client.connection import HEAD_LIMIT, reason_of
 from evalkit.client.origin import Origin
 from evalkit.client.proxy import Proxy
 from evalkit.client.quoting import one_line
@@ -41,7 +41,7 @@ class Tls(NamedTuple):
 
 
 async def open_connection(
-    connection: Connection,
+    connection: asyncio.Protocol,
     origin: Origin,
     proxy: Proxy | None,
     tls: Tls,
@@ -91,7 +91,7 @@ class _ConnectionSetup:
         self._peer: Origin | Proxy = proxy or origin
         self.lasting_code: str | None = None
 
-    async def open(self, connection: Connection) -> asyncio.Transport:
+    async def open(self, connection: asyncio.Protocol) -> asyncio.Transport:
         origin, proxy = self._origin, self._proxy
         if "https" not in (origin.scheme, self._peer.scheme):
             return await self._reach(connection)

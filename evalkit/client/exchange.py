@@ -5,16 +5,10 @@ from __future__ import annotations
 import asyncio
 import zlib
 
-from evalkit import __version__, record
+from evalkit import record
 from evalkit.client.answer_reader import AnswerReader
 from evalkit.errors import Failure
 
-# of every request, unless the endpoint's own headers replace them
-USUAL_HEADERS = {
-    "Accept": "application/json, text/event-stream",
-    "Accept-Encoding": "identity",  # compression would delay tokens
-    "User-Agent": f"evalkit/{__version__}",
-}
 REDIRECTS = (301, 302, 303, 307, 308)
 FOLLOWED = (307, 308)  # other redirects turn a POST into a GET
 MAX_REDIRECTS = 3

@@ -30,11 +30,11 @@ def redact_failure(failure: Failure, keys: Sequence[str], public: str) -> Failur
     """
     code, text = failure.code, failure.message
     if code is not None and code not in LASTING_CODES:
-        code = _without_any(code, keys, public)
+        code = redact_text(code, keys, public)
     pieces: list[str] = []
     at = 0
     for begin, end in ((0, len(text)),) if failure.sent is None else failure.sent:
-        pieces += text[at:begin], _without_any(text[begin:end], keys, public)
+        pieces += text[at:begin], redact_text(text[begin:end], keys, public)
         at = end
     return replace(failure, message="".join(pieces) + text[at:], code=code, sent=())
 
@@ -85,7 +85,8 @@ def redact_provenance(provenance: dict[str, str], key: str) -> dict[str, str]:
     return provenance if len(key) < _MIN_KEY else {name: text.replace(key, _MARK) for name, text in provenance.items()}
 
 
-def _without_any(text: str, keys: Sequence[str], public: str) -> str:
+def redact_text(text: str, keys: Sequence[str], public: str) -> str:
+    """A text of the endpoint without the keys or any part of them, as in ``redact_failure``."""
     for key in keys:
         text = _without_parts(text, key, public)
     return text

@@ -11,8 +11,8 @@ from json.encoder import encode_basestring as _text
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from evalkit.client.exchange import USUAL_HEADERS
 from evalkit.client.origin import Origin, path_of
+from evalkit.client.request_head import USUAL_HEADERS
 from evalkit.endpoint import CERTIFICATES, Endpoint
 from evalkit.inputs.addresses import split_query
 from evalkit.inputs.request_headers import suggested_variable

@@ -58,12 +58,11 @@ class TokenCounts:
         Whether reasoning tokens were added to the count of output tokens, which had left them out.
     """
 
-    def __init__(self) -> None:
-        self._prompt: int | None = None
-        self._output: int | None = None
-        self._more: tuple[int | None, int | None, int | None] = (None, None, None)
-        self._timings: Mapping[str, Any] | None = None
-        self.corrected = False
+    corrected = False
+    _prompt: int | None = None
+    _output: int | None = None
+    _more: tuple[int | None, int | None, int | None] = (None, None, None)
+    _timings: Mapping[str, Any] | None = None
 
     def add(self, usage: Mapping[str, Any]) -> bool:
         """Add the counts of an object; return whether it counts any output."""

@@ -10,13 +10,14 @@ from types import TracebackType
 from evalkit.client.buffering import buffering_flags
 from evalkit.client.connection import Connection, SlicedWork
 from evalkit.client.connection_setup import Tls, open_connection
-from evalkit.client.exchange import MAX_REDIRECTS, USUAL_HEADERS, Exchange
+from evalkit.client.exchange import MAX_REDIRECTS, Exchange
 from evalkit.client.network_failures import network_failure
-from evalkit.client.origin import Origin, path_of, redirect_target
+from evalkit.client.origin import Origin, redirect_target
 from evalkit.client.provenance import ProvenanceTracker
 from evalkit.client.proxy import Proxy, proxy_for
 from evalkit.client.quoting import one_line
 from evalkit.client.redaction import redact_answer, redact_failure, redact_provenance
+from evalkit.client.request_head import request_head
 from evalkit.endpoint import Endpoint
 from evalkit.errors import Failure
 from evalkit.process.api_keys import Key, secrets_in
@@ -97,7 +98,7 @@ class Transport:
             endpoint.client_cert_env,
             endpoint.ca_env,
         )
-        self._start = self._request_start(self._url)
+        self._start = request_head(endpoint, self._proxy, self._url)
         return self
 
     async def __aexit__(
@@ -303,25 +304,11 @@ class Transport:
     # -- requests
 
     def _request(self, url: str, body: bytes, secrets: _Secrets) -> bytes:
-        start = self._start if url is self._url else self._request_start(url, "POST" if body else "GET")
+        start = self._start
+        if url is not self._url:
+            start = request_head(self._endpoint, self._proxy, url, "POST" if body else "GET")
         key, headers = secrets
         authorization = b"" if key is None else b"Authorization: Bearer %b\r\n" % key.encode("ascii")
         for name, value in headers:
             authorization += b"%b: %b\r\n" % (name.encode("ascii"), value.encode("ascii"))
         return b"%b%bContent-Length: %d\r\n\r\n%b" % (start, authorization, len(body), body)
-
-    def _request_start(self, url: str, method: str = "POST") -> bytes:
-        """Request line and the headers that every request has."""
-        origin, proxy, target = self._origin, self._proxy, path_of(url)
-        lines = [
-            f"Host: {origin.authority}",
-            "Content-Type: application/json",
-        ]
-        given = {name.lower() for name in (*self._endpoint.headers, *self._endpoint.headers_env)}
-        lines += [f"{name}: {value}" for name, value in USUAL_HEADERS.items() if name.lower() not in given]
-        lines += [f"{name}: {value}" for name, value in self._endpoint.headers.items()]
-        if proxy is not None and origin.scheme == "http":  # without a tunnel the proxy needs the whole address
-            target = f"http://{origin.authority}{target}"
-            if proxy.authorization:
-                lines.append(f"Proxy-Authorization: {proxy.authorization}")
-        return "".join(f"{line}\r\n" for line in (f"{method} {target} HTTP/1.1", *lines)).encode("ascii")

@@ -5,6 +5,7 @@ and exit codes are in ``cli``, sentences in ``wording``. Start with ``terminal``
 """
 
 __all__ = [
+    "check",
     "compare",
     "dataset",
     "dry_run",

@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.analysis.sample_size import Plan
+from evalkit.checkup.checkup import Checkup
 from evalkit.comparing.comparison import Comparison
-from evalkit.console import compare, load, plan, summary
+from evalkit.console import check, compare, load, plan, summary
 from evalkit.console.sparklines import BLOCKS
 from evalkit.errors import EvalkitError
 from evalkit.loadtest.sweep import Sweep
@@ -86,6 +87,16 @@ def of_sweep(sweep: Sweep) -> str | None:
         load.show_sweep(console, sweep, BLOCKS)
 
     return cell(show, more="Times, charts, warnings")
+
+
+def of_checkup(found: Checkup) -> str | None:
+    """A check of an endpoint as HTML."""
+
+    def show(console: Console) -> None:
+        check.show_counts(console, found)
+        console.print(check.table_of(found))
+
+    return cell(show, more="Every probe")
 
 
 def of_plan(planned: Plan) -> str | None:

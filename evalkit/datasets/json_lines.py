@@ -36,7 +36,8 @@ def line_rows(file: BinaryIO, start: int) -> Iterator[RawRow]:
                 if problem:  # the rest is not text either
                     return
                 continue
-        nested = line.raw.count(b"[") + line.raw.count(b"{") > MOST_LEVELS  # a quick bound, enough for most rows
+        raw = line.raw  # quick bounds, enough for most rows: each level has two brackets
+        nested = len(raw) > 2 * MOST_LEVELS and raw.count(b"[") + raw.count(b"{") > MOST_LEVELS
         yield RawRow(value, line.number, skipped=skipped - 1 if skipped == start > 1 else 0, nested=nested)
         skipped = skipped + 1 if skipped < start else start + 1
 

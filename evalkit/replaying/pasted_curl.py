@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalkit.client.exchange import USUAL_HEADERS
 from evalkit.client.request_as_code import KEY_VARIABLE, ReachedBy
+from evalkit.client.request_head import USUAL_HEADERS
 from evalkit.endpoint import ENVIRONMENT
 from evalkit.errors import SettingsError
 from evalkit.inputs.addresses import ROUTE, hidden_secrets, is_loopback, normalise_base_url

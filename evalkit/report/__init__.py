@@ -5,4 +5,6 @@ Scripts and styles are in ``static``. Start with ``html_report``; the list of tr
 in ``transcript_browser``.
 """
 
-__all__ = ["comparison_markdown", "html_elements", "html_report", "transcript_browser", "transcript_data"]
+__all__ = [
+    "checkup_markdown", "comparison_markdown", "html_elements", "html_report", "transcript_browser", "transcript_data",
+]  # fmt: skip

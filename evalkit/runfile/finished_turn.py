@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
-from evalkit.datasets import reader
+from evalkit.datasets import native_rows
 from evalkit.record import Answer, Attempt, Timing, TurnRecord
 from evalkit.runfile import record_rows, schema
 from evalkit.runfile.schema import Row
@@ -93,16 +93,28 @@ class FinishedTurn:
         return position, repeat, turn
 
 
-@lru_cache(maxsize=1)
-def stored_turns(row: str) -> tuple[Turn, ...]:
-    """The turns of a conversation, parsed from its row in the run file; rows read in order are parsed once each."""
-    return reader.parse_row(orjson.loads(row)).turns
+class StoredTurn(NamedTuple):
+    """What scoring needs of a conversation: one turn, how many it has, and its tools."""
+
+    turn: Turn
+    turns: int
+    tools: Sequence[Mapping[str, Any]]
+
+
+def stored_turn(row: str, number: int) -> StoredTurn:
+    """A turn, by its number, from the row of its conversation in the run file.
+
+    Of a row only this turn is checked, and rows read in order are parsed once each.
+    """
+    conversation = _parsed(row)
+    turns = conversation["turns"]
+    return StoredTurn(native_rows.read_turn(turns[number - 1]), len(turns), conversation.get("tools", ()))
 
 
 @lru_cache(maxsize=1)
-def stored_tools(row: str) -> tuple[Mapping[str, Any], ...]:
-    """The tools of a conversation, from its row in the run file."""
-    return tuple(orjson.loads(row).get("tools", ())) if '"tools"' in row else ()
+def _parsed(row: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = orjson.loads(row)
+    return parsed
 
 
 def stored_answer(

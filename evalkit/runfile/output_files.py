@@ -68,7 +68,8 @@ REPORT = OutputKind("report", _is_report)
 EXPORT = OutputKind("export", _is_export)
 CHART = OutputKind("chart", _is_chart)
 JUNIT = OutputKind("JUnit file", lambda head, tail: b"<testsuites>" in head and b' package="evalkit"' in head)
-_KINDS = (REPORT, EXPORT, CHART, JUNIT)
+CHECKUP = OutputKind("check of an endpoint", lambda head, tail: bool(re.match(rb'\{\s*"checkup": 1,', head)))
+_KINDS = (REPORT, EXPORT, CHART, JUNIT, CHECKUP)
 
 
 def check(path: Path, kind: OutputKind, inputs: Iterable[Path | str] = (), *, overwrite: bool = True) -> None:

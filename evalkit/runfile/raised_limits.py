@@ -102,7 +102,9 @@ def with_limit(endpoint: Endpoint, limit: int | None) -> Endpoint:
 
 def raised(params: Mapping[str, Any], limit: int | None) -> Mapping[str, Any]:
     """The parameters of a conversation, whose lower limits are raised to this one."""
-    lower = [name for name, value in _given(params).items() if limit is not None and value < limit]
+    if limit is None:
+        return params
+    lower = [name for name, value in _given(params).items() if value < limit]
     return {**params, **dict.fromkeys(lower, limit)} if lower else params
 
 

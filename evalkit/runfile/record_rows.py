@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit.conversation import Turn, canonical
 from evalkit.record import Attempt, Score, TurnRecord, Usage
-from evalkit.runfile.schema import Row
+from evalkit.runfile.schema import GROUPS_OF, Row
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # created once: dumps creates one per call
 _NO_ANSWER = (None, None, None, (), None, None, None)
@@ -27,7 +27,7 @@ def conversation_row(position: int, row: Mapping[str, Any]) -> Row:
     group, tags = row.get("group"), row.get("tags")
     if group is not None or tags:
         groups += " labels"
-        values += group, _json_or_none(tags or None)
+        values += group, _as_json(tags) if tags else None
     return groups, values
 
 
@@ -73,8 +73,8 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
         calls = record.tool_calls
         values += (
             refusal,
-            _json_or_none([call.to_json() for call in calls]) if calls else None,
-            _json_or_none([message.to_json() for message in exchange]) if exchange else None,
+            _as_json([call.to_json() for call in calls]) if calls else None,
+            _as_json([message.to_json() for message in exchange]) if exchange else None,
             failure.kind if failure else None,
             failure.message if failure else None,
             last.censored_ns if last else None,
@@ -82,7 +82,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
         )
     if logprobs:
         groups += " logprobs"
-        values.append(_json_or_none(logprobs))
+        values.append(_as_json(logprobs))
     return groups, values
 
 
@@ -119,7 +119,7 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
         values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
     if attempt.provenance:
         groups += " provenance"
-        values.append(_as_json(tuple(attempt.provenance.items())))
+        values.append(_object_as_json(tuple(attempt.provenance.items())))
     if timing.arrivals:
         groups += " tokens"
         values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
@@ -135,19 +135,37 @@ def storable(attempt: Row) -> Row:
     return groups, [*values, _packed("q", arrivals), _packed("i", events)]
 
 
-def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> tuple[Any, ...]:
-    """The values of INSERT_SCORE; scoring 0 is the run's own."""
-    extracted, parts = (_storable_text(_json_or_none(value)) for value in (score.extracted, score.parts))
-    return position, repeat, turn, scoring, score.scorer, score.value, _storable_text(score.reason), extracted, parts
+def score_row(position: int, repeat: int, turn: int, score: Score, scoring: int = 0) -> Row:
+    """The row of a score; scoring 0 is the run's own."""
+    groups = "key"
+    values: list[Any] = [position, repeat, turn, scoring, score.scorer]
+    if score.value is not None:
+        groups += " value"
+        values.append(score.value)
+    if score.reason is not None:
+        groups += " reason"
+        values.append(_storable_text(score.reason))
+    if score.extracted is not None:
+        groups += " extracted"
+        values.append(_storable_text(_as_json(score.extracted)))
+    if score.parts is not None:
+        groups += " parts"
+        values.append(_storable_text(_as_json(score.parts)))
+    return groups, values
 
 
-def _storable_text(text: str | None) -> str | None:
+def score_rows(scores: Iterable[tuple[int, int, int, Score]], scoring: int = 0) -> list[Row]:
+    """The rows of scores, given as (position, repeat, turn, score), with those of the same groups together."""
+    return sorted((score_row(*score, scoring) for score in scores), key=GROUPS_OF)
+
+
+def _storable_text(text: str) -> str:
     """A text without unpaired surrogates, which a user's own scorer may return."""
-    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 @lru_cache(maxsize=256)
-def _as_json(items: tuple[tuple[str, str], ...]) -> str:
+def _object_as_json(items: tuple[tuple[str, str], ...]) -> str:
     """An object as JSON; cached, since the provenance of most answers is the same."""
     return _TO_JSON(dict(items))
 
@@ -159,9 +177,7 @@ def _packed(typecode: str, numbers: Iterable[int]) -> bytes:
     return packed.tobytes()
 
 
-def _json_or_none(value: Any) -> str | None:
-    if value is None:
-        return None
+def _as_json(value: Any) -> str:
     try:
         return _TO_JSON(value)
     except ValueError:  # NaN or infinity, which JSON does not have

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 APPLICATION_ID = 0x65766B74  # "evkt"
@@ -90,6 +94,13 @@ _TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "provenance": ("provenance",),
         "tokens": ("first_visible_ns", "arrivals", "arrival_events"),
     },
+    "score": {
+        "key": ("conversation", "repeat", "turn", "scoring", "scorer"),
+        "value": ("value",),
+        "reason": ("reason",),
+        "extracted": ("extracted",),
+        "parts": ("parts",),
+    },
 }  # fmt: skip
 _TURN_COLUMNS = [name for group in _TABLES["turn"].values() for name in group] + ["session"]
 _CONFLICTS = {
@@ -98,11 +109,13 @@ _CONFLICTS = {
     + ", ".join(f"{name} = excluded.{name}" for name in _TURN_COLUMNS)
     + " WHERE status = 'error'",
     "attempt": "",
+    "score": "",
 }
 
 
 # a row to be inserted: its groups of columns, in order and separated by spaces, and their values
 Row = tuple[str, list[Any]]
+GROUPS_OF = itemgetter(0)
 
 
 def columns(table: str, groups: str) -> list[str]:
@@ -144,19 +157,22 @@ def _place(table: str, groups: str, name: str) -> int | None:
     return names.index(name) if name in names else None
 
 
+def insert(connection: sqlite3.Connection, table: str, rows: Iterable[Row], session: int = 0) -> None:
+    """Insert rows, those with the same groups that follow each other with one statement; a score replaces another."""
+    for groups, alike in groupby(rows, GROUPS_OF):
+        connection.executemany(_statement(table, groups, session), [row[1] for row in alike])
+
+
 @cache
-def insert(table: str, groups: str, session: int) -> str:
+def _statement(table: str, groups: str, session: int) -> str:
     """The statement that inserts rows with these groups in a session."""
     names = columns(table, groups)
     values = ", ".join("?" * len(names))
-    if table != "conversation":
+    if table in ("turn", "attempt"):
         names.append("session")
         values += f", {session:d}"
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) {_CONFLICTS[table]}"  # noqa: S608 - our own
+    verb = "INSERT OR REPLACE" if table == "score" else "INSERT"
+    return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({values}) {_CONFLICTS[table]}"
 
 
 INSERT_RUN = "INSERT INTO run (name, created_ns, settings, dataset, endpoint) VALUES (?, ?, ?, ?, ?)"
-INSERT_SCORE = (
-    "INSERT OR REPLACE INTO score (conversation, repeat, turn, scoring, scorer, value, reason, extracted, parts) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)

@@ -90,7 +90,7 @@ def add(
         scores = list(group)
         used.update(score.scorer for *_, score in scores)
         with _writing(runfile):
-            connection.executemany(schema.INSERT_SCORE, (record_rows.score_row(*scored, number) for scored in scores))
+            schema.insert(connection, "score", record_rows.score_rows(scores, number))
     with _writing(runfile):
         ended = (time.time_ns(), json.dumps(dict(versions(used))), number)
         connection.execute("UPDATE scoring SET ended_wall_ns = ?, versions = ? WHERE id = ?", ended)

@@ -11,8 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, groupby, islice
-from operator import itemgetter
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
@@ -29,7 +28,6 @@ from evalkit.runfile.schema import Row
 
 __all__ = ["SUFFIX", "RunFile", "answered_turns", "open_to_read", "reading", "run_info", "spool_files"]
 
-_COLUMN_GROUPS = itemgetter(0)  # of a row
 _REMEMBERED = 10_000  # conversations known to be in the file
 # one statement for many keys: one for each takes as long as the score
 _TO_SCORE = """
@@ -235,12 +233,10 @@ class RunFile:
             turns.append(done.turn_row)
             attempts += done.attempt_rows
         with self._writing(conversations):
-            self._insert("conversation", conversations)
-            self._insert("turn", turns)
-            self._insert("attempt", map(record_rows.storable, attempts))
-            rows = [record_rows.score_row(*score) for score in scores]
-            if rows:
-                self.connection.executemany(schema.INSERT_SCORE, rows)
+            schema.insert(self.connection, "conversation", conversations)
+            schema.insert(self.connection, "turn", turns, self.session)
+            schema.insert(self.connection, "attempt", map(record_rows.storable, attempts), self.session)
+            schema.insert(self.connection, "score", record_rows.score_rows(scores))
             if answers and not self._own_scores_count:
                 self.connection.execute("UPDATE run SET scoring = 0 WHERE scoring <> 0")
                 self._own_scores_count = True
@@ -252,11 +248,6 @@ class RunFile:
                 self._rescue()
         if len(known) > _REMEMBERED:  # later inserts of known ones change nothing
             known.clear()
-
-    def _insert(self, table: str, rows: Iterable[Row]) -> None:
-        for groups, alike in groupby(rows, _COLUMN_GROUPS):
-            statement = schema.insert(table, groups, self.session)
-            self.connection.executemany(statement, [row[1] for row in alike])
 
     def _refuse_second_ids(self, conversations: Iterable[Row]) -> None:
         """Raise for an id that occurs twice, as in an unchecked dataset: its turns would have no conversation."""

@@ -47,6 +47,8 @@ def difference(value: Any, target: Any, place: str = "") -> str | None:
 
 def is_deeper(value: Any, most: int = MOST_LEVELS) -> bool:
     """Whether lists and objects are nested in more than ``most`` levels."""
+    if not isinstance(value, (dict, list)):
+        return False
     level = [value]
     for _ in range(most):
         level = [part for each in level for part in _parts(each)]

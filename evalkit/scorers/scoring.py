@@ -106,15 +106,15 @@ def default_for(target: Any) -> ScorerSpec | None:
     ScorerSpec or None
         None for true and false, which can mean too many things.
     """
+    if isinstance(target, str):
+        if len(target) == 1 and target.isascii() and target.isalpha():
+            return _CHOICE
+        return _NUMBER if _written_number(target) else _INCLUDES
     if isinstance(target, bool) or target is None:
         return None
     if is_number(target):
         return _NUMBER
-    if isinstance(target, str) and len(target) == 1 and target.isascii() and target.isalpha():
-        return _CHOICE
-    if isinstance(target, str) and _written_number(target):
-        return _NUMBER
-    if isinstance(target, str) or (isinstance(target, list) and target and all(isinstance(t, str) for t in target)):
+    if isinstance(target, list) and target and all(isinstance(t, str) for t in target):
         return _INCLUDES
     return _TOOL_CALL if expected_calls(target) else _JSON
 

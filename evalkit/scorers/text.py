@@ -175,10 +175,11 @@ def _denied(text: str, at: int) -> bool:
 
 def _signed(text: str, at: int) -> bool:
     """Whether a number starts here whose sign is before it, or a sign that joins two numbers."""
-    if text[at : at + 1].isdigit():
+    first = text[at : at + 1]
+    if first.isdigit():
         before = text[max(0, at - 2) : at]
         return before[-1:] in ("-", "−") and not (len(before) == 2 and (before[0].isalnum() or before[0] in ")]%-"))
-    return text[at : at + 1] in ("-", "−") and text[at + 1 : at + 2].isdigit() and text[max(0, at - 1) : at].isalnum()
+    return first in ("-", "−") and text[at + 1 : at + 2].isdigit() and text[max(0, at - 1) : at].isalnum()
 
 
 @lru_cache(maxsize=256)

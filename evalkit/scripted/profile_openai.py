@@ -1,6 +1,7 @@
 """The scripted server's profile ``openai``: answers that conform to the chat-completions reference.
 
-Sampling parameters are accepted and have no effect; ``max_tokens`` and ``max_completion_tokens`` shorten the answer.
+Sampling parameters are accepted and have no effect. ``max_tokens``, ``max_completion_tokens`` and ``stop`` shorten the
+answer; ``n`` and ``logprobs`` have an effect on whole answers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from evalkit.scripted.choices import MOST_CHOICES, before_stop, legacy_call, logprobs_of
 from evalkit.scripted.http_messages import Piece, Reply, Request
 from evalkit.scripted.script import Call, Script, prompt_tokens, tokens_of
 
@@ -128,8 +130,9 @@ def _checked_body(script: Script, raw: bytes) -> dict[str, Any]:
     for name in ("max_tokens", "max_completion_tokens"):
         if body.get(name) is not None and body[name] < 1:
             raise ApiError(400, f"Invalid '{name}': at least 1 was expected.", "integer_below_min_value", name)
-    if body.get("n") not in (None, 1):
-        raise ApiError(400, "Unsupported value: 'n' must be 1 here.", "unsupported_value", "n")
+    if not 1 <= (body.get("n") or 1) <= (1 if body.get("stream") else MOST_CHOICES):
+        problem = f"Unsupported value: 'n' must be 1 in a stream, and at most {MOST_CHOICES}."
+        raise ApiError(400, problem, "unsupported_value", "n")
     if body.get("stream_options") is not None and not body.get("stream"):
         raise ApiError(400, "'stream_options' is only allowed when 'stream' is true.", None, "stream_options")
     if script.models and body["model"] not in script.models:
@@ -167,6 +170,8 @@ def _answer(script: Script, body: dict[str, Any], number: int) -> Reply:
         tokens, calls = tokens_of(answer), []
     else:
         tokens, calls = (), [(f"call_{number:08d}_{i}", call) for i, call in enumerate(answer)]
+    if body.get("stop"):
+        tokens = before_stop(tokens, body["stop"])
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     finish = "tool_calls" if calls else "length" if limit is not None and limit < len(tokens) else "stop"
     tokens = tokens[:limit]
@@ -189,8 +194,13 @@ def _answer(script: Script, body: dict[str, Any], number: int) -> Reply:
         message: dict[str, Any] = {"role": "assistant", "content": None if calls else "".join(tokens), "refusal": None}
         if calls:
             message["tool_calls"] = [_whole_call(name, call) for name, call in calls]
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
-        whole = orjson.dumps({**shared, "choices": [choice], "usage": usage})
+            finish = "function_call" if legacy_call(message, body) else finish
+        choice = {"message": message, "logprobs": logprobs_of(tokens, body), "finish_reason": finish}
+        choices = [{"index": i, **choice} for i in range(body.get("n") or 1)]
+        if len(choices) > 1:
+            usage["completion_tokens"] = sent * len(choices)
+            usage["total_tokens"] = prompt + sent * len(choices)
+        whole = orjson.dumps({**shared, "choices": choices, "usage": usage})
         planned = Reply(200, _headers(JSON, number), [Piece(times[-1], "body", whole)])
     planned.id, planned.tokens, planned.request_json = shared["id"], sent, body
     return planned

@@ -11,6 +11,7 @@ __all__ = [
     "imported",
     "incomplete_answers",
     "numbers",
+    "probe_verdicts",
     "run_outcome",
     "run_results",
     "run_sentences",

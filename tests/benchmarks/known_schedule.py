@@ -70,7 +70,7 @@ class Schedule:
         done = b"data: [DONE]\n\n"
         self.end = chunk({}, "stop") + (chunk(None, usage=counted) if include_usage else b"")
         self.end += b"%x\r\n%s\r\n0\r\n\r\n" % (len(done), done)
-        self.whole = whole("".join(f"tok{number} " for number in range(tokens)), counted)
+        self.whole = whole("".join(f"tok{number} " for number in range(tokens)), counted).split(b"I" * STAMP)
 
 
 def chunk(delta: dict[str, str] | None, finish_reason: str | None = None, usage: dict[str, int] | None = None) -> bytes:
@@ -87,10 +87,10 @@ def chunk(delta: dict[str, str] | None, finish_reason: str | None = None, usage:
 
 
 def whole(text: str, usage: dict[str, int]) -> bytes:
-    """A whole answer, head and body."""
+    """A whole answer, head and body, with a place for its id: the same id and text again would be a cached answer."""
     message = {"role": "assistant", "content": text}
     body = {
-        "id": "chatcmpl-known",
+        "id": f"chatcmpl-{'I' * STAMP}",
         "object": "chat.completion",
         "created": 1700000000,
         "model": "known",
@@ -191,7 +191,8 @@ class Server(asyncio.Protocol):
         if stream:
             self.later(schedule.ttft, self.first, schedule, received)
         else:
-            self.later(schedule.total, self.last, schedule, schedule.whole)
+            before, after = schedule.whole
+            self.later(schedule.total, self.last, schedule, b"%b%020d%b" % (before, self.counts.requests, after))
 
     def later(self, seconds: float, call, *arguments) -> None:
         if seconds > 0:

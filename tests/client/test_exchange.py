@@ -25,7 +25,7 @@ def short_grace(monkeypatch):
 
 
 def left_open(*events, beat=b""):
-    """A handler that sends these events, or waits so many seconds, and then leaves the stream open for 5 s."""
+    """A handler that sends these events, or waits so many seconds, and then leaves the stream open for a minute."""
 
     async def handler(request, writer):
         writer.write(STREAM_HEAD)
@@ -35,7 +35,7 @@ def left_open(*events, beat=b""):
                 await asyncio.sleep(0.02)
             else:
                 await asyncio.sleep(each)
-        for _ in range(50):
+        for _ in range(600):
             await asyncio.sleep(0.1)
             if beat:
                 writer.write(chunk(beat))
@@ -45,7 +45,7 @@ def left_open(*events, beat=b""):
 
 def timed(run, handler, **limits):
     began = time.monotonic()
-    (attempt,), _ = ask(run, handler, **{"timeout_s": 5, **limits})
+    (attempt,), _ = ask(run, handler, **{"timeout_s": 60, **limits})
     return attempt, time.monotonic() - began
 
 
@@ -58,13 +58,13 @@ def test_nothing_after_the_finish_reason(run, beat):
     assert (attempt.failure, attempt.answer.text, attempt.answer.finish_reason) == (None, "35", "stop")
     assert attempt.usage.output_tokens == 2
     assert {"left_open", "no_done"} <= set(attempt.flags)
-    assert GRACE_S < took < 4
+    assert GRACE_S < took < 30
     # neither latency nor end has the time that was waited
     assert attempt.latency_ns < attempt.timing.end - attempt.timing.sent < took * 1e9 - 0.9 * GRACE_S * 1e9
 
 
 def test_token_counts_are_waited_for(run):
-    attempt, _ = timed(run, left_open(event("35"), event(finish_reason="stop"), GRACE_S / 2, COUNTS))
+    attempt, _ = timed(run, left_open(event("35"), event(finish_reason="stop"), GRACE_S / 8, COUNTS))
     assert (attempt.failure, attempt.usage.output_tokens) == (None, 2)
 
 
@@ -82,7 +82,7 @@ def test_an_empty_answer_has_the_latency_of_its_end(run):
 def test_a_failing_finish_reason_is_not_waited_out(run):
     attempt, took = timed(run, left_open(event("3"), event(finish_reason="abort")))
     assert (attempt.failure.kind, attempt.answer.text) == ("server", "3")
-    assert took < 4
+    assert took < 30
 
 
 @pytest.mark.parametrize("later", [event("5"), event("5", finish_reason="stop"), event(delta={"reasoning": "so"})])
@@ -133,7 +133,7 @@ def test_a_finish_reason_that_is_the_end(run, last):
     attempt, took = timed(run, left_open(event("3"), *last))
     assert attempt.failure is None
     assert "left_open" in attempt.flags
-    assert took < 4
+    assert took < 30
 
 
 @pytest.mark.parametrize("broken", [{"choices": 5}, {"choices": [{"delta": "5"}]}, {"choices": [7]}, 5])
@@ -141,14 +141,14 @@ def test_a_broken_event_after_a_finish_reason(run, broken):
     for first in (event("3", finish_reason="stop"), event("3") + event(finish_reason="stop")):
         attempt, took = timed(run, left_open(first, b"data: " + json.dumps(broken).encode() + b"\n\n"))
         assert (attempt.failure.kind, attempt.answer.text) == ("protocol", "3")
-        assert took < 4
+        assert took < 30
 
 
 def test_counts_or_an_event_of_its_own_end_an_answer_with_a_finish_reason_in_every_event(run):
     for last in (COUNTS, event(finish_reason="stop")):
         attempt, took = timed(run, left_open(event("3", finish_reason="stop"), event("5", finish_reason="stop"), last))
         assert (attempt.failure, attempt.answer.text) == (None, "35")
-        assert took < 4
+        assert took < 30
 
 
 def test_without_a_finish_reason_the_time_limit_holds(run):
@@ -158,6 +158,6 @@ def test_without_a_finish_reason_the_time_limit_holds(run):
 
 
 def test_a_connection_left_open_is_not_used_again(run):
-    attempts, server = ask(run, left_open(event("35"), event(finish_reason="stop")), times=2, timeout_s=5)
+    attempts, server = ask(run, left_open(event("35"), event(finish_reason="stop")), times=2, timeout_s=60)
     assert [attempt.answer.text for attempt in attempts] == ["35", "35"]
     assert server.connections == 2

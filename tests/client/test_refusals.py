@@ -230,9 +230,9 @@ def test_text_of_any_length_is_searched_in_little_time():
         "a" * 50,
     )
     for word in words:
-        start = time.perf_counter()
+        start = time.process_time()
         refusals.refusal_of((word * 4_096)[:4_096])
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 def test_each_cause_has_advice_that_is_a_sentence():

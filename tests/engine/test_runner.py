@@ -513,11 +513,11 @@ def test_a_run_works_inside_a_running_event_loop(sums, tmp_path):
     assert asyncio.run(notebook()).summary_json()["answered"] == 6
 
 
-def test_the_asking_process_ends_with_the_session(sums, tmp_path):
-    seen = set()
+def test_the_asking_process_ends_with_the_session(sums, tmp_path, real_asking_process):
+    seen, others = set(), set(psutil.Process().children())  # of other tests
 
     def watch(progress):
-        seen.update(child.pid for child in psutil.Process().children())
+        seen.update(child.pid for child in psutil.Process().children() if child not in others)
 
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=150))) as server:
         run = ek.evaluate(sums(2, 2), endpoint_of(server), out=tmp_path / "r.evalkit", watch=watch)
@@ -526,12 +526,12 @@ def test_the_asking_process_ends_with_the_session(sums, tmp_path):
     assert json.loads(rows(run.path, "SELECT trust FROM session")[0][0])["cpu_share"] > 0
 
 
-def test_a_crash_of_the_asking_process_is_reported_and_resume_continues(sums, tmp_path):
-    out = tmp_path / "r.evalkit"
+def test_a_crash_of_the_asking_process_is_reported_and_resume_continues(sums, tmp_path, real_asking_process):
+    out, others = tmp_path / "r.evalkit", set(psutil.Process().children())  # of other tests
 
     def kill(progress):
         if progress.answered >= 5:
-            for child in psutil.Process().children():
+            for child in set(psutil.Process().children()) - others:
                 child.kill()
 
     with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=30))) as server:

@@ -25,6 +25,7 @@ from evalkit.scripted.server import Arithmetic, Calling, Law, Script, serve
 from evalkit.settings import Settings
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+pytestmark = pytest.mark.usefixtures("real_asking_process")
 OWN = """
     import multiprocessing, os, sys, threading, time
     def slow(text, target):
@@ -114,7 +115,7 @@ def test_an_interrupt_does_not_wait_for_scorers_and_resume_scores_what_they_left
     began = time.monotonic()
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15  # scoring has 19 s to go
     assert said.splitlines()[0].startswith("stopping: no new requests, and those in flight have 5 s to end")
     assert turns(out) == [("answered", 100)]
     if scorer == "own:slow":
@@ -144,13 +145,13 @@ def test_a_second_interrupt_kills_the_asking_process_and_keeps_what_was_received
         out = tmp_path / "r.evalkit"
         run = start(tmp_path, "run", sums(50, 1), *flags(server), "--out", out)
         wait_for(lambda: server.stats()["requests"] >= 4)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.6)
+        run.send_signal(signal.SIGINT)
         began = time.monotonic()
-        for _ in range(2):
-            run.send_signal(signal.SIGINT)
-            time.sleep(0.6)
         _, said = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert time.monotonic() - began < GRACE_S  # what the requests in flight would have had
+    assert time.monotonic() - began < GRACE_S - 0.6  # what the requests in flight would have had
     assert [line.partition(" ")[0] for line in said.splitlines()] == ["stopping:", "cancelling", "stopped."]
     assert lock_is_free(out)
 
@@ -180,10 +181,10 @@ def test_a_key_held_down_is_one_interrupt_and_leaves_no_lock(server, sums, tmp_p
 
 def test_a_stop_before_the_task_takes_effect(own, server, sums, tmp_path):
     """Earlier answers are scored first, for their scores may end the run: a stop must not wait for that."""
-    data, out = sums(60, 1), tmp_path / "r.evalkit"
+    data, out = sums(120, 1), tmp_path / "r.evalkit"
     settings = (*flags(server), "--out", out, "--until", "ci=0.01", "--scorer", "own:slow", "--concurrency", 8)
     run = start(tmp_path, "run", data, *settings)
-    wait_for(lambda: server.stats()["requests"] >= 60)
+    wait_for(lambda: server.stats()["requests"] >= 120)
     run.kill()
     run.communicate()
     scored = scores(out)
@@ -192,7 +193,7 @@ def test_a_stop_before_the_task_takes_effect(own, server, sums, tmp_path):
     resumed.send_signal(signal.SIGINT)
     began = time.monotonic()
     _, said = resumed.communicate(timeout=30)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15  # scoring takes 24 s
     assert resumed.returncode == 130, said
 
 

@@ -14,7 +14,10 @@ from runfiles import S, T, write
 import evalkit
 from evalkit.jupyterlab import server_extension
 
-pytestmark = pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
+pytestmark = [
+    pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing())),
+    pytest.mark.timeout(400),  # a busy machine needs minutes for what takes 20 s
+]
 TURNS = 2 + len(PAYLOADS)  # of run.evalkit
 EXTENSION = lab.ROOT / "evalkit" / "jupyterlab" / "labextension"
 

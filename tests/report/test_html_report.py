@@ -45,7 +45,7 @@ def packed(path):
     return unpacked(data)
 
 
-def test_a_report_has_the_result_the_reasons_and_how_to_repeat_it(file, tmp_path):
+def test_a_report_has_the_result_the_reasons_and_how_to_repeat_it(file, tmp_path, drawn_charts):
     report([file], tmp_path / "r.html")
     text = tmp_path.joinpath("r.html").read_text(encoding="utf-8")
     assert "tiny answered 3 of 4 turns, and 33.3% of 3 scored answers were right" in text
@@ -63,7 +63,7 @@ def test_the_page_lets_only_its_own_script_run(file, tmp_path):
     assert "unsafe" not in policy
 
 
-def test_the_same_run_makes_the_same_report(file, tmp_path):
+def test_the_same_run_makes_the_same_report(file, tmp_path, drawn_charts):
     report([file], tmp_path / "1.html")
     report([file], tmp_path / "2.html")
     assert tmp_path.joinpath("1.html").read_bytes() == tmp_path.joinpath("2.html").read_bytes()

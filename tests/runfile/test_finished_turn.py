@@ -9,7 +9,7 @@ from evalkit.conversation import Conversation, Message, ScorerSpec, ToolCall, Tu
 from evalkit.errors import Failure
 from evalkit.record import Answer, Attempt, Timing, TurnRecord, Usage
 from evalkit.runfile import schema
-from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation, stored_turns
+from evalkit.runfile.finished_turn import FinishedTurn, LazyConversation, stored_turn
 
 CALL = ToolCall("add", '{"a": 1}', "id1")
 EXCHANGE = (Message("assistant", None, (CALL,)), Message("tool", "3", tool_call_id="id1"))
@@ -63,7 +63,9 @@ def test_what_scoring_needs_is_read_from_the_run_file(record, tmp_path):
     with create(tmp_path / "r.evalkit") as runfile:
         runfile.add([come])
         ((key, row, answer),) = runfile.to_score([come.key])
-    assert (key, stored_turns(row)) == (come.key, FULL.turns)
+    assert key == come.key
+    for number, turn in enumerate(FULL.turns, start=1):
+        assert stored_turn(row, number) == (turn, 2, [dict(tool) for tool in FULL.tools])
     assert answer == Answer(said.text, said.reasoning, said.refusal, record.tool_calls, said.finish_reason)
 
 

@@ -79,6 +79,24 @@ def test_only_answered_turns_without_a_score_row_are_unscored(path):
     assert (key, json.loads(row)["id"], answer) == ((0, 1, 2), "c1", Answer("The answer is 2.", finish_reason="stop"))
 
 
+def test_a_score_is_stored_with_what_it_holds_and_replaces_all_of_an_earlier_one(path):
+    full = Score("number", 0.5, "half", [1], [{"scorer": "number", "value": 0.5}])
+    bare, unreadable = Score("exact", 1.0), Score("number", None, "no number: \ud83d")
+    with create(path) as runfile:
+        runfile.add([finished(0, conversation(turns=3), answered(turn)) for turn in (1, 2, 3)])
+        runfile.add((), [(0, 1, turn, score) for turn, score in enumerate((full, bare, unreadable), start=1)])
+        columns = "turn, scorer, value, reason, extracted, parts"
+        first = runfile.connection.execute(f"SELECT {columns} FROM score").fetchall()
+        runfile.add((), [(0, 1, turn, bare) for turn in (3, 1)])
+        second = runfile.connection.execute(f"SELECT {columns} FROM score").fetchall()
+    assert first == [
+        (1, "number", 0.5, "half", "[1]", '[{"scorer": "number", "value": 0.5}]'),
+        (2, "exact", 1.0, None, None, None),
+        (3, "number", None, "no number: ?", None, None),
+    ]
+    assert second == [(turn, "exact", 1.0, None, None, None) for turn in (1, 2, 3)]
+
+
 def test_it_can_be_read_while_it_is_written(path):
     with create(path) as runfile:
         runfile.add([finished(0, conversation(), answered(1))])

@@ -7,6 +7,7 @@ from evalkit.conversation import Message, ScorerSpec, ToolCall, Turn
 from evalkit.datasets.native_rows import parse_row
 from evalkit.errors import DatasetError, SettingsError
 from evalkit.record import Answer, Attempt, Score, Timing, TurnRecord
+from evalkit.runfile import schema
 from evalkit.runfile.record_rows import score_row
 from evalkit.runfile.turn_columns import json_value
 from evalkit.scorers import scoring
@@ -301,6 +302,6 @@ def test_an_answer_that_is_nested_deep_is_scored_and_its_score_can_be_stored(lev
         turn = parse_row({"turns": [{"user": "u", "target": target, "scorer": spec}]}).turns[0]
         score = scoring.score(turn, Answer(text, tool_calls=calls))
         assert score.value is not None
-        stored = score_row(0, 1, 1, score)[7]
+        stored = schema.value("score", score_row(0, 1, 1, score), "extracted")
         assert stored is None or len(stored) < 2 * len(text)
         orjson.dumps(json_value(stored))

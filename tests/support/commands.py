@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from unittest import mock
 
 from evalkit.cli.main import main
 
+# printed every ten seconds, so only where the machine is busy
+_PROGRESS = re.compile(r"^\d[\d,]*/\d[\d,]* [a-z ]+ · \d.*\n", re.MULTILINE)
+
 
 def evalkit(*arguments, env=None, cwd=None):
-    """The command in this process, which starts in no time: exit code and both output streams."""
+    """The command in this process, which starts in no time: exit code and both output streams, without progress."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -31,16 +35,18 @@ def evalkit(*arguments, env=None, cwd=None):
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), _PROGRESS.sub("", err.getvalue()))
 
 
-def evalkit_process(*arguments, env=None, cwd=None, timeout=60):
+def evalkit_process(*arguments, env=None, cwd=None, timeout=240):
     """The command in a process of its own: for what a process has, such as modules, signals and descriptors."""
     command = [sys.executable, "-m", "evalkit.cli", *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
-    return subprocess.run(
+    done = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=timeout, check=False
     )
+    done.stderr = _PROGRESS.sub("", done.stderr)
+    return done
 
 
 def flags(server):

@@ -19,6 +19,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
 WAIT_MS = 120_000  # longest wait for something that happens in a second where nothing else runs
+# rfc3987_syntax builds 38 parsers when it is imported, for 2.5 s, and jsonschema does without
+_LAB = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; sys.exit(main())"
 _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "apputils-extension/themes": {"theme": "JupyterLab Light"},
@@ -63,13 +65,9 @@ def jupyterlab(folder: Path, *, dark: bool = False, all_cells: bool = False) -> 
     With ``all_cells`` the cells that are out of sight are in the page too.
     """
     own = folder / ".jupyter-of-the-test"
-    tracker = {"windowingMode": "none" if all_cells else "full"}
-    for name, values in {**_SETTINGS, "notebook-extension/tracker": tracker}.items():
-        path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values).replace("Light", "Dark" if dark else "Light"))
+    configure(folder, dark=dark, all_cells=all_cells)
     install_extension({"share/jupyter": own / "data", "etc/jupyter": own / "config"})
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command = [sys.executable, "-c", _LAB, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += ["--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url="]
     with (folder / "jupyterlab.log").open("w") as log:
@@ -83,6 +81,15 @@ def jupyterlab(folder: Path, *, dark: bool = False, all_cells: bool = False) -> 
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def configure(folder: Path, *, dark: bool = False, all_cells: bool = False) -> None:
+    """Write the settings of the JupyterLab of this folder, for pages that are opened from now on."""
+    tracker = {"windowingMode": "none" if all_cells else "full"}
+    for name, values in {**_SETTINGS, "notebook-extension/tracker": tracker}.items():
+        path = folder / ".jupyter-of-the-test" / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values).replace("Light", "Dark" if dark else "Light"))
 
 
 def install_extension(folders: dict[str, Path]) -> None:

@@ -5,6 +5,8 @@ import gzip
 import json
 from typing import Any
 
+EMPTY_CHART = "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4="  # <svg xmlns="…"/>
+
 
 def unpacked(data: str) -> dict[str, Any]:
     """The transcripts of a page by column, as its script reads them."""

@@ -26,16 +26,44 @@ CELLS = (
 )
 TALKS, TURNS = 20, 2
 
+pytestmark = [
+    pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing())),
+    pytest.mark.timeout(400),  # a busy machine needs minutes for what takes 20 s
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """The folder that JupyterLab lists, with a folder for each test."""
+    root = tmp_path_factory.mktemp("widgets") / "lab"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(root):
+    """Each test has a workspace of its own, so that no page opens the notebook of another."""
+    with lab.jupyterlab(root) as address:
+        yield address.replace("lab/tree/{}", "lab/workspaces/{0}/tree/{0}/{0}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with lab.browser() as browser:
+        yield browser
+
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(root):
+    folder = root / "live"
+    folder.mkdir()
     rows = (
         {"id": f"talk-{n}", "turns": [{"user": f"What is {n} + {turn}?", "target": n + turn} for turn in range(TURNS)]}
         for n in range(TALKS)
     )
-    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    lab.notebook(tmp_path / "live.ipynb", *CELLS)
-    return tmp_path
+    (folder / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lab.notebook(folder / "live.ipynb", *CELLS)
+    return folder
 
 
 def committed(folder):
@@ -47,33 +75,33 @@ def committed(folder):
     return turns, outcomes
 
 
-@pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
-def test_a_live_run_is_stopped_by_its_button_resumed_and_read(folder):
-    with lab.jupyterlab(folder) as address, lab.browser() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 1500})
-        problems, strangers = [], set()
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: strangers.add(urlsplit(request.url).hostname))
-        page.goto(address.format("live.ipynb"))
-        lab.ready(page)
-        run_all(page)
-        stop_the_run(page, folder)
-        page.locator(".ek-state[data-state=done]").wait_for(timeout=lab.WAIT_MS)
-        assert committed(folder) == (TALKS * TURNS, ["stopped", "done"])
-        page.get_by_text("after resume: done").wait_for()
-        lab.shot(page, "jupyterlab-resumed")
-        read_transcripts(page)
-        type_a_message(page)
-        assert problems == []
-        assert strangers <= {"127.0.0.1", "", None}
+def test_a_live_run_is_stopped_by_its_button_resumed_and_read(address, browser, folder):
+    page = browser.new_page(viewport={"width": 1300, "height": 1500})
+    problems, strangers = [], set()
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: strangers.add(urlsplit(request.url).hostname))
+    page.goto(address.format("live"))
+    lab.ready(page)
+    run_all(page)
+    stop_the_run(page, folder)
+    page.locator(".ek-state[data-state=done]").wait_for(timeout=lab.WAIT_MS)
+    assert committed(folder) == (TALKS * TURNS, ["stopped", "done"])
+    page.get_by_text("after resume: done").wait_for()
+    lab.shot(page, "jupyterlab-resumed")
+    read_transcripts(page)
+    type_a_message(page)
+    page.close()
+    assert problems == []
+    assert strangers <= {"127.0.0.1", "", None}
 
 
-@pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
-def test_every_chart_appears_once_however_it_is_drawn(tmp_path):
-    write(tmp_path / "run.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
+def test_every_chart_appears_once_however_it_is_drawn(address, browser, root):
+    folder = root / "charts"
+    folder.mkdir()
+    write(folder / "run.evalkit", [S([T(f"c{n}", 1, score=float(n % 2)) for n in range(9)])])
     lab.notebook(
-        tmp_path / "charts.ipynb",
+        folder / "charts.ipynb",
         "import evalkit as ek\nrun = ek.Run('run.evalkit')\n_ = run.plot_accuracy()",
         "_ = run.charts()['latency'].draw()",
         "import pandas as pd\n_ = pd.Series([1, 2]).plot()",
@@ -81,55 +109,57 @@ def test_every_chart_appears_once_however_it_is_drawn(tmp_path):
         "_ = run.plot_ecdf()",
         "print('all cells ran')",
     )
-    with lab.jupyterlab(tmp_path) as address, lab.browser() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 3000})
-        page.goto(address.format("charts.ipynb"))
-        lab.ready(page)
-        run_all(page)
-        page.get_by_text("all cells ran", exact=True).wait_for(timeout=lab.WAIT_MS)
-        lab.shot(page, "jupyterlab-charts")
-        assert page.locator(".jp-Notebook .jp-OutputArea-output img").count() == 5
+    page = browser.new_page(viewport={"width": 1300, "height": 3000})
+    page.goto(address.format("charts"))
+    lab.ready(page)
+    run_all(page)
+    page.get_by_text("all cells ran", exact=True).wait_for(timeout=lab.WAIT_MS)
+    lab.shot(page, "jupyterlab-charts")
+    assert page.locator(".jp-Notebook .jp-OutputArea-output img").count() == 5
+    page.close()
 
 
 LABEL_CELLS = (
     "import os\nfrom pathlib import Path\nimport evalkit as ek\nPath('kernel').write_text(str(os.getpid()))",
-    "labels = ek.Run(next(Path('..').glob('*.evalkit'))).label('Ana', conversations=10)\nlabels",
+    "labels = ek.Run(next(Path('../..').glob('*.evalkit'))).label('Ana', conversations=10)\nlabels",
     "print('all cells ran')",
 )
 
 
-@pytest.mark.skipif(lab.missing() is not None, reason=str(lab.missing()))
-def test_twenty_answers_are_labelled_by_keyboard_although_the_kernel_is_killed(tmp_path):
+def test_twenty_answers_are_labelled_by_keyboard_although_the_kernel_is_killed(address, browser, root):
     turns = [
         T(f"talk-{n}", t, text=("It is 35." if t == 1 else "270"), score=2.0 - t) for n in range(12) for t in (1, 2)
     ]
-    run = endpoint(write(tmp_path / "secret-model.evalkit", [S(turns)]), model="secret-model")
+    above = root.parent  # JupyterLab does not list its files
+    run = endpoint(write(above / "secret-model.evalkit", [S(turns)]), model="secret-model")
     with Bench(lambda body: verdict("CORRECT", "secret-reason")) as bench:
         ek.judge(run, bench.endpoint())
-    for judge in tmp_path.glob("*.judge-*"):
+    for judge in above.glob("*.judge-*"):
         judge.unlink()
-    labels = tmp_path / "secret-model.labels-Ana.jsonl"
-    folder = tmp_path / "lab"  # whose files JupyterLab lists
+    labels = above / "secret-model.labels-Ana.jsonl"
+    folder = root / "label"
     folder.mkdir()
     lab.notebook(folder / "label.ipynb", *LABEL_CELLS)
-    with lab.jupyterlab(folder, dark=True) as address, lab.browser() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 1300})
-        frames, problems = [], []
-        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(address.format("label.ipynb"))
-        lab.ready(page)
-        run_all(page)
-        label_answers(page, labels, range(11))
-        os.kill(int((folder / "kernel").read_text()), signal.SIGKILL)
-        page.get_by_role("button", name="Ok").click(timeout=lab.WAIT_MS)
-        assert len(labels.read_text().splitlines()) == 11
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=lab.WAIT_MS)
-        run_all(page)
-        label_answers(page, labels, range(11, 20))
-        page.get_by_text("Done · 10 right, 10 wrong, 0 unsure").wait_for()
-        lab.shot(page, "jupyterlab-labelled")
-        assert page.locator(".jp-Notebook .jp-CodeCell").count() == page.locator(".jp-Notebook .jp-Cell").count() == 3
+    lab.configure(root, dark=True)
+    page = browser.new_page(viewport={"width": 1300, "height": 1300})
+    frames, problems = [], []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(address.format("label"))
+    lab.ready(page)
+    assert page.evaluate("document.body.dataset.jpThemeLight") == "false"
+    run_all(page)
+    label_answers(page, labels, range(11))
+    os.kill(int((folder / "kernel").read_text()), signal.SIGKILL)
+    page.get_by_role("button", name="Ok").click(timeout=lab.WAIT_MS)
+    assert len(labels.read_text().splitlines()) == 11
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=lab.WAIT_MS)
+    run_all(page)
+    label_answers(page, labels, range(11, 20))
+    page.get_by_text("Done · 10 right, 10 wrong, 0 unsure").wait_for()
+    lab.shot(page, "jupyterlab-labelled")
+    assert page.locator(".jp-Notebook .jp-CodeCell").count() == page.locator(".jp-Notebook .jp-Cell").count() == 3
+    page.close()
     received = "".join(frame.decode(errors="replace") if isinstance(frame, bytes) else frame for frame in frames)
     assert "Answer to label" in received
     assert "talk-1, question 2" in received
@@ -137,7 +167,7 @@ def test_twenty_answers_are_labelled_by_keyboard_although_the_kernel_is_killed(t
     assert problems == []
     with Bench(fair) as bench:
         to = ("--base-url", bench.server.base_url, "--model", "judge", "--json")
-        result = json.loads(evalkit("judge-check", labels, *to, cwd=tmp_path).stdout)
+        result = json.loads(evalkit("judge-check", labels, *to, cwd=above).stdout)
     assert (result["n"], result["agreement"]["value"]) == (20, 1.0)
 
 

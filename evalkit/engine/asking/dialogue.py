@@ -74,9 +74,9 @@ class Dialogue:
     files: PartFiles | None = None
     seed: int | None = None
     # of the current turn, in case it is cancelled: attempts of its finished requests, those of the current one, calls
-    _attempts: list[Attempt] = field(default_factory=list, init=False)
+    _attempts: Sequence[Attempt] = field(default=(), init=False)
     _current: list[Attempt] = field(default_factory=list, init=False)
-    _exchange: list[Message] = field(default_factory=list, init=False)
+    _exchange: Sequence[Message] = field(default=(), init=False)
 
     async def run(self, keep: Keep, answered: Mapping[int, TurnRecord] | None = None) -> None:
         """Send the turns that are not answered yet, until a spending cap is reached.

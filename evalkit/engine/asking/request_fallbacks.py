@@ -127,7 +127,6 @@ class RequestFallbacks:
                 accepted.add(_ROUNDS)
 
 
-@dataclass(slots=True)
 class FittedRequest:
     """One request, fitted step by step to what the endpoint accepts.
 
@@ -152,19 +151,24 @@ class FittedRequest:
         What is left out on a guess; it is kept up if that is answered.
     """
 
-    fallbacks: RequestFallbacks
-    messages: Sequence[Message]
-    params: Mapping[str, Any]
-    stream: bool
-    usage_wanted: bool
-    sent: Sequence[Message] = ()
-    include_usage: bool = False
-    _sent_params: Mapping[str, Any] = field(default_factory=dict)
     guessed: frozenset[str] = frozenset()
     _tried: frozenset[str] = frozenset()
 
-    def __post_init__(self) -> None:
-        self.reset()
+    def __init__(
+        self,
+        fallbacks: RequestFallbacks,
+        messages: Sequence[Message],
+        params: Mapping[str, Any],
+        stream: bool,
+        usage_wanted: bool,
+    ) -> None:
+        self.fallbacks = fallbacks
+        self.messages = messages
+        self.params = self._sent_params = params
+        self.stream = stream
+        self.usage_wanted = usage_wanted
+        self.sent = fallbacks.history(messages)
+        self.include_usage = usage_wanted and not fallbacks.no_usage
 
     @classmethod
     def of(

@@ -106,7 +106,7 @@ class RequestSender:
         fitted = FittedRequest.of(
             self.fallbacks, messages, requested, stream=self.stream, round=round, include_usage=self.include_usage
         )
-        tries, loading = 1, LoadingWait(self.pause)
+        tries, loading = 1, None
         if self.retry.budget is not None:
             self.retry.budget.note_first_try()
         while True:
@@ -133,6 +133,7 @@ class RequestSender:
                 return attempts
             if self.incomplete_answers is not None:
                 self.incomplete_answers.note_failure(attempt)
+            loading = loading or LoadingWait(self.pause)
             loading.note(failure)
             if not loading.alone:
                 self._hold_back(failure, attempt)

@@ -63,6 +63,7 @@ class Session:
         self._adaptive_slots = AdaptiveSlots(self._request_slots) if self._request_slots else None
         self._conversation_slots = Slots(1 if settings.concurrency == "auto" else int(settings.concurrency or 1))
         limited = settings.max_tokens_total is not None or settings.max_cost is not None
+        self._worker_slots = self._request_slots or self._conversation_slots
         self._spending = SpendingCaps(settings) if limited else None
         self._giving_up = GivingUp(has_answers=task.has_answers)
         self._incomplete_answers = IncompleteAnswers(settings.retries)
@@ -201,15 +202,11 @@ class Session:
 
     def _fill(self, sender: RequestSender) -> None:
         """Closed loop: as many workers as slots, each of which runs one conversation after another."""
-        while len(self._tasks) < self._workers and not self._ended:
+        while len(self._tasks) < self._worker_slots.limit and not self._ended:
             self._spawn(self._work(sender))
 
-    @property
-    def _workers(self) -> int:
-        return (self._request_slots or self._conversation_slots).limit
-
     async def _work(self, sender: RequestSender) -> None:
-        while not self._ended and len(self._tasks) <= self._workers:
+        while not self._ended and len(self._tasks) <= self._worker_slots.limit:
             if self._incomplete_answers.ready:
                 await self._send_again(sender)
                 continue
@@ -255,13 +252,11 @@ class Session:
         finally:
             self._conversation_slots.release()
 
-    async def _start_conversation(
+    def _start_conversation(
         self, sender: RequestSender, item: ScheduledConversation, due: int | None = None
-    ) -> None:
-        own_history = self._settings.history == "own"
-        await self._run_conversation(
-            sender, AskedConversation(item, dict(item.answered or {}), own_history=own_history), due
-        )
+    ) -> Coroutine[Any, Any, None]:
+        asked = AskedConversation(item, dict(item.answered or {}), own_history=self._settings.history == "own")
+        return self._run_conversation(sender, asked, due)
 
     async def _send_again(self, sender: RequestSender) -> None:
         """Send the retracted turns of a conversation, with later turns that saw their answers."""

@@ -62,11 +62,13 @@ class AskedConversation:
         It has turns to send again.
     """
 
+    ended = False
+    has_retracted = False
+
     def __init__(self, item: Any, answers: dict[int, TurnRecord], *, own_history: bool = True) -> None:
         self.item = item
         self.answers = answers
         self.own_history = own_history
-        self.ended = self.has_retracted = False
         self._retractions: dict[int, int] = {}
 
     def retract(self, record: TurnRecord, most: int) -> bool:

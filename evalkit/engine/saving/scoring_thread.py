@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from evalkit.conversation import Turn
 from evalkit.record import Answer, Score, TurnKey
-from evalkit.runfile.finished_turn import stored_tools, stored_turns
+from evalkit.runfile.finished_turn import stored_turn
 from evalkit.scorers import registry
 from evalkit.scorers.registry import Scorer
 
@@ -118,9 +118,8 @@ class ScoringThread(threading.Thread):
                 key, row, answer = self._given.popleft()
             except IndexError:
                 break
-            turns = stored_turns(row)
-            score = self._score(turns[key[2] - 1], answer, stored_tools(row))
-            scored.append(ScoredTurn(key, len(turns), score))
+            turn, turns, tools = stored_turn(row, key[2])
+            scored.append(ScoredTurn(key, turns, self._score(turn, answer, tools)))
             if time.perf_counter() > deadline:
                 break
         with self._changed:

@@ -62,7 +62,7 @@ class Writer:
         self._unscored: deque[TurnKey] = deque()
         self._skipped = False
         self.accuracy_goal: AccuracyGoal | None = None
-        self._given: Counter[TurnKey] = Counter()  # turns being scored
+        self._given: deque[TurnKey] = deque()  # turns being scored, in order
         self._stale: Counter[TurnKey] = Counter()  # those of them whose answers were retracted meanwhile
         self._retracted: dict[tuple[int, int], dict[int, str]] = {}  # failed turns of conversations that are sent again
         self._noted: set[str] = set()  # scorers whose version is in the run file
@@ -109,7 +109,7 @@ class Writer:
             key = position, repeat, number
             if key in self._unscored:
                 self._unscored.remove(key)
-            elif self._given[key] > self._stale[key]:
+            elif self._given.count(key) > self._stale[key]:
                 self._stale[key] += 1
             elif self.accuracy_goal is not None:
                 self.accuracy_goal.retract(position, score)
@@ -146,22 +146,22 @@ class Writer:
             self._give(self._runfile.to_score(keys))
 
     def _give(self, turns: list[UnscoredTurn]) -> None:
-        self._given.update(key for key, *_ in turns)
+        self._given.extend([turn[0] for turn in turns])
         self._scoring.give(turns)
 
     def _take(self, wait_s: float = 0.0) -> list[ScoredTurn]:
         """The finished scores, without those of answers retracted meanwhile."""
-        scored_turns = []
-        for scored in self._scoring.take(wait_s):
-            key = scored.key
-            self._given[key] -= 1
-            if not self._given[key]:
-                del self._given[key]
-            if self._stale.get(key):
-                self._stale[key] -= 1
-            else:
-                scored_turns.append(scored)
-        return scored_turns
+        taken = self._scoring.take(wait_s)
+        for _ in taken:
+            self._given.popleft()
+        return [scored for scored in taken if not self._is_stale(scored.key)] if self._stale else taken
+
+    def _is_stale(self, key: TurnKey) -> bool:
+        """Whether the next score of a turn is that of a retracted answer; counts it as taken."""
+        if self._stale[key] < 1:
+            return False
+        self._stale[key] -= 1
+        return True
 
     @property
     def _waiting(self) -> int:
@@ -176,7 +176,7 @@ class Writer:
         if not (group or scored):
             return
         scores = [(*key, score) for key, _, score in scored if score is not None]
-        if used := {score.scorer for *_, score in scores} - self._noted:
+        if used := {row[3].scorer for row in scores} - self._noted:
             scorings.note_own_versions(self._runfile, used, self._scoring.scorers)
             self._noted |= used
         self._runfile.add(group, scores)
@@ -193,19 +193,17 @@ class Writer:
 
     def _count(self, group: list[FinishedTurn], scores: list[tuple[int, int, int, Score]]) -> None:
         progress = self._progress
-        for done in group:
-            kind = done.error_kind
-            if self._retracted and (failed := self._retracted.get(done.key[:2])) is not None:
-                self._count_again(done, failed)
-            if kind is None:
-                progress.answered += 1
-            else:
-                progress.errors += 1
-                progress.errors_by_kind[kind] += 1
-        for *_, score in scores:
-            if score.value is not None:
-                progress.scored += 1
-                progress.right += score.value
+        if self._retracted:
+            for done in group:
+                if (failed := self._retracted.get(done.key[:2])) is not None:
+                    self._count_again(done, failed)
+        kinds = [done.error_kind for done in group if done.error_kind is not None]
+        progress.answered += len(group) - len(kinds)
+        progress.errors += len(kinds)
+        progress.errors_by_kind.update(kinds)
+        values = [row[3].value for row in scores if row[3].value is not None]
+        progress.scored += len(values)
+        progress.right += sum(values)
 
     def _count_again(self, done: FinishedTurn, failed: dict[int, str]) -> None:
         """Replace the count of a failed turn by that of the same turn sent again."""
