@@ -166,7 +166,6 @@ class FittedRequest:
         self.messages = messages
         self.params = self._sent_params = params
         self.stream = stream
-        self.stream = stream
         self.usage_wanted = usage_wanted
         self.sent = fallbacks.history(messages)
         self.include_usage = usage_wanted and not fallbacks.no_usage
