@@ -23,7 +23,8 @@ from evalkit.exporting.exported import Exported, json_line
 from evalkit.exporting.request_ids import request_id
 from evalkit.exporting.timed_turns import TurnTimes, timed_transcripts
 from evalkit.runfile import request_messages
-from evalkit.runfile.plain_transcripts import clipped, value_text
+from evalkit.runfile.plain_text import clipped
+from evalkit.runfile.plain_transcripts import value_text
 from evalkit.runfile.reader import run_info
 from evalkit.runfile.schema import JOIN_SCORE
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn

@@ -218,15 +218,13 @@ def test_first_token_time_over_a_known_schedule(streams, capsys):
 
     middle = math.inf
     with serve(Script(law=Law(ttft_ms=50, itl_ms=10, tokens=20)), process=True) as server:
-        for _ in range(
-            10
-        ):  # a busy machine adds to it; reading ahead adds 190 ms, decoding first more with every stream
+        for _ in range(10):  # reading ahead adds 190 ms, and a busy machine a few
             attempts = asyncio.run(at_once(server.base_url, server.model))
             errors = sorted(attempt.ttft_ns / MS - 50 for attempt in attempts)
             assert errors[0] > -1
             middle = min(middle, statistics.median(errors))
-            if middle < 60:
+            if middle < 25:
                 break
     with capsys.disabled():
         print(f"\n  TTFT error at {streams} streams: p50 {middle:+.2f} ms, worst {errors[-1]:+.2f} ms")
-    assert middle < 60
+    assert middle < 25
