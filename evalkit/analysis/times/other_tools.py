@@ -352,5 +352,6 @@ def _summary(values: Floats | float, weights: Floats | None = None) -> dict[str,
     weights = np.ones(len(values)) if weights is None else weights[known]
     order = np.argsort(values)
     share = np.cumsum(weights[order]) / weights.sum()
-    quantiles = {f"p{q}": float(values[order][min(np.searchsorted(share, q / 100), len(values) - 1)]) for q in (50, 99)}
+    places = {q: min(int(np.searchsorted(share, q / 100)), len(values) - 1) for q in (50, 99)}
+    quantiles = {f"p{q}": float(values[order][place]) for q, place in places.items()}
     return {"mean": float(np.average(values, weights=weights)), **quantiles}
