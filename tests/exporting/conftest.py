@@ -23,27 +23,27 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "talks.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server():
     with serve(Script(answer=Arithmetic()), process=True) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(server, data, tmp_path_factory):
     """Two repeats of the dataset."""
     endpoint = ek.Endpoint(server.base_url, "scripted", params={"temperature": 0, "max_tokens": 64})
     return ek.evaluate(data, endpoint, repeats=2, out=tmp_path_factory.mktemp("runs") / "run.evalkit")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def golden(server, data, tmp_path_factory):
     endpoint = ek.Endpoint(server.base_url, "scripted")
     return ek.evaluate(data, endpoint, history="golden", out=tmp_path_factory.mktemp("runs") / "golden.evalkit")
