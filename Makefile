@@ -16,7 +16,7 @@ TESTS := -m pytest --numprocesses 3 --dist worksteal -p no:nbval
 # the tests start the command a thousand times: its byte code is kept, also where the environment says otherwise
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lab bench check check-lowest browser-tools notebooks clean
+.PHONY: demo test lab bench check check-lowest browser-tools notebooks notebooks-recorded notebooks-record clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-local
@@ -43,10 +43,22 @@ check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory notebooks
+	@$(MAKE) --no-print-directory notebooks-recorded
 
 notebooks: $(VENV)/.ready-dev
 	@$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 --timeout=300 -p no:cacheprovider \
 	  --numprocesses 2 --dist loadfile notebooks/
+
+# The notebooks that have a recording, without a model, every output compared to the letter; and the recordings, made
+# again with the embedded model.
+RECORDED := $(patsubst tests/notebooks/recorded/%.jsonl,notebooks/%.ipynb,$(wildcard tests/notebooks/recorded/*.jsonl))
+
+notebooks-recorded: $(VENV)/.ready-dev
+	@NOTEBOOKS_RECORDED=1 $(BIN)/python -m pytest --nbval --nbval-cell-timeout=60 --timeout=120 -p no:cacheprovider \
+	  --numprocesses 2 --dist loadfile $(RECORDED)
+
+notebooks-record: $(VENV)/.ready-dev
+	@$(BIN)/python tests/support/rerun_notebooks.py --record $(RECORDED)
 
 # The tests of what calls other packages, with the oldest versions of them that pyproject.toml allows, in an environment of
 # their own. Old versions warn about each other, so warnings are no errors here.

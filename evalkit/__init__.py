@@ -52,6 +52,7 @@ _HOMES = {
     "corrected_rate": "stats.corrected_rate",
     "Sweep": "loadtest.sweep",
     "load": "loadtest.sweep",
+    "recorded_endpoint": "recorded.player",
     "playground": "widgets.display",
 }
 
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from evalkit.judging.judging import judge
     from evalkit.loadtest.sweep import Sweep, load
     from evalkit.record import Answer
+    from evalkit.recorded.player import recorded_endpoint
     from evalkit.replaying.pasted_curl import from_curl
     from evalkit.rescoring import score
     from evalkit.run import Run
@@ -123,6 +125,7 @@ __all__ = [
     "plan",
     "playground",
     "rank_judged",
+    "recorded_endpoint",
     "resume",
     "runs",
     "score",

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__
 from evalkit.analysis import price_file
 from evalkit.client import request_body
 from evalkit.client.transport import Transport
+from evalkit.cluster import asking_side
 from evalkit.conversation import Conversation
 from evalkit.endpoint import Endpoint
 from evalkit.engine import session_thread
 from evalkit.engine.asking import dataset_fingerprint, dialogue, readiness, single_conversation, tool_functions
 from evalkit.engine.asking.session_task import SessionTask
-from evalkit.engine.child_process import ChildProcess
+from evalkit.engine.child_process import AskingSide, ChildProcess
 from evalkit.engine.saving import cut_off_answers, retracted_answers, spool
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.session_thread import Display, Watcher
 from evalkit.errors import RunFileError, SettingsError
+from evalkit.process import about_session
 from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
 from evalkit.run import Run
@@ -48,6 +45,7 @@ def evaluate(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     watch: Watcher | str | None = None,
     wait_ready: float | None = None,
+    cluster: Any = None,
     **settings: Any,
 ) -> Run:
     """Run a dataset against an endpoint; score and time every turn, and store everything in a run file.
@@ -77,6 +75,9 @@ def evaluate(
     wait_ready : float, optional
         Seconds to wait for the endpoint before the first request: until it can be reached, does not answer 502, 503 or
         504, and has loaded its model. None: no wait, and a server that says it is loading is waited for up to 2 min.
+    cluster : Client, Cluster or str, optional
+        Send the requests from the workers of a Dask cluster: a ``distributed.Client``, the address of a scheduler, or
+        ``local:4`` for four workers on this machine. The workers read the key from their own environment.
     **settings
         Fields of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``system``, ``rate``,
         ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
@@ -107,15 +108,17 @@ def evaluate(
             "parameter gives every repeat the same seed, the setting another one. Give one of them"
         )
     display = _display(watch)
-    Transport.check(endpoint)
     request_body.request_body((), model=endpoint.model, stream=run_settings.stream, params=endpoint.params)
-    readiness.wait_until_ready(endpoint, wait_ready)
-    with ChildProcess() as child, file_names.new_run_file(data, endpoint.model, name=name, out=out) as path:
+    with (
+        asking_side.opened(cluster, endpoint, run_settings, wait_ready) as child,
+        file_names.new_run_file(data, endpoint.model, name=name, out=out) as path,
+    ):
         from evalkit.engine import runner  # noqa: F401 - imported while the asking process starts, which takes as long
 
         with scoring.found_once(scorers):
             checker = scoring.turn_checker(run_settings.default_scorer)
             dataset, _ = dataset_fingerprint.take(Path(data), run_settings, check=check, check_turn=checker)
+        asking_side.check_dataset(cluster, dataset)
         with Interrupts() as interrupts:
             runfile = RunFile.create(
                 path.absolute(),  # a scorer may change the working directory
@@ -137,6 +140,7 @@ def resume(
     watch: Watcher | str | None = None,
     wait_ready: float | None = None,
     cut_off_max_tokens: int | None = None,
+    cluster: Any = None,
 ) -> Run:
     """Resume a run: send missing turns, and again those that failed or may be incomplete; no other answered turn.
 
@@ -161,6 +165,8 @@ def resume(
     cut_off_max_tokens : int, optional
         Send answers that were cut off at a token limit again, and later ones that saw them, with this limit; it is
         that of all further requests of the run. The old answers stay as attempts, the new ones count.
+    cluster : Client, Cluster or str, optional
+        As for ``evaluate``; earlier sessions may have had another one, or none.
 
     Raises
     ------
@@ -174,7 +180,8 @@ def resume(
     display = _display(watch)
     tools = dict(functions or {})
     tool_functions.check(tools)
-    with ChildProcess() as child:
+    with ExitStack() as stack:
+        child: AskingSide | None = stack.enter_context(ChildProcess()) if cluster is None else None
         from evalkit.engine import runner  # noqa: F401
 
         with closing(store.open_to_read(path)) as reader:
@@ -187,7 +194,11 @@ def resume(
             dataset = dataset_fingerprint.check_unchanged(path, reader, info["dataset"], settings)
             endpoint = trusted_endpoint.same_endpoint(path, stored, endpoint)
             endpoint = raised_limits.with_limit(endpoint, token_limit)
-        readiness.wait_until_ready(endpoint, wait_ready)
+        asking_side.check_dataset(cluster, dataset)
+        if child is None:
+            child = stack.enter_context(asking_side.opened(cluster, endpoint, settings, wait_ready))
+        else:
+            readiness.wait_until_ready(endpoint, wait_ready)
         with Interrupts() as interrupts:
             runfile = RunFile.open(Path(path).absolute())
             try:
@@ -210,7 +221,7 @@ def resume(
 class _SessionParts:
     """What a session needs; the session closes the run file."""
 
-    child: ChildProcess
+    child: AskingSide
     interrupts: Interrupts
     runfile: RunFile
     endpoint: Endpoint
@@ -249,7 +260,7 @@ def _run(
         runner = Runner(
             runfile, task, parts.child, progress,
             lambda turn, answer, tools: scoring.score(turn, answer, default=default, tools=tools),
-            parts.scorers, parts.tools, about=_about(),
+            parts.scorers, parts.tools, about=about_session.versions_and_machine(),
         )  # fmt: skip
     except BaseException:
         runfile.close()
@@ -405,13 +416,3 @@ def _display(watch: Watcher | str | None) -> Display:
     from evalkit.widgets import display as widgets_display
 
     return widgets_display.watching
-
-
-def _about() -> dict[str, Any]:
-    """Versions and machine, for the run file."""
-    versions = {"evalkit": __version__, "python": platform.python_version()}
-    for package in ("httptools", "orjson", "uvloop", "xllamacpp"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    machine = {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()}
-    return {"versions": versions, "machine": machine}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.runfile import store
 from evalkit.runfile.reader import invalid
+from evalkit.runfile.schema import FAILURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,11 +216,7 @@ class Run:
 
     def failures(self, most: int = 5) -> list[tuple[str, str, int]]:
         """Why turns failed: (kind, one of the messages, count), most frequent first."""
-        return self._select(
-            "SELECT error_kind, min(error_message), count(*) FROM turn WHERE status = 'error' "
-            "GROUP BY error_kind, http_status ORDER BY 3 DESC LIMIT ?",
-            most,
-        )
+        return self._select(FAILURES, most)
 
     def cut_off(self) -> int:
         """How many answers were cut off (finish reason ``length``); ``summary_json`` says at which limit."""

@@ -30,6 +30,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"client": {"scorers/reading"}, "datasets": {"scorers", "scorers/reading"}},
     {"settings": {"datasets", "scorers", "engine/pacing"}},
     {"checkup/probes": {"client"}, "runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"exporting": {"client", "datasets", "runfile"}},
     {
         "engine/stopping": {"engine/pacing", "stats"},
         "engine/saving": {"datasets", "runfile", "scorers", "engine/pacing"},
@@ -49,14 +50,20 @@ FLOORS: list[dict[str, set[str]]] = [
         },
     },
     {
-        "gates": {"analysis", "runfile", "stats"},
+        "gates": {"analysis", "runfile", "stats", "wording"},
         "comparing": {"analysis", "runfile", "stats", "wording"},
         "rescoring": {"runfile", "scorers"},
     },
     {"run": {"analysis", "analysis/accuracy", "runfile", "rescoring"}},
     {
+        "cluster": {
+            *{"client", "runfile", "engine"},
+            *{"engine/asking", "engine/pacing", "engine/saving", "engine/stopping"},
+        },
+    },
+    {
         "evaluation": {
-            *{"analysis", "client", "runfile", "run", "scorers"},
+            *{"analysis", "client", "cluster", "runfile", "run", "scorers"},
             *{"engine", "engine/asking", "engine/saving"},
         },
     },
@@ -72,11 +79,12 @@ FLOORS: list[dict[str, set[str]]] = [
             *{"client", "datasets", "runfile"},
             *{"engine/asking"},
         },
-        "importing": {"client", "datasets", "run", "runfile", "scorers"},
+        "importing": {"client", "datasets", "exporting", "run", "runfile", "scorers"},
         "checkup": {
             *{"analysis", "client", "engine", "engine/asking", "evaluation", "runfile", "scripted", "stats"},
             "checkup/probes",
         },
+        "recorded": {"client", "datasets", "local", "runfile"},
     },
 ]
 # may import all that is above, and of each other:

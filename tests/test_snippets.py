@@ -14,12 +14,13 @@ from importing import CHAT, EVAL, batch_answer, batch_request, lines
 
 import evalkit as ek
 from evalkit.cli.main import command_parser
+from evalkit.datasets import reader
 from evalkit.scripted.server import Arithmetic, Script, serve
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "evalkit" / "docs").glob("*.md"))]
 # what is only parsed: commands that measure or serve, blocks with addresses and files of the reader, cells
-TOO_LONG = {"load", "calibrate", "view"}
+TOO_LONG = {"load", "calibrate", "serve", "view"}
 OF_THE_READER = ("R.openai.azure.com", "https://host", "tasks.jsonl")
 OF_A_NOTEBOOK = ("run.label(",)
 
@@ -77,6 +78,8 @@ def place(finished, endpoint, tmp_path):
     shutil.copy(CHAT, tmp_path / "samples_gsm8k_2026-05-01.jsonl")
     lines(tmp_path / "batch_input.jsonl", batch_request("a", "What is 1 + 1?"))
     lines(tmp_path / "batch_output.jsonl", batch_answer("a", "2"))
+    first = next(reader.read(ROOT / "data" / "primary_math.jsonl"))
+    lines(tmp_path / "batch_answers.jsonl", batch_answer(f"{first.id}/turn-1", "35"))
     (tmp_path / "prices.toml").write_text('["scripted"]\nprompt = 1\noutput = 2\n', encoding="utf-8")
     names = {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_MODEL": "scripted", "EVALKIT_PRICES": "prices.toml"}
     with mock.patch.dict(os.environ, names), contextlib.chdir(tmp_path):

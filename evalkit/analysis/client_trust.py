@@ -68,6 +68,9 @@ class Trust:
     streams, streams_at_once, streams_first_read_late : int
         Answers that were streamed; those that arrived nearly at once, so that their first-token time is that of the
         whole answer; and those whose first read had several tokens, so that it may be late: ``client/buffering``.
+    workers, workers_lost, turns_sent_again : int or None
+        Of sessions on a cluster: the most workers that sent requests in one of them; how many were lost; and turns
+        that a lost worker had and others sent again, so that the endpoint may have seen them twice.
     """
 
     loop_lag_p99_ms: float | None
@@ -90,6 +93,9 @@ class Trust:
     streams: int
     streams_at_once: int
     streams_first_read_late: int
+    workers: int | None = None
+    workers_lost: int | None = None
+    turns_sent_again: int | None = None
 
 
 def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dict[str, float | None]) -> Trust:
@@ -106,7 +112,7 @@ def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dic
     def total(name: str) -> int | None:
         return sum(known(name)) if known(name) else None
 
-    function_calls = known("function_calls")
+    function_calls, clusters = known("function_calls"), known("cluster")
     lag = client_lag(connection)
     attempts, opened = connection.execute(
         "SELECT count(*), coalesce(sum(connection_opened), 0) FROM attempt"
@@ -128,6 +134,9 @@ def trust(connection: sqlite3.Connection, streams: Sequence[float], medians: dic
         stalled_share=_stalled_share(connection, by_session),
         sessions_not_known=lag.sessions_not_known,
         function_calls=sum(calls["calls"] for calls in function_calls) if function_calls else None,
+        workers=max((cluster["workers"] for cluster in clusters), default=None),
+        workers_lost=sum(cluster["workers_lost"] for cluster in clusters) if clusters else None,
+        turns_sent_again=sum(cluster["turns_sent_again"] for cluster in clusters) if clusters else None,
         function_wait_max_ms=max((calls["wait_ms"]["max"] for calls in function_calls), default=None),
         **dict(zip(("streams", "streams_at_once", "streams_first_read_late"), map(int, streams), strict=True)),
     )

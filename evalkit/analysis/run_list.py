@@ -17,8 +17,8 @@ import numpy as np
 
 from evalkit.analysis.accuracy.by_turn import Accuracy
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.runfile import query_arrays, reader, schema, store
-from evalkit.runfile.file_names import RUNS_FOLDER
+from evalkit.runfile import query_arrays, reader, schema
+from evalkit.runfile.file_names import RUNS_FOLDER, SUFFIX
 from evalkit.runfile.reader import ReadConnection
 from evalkit.stats import proportions, quantiles
 from evalkit.stats.arrays import Flags, Floats, Whole
@@ -163,7 +163,7 @@ def runs(folder: Path | str = RUNS_FOLDER) -> pd.DataFrame:
     Parameters
     ----------
     folder : path-like
-        Run files in its own folders are not listed.
+        Its files that end in ``.evalkit``, and others that are run files. Those in its own folders are not listed.
 
     Returns
     -------
@@ -218,9 +218,9 @@ def run_files(folder: Path | str) -> Iterator[Path]:
 def is_listed(path: Path) -> bool:
     """Whether a path in a folder is listed as a run file, which may still prove to be unreadable."""
     try:
-        return path.suffix == store.SUFFIX and path.is_file()
+        return path.is_file() and (path.suffix == SUFFIX or reader.has_header(path))
     except OSError:  # of a file whose folder nobody may enter: its line says so
-        return True
+        return path.suffix == SUFFIX
 
 
 def read_line(path: Path) -> ListedRun:
@@ -276,8 +276,7 @@ class _Turns:
         if (labels[1:] < labels[:-1]).any():  # those of a group of conversations need not be consecutive
             order = np.argsort(labels, kind="stable")
             labels, scores = labels[order], scores[order]
-        sums.add(labels, scores)
-        sums.close()
+        sums.add(labels, scores, last=True)
         mean = proportions.clustered_proportion(sums)
         answered = len(self.failed) - int(self.failed.sum())
         return Accuracy(mean, int((scores < 1).sum()), answered - mean.n)

@@ -107,7 +107,7 @@ def _pasted(name: str) -> str:
 
 def _lines(record: TurnRecord, endpoint: Endpoint) -> Iterator[tuple[str, str | None]]:
     """The printed lines of a turn, each with its style."""
-    from evalkit.runfile.plain_transcripts import plain
+    from evalkit.runfile.plain_text import plain
     from evalkit.scorers.reading.think_block import split
 
     answer = record.answer

@@ -56,8 +56,8 @@ def compare(parsed: argparse.Namespace) -> int:
     from evalkit.comparing import comparison
 
     margins, fail_on = _limits(parsed)
-    gate_flags.check_junit(parsed, parsed.first, *parsed.others, parsed.gates)
     with snapshot(parsed.first, *parsed.others):
+        gate_flags.check_junit(parsed, parsed.first, *parsed.others, parsed.gates)
         result = comparison.compare(parsed.first, *parsed.others, common=parsed.common)
         verdicts = result.verdicts(*margins) if margins else None
         _print(parsed, result, verdicts, fail_on)

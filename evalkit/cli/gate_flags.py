@@ -56,11 +56,11 @@ def warn_if_unfinished(parsed: argparse.Namespace, measures: RunMeasures) -> Non
         print_message(f"warning: {warning}")
 
 
-def refuse_with_conversation(parsed: argparse.Namespace) -> None:
-    """Refuse gates and a JUnit file where one conversation is printed: both need the whole run."""
+def refuse_with(parsed: argparse.Namespace, other: str) -> None:
+    """Refuse gates and a JUnit file beside a flag that prints something else; ``other`` says what, with its flag."""
     for flag, given in (("--fail-under", parsed.fail_under), ("--gates", parsed.gates), ("--junit", parsed.junit)):
         if given:
-            raise SettingsError(f"{flag} needs the whole run, but --conversation prints one conversation: omit one")
+            raise SettingsError(f"{flag} needs the whole run, but {other}: omit one")
 
 
 def write_junit(parsed: argparse.Namespace, run: Run, measures: RunMeasures | None = None) -> None:

@@ -41,15 +41,15 @@ def history(parsed: argparse.Namespace) -> int:
     from evalkit.runfile import output_files
     from evalkit.runfile.file_names import RUNS_FOLDER
 
-    if (chart := parsed.out) is not None:
-        if chart.suffix.lower() not in _SUFFIXES:
-            raise SettingsError(f"{chart}: a chart is drawn as .png or .svg: give it a name that ends like that")
-        output_files.check(chart, output_files.CHART, overwrite=parsed.overwrite)
+    if (chart := parsed.out) is not None and chart.suffix.lower() not in _SUFFIXES:
+        raise SettingsError(f"{chart}: a chart is drawn as .png or .svg: give it a name that ends like that")
     if parsed.dataset.is_dir() and parsed.folder != RUNS_FOLDER:
         raise SettingsError(
             f"{parsed.dataset} is a folder of runs, and so is {parsed.folder}: name one folder, or a dataset first"
         )
     found = histories.history(parsed.dataset, parsed.folder)
+    if chart is not None:
+        output_files.check(chart, output_files.CHART, overwrite=parsed.overwrite)
     print_result(found, show_history, as_json=parsed.json)
     if chart is not None:
         _draw(found, chart, overwrite=parsed.overwrite)

@@ -79,9 +79,25 @@ def _add_run_settings(group: Any) -> None:
     group.add_argument(
         "--retries", type=int, default=2, metavar="N", help="attempts of a turn after the first (default: 2)"
     )
+    _add_cluster(group)
     group.add_argument(
         "--no-check", action="store_true", help="send requests before the whole dataset has been read and checked"
     )
+
+
+def _add_cluster(group: Any) -> None:
+    group.add_argument(
+        "--dask", metavar="CLUSTER",
+        help="send the requests from the workers of a Dask cluster: the address of its scheduler, such as "
+        "tcp://10.0.0.1:8786, or local:4 for four workers on this machine",
+    )  # fmt: skip
+
+
+def _check_cluster(parsed: argparse.Namespace) -> None:
+    if parsed.dask is not None:
+        from evalkit.cluster import dask_client
+
+        dask_client.check(parsed.dask)
 
 
 def _add_budgets(group: Any) -> None:
@@ -129,6 +145,7 @@ def add_resume(commands: Any) -> None:
         "needs no key",
     )  # fmt: skip
     shared_flags.add_scorer(parser, "name it again if the run was started with a function of your own")
+    _add_cluster(parser)
     again = parser.add_argument_group("answers that were cut off")
     again.add_argument(
         "--cut-off", action="store_true",
@@ -169,9 +186,10 @@ def run(parsed: argparse.Namespace) -> int:
     settings |= shared_flags.questions(parsed)
     # errors that can be found now are reported before a model is started
     Settings(**settings)
-    gate_flags.check(parsed, *parsed.data, parsed.out)
+    _check_cluster(parsed)
     for data in parsed.data:
         next(iter(reader.read(data, limit=1, columns=settings["columns"])), None)
+    gate_flags.check(parsed, *parsed.data, parsed.out)
     lines = several_runs.command_lines(parsed)
     if parsed.dry_run:
         return several_runs.dry_run_each(lines, lambda line: _dry_run(line, settings), as_json=parsed.json)
@@ -189,8 +207,9 @@ def _run(parsed: argparse.Namespace, endpoint: Endpoint, settings: dict[str, Any
         settings = settings | _priced(parsed, endpoint.model)
     path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
     return _evaluate(
-        parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready, **settings
-    )
+        parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready,
+        cluster=parsed.dask, **settings,
+    )  # fmt: skip
 
 
 def _priced(parsed: argparse.Namespace, model: str) -> dict[str, Any]:
@@ -221,13 +240,16 @@ def _dry_run(parsed: argparse.Namespace, settings: dict[str, Any]) -> DryRun:
 
 def resume(parsed: argparse.Namespace) -> int:
     """Run ``evalkit resume``."""
+    from evalkit.analysis.measures import snapshot
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_message
     from evalkit.evaluation import resume as resume_run
     from evalkit.evaluation import stored_endpoint
 
+    _check_cluster(parsed)
     scorer, token_limit = shared_flags.scorer(parsed.scorer), _limit_for_cut_off(parsed)
-    gate_flags.check(parsed, parsed.file)
+    with snapshot(parsed.file):
+        gate_flags.check(parsed, parsed.file)
     with (
         stored_endpoint(
             parsed.file,
@@ -242,7 +264,7 @@ def resume(parsed: argparse.Namespace) -> int:
         before = resume_hints.attempts(parsed.file)
         finished = resume_run(
             parsed.file, endpoint=endpoint, scorer=scorer, watch=watch, wait_ready=parsed.wait_ready,
-            cut_off_max_tokens=token_limit,
+            cut_off_max_tokens=token_limit, cluster=parsed.dask,
         )  # fmt: skip
     if resume_hints.attempts(finished.path) == before:
         print_message("nothing was missing or failed: no turn was sent again")

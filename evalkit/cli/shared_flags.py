@@ -126,6 +126,11 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-stream", action="store_true", help="request whole answers; they have no time to first token"
     )
+    add_request_parameters(group)
+
+
+def add_request_parameters(group: Any) -> None:
+    """Add the flags that ``params`` reads."""
     group.add_argument(
         "--temperature", type=_temperature, metavar="T", help="sampling temperature; null: the endpoint's own"
     )

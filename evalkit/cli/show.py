@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import gate_flags, shared_flags
 from evalkit.errors import SettingsError
 
 if TYPE_CHECKING:
+    from evalkit.exporting.exported import Exported
     from evalkit.run import Run
+
+_OF_TOOLS = ("chat-finetuning", "inspect", "otlp-json")
+_FORMATS = ("jsonl", "csv", "parquet", *_OF_TOOLS)
 
 
 def add_show(commands: Any) -> None:
@@ -27,36 +32,49 @@ def add_show(commands: Any) -> None:
         "--over-repeats", type=int, metavar="K",
         help="how often turns are right over K of the run's repeats (default: all of them)",
     )  # fmt: skip
+    parser.add_argument(
+        "--as", dest="tool", choices=("aiperf", "evalscope", "genai-perf", "guidellm", "llmperf", "vllm"),
+        help="the run's times by the definitions of this benchmark tool instead, each beside evalkit's",
+    )  # fmt: skip
     shared_flags.add_json(parser)
 
 
 def add_export(commands: Any) -> None:
     """Add ``evalkit export``."""
     parser = shared_flags.add_command(
-        commands, "export", export, "Write the turns of a run to a file, one row per turn.",
+        commands, "export", export, "Write a run to a file: its turns, one a row, or a format of another tool.",
         "evalkit export runs/demo.evalkit -o demo.csv",
     )  # fmt: skip
     shared_flags.add_run_file(parser)
     parser.add_argument(
-        "--format", choices=("jsonl", "csv", "parquet"), help="format of the file (default: what its name ends in)"
-    )
+        "--format", choices=_FORMATS, metavar="FORMAT",
+        help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} (default: what the name of the file ends in: .jsonl, .csv, "
+        ".parquet, or .eval for a log of inspect)",
+    )  # fmt: skip
     shared_flags.add_out(parser, "OUT", "file to write", required=True, streamed=True)
     shared_flags.add_overwrite(parser)
     parser.add_argument(
         "--excel", action="store_true", help="CSV for a spreadsheet: text that begins like a formula stays text"
+    )
+    parser.add_argument(
+        "--content", action="store_true", help="with otlp-json: write questions, answers and error messages too"
     )
     shared_flags.add_json(parser)
 
 
 def show(parsed: argparse.Namespace) -> int:
     """Run ``evalkit show``."""
+    if parsed.tool is not None:
+        return _show_as(parsed)
     if parsed.conversation is not None or parsed.repeat is not None:
-        gate_flags.refuse_with_conversation(parsed)
+        gate_flags.refuse_with(parsed, "--conversation prints one conversation")
         return _show_conversation(parsed)
+    from evalkit.analysis.measures import snapshot
     from evalkit.run import Run
 
-    gate_flags.check(parsed, parsed.file)
-    result = print_run(Run(parsed.file), parsed)
+    with snapshot(parsed.file):
+        gate_flags.check(parsed, parsed.file)
+        result = print_run(Run(parsed.file), parsed)
     return gate_flags.exit_code(parsed, {**result, "errors": {}})
 
 
@@ -86,6 +104,28 @@ def print_run(run: Run, parsed: argparse.Namespace, ended: Mapping[str, Any] | N
     return result
 
 
+def _show_as(parsed: argparse.Namespace) -> int:
+    from evalkit.analysis import client_trust
+    from evalkit.analysis.times import other_tools
+    from evalkit.console import other_tools as console
+    from evalkit.console.terminal import print_json, stdout_console
+    from evalkit.runfile import reader
+
+    if parsed.conversation is not None or parsed.repeat is not None or parsed.over_repeats is not None:
+        raise SettingsError("--as shows the times of the whole run: leave out --conversation, --repeat, --over-repeats")
+    gate_flags.refuse_with(parsed, "--as prints times by other definitions")
+    with reader.reading(parsed.file) as connection:
+        name, wall_s = connection.info["name"], client_trust.wall_s(connection)
+        figures = other_tools.figures(connection, parsed.tool, wall_s)
+    source = other_tools.TOOLS[parsed.tool].source
+    if parsed.json:
+        values = [figure.to_json() for figure in figures]
+        print_json({"run": name, "tool": parsed.tool, "source": source, "figures": values})
+    else:
+        console.show_figures(stdout_console(), parsed.tool, source, figures)
+    return 0
+
+
 def _show_conversation(parsed: argparse.Namespace) -> int:
     from evalkit.analysis import tables
     from evalkit.console.terminal import print_json, stdout_console
@@ -110,7 +150,11 @@ def export(parsed: argparse.Namespace) -> int:
     from evalkit.runfile import exports
 
     shared_flags.refuse_two_outputs(parsed)
-    form = parsed.format or exports.format_of(parsed.out)
+    form = parsed.format or ("inspect" if parsed.out.suffix == ".eval" else exports.format_of(parsed.out))
+    if form in _OF_TOOLS:
+        return _export_to_tool(parsed, form)
+    if parsed.content:
+        raise SettingsError(f"--content is for otlp-json, and the format is {form}: leave it out")
     rows, formulas = tables.write_export(parsed.file, form, parsed.out, overwrite=parsed.overwrite, excel=parsed.excel)
     if parsed.json:
         print_json({"file": str(parsed.out), "format": form, "rows": rows})
@@ -120,3 +164,28 @@ def export(parsed: argparse.Namespace) -> int:
         cells = f"{formulas} cell{' begins' if formulas == 1 else 's begin'}"
         print_message(f"{cells} like a formula, which a spreadsheet would compute: add --excel to keep the text")
     return 0
+
+
+def _export_to_tool(parsed: argparse.Namespace, form: str) -> int:
+    from evalkit.exporting import formats
+
+    if parsed.excel:
+        raise SettingsError(f"--excel is for CSV files, and the format is {form}: leave it out, or choose csv")
+    done = formats.export_run(parsed.file, form, parsed.out, overwrite=parsed.overwrite, content=parsed.content)
+    print_exported(parsed, parsed.out, form, done)
+    return 0
+
+
+def print_exported(parsed: argparse.Namespace, path: Path, form: str, done: Exported) -> None:
+    """Print how much was written in the format of another tool, and what was left out."""
+    from evalkit.console.terminal import print_json, print_message
+
+    left_out = {what: count for what, count in done.left_out.items() if count}
+    if parsed.json:
+        print_json({"file": str(path), "format": form, "rows": done.rows, "left_out": left_out})
+        return
+    kind = done.kind[:-1] if done.rows == 1 else done.kind
+    if path != shared_flags.STANDARD_OUTPUT:
+        print_message(f"{done.rows} {kind} written to {path}")
+    for what, count in left_out.items():
+        print_message(f"not in the file: {count} {what}")

@@ -31,7 +31,7 @@ def request_head(
         The compression that the answer may have.
     """
     origin, target = Origin.of(endpoint.url), path_of(url)
-    usual = {**USUAL_HEADERS, "Accept-Encoding": encoding}
+    usual = USUAL_HEADERS | {"Accept-Encoding": encoding}
     given = {name.lower() for name in (*endpoint.headers, *endpoint.headers_env)}
     lines = [f"Host: {origin.authority}", "Content-Type: application/json"]
     lines += [f"{name}: {value}" for name, value in usual.items() if name.lower() not in given]

@@ -198,8 +198,8 @@ def measure_effects(first: sqlite3.Connection, paired: PairedRuns, clusters: Clu
     )
 
 
-def measure_overall(paired: PairedRuns, clusters: Clusters) -> tuple[Effect, QuantileEffect]:
-    """The difference of two runs over all pairs, and that of their median latency, without any other."""
+def measure_overall(paired: PairedRuns, clusters: Clusters) -> tuple[Effect, QuantileEffect, int]:
+    """The difference of two runs over all pairs, and that of their median latency with its number of clusters."""
     scored = _ScoredPairs.of(paired.pairs, clusters)
     single = _ScoredPairs.of(paired.single, clusters) if paired.averaged else scored
     first, second = paired.times["latency"]
@@ -207,7 +207,7 @@ def measure_overall(paired: PairedRuns, clusters: Clusters) -> tuple[Effect, Qua
     bounds = [flags[known] for flags in paired.censored["latency"]]
     labels = clusters.labels[paired.single.conversation[known]]
     latency = _quantiles((first[known], second[known]), (bounds[0], bounds[1]), labels, {"p50": 0.5})
-    return _effect(None, scored, single), latency["p50"]
+    return _effect(None, scored, single), latency["p50"], len(np.unique(labels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,11 +234,12 @@ def _step(first: Path, second: Path) -> Step:
             shared = shared_conversations.shared_conversations(one, other, (before.about, after.about), common=True)
             pairs = pairing.pair_turns(one, other, shared, averaged=before.repeats != after.repeats)
             clusters = clusters_and_tags.clusters(one, shared.first)
-            accuracy, latency = effects.measure_overall(pairs, clusters)
+            accuracy, latency, timed = effects.measure_overall(pairs, clusters)
             differs = tuple(conditions.condition_differences(before, after))
     except RunFileError as error:
         return Step(first, second, None, None, reason=str(error))
-    return Step(first, second, accuracy, latency, p_of_interval(latency.difference), differs=differs)
+    p = p_of_interval(latency.difference, effects.CONFIDENCE, timed) if timed > 1 else None
+    return Step(first, second, accuracy, latency, p, differs=differs)
 
 
 def _corrected(steps: Sequence[Step]) -> tuple[Step, ...]:

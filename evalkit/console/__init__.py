@@ -14,6 +14,7 @@ __all__ = [
     "judge",
     "load",
     "notebook_cell",
+    "other_tools",
     "plan",
     "progress_line",
     "replay",

@@ -23,7 +23,7 @@ from evalkit.console.sparklines import BLOCKS
 from evalkit.errors import EvalkitError
 from evalkit.loadtest.sweep import Sweep
 from evalkit.run import Run
-from evalkit.runfile.plain_transcripts import plain
+from evalkit.runfile.plain_text import plain
 from evalkit.wording import run_results
 
 MOST_TURNS = 20_000  # of a run that is measured only because it is displayed

@@ -16,7 +16,7 @@ from evalkit.console.sparklines import Glyphs, glyphs
 from evalkit.console.terminal import LONGEST, NARROW, failure_line, one_line, plain_table, printable
 from evalkit.run import Run
 from evalkit.runfile import resume_command
-from evalkit.runfile.plain_transcripts import plain
+from evalkit.runfile.plain_text import plain
 from evalkit.stats.quantiles import expected_level
 from evalkit.wording import numbers, run_results, run_sentences, turn_table
 from evalkit.wording.numbers import number
@@ -48,9 +48,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
         console.print(line, soft_wrap=True)
     for line, warning in run_sentences.reliability(
         result,
-        [run_results.trust(result["trust"], run.info["settings"]["concurrency"])],
-        repeats=int(run.info["settings"].get("repeats", 1)),
-        total=run.planned,
+        run.info,
         resume=resume_command.command(run.path),
         quoted=lambda text: one_line(text, LONGEST).plain,
     ):
@@ -77,7 +75,7 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
 
 
 def _notes_on_times(console: Console, result: Mapping[str, Any]) -> None:
-    note = "; * client-bound, see trust" if result["trust"]["client_bound_metrics"] else ""
+    note = "; * client-bound, see below" if result["trust"]["client_bound_metrics"] else ""
     console.print(turn_table.NOTE + note, style="dim")
     if (low := low_p95(result)) is not None:
         console.print(low, style="dim")

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.console.fitted_tables import FittingConsole
-from evalkit.runfile.plain_transcripts import plain
+from evalkit.runfile.plain_text import plain
 
 PIPE_WIDTH = 120
 LONGEST = 300  # cells of a stranger's text on one line
@@ -47,6 +47,19 @@ def one_line(text: str, cells: int) -> Text:
     if cell_len(line) > cells or len(text) > 4 * cells + 1:
         line = set_cell_size(line, min(cells - 1, cell_len(line))).rstrip() + "…"
     return Text(line)
+
+
+def middle_shortened(text: str, cells: int) -> Text:
+    """Text from a stranger on one line of at most this many cells, two or more; one that is cut has "…" inside."""
+    line = one_line(text, LONGEST).plain
+    if cell_len(line) <= cells:
+        return Text(line)
+    begin, end = set_cell_size(line, cells // 2).rstrip(), ""
+    for character in reversed(line):
+        if cell_len(begin) + 1 + cell_len(character + end) > cells:
+            break
+        end = character + end
+    return Text(f"{begin}…{end.lstrip()}")
 
 
 def failure_line(kind: str, message: str, count: int) -> Text:

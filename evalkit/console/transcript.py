@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from evalkit.console.terminal import printable
-from evalkit.runfile.plain_transcripts import clipped, lines
+from evalkit.runfile.plain_text import clipped
+from evalkit.runfile.plain_transcripts import lines
 from evalkit.runfile.transcripts import Transcript
 from evalkit.wording import run_results
 from evalkit.wording.numbers import number

@@ -42,7 +42,8 @@ def _request(row: Row, body: Row, place: str) -> Row:
     messages = read_messages(body.get("messages"), f"{place}.messages")
     native = last_question(messages, f"{place}.messages")
     native["id"] = row.pop("custom_id", None)
-    native["tools"] = body.get("tools")
+    if body.get("tools") is not None:
+        native["tools"] = body["tools"]
     native["params"] = {name: value for name, value in body.items() if name not in SET_BY_RUN}
     for key in row:
         if key in _INSIDE and row[key] is not None:

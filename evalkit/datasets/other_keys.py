@@ -51,7 +51,7 @@ def with_rest(native: Row, row: Row, own: tuple[str, ...] = ALL, *, others: tupl
     """
     meta = read_as(object_in, row.pop("meta", None) or {}, "meta")
     if not row:  # usual in batch files, and there may be millions
-        return {**native, "meta": {**native.get("meta", {}), **meta}}
+        return {**native, "meta": {**native.get("meta", {}), **meta}} if meta else native
     rest, parameters = {}, {}
     expected = tuple(name for name in (*own, *others) if name != "context" and name not in row)
     for key, value in row.items():

@@ -11,15 +11,39 @@ import sys
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from evalkit.engine.saving import process_messages
 from evalkit.engine.saving.process_messages import FrameReader, Message
 from evalkit.process import forks
 
+if TYPE_CHECKING:
+    from evalkit.engine.asking.session_task import SessionTask
+
 _READ_BYTES = 2**20
 _EXIT_S = 3.0  # an asking process ends immediately when its connection closes, unless it is frozen
 _BLOCKED_SIGNALS = {signal.SIGINT, signal.SIGTERM}  # terminals and job runners send them to the whole process group
+
+
+class AskingSide(Protocol):
+    """What a session needs of the process, or the processes, that send its requests."""
+
+    exit_code: int | None
+
+    def start(self, task: SessionTask) -> None:
+        """Send the task, ahead of all messages so far."""
+
+    def send(self, message: Message) -> None:
+        """Send a message without blocking. Safe from any thread."""
+
+    def receive(self, wait_ms: int) -> list[Message] | None:
+        """The messages that arrive within this time; None: nothing more comes."""
+
+    def kill(self) -> None:
+        """Stop sending requests immediately. Safe from any thread."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class ChildProcess:
@@ -47,7 +71,7 @@ class ChildProcess:
         with remote:
             self._process = _start(remote)
 
-    def start(self, task: Any) -> None:
+    def start(self, task: SessionTask) -> None:
         """Send the task, ahead of all messages so far."""
         with self._sending:
             self._has_task = True
@@ -61,8 +85,20 @@ class ChildProcess:
             if self._has_task:
                 self._flush()
 
+    def send_bytes(self, messages: bytes) -> None:
+        """Send messages that are bytes already, as ``send`` does."""
+        with self._sending:
+            self._unsent += messages
+            if self._has_task:
+                self._flush()
+
     def receive(self, wait_ms: int) -> list[Message] | None:
         """The messages that arrive within this time; None: the process has ended."""
+        data = self.receive_bytes(wait_ms)
+        return None if data is None else self._frames.feed(data)
+
+    def receive_bytes(self, wait_ms: int) -> bytes | None:
+        """The same before it is split into messages."""
         with self._sending:
             if self._has_task:
                 self._flush()
@@ -71,14 +107,14 @@ class ChildProcess:
                 return None
             self._poll.register(self._socket, select.POLLIN | (select.POLLOUT if writing else 0))
         if not self._poll.poll(wait_ms):
-            return []
+            return b""
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:  # only writing is possible
-            return []
+            return b""
         except OSError:  # the spool has what did not arrive
             return None
-        return self._frames.feed(data) if data else None
+        return data or None
 
     def kill(self) -> None:
         """Kill the process; what it received is in the spool. Safe from any thread."""
@@ -125,7 +161,7 @@ def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
                 sys.executable,
                 "-P",
                 "-c",
-                "from evalkit.engine.asking.session import main; main()",
+                "from evalkit.engine.asking.asking_process import main; main()",
                 str(connection.fileno()),
                 str(os.getpid()),
             ],

@@ -10,7 +10,7 @@ from typing import Any
 from evalkit import errors
 from evalkit.engine.asking.session_task import GRACE_S, SessionTask
 from evalkit.engine.asking.tool_functions import FunctionThreads
-from evalkit.engine.child_process import ChildProcess
+from evalkit.engine.child_process import AskingSide
 from evalkit.engine.saving import spool
 from evalkit.engine.saving.process_messages import (
     CallFunction,
@@ -50,8 +50,8 @@ class Runner:
     runfile : RunFile
         Used only by the thread of ``run`` during the session.
     task : SessionTask
-    child : ChildProcess
-        The asking process, which waits for the task.
+    child : AskingSide
+        The asking process, which waits for the task, or several of them.
     progress : Progress
         Updated during the session, for a display on another thread.
     score : callable
@@ -68,7 +68,7 @@ class Runner:
         self,
         runfile: RunFile,
         task: SessionTask,
-        child: ChildProcess,
+        child: AskingSide,
         progress: Progress,
         score: ScoreTurn,
         scorers: Mapping[str, Scorer],

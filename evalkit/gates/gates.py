@@ -17,7 +17,8 @@ from evalkit.analysis.measures import RunMeasures, opened, snapshot
 from evalkit.errors import SettingsError
 from evalkit.gates.gate_expression import EXAMPLES, OPERATORS, Gate, parse
 from evalkit.gates.metrics import METRICS, Metric
-from evalkit.runfile.plain_transcripts import plain, up_to
+from evalkit.runfile.plain_text import plain
+from evalkit.runfile.plain_transcripts import up_to
 from evalkit.runfile.transcripts import Transcript, transcripts
 from evalkit.stats.estimate import Estimate
 

@@ -21,12 +21,15 @@ from typing import Any, NamedTuple, TextIO
 import orjson
 
 from evalkit.analysis.measures import RunMeasures, Source, opened
+from evalkit.analysis.summary_json import summary_json
 from evalkit.gates.gate_expression import parse
 from evalkit.gates.gates import GateResult
-from evalkit.runfile import output_files, store
-from evalkit.runfile.plain_transcripts import clipped, up_to
+from evalkit.runfile import output_files, resume_command, store
+from evalkit.runfile.plain_text import clipped
+from evalkit.runfile.plain_transcripts import up_to
 from evalkit.runfile.schema import INTERRUPTED, JOIN_SCORE
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn, transcripts
+from evalkit.wording import run_results, run_sentences
 
 MOST_MESSAGE = 300  # characters of a message, which build servers show as a heading
 
@@ -79,10 +82,10 @@ def write(
 ) -> int:
     """Write a run as JUnit XML.
 
-    A missed gate is a ``failure``. A wrong turn (score below 1) has the conversation up to it in its ``system-out``; a
-    failed call is an ``error``, or ``skipped`` when a gate that limits errors is met; a turn without a score is
-    ``skipped``. The time of a case is the latency of its turn in s; for a failed turn, how long its last attempt took;
-    0 if it was never sent. Long texts are cut, with a note.
+    The suite's ``system-out`` has the sentences of a report. A missed gate is a ``failure``. A wrong turn (score below
+    1) has the conversation up to it in its ``system-out``; a failed call is an ``error``, or ``skipped`` when a gate
+    that limits errors is met; a turn without a score is ``skipped``. The time of a case is the latency of its turn in
+    s; for a failed turn, how long its last attempt took; 0 if it was never sent. Long texts are cut, with a note.
 
     Parameters
     ----------
@@ -117,7 +120,8 @@ def write(
             output_files.writing(path, output_files.JUNIT, used) as draft,
             draft.open("w", encoding="utf-8", newline="\n") as file,
         ):
-            return _write(connection, file, measures, gates, fail_turns=fail_turns)
+            resume = "evalkit resume FILE" if isinstance(source, sqlite3.Connection) else resume_command.command(source)
+            return _write(connection, file, measures, gates, fail_turns=fail_turns, resume=resume)
 
 
 def write_limits(
@@ -161,6 +165,7 @@ def _write(
     gates: Sequence[GateResult],
     *,
     fail_turns: bool,
+    resume: str,
 ) -> int:
     info = store.run_info(connection)
     started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(info["created_ns"] / 1e9))
@@ -178,7 +183,7 @@ def _write(
     _start_suite(file, 0, info["name"], started, counts, seconds, _properties(connection, info, measures))
     for transcript in transcripts(connection):
         file.writelines(_turn_case(transcript, turn, allowed=allowed, fail=fail_turns) for turn in transcript.turns)
-    _end_suite(file)
+    _end_suite(file, _sentences(info, measures, resume))
     if gates:
         limits = [Limit("gates", each.text, _OUTCOMES[each.met], each.words) for each in gates]
         outcomes = Counter(limit.outcome for limit in limits)
@@ -232,8 +237,18 @@ def _start_suite(
     file.write("</properties>\n")
 
 
-def _end_suite(file: TextIO) -> None:
-    file.write("<system-out/>\n<system-err/>\n</testsuite>\n")
+def _end_suite(file: TextIO, sentences: Iterable[str] = ()) -> None:
+    output = text("\n".join(sentences))
+    file.write(f"<system-out>{output}</system-out>\n<system-err/>\n</testsuite>\n")
+
+
+def _sentences(info: Mapping[str, Any], measures: RunMeasures, resume: str) -> Iterator[str]:
+    """What a terminal and a report say of the run, too."""
+    result = summary_json(measures)
+    yield run_results.verdict(result, str(info["endpoint"].get("model")))
+    yield from map(run_results.sentence, run_sentences.notes(result))
+    for line, _ in run_sentences.reliability(result, info, resume=resume):
+        yield run_results.sentence(line)
 
 
 def _turn_case(transcript: Transcript, turn: TranscriptTurn, *, allowed: bool, fail: bool) -> str:

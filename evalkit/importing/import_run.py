@@ -19,6 +19,7 @@ from evalkit.datasets.content_parts import shown
 from evalkit.datasets.field_checks import within
 from evalkit.datasets.native_rows import parse_row, refuse_deep
 from evalkit.errors import DatasetError, SettingsError
+from evalkit.exporting import request_ids
 from evalkit.importing import forms
 from evalkit.importing.imported_answer import ImportedAnswer, Source
 from evalkit.process.gc_freeze import gc_frozen
@@ -32,6 +33,7 @@ from evalkit.scorers import scoring
 from evalkit.settings import Settings
 
 FORMS = forms.FORMS
+_WRITTEN = ("inspect", "openai-batch")  # forms that evalkit writes too
 _AT_ONCE = 1_000  # answers in a transaction
 _CONTENT_HASH = schema.columns("conversation", "key").index("hash")
 _NO_TIMING = Timing(0, 0, 0)
@@ -150,7 +152,8 @@ def import_answers(
     if form is not None and form not in FORMS:
         raise SettingsError(f"form is {form!r}: it must be one of {', '.join(FORMS)}")
     settings = Settings(concurrency=1, stream=False)
-    conversations = _Conversations(None if data is None else Path(data))
+    with gc_frozen():  # the conversations of a dataset stay, and looking through them again and again takes long
+        conversations = _Conversations(None if data is None else Path(data))
     source = forms.read(source_path, form, score)
     model = model or source.model or "unknown"
     with file_names.new_run_file(source_path, model, name=name, out=out) as target, gc_frozen():
@@ -181,18 +184,35 @@ def import_answers(
 class _Conversations:
     """The conversations of a run with their positions, from the answers' own rows or from a dataset.
 
-    Of a conversation only its position and a digest of its row stay in memory.
+    Of a conversation only its position and a digest of its row stay in memory, and those of a dataset.
+
+    Attributes
+    ----------
+    golden : bool
+        The answers are those of a batch whose later turns saw the golden answers of earlier ones.
     """
 
     def __init__(self, data: Path | None) -> None:
         self.data = data
         self._of_data = None if data is None else {each.id: each for each in reader.read(data)}
         self._known: dict[str, tuple[int, bytes]] = {}
+        self.golden = False
         self.turns = self.most_turns = 0
         self.notes = Counter[str]()
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def placed(self, answer: ImportedAnswer, form: str) -> ImportedAnswer:
+        """An answer to a request that evalkit wrote, under its conversation, turn and repeat of the dataset."""
+        if self._of_data is None or answer.id in self._of_data:
+            return answer
+        for name, turn, repeat in request_ids.places_of(answer.id):
+            found = self._of_data.get(name)
+            if found is not None and (turn is not None) == (len(found.turns) > 1):
+                self.golden = self.golden or (form == "openai-batch" and turn is not None)
+                return answer._replace(id=name, turn=turn or 1, repeat=max(answer.repeat, repeat))
+        return answer
 
     def of(self, answer: ImportedAnswer, *, one_row: bool) -> tuple[LazyConversation, Conversation]:
         """The conversation of an answer; ``one_row``: answers with one id are of one row, apart from its ``meta``."""
@@ -278,6 +298,8 @@ def _write(runfile: RunFile, source: Source, conversations: _Conversations, path
     while part := list(_located(islice(answers, _AT_ONCE), path)):
         turns, scores = [], []
         for answer in part:
+            if source.form in _WRITTEN:
+                answer = conversations.placed(answer, source.form)
             try:
                 turn, score = _turn(answer, conversations, source)
                 key = turn.key
@@ -381,6 +403,8 @@ def _finish(runfile: RunFile, source: Source, conversations: _Conversations, tal
     about = {key: str(value) for key, value in source.about.items() if value is not None}
     imported = {**about, **info["settings"]["imported"], "scorer": source.scorer if source.scorers else None}
     stored = {**info["settings"], "repeats": tally.repeats, "imported": imported}
+    if conversations.golden:
+        stored["history"] = "golden"
     counts = {
         "conversations": len(conversations),
         "turns": conversations.turns,

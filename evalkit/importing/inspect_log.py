@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evalkit.conversation import ToolCall
 from evalkit.datasets.field_checks import label_in, list_in, object_in, text_in, within
 from evalkit.errors import DatasetError, Failure
 from evalkit.importing import chat_messages
@@ -127,6 +128,9 @@ def _as_list(value: Any, field: str) -> list[Any]:
 
 
 def _message(value: Mapping[str, Any], texts: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    content = value.get("content")
+    if type(content) is str and "tool_calls" not in value and "tool_call_id" not in value:  # the usual case
+        return {"role": value.get("role"), "content": _attached(content, texts)}
     text, _ = chat_messages.text_and_reasoning(value.get("content"), source.notes)
     message: dict[str, Any] = {"role": value.get("role"), "content": _attached(text, texts)}
     if isinstance(value.get("tool_calls"), list):
@@ -178,13 +182,12 @@ def _output(sample: Mapping[str, Any], source: Source) -> tuple[Answer, Usage | 
         value = object_in(choice.get("message"))
         text, reasoning = chat_messages.text_and_reasoning(value.get("content"), source.notes)
         texts = _object(sample.get("attachments"))
-        calls = [_call(object_in(call), texts) for call in value.get("tool_calls") or []]
+        calls = tuple(ToolCall.from_json(_call(object_in(call), texts)) for call in value.get("tool_calls") or ())
     except DatasetError as error:
         raise within("output.choices[0]", error) from None
     reason = choice.get("stop_reason")
-    message = {"content": _attached(text, texts), "tool_calls": calls}
     finish = _FINISH.get(reason, reason) if isinstance(reason, str) else None
-    return chat_messages.answer_of(message, finish)._replace(reasoning=reasoning), usage
+    return Answer(_attached(text, texts), reasoning, None, calls, finish), usage
 
 
 def _usage(value: Any) -> Usage | None:
@@ -197,7 +200,8 @@ def _usage(value: Any) -> Usage | None:
 
 def _score(sample: Mapping[str, Any], source: Source) -> Score | None:
     found = dict(_scores(sample.get("scores")))
-    source.scorers.update(found.keys())
+    for name in found:
+        source.scorers[name] += 1
     if source.scorer is None and found:
         source.scorer = next(iter(found))
     if source.scorer not in found:
@@ -216,8 +220,9 @@ def _scores(scores: Any) -> Iterator[tuple[str, tuple[Any, Mapping[str, Any]]]]:
         if isinstance(about, dict):
             value = about.get("value")
             yield name, (value, about)
-            for key, part in value.items() if isinstance(value, dict) else ():
-                yield f"{name}.{key}", (part, about)
+            if type(value) is dict:
+                for key, part in value.items():
+                    yield f"{name}.{key}", (part, about)
 
 
 def _number(value: Any) -> Any:

@@ -7,11 +7,10 @@ zip comes from a stranger: what it says about the size of a file is not trusted.
 from __future__ import annotations
 
 import lzma
+import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from evalkit.errors import DatasetError
 
 _MOST_FILES = 1_000_000
 _HEADER_SIZE = 30  # bytes of a local file header, before name and extra field
+_USUAL_HEADER = 512  # bytes that hold nearly every header with its name and extra field
 _SIGNATURE = b"PK\x03\x04"
 _ENCRYPTED = 0x1
 
@@ -46,8 +46,11 @@ class LogZip:
             OSError, NotImplementedError, EOFError, RuntimeError, ValueError, zlib.error, lzma.LZMAError,
             self._zstd.ZstdError, self._module.BadZipFile,
         )  # fmt: skip
-        with self._readable():
+        try:
             self._zip: Any = self._module.ZipFile(path)
+        except self._broken as error:
+            raise _unreadable(error) from None
+        self._file: int = self._zip.fp.fileno()
         self.names: dict[str, Any] = {info.filename: info for info in self._zip.infolist()}
         if len(self.names) > _MOST_FILES:
             raise DatasetError(f"holds {len(self.names):,} files: a log can have at most {_MOST_FILES:,}")
@@ -67,24 +70,27 @@ class LogZip:
             It is damaged, encrypted, or compressed in a way that Python cannot read.
         """
         info = self.names[name]
-        with self._readable():
+        try:
             content = self._unpacked(info)
             if content is not None:
                 return content
             with self._zip.open(info) as file:
                 return bytes(file.read(self._largest + 1))
+        except self._broken as error:
+            raise _unreadable(error) from None
 
     def _unpacked(self, info: Any) -> bytes | None:
         """The content of a file, checked; None: leave it to ``ZipFile.open``, which reports what is wrong."""
         if info.flag_bits & _ENCRYPTED or info.compress_size > self._largest:
             return None
-        file = self._zip.fp
-        file.seek(info.header_offset)
-        header = file.read(_HEADER_SIZE)
-        if header[:4] != _SIGNATURE:
+        size = info.compress_size
+        found = os.pread(self._file, _USUAL_HEADER + size, info.header_offset)
+        if found[:4] != _SIGNATURE or len(found) < _HEADER_SIZE:
             return None
-        before = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-        packed = file.read(before + info.compress_size)[before:]
+        start = _HEADER_SIZE + int.from_bytes(found[26:28], "little") + int.from_bytes(found[28:30], "little")
+        if start > _USUAL_HEADER:
+            found = os.pread(self._file, start + size, info.header_offset)
+        packed = found[start : start + size]
         if info.compress_type == zipfile.ZIP_DEFLATED:
             unpacking: Any = zlib.decompressobj(-zlib.MAX_WBITS)
         elif info.compress_type == self._module.ZIP_ZSTANDARD:
@@ -95,12 +101,9 @@ class LogZip:
         whole = unpacking.eof and not unpacking.unused_data and zlib.crc32(content) == info.CRC
         return content if whole else None
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except self._broken as error:
-            raise DatasetError(f"cannot be read as a zip: {error}") from None
+
+def _unreadable(error: BaseException) -> DatasetError:
+    return DatasetError(f"cannot be read as a zip: {error}")
 
 
 def _modules() -> tuple[Any, Any]:

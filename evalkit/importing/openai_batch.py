@@ -96,14 +96,14 @@ def _choice(body: Mapping[str, Any], source: Source) -> Answer:
 def _usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
-
-    def count(of: Any, name: str) -> int | None:
-        found = of.get(name) if isinstance(of, dict) else None
-        return found if type(found) is int and 0 <= found < 2**53 else None
-
     return Usage(
-        count(value, "prompt_tokens"),
-        count(value, "completion_tokens"),
-        count(value.get("completion_tokens_details"), "reasoning_tokens"),
-        count(value.get("prompt_tokens_details"), "cached_tokens"),
+        _count(value, "prompt_tokens"),
+        _count(value, "completion_tokens"),
+        _count(value.get("completion_tokens_details"), "reasoning_tokens"),
+        _count(value.get("prompt_tokens_details"), "cached_tokens"),
     )
+
+
+def _count(of: Any, name: str) -> int | None:
+    found = of.get(name) if isinstance(of, dict) else None
+    return found if type(found) is int and 0 <= found < 2**53 else None

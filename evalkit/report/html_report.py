@@ -68,10 +68,10 @@ def report(runs: Sequence[Path | str], path: Path | str, *, overwrite: bool = Tr
     path = Path(path)
     if not runs:
         raise SettingsError("a report needs a run file")
-    output_files.check(path, output_files.REPORT, runs, overwrite=overwrite)
     most = transcript_data.MOST_TURNS // len(runs)
     as_markdown = (form or path.suffix) in ("md", ".md")
     with snapshot(*runs):
+        output_files.check(path, output_files.REPORT, runs, overwrite=overwrite)
         drawn, alone = not as_markdown, len(runs) == 1
         contents = [read_run(Path(run), most_turns=most * drawn, drawn=drawn, since_previous=alone) for run in runs]
         compared = compared_runs(contents)

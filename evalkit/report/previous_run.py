@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from evalkit.analysis import run_list
 from evalkit.comparing.comparison import Contrast, compare
 from evalkit.errors import EvalkitError
 from evalkit.runfile import reader
-from evalkit.runfile.file_names import SUFFIX
 from evalkit.wording.comparison import differing, left_out, median_latency
 from evalkit.wording.numbers import counted
 
@@ -54,7 +54,7 @@ def _earlier(path: Path, info: Mapping[str, Any]) -> Iterator[tuple[int, Path]]:
 
 def _newest_files(folder: Path) -> list[Path]:
     files = []
-    for path in folder.glob(f"*{SUFFIX}"):
+    for path in run_list.run_files(folder):
         try:
             files.append((path.stat().st_mtime_ns, path))
         except OSError:

@@ -19,7 +19,7 @@ from evalkit.judging import rescore_command
 from evalkit.report import previous_run, repeat_commands, transcript_data
 from evalkit.report.transcript_data import Transcripts
 from evalkit.runfile import store
-from evalkit.runfile.schema import CURRENT_SCORING, JOIN_SCORE, SCORABLE
+from evalkit.runfile.schema import CURRENT_SCORING, FAILURES, JOIN_SCORE, SCORABLE
 from evalkit.wording.numbers import counted
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ _SCORES = """
       scorer, judge
     FROM run LEFT JOIN scoring ON id = scoring"""
 _SCORERS = f"SELECT scorer FROM score WHERE scoring = {CURRENT_SCORING} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT ?"  # noqa: S608
-_FAILED = """
-    SELECT error_kind, min(error_message), count(*) FROM turn WHERE status = 'error'
-    GROUP BY error_kind, http_status ORDER BY 3 DESC LIMIT ?"""
 _WRONG = f"""
     SELECT CASE WHEN s.value NOT NULL THEN 'wrong: ' || s.scorer WHEN s.scorer NOT NULL THEN 'not scored: ' || s.scorer
       ELSE 'not scored' END, iif(s.scorer IS NULL, 'no scorer has scored it', s.reason), count(*)
@@ -119,12 +116,6 @@ class RunContents:
         """The requested model."""
         return str(self.info["endpoint"]["model"])
 
-    @property
-    def planned(self) -> int | None:
-        """Turns of the dataset times repeats; None: not known."""
-        turns = self.info["dataset"].get("turns")
-        return None if turns is None else int(turns) * int(self.info["settings"].get("repeats", 1))
-
 
 def read_run(
     path: Path, *, most_turns: int = transcript_data.MOST_TURNS, drawn: bool = True, since_previous: bool = False
@@ -146,7 +137,7 @@ def read_run(
             result=summary_json.summary_json(measures),
             charts=catalogue.charts(connection, measures, without=catalogue.NOT_IN_REPORT) if drawn else {},
             transcripts=transcript_data.transcripts(connection, most_turns=most_turns),
-            failed=connection.execute(_FAILED, (MOST_REASONS,)).fetchall(),
+            failed=connection.execute(FAILURES, (MOST_REASONS,)).fetchall(),
             wrong=_wrong(connection),
             versions=orjson.loads(about[0]).get("versions", {}) if about else {},
             machine=orjson.loads(about[0]).get("machine", {}) if about else {},

@@ -15,7 +15,6 @@ from evalkit.wording import incomplete_answers, numbers, run_results, run_senten
 from evalkit.wording.comparison import shortened
 from evalkit.wording.imported import form_of
 from evalkit.wording.numbers import counted
-from evalkit.wording.times_trust import times_trust
 
 if TYPE_CHECKING:
     from evalkit.report.run_contents import RunContents
@@ -73,12 +72,9 @@ def finding(run: RunContents, quoted: Callable[[str], str] = str) -> str:
 
 def reliability(run: RunContents, quoted: Callable[[str], str] = str) -> Iterator[tuple[str, bool]]:
     """Yield how far the numbers can be trusted, each sentence once, with whether it is a warning."""
-    settings, trust = run.info["settings"], run.result["trust"]
     sentences = run_sentences.reliability(
         run.result,
-        times_trust(trust, settings["concurrency"]) if run.result["answered"] else (),
-        repeats=int(settings.get("repeats", 1)),
-        total=run.planned,
+        run.info,
         resume=shlex.join(["evalkit", "resume", run.path.name]),
         quoted=quoted,
     )

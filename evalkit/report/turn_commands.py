@@ -10,12 +10,12 @@ import orjson
 
 from evalkit.client.request_as_code import KEY_VARIABLE, CurlCommand, ReachedBy, curl_command, file_note
 from evalkit.client.request_body import request_body
-from evalkit.conversation import Message, with_names
+from evalkit.conversation import Message
 from evalkit.datasets import content_parts
 from evalkit.errors import SettingsError
 from evalkit.inputs.addresses import route_of
 from evalkit.report.pictures import Pictures, picture
-from evalkit.runfile.finished_turn import stored_record
+from evalkit.runfile import request_messages
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
 LONGEST_PART = 2_000_000  # characters of an image or another part
@@ -56,7 +56,7 @@ class Requests:
             For each turn how many of ``messages`` and of ``notes`` its command has, or in words why there is none;
             None: it was never sent.
         """
-        messages, notes, turns = _opening(transcript.row), list[str](), list[Any]()
+        messages, notes, turns = request_messages.opening(transcript.row), list[str](), list[Any]()
         notes += _notes_on_files(transcript.row.get("context", ()))
         why = None if all(map(_fits, transcript.row.get("context", ()))) else _PART_TOO_LONG
         for turn in transcript.turns:
@@ -64,7 +64,7 @@ class Requests:
             if not _fits(asked):
                 why = why or _PART_TOO_LONG
             notes += [note for note in _notes_on_files([asked]) if note not in notes]
-            messages.append(_sent("user", asked["content"]))
+            messages.append(request_messages.question(turn))
             turns.append(None if not turn.attempts else why or [len(messages), len(notes)])
             later = self._seen_later(transcript, turn)
             if later is None:
@@ -111,31 +111,10 @@ class Requests:
 
     def _seen_later(self, transcript: Transcript, turn: TranscriptTurn) -> list[Message] | None:
         """The messages after a question that later turns saw; None: too long for a report."""
+        messages = request_messages.seen_later(transcript, turn, golden=self.golden)
         if self.golden:
-            return [Message("assistant", turn.asked.get("assistant"))]
-        stored = (turn.answer, turn.refusal, turn.tool_calls_json, turn.exchange_json)
-        messages = stored_record("", transcript.repeat, turn.turn, *stored).seen_later
+            return messages
         return None if any(len(message.content or "") > self.longest_answer for message in messages) else messages
-
-
-def _opening(row: Mapping[str, Any]) -> list[Message]:
-    system = [] if row.get("system") is None else [Message("system", row["system"])]
-    context = [Message.from_json(message) for message in row.get("context", ())]
-    return [*system, *(_with_parts(message) for message in with_names(context))]
-
-
-def _with_parts(message: Message) -> Message:
-    """A message whose content is a list of parts, with these as its parts."""
-    return message if not isinstance(message.content, list) else message._replace(**_parts(message.content))
-
-
-def _sent(role: str, content: Any) -> Message:
-    return Message(role, content) if not isinstance(content, list) else Message(role, **_parts(content))
-
-
-def _parts(content: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    parts = [{key: value for key, value in part.items() if key != content_parts.FROM_FILE} for part in content]
-    return {"content": None, "parts": tuple(parts)}
 
 
 def _fits(message: Mapping[str, Any]) -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from evalkit.datasets.reader import parse_row
 from evalkit.errors import DatasetError
 from evalkit.runfile.table_checks import MOST_REPEATS, MOST_TURNS, short
 
@@ -220,6 +219,8 @@ def first_json_fault(connection: sqlite3.Connection) -> str | None:
 
 
 def _json_faults(connection: sqlite3.Connection) -> Iterator[str]:
+    from evalkit.datasets.reader import parse_row  # takes longer to import than a hundred files to list
+
     for query, where, expected, check in _TEXTS:
         parse = read if where == _SCORE else orjson.loads  # a scorer may have extracted Infinity or NaN
         for number, text in connection.execute(query):

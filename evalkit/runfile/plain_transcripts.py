@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from evalkit.runfile.plain_text import clipped
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
-MOST = 4_000  # characters of one text
 MOST_TURNS = 20  # of one transcript, the last ones
 
 
@@ -36,16 +36,6 @@ def up_to(transcript: Transcript, number: int) -> str:
     left_out = len(turns) - MOST_TURNS
     note = [f"({left_out} earlier turns are left out)"] if left_out > 0 else []
     return "\n\n".join([*note, *map(_as_text, turns[-MOST_TURNS:])])
-
-
-def clipped(text: str, most: int = MOST) -> str:
-    """A text; if it is longer than ``most`` characters, it is cut and a note is added."""
-    return text if len(text) <= most else f"{text[:most]}… (cut: {len(text):,} characters in all)"
-
-
-def plain(text: str) -> str:
-    """Untrusted text with control characters, which could control a terminal, replaced."""
-    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
 def value_text(value: Any) -> str:

@@ -26,6 +26,9 @@ _VALUE_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
     DatasetError,
 )  # fmt: skip
+_PARTS = ("settings", "dataset", "endpoint")
+_TEXTS = ", ".join(f"substr({part}, 1, {json_checks.MOST_JSON + 1})" for part in _PARTS)  # enough to see a longer one
+_RUN = f"SELECT name, created_ns, {_TEXTS} FROM run LIMIT 2"  # noqa: S608 - SQL of our own
 _checked_files: dict[tuple[int, int], tuple[int, ...]] = {}  # files whose limits were checked, and their state then
 
 
@@ -86,8 +89,9 @@ def reading(path: Path | str, *, check_values: bool = True) -> Iterator[ReadConn
     ----------
     path : path-like
     check_values : bool
-        Check every value of a small file now. False: only once the block has failed, which is enough for code that
-        accepts no value of another type or range, and saves half of the time of a short look at many files.
+        Check every value and limit of a small file now. False: only once the block has failed, which is enough for
+        code that accepts no value of another type or range, and saves most of the time of a short look at many files.
+        The block has the time limit of a check instead, since pages that refer to themselves make endless rows.
 
     Raises
     ------
@@ -99,8 +103,13 @@ def reading(path: Path | str, *, check_values: bool = True) -> Iterator[ReadConn
         connection.watch_interrupts()
         try:
             connection.execute("BEGIN")
-            _check_limits(path, connection, check_values=check_values)
-            yield connection
+            size = _size(path)
+            if check_values or table_checks.is_large(size):
+                _check_limits(path, connection, size)
+                yield connection
+            else:
+                with connection.time_limit(size):
+                    yield connection
         except (sqlite3.DatabaseError, *_VALUE_ERRORS) as error:
             connection.raise_interrupt()
             if (fault := _first_fault(path, connection)) is not None:
@@ -123,8 +132,8 @@ def open_to_read(path: Path | str) -> ReadConnection:
         evalkit creates.
     """
     path = Path(path)
-    _check_header(path)
-    where = path.resolve().as_uri()
+    size = _checked_size(path)
+    where = path.absolute().as_uri()
     connection = _connected(f"{where}?mode=ro")
     try:
         try:
@@ -134,11 +143,11 @@ def open_to_read(path: Path | str) -> ReadConnection:
             connection.close()
             connection = _connected(f"{where}?immutable=1")
             version = _version(path, connection)
-        with connection.time_limit(_size(path)):
+        with connection.time_limit(size):
             if (fault := table_checks.schema_fault(connection, version)) is not None:
                 raise invalid(path, fault)
             if version < migrations.VERSION:
-                connection = _migrated(path, connection, version)
+                connection = _migrated(path, connection, version, size)
         connection.info = run_info(connection, path)
     except sqlite3.DatabaseError as error:
         connection.close()
@@ -154,7 +163,7 @@ def open_to_read(path: Path | str) -> ReadConnection:
 def why_unreadable(path: Path) -> RunFileError | None:
     """The fault of a run file that caused another error; None: it has none, or it is not a run file."""
     try:
-        _check_header(path)
+        _checked_size(path)
     except RunFileError:
         return None
     try:
@@ -163,6 +172,16 @@ def why_unreadable(path: Path) -> RunFileError | None:
             return _first_fault(path, connection)
     except RunFileError as error:
         return error
+
+
+def has_header(path: Path) -> bool:
+    """Whether a file with any name begins as a run file; False for one that cannot be read."""
+    try:
+        with open(path, "rb", 0) as file:  # noqa: PTH123 - a buffer takes longer than the call
+            header = file.read(72)
+    except OSError:
+        return False
+    return header.startswith(schema.SQLITE_HEADER) and int.from_bytes(header[68:]) == schema.APPLICATION_ID
 
 
 def run_info(
@@ -175,19 +194,16 @@ def run_info(
     RunFileError
         There is no run or more than one, or a value is invalid or, with ``whole``, missing.
     """
-    names = ("settings", "dataset", "endpoint")
-    lengths = connection.execute(f"SELECT {', '.join(f'length({name})' for name in names)} FROM run LIMIT 2").fetchall()  # noqa: S608
-    if not lengths:
+    found = connection.execute(_RUN).fetchall()
+    if not found:
         raise RunFileError(f"{path} holds no run: it was cut off while it was created. Delete it and run again")
-    if len(lengths) > 1:
+    if len(found) > 1:
         raise invalid(path, "it holds more than one run")
-    if any((length or 0) > json_checks.MOST_JSON for length in lengths[0]):
+    name, created_ns, *texts = found[0]
+    if any(len(text or "") > json_checks.MOST_JSON for text in texts):
         raise invalid(path, f"its settings, dataset or endpoint have more than {json_checks.MOST_JSON:,} characters")
-    name, created_ns, *texts = connection.execute(
-        "SELECT name, created_ns, settings, dataset, endpoint FROM run"
-    ).fetchone()
     parts = {}
-    for part, text in zip(names, texts, strict=True):
+    for part, text in zip(_PARTS, texts, strict=True):
         try:
             parts[part] = json_checks.read(text)
         except (ValueError, TypeError, RecursionError):
@@ -230,19 +246,18 @@ def _first_fault(path: Path, connection: ReadConnection) -> RunFileError | None:
     return None if fault is None else invalid(path, fault)
 
 
-def _check_limits(path: Path, connection: ReadConnection, *, check_values: bool) -> None:
-    """Check the limits once for each state of a file; this takes a twentieth of the time of a summary."""
+def _check_limits(path: Path, connection: ReadConnection, size: int) -> None:
+    """Check limits and values once for each state of a file; this takes a twentieth of the time of a summary."""
     identity, state = _state(path)
     if state is not None and _checked_files.get(identity) == state:
         return
-    size = _size(path)
     with connection.time_limit(size):
         fault = table_checks.limits_fault(connection, size)
-        if fault is None and check_values:
+        if fault is None:
             fault = table_checks.values_fault(connection, size)
     if fault is not None:
         raise invalid(path, fault)
-    if state is not None and (check_values or table_checks.is_large(size)):
+    if state is not None:
         _checked_files[identity] = state
 
 
@@ -279,9 +294,10 @@ def _connected(uri: str) -> ReadConnection:
     return connection
 
 
-def _check_header(path: Path) -> None:
+def _checked_size(path: Path) -> int:
+    """Bytes of a file and its log together; its header says that it is a whole run file."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", 0) as file:  # noqa: PTH123 - a buffer takes longer than the call
             header = file.read(100)
     except FileNotFoundError:
         raise RunFileError(
@@ -302,11 +318,12 @@ def _check_header(path: Path) -> None:
     status, log = _statuses(path)
     size = 0 if status is None else status.st_size
     if log is not None and log.st_size:
-        return  # the pages that seem to be missing may be in the log, where SQLite finds them
+        return size + log.st_size  # the pages that seem to be missing may be in the log, where SQLite finds them
     if len(header) < 100 or size < expected:
         raise RunFileError(
             f"{path} is cut short: it has {size:,} bytes of {max(expected, 100):,}. Copy it again, or run again"
         )
+    return size
 
 
 def _version(path: Path, connection: sqlite3.Connection) -> int:
@@ -325,10 +342,9 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _migrated(path: Path, old: ReadConnection, version: int) -> ReadConnection:
+def _migrated(path: Path, old: ReadConnection, version: int, size: int) -> ReadConnection:
     """A copy of an older file in memory, migrated to this version: reading changes no file."""
-    size = _size(path)
-    if version and (fault := table_checks.limits_fault(old, size)) is not None:
+    if version and (fault := table_checks.limits_fault(old, size, version)) is not None:
         raise invalid(path, fault)
     memory = _connected("file::memory:")
     with contextlib.closing(old):

@@ -12,6 +12,7 @@ from typing import Any
 
 from evalkit.conversation import Turn, canonical
 from evalkit.record import Attempt, Score, TurnRecord, Usage
+from evalkit.runfile import schema
 from evalkit.runfile.schema import GROUPS_OF, Row
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # created once: dumps creates one per call
@@ -124,6 +125,25 @@ def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
         groups += " tokens"
         values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
     return groups, values
+
+
+_STAMPS = {
+    "turn": ("sent_ns", "end_ns"),
+    "attempt": ("due_ns", "slot_ns", "sent_ns", "headers_ns", "end_ns", "first_visible_ns"),
+}
+
+
+def shift(table: str, row: Row, offset_ns: int) -> None:
+    """Add an offset to the stamps in a row, which are on another machine's clock; durations stay as they are."""
+    for place in _stamp_places(table, row[0]):
+        if row[1][place] is not None:
+            row[1][place] += offset_ns
+
+
+@lru_cache(maxsize=256)
+def _stamp_places(table: str, groups: str) -> tuple[int, ...]:
+    names = schema.columns(table, groups)
+    return tuple(place for place, name in enumerate(names) if name in _STAMPS[table])
 
 
 def storable(attempt: Row) -> Row:

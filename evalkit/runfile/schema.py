@@ -44,6 +44,10 @@ def has_target(scoring: str) -> str:
 
 # a turn in progress when its session ended: not a failure of the endpoint, and sent again by resume
 INTERRUPTED = "(t.error_kind IS 'cancelled' AND t.attempts > 0)"
+# error kind, one of the messages, and number of turns that failed in one way
+FAILURES = """
+    SELECT error_kind, min(error_message), count(*) FROM turn WHERE status = 'error'
+    GROUP BY error_kind, http_status ORDER BY 3 DESC LIMIT ?"""
 CURRENT_SCORING = "(SELECT scoring FROM run)"
 JOIN_SCORE = join_score(CURRENT_SCORING)
 JOIN_CORRECTED = join_corrected(CURRENT_SCORING)

@@ -51,8 +51,8 @@ class ClusterSums:
         # label, sum, size and sum of y (1 − y) of the last cluster, which may continue
         self._open: tuple[int, float, int, float] | None = None
 
-    def add(self, labels: Whole, values: Floats) -> None:
-        """Add values whose labels are in order. The last cluster may continue in the next call.
+    def add(self, labels: Whole, values: Floats, *, last: bool = False) -> None:
+        """Add values whose labels are in order. The last cluster may continue in the next call, if there is one.
 
         Raises
         ------
@@ -63,8 +63,8 @@ class ClusterSums:
             return
         if not (values.min() >= 0 and values.max() <= 1):
             raise ValueError("a proportion needs values from 0 to 1")
-        begins = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
-        sums, sizes = np.add.reduceat(values, begins), np.diff(begins, append=len(values))
+        begins = np.flatnonzero(np.concatenate(([True], labels[1:] != labels[:-1])))
+        sums, sizes = np.add.reduceat(values, begins), np.add.reduceat(np.ones(len(values), np.int64), begins)
         partial = np.add.reduceat(values * (1 - values), begins)
         if self._open is not None and self._open[0] == labels[0]:
             sums[0] += self._open[1]
@@ -72,8 +72,9 @@ class ClusterSums:
             partial[0] += self._open[3]
         else:
             self.close()
-        self._open = int(labels[-1]), float(sums[-1]), int(sizes[-1]), float(partial[-1])
-        self.add_whole(sums[:-1], sizes[:-1], partial[:-1])
+        whole = len(sums) if last else len(sums) - 1
+        self._open = None if last else (int(labels[-1]), float(sums[-1]), int(sizes[-1]), float(partial[-1]))
+        self.add_whole(sums[:whole], sizes[:whole], partial[:whole])
 
     def close(self) -> None:
         """End the last cluster."""

@@ -68,14 +68,13 @@ def proportion(values: ArrayLike, clusters: ArrayLike | None = None, confidence:
     y = finite(values)
     sums = ClusterSums()
     if clusters is None:
-        sums.add(np.arange(len(y)), y)
+        sums.add(np.arange(len(y)), y, last=True)
     else:
         labels = np.asarray(clusters)
         if len(labels) != len(y):
             raise ValueError(f"{len(labels)} cluster labels were given for {len(y)} values")
         order = np.argsort(labels, kind="stable")
-        sums.add(np.unique(labels[order], return_inverse=True)[1], y[order])
-    sums.close()
+        sums.add(np.unique(labels[order], return_inverse=True)[1], y[order], last=True)
     return clustered_proportion(sums, confidence)
 
 

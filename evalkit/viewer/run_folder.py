@@ -26,7 +26,8 @@ _REMEMBERED = 2_000  # lines of runs
 _TAGS = (
     f"SELECT DISTINCT value FROM conversation, json_each(tags) WHERE tags NOT NULL ORDER BY value LIMIT {_MOST_TAGS}"  # noqa: S608
 )
-_TURNS = "SELECT DISTINCT turn FROM turn ORDER BY turn LIMIT 1000"
+_MOST_TURNS = 1_000
+_TURNS = "SELECT max(turns) FROM conversation"
 _POSITION = "SELECT position FROM conversation WHERE id = ?"
 
 Query = Mapping[str, Sequence[str]]
@@ -94,7 +95,7 @@ class RunFolder:
         with reader.reading(self._path(_one(query, "run"))) as connection:
             return {
                 "tags": [str(tag) for (tag,) in connection.execute(_TAGS)],
-                "turns": [turn for (turn,) in connection.execute(_TURNS)],
+                "turns": list(range(1, min(connection.execute(_TURNS).fetchone()[0] or 0, _MOST_TURNS) + 1)),
             }
 
     def _turns(self, query: Query) -> object:

@@ -1,7 +1,7 @@
 """The turns of a run as the page lists them: filtered, searched and sorted here, and fetched in pieces.
 
 The keys of the turns that match are kept in memory, 24 bytes a turn, for the last few selections; a piece is read by
-its keys.
+its keys. All turns in their own order need no such keys: the file has them in this order.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _PIECE = f"""
       JOIN conversation c ON c.position = t.conversation {JOIN_SCORE} {JOIN_CORRECTED}
     ORDER BY key.key"""  # noqa: S608 - SQL of our own
 _ALL = "SELECT count(*) FROM turn"
+_IN_ORDER = """
+    SELECT conversation, repeat, turn FROM turn
+    ORDER BY conversation {0}, repeat {0}, turn {0} LIMIT ? OFFSET ?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,27 @@ def piece(path: Path, selection: Selection, begin: int, count: int) -> dict[str,
         A file cannot be read as a run file, or the two share no conversation.
     """
     other = () if selection.other is None else state(selection.other)
-    keys, turns = _keys(path, selection, state(path), other)
+    own, keys = state(path), None
+    if selection == Selection(descending=selection.descending):
+        total = turns = _count(path, own)
+    else:
+        keys, turns = _keys(path, selection, own, other)
+        total = len(keys)
     with reader.reading(path) as connection:
-        wanted = orjson.dumps(keys[begin : begin + count].tolist()).decode()
-        rows = [_row(*row) for row in connection.execute(_PIECE, (wanted,))]
-    return {"all": turns, "total": len(keys), "from": begin, "rows": rows}
+        if keys is not None:
+            piece_keys = keys[begin : begin + count].tolist()
+        else:
+            in_order = _IN_ORDER.format("DESC" if selection.descending else "ASC")
+            piece_keys = connection.execute(in_order, (count, begin)).fetchall()
+        rows = [_row(*row) for row in connection.execute(_PIECE, (orjson.dumps(piece_keys).decode(),))]
+    return {"all": turns, "total": total, "from": begin, "rows": rows}
+
+
+@lru_cache(_REMEMBERED)
+def _count(path: Path, own: tuple[int, ...]) -> int:
+    """The number of all turns."""
+    with reader.reading(path) as connection:
+        return int(connection.execute(_ALL).fetchone()[0])
 
 
 @lru_cache(_REMEMBERED)
@@ -133,7 +152,7 @@ def _keys(path: Path, selection: Selection, own: tuple[int, ...], other: tuple[i
         keys = np.stack(columns, axis=1)
         if selection.other is not None:
             keys = keys[_scored_differently(connection, selection.other, keys)]
-        return keys, int(connection.execute(_ALL).fetchone()[0])
+    return keys, _count(path, own)
 
 
 def _conditions(connection: sqlite3.Connection, selection: Selection) -> tuple[str, list[Any]]:

@@ -15,7 +15,6 @@ __all__ = [
     "run_outcome",
     "run_results",
     "run_sentences",
-    "times_trust",
     "trends",
     "turn_table",
     "verdicts",

@@ -129,36 +129,6 @@ def delay_added_by_client(lag_ms: float | None, medians: Mapping[str, float | No
     return f"up to {number(lag_ms, ' ms')} {', '.join(parts)}"
 
 
-def trust(trust: Mapping[str, Any], slots: int | str) -> tuple[str, bool]:
-    """How far the times of a run can be trusted, and whether that is a warning.
-
-    Parameters
-    ----------
-    trust : mapping
-        ``trust`` of ``--json``.
-    slots : int or str
-        The concurrency of the run.
-    """
-    unknown, stalled = trust["sessions_not_known"], stalls(trust)
-    parts = []
-    if unknown == 1:
-        parts = ["unknown for one session, which was killed or is still running"]
-    elif unknown:
-        parts = [f"unknown for {unknown} sessions, which were killed or are still running"]
-    late = first_token_warnings(trust["streams"], trust["streams_at_once"], trust["streams_first_read_late"])
-    doubtful = ["TTFT"] * bool(late) + ["stalls"] * (bool(stalled) and trust["stalled_share"] > NOTABLE_SHARE)
-    lag, medians, bound = trust["loop_lag_p99_ms"], trust["medians_ms"], trust["client_bound_metrics"]
-    if lag is not None and any(medians.values()):
-        good = "" if unknown else f"good{' except for ' * bool(doubtful)}{' and '.join(doubtful)}, "
-        grade = f"{' and '.join(NAMES[name] for name in bound)} CLIENT-BOUND, " if bound else good
-        shown = bound or ["ttft" if medians["ttft"] is not None else "latency"]
-        delay = delay_added_by_client(lag, medians, shown)
-        parts.append(f"{grade}event-loop lag p99 {number(lag, ' ms')}: the client may have added {delay}")
-    elif not unknown:
-        parts.append("not measured: the run is too short")
-    return f"trust: {'; '.join([*parts, *late, *stalled, *notable(trust, slots)])}", bool(bound or doubtful)
-
-
 def first_token_warnings(count: int, at_once: int, late: int) -> list[str]:
     """How many of ``count`` streams have a first-token time that is not what it seems, if that is a notable share."""
     warnings = []
@@ -200,7 +170,7 @@ def stalls(trust: Mapping[str, Any]) -> list[str]:
 
 
 def notable(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
-    """What else the client did that is worth a note; for the parameters see ``trust``."""
+    """What else the client did that is worth a note; for the parameters see ``times_trust``."""
     reads, several = trust["reads"], trust["reads_with_several_events"]
     if reads and several is not None and several > NOTABLE_SHARE * reads:
         share = percent(several / reads, 0)
@@ -211,6 +181,9 @@ def notable(trust: Mapping[str, Any], slots: int | str) -> Iterator[str]:
         yield f"{opened} of {attempts} requests needed a new connection"
     if (waited := trust["function_wait_max_ms"]) is not None and waited > FUNCTION_WAIT_MS:
         yield f"calls of your functions waited up to {number(waited, ' ms')} for a thread, which no latency includes"
+    if lost := trust.get("workers_lost"):
+        again = counted(trust["turns_sent_again"], "turn")
+        yield f"{counted(lost, 'worker')} lost, {again} sent again by others: the endpoint may have seen them twice"
 
 
 def turn_time(result: Mapping[str, Any]) -> str:

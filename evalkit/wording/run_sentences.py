@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from evalkit.wording import caveats, incomplete_answers, run_results
 from evalkit.wording.imported import imported
+from evalkit.wording.times_trust import times_trust
 from evalkit.wording.unfinished import unfinished
 
 
@@ -35,10 +36,8 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
 
 def reliability(
     result: Mapping[str, Any],
-    trust: Iterable[tuple[str, bool]],
+    info: Mapping[str, Any],
     *,
-    repeats: int,
-    total: int | None,
     resume: str,
     quoted: Callable[[str], str] = str,
 ) -> Iterator[Sentence]:
@@ -48,25 +47,23 @@ def reliability(
     ----------
     result : mapping
         The object of ``--json``.
-    trust : iterable of (str, bool)
-        How far the times can be trusted, in the words of the view; left out for an imported run, which has no times.
-    repeats : int
-        Repeats of the run.
-    total : int or None
-        Turns of its dataset times repeats; None: not known.
+    info : mapping
+        ``dataset`` and ``settings`` of the run.
     resume : str
         The command that resumes it.
     quoted : callable
         Makes an untrusted name safe for the text it is put into.
     """
+    settings, turns = info["settings"], info["dataset"].get("turns")
+    repeats = int(settings.get("repeats", 1))
     if result["until"] is None and (precision := run_results.precision(result)) is not None:
         yield Sentence(precision, False)
     if result["doubt"] is not None:
         yield Sentence(f"the interval of the accuracy may be too short. {result['doubt']}", True)
     if (imported_from := imported(result["imported"], quoted)) is not None:
         yield Sentence(imported_from, True)
-    else:
-        yield from (Sentence(*each) for each in trust)
+    elif result["answered"]:
+        yield from (Sentence(*each) for each in times_trust(result["trust"], settings["concurrency"]))
     parameters = result["ignored_parameters"]
     for line in (
         *run_results.answering_models(result["answering_models"], repeats, quoted),
@@ -82,4 +79,4 @@ def reliability(
         *caveats.sentences(result["caveats"]),
     ):
         yield Sentence(line, False)
-    yield from (Sentence(*each) for each in unfinished(result, total))
+    yield from (Sentence(*each) for each in unfinished(result, None if turns is None else int(turns) * repeats))

@@ -4,6 +4,7 @@ from runfiles import MS, S, T, write
 from evalkit.analysis.client_trust import client_bound
 from evalkit.analysis.summary_json import summary_json
 from evalkit.wording import run_results
+from evalkit.wording.times_trust import times_trust
 
 TIMES = {"ttft_ms": 697.0, "latency_ms": 1200.0}
 
@@ -13,7 +14,9 @@ def trusted(path, *sessions, stream=True):
 
 
 def said(result):
-    return run_results.trust(result, 4)
+    """The sentences together, and whether one is a warning."""
+    sentences = list(times_trust(result, 4))
+    return "; ".join(text for text, _ in sentences), any(warning for _, warning in sentences)
 
 
 @pytest.mark.parametrize("lag", [5.5, 9.1, 9.7])
@@ -21,7 +24,7 @@ def test_a_lag_is_compared_with_the_times_that_are_shown(tmp_path, lag):
     result = trusted(tmp_path, S([T("a", 1, tokens=9, **TIMES)], trust={"loop_lag_p99_ms": lag}))
     assert (result["client_bound"], result["client_bound_metrics"]) == (False, [])
     assert result["medians_ms"] == {"ttft": 697.0, "latency": 1200.0, "tpot": 503.0}
-    text = f"trust: good, event-loop lag p99 {lag} ms: the client may have added up to {lag} ms of 697 ms (TTFT)"
+    text = f"the times are the endpoint's own: this client may have added up to {lag} ms of 697 ms (TTFT)"
     assert said(result) == (text, False)
 
 
@@ -38,9 +41,8 @@ def test_only_the_metrics_that_it_touches_are_marked(tmp_path, times, bound, met
     assert (result["client_bound"], result["client_bound_metrics"]) == (bound, metrics)
     text, warning = said(result)
     assert warning
-    assert text.startswith(
-        f"trust: {' and '.join(run_results.NAMES[name] for name in metrics)} CLIENT-BOUND, event-loop lag"
-    )
+    assert text.startswith("the times may be this client's own, not the endpoint's: it may have added up to 9 ms of ")
+    assert [name for name in ("ttft", "latency", "tpot") if f"({run_results.NAMES[name]}" in text] == metrics
     headings = [
         run_results.marked_heading(heading, result, "*")
         for heading in ("accuracy", "TTFT p50", "TPOT p50", "latency p95")
@@ -60,12 +62,13 @@ def test_the_trust_of_a_killed_session_is_not_known(tmp_path):
     result = trusted(tmp_path, good, S([T("b", 1, **TIMES)], end_ms=None))
     assert (result["client_bound"], result["sessions_not_known"], result["loop_lag_p99_ms"]) == (None, 1, 1.0)
     assert said(result)[0] == (
-        "trust: unknown for one session, which was killed or is still running; "
-        "event-loop lag p99 1 ms: the client may have added up to 1 ms of 697 ms (TTFT)"
+        "the times are the endpoint's own: this client may have added up to 1 ms of 697 ms (TTFT); "
+        "whether this client added to the times is not known for 1 session, which was killed or is still running"
     )
     alone = trusted(tmp_path / "alone", S([T("b", 1)], end_ms=None))
     assert (alone["client_bound"], alone["client_bound_metrics"]) == (None, None)
-    assert said(alone) == ("trust: unknown for one session, which was killed or is still running", False)
+    unknown = "whether this client added to the times is not known for 1 session, which was killed or is still running"
+    assert said(alone) == (unknown, False)
     late = S([T("a", 1)], trust={"loop_lag_p99_ms": 40.0})
     assert trusted(tmp_path / "late", late, S([T("b", 1)], end_ms=None))["client_bound"] is True
     # it left nothing behind that is shown
@@ -79,7 +82,7 @@ def test_the_turns_that_a_stall_touched_are_counted(tmp_path):
     result = trusted(tmp_path, S(turns, trust=trust))
     assert result["stalled_share"] == 0.4  # 1, 5, 8 and 9; one was between two turns
     text, warning = said(result)
-    assert text.startswith("trust: good except for stalls, ")
+    assert text.startswith("the times are the endpoint's own, with the exceptions below: ")
     assert text.endswith("; the client stalled for up to 910 ms, during 40.0% of the turns")
     assert warning
 
@@ -93,7 +96,7 @@ def test_a_stall_that_is_short_compared_with_the_times_or_touched_few_turns_is_n
     result = trusted(tmp_path / "long", S(turns, trust={**trust, "loop_stall_max_ms": 300.0}))
     text, warning = said(result)
     assert "the client stalled for up to 300 ms, during 2.5% of the turns" in text
-    assert (text.startswith("trust: good, "), warning) == (True, False)
+    assert (text.startswith("the times are the endpoint's own: "), warning) == (True, False)
 
 
 def test_a_run_file_that_tells_no_stalls_has_none_to_tell(tmp_path):
@@ -107,10 +110,7 @@ def test_calls_of_functions_that_waited_for_a_thread_are_said(tmp_path):
     calls = {"calls": 7, "at_once": 128, "wait_ms": {"p50": 0.1, "p99": 300.0, "max": 312.0}}
     result = trusted(tmp_path / "r.evalkit", S([T("a", 1)], trust={"loop_lag_p99_ms": 0.2, "function_calls": calls}))
     assert (result["function_calls"], result["function_wait_max_ms"]) == (7, 312.0)
-    assert (
-        "calls of your functions waited up to 312 ms for a thread, which no latency includes"
-        in run_results.trust(result, 4)[0]
-    )
+    assert "calls of your functions waited up to 312 ms for a thread, which no latency includes" in said(result)[0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ One run file is made, as in ``bench_report``, and copied. ``evalkit list`` of 1,
 everything it loads, the first time and again. Then ``evalkit view`` of 100 runs of 10,000 turns in a headless Chromium,
 if there is one: from opening the address until all files and the first turns are shown, until every row has its
 numbers, from a letter typed into the search to the new list, and from a click to a conversation of two runs side by
-side; and the most memory that the server held.
+side; and the most memory that the server held. The same of one run of a million turns.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def viewed(folder: Path, runs: int, turns: int, chromium: str) -> list[Row]:
             page.fill("#search", "sum-0001")
             _until(lambda: page.inner_text("#count").startswith("400 of"))
             searched_s = time.perf_counter() - began
-            page.locator("#runrows input").nth(1).check()
+            if runs > 1:
+                page.locator("#runrows input").nth(1).check()
             began = time.perf_counter()
             page.locator("#space [role=row]").first.click()
             page.wait_for_selector("dialog[open] article")
@@ -100,10 +101,10 @@ def viewed(folder: Path, runs: int, turns: int, chromium: str) -> list[Row]:
     peak_mb = max(memory.held.values()) / 1e6
     return [
         row("evalkit view, from the command to its address", started_s, "s"),
-        row(f"{runs:,} runs of {turns:,} turns: files and turns shown", shown_s, "s", GOAL_OPEN_S),
+        row(f"{runs:,} run{'s' * (runs > 1)} of {turns:,} turns: files and turns shown", shown_s, "s", GOAL_OPEN_S),
         row("… the numbers of all runs", filled_s, "s"),
         row("… searched", searched_s, "s"),
-        row("… a conversation of two runs opened", opened_s, "s"),
+        row(f"… a conversation of {min(runs, 2)} opened", opened_s, "s"),
         row("… peak memory of the server", peak_mb, "MB", GOAL_MB),
     ]
 
@@ -127,6 +128,9 @@ def main() -> None:
         if options.chromium:
             report.say(f"making {large:,} large runs")
             rows += viewed(copies(Path(folder) / "view", large, 10_000), large, 10_000, options.chromium)
+            turns = 10_000 * large
+            report.say(f"making a run of {turns:,} turns")
+            rows += viewed(copies(Path(folder) / "one", 1, turns), 1, turns, options.chromium)
     print(report.table(("what", "found", "goal", "met"), rows))
     sys.exit(any(each[-1] == report.met(False) for each in rows))
 

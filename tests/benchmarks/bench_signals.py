@@ -90,7 +90,7 @@ def family(process: subprocess.Popen) -> tuple[psutil.Process, list[psutil.Proce
     parent = psutil.Process(process.pid)
     with suppress(psutil.Error):
         return parent, [
-            child for child in parent.children() if "evalkit.engine.asking.session" in " ".join(child.cmdline())
+            child for child in parent.children() if "evalkit.engine.asking.asking_process" in " ".join(child.cmdline())
         ]
     return parent, []
 

@@ -1,6 +1,8 @@
 """``evalkit list``: a line a run, and one object with --json."""
 
 import json
+import os
+import sqlite3
 
 import pytest
 from commands import evalkit
@@ -57,3 +59,43 @@ def test_without_a_folder_it_is_that_of_run(folder, tmp_path):
     done = evalkit("list", cwd=tmp_path)
     assert done.returncode == 2
     assert "there is no folder runs" in done.stderr
+
+
+LONG = "primary_math-meta-llama-3.1-70b-instruct-2026120{}-120000"
+
+
+@pytest.mark.parametrize(("width", "tables"), [(120, 1), (100, 3), (80, 3), (60, 4)])
+def test_long_names_are_shortened_in_the_middle_and_stay_different(tmp_path, monkeypatch, width, tables):
+    for number in range(3):
+        path = write(tmp_path / f"{LONG.format(number)}.evalkit", [S([T("a", 1, score=1.0), T("b", 1, score=0.0)])])
+        endpoint(path, model="meta-llama/Meta-Llama-3.1-70B-Instruct-Turbo")
+    monkeypatch.setattr("evalkit.console.terminal.PIPE_WIDTH", width)
+    lines = evalkit("list", tmp_path).stdout.splitlines()[:-1]
+    assert max(map(len, lines)) <= width
+    assert sum(line.startswith("run ") for line in lines) <= tables
+    assert len({line.split()[0] for line in lines if line.startswith("primary")}) == 3
+    assert all("…" in line.split()[0] and "-120000" in line.split()[0] for line in lines if line.startswith("primary"))
+    found = json.loads(evalkit("list", tmp_path, "--json").stdout)["runs"]
+    assert [run["file"] for run in found] == [str(tmp_path / f"{LONG.format(number)}.evalkit") for number in range(3)]
+
+
+def test_names_that_differ_only_in_the_middle_are_not_shortened_to_one(tmp_path):
+    for letter in "ab":
+        write(tmp_path / f"{'x' * 30}{letter}{'x' * 29}.evalkit", [S([T("a", 1)])])
+    lines = evalkit("list", tmp_path).stdout.splitlines()
+    assert len({line.split()[0] for line in lines if line.startswith("x")}) == 2
+
+
+def test_a_run_file_with_another_name_is_listed_and_other_files_are_not(tmp_path):
+    write(tmp_path / "nightly", [S([T("a", 1, score=1.0)])])
+    write(tmp_path / "nightly.db", [S([T("a", 1, score=1.0)])])
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE t (x)")
+    other.close()
+    (tmp_path / "notes.txt").write_text("text")
+    os.mkfifo(tmp_path / "pipe")
+    done = evalkit("list", tmp_path, "--json")
+    result = json.loads(done.stdout)
+    assert sorted(run["file"] for run in result["runs"]) == [str(tmp_path / "nightly"), str(tmp_path / "nightly.db")]
+    assert result["unreadable"] == []
+    assert {line.split()[0] for line in evalkit("list", tmp_path).stdout.splitlines()[1:3]} == {"nightly", "nightly.db"}

@@ -116,3 +116,18 @@ def test_show_reads_a_running_run(sums, tmp_path):
         f"error: {out} is in use: another evalkit is writing to it. "
         "Wait for it, or read it meanwhile with 'evalkit show'\n"
     )
+
+
+def test_times_by_the_definitions_of_another_tool(tmp_path):
+    run = write(tmp_path / "r.evalkit", [S([T("a", 1, ttft_ms=100, latency_ms=500, tokens=5)], end_ms=1000)])
+    done = evalkit("show", run, "--as", "guidellm", env={"COLUMNS": "120"})
+    assert (done.returncode, done.stderr) == (0, "")
+    (tpot,) = (line.split() for line in done.stdout.splitlines() if line.startswith("TPOT, ms"))
+    assert tpot[3:] == ["100.00", "100.00", "100.00", "100.00", "–", "100.00"]  # ours 400 / 4, theirs 500 / 5
+    assert "it includes the first token" in done.stdout
+    found = json.loads(evalkit("show", run, "--as", "aiperf", "--json").stdout)
+    assert (found["tool"], found["figures"][1]["theirs"]["mean"]) == ("aiperf", 100)
+    assert found["figures"][2]["missing"] == "the tool has no such metric"
+    for more in (["--conversation", "a"], ["--fail-under", "errors<=1%"], ["--over-repeats", "2"]):
+        refused = evalkit("show", run, "--as", "vllm", *more)
+        assert (refused.returncode, "--as" in refused.stderr) == (2, True)

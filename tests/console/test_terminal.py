@@ -17,7 +17,7 @@ from evalkit.analysis.summary_json import summary_json
 from evalkit.console.fitted_tables import FittingConsole
 from evalkit.console.sparklines import BLOCKS
 from evalkit.console.summary import summary
-from evalkit.console.terminal import one_line, printable
+from evalkit.console.terminal import middle_shortened, one_line, printable
 from evalkit.run import Run
 from evalkit.wording.numbers import MISSING
 
@@ -48,7 +48,6 @@ def test_a_run_without_a_finished_turn_is_shown_with_everything_missing(tmp_path
     )
     assert "0 of 0" in text
     assert MISSING in text
-    assert "trust: not measured" in text
     assert "6 turns have not been run yet: these are the results so far" in text
     assert "nan" not in text.lower()
 
@@ -75,10 +74,10 @@ def test_schedule_latency_is_shown_in_open_loop_only(tmp_path):
     assert [row[-2:] for row in rows[:3]] == [["1,300", MISSING], [MISSING, MISSING], ["1,300", MISSING]]
 
 
-def test_the_trust_line_names_what_stands_out(tmp_path):
+def test_the_sentences_on_trust_name_what_stands_out(tmp_path):
     quiet = {"loop_lag_p99_ms": 1.0, "reads": 100, "reads_with_several_events": 5}
     turns = [T(f"c{n}", 1, new_connection=n < 4) for n in range(10)]
-    good = "trust: good, event-loop lag p99 1 ms: the client may have added up to 1 ms of 50 ms (TTFT)\n"
+    good = "the times are the endpoint's own: this client may have added up to 1 ms of 50 ms (TTFT)\n"
     assert good in shown(tmp_path / "quiet.evalkit", [S(turns, trust=quiet)])
     turns = [T(f"c{n}", 1, new_connection=True) for n in range(10)]
     loud = shown(tmp_path / "loud.evalkit", [S(turns, trust={**quiet, "reads_with_several_events": 6})])
@@ -203,3 +202,18 @@ def test_a_pipe_gets_the_same_plain_bytes_whatever_the_terminal(tmp_path):
     narrow = piped(LANG="C", PYTHONIOENCODING="ascii")
     assert narrow.isascii()
     assert b"\\xe4.jsonl against m" in narrow
+
+
+@pytest.mark.parametrize(
+    "text", ["short", "a-long-name-with-an-ending", "世" * 30, "a\x1b[2J" + "b" * 40, "x" * 10_000, "é" * 25]
+)
+def test_a_name_is_shortened_in_the_middle_to_its_cells(text):
+    for cells in range(2, 30):
+        shown = middle_shortened(text, cells).plain
+        assert cell_len(shown) <= cells
+        assert "\x1b" not in shown
+        if len(text) < 1_000 and cell_len(text) > cells > 6:
+            assert "…" in shown
+            assert shown.endswith(text[-1])
+            assert shown.startswith(text[0])
+    assert middle_shortened("a-long-name-with-an-ending", 11).plain == "a-lon…nding"

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from junit_schema import SCHEMA
 from lxml import etree
-from runfiles import S, T, talk, write
+from runfiles import S, T, endpoint, talk, write
 
 from evalkit.analysis.measures import measure
 from evalkit.conversation import ToolCall
@@ -17,7 +17,10 @@ from evalkit.errors import SettingsError
 from evalkit.gates import junit
 from evalkit.gates.gate_expression import parse
 from evalkit.gates.gates import results_of
-from evalkit.runfile import plain_transcripts, transcripts
+from evalkit.report import run_facts
+from evalkit.report.run_contents import read_run
+from evalkit.runfile import plain_text, plain_transcripts, transcripts
+from evalkit.wording import run_results, run_sentences
 
 ANSI = "\x1b[31mred\x1b[0m\x00\x07"
 MARKUP = "]]> </failure></testcase> &amp; <!-- \"quoted\" 'too' <![CDATA["
@@ -188,16 +191,16 @@ def test_any_text_can_be_read_back_but_for_what_xml_cannot_hold(text):
 
 def test_long_answers_and_long_conversations_are_cut_and_say_so(tmp_path):
     count = plain_transcripts.MOST_TURNS + 5
-    long = "x" * (plain_transcripts.MOST + 1_000)
+    long = "x" * (plain_text.MOST + 1_000)
     turns = [T("a", n, score=0.0, text=long, reason=long) for n in range(1, count + 1)]
     path = write(tmp_path / "r.evalkit", [S(turns)], [talk("a", targets=[1] * count)])
     found = cases(written(path, tmp_path))
     first, last = found["a", "turn 1"].system_out, found["a", f"turn {count}"].system_out
-    assert f"answer: {'x' * plain_transcripts.MOST}… (cut: 5,000 characters in all)\n" in first
+    assert f"answer: {'x' * plain_text.MOST}… (cut: 5,000 characters in all)\n" in first
     heading = f"wrong: {'x' * junit.MOST_MESSAGE}… (cut: 5,000 characters in all)\n\n"
     assert first.startswith(heading)
     assert last.removeprefix(heading).startswith("(5 earlier turns are left out)\n\nturn 6\n")
-    assert len(last) < plain_transcripts.MOST_TURNS * 2 * (plain_transcripts.MOST + 200)
+    assert len(last) < plain_transcripts.MOST_TURNS * 2 * (plain_text.MOST + 200)
 
 
 def test_conversations_are_read_one_at_a_time(tmp_path):
@@ -256,3 +259,26 @@ def test_limits_alone_are_a_file_too(tmp_path):
     (tmp_path / "mine.xml").write_text("<mine/>", encoding="utf-8")
     with pytest.raises(SettingsError):
         junit.write_limits(tmp_path / "mine.xml", "name", limits, [])
+
+
+def test_the_sentences_of_a_report_are_in_the_output_of_the_suite(tmp_path):
+    turns = [T(f"c{n}", 1, score=float(n % 2), finish_reason="length" if n < 3 else "stop") for n in range(8)]
+    path = endpoint(write(tmp_path / "r.evalkit", [S(turns)], [talk(f"c{n}", (1,)) for n in range(8)]))
+    out = written(path, tmp_path, ["errors<=1"])
+    suite, gates = etree.parse(out).getroot()
+    contents = read_run(path, drawn=False)
+    shown = [run_facts.finding(contents)]
+    shown += [run_results.sentence(note) for note in run_sentences.notes(contents.result)]
+    shown += [sentence for sentence, _ in run_facts.reliability(contents)]
+    assert "3 cut-off answers" in " ".join(shown)
+    found = suite.findtext("system-out").replace(str(path), path.name).splitlines()
+    assert found == [line for each in shown for line in each.splitlines()]
+    assert not gates.findtext("system-out")
+
+
+def test_hostile_names_in_the_sentences_are_text(tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, score=1.0)])])
+    told(path, "UPDATE run SET endpoint = json_set(endpoint, '$.model', ?)", HOSTILE.replace("\x00", ""))
+    suite = etree.parse(written(path, tmp_path)).getroot()[0]
+    assert "quoted" in suite.findtext("system-out")
+    assert not list(suite.find("system-out"))

@@ -83,3 +83,15 @@ def test_p_of_bootstrapped_medians_is_as_rare_as_it_says():
         ps.append(p_of_interval(found))
     assert np.mean(np.array(ps) < 0.05) < 0.1
     assert np.mean(np.array(ps) < 0.5) > 0.3
+
+
+@pytest.mark.parametrize("clusters", [2, 10, 60])
+def test_p_of_few_clusters_is_that_of_students_t(clusters):
+    half = 2.0
+    for value in (0.5, 1.9, 2.1, 9.0):
+        p = p_of_interval(Estimate(value, value - half, value + half, 50), clusters=clusters)
+        errors = value / half * scipy_stats.t.ppf(0.975, clusters - 1)
+        assert p == pytest.approx(2 * scipy_stats.t.sf(errors, clusters - 1), rel=1e-9)
+        assert (p < 0.05) == (value > half)
+    normal = p_of_interval(Estimate(9.0, 7.0, 11.0, 50))
+    assert p > normal  # thicker tails

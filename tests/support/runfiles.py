@@ -136,3 +136,11 @@ def endpoint(path: Path, **fields: Any) -> Path:
         told = {"base_url": "http://127.0.0.1:9/v1", "model": "tiny", "key_env": None, "params": {}, **fields}
         connection.execute("UPDATE run SET endpoint = ?", (json.dumps(told),))
     return path
+
+
+def never_sent(path: Path, *keys: tuple[int, int, int]) -> Path:
+    """Make failed turns, by position, repeat and turn, ones that no request was sent for."""
+    with RunFile.open(path) as file, file.connection as connection:
+        where = "WHERE (conversation, repeat, turn) = (?, ?, ?)"
+        connection.executemany(f"UPDATE turn SET attempts = 0, sent_ns = NULL, end_ns = NULL {where}", keys)
+    return path

@@ -49,7 +49,23 @@ class Gaps:
 
 def gaps(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> Gaps:
     """Read the gaps of a run's successful attempts, of at most this many answers."""
-    ids = np.fromiter((row[0] for row in connection.execute(f"SELECT id {_STREAMED} ORDER BY id")), dtype=np.int64)
+    ids = _answers(connection)
+    values, answer = pooled(connection, most)
+    at = np.unique(np.quantile(values, np.linspace(0, 1, STEPS))) if len(values) else values
+    enough = {name: q for name, q in _QUANTILES.items() if len(values) * (1 - q) >= 1}
+    return Gaps(
+        at=at,
+        share=cumulative_shares(values, answer, at),
+        quantiles={name: float(np.quantile(values, q)) for name, q in enough.items()},
+        gaps=len(values),
+        answers=int(answer[-1]) + 1 if len(answer) else 0,
+        answers_in_all=len(ids),
+    )
+
+
+def pooled(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> tuple[Floats, Whole]:
+    """All gaps in ms and the number of the answer that each is of; of more than ``most`` answers a seeded sample."""
+    ids = _answers(connection)
     drawn = ids if len(ids) <= most else np.sort(np.random.default_rng(0).choice(ids, most, replace=False))
     parts: list[Floats] = []
     total = 0
@@ -59,18 +75,11 @@ def gaps(connection: sqlite3.Connection, most: int = MOST_ANSWERS) -> Gaps:
         total += len(parts[-1])
         if total > MOST_GAPS:
             break
-    values = np.concatenate([np.empty(0), *parts])
-    answer = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    at = np.unique(np.quantile(values, np.linspace(0, 1, STEPS))) if len(values) else values
-    enough = {name: q for name, q in _QUANTILES.items() if len(values) * (1 - q) >= 1}
-    return Gaps(
-        at=at,
-        share=cumulative_shares(values, answer, at),
-        quantiles={name: float(np.quantile(values, q)) for name, q in enough.items()},
-        gaps=len(values),
-        answers=len(parts),
-        answers_in_all=len(ids),
-    )
+    return np.concatenate([np.empty(0), *parts]), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+
+
+def _answers(connection: sqlite3.Connection) -> Whole:
+    return np.fromiter((row[0] for row in connection.execute(f"SELECT id {_STREAMED} ORDER BY id")), dtype=np.int64)
 
 
 def cumulative_shares(values: Floats, cluster: Whole, at: Floats) -> tuple[Estimate, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from evalkit.engine.saving import process_messages
 from evalkit.engine.saving.process_messages import (
     CallFunction,
     Committed,
+    Conversations,
     End,
     FinishedTurns,
     FunctionResult,
     Message,
+    NoMore,
     SessionStarted,
+    Share,
     Start,
     Stop,
 )
@@ -45,15 +48,25 @@ class ParentLink(asyncio.Protocol):
         Called with the error when turns cannot be stored.
     on_parent_stopped : callable
         Called repeatedly while the parent is stopped, as by Ctrl-Z, with the seconds to hold requests back for.
+    on_share : callable
+        Called with ``Conversations``, ``NoMore`` and ``Share``, which come where asking processes share a run.
     scores_all : bool
         Turns without a target are scored too.
+    clock_offset_ns : int
+        Added to every stamp that leaves this machine.
+    asked_from : mapping or None
+        Added to the provenance of every attempt.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.on_parent_stopped: Callable[[float], None] = lambda seconds: None
         self.on_error: Callable[[Exception], None] = lambda error: None
+        self.early: list[Conversations | NoMore | Share] = []  # what came before ``on_share`` was set
+        self.on_share: Callable[[Conversations | NoMore | Share], None] = self.early.append
         self.scores_all = False
+        self.clock_offset_ns = 0
+        self.asked_from: Mapping[str, str] | None = None
         self._on_stop: Callable[[str], None] | None = None
         self._early_stop: str | None = None
         self._task: asyncio.Future[Any] = self._loop.create_future()
@@ -97,6 +110,8 @@ class ParentLink(asyncio.Protocol):
     def _receive(self, message: Message) -> None:
         if isinstance(message, Committed):
             self._note_committed(message.turns)
+        elif isinstance(message, Conversations | NoMore | Share):
+            self.on_share(message)
         elif isinstance(message, FunctionResult):
             result = self._results.pop(message.number)
             if not result.done():  # it was cancelled
@@ -113,8 +128,10 @@ class ParentLink(asyncio.Protocol):
         """Wait for the task: the first message."""
         return await self._task
 
-    def begin(self, runfile: Path) -> None:
+    def begin(self, runfile: Path | None) -> None:
         """Open the spool and report that the session starts: the first request is about to be sent.
+
+        Without a run file on this machine there is no spool.
 
         Raises
         ------
@@ -122,7 +139,8 @@ class ParentLink(asyncio.Protocol):
             The spool cannot be written.
         """
         clocks = time.perf_counter_ns(), time.time_ns()
-        self._spool = Spool(runfile, clocks)
+        if runfile is not None:
+            self._spool = Spool(runfile, clocks)
         self.send(SessionStarted(*clocks))
 
     def put(self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord) -> None:
@@ -200,8 +218,8 @@ class ParentLink(asyncio.Protocol):
         if not self._unsent:
             self._loop.call_later(GROUP_S, self._flush)
         self._unsent.append(message)
-        assert self._spool is not None
-        self._spool.write(message, len(turns))
+        if self._spool is not None:
+            self._spool.write(message, len(turns))
 
     def _keep_or_report(self) -> None:
         try:
@@ -213,8 +231,15 @@ class ParentLink(asyncio.Protocol):
         self, position: int, conversation: Conversation, first: bool, last: bool, record: TurnRecord
     ) -> tuple[Any, ...]:
         row = conversation.to_json() if first else None
+        if self.asked_from is not None:
+            record = with_provenance(record, self.asked_from)
         turn = record_rows.turn_row(position, conversation.turns[record.turn - 1], record, scored=self.scores_all)
-        return row, last, turn, [record_rows.attempt_row(position, record, attempt) for attempt in record.attempts]
+        attempts = [record_rows.attempt_row(position, record, attempt) for attempt in record.attempts]
+        if self.clock_offset_ns:
+            record_rows.shift("turn", turn, self.clock_offset_ns)
+            for attempt in attempts:
+                record_rows.shift("attempt", attempt, self.clock_offset_ns)
+        return row, last, turn, attempts
 
     def _flush(self) -> None:
         self._keep_or_report()
@@ -228,6 +253,14 @@ class ParentLink(asyncio.Protocol):
         self._spool.note_committed(count)
         if self._room is not None and not self._room.done() and self._spool.behind <= BACKLOG // 2:
             self._room.set_result(None)
+
+
+def with_provenance(record: TurnRecord, asked_from: Mapping[str, str]) -> TurnRecord:
+    """The record, with the place that its attempts were asked from."""
+    attempts = tuple(
+        attempt._replace(provenance={**(attempt.provenance or {}), **asked_from}) for attempt in record.attempts
+    )
+    return record._replace(attempts=attempts)
 
 
 def _is_stopped(process: int) -> bool:

@@ -1,4 +1,4 @@
-"""The asking process: drives the dialogues of a session on an event loop that does nothing else.
+"""In the asking process: drives the dialogues of a session on an event loop that does nothing else.
 
 Scoring, SQLite, a notebook's heap and the display are in the parent, so that none of them can delay a read. A finished
 turn is in the spool before any further request goes out: what is received is stored before it is used, and a run that
@@ -8,8 +8,6 @@ is killed loses no more than it had in flight. When the parent ends, this proces
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 import time
 import traceback
 from collections.abc import Coroutine, Iterator
@@ -19,7 +17,6 @@ from typing import Any
 from evalkit.client import error_answers  # noqa: F401 -- loaded before the first request: no read waits for it
 from evalkit.client.transport import Transport
 from evalkit.datasets.part_files import PartFiles
-from evalkit.engine.asking import event_loop
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.loop_lag import LoopLagMonitor
 from evalkit.engine.asking.parent_link import ParentLink
@@ -73,7 +70,8 @@ class Session:
         self._error: BaseException | None = None
         self._items: Iterator[ScheduledConversation | None] = iter(())
         self._functions = {name: self._function(name) for name in task.functions}
-        self._files = PartFiles(task.data)
+        self._files = None if task.data is None else PartFiles(task.data)
+        self._rate_limiter = RateLimiter(settings.rpm, settings.tpm)
         self._arrival_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.link = link
@@ -108,6 +106,7 @@ class Session:
     def _schedule(self) -> Iterator[ScheduledConversation | None]:
         """What to send. The first conversation is read now, so that an error in it is raised before any request."""
         task = self._task
+        assert task.data is not None
         items = iter(Schedule(task.data, task.settings, task.runfile if task.resumed else None, task.fingerprint))
         return chain(list(islice(items, 1)), _read_ahead(items))
 
@@ -120,7 +119,7 @@ class Session:
             transport,
             self._task.endpoint,
             stream=settings.stream,
-            rate_limiter=RateLimiter(settings.rpm, settings.tpm),
+            rate_limiter=self._rate_limiter,
             retry=RetryPolicy(
                 settings.retries, budget=RetryBudget(), loading_s=max(LOADING_S, self._task.wait_ready or 0)
             ),
@@ -176,14 +175,17 @@ class Session:
                 self._arrival_task = self._spawn(
                     self._arrive(sender, Arrivals(settings.rate, settings.arrivals, settings.arrivals_seed or 0))
                 )
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._until_all_ended()
         finally:
             canceller.cancel()
             if timer is not None:
                 timer.cancel()
         if not self._ended:
             self._giving_up.decide_at_end()
+
+    async def _until_all_ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
@@ -324,20 +326,6 @@ def _read_ahead(items: Iterator[ScheduledConversation | None]) -> Iterator[Sched
         raise error
 
 
-def main() -> None:
-    """Run the task received from the parent; the arguments are the socket's descriptor and the parent's process id."""
-    event_loop.run(_run(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))
-
-
-async def _run(connection: socket.socket, parent: int) -> None:
-    link = ParentLink()
-    connection.setblocking(False)
-    await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=connection)
-    watcher = asyncio.create_task(link.watch_parent(parent))
-    await Session(await link.task(), link).run()
-    watcher.cancel()
-
-
 def _error_fields(error: BaseException | None) -> tuple[str | None, str]:
     """An error as fields of ``End``, for the parent to raise: the name of its class in ``errors``, and its text."""
     if error is None:
@@ -345,7 +333,3 @@ def _error_fields(error: BaseException | None) -> tuple[str | None, str]:
     if isinstance(error, EvalkitError):
         return type(error).__name__, str(error)
     return "", "".join(traceback.format_exception(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,12 @@ class SessionTask:
     ----------
     endpoint : Endpoint
     settings : Settings
-    data : Path
+    data : Path or None
+        None: conversations arrive as messages.
     fingerprint : Fingerprint
         The dataset as it was when it was checked: no other conversation is sent.
-    runfile : Path
+    runfile : Path or None
+        None: it is on another machine, so there is no spool next to it.
     resumed : bool
         Send only what the run file lacks.
     has_answers : bool
@@ -36,16 +39,22 @@ class SessionTask:
         How long to wait, in seconds, for an endpoint that is still loading its model.
     token_limit : int or None
         Lower limits of dataset rows are raised to this one.
+    clock_offset_ns : int
+        Added to stamps of this machine's clock, it makes them stamps of the clock of the machine with the run file.
+    asked_from : mapping or None
+        Stored with every attempt, as a part of its provenance.
     """
 
     endpoint: Endpoint
     settings: Settings
-    data: Path
+    data: Path | None
     fingerprint: Fingerprint
-    runfile: Path
+    runfile: Path | None
     resumed: bool = False
     has_answers: bool = False
     functions: tuple[str, ...] = ()
     scores_all: bool = False
     wait_ready: float | None = None
     token_limit: int | None = None
+    clock_offset_ns: int = 0
+    asked_from: Mapping[str, str] | None = None

@@ -8,6 +8,7 @@ __all__ = [
     "arrivals",
     "incomplete_answers",
     "loading_wait",
+    "minute_window",
     "pause",
     "rate_limits",
     "retries",

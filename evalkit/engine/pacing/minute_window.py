@@ -56,6 +56,14 @@ class BurstLimit:
         self._level = self._capacity
         self._at = clock()
 
+    def set_limit(self, limit: float) -> None:
+        """Change the limit; what is in the bucket stays, up to its new size."""
+        self._refilled()
+        self._per_s = limit / WINDOW_S
+        self._capacity = max(1.0, limit * BURST_S / WINDOW_S)
+        self._lowest = self._capacity - limit
+        self._level = min(max(self._level, self._lowest), self._capacity)
+
     def wait_s(self) -> float:
         """Seconds until the next amount may go; 0: now."""
         return max(0.0, (1.0 - self._refilled()) / self._per_s)
@@ -104,6 +112,11 @@ class MinuteWindow:
         self._clock = clock
         self._slices: deque[WindowSlice] = deque()  # oldest first
         self._sum = 0.0
+
+    def set_limit(self, limit: float) -> None:
+        """Change the limit; what was spent under the old one counts."""
+        self.limit = limit
+        self.burst.set_limit(limit)
 
     def wait_s(self, amount: float) -> float:
         """Seconds until ``amount`` fits if nothing is settled before; 0: now.

@@ -103,6 +103,13 @@ class RateLimiter:
         self._sleep = sleep
         self._queue = asyncio.Lock()
 
+    def set_limits(self, rpm: float | None, tpm: float | None) -> None:
+        """Change limits that exist; permits given before count."""
+        if self._requests is not None and rpm:
+            self._requests.set_limit(rpm)
+        if self._tokens is not None and tpm:
+            self._tokens.set_limit(tpm)
+
     async def permit(
         self, prompt_tokens: float, max_output: int | None = None, slots: SlotSource | None = None
     ) -> Permit | None:

@@ -34,6 +34,39 @@ class Stop(NamedTuple):
     outcome: str
 
 
+class Conversations(NamedTuple):
+    """Conversations to send, for an asking process that does not read the dataset itself.
+
+    Each is a list: position; its row; repeat; the records of its answered turns, made by ``pack``, or None; when it is
+    due, in ns on the clock of the run file's machine, or None: in its turn.
+    """
+
+    items: list[Any]
+
+
+class NoMore(NamedTuple):
+    """There are no further conversations: end once those received have been sent."""
+
+
+class Share(NamedTuple):
+    """The share that one asking process has of the run's limits, from now on.
+
+    Parameters
+    ----------
+    slots : int
+        Conversations in parallel; 0: start none.
+    rpm, tpm : float or None
+    spent_tokens, spent_cost : float
+        What the other asking processes have spent so far.
+    """
+
+    slots: int
+    rpm: float | None = None
+    tpm: float | None = None
+    spent_tokens: float = 0.0
+    spent_cost: float = 0.0
+
+
 class FunctionResult(NamedTuple):
     """The result of a function that was called for the model."""
 
@@ -77,6 +110,13 @@ class RetractAnswer(NamedTuple):
     later: bool
 
 
+class Spent(NamedTuple):
+    """What the asking process has spent so far, where the run has a cap and several processes share it."""
+
+    tokens: float
+    cost: float
+
+
 class CallFunction(NamedTuple):
     """Call a function for the model, with the arguments as the model wrote them."""
 
@@ -110,11 +150,14 @@ class End(NamedTuple):
 
 
 Message = (
-    Start | Committed | Stop | FunctionResult | SessionStarted | FinishedTurns | RetractAnswer | CallFunction | End
-)
+    Start | Committed | Stop | Conversations | NoMore | Share | FunctionResult
+    | SessionStarted | FinishedTurns | RetractAnswer | Spent | CallFunction | End
+)  # fmt: skip
 _KINDS: dict[str, Any] = {
     "start": Start, "committed": Committed, "stop": Stop, "result": FunctionResult,
-    "begun": SessionStarted, "turns": FinishedTurns, "retract": RetractAnswer, "call": CallFunction, "end": End,
+    "conversations": Conversations, "no_more": NoMore, "share": Share,
+    "begun": SessionStarted, "turns": FinishedTurns, "retract": RetractAnswer, "spent": Spent, "call": CallFunction,
+    "end": End,
 }  # fmt: skip
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

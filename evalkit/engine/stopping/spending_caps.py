@@ -29,6 +29,8 @@ class SpendingCaps:
     Attributes
     ----------
     prompt_tokens, output_tokens : float
+    others_tokens, others_cost : float
+        What other asking processes of the same run have spent: the caps hold for the sum.
     used_up : str or None
         The cap that is reached: ``max_tokens_total`` or ``max_cost``.
     """
@@ -38,6 +40,7 @@ class SpendingCaps:
         self._prompt_price, self._output_price, *of_cache = settings.price or (0.0, 0.0)
         self._cached_price, self._write_price = (*of_cache, self._prompt_price, self._prompt_price)[:2]
         self.prompt_tokens = self.output_tokens = 0.0
+        self.others_tokens = self.others_cost = 0.0
         self._cache_discount = 0.0
         self.used_up: str | None = None
 
@@ -68,9 +71,18 @@ class SpendingCaps:
             self.output_tokens += usage.output_tokens
         elif charged:
             self.output_tokens += answer_bytes(answer) / CHARACTERS_PER_TOKEN
-        if self._max_tokens is not None and self.prompt_tokens + self.output_tokens >= self._max_tokens:
+        self._compare()
+
+    def note_others(self, tokens: float, cost: float) -> None:
+        """Take note of what other asking processes of the run have spent so far."""
+        self.others_tokens, self.others_cost = tokens, cost
+        self._compare()
+
+    def _compare(self) -> None:
+        tokens = self.prompt_tokens + self.output_tokens + self.others_tokens
+        if self._max_tokens is not None and tokens >= self._max_tokens:
             self.used_up = "max_tokens_total"
-        elif self._max_cost is not None and self.cost >= self._max_cost:
+        elif self._max_cost is not None and self.cost + self.others_cost >= self._max_cost:
             self.used_up = "max_cost"
 
     def check(self) -> None:

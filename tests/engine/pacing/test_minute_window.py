@@ -118,3 +118,17 @@ def test_unused_amounts_return_but_never_above_a_burst():
     spread.give_back(1000)
     spread.spend(100)
     assert spread.wait_s() == pytest.approx(0.1)
+
+
+def test_a_limit_can_be_lowered_and_raised_while_what_was_spent_counts():
+    now = [0.0]
+    window = MinuteWindow(60, clock=lambda: now[0])
+    for _ in range(10):
+        window.spend(1)
+    window.set_limit(10)
+    assert window.wait_s(1) > 60
+    window.set_limit(11)
+    assert window.wait_s(1) == 0
+    now[0] = 61.0
+    assert window.wait_s(11) == 0
+    assert window.burst.wait_s() == 0

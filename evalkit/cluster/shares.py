@@ -1,0 +1,76 @@
+"""How workers share a run's slots and its requests and tokens per minute."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evalkit.cluster.worker_sessions import LEASE_S
+from evalkit.engine.pacing.minute_window import COUNTED_S
+from evalkit.settings import Settings
+
+# What a worker was allowed counts for this long after its share was lowered or it was lost: for a minute, and as long
+# as a worker that nobody hears of may go on before.
+COUNTS_S = COUNTED_S + LEASE_S
+LEAST_FRACTION = 1e-6  # below it, a share is a rounding error
+LEAST_TPM = 10_000  # a share of fewer tokens would be one long request, which may go alone
+
+
+def most_workers(settings: Settings) -> int | None:
+    """Over how many workers a run can be spread; None: any number."""
+    limits = [int(settings.concurrency or 1)] if settings.concurrency != "auto" else []
+    if settings.rpm is not None:
+        limits.append(max(int(settings.rpm), 1))
+    if settings.tpm is not None:
+        limits.append(max(int(settings.tpm / LEAST_TPM), 1))
+    return min(limits, default=None)
+
+
+def slots(total: int, workers: Sequence[str]) -> dict[str, int]:
+    """Each worker's conversations in parallel; the sum is the total."""
+    return {name: (total + place) // len(workers) for place, name in enumerate(reversed(workers))}
+
+
+@dataclass(slots=True)
+class _Allowed:
+    """A worker's share, and the higher ones that still count, with the time until which they do."""
+
+    now: float = 0.0
+    earlier: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def highest(self, now: float) -> float:
+        while self.earlier and self.earlier[0][0] <= now:
+            self.earlier.popleft()
+        return max([self.now, *(share for _, share in self.earlier)])
+
+    def lower(self, share: float, now: float) -> None:
+        self.earlier.append((now + COUNTS_S, self.now))
+        self.now = share
+
+
+class BudgetShares:
+    """Shares of the requests and tokens per minute, as fractions of 1, that hold in every window of 60 seconds.
+
+    A share is lowered immediately and raised only with what no other worker may have used in the last minute. So a
+    worker that joins gets its share a minute after the others have given theirs up, and so is that of a lost one.
+    """
+
+    def __init__(self) -> None:
+        self._allowed: dict[str, _Allowed] = {}
+
+    def update(self, live: Sequence[str], now: float) -> dict[str, float]:
+        """The share of each live worker, from now on; ``now`` is in seconds, monotonic."""
+        for name in live:
+            self._allowed.setdefault(name, _Allowed())
+        for name, allowed in list(self._allowed.items()):
+            goal = 1 / len(live) if name in live else 0.0
+            if allowed.now > goal:
+                allowed.lower(goal, now)
+            if name not in live and allowed.highest(now) == 0:
+                del self._allowed[name]
+        for name in live:
+            others = sum(each.highest(now) for other, each in self._allowed.items() if other != name)
+            allowed = self._allowed[name]
+            allowed.now = max(allowed.now, min(1 / len(live), 1.0 - others))
+        return {name: max(self._allowed[name].now, 0.0) for name in live}

@@ -1,0 +1,151 @@
+"""Logs for inspect: their shape, their way back, and inspect itself where it can be installed."""
+
+import json
+import zipfile
+
+import pytest
+from records import finished
+from runfiles import S, T, create, endpoint, never_sent, record, talk, write
+
+import evalkit as ek
+from evalkit.conversation import Message, ToolCall
+from evalkit.exporting.formats import export_run
+from evalkit.importing.import_run import import_answers
+
+READ = """
+import sys
+from inspect_ai.log import read_eval_log, read_eval_log_sample, read_eval_log_sample_summaries
+log = read_eval_log(sys.argv[1])
+found = [read_eval_log_sample(sys.argv[1], id=each.id, epoch=each.epoch) for each in log.samples]
+same = [one.messages == other.messages for one, other in zip(found, log.samples)]
+summaries = read_eval_log_sample_summaries(sys.argv[1])
+print(log.status, len(log.samples), all(same), len(summaries), sum(each.error is not None for each in log.samples),
+      log.results.scores[0].metrics["accuracy"].value if log.results.scores else None)
+"""
+
+
+def parts(path):
+    with zipfile.ZipFile(path) as log:
+        assert log.testzip() is None
+        return {name: json.loads(log.read(name)) for name in log.namelist()}
+
+
+def exported(run, path):
+    done = export_run(run, "inspect", path)
+    found = parts(path)
+    assert done.rows == len(found) - 2 == len(found["summaries.json"])
+    return found
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    """Failed turns, calls, reasoning, images, and texts that files and terminals read as something else."""
+    folder = tmp_path_factory.mktemp("hostile")
+    call = ToolCall("add", "not JSON", "c1")
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    about = {"sha256": "0" * 64, "bytes": 3, "media_type": "image/png"}
+    file = {"type": "image_url", "image_url": {"url": "sign.png"}, "from_file": about}
+    seen = (
+        Message("developer", "Be brief."),
+        Message("user", None, parts=(image, file, {"type": "text", "text": "x"})),
+    )
+    talks = [
+        talk("../a\0b\u202e\x1b[31m", ("\0", "</script>", 3), context=seen, tools=()),
+        talk("../a\0b\u202e\x1b[31m/turn-1", (1,)),
+        talk("a" * 5_000, (1,)),
+    ]
+    name = talks[0].id
+    turns = [
+        T(name, 1, score=1.0, text="\0\x1b]0;x\x07" + "y" * 1_000_000, reasoning="hm", tokens=7, extracted={"a": 1}),
+        T(name, 2, text="", calls=(call,), score=0.5, reason="half", finish_reason="tool_calls"),
+        T(name, 3, error="server"),
+        T(talks[1].id, 1, score=0.0, scorer="exact"),
+        T(talks[2].id, 1, error="connection"),
+    ]
+    run = never_sent(write(folder / "r.evalkit", [S(turns, end_ms=None)], talks), (2, 1, 1))
+    return endpoint(run, model="m/\u202e", base_url="", params={})
+
+
+def test_a_turn_is_a_sample_and_a_repeat_an_epoch(run, tmp_path):
+    found = exported(run.path, tmp_path / "x.eval")
+    sample = found["samples/long/turn-2_epoch_2.json"]
+    assert [each["role"] for each in sample["messages"]] == ["system", "user", "assistant", "user", "assistant"]
+    assert sample["input"] == sample["messages"][:4]
+    assert (sample["target"], sample["scores"]["number"]["value"]) == ("276", 1.0)
+    assert sample["output"]["choices"][0]["stop_reason"] == "stop"
+    assert sample["output"]["usage"] == sample["model_usage"]["scripted"]
+    assert 0 < sample["output"]["time"] <= sample["total_time"] < 60
+    assert sample["started_at"] < sample["completed_at"]
+    assert "samples/right_epoch_1.json" in found
+    header = found["header.json"]
+    assert (header["status"], header["eval"]["model"], header["eval"]["config"]) == (
+        "success",
+        "scripted",
+        {"epochs": 2},
+    )
+    assert header["results"]["scores"][0]["unscored_samples"] == 4
+    assert header["results"]["scores"][0]["metrics"]["accuracy"]["value"] == pytest.approx(6 / 8)
+
+
+def test_an_import_of_the_log_has_the_same_scores(run, data, tmp_path):
+    exported(run.path, tmp_path / "x.eval")
+    alone = import_answers(tmp_path / "x.eval", out=tmp_path / "a.evalkit")
+    placed = import_answers(tmp_path / "x.eval", data=data, out=tmp_path / "b.evalkit")
+    ours, back = run.turns(), ek.Run(placed.run).turns()
+    assert (alone.scorer, alone.scored, alone.answers) == ("number", 16, 20)
+    assert (alone.notes, placed.notes) == ({}, {})
+    for name in ("conversation", "repeat", "turn", "answer", "score", "finish_reason", "output_tokens", "question"):
+        assert ours[name].equals(back[name].astype(ours[name].dtype)), name
+    first, second = (ek.Run(path).summary_json()["accuracy"] for path in (run.path, placed.run))
+    assert first == second
+    assert ek.Run(alone.run).summary_json()["accuracy"]["value"] == first["value"]
+
+
+def test_with_the_golden_history_a_turn_has_seen_the_golden_answers(golden, tmp_path):
+    sample = exported(golden.path, tmp_path / "x.eval")["samples/long/turn-4_epoch_1.json"]
+    seen = [each["content"] for each in sample["input"] if each["role"] == "assistant"]
+    assert seen == ["35", "276", "3"]
+    assert sample["messages"][-1]["content"] != "4"
+
+
+def test_two_rounds_with_the_same_call_are_both_there(tmp_path):
+    call = ToolCall("add", "{}", "c1")
+    rounds = (Message("assistant", None, (call,)), Message("tool", "1", tool_call_id="c1")) * 2
+    asked = talk("a", (1,))
+    with create(tmp_path / "r.evalkit") as file:
+        file.add([finished(0, asked, record(T("a", 1, text="1"))._replace(exchange=rounds))])
+    sample = exported(tmp_path / "r.evalkit", tmp_path / "x.eval")["samples/a_epoch_1.json"]
+    roles = [each["role"] for each in sample["messages"]]
+    assert roles == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert sample["messages"][-1]["content"] == sample["output"]["completion"] == "1"
+
+
+def test_failed_turns_calls_reasoning_and_hostile_texts(hostile, tmp_path):
+    found = exported(hostile, tmp_path / "x.eval")
+    assert found["header.json"]["status"] == "started"
+    assert not any("\0" in name or "\x1b" in name or "\u202e" in name for name in found)
+    one, two, three, other = (part for name, part in found.items() if name.startswith("samples/"))
+    assert one["id"] != other["id"]
+    assert [part["type"] for part in one["messages"][1]["content"]] == ["image", "text", "text"]
+    reasoning, text = one["messages"][-1]["content"]
+    assert (reasoning["reasoning"], len(text["text"])) == ("hm", 1_000_007)
+    assert one["scores"] == {"evalkit": {"value": 1.0, "metadata": {"scorer": "number"}, "answer": '{"a": 1}'}}
+    assert two["messages"][-1]["tool_calls"][0]["parse_error"].endswith("not JSON")
+    assert three["error"]["message"].startswith("server: ")
+    assert (three["scores"], three["output"]["choices"]) == ({}, [])
+    assert export_run(hostile, "inspect", tmp_path / "x.eval").left_out == {"turns that were never sent": 1}
+
+
+def test_a_run_without_turns_is_a_log_without_samples(tmp_path):
+    found = exported(write(tmp_path / "r.evalkit", [S([], end_ms=None)]), tmp_path / "x.eval")
+    assert found["summaries.json"] == []
+    assert found["header.json"]["results"]["scores"] == []
+
+
+@pytest.mark.timeout(300)
+def test_inspect_itself_reads_the_log(run, hostile, tools_python, tmp_path):
+    for source, said in ((run.path, "success 20 True 20 0 0.75"), (hostile, "started 4 True 4 1 0.5")):
+        path = tmp_path / f"{source.stem}.eval"
+        export_run(source, "inspect", path)
+        done = tools_python(READ, path)
+        assert done.stdout.strip() == said, done.stderr[-2_000:]
