@@ -33,8 +33,10 @@ def add_show(commands: Any) -> None:
         help="how often turns are right over K of the run's repeats (default: all of them)",
     )  # fmt: skip
     parser.add_argument(
-        "--as", dest="tool", choices=("aiperf", "evalscope", "genai-perf", "guidellm", "llmperf", "vllm"),
-        help="the run's times by the definitions of this benchmark tool instead, each beside evalkit's",
+        "--as", dest="tool", metavar="TOOL",
+        choices=("aiperf", "evalscope", "genai-perf", "guidellm", "llmperf", "vllm"),
+        help="the run's times by the definitions of another benchmark tool, each beside evalkit's: aiperf, evalscope, "
+        "genai-perf, guidellm, llmperf or vllm",
     )  # fmt: skip
     shared_flags.add_json(parser)
 

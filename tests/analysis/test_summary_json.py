@@ -14,7 +14,7 @@ TRUST = [
     *("loop_lag_p99_ms", "client_bound", "gc_pauses", "gc_pause_max_ms", "cpu_share", "connections_opened"),
     *("attempts", "attempts_on_new_connections", "reads", "reads_with_several_events"),
     *("client_bound_metrics", "medians_ms", "loop_stall_max_ms", "stalled_share", "sessions_not_known"),
-    *("function_calls", "function_wait_max_ms"),
+    *("function_calls", "function_wait_max_ms", "workers", "workers_lost", "turns_sent_again"),
     *("streams", "streams_at_once", "streams_first_read_late"),
 ]
 

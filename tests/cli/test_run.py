@@ -35,7 +35,7 @@ def test_run_prints_a_table_and_where_the_run_file_is(server, sums, tmp_path):
         "TTFT p50",
         "TPOT",
         "latency p50",
-        "trust:",
+        "this client",
         f"run file: {out}",
     ):
         assert word in done.stdout.replace("\n", ""), word

@@ -137,7 +137,7 @@ def test_a_temperature_is_a_number_or_null(capsys):
 
 WRITERS = {
     "demo": [], "run": ["d.jsonl"], "load": ["d.jsonl"], "import": ["a.jsonl"], "export": ["r.evalkit"],
-    "report": ["r.evalkit"], "plot": ["r.evalkit"], "history": ["runs"],
+    "report": ["r.evalkit"], "plot": ["r.evalkit"], "history": ["runs"], "check": [],
 }  # fmt: skip
 
 
