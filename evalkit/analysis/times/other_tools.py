@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,10 @@ _NOT_STREAMED = "the run was not streamed"
 _NO_TOKENS = "the endpoint reported no output tokens"
 _TOO_SHORT = "no answer has two tokens or more"
 _FEWEST_FOR_P99 = 100
+_ZERO_TOKENS = "the endpoint reported 0 output tokens"
 _NOTHING_VISIBLE = "no answer has a visible token"
+_ONE_READ = "every answer came in one read"
+_NO_TIME = "no time passed between the two moments of its definition"
 _SEVERAL_SESSIONS = "the run has several sessions, and the time between them is not part of it"
 _ROLE_CHUNK = "the first chunk counts even if it holds only a role, and the run has no time of such a chunk"
 _OWN_TOKENIZER = "Tokens are counted by a tokenizer of the tool; here they are those that the endpoint reported"
@@ -85,6 +88,8 @@ class Definition:
     bound : str or None
     weights : callable or None
         ``Requests`` to the weights of the values, for tools that weight requests by their tokens.
+    empty : str or None
+        Why no request has a value; None: their tokens say why.
     """
 
     label: str
@@ -92,14 +97,26 @@ class Definition:
     differs: str | None = None
     bound: str | None = None
     weights: Callable[[Requests], Floats] | None = None
+    empty: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A benchmark tool: where its definitions were read, and what they are; without one, it has no such metric."""
+    """A benchmark tool.
+
+    Parameters
+    ----------
+    source : str
+        Where its definitions were read.
+    definitions : mapping
+        Metric to definition; without one, the tool has no such metric.
+    quantiles : str
+        ``linear``, or ``inverted_cdf``: the smallest value that the share of values, or of weights, does not exceed.
+    """
 
     source: str
     definitions: Mapping[str, Definition] = field(default_factory=dict)
+    quantiles: Literal["linear", "inverted_cdf"] = "linear"
 
 
 def _span(begin: Floats, end: Floats) -> float:
@@ -179,6 +196,7 @@ TOOLS: dict[str, Tool] = {
             ),
             "requests_per_s": Definition("Requests per Second", _requests_over("sent", "end"), _FIRST_TO_END, ABOUT),
         },
+        "inverted_cdf",
     ),
     "vllm": Tool(
         "vllm-project/vllm 02cfb534, vllm/benchmarks/serve.py and lib/endpoint_request_func.py",
@@ -189,6 +207,7 @@ TOOLS: dict[str, Tool] = {
                 lambda run: run.gaps,
                 f"{_POOLED}. Gaps around a chunk with only a role or a finish reason count too",
                 ABOUT,
+                empty=_ONE_READ,
             ),
             "tpot": Definition(
                 "TPOT",
@@ -217,6 +236,7 @@ TOOLS: dict[str, Tool] = {
                 lambda run: run.gaps,
                 f"{_POOLED}. Gaps around a chunk with only a role or a finish reason count too",
                 ABOUT,
+                empty=_ONE_READ,
             ),
             "tpot": Definition(
                 "TPOT",
@@ -233,6 +253,7 @@ TOOLS: dict[str, Tool] = {
             "output_tokens_per_s": Definition("Output Throughput", _tokens_over("sent", "end"), _FIRST_TO_END, ABOUT),
             "requests_per_s": Definition("Request Throughput", _requests_over("sent", "end"), _FIRST_TO_END, ABOUT),
         },
+        "inverted_cdf",
     ),
     "genai-perf": Tool(
         "triton-inference-server/perf_analyzer 263c5f6e, genai_perf/profile_data_parser/llm_profile_data_parser.py",
@@ -264,6 +285,7 @@ TOOLS: dict[str, Tool] = {
                 lambda run: run.visible - run.sent,
                 "only content counts: reasoning and calls do not. It is our time to the first visible token",
                 ABOUT,
+                empty=_NOTHING_VISIBLE,
             ),
             "itl": Definition(
                 "inter_token_latency_s",
@@ -303,19 +325,18 @@ def figures(connection: sqlite3.Connection, tool: str, wall_s: float | None) -> 
         Time of the run's sessions, for our rates.
     """
     run = stored_requests.read(connection)
-    return [_figure(run, metric, TOOLS[tool].definitions.get(metric), wall_s) for metric in METRICS]
+    return [_figure(run, metric, TOOLS[tool], wall_s) for metric in METRICS]
 
 
-def _figure(run: Requests, metric: str, definition: Definition | None, wall_s: float | None) -> Figure:
-    ours = _ours(run, metric, wall_s)
+def _figure(run: Requests, metric: str, tool: Tool, wall_s: float | None) -> Figure:
+    ours, definition = _ours(run, metric, wall_s), tool.definitions.get(metric)
     if definition is None:
         return Figure(metric, "–", {}, ours, None, None, "the tool has no such metric")
     missing = _why_missing(run, metric)
     weights = None if definition.weights is None else definition.weights(run)
-    theirs: dict[str, float] = {} if missing else _summary(definition.values(run), weights)
+    theirs = {} if missing else _summary(definition.values(run), weights, tool.quantiles)
     if not theirs and missing is None:
-        missing = _NO_TOKENS if np.isnan(run.tokens).all() else _TOO_SHORT
-        missing = _NOTHING_VISIBLE if metric == "ttft" else missing
+        missing = _why_empty(run, metric, definition)
     return Figure(
         metric, definition.label, theirs, ours, definition.bound if theirs else None, definition.differs, missing
     )
@@ -341,7 +362,22 @@ def _why_missing(run: Requests, metric: str) -> str | None:
     return _SEVERAL_SESSIONS if metric.endswith("_per_s") and run.sessions > 1 else None
 
 
-def _summary(values: Floats | float, weights: Floats | None = None) -> dict[str, float]:
+def _why_empty(run: Requests, metric: str, definition: Definition) -> str:
+    """Why a definition has no value for any request of a run that could have some."""
+    if metric == "requests_per_s":
+        return _NOT_STREAMED if np.isnan(run.first).all() else _NO_TIME
+    if definition.empty is not None:
+        return definition.empty
+    if np.isnan(run.tokens).all():
+        return _NO_TOKENS
+    if metric == "output_tokens_per_s":
+        return _NO_TIME
+    return _TOO_SHORT if np.nanmax(run.tokens) > 0 else _ZERO_TOKENS
+
+
+def _summary(
+    values: Floats | float, weights: Floats | None = None, method: Literal["linear", "inverted_cdf"] = "linear"
+) -> dict[str, float]:
     """Mean, p50 and p99; of one number the mean alone. Empty: nothing is known."""
     if isinstance(values, float):
         return {} if np.isnan(values) else {"mean": values}
@@ -349,9 +385,6 @@ def _summary(values: Floats | float, weights: Floats | None = None) -> dict[str,
     values = values[known]
     if not len(values):
         return {}
-    weights = np.ones(len(values)) if weights is None else weights[known]
-    order = np.argsort(values)
-    share = np.cumsum(weights[order]) / weights.sum()
-    places = {q: min(int(np.searchsorted(share, q / 100)), len(values) - 1) for q in (50, 99)}
-    quantiles = {f"p{q}": float(values[order][place]) for q, place in places.items()}
-    return {"mean": float(np.average(values, weights=weights)), **quantiles}
+    weights = None if weights is None else weights[known]
+    p50, p99 = np.quantile(values, (0.5, 0.99), method=method, weights=weights)
+    return {"mean": float(np.average(values, weights=weights)), "p50": float(p50), "p99": float(p99)}

@@ -5,6 +5,7 @@ import json
 import pytest
 from runfiles import S, T, write
 
+import evalkit as ek
 from evalkit.analysis.times import other_tools
 from evalkit.analysis.times.other_tools import ABOUT, AT_LEAST, AT_MOST, METRICS, TOOLS
 from evalkit.runfile import reader
@@ -62,6 +63,26 @@ def test_weighted_quantiles(path):
     assert (tpot["p50"], tpot["p99"]) == pytest.approx((800 / 21, 100))  # 21 of 26 tokens are the faster answer's
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_quantiles_of_two_values_are_those_that_the_tool_prints(tmp_path, tool):
+    turns = [T("a", 1, latency_ms=100), T("b", 1, latency_ms=200)]
+    found = figures(write(tmp_path / "r.evalkit", [S(turns)]), tool)["latency"]
+    quantiles = (100, 200) if tool in ("guidellm", "evalscope") else (150, 199)
+    assert (found.theirs["p50"], found.theirs["p99"]) == pytest.approx(quantiles)
+    assert found.ours["p50"] == pytest.approx(150)
+
+
+def test_our_quantiles_are_those_of_a_summary(tmp_path):
+    """By linear interpolation, with as many values as p99 needs."""
+    turns = [T(f"c{n}", 1, ttft_ms=n * n, latency_ms=20_000, tokens=2 + n, sent_ms=n) for n in range(1, 101)]
+    path = write(tmp_path / "r.evalkit", [S(turns)])
+    summary = ek.Run(path).summary_json()
+    for tool in TOOLS:
+        ours = figures(path, tool)["ttft"].ours
+        assert (ours["p50"], ours["p99"]) == pytest.approx((summary["ttft_ms"]["p50"], summary["ttft_ms"]["p99"]))
+        assert ours["p50"] == pytest.approx((50**2 + 51**2) / 2)
+
+
 def test_bounds_say_what_the_run_lacks(path):
     vllm = figures(path, "vllm")
     assert [vllm[metric].bound for metric in ("ttft", "tpot", "latency", "itl")] == [AT_MOST, AT_LEAST, AT_LEAST, ABOUT]
@@ -76,6 +97,10 @@ def test_bounds_say_what_the_run_lacks(path):
         ([T("a", 1)], True, "tpot", "reported no output tokens"),
         ([T("a", 1)], True, "output_tokens_per_s", "reported no output tokens"),
         ([T("a", 1, tokens=1)], True, "itl", "two tokens or more"),
+        ([T("a", 1, tokens=0)], True, "tpot", "reported 0 output tokens"),
+        ([T("a", 1, tokens=5)], False, "itl", "not streamed"),
+        ([T("a", 1, tokens=5)], False, "output_tokens_per_s", "not streamed"),
+        ([T("a", 1, ttft_ms=400, latency_ms=400, tokens=5)], True, "output_tokens_per_s", "no time passed between"),
     ],
 )
 def test_what_is_missing_says_why(tmp_path, turns, stream, metric, why):
@@ -84,6 +109,22 @@ def test_what_is_missing_says_why(tmp_path, turns, stream, metric, why):
     assert figure.theirs == {}
     assert why in figure.missing
     assert json.loads(json.dumps(figure.to_json()))["theirs"] is None
+
+
+@pytest.mark.parametrize("tokens", [None, 1, 5])
+@pytest.mark.parametrize("tool", ["vllm", "evalscope"])
+def test_gaps_are_missing_because_answers_came_in_one_read_whatever_their_tokens(tmp_path, tool, tokens):
+    turns = [T("a", 1, ttft_ms=None, latency_ms=400, tokens=tokens)]  # one arrival
+    found = figures(write(tmp_path / "r.evalkit", [S(turns)]), tool)["itl"]
+    assert (found.theirs, found.missing) == ({}, "every answer came in one read")
+
+
+@pytest.mark.parametrize("tokens", [None, 1, 5])
+@pytest.mark.parametrize("tool", ["aiperf", "genai-perf"])
+def test_the_rate_of_requests_up_to_the_last_token_needs_a_stream(tmp_path, tool, tokens):
+    path = write(tmp_path / "r.evalkit", [S([T("a", 1, tokens=tokens)])], stream=False)
+    assert figures(path, tool)["requests_per_s"].missing == "the run was not streamed"
+    assert figures(path, "vllm")["requests_per_s"].missing is None
 
 
 def test_a_tool_that_counts_content_only_misses_answers_without_any(path):
