@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,12 @@ def _diff(was: str, now: str) -> Iterator[str]:
     before, after = was.splitlines(), now.splitlines()
     if was == now:
         return
+    if before == after:
+        yield "@@ only line ends differ @@"
+        return
     if max(len(before), len(after)) > _MOST_LINES:
-        same = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(before))
+        pairs = enumerate(zip(before, after, strict=False))
+        same = next((n for n, (a, b) in pairs if a != b), min(len(before), len(after)))
         yield f"@@ too long to be compared line by line: line {same + 1} is the first that differs @@"
         return
-    for line in difflib.unified_diff(before, after, n=1, lineterm=""):
-        if not line.startswith(("---", "+++")):
-            yield line
+    yield from islice(difflib.unified_diff(before, after, n=1, lineterm=""), 2, None)  # without the names of files

@@ -10,6 +10,7 @@ from recording_server import recording
 from runfiles import endpoint
 
 import evalkit as ek
+from evalkit.replaying.replay import Outcome, Replay
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,33 @@ def test_a_call_in_place_of_text(server, run):
     code, result = replayed(run, "a", 1)
     assert (code, result["same_answer"]) == (0, False)
     assert '+add({"a": 1})' in result["diff"]
-    assert result["differing"] == ["finish_reason"] or result["differing"] == []
+    assert result["differing"] == []  # this server says "stop" after a call too
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "lines"),
+    [
+        ("-- a\nb\n--- c", "b\n+++ d\n++ e", ["--- a", " b", "---- c", "++++ d", "+++ e"]),
+        ("---\ntitle\n---", "title", ["----", " title", "----"]),
+        ("--i", "++i", ["---i", "+++i"]),
+        ("", "++", ["+++"]),
+        ("a\n", "a", "line ends"),
+        ("a\r\nb", "a\nb", "line ends"),
+        ("a\u2028b", "a\nb\n", "line ends"),
+        ("a\n" * 3_000, "a\r\n" * 3_000, "line ends"),
+        ("a\n" * 5_000, "a\n" * 3_000, "line 3001 is the first"),
+        ("a\n" * 3_000, "a\n" * 5_000, "line 3001 is the first"),
+        ("a\n", "a\n", []),
+    ],
+)
+def test_every_line_that_differs_is_shown(was, now, lines):
+    recorded, replayed = (Outcome(text, *[None] * 12) for text in (was, now))
+    diff = Replay(Path("r.evalkit"), "a", 1, 1, recorded, replayed, None).diff()
+    if isinstance(lines, str):
+        (line,) = diff
+        assert lines in line
+    else:
+        assert [line for line in diff if not line.startswith("@@")] == lines
 
 
 def test_a_turn_that_failed_can_be_sent_again(server, run):
