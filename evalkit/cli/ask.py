@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from evalkit.cli import shared_flags
 from evalkit.errors import SettingsError
@@ -15,6 +16,9 @@ from evalkit.errors import SettingsError
 if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
     from evalkit.record import Attempt, TurnRecord
+
+
+_WITH_CURL = ("help", "curl", "wait_ready", "json")
 
 
 def add_ask(commands: Any) -> None:
@@ -35,6 +39,7 @@ def add_ask(commands: Any) -> None:
     shared_flags.add_endpoint(parser)
     shared_flags.add_sampling(parser)
     shared_flags.add_json(parser)
+    parser.set_defaults(not_with_curl=[action for action in parser._actions if action.dest not in _WITH_CURL])
 
 
 def ask(parsed: argparse.Namespace) -> int:
@@ -52,6 +57,8 @@ def ask(parsed: argparse.Namespace) -> int:
     if parsed.curl is not None:
         request = from_curl(_pasted(parsed.curl))
         conversation, stream, named = request.conversation, request.stream, request.endpoint
+        if request.sends:
+            print_message(f"sent to {urlsplit(request.url).netloc}: {', '.join(request.sends)}")
     else:
         settings = Settings(system=shared_flags.text_or_file("--system", parsed.system))  # refuses what a run refuses
         asked = tuple(Turn(text) for text in parsed.messages)
@@ -79,21 +86,11 @@ def _check_question(parsed: argparse.Namespace) -> None:
         if not parsed.messages:
             raise SettingsError("there is nothing to send: give a MESSAGE, or a cURL command with --curl FILE")
         return
-    others = {
-        "messages": parsed.messages,
-        "--system": parsed.system is not None,
-        "--base-url": parsed.base_url,
-        "--model": parsed.model,
-        "--api-key-env": parsed.api_key_env,
-        "--header": parsed.header,
-        "--header-env": parsed.header_env,
-        "--no-stream": parsed.no_stream,
-        "--temperature": parsed.temperature is not None,
-        "--max-tokens": parsed.max_tokens is not None,
-        "--param": parsed.param,
-    }
-    if (other := next((name for name, given in others.items() if given), None)) is not None:
-        raise SettingsError(f"--curl and {other} exclude each other: change the cURL command instead")
+    for action in parsed.not_with_curl:
+        value = getattr(parsed, action.dest)
+        if value is not action.default and value != []:  # a default stays the same object, a given value is another
+            name = (*action.option_strings, action.dest)[0]
+            raise SettingsError(f"--curl and {name} exclude each other: change the cURL command instead")
 
 
 def _pasted(name: str) -> str:

@@ -36,6 +36,8 @@ class ChatRequest:
         NAME of the variable that holds scheme and host, for code to be run elsewhere; None: those of ``url``.
     limits : mapping
         ``timeout_s`` and ``connect_timeout_s``, if they are not the usual ones.
+    sends : tuple of str
+        Of a pasted command: the files and variables of this machine whose contents the request sends, in words.
     """
 
     url: str
@@ -44,6 +46,7 @@ class ChatRequest:
     reached_by: ReachedBy = field(default_factory=ReachedBy)
     host_env: str | None = None
     limits: dict[str, float] = field(default_factory=dict)
+    sends: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def json(self) -> dict[str, Any]:

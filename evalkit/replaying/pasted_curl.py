@@ -46,7 +46,8 @@ def from_curl(text: str) -> ChatRequest:
     -------
     ChatRequest
         ``endpoint`` and ``conversation`` are what ``converse`` and ``evaluate`` need; ``python()`` and ``curl()`` are
-        the request as code. A key that is in the text is not kept: a warning says which variable to set.
+        the request as code; ``sends`` names the files and variables that it sends to the address in the command. A
+        key that is in the text is not kept: a warning says which variable to set.
 
     Raises
     ------
@@ -68,6 +69,19 @@ def from_curl(text: str) -> ChatRequest:
 
 
 @dataclass(slots=True)
+class _Sent:
+    """The files and variables whose contents a request sends."""
+
+    files: list[str] = field(default_factory=list)
+    variables: list[str] = field(default_factory=list)
+
+    def in_words(self) -> tuple[str, ...]:
+        """Each once, as a message names it."""
+        named = [f"the file {name!r}" for name in self.files] + [f"the variable {name}" for name in self.variables]
+        return tuple(dict.fromkeys(named))
+
+
+@dataclass(slots=True)
 class _Given:
     """What the options of a command say."""
 
@@ -80,6 +94,7 @@ class _Given:
     certificates: dict[str, str] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
+    sent: _Sent = field(default_factory=_Sent)
 
     def add(self, name: str, value: Word) -> None:
         """Note an option."""
@@ -94,7 +109,9 @@ class _Given:
         elif name in ("user", "oauth2-bearer"):
             self._add_authorization(("Basic ", *value) if name == "user" else ("Bearer ", *value))
         elif name in ("user-agent", "referer"):
-            self.headers[{"user-agent": "User-Agent", "referer": "Referer"}[name]] = expanded(value, "a header")
+            self.headers[{"user-agent": "User-Agent", "referer": "Referer"}[name]] = expanded(
+                value, "a header", self.sent
+            )
         elif name == "cookie":
             self._add_secret("Cookie", value)
         elif name in _FILES:
@@ -113,11 +130,12 @@ class _Given:
             return  # curl sends no header without a value
         if lower == "authorization":
             self._add_authorization(value)
-        elif len(value) == 1 and isinstance(value[0], Variable):
+        elif len(value) == 1 and isinstance(value[0], Variable) and not is_secret_name(name):
+            _check_no_secret(value[0].name, f"the header {name}")
             self.headers_env[name] = value[0].name
         elif is_secret_name(name) or is_secret_value(quoted_text(value) or ""):
             self._add_secret(name, value)
-        elif (text := expanded(value, f"the header {name}")) != _USUAL.get(lower):
+        elif (text := expanded(value, f"the header {name}", self.sent)) != _USUAL.get(lower):
             self.headers[name] = text
 
     def _add_authorization(self, value: Word) -> None:
@@ -164,10 +182,10 @@ class _Given:
         """The request, after a check that it is a chat completion."""
         if any(quoted_text(method) != "POST" for method in self.methods):
             raise refused("its method (-X) is not POST, and a chat completion is a POST")
-        url = _address(self.addresses)
+        url = _address(self.addresses, self.sent)
         if not self.data:
             raise refused("it has no body: give the JSON of the request with -d, --json or --data-binary")
-        body = _body(self.data, command)
+        body = _body(self.data, command, self.sent)
         names = [name.lower() for name in (*self.headers, *self.headers_env)]
         if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
             raise refused(f"it has the header {twice} twice: leave one out")
@@ -175,11 +193,12 @@ class _Given:
         reached_by = ReachedBy(self.headers, self.headers_env, self.certificates)
         for advice in self.advice:
             warnings.warn(advice, stacklevel=3)
-        return ChatRequest(url, body, key_env, reached_by, limits=self.limits)
+        self.sent.variables += [*([key_env] if key_env else []), *self.headers_env.values()]
+        return ChatRequest(url, body, key_env, reached_by, limits=self.limits, sends=self.sent.in_words())
 
 
-def expanded(word: Word, place: str) -> str:
-    """The text of a word, with the values of its variables.
+def expanded(word: Word, place: str, sent: _Sent | None = None) -> str:
+    """The text of a word, with the values of its variables, whose names are added to those that are sent.
 
     Raises
     ------
@@ -193,13 +212,20 @@ def expanded(word: Word, place: str) -> str:
             continue
         if not os.environ.get(piece.name):
             raise refused(f"it needs the variable {piece.name}, which is not set: export {piece.name}=…")
-        if is_secret_name(piece.name) or is_secret_value(os.environ[piece.name]):
-            raise refused(
-                f"{place} has the variable {piece.name}, which seems to hold a secret: that can only be in a header "
-                'of its own, such as -H "Authorization: Bearer $KEY" or -H "api-key: $KEY"'
-            )
+        _check_no_secret(piece.name, place)
+        if sent is not None:
+            sent.variables.append(piece.name)
         text.append(os.environ[piece.name])
     return "".join(text)
+
+
+def _check_no_secret(variable: str, place: str) -> None:
+    """Raise for a variable that seems to hold a secret, outside of a header for secrets."""
+    if is_secret_name(variable) or is_secret_value(os.environ.get(variable, "")):
+        raise refused(
+            f"{place} has the variable {variable}, which seems to hold a secret: that can only be in a header for "
+            'secrets, such as -H "Authorization: Bearer $KEY" or -H "api-key: $KEY"'
+        )
 
 
 def _split_header(word: Word) -> tuple[str, str, Word]:
@@ -226,7 +252,7 @@ def _seconds(option: str, text: str) -> float:
         raise refused(f"the value of --{option} is not a number of seconds") from None
 
 
-def _address(words: Sequence[Word]) -> str:
+def _address(words: Sequence[Word], sent: _Sent) -> str:
     """The address of the chat-completion route."""
     if not words:
         raise refused("it has no address: curl https://HOST/v1/chat/completions …")
@@ -234,11 +260,14 @@ def _address(words: Sequence[Word]) -> str:
         raise refused(
             f"it has {len(words)} addresses, or words that are not quoted: put the body and the headers in quotes"
         )
-    text = expanded(words[0], "the address").strip()
+    text = expanded(words[0], "the address", sent).strip()
     if re.search(r"[{}]", text):
         raise refused("its address has braces: replace what they stand for")
     if "://" not in text:
-        loopback = is_loopback(urlsplit(f"//{text}").hostname or "")
+        try:
+            loopback = is_loopback(urlsplit(f"//{text}").hostname or "")
+        except ValueError:
+            raise refused("its address cannot be read") from None
         text = f"{'http' if loopback else 'https'}://{text}"
     normalise_base_url(text)  # raises for what is not an address, and for secrets
     path, mark, query = text.partition("#")[0].partition("?")
@@ -247,7 +276,7 @@ def _address(words: Sequence[Word]) -> str:
     return f"{path.rstrip('/')}{mark}{query}"
 
 
-def _body(data: Sequence[tuple[str, Word]], command: ShellCommand) -> bytes:
+def _body(data: Sequence[tuple[str, Word]], command: ShellCommand, sent: _Sent) -> bytes:
     """The body: JSON with messages.
 
     Raises
@@ -257,8 +286,10 @@ def _body(data: Sequence[tuple[str, Word]], command: ShellCommand) -> bytes:
     """
     body, joint = b"", b""
     for name, word in data:
-        body += (joint if name != "json" else b"") + _data(name, word, command)
+        body += (joint if name != "json" else b"") + _data(name, word, command, sent)
         joint = b"&"
+    if sent.files and len(data) > 1:
+        raise refused("a file can only be the whole body: leave out the other options with data")
     try:
         value: Any = json.loads(body.decode())
     except UnicodeDecodeError:
@@ -275,22 +306,24 @@ def _body(data: Sequence[tuple[str, Word]], command: ShellCommand) -> bytes:
     return body
 
 
-def _data(name: str, word: Word, command: ShellCommand) -> bytes:
+def _data(name: str, word: Word, command: ShellCommand, sent: _Sent) -> bytes:
     """The bytes of one option with data."""
     first = word[0] if word else ""
     if name == "data-raw" or not (isinstance(first, str) and first.startswith("@")):
-        return as_bytes(expanded(word, "the body"))
-    file = expanded((first[1:], *word[1:]), "the name of a file")
-    content = _input(command) if file == "-" else read_file(file)
+        return as_bytes(expanded(word, "the body", sent))
+    file: str | None = expanded((first[1:], *word[1:]), "the name of a file")
+    if file == "-":
+        file = None if command.input_file is None else expanded(command.input_file, "the name of a file")
+    if file is not None:
+        sent.files.append(file)
+    content = _input(command, sent) if file is None else read_file(file)
     return re.sub(rb"[\r\n\0]", b"", content) if name in ("data", "data-ascii") else content
 
 
-def _input(command: ShellCommand) -> bytes:
-    if command.input_file is not None:
-        return read_file(expanded(command.input_file, "the name of a file"))
+def _input(command: ShellCommand, sent: _Sent) -> bytes:
     if command.input is None:
         raise refused("its body comes from standard input (@-), which is not part of the text: put it after -d")
-    return as_bytes(expanded(command.input, "the body"))
+    return as_bytes(expanded(command.input, "the body", sent))
 
 
 def as_bytes(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """``evalkit curl`` prints code and nothing else; ``evalkit ask --curl`` sends a pasted command."""
 
+import argparse
 import io
 import json
 import subprocess
@@ -9,6 +10,8 @@ import pytest
 from commands import evalkit, evalkit_process
 from recording_server import recording
 from runfiles import S, T, endpoint, write
+
+from evalkit.cli.ask import add_ask
 
 BODY = '{"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": true, "top_k": 3}'
 
@@ -80,12 +83,51 @@ def test_ask_sends_a_pasted_command(tmp_path, monkeypatch):
         (("--curl", "x", "hi"), "--curl and messages exclude each other"),
         (("--curl", "x", "--model", "m"), "--curl and --model exclude each other"),
         (("--curl", "/nowhere/x"), "cannot be read"),
+        (("--curl", "/nowhere/x", "--wait-ready", "1", "--json"), "cannot be read"),
     ],
 )
 def test_ask_with_nothing_or_too_much(arguments, words):
     result = evalkit("ask", *arguments)
     assert result.returncode == 2
     assert words in result.stderr
+
+
+def flags_of_ask():
+    """Every flag of ``evalkit ask`` with a value, also its default."""
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_ask(commands)
+    values = {"--header": "A=b", "--header-env": "A=B", "--param": "a=1", "--temperature": "1"}
+    for action in commands.choices["ask"]._actions:
+        flag = next(iter(action.option_strings), None)
+        if flag not in (None, "-h", "--curl", "--json", "--wait-ready"):
+            default = [] if action.default in (None, [], False) else [str(action.default)]
+            value = [] if action.nargs == 0 else default or [values.get(flag, "1")]
+            yield (flag, *value)
+
+
+@pytest.mark.parametrize("flag", list(flags_of_ask()), ids=str)
+def test_no_flag_beside_a_pasted_command_is_ignored(flag):
+    result = evalkit("ask", "--curl", "x", *flag)
+    assert (result.returncode, result.stderr) == (
+        2, f"error: --curl and {flag[0]} exclude each other: change the cURL command instead\n",
+    )  # fmt: skip
+
+
+def test_what_a_pasted_command_sends_from_this_machine_is_named_before_it_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "hush-hush")
+    (tmp_path / "body\x1b.json").write_text(BODY)
+    file = tmp_path / "command.sh"
+    with recording() as server:
+        for shown in ((), ("--json",)):
+            file.write_text(
+                f"curl {server.base_url}/chat/completions -H \"api-key: $MY_KEY\" -d '@body\x1b.json'", encoding="utf-8"
+            )
+            result = evalkit("ask", "--curl", file, *shown, cwd=tmp_path)
+            host = server.base_url.removeprefix("http://").removesuffix("/v1")
+            assert result.stderr == f"sent to {host}: the file 'body\\x1b.json', the variable MY_KEY\n"
+            assert "hush" not in result.stdout
+        file.write_text(f"curl {server.base_url}/chat/completions -d '{BODY}'", encoding="utf-8")
+        assert evalkit("ask", "--curl", file).stderr == ""
 
 
 def test_a_key_in_a_pasted_command_is_not_shown(tmp_path):

@@ -149,6 +149,46 @@ def test_variables_outside_of_headers_are_replaced_unless_they_hold_secrets(monk
         assert "hush" not in str(error.value)
 
 
+@pytest.mark.parametrize("header", ["X-Team", "X-Request-Id", "Accept", "OpenAI-Organization"])
+def test_a_secret_is_only_sent_in_a_header_for_secrets(header, monkeypatch):
+    monkeypatch.setenv("INNOCENT", "sk-abcdefghijklmnop1234hush")
+    for variable in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "INNOCENT"):
+        with pytest.raises(
+            SettingsError, match=f"the header {header} has the variable {variable}, which seems"
+        ) as error:
+            from_curl(f"curl {URL} -H \"{header}: ${variable}\" -d '{BODY}'")
+        assert "hush" not in str(error.value)
+    for name in ("api-key", "x-api-key", "x-goog-api-key", "Ocp-Apim-Subscription-Key"):
+        request = from_curl(f"curl {URL} -H \"{name}: $INNOCENT\" -d '{BODY}'")
+        assert request.reached_by.headers_env == {name: "INNOCENT"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sends"),
+    [
+        (f"{URL} -d '{BODY}'", ()),
+        (f"{URL} -d @body.json", ("the file 'body.json'",)),
+        (f"{URL} -d @$FOLDER/body.json", ("the file './body.json'",)),
+        (f"{URL} --data-binary @- < body.json", ("the file 'body.json'",)),
+        (f"{URL} --data-raw '{BODY}' < body.json", ()),
+        (f"$ADDRESS/chat/completions -m $SECONDS -d '{BODY}'", ("the variable ADDRESS",)),
+        (f'{URL} -d "{ESCAPED.replace("hi", "$WORD $WORD")}" -A "$WORD"', ("the variable WORD",)),
+        (f"{URL} -d @- <<E\n{BODY.replace('hi', '$WORD')}\nE", ("the variable WORD",)),
+        (f"{URL} -H \"Authorization: Bearer $A_KEY\" -H \"X-A: $WORD\" -H \"X-B: b $ADDRESS\" -d '{BODY}'",
+         ("the variable ADDRESS", "the variable A_KEY", "the variable WORD")),
+        (f"{URL} -H 'Authorization: Bearer $A_KEY' -d '{BODY}'", ("the variable A_KEY",)),
+        (f"{URL} -H \"Host: $WORD\" --cacert $WORD -d '{BODY}'", ()),
+    ],
+)  # fmt: skip
+def test_files_and_variables_that_are_sent_are_named(arguments, sends, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "body.json").write_text(BODY)
+    values = {"FOLDER": ".", "ADDRESS": "http://127.0.0.1:9/v1", "SECONDS": "3", "WORD": "hey"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    assert read(f"curl {arguments}")[0].sends == sends
+
+
 def test_insecure_is_not_obeyed_silently():
     assert ["certificates are always checked" in note for note in read(f"curl -sk {URL} -d '{BODY}'")[1]] == [True]
 
@@ -200,6 +240,12 @@ def test_time_limits_are_those_of_the_endpoint():
         ("curl https://me:hush@h/v1/chat/completions -d '{}'", "user name or password"),
         ("curl 'https://h/v1/chat/completions?key=hush-hush' -d '{}'", "a secret in its query"),
         ("curl 'https://{a,b}/v1/chat/completions' -d '{}'", "braces"),
+        *((f"curl '{bad}/v1/chat/completions' -d '{{}}'", "address cannot be read|the base URL .* cannot be read")
+          for bad in ("[", "[::1", "]", "h]", "[x]", "http://[", "https://[::1", "h\u2100", "https://h:x", "h:99999")),
+        (f"curl {URL} -d @body.json -d '{BODY}'", "a file can only be the whole body"),
+        (f"curl {URL} -d '{BODY[:20]}' --json @body.json", "a file can only be the whole body"),
+        (f"curl {URL} -d '{BODY[:20]}' --data-binary @- < body.json", "a file can only be the whole body"),
+        (f"cat body.json | curl {URL} -d '{BODY[:20]}' -d @-", "a file can only be the whole body"),
         ("curl ftp://h/v1/chat/completions -d '{}'", "not an http:// or https:// address"),
         (f"curl {URL} -d '{BODY}'\ncurl {URL} -d '{BODY}'", "several curl commands"),
         (f"export A=hush; curl {URL} -d '{BODY}'", "other commands besides curl"),
@@ -217,6 +263,7 @@ def test_time_limits_are_those_of_the_endpoint():
 )  # fmt: skip
 def test_commands_that_are_no_request(command, words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "body.json").write_text(BODY)
     with pytest.raises(SettingsError, match=words) as error:
         from_curl(command)
     assert "hush" not in str(error.value)
