@@ -7,6 +7,7 @@ inspect looks for it, and the accuracy is that over turns.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import tempfile
 import zipfile
@@ -34,6 +35,7 @@ _STOP = {"length": "max_tokens", "stop": "stop", "tool_calls": "tool_calls", "co
 _SHORT = 1_000  # characters of a question in the list of samples
 _LONGEST_ID = 10_000  # characters of a name in a zip, which has 65,535 bytes at most
 _NO_TRACE = {"traceback": "", "traceback_ansi": ""}
+_DOTS = re.compile(r"(?<![^/\\]) *\.[. ]*(?=[/\\])")  # a folder named .. and what Windows takes for it
 _SEVERAL = "evalkit"  # the name of the score if turns have different scorers
 _SCORERS = f"SELECT DISTINCT s.scorer FROM turn t {JOIN_SCORE} WHERE s.scorer NOT NULL LIMIT 2"  # noqa: S608 - SQL of our own
 # epochs are reduced by their mean, as inspect does
@@ -74,7 +76,7 @@ class _Samples:
 
     def __init__(self, model: str, scorer: str, golden: bool) -> None:
         self.model, self.scorer, self.golden = model, scorer, golden
-        self.epochs = 1
+        self.epochs, self.completed = 1, 0
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.usage: dict[str, int] = {}
@@ -109,6 +111,7 @@ class _Samples:
             "attachments": {},
         }
         if not failed:
+            self.completed += 1
             rounds, answer = request_messages.rounds_and_answer(transcript, turn)
             last = {**_message(answer), "source": "generate", "model": self.model}
             last["content"] = _with_reasoning(turn, last["content"])
@@ -220,8 +223,9 @@ def _file_name(sample: Json) -> str:
 
 
 def _named(name: str) -> str:
-    """An id that can be the name of a file in a zip."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in name[:_LONGEST_ID])
+    """An id that can be the name of a file in a zip, below the folder of the samples."""
+    printable = "".join(character if character.isprintable() else "\ufffd" for character in name[:_LONGEST_ID])
+    return _DOTS.sub(lambda dots: "\ufffd" * len(dots[0]), printable)
 
 
 def _summary(sample: Json) -> Json:
@@ -263,7 +267,7 @@ def _header(connection: sqlite3.Connection, info: Mapping[str, Any], samples: _S
         },
         "plan": {"name": "plan", "steps": [], "config": config},
         "results": {
-            "total_samples": rows, "completed_samples": rows, "scores": [score] if scored else [],
+            "total_samples": rows, "completed_samples": samples.completed, "scores": [score] if scored else [],
         },
         "stats": {
             "started_at": created if samples.first_ns is None else _date(samples.first_ns),

@@ -1,6 +1,7 @@
 """Logs for inspect: their shape, their way back, and inspect itself where it can be installed."""
 
 import json
+import re
 import zipfile
 
 import pytest
@@ -134,6 +135,46 @@ def test_failed_turns_calls_reasoning_and_hostile_texts(hostile, tmp_path):
     assert three["error"]["message"].startswith("server: ")
     assert (three["scores"], three["output"]["choices"]) == ({}, [])
     assert export_run(hostile, "inspect", tmp_path / "x.eval").left_out == {"turns that were never sent": 1}
+
+
+def test_failed_turns_are_not_completed(hostile, run, tmp_path):
+    for source, completed, total in ((hostile, 3, 4), (run.path, 20, 20)):
+        results = exported(source, tmp_path / f"{source.stem}.eval")["header.json"]["results"]
+        assert (results["completed_samples"], results["total_samples"]) == (completed, total)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../evil",
+        "..",
+        "/../a",
+        "a/../../b",
+        "..\\..\\a",
+        "a/.. /b",
+        "a/.../b",
+        "a/ ../b",
+        "./a",
+        "/etc/x",
+        "a/..b/c..",
+    ],
+)
+def test_no_name_in_the_log_leads_out_of_its_folder(name, tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T(name, 1, text="1"), T("ok/a.b", 1, text="1")])])
+    found = exported(path, tmp_path / "x.eval")
+    assert any(entry.startswith("samples/ok/a.b/turn-1") for entry in found)
+    for entry, sample in found.items():
+        folders = re.split(r"[/\\]", entry)[:-1]
+        assert not [folder for folder in folders if folder and not folder.strip(". ")]
+        if "id" in sample:
+            assert entry == f"samples/{sample['id']}_epoch_1.json"
+    evil = next(part for entry, part in found.items() if "metadata" in part and not entry.startswith("samples/ok"))
+    assert evil["metadata"]["conversation"] == name
+
+
+def test_names_that_become_equal_are_two_samples(tmp_path):
+    path = write(tmp_path / "r.evalkit", [S([T("../a", 1), T("\ufffd\ufffd/a", 1)])])
+    assert len(exported(path, tmp_path / "x.eval")) == 4
 
 
 def test_a_run_without_turns_is_a_log_without_samples(tmp_path):
