@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from evalkit.cli import shared_flags
@@ -29,8 +28,9 @@ def add_data(commands: Any) -> None:
 
 def _add_batch(group: Any) -> None:
     group.add_argument(
-        "--batch", type=Path, metavar="OUT.jsonl",
-        help="write the requests for the OpenAI batch API; 'evalkit import OUTPUT.jsonl --data DATA' reads the answers",
+        "--batch", type=shared_flags.output_path, metavar="OUT.jsonl",
+        help="write the requests for the OpenAI batch API; - is standard output. 'evalkit import OUTPUT.jsonl --data "
+        "DATA' reads the answers",
     )  # fmt: skip
     group.add_argument("--model", metavar="M", help="model that the batch asks")
     group.add_argument("--repeats", type=int, metavar="R", help="ask each conversation R times (default: 1)")
@@ -61,6 +61,13 @@ def _write_batch(parsed: argparse.Namespace) -> int:
 
     if not parsed.model:
         raise SettingsError("--batch needs --model M: each request of a batch names its model")
+    if parsed.scorer:
+        raise SettingsError(
+            "--scorer: the requests of a batch are not scored. Import the answers, "
+            "then 'evalkit score RUN --scorer NAME'"
+        )
+    if parsed.json and parsed.batch == shared_flags.STANDARD_OUTPUT:
+        raise SettingsError("--json and --batch - both write to standard output: omit one")
     done = openai_batch.write_requests(
         parsed.data, parsed.batch, model=parsed.model, params=shared_flags.params(parsed),
         repeats=1 if parsed.repeats is None else parsed.repeats, **shared_flags.questions(parsed),

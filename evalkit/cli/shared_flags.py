@@ -215,12 +215,13 @@ def add_out(
 ) -> None:
     """Add ``-o``, spelled ``--out`` or ``--output`` too: what a command writes; ``streamed``: - is standard output."""
     group.add_argument(
-        "-o", "--out", "--output", type=_streamed if streamed else _stored, metavar=metavar, default=default,
+        "-o", "--out", "--output", type=output_path if streamed else _stored, metavar=metavar, default=default,
         required=required, help=f"{text}; - is standard output" if streamed else text,
     )  # fmt: skip
 
 
-def _streamed(text: str) -> Path:
+def output_path(text: str) -> Path:
+    """What a command writes; - is standard output."""
     return STANDARD_OUTPUT if text == "-" else Path(text)
 
 
@@ -230,7 +231,7 @@ def _stored(text: str) -> Path:
     return Path(text)
 
 
-PATHS = (Path, _streamed, _stored)  # the types of arguments that are files or folders
+PATHS = (Path, output_path, _stored)  # the types of arguments that are files or folders
 
 
 def refuse_two_outputs(parsed: argparse.Namespace) -> None:

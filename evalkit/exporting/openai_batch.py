@@ -6,6 +6,7 @@ the golden history.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,6 @@ from evalkit.runfile import output_files
 
 URL = "/v1/chat/completions"
 MOST_REQUESTS, MOST_BYTES = 50_000, 200_000_000  # of a file, as OpenAI limits it
-_TOO_MANY = f"requests above the {MOST_REQUESTS:,} that OpenAI accepts in a file: write parts with --limit"
-_TOO_LARGE = f"megabytes above the {MOST_BYTES // 1_000_000} that OpenAI accepts in a file: write parts with --limit"
 
 
 def write_requests(
@@ -59,6 +58,11 @@ def write_requests(
         A row that cannot be used, or a conversation of several turns with the model's own answers as history.
     SettingsError
         The file cannot be written, or two requests would have the same id.
+
+    Warns
+    -----
+    UserWarning
+        The file has all requests, but is larger than OpenAI accepts.
     """
     if repeats < 1:
         raise SettingsError(f"repeats is {repeats}: it must be 1 or more")
@@ -83,8 +87,12 @@ def write_requests(
                 line = json_line(_request(name, body))
                 size += file.write(line)
                 done.rows += 1
-    done.left_out[_TOO_MANY] += max(0, done.rows - MOST_REQUESTS)
-    done.left_out[_TOO_LARGE] += -(-max(0, size - MOST_BYTES) // 1_000_000)
+    if done.rows > MOST_REQUESTS or size > MOST_BYTES:
+        warnings.warn(
+            f"the file has {done.rows:,} requests and {size / 1e6:,.1f} MB, and OpenAI accepts {MOST_REQUESTS:,} and "
+            f"{MOST_BYTES / 1e6:,.0f} MB in a file: split its lines into several files, or write fewer with --limit",
+            stacklevel=2,
+        )
     return done
 
 

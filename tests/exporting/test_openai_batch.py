@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from commands import evalkit
+from commands import evalkit, evalkit_process
 from importing import batch_answer, lines
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 import evalkit as ek
 from evalkit.errors import DatasetError, SettingsError
+from evalkit.exporting import openai_batch
 from evalkit.exporting.openai_batch import write_requests
 from evalkit.exporting.request_ids import places_of, request_id
 from evalkit.importing.import_run import import_answers
@@ -133,6 +134,12 @@ def test_tools_parameters_system_and_files_are_those_of_a_run(tmp_path):
         (["--batch", "d.jsonl", "--model", "m"], "d.jsonl is read for the export: give the export another name"),
         (["--batch", "other.txt", "--model", "m"], "other.txt exists already, and evalkit did not write it"),
         (["--batch", "in.jsonl", "--model", "m", "--param", "n=2"], "the parameter 'n' must be 1"),
+        (
+            ["--batch", "in.jsonl", "--model", "m", "--scorer", "nosuch"],
+            "--scorer: the requests of a batch are not scored",
+        ),
+        (["--batch", "in.jsonl", "--model", "m", "--scorer", "number"], "'evalkit score RUN --scorer NAME'"),
+        (["--batch", "-", "--model", "m", "--json"], "--json and --batch - both write to standard output"),
     ],
 )
 def test_what_cannot_be_written_is_said(tmp_path, flags, said):
@@ -142,6 +149,30 @@ def test_what_cannot_be_written_is_said(tmp_path, flags, said):
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "in.jsonl").exists()
     assert (tmp_path / "other.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_REQUESTS", 2), ("MOST_BYTES", 300)])
+def test_a_file_above_the_limits_is_complete_and_reported_as_too_large(tmp_path, monkeypatch, limit, value):
+    data = lines(tmp_path / "d.jsonl", *({"id": name, "turns": [{"user": "q"}]} for name in "abc"))
+    flags = ["--batch", tmp_path / "in.jsonl", "--model", "m", "--json"]
+    monkeypatch.setattr(openai_batch, limit, value)
+    done = evalkit("data", data, *flags)
+    assert len(requests(tmp_path / "in.jsonl")) == 3
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["rows"], found["left_out"]) == (0, 3, {})
+    assert "the file has 3 requests and" in done.stderr
+    assert "split its lines into several files" in done.stderr
+    (tmp_path / "in.jsonl").unlink()
+    monkeypatch.undo()
+    assert evalkit("data", data, *flags).stderr == ""
+
+
+def test_standard_output_has_the_requests_and_nothing_else(tmp_path):
+    lines(tmp_path / "d.jsonl", {"id": "a", "turns": [{"user": "q"}]})
+    evalkit("data", "d.jsonl", "--batch", "in.jsonl", "--model", "m", cwd=tmp_path)
+    done = evalkit_process("data", "d.jsonl", "--batch", "-", "--model", "m", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ((tmp_path / "in.jsonl").read_text(encoding="utf-8"), "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.jsonl", "in.jsonl"]
 
 
 def test_half_of_a_surrogate_pair_is_refused_with_its_line(tmp_path):
