@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from evalkit.errors import SettingsError
@@ -9,10 +10,10 @@ from evalkit.exporting import chat_finetuning, inspect_log, otlp_spans
 from evalkit.exporting.exported import Exported
 from evalkit.runfile import output_files, reader
 
-FORMATS = {
-    "chat-finetuning": "right answers as examples for fine-tuning, in OpenAI's chat format",
-    "inspect": "a log that inspect opens (.eval)",
-    "otlp-json": "OpenTelemetry spans, for the collector's otlpjsonfile receiver",
+FORMATS: dict[str, Callable[..., Exported]] = {  # each with the function that writes it
+    "chat-finetuning": chat_finetuning.write,
+    "inspect": inspect_log.write,
+    "otlp-json": otlp_spans.write,
 }
 
 
@@ -51,7 +52,4 @@ def export_run(
     with reader.reading(run) as connection:
         inputs = output_files.input_files((run,), [reader.run_info(connection)])
         with output_files.writing(Path(path), output_files.EXPORT, inputs, overwrite=overwrite) as draft:
-            if form == "otlp-json":
-                return otlp_spans.write(connection, draft, content=content)
-            write = chat_finetuning.write if form == "chat-finetuning" else inspect_log.write
-            return write(connection, draft)
+            return FORMATS[form](connection, draft, **({"content": True} if content else {}))

@@ -1,9 +1,12 @@
 """A run over HTTP whose conversations have every kind of turn."""
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -49,35 +52,49 @@ def golden(server, data, tmp_path_factory):
     return ek.evaluate(data, endpoint, history="golden", out=tmp_path_factory.mktemp("runs") / "golden.evalkit")
 
 
+TOOLS = {"inspect_ai": "0.3.285", "opentelemetry-proto": "1.45.2"}
+HAS_TOOLS = f"""
+from importlib.metadata import version
+import inspect_ai, opentelemetry.proto
+assert all(version(name) == wanted for name, wanted in {TOOLS}.items())
+"""
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """One process at a time."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
+        yield
+
+
 @pytest.fixture(scope="session")
 def tools_python(pytestconfig, tmp_path_factory):
-    """Runs code in an environment that has inspect and OpenTelemetry; it stays in pytest's cache for the next run."""
+    """Runs code in an environment that has inspect and OpenTelemetry; it stays in pytest's cache for the next run.
+
+    Workers share it: the first one makes it, and if that fails, those that waited for it do not try again.
+    """
     cache = getattr(pytestconfig, "cache", None)
-    folder = (cache.mkdir("exporting") if cache else tmp_path_factory.mktemp("exporting")) / "venv"
-    python = folder / "bin" / "python"
+    folder = cache.mkdir("exporting") if cache else tmp_path_factory.mktemp("exporting")
+    python, failed = folder / "venv" / "bin" / "python", folder / "failed"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(code, *arguments):
         command = [python, "-c", code, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
-    needed = "import inspect_ai, opentelemetry.proto"
-    if not python.exists() or run(needed).returncode:
-        install = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "inspect_ai",
-            "opentelemetry-proto",
-        ]
-        try:
-            subprocess.run(
-                [sys.executable, "-m", "venv", "--clear", folder], check=True, capture_output=True, timeout=60
-            )
-            subprocess.run(install, check=True, capture_output=True, timeout=200)
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"inspect_ai and opentelemetry-proto cannot be installed here: {type(error).__name__}")
+    begun = time.time()
+    with locked(folder):
+        if not python.exists() or run(HAS_TOOLS).returncode:
+            if failed.exists() and failed.stat().st_mtime >= begun:
+                pytest.skip("inspect_ai and opentelemetry-proto could not be installed by another worker")
+            wanted = [f"{name}=={version}" for name, version in TOOLS.items()]
+            install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
+            make = [sys.executable, "-m", "venv", "--clear", folder / "venv"]
+            try:
+                subprocess.run(make, check=True, capture_output=True, timeout=60)
+                subprocess.run(install, check=True, capture_output=True, timeout=200)
+            except (OSError, subprocess.SubprocessError) as error:
+                failed.touch()
+                pytest.skip(f"inspect_ai and opentelemetry-proto cannot be installed here: {type(error).__name__}")
     return run

@@ -80,6 +80,11 @@ def test_what_does_not_fit_is_said(small, flags, said, tmp_path):
     assert not (tmp_path / "x.out").exists()
 
 
+def test_every_format_can_be_chosen_on_the_command_line(small, tmp_path):
+    offered = evalkit("export", small, "--format", "nosuch", "-o", tmp_path / "x.out").stderr
+    assert all(f"{form}" in offered for form in FORMATS)
+
+
 @pytest.mark.parametrize("form", ["chat-finetuning", "otlp-json"])
 def test_standard_output_has_the_file_and_nothing_else(small, form, tmp_path):
     export_run(small, form, tmp_path / "x.out")
