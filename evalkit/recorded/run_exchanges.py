@@ -73,13 +73,12 @@ def read(path: Path) -> tuple[str, list[Exchange]]:
         if not endpoint.get("model"):
             raise RunFileError(f"{path} names no model, so it cannot be served: it holds answers of another tool")
         found: list[_Found] = []
-        count = characters = 0
+        characters = 0
         for one in _attempts_with_requests(connection, endpoint, settings, info["created_ns"] // 10**9):
             found.append(one)
             if one.answer is not None:
-                count += 1
                 characters += sum(len(piece.data) for piece in one.answer[2])
-            if count > MOST_EXCHANGES or characters > MOST_CHARACTERS:
+            if len(found) > MOST_EXCHANGES or characters > MOST_CHARACTERS:
                 raise RunFileError(
                     f"{path} has more than {MOST_EXCHANGES:,} requests or {MOST_CHARACTERS >> 20} MiB of answers, "
                     "which is more than can be served: run a part of the dataset, with --limit"

@@ -5,14 +5,12 @@ import json
 
 import hostile_runfiles as hostile
 import pytest
-from recording_server import recording
 from runfiles import S, T, endpoint, talk, write
 
 import evalkit as ek
 from evalkit.errors import EvalkitError, RunFileError
 from evalkit.recorded import answer_forms, recording_file, run_exchanges
 from evalkit.recorded.exchange import CHAT_ROUTE
-from evalkit.recorded.matching import canonical
 from evalkit.runfile.store import RunFile
 from evalkit.scripted.script import Script, last_user_text
 from evalkit.scripted.server import serve
@@ -98,56 +96,6 @@ def test_a_redirect_of_a_run_is_not_served(tmp_path):
 
 
 # --- real runs: what is served is asked and answered as it was
-
-
-@pytest.fixture
-def server():
-    with recording() as serving:
-        yield serving
-
-
-def run_of(server, tmp_path, rows, params=None, **settings):
-    path = tmp_path / "data.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    target = ek.Endpoint(server.base_url, "m", params=params or {})
-    settings = {"concurrency": 1, "retries": 0, "check": False, **settings}
-    return ek.evaluate(path, target, out=tmp_path / "r.evalkit", **settings).path
-
-
-def same_as_received(path, bodies):
-    """Whether the requests of a run are those that were sent, in order."""
-    made = [each.request for each in recording_file.read(path).exchanges]
-    assert list(map(canonical, made)) == list(map(canonical, bodies))
-
-
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
-CALL = {"index": 0, "id": "x", "type": "function", "function": {"name": "add", "arguments": "{}", "signature": "s"}}
-ROUNDS = {"tools": [TOOL], "tool_results": {"add": 3}, "turns": [{"user": "x"}, {"user": "y"}]}
-REFUSALS = {
-    "a demanded call": lambda body: (400, "tool_choice must be auto") if b'"required"' in body else None,
-    "keys by name": lambda body: (400, "Extra inputs: messages.1.tool_calls.0.function.signature is not permitted")
-    if b'"signature"' in body else None,
-    "tool rounds": lambda body: (400, "roles must alternate")
-    if b'"tool"' in body and body.count(b'"role":"user"') > 1 else None,
-    "token counts of a stream": lambda body: (400, "Unknown: stream_options") if b"stream_options" in body else None,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSALS)
-def test_what_a_run_left_out_for_its_endpoint_is_left_out(server, tmp_path, name):
-    sent = []
-
-    def refuse(body):
-        sent.append(json.loads(body))
-        return REFUSALS[name](body)
-
-    server.refuse = refuse
-    server.answers = [{"tool_calls": [CALL]}, "It is 3.", "And 4.", {"tool_calls": [CALL]}, "It is 5.", "And 6."]
-    params = {"tool_choice": "required"} if name == "a demanded call" else {}
-    rows = [{"id": each, "params": params, **ROUNDS} for each in "ab"]
-    path = run_of(server, tmp_path, rows)
-    assert len(sent) > len(server.received)
-    same_as_received(path, sent)
 
 
 def test_a_cut_off_answer_that_was_sent_again_is_served_with_each_limit(tmp_path):
