@@ -154,12 +154,12 @@ def _sent(request: Request, one: _Stored, limits: Mapping[int, int | None]) -> S
 
 def _attempts(connection: sqlite3.Connection) -> dict[_Key, list[_Stored]]:
     found: dict[_Key, list[_Stored]] = {}
-    for place, repeat, turn, *columns in connection.execute(_ATTEMPTS):
-        attempt = StoredAttempt(*columns[5:])
+    for place, repeat, turn, id, round, number, session, due_ns, *columns in connection.execute(_ATTEMPTS):
+        attempt = StoredAttempt(*columns)
         attempt = attempt._replace(
             arrivals=_numbers("q", attempt.arrivals), arrival_events=_numbers("i", attempt.arrival_events)
         )
-        found.setdefault((place, repeat, turn), []).append(_Stored(*columns[:5], attempt))
+        found.setdefault((place, repeat, turn), []).append(_Stored(id, round, number, session, due_ns, attempt))
     return found
 
 

@@ -77,7 +77,8 @@ def test_a_model_that_would_write_lines_of_its_own_is_refused(tmp_path, model):
 @pytest.mark.parametrize(
     ("change", "why"),
     [("http_status = 99, error_kind = 'server'", "status"), ("http_status = 700, error_kind = 'server'", "status"),
-     ("http_status = 204, error_kind = 'empty'", "has a body"), ("end_ns = sent_ns + 90000000000000", "end_ms"),
+     ("http_status = 204, error_kind = 'empty'", "has a body"),
+     ("end_ns = sent_ns + 90000000000000", "time of a piece"),
      ("headers_ns = sent_ns + 90000000000000", "headers_ms")],
 )  # fmt: skip
 def test_what_a_recording_could_not_hold_is_refused_in_a_run_too(tmp_path, change, why):
