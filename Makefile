@@ -52,13 +52,15 @@ notebooks: $(VENV)/.ready-dev
 # The notebooks that have a recording, without a model, every output compared to the letter; and the recordings, made
 # again with the embedded model.
 RECORDED := $(patsubst tests/notebooks/recorded/%.jsonl,notebooks/%.ipynb,$(wildcard tests/notebooks/recorded/*.jsonl))
+# without names, pytest would run every test
+NONE_RECORDED := echo "no notebook has a recording in tests/notebooks/recorded"
 
 notebooks-recorded: $(VENV)/.ready-dev
-	@NOTEBOOKS_RECORDED=1 $(BIN)/python -m pytest --nbval --nbval-cell-timeout=60 --timeout=120 -p no:cacheprovider \
-	  --numprocesses 2 --dist loadfile $(RECORDED)
+	@$(if $(RECORDED),NOTEBOOKS_RECORDED=1 $(BIN)/python -m pytest --nbval --nbval-cell-timeout=60 --timeout=120 \
+	  -p no:cacheprovider --numprocesses 2 --dist loadfile $(RECORDED),$(NONE_RECORDED))
 
 notebooks-record: $(VENV)/.ready-dev
-	@$(BIN)/python tests/support/rerun_notebooks.py --record $(RECORDED)
+	@$(if $(RECORDED),$(BIN)/python tests/support/rerun_notebooks.py --record $(RECORDED),$(NONE_RECORDED))
 
 # The tests of what calls other packages, with the oldest versions of them that pyproject.toml allows, in an environment of
 # their own. Old versions warn about each other, so warnings are no errors here.

@@ -84,7 +84,7 @@ FLOORS: list[dict[str, set[str]]] = [
             *{"analysis", "client", "engine", "engine/asking", "evaluation", "runfile", "scripted", "stats"},
             "checkup/probes",
         },
-        "recorded": {"client", "datasets", "local", "runfile"},
+        "recorded": {"client", "datasets", "local", "runfile", "engine/asking"},
     },
 ]
 # may import all that is above, and of each other:

@@ -97,6 +97,14 @@ def test_make_lab_lets_root_in_and_only_root(tmp_path, user, flag):
     assert done.stdout.strip() == flag
 
 
+@pytest.mark.parametrize("target", ["notebooks-recorded", "notebooks-record"])
+def test_make_runs_no_other_tests_if_no_notebook_has_a_recording(target):
+    command = ["make", "--dry-run", "--old-file=.venv/.ready-dev", target, "RECORDED="]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "no notebook has a recording" in done.stdout
+    assert "python" not in done.stdout
+
+
 def test_every_extra_of_the_plan_is_there_and_all_holds_them():
     extras = PROJECT["optional-dependencies"]
     assert set(extras) == {*{"charts", "local", "notebooks", "parquet", "ranking", "scorers", "dask", "dev", "all"}}

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import shared_flags
 from evalkit.errors import LocalError, SettingsError
+from evalkit.runfile.plain_text import plain
 
 if TYPE_CHECKING:
     from evalkit.local.server import LocalServer
     from evalkit.recorded.player import PlayingServer
     from evalkit.recorded.recorder import RecordingServer
 
-_FOREVER_S = 3600.0
+_LOOK_S = 0.5  # a signal that arrives while a wait begins is handled at its end
 
 
 def add_serve(commands: Any) -> None:
@@ -78,7 +79,7 @@ def _serve_recording(parsed: argparse.Namespace) -> int:
         requests = f"{server.count} recorded request{'' if server.count == 1 else 's'}"
         _announce(server, parsed, f"{requests} of {parsed.recording}, ")
         while True:  # until interrupted
-            time.sleep(_FOREVER_S)
+            time.sleep(_LOOK_S)
 
 
 def _until_it_ends(server: LocalServer | RecordingServer, parsed: argparse.Namespace, what: str = "") -> int:
@@ -101,6 +102,8 @@ def _announce(server: LocalServer | RecordingServer | PlayingServer, parsed: arg
 def _print_exports(server: LocalServer | RecordingServer | PlayingServer, key: str, what: str) -> None:
     host = server.base_url.removesuffix("/v1")
     model = shlex.quote(server.model)  # of a recording that a stranger may have written
-    print(f"# {server.model} at {server.base_url}, {what}until interrupted (Ctrl-C)")
+    # a shell reads these lines: what begins as a comment must end as one
+    about = " ".join(plain(f"{server.model} at {server.base_url}, {what}until interrupted (Ctrl-C)").split())
+    print(f"# {about}")
     print(f"export SERVICE_HOST={host} TASKINGAI_API_KEY={key} ASSISTANT_ID={model}")
     print(f"export OPENAI_BASE_URL={server.base_url} OPENAI_API_KEY={key} OPENAI_MODEL={model}", flush=True)

@@ -10,6 +10,7 @@ from evalkit.recorded.exchange import EVENT_STREAM, Exchange, Piece
 
 _DONE = b"data: [DONE]\n\n"
 _OF_MESSAGE = ("index", "finish_reason", "message")
+_MERGED = ("index", "message", "delta", "logprobs")
 
 
 def in_form(exchange: Exchange, *, stream: bool) -> Exchange:
@@ -20,7 +21,10 @@ def in_form(exchange: Exchange, *, stream: bool) -> Exchange:
     """
     if exchange.status != 200 or exchange.streamed == stream or exchange.ending != "complete":
         return exchange
-    return _as_stream(exchange) if stream else _as_whole(exchange)
+    try:
+        return _as_stream(exchange) if stream else _as_whole(exchange)
+    except RecursionError:  # no endpoint nests values so deeply
+        return exchange
 
 
 def event(value: Any) -> bytes:
@@ -46,17 +50,18 @@ def _as_whole(exchange: Exchange) -> Exchange:
     if not chunks or any("error" in each for each in chunks):
         return exchange
     answer: dict[str, Any] = {}
-    choices: dict[Any, dict[str, Any]] = {}
+    choices: dict[int, dict[str, Any]] = {}
     for each in chunks:
         answer |= {name: value for name, value in each.items() if name != "choices" and value is not None}
         for part in _objects(each.get("choices")):
-            choice = choices.setdefault(part.get("index", 0), {"index": part.get("index", 0), "message": {}})
+            index = part["index"] if type(part.get("index")) is int else 0
+            choice = choices.setdefault(index, {"index": index, "message": {}})
             delta = part.get("delta")
             if isinstance(delta, dict):
                 _merge(choice["message"], delta)
             logprobs = {"logprobs": part["logprobs"]} if isinstance(part.get("logprobs"), dict) else {}
             _merge(choice, logprobs)
-            choice |= {name: value for name, value in part.items() if name not in ("delta", "logprobs") and value}
+            choice |= {name: value for name, value in part.items() if name not in _MERGED and value}
     for choice in choices.values():
         choice["message"] = {"role": "assistant", "content": None, **choice["message"]}
         for call in _objects(choice["message"].get("tool_calls")):

@@ -12,12 +12,14 @@ COMPLETE, BROKEN, SILENT = "complete", "broken", "silent"
 ENDINGS = (COMPLETE, BROKEN, SILENT)
 EVENT_STREAM = "text/event-stream"
 _LONGEST_MS = 24 * 3600e3
+_WITHOUT_BODY = (204, 205)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,8000}")
-# belong to one connection or one moment, or are secret: neither recorded nor served
+# belong to one connection or one moment, are secret, or send the client elsewhere: neither recorded nor served
 _NOT_KEPT = frozenset({
-    "connection", "content-encoding", "content-length", "date", "keep-alive", "server", "set-cookie", "trailer",
-    "transfer-encoding", "upgrade", "www-authenticate",
+    "alt-svc", "clear-site-data", "connection", "content-encoding", "content-length", "content-location", "date",
+    "keep-alive", "location", "proxy-authenticate", "refresh", "server", "set-cookie", "strict-transport-security",
+    "trailer", "transfer-encoding", "upgrade", "www-authenticate",
 })  # fmt: skip
 
 
@@ -92,23 +94,42 @@ class Exchange(NamedTuple):
         """
         if not isinstance(line, dict) or not {"route", "request", "status", "pieces"} <= line.keys():
             raise ValueError("it is not an exchange with route, request, status and pieces")
-        status, pieces, headers = line["status"], line["pieces"], line.get("headers", {})
-        if not (status is None or (type(status) is int and 200 <= status <= 599)):
-            raise ValueError("status is not a number from 200 to 599, or null")
+        pieces, headers = line["pieces"], line.get("headers", {})
         if not isinstance(line["route"], str) or not isinstance(headers, dict) or not isinstance(pieces, list):
             raise ValueError("route, headers or pieces is of another type than evalkit writes")
         if line.get("ending", COMPLETE) not in ENDINGS:
             raise ValueError(f"ending is none of {', '.join(ENDINGS)}")
-        return cls(
+        exchange = cls(
             line["route"],
             line["request"],
-            status,
+            line["status"],
             kept_headers(headers),
             tuple(map(_piece, pieces)),
-            _time(line.get("headers_ms"), "headers_ms"),
-            _time(line.get("end_ms"), "end_ms"),
+            line.get("headers_ms"),
+            line.get("end_ms"),
             line.get("ending", COMPLETE),
         )
+        return checked(exchange)
+
+
+def checked(exchange: Exchange) -> Exchange:
+    """The exchange, once its status and its times are known to be ones that can be served.
+
+    Raises
+    ------
+    ValueError
+        One of them is not; the message names it.
+    """
+    status = exchange.status
+    if not (status is None or (type(status) is int and (200 <= status <= 299 or 400 <= status <= 599))):
+        raise ValueError("status is not a number from 200 to 299 or from 400 to 599, or null")
+    if status in _WITHOUT_BODY and exchange.body:  # the client would read it as the next answer
+        raise ValueError(f"an answer with the status {status} has a body, and HTTP allows none")
+    return exchange._replace(
+        pieces=tuple(Piece(_time(at, "the time of a piece") or 0.0, data) for at, data in exchange.pieces),
+        headers_ms=_time(exchange.headers_ms, "headers_ms"),
+        end_ms=_time(exchange.end_ms, "end_ms"),
+    )
 
 
 def kept_headers(headers: Mapping[str, Any]) -> dict[str, str]:
@@ -131,9 +152,8 @@ def kept_headers(headers: Mapping[str, Any]) -> dict[str, str]:
 def _piece(value: Any) -> Piece:
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
         raise ValueError("a piece is not a pair of time and text")
-    at = _time(value[0], "the time of a piece")
     try:
-        return Piece(at or 0.0, value[1].encode("utf-8", "surrogateescape"))
+        return Piece(value[0], value[1].encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
         raise ValueError("the text of a piece has half a character") from None
 

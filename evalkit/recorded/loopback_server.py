@@ -14,13 +14,13 @@ import secrets
 import select
 import socket
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from evalkit.errors import SettingsError
 from evalkit.process.api_keys import key_in
@@ -105,7 +105,8 @@ def named_key(key_env: str | None) -> str:
     """
     if key_env is None:
         key_env = KEY_ENV
-        os.environ.setdefault(KEY_ENV, secrets.token_urlsafe(32))
+        if not os.environ.get(KEY_ENV):
+            os.environ[KEY_ENV] = secrets.token_urlsafe(32)
     if key_in(key_env) is None:
         raise SettingsError(f"{key_env} is named as the variable of the API key, but it is not set")
     return key_env
@@ -145,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
             message = "Invalid API Key"
             self.send_error_object(401, {"message": message, "type": "authentication_error", "code": 401})
             return
-        path = urlsplit(self.path).path.rstrip("/")
+        path = self.path.partition("?")[0].rstrip("/")
         self.answer(f"{self.command} {path.removeprefix('/v1')}", body)
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_GET
@@ -232,12 +233,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def wait_for_client(self, limit_s: float) -> None:
         """Send nothing until the client closes the connection, the server ends, or the time is over."""
-        for _ in range(int(limit_s * 10)):
-            if self.server.ending.is_set():
-                return
-            readable, _, _ = select.select([self.connection], [], [], 0.1)
-            if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                return
+        end = time.monotonic() + limit_s
+        connection = select.poll()  # select() refuses descriptors from 1,024
+        connection.register(self.connection, select.POLLIN)
+        while time.monotonic() < end and not self.server.ending.is_set():
+            if connection.poll(100):
+                if not self.connection.recv(1, socket.MSG_PEEK):
+                    return
+                self.server.ending.wait(0.1)  # the client has sent its next request already
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Print nothing: the terminal is the user's."""

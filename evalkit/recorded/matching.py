@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from rapidfuzz import fuzz
 
-from evalkit.datasets.content_parts import AUDIO, FROM_FILE
+from evalkit.datasets.content_parts import AUDIO, FILE_KINDS, FROM_FILE
 from evalkit.recorded.exchange import Exchange
 
 # how an answer is sent, and who asks
@@ -115,8 +115,8 @@ def canonical(request: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if FROM_FILE in value:
-            return _sent_from_file(value)
+        if _names_file(value):
+            value = _sent_from_file(value)
         plain = {str(name): _plain(part) for name, part in value.items() if part is not None}
         if "data" in plain and "format" in plain and isinstance(plain["data"], str):
             plain = {"data": _hash(plain["data"])}
@@ -139,14 +139,23 @@ def _is_text(content: Any) -> bool:
     return content[0].keys() == {"type", "text"} and content[0]["type"] == "text"
 
 
+def _names_file(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a part of a run file that names a file; others may have a key of that name too."""
+    about, name = value.get(FROM_FILE), value.get("type")
+    if not (isinstance(about, Mapping) and isinstance(about.get("sha256"), str)):
+        return False
+    return isinstance(name, str) and name in FILE_KINDS and isinstance(value.get(name), Mapping | str)
+
+
 def _sent_from_file(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a run file that names a file, as the part that was sent."""
-    name, digest = str(part["type"]), f"sha256:{part[FROM_FILE]['sha256']}"
+    """A part of a run file that names a file, as the part that was sent, with the hash of its content."""
+    name, digest = part["type"], f"sha256:{part[FROM_FILE]['sha256']}"
     inner = part[name]
-    if name == AUDIO:
-        return {"type": name, name: {"data": digest}}
-    sent = {**inner, "url": digest} if isinstance(inner, Mapping) else {"url": digest}
-    return {"type": name, name: _plain(sent)}
+    sent: Any = digest if isinstance(inner, str) else {**inner, "url": digest}
+    return {
+        **{key: value for key, value in part.items() if key != FROM_FILE},
+        name: {"data": digest} if name == AUDIO else sent,
+    }
 
 
 def _hash(base64: str) -> str:

@@ -12,16 +12,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from urllib.parse import urlsplit
 
+from evalkit.errors import SettingsError
 from evalkit.local import server as local_server
 from evalkit.local.server import LocalServer
+from evalkit.recorded import recording_file
 from evalkit.recorded.exchange import BROKEN, COMPLETE, Exchange, Piece, kept_headers
-from evalkit.recorded.loopback_server import Handler, LoopbackServer, named_key
+from evalkit.recorded.loopback_server import Handler, LoopbackServer
 from evalkit.recorded.player import request_of
 from evalkit.recorded.recording_file import RecordingWriter
 
 _READ = 65_536
+_LOOK_S = 0.5  # a signal that arrives while a wait begins is handled at its end
+_INVALID = "invalid_request_error"
 _LIMIT_S = 600.0  # without a byte from the model
 # of a request: they belong to one connection, or would make the answer unreadable
 _NOT_PASSED_ON = frozenset({
@@ -54,32 +60,60 @@ def recording(
     SettingsError
         The file cannot be written, or the port or the key cannot be used.
     """
-    key_env = named_key(key_env)
+    recording_file.check(path, overwrite=overwrite)
     with (
-        local_server.serve(key_env=key_env) as local,
-        RecordingWriter(path, local.model, overwrite=overwrite) as writer,
+        RecordingServer(port=port, key_env=key_env) as server,
+        local_server.serve(key_env=server.key_env) as local,
+        server.recording(local, path, overwrite=overwrite),
     ):
-        server = RecordingServer(local, writer, port=port, key_env=key_env)
-        with server.running():
-            yield server
+        yield server
 
 
 class RecordingServer(LoopbackServer):
-    """A recording proxy in front of the embedded model.
+    """A recording proxy in front of the embedded model, whose port is taken before there is a model.
 
     Attributes
     ----------
     model : str
-    wait : callable
-        Blocks until the embedded model ends and returns its exit code.
     """
 
-    def __init__(self, local: LocalServer, writer: RecordingWriter, *, port: int, key_env: str) -> None:
-        self.model, self.wait = local.model, local.wait
-        self.writer = writer
-        address = urlsplit(local.base_url)
-        self.upstream = (address.hostname or "", address.port)
+    model: str
+    upstream: tuple[str, int | None]
+    writer: RecordingWriter
+
+    def __init__(self, *, port: int = 0, key_env: str | None = None) -> None:
+        self._ended: SimpleQueue[int | SettingsError] = SimpleQueue()
         super().__init__(_Recorder, port=port, key_env=key_env)
+
+    @contextmanager
+    def recording(self, local: LocalServer, path: Path, *, overwrite: bool = False) -> Iterator[None]:
+        """Pass requests on to this model for the duration of the block, and record them in a file."""
+        address = urlsplit(local.base_url)
+        self.model, self.upstream = local.model, (address.hostname or "", address.port)
+        Thread(target=lambda: self._ended.put(local.wait()), daemon=True).start()
+        with RecordingWriter(path, local.model, overwrite=overwrite) as self.writer, self.running():
+            yield
+
+    def note_failure(self) -> None:
+        """End the recording if it can no longer be written."""
+        if self.writer.failure is not None:
+            self._ended.put(self.writer.failure)
+
+    def wait(self) -> int:
+        """Block until the embedded model ends, and return its exit code.
+
+        Raises
+        ------
+        SettingsError
+            The recording can no longer be written.
+        """
+        while True:
+            with contextlib.suppress(Empty):
+                ended = self._ended.get(timeout=_LOOK_S)
+                if isinstance(ended, SettingsError):
+                    self.writer.failure = None  # it is said once
+                    raise ended
+                return ended
 
 
 class _Recorder(Handler):
@@ -87,6 +121,12 @@ class _Recorder(Handler):
 
     def answer(self, route: str, body: bytes) -> None:
         """Pass the request on, and its answer back as it comes; record both."""
+        try:
+            self._pass_on(route, body)
+        finally:  # the client has its answer first
+            self.server.note_failure()
+
+    def _pass_on(self, route: str, body: bytes) -> None:
         exchange = Exchange(route, request_of(body), None, ending=BROKEN)
         connection = http.client.HTTPConnection(*self.server.upstream, timeout=_LIMIT_S)
         with contextlib.closing(connection):
@@ -94,6 +134,9 @@ class _Recorder(Handler):
             try:
                 connection.request(self.command, self.path, body or None, self._passed_on())
                 response = connection.getresponse()
+            except ValueError:  # an address or a header that HTTP does not allow
+                self.send_error_object(400, {"message": "The request cannot be passed on.", "type": _INVALID})
+                return
             except (OSError, http.client.HTTPException):
                 self.close_connection = True
                 self.server.writer.add(exchange._replace(end_ms=_since(begin)))

@@ -52,7 +52,11 @@ class StoredAttempt(NamedTuple):
 
 
 def answer(
-    head: Mapping[str, Any], attempt: StoredAttempt, message: Message | None, turn: TranscriptTurn, last: bool
+    head: Mapping[str, Any],
+    attempt: StoredAttempt,
+    message: Message | None,
+    turn: TranscriptTurn | None,
+    finish_reason: str | None,
 ) -> _Answer:
     """Status, headers, pieces, times and ending of the answer to an attempt.
 
@@ -63,20 +67,19 @@ def answer(
     attempt : StoredAttempt
     message : Message or None
         The answer; None: it failed.
-    turn : TranscriptTurn
-    last : bool
-        Whether it is the turn's last attempt, whose reasoning, refusal and finish reason the turn has.
+    turn : TranscriptTurn or None
+        The turn, if this is the answer whose reasoning and refusal it has.
+    finish_reason : str or None
     """
     headers_ms, end_ms = attempt.since_sent_ms(attempt.headers_ns), attempt.since_sent_ms(attempt.end_ns)
     pieces: tuple[Piece, ...]
     if message is None:
         status, headers, pieces, ending = _failed(head, attempt)
         return status, headers, pieces, headers_ms, end_ms, ending
-    reason = turn.finish_reason if last else "tool_calls"
-    deltas = _deltas(message, turn if last else None)
-    usage = _usage(attempt, turn.tokens.get("reasoning_tokens") if last else None)
+    deltas = _deltas(message, turn)
+    usage = _usage(attempt, turn.tokens.get("reasoning_tokens") if turn else None)
     if not attempt.streamed or not attempt.arrivals:
-        body = _event(head, deltas) + answer_forms.ending(head, reason, usage)
+        body = _event(head, deltas) + answer_forms.ending(head, finish_reason, usage)
         pieces = (Piece(end_ms or 0.0, body),)
         if attempt.streamed:
             return 200, _STREAM, pieces, headers_ms, end_ms, COMPLETE
@@ -84,7 +87,7 @@ def answer(
         whole = answer_forms.in_form(stream, stream=False)
         return 200, _JSON, whole.pieces, headers_ms, end_ms, COMPLETE
     pieces = tuple(_pieces(head, attempt, deltas))
-    rest = answer_forms.ending(head, reason, usage)
+    rest = answer_forms.ending(head, finish_reason, usage)
     if "no_done" in (attempt.flags or "").split():
         rest = rest.removesuffix(b"data: [DONE]\n\n")
     final = Piece(max(end_ms or 0.0, pieces[-1].at_ms if pieces else 0.0), rest)

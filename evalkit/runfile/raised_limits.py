@@ -94,10 +94,21 @@ def without(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_limit(endpoint: Endpoint, limit: int | None) -> Endpoint:
     """The endpoint with this limit in place of its own; None: as it is."""
-    if limit is None:
-        return endpoint
-    names = _given(endpoint.params) or ("max_tokens",)
-    return replace(endpoint, params={**endpoint.params, **dict.fromkeys(names, limit)})
+    return endpoint if limit is None else replace(endpoint, params=with_limit_of(endpoint.params, limit))
+
+
+def with_limit_of(params: Mapping[str, Any], limit: int | None) -> Mapping[str, Any]:
+    """The parameters of an endpoint with this limit in place of their own; None: as they are."""
+    return params if limit is None else {**params, **dict.fromkeys(_given(params) or ("max_tokens",), limit)}
+
+
+def limits_of_sessions(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> dict[int, int | None]:
+    """The limit that each session had, by its id; None: that of the endpoint and the dataset."""
+    raised = raised_limits(settings)
+    limits: dict[int, int | None] = {}
+    for session, started in connection.execute("SELECT id, started_wall_ns FROM session"):
+        limits[session] = next((one.after for one in reversed(raised) if one.wall_ns <= started), None)
+    return limits
 
 
 def raised(params: Mapping[str, Any], limit: int | None) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from evalkit.conversation import Message, with_names
@@ -11,17 +11,19 @@ from evalkit.runfile.finished_turn import stored_record
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
 
-def opening(row: Mapping[str, Any]) -> list[Message]:
-    """The messages before the first turn of a dataset row: system prompt, then context."""
+def opening(row: Mapping[str, Any], *, with_files: bool = False) -> list[Message]:
+    """The messages before the first turn of a dataset row: system prompt, then context.
+
+    ``with_files``: parts that name a file keep its description, ``from_file``.
+    """
     system = [] if row.get("system") is None else [Message("system", row["system"])]
     context = [Message.from_json(message) for message in row.get("context", ())]
-    return [*system, *(_with_parts(message) for message in with_names(context))]
+    return [*system, *(_with_parts(message, with_files) for message in with_names(context))]
 
 
-def question(turn: TranscriptTurn) -> Message:
-    """The user message of a turn."""
-    content = turn.asked["user"]
-    return Message("user", content) if not isinstance(content, list) else Message("user", **_parts(content))
+def question(turn: TranscriptTurn, *, with_files: bool = False) -> Message:
+    """The user message of a turn; ``with_files`` as for ``opening``."""
+    return _with_parts(Message("user", turn.asked["user"]), with_files)
 
 
 def answered(transcript: Transcript, turn: TranscriptTurn) -> list[Message]:
@@ -49,11 +51,11 @@ def names_file(transcript: Transcript) -> bool:
     return any(content_parts.FROM_FILE in part for each in contents if isinstance(each, list) for part in each)
 
 
-def _with_parts(message: Message) -> Message:
+def _with_parts(message: Message, with_files: bool) -> Message:
     """A message whose content is a list of parts, with these as its parts."""
-    return message if not isinstance(message.content, list) else message._replace(**_parts(message.content))
-
-
-def _parts(content: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    parts = [{key: value for key, value in part.items() if key != content_parts.FROM_FILE} for part in content]
-    return {"content": None, "parts": tuple(parts)}
+    content: Any = message.content
+    if not isinstance(content, list):
+        return message
+    left_out = () if with_files else (content_parts.FROM_FILE,)
+    parts = ({key: value for key, value in part.items() if key not in left_out} for part in content)
+    return message._replace(content=None, parts=tuple(parts))

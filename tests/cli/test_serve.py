@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from commands import evalkit
 from runfiles import S, T, endpoint, talk, write
+
+from evalkit.cli import serve
 
 KEY = "tkKNOWN1KNOWNKEYforTheTestsOnly42"
 
@@ -44,6 +47,27 @@ def test_a_recording_is_served_until_interrupted_and_its_key_is_the_variables(tm
     assert 'TASKINGAI_API_KEY="$MY_KEY" ASSISTANT_ID=tiny' in guide
     assert KEY not in about + guide + openai
     assert answer["choices"][0]["message"]["content"] == "It is 35."
+
+
+def test_no_name_of_a_stranger_begins_a_line_for_the_shell(capsys):
+    server = SimpleNamespace(model="tiny\ntouch owned; x\u2028\x1b[2J", base_url="http://127.0.0.1:9/v1", key_env="X")
+    serve._print_exports(server, "k", "1 recorded request of a\ntouch owned\r.jsonl, ")
+    about, *_ = capsys.readouterr().out.split("export")
+    assert len(about.splitlines()) == 1
+    assert about.startswith("# tiny touch owned; ")
+    assert "\x1b" not in about
+
+
+@pytest.mark.parametrize("kind", ["run", "recording"])
+def test_what_serve_prints_of_a_strangers_file_runs_nothing_in_a_shell(tmp_path, kind):
+    model = f"tiny\ntouch {tmp_path}/owned"
+    if kind == "run":
+        file = endpoint(write(tmp_path / "r.evalkit", [S([T("sums", 1)])]), model=model)
+    else:
+        (file := tmp_path / "r.jsonl").write_text(json.dumps({"evalkit_recording": 1, "model": model}) + "\n")
+    done = evalkit("serve", "--from", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "not the name of a model" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ def question(content, **more):
             question([{"type": "image_url", "image_url": {"url": "sign.png"}, "from_file": FROM_FILE}]),
         ),
         (
+            question([{"type": "image_url", "image_url": URL, "x": 1}]),
+            question([{"type": "image_url", "image_url": "sign.png", "x": 1, "from_file": FROM_FILE}]),
+        ),
+        (
             question([{"type": "input_audio", "input_audio": {"data": b64encode(PNG).decode(), "format": "wav"}}]),
             question([{"type": "input_audio", "input_audio": {"data": "a.wav"}, "from_file": FROM_FILE}]),
         ),
@@ -79,6 +83,21 @@ def test_requests_that_mean_the_same(one, other):
 def test_requests_that_do_not(other):
     assert key(CHAT_ROUTE, REQUEST) != key(CHAT_ROUTE, other)
     assert key(CHAT_ROUTE, REQUEST) != key("POST /completions", REQUEST)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, None, "x", [], {}, FROM_FILE, {"sha256": 7}],
+)
+@pytest.mark.parametrize(
+    "part", [{}, {"type": "image_url"}, {"type": "text", "text": "x"}, {"type": ["image_url"]},
+             {"type": "image_url", "image_url": 3}]
+)  # fmt: skip
+def test_a_key_of_the_name_from_file_is_like_any_other(value, part):
+    request = {"tools": [{"parameters": {"properties": {**part, "from_file": value}}}]}
+    other = {"tools": [{"parameters": {"properties": {**part, "from_file": "other"}}}]}
+    assert key(CHAT_ROUTE, request) != key(CHAT_ROUTE, other)
+    assert key(CHAT_ROUTE, request) == key(CHAT_ROUTE, copy.deepcopy(request))
 
 
 def test_true_is_not_one():

@@ -1,10 +1,12 @@
 """A recording served again, over real HTTP: runs that ask it get what was recorded, and nobody without the key."""
 
+import contextlib
 import http.client
 import json
 import os
+import resource
 import socket
-import time
+import threading
 from urllib.parse import urlsplit
 
 import pytest
@@ -75,7 +77,23 @@ def test_the_recorded_times_come_again(recorded, tmp_path):
     for metric in ("ttft_ms", "latency_ms"):
         late = both[metric] - both[f"{metric}_first"]
         assert late.min() > -1, both[[*keys, metric, f"{metric}_first"]]  # never earlier
-        assert late.median() < 40, both[[*keys, metric, f"{metric}_first"]]
+
+
+def test_no_wait_is_longer_than_what_was_recorded(tmp_path):
+    waits = []
+
+    class Ending(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            return False
+
+    exchange = answered("1", asked("Hi"), headers_ms=30_000, end_ms=90_000)
+    exchange = exchange._replace(pieces=(Piece(20_000, exchange.body),))
+    with served(tmp_path, exchange, timings="recorded") as server:
+        server.ending = Ending()
+        assert text_of(send(server, asked("Hi"))) == "1"
+    headers, piece, end = waits  # the headers no later than the first piece
+    assert 0 < piece <= headers <= 20 < end <= 90
 
 
 def test_streams_come_whole_and_whole_answers_as_streams(recorded, tmp_path):
@@ -216,11 +234,59 @@ def test_a_silent_answer_stays_silent_until_the_client_leaves_or_the_server_ends
             )
             with pytest.raises(TimeoutError):
                 waiting.recv(1)
-            begin = time.monotonic()
             server.ending.set()
-            waiting.settimeout(5)
+            waiting.settimeout(60)  # the silence would last ten minutes
             assert waiting.recv(1) == b""
-            assert time.monotonic() - begin < 2
+
+
+def test_a_silent_answer_stays_silent_with_many_open_files_and_when_more_is_sent(tmp_path):
+    silent = Exchange("POST /chat/completions", asked("Hi"), None, ending=SILENT)
+    body = json.dumps(asked("Hi")).encode()
+    with served(tmp_path, silent) as server, contextlib.ExitStack() as files:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_048), hard))
+        null = os.open(os.devnull, os.O_RDONLY)
+        files.callback(os.close, null)
+        while null < 1_100:
+            null = os.dup(null)
+            files.callback(os.close, null)
+        address = urlsplit(server.base_url)
+        with socket.create_connection((address.hostname, address.port), timeout=1) as waiting:
+            head = f"Host: x\r\nAuthorization: Bearer {os.environ[server.key_env]}\r\nContent-Length: {len(body)}\r\n"
+            waiting.sendall(f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body + b"GET")
+            with pytest.raises(TimeoutError):
+                waiting.recv(1)
+
+
+@pytest.mark.parametrize("target", ["http://[x/v1/models", "//[x", "/v1/models?a=http://[x"])
+def test_an_address_that_is_none_is_answered(tmp_path, target, capfd):
+    with served(tmp_path, answered("1", asked("Hi"))) as server:
+        address = urlsplit(server.base_url)
+        with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+            key = os.environ[server.key_env]
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
+            assert connection.recv(12) == (b"HTTP/1.1 200" if target.startswith("/v1") else b"HTTP/1.1 404")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_variable_that_is_set_but_empty_gets_a_random_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALKIT_RECORDED_KEY", "")
+    with served(tmp_path, answered("1", asked("Hi"))) as server:
+        assert len(os.environ[server.key_env]) > 20
+        assert text_of(send(server, asked("Hi"))) == "1"
+
+
+@pytest.mark.parametrize("index", [[1], {}, None, "0", True])
+def test_a_stream_with_an_index_that_is_none_is_served_whole(tmp_path, index, capfd):
+    chunk = {"choices": [{"index": index, "message": "x", "delta": {"content": "1"}}]}
+    pieces = (Piece(0.0, f"data: {json.dumps(chunk)}\n\n".encode() * 2),)
+    stream = Exchange(
+        "POST /chat/completions", asked("Hi", stream=True), 200, {"content-type": "text/event-stream"}, pieces
+    )
+    with served(tmp_path, stream) as server:
+        assert json.loads(send(server, asked("Hi"))[1])["choices"][0]["message"]["content"] == "11"
+    assert capfd.readouterr().err == ""
 
 
 def test_what_cannot_be_served_is_refused_in_words(tmp_path):

@@ -1,6 +1,7 @@
 """Recordings in files: what is written comes back, and what a stranger wrote is checked."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,8 @@ def test_only_an_earlier_recording_is_replaced_and_only_on_request(tmp_path):
     ("change", "why"),
     [
         ({"status": 99}, "status"),
+        ({"status": 302}, "status"),
+        ({"status": 204, "pieces": [[0, "HTTP/1.1 200 OK"]]}, "has a body"),
         ({"status": True}, "status"),
         ({"status": "200"}, "status"),
         ({"route": None}, "route"),
@@ -87,7 +90,8 @@ def test_what_is_no_recording_is_refused_in_words(tmp_path, content, why):
 
 
 def test_secrets_and_headers_of_one_connection_are_not_kept(tmp_path):
-    headers = {"Set-Cookie": "s=1", "Connection": "close", "Content-Length": "7", "Retry-After": "3"}
+    headers = {"Set-Cookie": "s=1", "Connection": "close", "Content-Length": "7", "Retry-After": "3",
+               "Location": "http://example.com", "Refresh": "0; http://example.com", "Alt-Svc": "h2=x"}  # fmt: skip
     assert Exchange.from_json({**LINE, "headers": headers}).headers == {"retry-after": "3"}
 
 
@@ -96,3 +100,34 @@ def test_too_large_a_file_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "r.jsonl").write_text(HEAD)
     with pytest.raises(SettingsError, match="limit for a recording"):
         recording_file.read(tmp_path / "r.jsonl")
+
+
+def test_recordings_of_one_model_can_be_joined(tmp_path):
+    exchange = Exchange("POST /x", {"a": 1})
+    for name, model in (("a", "m"), ("b", "m"), ("c", "n")):
+        with RecordingWriter(tmp_path / name, model) as writer:
+            writer.add(exchange)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    (tmp_path / "joined").write_bytes(a + b)
+    assert recording_file.read(tmp_path / "joined") == ("m", [exchange] * 2)
+    (tmp_path / "joined").write_bytes(a + c)
+    with pytest.raises(SettingsError, match="line 3: here begins a recording of another model"):
+        recording_file.read(tmp_path / "joined")
+
+
+def test_a_disk_that_is_full_at_the_start_is_said_in_words():
+    with pytest.raises(SettingsError, match="/dev/full cannot be written: No space left"):
+        RecordingWriter(Path("/dev/full"), "m")
+
+
+def test_a_disk_that_gets_full_ends_the_recording_and_closing_says_so_once(tmp_path):
+    writer = RecordingWriter(tmp_path / "r.jsonl", "m")
+    writer._file.close()
+    writer._file = open("/dev/full", "w")  # noqa: PTH123, SIM115 - every write fails, as on a full disk
+    exchange = Exchange("POST /x", {})
+    writer.add(exchange)
+    writer.add(exchange)
+    with pytest.raises(SettingsError, match=r"r\.jsonl cannot be written: No space left"):
+        writer.__exit__(None, None, None)
+    with pytest.raises(KeyError), writer:  # another error is not hidden
+        raise KeyError
