@@ -36,7 +36,7 @@ _BY_GROUP = {
     "more": "CROSS JOIN (SELECT position, dense_rank() OVER (ORDER BY coalesce(cluster, position)) AS number "
     "FROM conversation) c ON c.position = t.conversation",
 }
-_THREADS = 3
+_THREADS = 2
 # how the last session ended, and whether conversations are grouped
 _ABOUT = """
     SELECT (SELECT outcome FROM session ORDER BY id DESC LIMIT 1),

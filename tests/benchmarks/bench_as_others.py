@@ -43,6 +43,7 @@ GUIDELLM = {
 }
 WORDLESS = {
     "version": "1.0",
+    "added_tokens": [],
     "pre_tokenizer": {"type": "Whitespace"},
     "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "<eos>": 1}, "unk_token": "[UNK]"},
 }
