@@ -58,7 +58,7 @@ class Trust:
     loop_stall_max_ms : float or None
         The longest time for which the event loop was blocked.
     stalled_share : float or None
-        Share of turns that were in progress while it was blocked for 20 ms or more.
+        Share of turns that were in progress while it was blocked for 20 ms or more. Sessions on a cluster do not count.
     sessions_not_known : int
         Sessions with turns but without this record: they were killed or are still running.
     function_calls : int or None

@@ -6,7 +6,7 @@ import logging
 import queue
 import time
 from contextlib import suppress
-from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import evalkit
@@ -74,7 +74,7 @@ class ClusterLink:
         self._share_due = False
         self._start_reported = self._with_key = False
         self._no_more = self._killed = self._closed = False
-        self._lost = self._sent_again = self._turn = 0
+        self._lost = self._turn = 0
 
     # -- before the session
 
@@ -133,6 +133,7 @@ class ClusterLink:
     def start(self, task: SessionTask) -> None:
         """Start the session; an error in the first conversation is raised now."""
         self._task, self._feed = task, ConversationFeed(task)
+        self._alone_s = time.monotonic()
 
     def send(self, message: Message) -> None:
         """Pass a message on to the workers. Safe from any thread."""
@@ -181,7 +182,8 @@ class ClusterLink:
         for worker in self._pool.workers.values():
             if worker.future is None:
                 self._ask(worker)
-        messages: list[Message] = []
+        assert self._feed is not None
+        messages: list[Message] = [*self._feed.take_failed()]
         if self._started_ns and not self._start_reported:
             self._start_reported = True
             ago = time.perf_counter_ns() - self._started_ns
@@ -199,9 +201,10 @@ class ClusterLink:
         for worker in gone:
             self._lose(worker, "it has left the cluster")
         for worker in list(self._pool.workers.values()):
-            if worker.future is not None and worker.asking and now > worker.asked_s + SILENT_S:
+            is_asked = worker.future is not None and worker.stage in (Stage.CLOCK, Stage.ASKING)
+            if is_asked and now > worker.asked_s + SILENT_S:
                 self._lose(worker, f"it has not answered for {SILENT_S:.0f} s")
-        if self._pool.workers:
+        if any(worker.stage is not Stage.OPENING for worker in self._pool.workers.values()):
             self._alone_s = now
         elif self._task is not None and now > self._alone_s + ALONE_S:
             self._fail(f"it has had no workers for {ALONE_S:.0f} s")
@@ -220,11 +223,10 @@ class ClusterLink:
             return
         self._lost += 1
         conversations = list(worker.conversations.values())
-        turns = sum(conversation.left for conversation in conversations)
         if self._outcome is None and self._feed is not None:
-            self._sent_again += turns
             self._feed.give_back(conversations)
-            _LOG.warning("lost the worker %s (%s): others send its %d turns", worker.address, why, turns)
+            count = len(conversations)
+            _LOG.warning("lost the worker %s (%s): others send its conversations (%d)", worker.address, why, count)
 
     def _pass_on(self) -> None:
         """Pass on what the parent has sent."""
@@ -249,17 +251,18 @@ class ClusterLink:
         assert self._task is not None
         settings = self._task.settings
         ready = [worker for worker in self._pool.workers.values() if worker.stage is not Stage.OPENING]
-        used = {worker.address: worker for worker in ready[: shares.most_workers(settings)]}
+        ready.sort(key=lambda worker: worker.share is None)  # a worker that has a share keeps it
+        used = {worker.session: worker for worker in ready[: shares.most_workers(settings)]}
         limited = settings.rpm is not None or settings.tpm is not None
         fractions = self._budget.update(tuple(used), now) if limited else dict.fromkeys(used, 1.0)
-        with_share = [address for address, fraction in fractions.items() if fraction > shares.LEAST_FRACTION]
+        with_share = [session for session, fraction in fractions.items() if fraction > shares.LEAST_FRACTION]
         slots = shares.slots(int(settings.concurrency or 1), with_share)
         spent = [worker.spent for worker in (*self._pool.workers.values(), *self._gone)]
-        for address in with_share:
-            worker, fraction = used[address], fractions[address]
+        for session in with_share:
+            worker, fraction = used[session], fractions[session]
             worker.set_share(
                 Share(
-                    slots[address],
+                    slots[session],
                     None if settings.rpm is None else settings.rpm * fraction,
                     None if settings.tpm is None else settings.tpm * fraction,
                     sum(tokens for tokens, _ in spent) - worker.spent[0],
@@ -267,72 +270,77 @@ class ClusterLink:
                 )
             )
         for worker in ready:
-            if worker.address not in with_share:
+            if worker.session not in with_share:
                 worker.set_share(None)
 
     def _give_out(self) -> None:
-        """Give conversations to the workers that have room, or of an open loop those that are due soon."""
+        """Give conversations to workers, and tell all when there are no more."""
+        assert self._task is not None
         assert self._feed is not None
-        asking = [worker for worker in self._pool.workers.values() if worker.asking and worker.share is not None]
-        if self._outcome is not None or not asking:
+        workers = self._pool.workers.values()
+        asking = [worker for worker in workers if worker.asking and worker.share is not None]
+        if self._outcome is not None or not (asking or self._started_ns):
             return
         if not self._started_ns:
-            if any(worker.stage is Stage.CLOCK for worker in self._pool.workers.values()):
+            if any(worker.stage is Stage.CLOCK for worker in workers):
                 return  # all start together
             self._started_ns = time.perf_counter_ns()
-        if self._feed.due_ns() is not None:
-            if not self._schedule_ns:
-                if not all(worker.ready for worker in asking):
-                    return
-                self._schedule_ns = time.perf_counter_ns() + FIRST_ARRIVAL_NS
-            until = time.perf_counter_ns() - self._schedule_ns + AHEAD_NS
-            while (due := self._feed.due_ns()) is not None and due <= until and (taken := self._feed.take()):
-                taken.item[4] = self._schedule_ns + due
-                self._turn += 1
-                asking[self._turn % len(asking)].give([taken])
-            return
+        if asking:
+            give = self._give_room if self._task.settings.rate is None else self._give_due
+            give(self._feed, asking)
+        busy = any(worker.conversations for worker in workers)
+        if self._feed.exhausted and not busy and not self._no_more:
+            self._no_more = True
+            for worker in workers:
+                if worker.asking and worker.started:
+                    worker.send(NoMore())
+
+    def _give_room(self, feed: ConversationFeed, asking: list[ClusterWorker]) -> None:
+        """Give each worker as many conversations as it has room for."""
         for worker in asking:
             if worker.future is None:
                 assert worker.share is not None
-                room = worker.room(worker.share.slots)
-                worker.give([taken for _ in range(room) if (taken := self._feed.take()) is not None])
-        busy = any(worker.conversations for worker in self._pool.workers.values())
-        if self._feed.exhausted and not busy and not self._no_more:
-            self._no_more = True
-            for worker in asking:
-                worker.send(NoMore())
+                room = max(worker.room(worker.share.slots), 0)
+                taken = list(islice(iter(feed.take, None), room))
+                worker.give(taken)
+                if len(taken) < room:
+                    return
+
+    def _give_due(self, feed: ConversationFeed, asking: list[ClusterWorker]) -> None:
+        """Give the workers in turn what is due soon."""
+        if not self._schedule_ns:
+            if not all(worker.ready for worker in asking):
+                return
+            self._schedule_ns = time.perf_counter_ns() + FIRST_ARRIVAL_NS
+        until = time.perf_counter_ns() - self._schedule_ns + AHEAD_NS
+        while (due := feed.due_ns()) is not None and due <= until and (taken := feed.take()):
+            taken.item[4] = self._schedule_ns + due
+            self._turn += 1
+            asking[self._turn % len(asking)].give([taken])
 
     def _ask(self, worker: ClusterWorker) -> None:
         """Start the next task of a worker."""
         if worker.stage is Stage.CLOCK:
             worker.ask_clock()
             self._pool.submit(worker, worker_sessions.clock)
-        elif worker.asking and (worker.started or (self._started_ns and not (self._no_more or self._outcome))):
+        elif worker.asking and (worker.started or self._starts(worker)):
             assert self._feed is not None
-            task = self._task_for(worker) if not worker.started else None
+            task = None if worker.started else self._task_for(worker)
             worker.started = True
             wait_s = LAST_EXCHANGE_S if self._feed.exhausted or self._outcome is not None else EXCHANGE_S
             self._pool.submit(worker, worker_sessions.exchange, worker.session, task, worker.take_outbox(), wait_s)
 
+    def _starts(self, worker: ClusterWorker) -> bool:
+        """Whether the session is to be started on a worker now."""
+        going_on = bool(self._started_ns) and not (self._no_more or self._outcome)
+        return going_on and worker.share is not None
+
     def _task_for(self, worker: ClusterWorker) -> SessionTask:
-        """The run's task as one worker gets it."""
-        task, share = self._task, worker.share
-        assert task is not None
-        assert share is not None
-        settings = task.settings
-        left_s = settings.max_time_s
-        if left_s is not None:
-            left_s = max(left_s - (time.perf_counter_ns() - self._started_ns) / 1e9, 0.001)
-        return replace(
-            task, data=None, runfile=None, fingerprint={}, resumed=False,
-            settings=replace(
-                settings, concurrency=share.slots, rpm=share.rpm, tpm=share.tpm, max_time_s=left_s, scorer=None,
-                columns=None, until_ci=None,
-            ),
-            has_answers=task.has_answers or any(other.turns for other in self._pool.workers.values()),
-            clock_offset_ns=worker.clock_offset_ns,
-            asked_from={"host": worker.facts["host"], "worker": worker.address},
-        )  # fmt: skip
+        assert self._task is not None
+        passed_s = (time.perf_counter_ns() - self._started_ns) / 1e9
+        return worker.task(
+            self._task, passed_s, others_answered=any(each.turns for each in self._pool.workers.values())
+        )
 
     def _note_completed(self, worker: ClusterWorker, result: Any) -> list[Message]:
         if worker.stage is Stage.OPENING:
@@ -397,15 +405,13 @@ class ClusterLink:
 
     def _end(self) -> End:
         workers = [worker for worker in (*self._gone, *self._pool.workers.values()) if worker.started]
-        ended = [(worker, worker.end) for worker in workers if worker.end is not None]
-        trust = merged_trust.merged([end.trust for _, end in ended], [worker.clock_offset_ns for worker, _ in ended])
-        errors_ms = [worker.clock_error_ms for worker in workers if worker.clock_error_ms is not None]
+        trust = merged_trust.merged([worker.end.trust for worker in workers if worker.end is not None])
         trust["cluster"] = {  # numbers only: attempts name their workers
             "workers": len(workers),
             "turns_by_worker": [worker.turns for worker in workers],
-            "clock_error_max_ms": max(errors_ms, default=None),
+            "clock_error_max_ms": max((each.clock_error_ms for each in workers if each.clock_error_ms), default=None),
             "workers_lost": self._lost,
-            "turns_sent_again": self._sent_again,
+            "turns_sent_again": 0 if self._feed is None else self._feed.sent_again,
         }
         error, text = self._error or (None, "")
         outcome = self._outcome or SessionOutcome.DONE

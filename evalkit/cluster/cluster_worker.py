@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 from uuid import uuid4
 
 from evalkit.cluster.conversation_feed import FedConversation
+from evalkit.engine.asking.session_task import SessionTask
 from evalkit.engine.saving import process_messages
-from evalkit.engine.saving.process_messages import End, FinishedTurns, FrameReader, Message, SessionStarted, Share
+from evalkit.engine.saving.process_messages import (
+    End,
+    FinishedTurns,
+    FrameReader,
+    Message,
+    RetractAnswer,
+    SessionStarted,
+    Share,
+)
 
 CLOCK_READINGS = 3  # the one with the shortest way there and back counts
 AHEAD_S = 0.6  # a worker has conversations for this long beyond its slots: two exchanges and their ways
+ENDED_S = 3.0  # an ended conversation is remembered for this long: an answer is retracted within a second
 _SMOOTHING = 0.5
 
 
@@ -47,7 +58,7 @@ class ClusterWorker:
     asked_s : float
         When that was submitted, monotonic.
     conversations : dict
-        What it has, by position and repeat.
+        What it has, by position and repeat, with those of which it sends a retracted answer again.
     spent : (float, float)
         Tokens and cost.
     turns : int
@@ -78,6 +89,7 @@ class ClusterWorker:
         self.share: Share | None = None
         self.tasks = 0
         self.started = self.ready = False
+        self._ended: dict[tuple[int, int], tuple[float, FedConversation]] = {}  # the earliest first
         self._outbox = bytearray()
         self._frames = FrameReader()
         self._readings: list[tuple[int, int]] = []  # length of the way there and back, offset
@@ -91,12 +103,30 @@ class ClusterWorker:
         return self.stage is Stage.ASKING
 
     def set_share(self, share: Share | None) -> None:
-        """Give it a share of the limits; None: it is to start nothing more."""
+        """Give it a share of the limits; None: it has none yet, so it is given nothing to send."""
         if share is not None and self.stage is Stage.WAITING:
             self.stage = Stage.CLOCK
         if share is not None and share != self.share and self.started:
             self.send(share)
         self.share = share
+
+    def task(self, task: SessionTask, passed_s: float, *, others_answered: bool) -> SessionTask:
+        """The run's task as it gets it, this long after the start of the session."""
+        share, settings = self.share, task.settings
+        assert share is not None
+        left_s = settings.max_time_s
+        if left_s is not None:
+            left_s = max(left_s - passed_s, 0.001)
+        return replace(
+            task, data=None, runfile=None, fingerprint={}, resumed=False,
+            settings=replace(
+                settings, concurrency=share.slots, rpm=share.rpm, tpm=share.tpm, max_time_s=left_s, scorer=None,
+                columns=None, until_ci=None,
+            ),
+            has_answers=task.has_answers or others_answered,
+            clock_offset_ns=self.clock_offset_ns,
+            asked_from={"host": self.facts["host"], "worker": self.address},
+        )  # fmt: skip
 
     # -- its clock
 
@@ -151,6 +181,8 @@ class ClusterWorker:
         for message in messages:
             if isinstance(message, FinishedTurns):
                 ended += self._note_turns(message.turns)
+            elif isinstance(message, RetractAnswer):
+                self._note_retracted(message)
             elif isinstance(message, process_messages.Spent):
                 self.spent = message.tokens, message.cost
             elif isinstance(message, SessionStarted):
@@ -158,18 +190,36 @@ class ClusterWorker:
             elif isinstance(message, End):
                 self.end, self.stage = message, Stage.ENDED
         self._note_rate(ended)
+        self._forget_ended()
         return messages
 
     def _note_turns(self, turns: list[Any]) -> int:
-        ended = 0
+        ended, now = 0, time.monotonic()
         self.turns += len(turns)
         for _, last, turn, _ in turns:
-            key = turn[1][0], turn[1][1]
-            if last:
-                ended += self.conversations.pop(key, None) is not None
-            elif key in self.conversations:
-                self.conversations[key].left -= 1
+            position, repeat, number = turn[1][:3]
+            found = self.conversations.get((position, repeat))
+            if found is None:
+                continue
+            found.retracted.discard(number)
+            if last and not found.retracted:
+                self._ended[found.key] = now, self.conversations.pop(found.key)
+                ended += 1
         return ended
+
+    def _note_retracted(self, message: RetractAnswer) -> None:
+        """Take note that it sends a turn again, and later ones if they saw it: then the conversation ends again."""
+        key = message.position, message.repeat
+        if key in self._ended:
+            self.conversations[key] = self._ended.pop(key)[1]
+        if key in self.conversations:
+            self.conversations[key].retracted.add(message.turn)
+
+    def _forget_ended(self) -> None:
+        """Forget what ended long ago; called once all that has arrived is noted, however late that is."""
+        limit = time.monotonic() - ENDED_S
+        while self._ended and next(iter(self._ended.values()))[0] < limit:
+            del self._ended[next(iter(self._ended))]
 
     def _note_rate(self, ended: int) -> None:
         now = time.monotonic()

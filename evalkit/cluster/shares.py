@@ -17,14 +17,14 @@ LEAST_FRACTION = 1e-6  # below it, a share is a rounding error
 LEAST_TPM = 10_000  # a share of fewer tokens would be one long request, which may go alone
 
 
-def most_workers(settings: Settings) -> int | None:
-    """Over how many workers a run can be spread; None: any number."""
-    limits = [int(settings.concurrency or 1)] if settings.concurrency != "auto" else []
+def most_workers(settings: Settings) -> int:
+    """Over how many workers a run can be spread; its concurrency is a number."""
+    limits = [int(settings.concurrency or 1)]
     if settings.rpm is not None:
         limits.append(max(int(settings.rpm), 1))
     if settings.tpm is not None:
         limits.append(max(int(settings.tpm / LEAST_TPM), 1))
-    return min(limits, default=None)
+    return min(limits)
 
 
 def slots(total: int, workers: Sequence[str]) -> dict[str, int]:
@@ -53,14 +53,15 @@ class BudgetShares:
     """Shares of the requests and tokens per minute, as fractions of 1, that hold in every window of 60 seconds.
 
     A share is lowered immediately and raised only with what no other worker may have used in the last minute. So a
-    worker that joins gets its share a minute after the others have given theirs up, and so is that of a lost one.
+    worker that joins gets its share a minute after the others have given theirs up. That of a lost one is free after a
+    minute too, also where another process has its address: the names are those of sessions, each of which has its own.
     """
 
     def __init__(self) -> None:
         self._allowed: dict[str, _Allowed] = {}
 
     def update(self, live: Sequence[str], now: float) -> dict[str, float]:
-        """The share of each live worker, from now on; ``now`` is in seconds, monotonic."""
+        """The share of each live session, from now on; ``now`` is in seconds, monotonic."""
         for name in live:
             self._allowed.setdefault(name, _Allowed())
         for name, allowed in list(self._allowed.items()):

@@ -118,6 +118,33 @@ def test_killed_workers_lose_no_turn_and_store_none_twice(start, sums, tmp_path)
     assert attempts <= stats["requests"] <= attempts + trust["turns_sent_again"]
 
 
+@pytest.mark.timeout(300)
+def test_failed_turns_that_others_send_again_count_once(start, sums, tmp_path):
+    """With golden history a conversation goes on after a failed turn, so a lost worker may have had one."""
+    script = Script(answer=Arithmetic(), law=Law(ttft_ms=200, itl_ms=1), faults=[Fault("server_error", prompt="+ 2?")])
+    with serve(script) as server, start(2) as client:
+        pids, seen = list(client.run(os.getpid).values()), []
+
+        def harm(progress):
+            seen.append(progress)
+            if len(pids) == 2 and progress.answered > 16:
+                os.kill(pids.pop(), signal.SIGKILL)
+
+        run = ek.evaluate(
+            sums(40, 5), endpoint_of(server), out=tmp_path / "r.evalkit", concurrency=16, cluster=client, watch=harm,
+            history="golden", retries=0,
+        )  # fmt: skip
+        requests = server.stats()["requests"]
+    ((turns, answered),) = queries(run.path, "SELECT count(*), count(*) FILTER (WHERE status = 'answered') FROM turn")
+    assert (turns, answered) == (200, 160)
+    assert (seen[-1].answered, seen[-1].errors) == (160, 40)
+    trust = json.loads(evalkit("show", run.path, "--json").stdout)["trust"]
+    (attempts,) = queries(run.path, "SELECT count(*) FROM attempt")[0]
+    assert trust["workers_lost"] == 1
+    assert trust["turns_sent_again"] > 0
+    assert attempts <= requests <= attempts + trust["turns_sent_again"]
+
+
 def test_a_missing_key_is_reported_by_the_worker_and_never_sent_to_it(client, server, sums, tmp_path, monkeypatch):
     monkeypatch.setenv("ONLY_HERE", "sk-secret-of-this-process")
     with pytest.raises(SettingsError, match=r"worker tcp.*ONLY_HERE"):
@@ -181,8 +208,6 @@ def test_an_endpoint_that_only_fails_ends_the_run(client, sums, tmp_path):
 
 def test_an_open_loop_keeps_its_schedule_on_all_workers(client, server, sums, tmp_path):
     run = ek.evaluate(sums(40, 1), endpoint_of(server), out=tmp_path / "r.evalkit", rate=20, cluster=client)
-    late = [value for (value,) in queries(run.path, "SELECT (sent_ns - due_ns) / 1e6 FROM attempt ORDER BY 1")]
-    assert late[0] >= 0
-    assert late[len(late) // 2] < 500  # also on a busy machine
+    assert queries(run.path, "SELECT count(*), min(sent_ns - due_ns) >= 0 FROM attempt") == [(40, 1)]
     due = [value for (value,) in queries(run.path, "SELECT due_ns / 1e9 FROM attempt ORDER BY 1")]
     assert due[-1] - due[0] == pytest.approx(39 / 20, abs=0.1)

@@ -36,21 +36,33 @@ def test_the_share_of_a_lost_worker_is_free_after_a_minute():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(0.1, 40), st.sets(st.sampled_from(NAMES), min_size=1)), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.1, 40), st.sets(st.sampled_from(NAMES), min_size=1), st.sets(st.sampled_from(NAMES), max_size=2)
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_what_all_may_have_used_in_a_window_is_never_above_the_limit(changes):
-    budget, now, held = shares.BudgetShares(), 0.0, []  # (from, until, worker, share)
+    """Workers come, leave, and start again, which makes another session: each may use its share, so all of them add."""
+    budget, now, held = shares.BudgetShares(), 0.0, []  # (from, until, session, share)
+    sessions: dict[str, str] = {}
     current: dict[str, float] = {}
-    for wait, live in changes:
+    for number, (wait, live, restarted) in enumerate(changes):
         until = now + wait
-        held += [(now, until, name, share) for name, share in current.items()]
+        held += [(now, until, session, share) for session, share in current.items()]
         now = until
-        current = budget.update(tuple(sorted(live)), now)
-    held += [(now, now + 1, name, share) for name, share in current.items()]
+        sessions = {name: sessions[name] for name in live & sessions.keys() - restarted}
+        sessions |= {name: f"{name}{number}" for name in live - sessions.keys()}
+        current = budget.update(tuple(sorted(sessions.values())), now)
+    held += [(now, now + 1, session, share) for session, share in current.items()]
     for start in {begin for begin, *_ in held}:
         highest: dict[str, float] = {}
-        for begin, end, name, share in held:
+        for begin, end, session, share in held:
             if begin <= start + WINDOW_S and end > start:
-                highest[name] = max(highest.get(name, 0.0), share)
+                highest[session] = max(highest.get(session, 0.0), share)
         assert sum(highest.values()) <= 1 + 1e-9
 
 

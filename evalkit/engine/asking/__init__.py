@@ -7,7 +7,6 @@ __all__ = [
     "dataset_fingerprint",
     "dialogue",
     "event_loop",
-    "loop_lag",
     "readiness",
     "request_fallbacks",
     "request_sender",

@@ -60,12 +60,12 @@ class SharedSession(Session):
     """
 
     def __init__(self, task: SessionTask, link: ParentLink) -> None:
-        super().__init__(task, link)
-        link.clock_offset_ns, link.asked_from = task.clock_offset_ns, task.asked_from
         self._received = ReceivedConversations()
         self._changed = asyncio.Event()
         self._no_more = False
         self._sender: RequestSender | None = None
+        super().__init__(task, link)  # a stop may have come before
+        link.clock_offset_ns, link.asked_from = task.clock_offset_ns, task.asked_from
         link.on_share = self._on_share
         for message in link.early:
             self._on_share(message)
@@ -102,7 +102,7 @@ class SharedSession(Session):
         elif isinstance(message, NoMore):
             self._no_more = True
         else:
-            self._conversation_slots.limit = max(message.slots, 1)
+            self._conversation_slots.limit = message.slots
             self._rate_limiter.set_limits(message.rpm, message.tpm)
             if self._spending is not None:
                 self._spending.note_others(message.spent_tokens, message.spent_cost)
@@ -125,10 +125,10 @@ class SharedSession(Session):
 
     async def _start_when_due(self, sender: RequestSender, item: ScheduledConversation, due: int) -> None:
         await wait_until(due)
-        if self._ended:
+        await self._conversation_slots.acquire()
+        if self._ended:  # maybe while it waited
+            self._conversation_slots.release()
             return
-        if not self._conversation_slots.try_acquire():
-            await self._conversation_slots.acquire()
         await self._start_conversation_in_slot(sender, item, due)
 
     async def _report_spending(self) -> None:

@@ -54,7 +54,7 @@ class Share(NamedTuple):
     Parameters
     ----------
     slots : int
-        Conversations in parallel; 0: start none.
+        Conversations in parallel, at least 1.
     rpm, tpm : float or None
     spent_tokens, spent_cost : float
         What the other asking processes have spent so far.
