@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +34,6 @@ _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _LIMITS = ("max_tokens", "max_completion_tokens", None)  # how an answer is kept short, whichever is accepted first
 _THOUGHTS = 1_024  # tokens added to the limit of a model that thinks before it answers
 _REFUSALS = (400, 422)
-_POLL_S = 0.1
 
 Watch = Callable[[int, int], None]
 
@@ -72,24 +70,7 @@ def check_endpoint(endpoint: Endpoint, *, only: Collection[str] | None = None, w
     """
     probes = named(only)
     Transport.check(endpoint)
-    found: list[Checkup] = []
-    errors: list[BaseException] = []
-    ended = threading.Event()
-
-    def work() -> None:
-        try:
-            found.append(event_loop.run(_check(endpoint, probes, watch or _ignore)))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=work, name="evalkit-check", daemon=True).start()
-    while not ended.wait(_POLL_S):  # an interrupt is raised here
-        pass
-    if errors:
-        raise errors[0]
-    return found[0]
+    return event_loop.run_in_thread(lambda: _check(endpoint, probes, watch or _ignore), "evalkit-check")
 
 
 def budget() -> tuple[int, int]:
@@ -108,18 +89,20 @@ async def _check(endpoint: Endpoint, probes: tuple[Probe, ...], watch: Watch) ->
         session = _Session(endpoint, client, calls(probes), watch)
         await session.begin()
         await session.make_all()
-    secrets = endpoint.secrets()
-    public = " ".join((endpoint.model, endpoint.base_url, *endpoint.headers.values()))
-
-    def redacted(text: str) -> str:
-        return redact_text(text, secrets, public) if secrets else text
-
+    redacted = _redaction(endpoint)
     findings = [_finding(probe, session.replies, redacted) for probe in probes]
     exchanged = {call.name: _exchanged(reply, redacted) for call, reply in session.replies.items()}
     return Checkup(
         endpoint.base_url, endpoint.model, at.isoformat(timespec="seconds"), time.monotonic() - began,
         session.sent, tuple(findings), exchanged,
     )  # fmt: skip
+
+
+def _redaction(endpoint: Endpoint) -> Callable[[str], str]:
+    """What removes the key and secret headers from a text."""
+    secrets = endpoint.secrets()
+    public = " ".join((endpoint.model, endpoint.base_url, *endpoint.headers.values()))
+    return lambda text: redact_text(text, secrets, public)
 
 
 class _Session:
@@ -215,30 +198,29 @@ class _Session:
 
     async def _send(self, call: Call, request: dict[str, Any]) -> Reply:
         self.sent += 1
-        leave = None
-        if (events := call.leave_after) is not None:
-
-            def leave(body: bytes) -> bool:
-                return body.count(b"data:") >= events
-
         base, _, query = self._endpoint.base_url.partition("?")
         if call.route.startswith("/../"):
             base = without_version(base)
         url = "" if not call.route else base + call.route.replace("/..", "") + (f"?{query}" if query else "")
         sent = call.raw or (orjson.dumps(request) if request else b"")
         return await self._client.send(
-            sent, url=url, method=call.method, encoding=call.encoding, wrong_key=call.wrong_key, leave=leave
+            sent,
+            url=url,
+            method=call.method,
+            encoding=call.encoding,
+            wrong_key=call.wrong_key,
+            leave_after=call.leave_after,
         )
 
 
 def _unusable(endpoint: Endpoint, reply: Reply) -> str:
     """Why the endpoint cannot be checked: the plainest request is not answered."""
     if reply.status is None or reply.status == 200:
-        return f"{endpoint.base_url} cannot be checked. {reply.outcome}"
-    failure = failure_of(reply.status, dict(reply.headers), reply.content)
-    secrets = endpoint.secrets()
-    message = redact_text(failure.message, secrets, endpoint.model + endpoint.base_url) if secrets else failure.message
-    return f"{endpoint.base_url} cannot be checked: it does not answer a plain request. {message}"
+        why = f"cannot be checked. {reply.outcome}"
+    else:
+        failure = failure_of(reply.status, dict(reply.headers), reply.content)
+        why = f"cannot be checked: it does not answer a plain request. {failure.message}"
+    return _redaction(endpoint)(f"{endpoint.base_url} {why}")
 
 
 def _finding(probe: Probe, replies: dict[Call, Reply], redacted: Callable[[str], str]) -> Finding:
@@ -253,15 +235,29 @@ def _finding(probe: Probe, replies: dict[Call, Reply], redacted: Callable[[str],
 def _exchanged(reply: Reply, redacted: Callable[[str], str]) -> Exchanged:
     ms = reply.ms
     return Exchanged(
-        request=reply.request,
+        request=None if reply.request is None else _redacted_json(reply.request, redacted),
         status=reply.status,
-        headers=tuple((name, redacted(value)) for name, value in reply.headers),
+        headers=tuple((redacted(name), redacted(value)) for name, value in reply.headers),
         body=redacted(_excerpt(reply.content)),
         failure=redacted(reply.failure),
         headers_ms=ms(reply.headers_at) if reply.headers_at else None,
         end_ms=ms(reply.end) if reply.end else None,
         tokens=sum(count for name in ("prompt_tokens", "completion_tokens") if (count := reply.count(name))),
     )
+
+
+def _redacted_json(value: Any, redacted: Callable[[str], str]) -> Any:
+    """A JSON value with all of its texts, names and numbers redacted: requests can hold what the endpoint sent."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {redacted(name): _redacted_json(part, redacted) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted_json(part, redacted) for part in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    text = str(value)
+    return value if (without := redacted(text)) == text else without
 
 
 def _excerpt(body: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,15 +71,20 @@ def find_servers(ports: Sequence[tuple[int, str, str]] = PORTS) -> list[LocalSer
     ports : sequence of (int, str, str)
         Port, what usually listens there, and the path of the routes.
     """
-    found: list[LocalServer | None] = []
-    thread = threading.Thread(target=lambda: found.extend(event_loop.run(_all(ports))), daemon=True)
-    thread.start()
-    thread.join()
+    found = event_loop.run_in_thread(lambda: _all(ports), "evalkit-find")
     return [server for server in found if server is not None]
 
 
 async def _all(ports: Sequence[tuple[int, str, str]]) -> list[LocalServer | None]:
-    return await asyncio.gather(*(_server(*port) for port in ports))
+    return await asyncio.gather(*(_in_time(*port) for port in ports))
+
+
+async def _in_time(port: int, usual: str, path: str) -> LocalServer | None:
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            return await _server(port, usual, path)
+    except TimeoutError:
+        return None
 
 
 async def _server(port: int, usual: str, path: str) -> LocalServer | None:

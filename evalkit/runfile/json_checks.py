@@ -270,7 +270,20 @@ def _whole_number(digits: str) -> int | float:
 
 
 def _is_trust(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_numbers(part) for part in value.values())
+    if not isinstance(value, dict):
+        return False
+    return all(_TRUST.get(name, _is_numbers)(part) for name, part in value.items())
+
+
+def _has(**parts: Check) -> Check:
+    """An object of numbers with at least these parts."""
+    return lambda value: (
+        isinstance(value, dict) and all(check(value.get(name)) for name, check in parts.items()) and _is_numbers(value)
+    )
+
+
+def _is_span(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_whole(-(2**63), 2**63 - 1), value))
 
 
 def _is_numbers(value: Any) -> bool:
@@ -278,6 +291,21 @@ def _is_numbers(value: Any) -> bool:
     if isinstance(value, list | dict):
         return all(map(_is_numbers, value.values() if isinstance(value, dict) else value))
     return value is None or _is_number(value)
+
+
+# what is read of a session's trust; other parts are numbers in any form
+_TRUST: Mapping[str, Check] = {
+    **dict.fromkeys(
+        (
+            *("loop_lag_p50_ms", "loop_lag_p99_ms", "loop_stall_max_ms", "gc_pauses", "gc_pause_max_ms", "cpu_share"),
+            *("connections_opened", "reads", "reads_with_several_events"),
+        ),
+        _or_none(_is_number),
+    ),
+    "stalls": _or_none(_is_list_of(_is_span)),
+    "function_calls": _or_none(_has(calls=_is_whole(0, _MANY), wait_ms=_has(max=_is_number))),
+    "cluster": _or_none(_has(**dict.fromkeys(("workers", "workers_lost", "turns_sent_again"), _is_whole(0, _MANY)))),
+}
 
 
 def _is_about(value: Any) -> bool:
@@ -320,7 +348,7 @@ _OF = "SELECT {}, {} FROM {} WHERE {} NOT NULL"
 # query for place and text, what the place is, what is expected, and the check
 _TEXTS: tuple[tuple[str, str, str, Check], ...] = (
     ("SELECT id, about FROM session", "the session", "an object with versions", _is_about),
-    ("SELECT id, trust FROM session WHERE trust NOT NULL", "the session", "an object of numbers", _is_trust),
+    ("SELECT id, trust FROM session WHERE trust NOT NULL", "the session", "numbers about the client", _is_trust),
     ("SELECT id, scorer FROM scoring", "the scoring", "the name of a scorer", _is_scorer),
     ("SELECT id, versions FROM scoring", "the scoring", "an object of versions", _is_versions),
     ("SELECT id, judge FROM scoring WHERE judge NOT NULL", "the scoring", "the description of a judge", _is_judge),

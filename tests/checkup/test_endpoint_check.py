@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from evalkit.checkup import endpoint_check
 from evalkit.checkup.checkup import side_by_side
 from evalkit.checkup.endpoint_check import budget, check_endpoint
 from evalkit.checkup.probes.all_probes import PROBES
+from evalkit.checkup.probes.client import WRONG_KEY
 from evalkit.scripted.server import Law, Script, serve
 
 DOCUMENT = Path(ek.__file__).parent / "docs" / "checkup.md"
@@ -91,18 +94,65 @@ def test_a_key_that_the_endpoint_repeats_is_removed(monkeypatch):
     key = "sk-repeated-by-the-endpoint-42"
     monkeypatch.setenv("CHECKED_KEY", key)
 
+    call = {"id": key, "type": "function", key: [{"at": {key: key}}], "number": 4_242_424_242}
+    call |= {"function": {"name": "get_weather", "arguments": json.dumps({"city": key})}}
+
     def repeats(request):
         if request.get("messages") == []:
             return error(f"no messages, said {key}")
-        return None if request.get("stream") else reply(completion({"content": f"your key is {key}"}), x_seen=key)
+        if request.get("stream"):
+            return None
+        if any(message["role"] == "tool" for message in request["messages"]):
+            return error("more fields are missing")  # so that every field of a call goes back
+        if request.get("tools"):
+            return reply(completion({"content": None, "tool_calls": [call]}, "tool_calls"), x_seen=key, **{key: "x"})
+        return reply(completion({"content": f"your key is {key} " + "and so on " * 20}), x_seen=key)
 
+    probes = ["answer_shape", "no_messages", "wrong_key", "tool_call", "tool_result", "stop"]
+    monkeypatch.setenv("CHECKED_NUMBER", "4242424242")
     with behaving(repeats) as (base_url, requests):
-        found = check_endpoint(
-            ek.Endpoint(base_url, "m", "CHECKED_KEY"), only=["answer_shape", "no_messages", "wrong_key"]
-        )
+        endpoint = ek.Endpoint(base_url, "m", "CHECKED_KEY", headers_env={"X-Gateway": "CHECKED_NUMBER"})
+        found = check_endpoint(endpoint, only=probes)
     assert any(key in headers.get("Authorization", "") for headers, _ in requests)
+    sent = [json.dumps(body) for _, body in requests]
+    assert sum(key in body for body in sent) >= 2, "the call goes back"
+    stored = json.dumps(found.to_json()["calls"])
+    assert not [part for part in ("repeated", "by-the", "endpoint", "4242424242") if part in stored.lower()]
     assert key not in json.dumps(found.to_json())
-    assert "***" in json.dumps(found.to_json())
+    assert stored.count("***") > 10
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+def test_a_key_in_the_error_of_an_endpoint_that_cannot_be_used_is_removed(status, monkeypatch):
+    key = "sk-repeated-by-the-endpoint-42"
+    monkeypatch.setenv("CHECKED_KEY", key)
+    with (
+        behaving(lambda request: error(f"wrong key {key}", status)) as (base_url, _),
+        pytest.raises(ek.EndpointError, match="cannot be checked") as raised,
+    ):
+        check_endpoint(ek.Endpoint(base_url, "m", "CHECKED_KEY"))
+    assert "***" in str(raised.value)
+    assert "repeated" not in str(raised.value)
+
+
+def test_a_call_too_deep_to_be_sent_back_does_not_end_the_check():
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"city": "x"}'},
+        "more": "DEEP",
+    }
+
+    def answers(request):
+        if any(message["role"] == "tool" for message in request["messages"]):
+            return error("more fields are missing")
+        answer = json.dumps(completion({"content": None, "tool_calls": [call]}, "tool_calls"))
+        return reply(answer.replace('"DEEP"', "[" * 300 + "]" * 300).encode()) if request.get("tools") else None
+
+    with behaving(answers) as (base_url, _):
+        found = check_endpoint(ek.Endpoint(base_url, "m"), only=["tool_call", "tool_result"])
+    assert found["tool_call"].verdict != "failed"
+    assert "tool result, with all fields of the call" not in found.exchanged
 
 
 def test_the_key_is_not_sent_with_a_wrong_key(monkeypatch):
@@ -111,6 +161,49 @@ def test_the_key_is_not_sent_with_a_wrong_key(monkeypatch):
         check_endpoint(ek.Endpoint(base_url, "m", "CHECKED_KEY"), only=["wrong_key"])
     sent = [headers["Authorization"] for headers, _ in requests]
     assert sent == ["Bearer sk-own-key-0123456789", "Bearer sk-evalkit-check-0000000000"]
+
+
+@pytest.mark.parametrize(("key", "variables", "sent"), [
+    ("own-key-0123", {"X-Gateway": "gate-0123"}, {"Authorization": f"Bearer {WRONG_KEY}", "X-Gateway": "gate-0123"}),
+    (None, {"X-Api-Key": "own-key-0123"}, {"Authorization": None, "X-Api-Key": WRONG_KEY}),
+    (None, {"Authorization": "Basic YTpiYmJiYg==", "X-Gateway": "gate-0123"},
+     {"Authorization": f"Bearer {WRONG_KEY}", "X-Gateway": "gate-0123"}),
+    (None, {}, {"Authorization": f"Bearer {WRONG_KEY}"}),
+])  # fmt: skip
+def test_behind_a_gateway_only_the_key_is_wrong(key, variables, sent, monkeypatch):
+    if key:
+        monkeypatch.setenv("CHECKED_KEY", key)
+    names = {name: f"CHECKED_{number}" for number, name in enumerate(variables)}
+    for name, value in variables.items():
+        monkeypatch.setenv(names[name], value)
+    with behaving() as (base_url, requests):
+        endpoint = ek.Endpoint(base_url, "m", "CHECKED_KEY" if key else None, headers_env=names)
+        check_endpoint(endpoint, only=["wrong_key"])
+    headers = requests[-1][0]
+    assert {name: headers.get(name) for name in sent} == sent
+    assert WRONG_KEY not in str(requests[0])
+
+
+def test_an_interrupt_ends_the_calls():
+    def slow(request):
+        time.sleep(0.05)
+
+    def interrupt(done, total):
+        if done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with behaving(slow) as (base_url, requests):
+            with pytest.raises(KeyboardInterrupt):
+                check_endpoint(ek.Endpoint(base_url, "m"), watch=interrupt)
+            assert "evalkit-check" not in {thread.name for thread in threading.enumerate()}
+            time.sleep(0.1)  # what was sent before has arrived
+            sent = len(requests)
+            time.sleep(0.3)
+            assert 3 <= len(requests) == sent < 20
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_call_that_hangs_is_a_verdict_and_the_others_go_on():
@@ -131,6 +224,15 @@ def test_a_cut_answer_is_a_verdict():
     with behaving(cut) as (base_url, _):
         found = check_endpoint(ek.Endpoint(base_url, "m"), only=["stream_framing"])
     assert (found["stream_framing"].verdict, "closed" in found["stream_framing"].came) == ("failed", True)
+
+
+def test_of_a_stream_without_measure_the_first_thousand_events_are_checked():
+    def floods(request):
+        return stream(chunks(*[{"content": "x"}] * 1_500)) if request.get("stream") else None
+
+    with behaving(floods) as (base_url, _):
+        found = check_endpoint(ek.Endpoint(base_url, "m"), only=["stream_shape"])
+    assert found["stream_shape"].came == "every field of 1,000 events is of its type"
 
 
 @pytest.mark.parametrize("strange", [

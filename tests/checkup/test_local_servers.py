@@ -1,6 +1,7 @@
 """Servers that are found on the ports of this machine; what they answer is untrusted."""
 
 import socket
+import time
 
 import pytest
 from behaving import behaving, reply
@@ -56,6 +57,17 @@ def test_a_port_that_nobody_listens_on_and_one_that_never_answers_are_passed_ove
         ports = [(each.getsockname()[1], "x", "/v1") for each in (silent, closed)]
         closed.close()
         assert find_servers(ports) == []
+
+
+def test_a_server_that_redirects_for_ever_ends_with_the_limit():
+    def slowly(path):
+        time.sleep(0.8)
+        return reply(b"", 307, location="/v1/models?again")
+
+    began = time.monotonic()
+    with behaving(get=slowly) as (base_url, _):
+        assert find_servers([(port_of(base_url), "a server", "/v1")]) == []
+        assert time.monotonic() - began < 2.2
 
 
 def test_ports_are_named_once():

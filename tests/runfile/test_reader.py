@@ -85,6 +85,16 @@ def test_every_value_that_cannot_be_is_named_once_reading_it_has_failed(good, tm
     assert reader.why_unreadable(good) is None
 
 
+def test_what_a_client_records_about_itself_in_another_form_is_named(good, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for path in hostile.make(good, tmp_path, hostile.TRUST):
+        code, said, _ = run("show", path, good, capsys)
+        assert code in (0, 2), (path.stem, said)
+        assert "numbers about the client" in str(reader.why_unreadable(path)), path.stem
+    for path in hostile.make(good, tmp_path, hostile.HARMLESS):
+        assert reader.why_unreadable(path) is None, path.stem
+
+
 def test_names_from_a_file_lead_nowhere(good, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for path in hostile.make(good, tmp_path, hostile.HARMLESS):

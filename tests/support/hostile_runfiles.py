@@ -43,6 +43,16 @@ def _nested(column: str, table: str, levels: int = 50_000) -> Change:
     return _script(f"UPDATE {table} SET {column} = replace(hex(zeroblob({levels})), '00', '[')")
 
 
+def _trust(**parts: str) -> Change:
+    """Parts of what the client records about itself, as JSON."""
+
+    def change(connection: sqlite3.Connection) -> None:
+        for name, value in parts.items():
+            connection.execute("UPDATE session SET trust = json_set(trust, ?, json(?))", (f"$.{name}", value))
+
+    return change
+
+
 # more or other than tables of evalkit's
 SCHEMAS: dict[str, Change] = {
     "a view without end": _view(f"CREATE VIEW turn AS {ENDLESS} SELECT {{columns}} FROM turn2, c WHERE x > 0"),
@@ -144,10 +154,29 @@ VALUES: dict[str, Change] = {
         "INSERT INTO scoring VALUES (1, 1, 2, 'null', '{}', '[]', 0, NULL); UPDATE run SET scoring = 1"
     ),
 }
+_TRUST = {
+    "cluster": ("{}", "5", "[]", '{"workers":"x","workers_lost":null,"turns_sent_again":1}'),
+    "function_calls": ("{}", "[1]", '{"calls":1,"wait_ms":{}}', '{"calls":null,"wait_ms":{"max":1}}'),
+    "stalls": ("[5]", "[[1]]", "[[1,2,3]]", "7", '{"a":[1,2]}', "[[1,null]]"),
+    "loop_lag_p99_ms": ("[]", "{}"),
+    "gc_pauses": ("[1]", "{}"),
+    "cpu_share": ("[]",),
+}
+# what the client records about itself is numbers, but not as it records them
+TRUST: dict[str, Change] = {
+    f"trust with {name} {number}": _trust(**{name: value})
+    for name, values in _TRUST.items()
+    for number, value in enumerate(values)
+}
 # nothing is wrong with them but what they would do
 HARMLESS: dict[str, Change] = {
     "a name that leads elsewhere": _script("UPDATE run SET name = '../../../../elsewhere/NAME'"),
     "a name with a NUL": _script("UPDATE run SET name = 'a' || char(0, 27) || '[2Jb'"),
+    "trust of a cluster with functions": _trust(
+        cluster='{"workers":2,"turns_by_worker":[3,4],"clock_error_max_ms":null,"workers_lost":0,"turns_sent_again":0}',
+        function_calls='{"calls":3,"at_once":64,"wait_ms":{"p50":0.1,"p99":0.2,"max":0.2}}',
+        stalls="[[-5,9000000000000000000]]",
+    ),
     "an answer with NULs": _script("UPDATE turn SET answer = 'a' || char(0) || 'b'"),
 }
 

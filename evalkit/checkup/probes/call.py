@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from evalkit.checkup.probes.reply import Reply
 from evalkit.client.request_head import UNCOMPRESSED
 
@@ -64,7 +66,9 @@ class Call:
         if not callable(self.body):
             return self.body
         try:
-            return self.body(replies)
+            body = self.body(replies)
+            orjson.dumps(body)  # what the endpoint sent can be nested deeper than can be sent back
+            return body
         except Exception:  # an endpoint can send anything, and no answer may end the check
             return None
 

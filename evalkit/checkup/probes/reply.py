@@ -36,7 +36,7 @@ class Reply:
     body : bytes
         Without framing, compressed as it came; of a longer body the first 4 MiB.
     reads : list of (int, int)
-        For each part of the body: its stamp of ``perf_counter_ns``, and the length of the body with it.
+        For each read with a part of the body: its stamp of ``perf_counter_ns``, and the length of the body with it.
     sent, headers_at, end : int
         Stamps; ``headers_at`` is 0 if no head came.
     failure : str
@@ -183,14 +183,10 @@ class Reply:
         """The tool calls of an answer, of a stream put together by their index."""
         if not self.streamed:
             return mappings(self.message.get("tool_calls"))
-        joined: dict[str, dict[str, Any]] = {}
+        by_index: dict[str, list[dict[str, Any]]] = {}
         for fragment in self.call_fragments:
-            call = joined.setdefault(str(fragment.get("index")), fragment)
-            if call is not fragment:
-                function, more = mapping(call.get("function")), mapping(fragment.get("function"))
-                arguments = str(function.get("arguments") or "") + str(more.get("arguments") or "")
-                joined[str(fragment.get("index"))] = {**call, "function": {**function, "arguments": arguments}}
-        return [{name: value for name, value in call.items() if name != "index"} for call in joined.values()]
+            by_index.setdefault(str(fragment.get("index")), []).append(fragment)
+        return [_joined(fragments) for fragments in by_index.values()]
 
     @property
     def call_fragments(self) -> list[dict[str, Any]]:
@@ -240,6 +236,16 @@ class Reply:
     def ms(self, stamp: int) -> float:
         """A stamp in ms after the request was sent."""
         return (stamp - self.sent) / _NS_PER_MS
+
+
+def _joined(fragments: list[dict[str, Any]]) -> dict[str, Any]:
+    """The call of which these are the pieces: the first, with the arguments of all."""
+    call = {name: value for name, value in fragments[0].items() if name != "index"}
+    if len(fragments) > 1:
+        functions = [mapping(fragment.get("function")) for fragment in fragments]
+        arguments = "".join(str(function.get("arguments") or "") for function in functions)
+        call["function"] = {**functions[0], "arguments": arguments}
+    return call
 
 
 def mapping(value: Any) -> dict[str, Any]:

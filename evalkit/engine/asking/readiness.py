@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +20,6 @@ _ROUTE = "/chat/completions"
 _UNAVAILABLE = (502, 503, 504)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _PROBE_S = 10.0  # a probe that takes longer counts as not ready
-_POLL_S = 0.1
 
 
 def wait_until_ready(endpoint: Endpoint, seconds: float | None, report: Callable[[str], None] | None = None) -> None:
@@ -48,22 +46,7 @@ def wait_until_ready(endpoint: Endpoint, seconds: float | None, report: Callable
     check_above_0("wait_ready", seconds, LONGEST_S)
     if seconds is None:
         return
-    ended = threading.Event()
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            event_loop.run(_wait(endpoint, seconds, report or _print))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=work, name="evalkit-wait-ready", daemon=True).start()
-    while not ended.wait(_POLL_S):  # an interrupt is raised here
-        pass
-    if errors:
-        raise errors[0]
+    event_loop.run_in_thread(lambda: _wait(endpoint, seconds, report or _print), "evalkit-wait-ready")
 
 
 async def _wait(endpoint: Endpoint, seconds: float, report: Callable[[str], None]) -> None:
