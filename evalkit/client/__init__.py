@@ -4,6 +4,7 @@ form. Every read is stamped before it is decoded. Retries, rates and histories a
 """
 
 __all__ = [
+    "connection",
     "connection_setup",
     "error_answers",
     "error_events",
