@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from evalkit.errors import REFUSED_MESSAGE_KEY, REFUSED_PARAMETER
+from evalkit.errors import REFUSED_MESSAGE_KEY, REFUSED_PARAMETER, Failure
 
 # what a request can be refused for
 CONTEXT, TOKEN_LIMIT, PARAMETER = "context", "token_limit", REFUSED_PARAMETER
@@ -233,3 +233,11 @@ def _parameter_in(text: str, parameter: str | None) -> str | None:
 
 
 _UNMISTAKABLE = frozenset({"temperature", "logprobs", "seed", "modalities", "verbosity"})
+
+
+def stored_failure(kind: str | None, message: str | None, status: int | None, code: str | None) -> Failure | None:
+    """The failure of a stored attempt, with what its text says that was refused; None: it was good."""
+    if kind is None:
+        return None
+    refusal = refusal_of(message or "", code) if kind == "bad_request" else None
+    return Failure(kind, message or "", status, code, refused=None if refusal is None else refusal.cause)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evalkit.client.refusals import stored_failure
 from evalkit.conversation import Message
 from evalkit.errors import RunFileError
 from evalkit.record import IN_DOUBT
@@ -146,7 +147,7 @@ def _answer(
 def _sent(request: Request, one: _Stored, limits: Mapping[int, int | None]) -> Sent:
     attempt = one.attempt
     columns = (attempt.error_kind, attempt.error_message, attempt.http_status, attempt.error_code)
-    failure = None if one.retracted else run_requests.failure_of(*columns)
+    failure = None if one.retracted else stored_failure(*columns)
     begin = min(one.due_ns, attempt.sent_ns)
     end = attempt.sent_ns if attempt.end_ns is None else attempt.end_ns
     return Sent(request, one.session, one.number, limits.get(one.session), begin, end, failure)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from evalkit.client.refusals import refusal_of
 from evalkit.conversation import Message
 from evalkit.engine.asking.request_fallbacks import FittedRequest, RequestFallbacks
 from evalkit.errors import Failure
@@ -110,14 +109,6 @@ class Requests:
         return stored_record("", self._transcript.repeat, turn.turn, *stored)
 
 
-def failure_of(kind: str | None, message: str | None, status: int | None, code: str | None) -> Failure | None:
-    """The failure of a stored attempt, with what its text says that was refused; None: it was good."""
-    if kind is None:
-        return None
-    refusal = refusal_of(message or "", code) if kind == "bad_request" else None
-    return Failure(kind, message or "", status, code, refused=None if refusal is None else refusal.cause)
-
-
 def bodies(sent: Sequence[Sent], *, model: str, stream: bool) -> list[Any]:
     """The body of each attempt as a JSON value, in the order given, which is that of the tries of a request."""
     learned: dict[int, RequestFallbacks] = {}
@@ -128,7 +119,7 @@ def bodies(sent: Sequence[Sent], *, model: str, stream: bool) -> list[Any]:
         fallbacks = learned.setdefault(one.session, RequestFallbacks())
         key = (one.session, id(one.request))
         if ends:
-            _learn(fallbacks, fitted[key], one.failure)
+            fitted[key].note_outcome(one.failure)
             continue
         if one.number == 1 or key not in fitted:
             request = one.request
@@ -146,10 +137,3 @@ def _events(sent: Iterable[Sent]) -> Iterator[tuple[int, bool]]:
         events.append((one.session, one.begin_ns, place, False))
         events.append((one.session, max(one.begin_ns, one.end_ns), place, True))
     return ((place, ends) for _, _, place, ends in sorted(events))
-
-
-def _learn(fallbacks: RequestFallbacks, fitted: FittedRequest, failure: Failure | None) -> None:
-    if failure is None:
-        fallbacks.note_answer(fitted)
-    elif not fitted.refit(failure):
-        fitted.reset()

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import orjson
 
 from evalkit import __version__
-from evalkit.client.refusals import refusal_of
+from evalkit.client.refusals import stored_failure
 from evalkit.client.request_as_code import KEY_VARIABLE, ReachedBy
 from evalkit.conversation import Conversation, Message
 from evalkit.datasets import reader as datasets_reader
@@ -199,9 +199,7 @@ class _Run:
             raise RunFileError(f"{self.path} has no attempt of turn {key[2]}: it was changed after the run")
         attempts = []
         for round, kind, message, status, code, sent_ns, provenance in reversed(rows):
-            refusal = refusal_of(message or "", code) if kind == "bad_request" else None
-            refused = None if refusal is None else refusal.cause
-            failure = None if kind is None else Failure(kind, message or "", status, code, refused=refused)
+            failure = stored_failure(kind, message, status, code)
             attempts.append(_Attempt(round, failure, sent_ns, orjson.loads(provenance) if provenance else {}))
         return attempts
 
@@ -215,8 +213,7 @@ class _Run:
         for attempt in attempts[:-1]:
             if attempt.round == attempts[-1].round and attempt.failure is not None:
                 fitted.params_to_send()
-                if not fitted.refit(attempt.failure):
-                    fitted.reset()
+                fitted.note_outcome(attempt.failure)
         fitted.params_to_send()
         return fitted.body(self.endpoint.model, tools), order_known
 
@@ -232,10 +229,7 @@ class _Run:
                     if attempt.round != round or attempt.sent_ns >= before_ns:
                         continue
                     fitted.params_to_send()
-                    if attempt.failure is None:
-                        fallbacks.note_answer(fitted)
-                    elif not fitted.refit(attempt.failure):
-                        fitted.reset()
+                    fitted.note_outcome(attempt.failure)
         return fallbacks
 
     def _fitted(

@@ -6,8 +6,6 @@ import math
 import re
 from typing import Any
 
-import orjson
-
 from evalkit.checkup.probes.call import COUNTING, LONG_STREAM, Body, Call, Replies, ask
 from evalkit.checkup.probes.probe import (
     Judgement,
@@ -19,7 +17,7 @@ from evalkit.checkup.probes.probe import (
     shown,
     without_faults,
 )
-from evalkit.checkup.probes.reply import Reply, first, mapping
+from evalkit.checkup.probes.reply import Reply, first, json_or_none, mapping
 
 SUBJECT = "parameters"
 _FEW = 3  # tokens
@@ -158,14 +156,14 @@ def _logprob_faults(entry: dict[str, Any]) -> list[str]:
 
 
 def _json_object(reply: Reply) -> Judgement:
-    value = _parsed(reply.text)
+    value = json_or_none(reply.text)
     if isinstance(value, dict):
         return conforms(f"a JSON object, though the message asks for prose: {shown(reply.text)}")
     return _not_json(reply)
 
 
 def _json_schema(reply: Reply) -> Judgement:
-    value = _parsed(reply.text)
+    value = json_or_none(reply.text)
     if isinstance(value, dict) and value.keys() == {"colour"} and value["colour"] in _COLOURS:
         return conforms(f"obeys the schema: {shown(reply.text)}")
     if isinstance(value, dict):
@@ -180,13 +178,6 @@ def _not_json(reply: Reply) -> Judgement:
     if text.startswith(("{", "```")) and reply.finish_reason == "length":
         return not_judged(f"begins as JSON, and was cut at the limit: {shown(text)}")
     return ignored(f"accepted, and prose came: {shown(text)}")
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _wrong_type(reply: Reply) -> Judgement:

@@ -113,7 +113,7 @@ class Reply:
     @cached_property
     def json(self) -> Any:
         """The body as JSON; None: it is not JSON."""
-        return _json(self.content)
+        return json_or_none(self.content)
 
     @cached_property
     def events(self) -> list[tuple[int, bytes]]:
@@ -130,7 +130,7 @@ class Reply:
     @cached_property
     def chunks(self) -> list[tuple[int, dict[str, Any]]]:
         """The events that are JSON objects, with their stamps."""
-        parsed = [(stamp, _json(data)) for stamp, data in self.events if data != DONE]
+        parsed = [(stamp, json_or_none(data)) for stamp, data in self.events if data != DONE]
         return [(stamp, chunk) for stamp, chunk in parsed if isinstance(chunk, dict)]
 
     @cached_property
@@ -263,7 +263,8 @@ def first(values: Any) -> dict[str, Any]:
     return mapping(values[0]) if isinstance(values, list) and values else {}
 
 
-def _json(data: bytes) -> Any:
+def json_or_none(data: bytes | str) -> Any:
+    """The value of a JSON text; None: it is no JSON."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:

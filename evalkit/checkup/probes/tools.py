@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from evalkit.checkup.probes.call import Body, Call, Replies, ask, streamed, user
 from evalkit.checkup.probes.probe import (
     Judgement,
@@ -19,7 +17,7 @@ from evalkit.checkup.probes.probe import (
     unsupported,
     without_faults,
 )
-from evalkit.checkup.probes.reply import Reply, mapping
+from evalkit.checkup.probes.reply import Reply, json_or_none, mapping
 
 SUBJECT = "tools"
 _NAME = "get_weather"
@@ -165,15 +163,8 @@ def _faults_of(call: dict[str, Any]) -> Iterator[str]:
         yield f"arguments are {type(arguments).__name__}, not a text with JSON"
     elif not arguments.strip():
         yield "arguments are an empty text, not '{}'"
-    elif not isinstance(_parsed(arguments), dict):
+    elif not isinstance(json_or_none(arguments), dict):
         yield f"arguments are no JSON object: {shown(arguments)}"
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _shown_calls(reply: Reply) -> str:
@@ -264,7 +255,7 @@ def _legacy(reply: Reply) -> Judgement:
     call = mapping(reply.message.get("function_call"))
     if not call:
         return differs("a tool call came") if reply.tool_calls else ignored(f"text came: {shown(reply.text)}")
-    if not isinstance(call.get("arguments"), str) or not isinstance(_parsed(call["arguments"]), dict):
+    if not isinstance(call.get("arguments"), str) or not isinstance(json_or_none(call["arguments"]), dict):
         return differs(f"arguments are no text with a JSON object: {shown(call.get('arguments'))}")
     return conforms(f"called: {call.get('name')} {call['arguments']}"[:80])
 

@@ -232,6 +232,13 @@ class FittedRequest:
             return False
         return True
 
+    def note_outcome(self, failure: Failure | None) -> None:
+        """Take note of how an attempt ended that was sent before; None: it was good."""
+        if failure is None:
+            self.fallbacks.note_answer(self)
+        elif not self.refit(failure):
+            self.reset()
+
     def _guess(self, what: str) -> None:
         self.guessed |= {what}
         self._tried |= {what}
