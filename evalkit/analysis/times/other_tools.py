@@ -146,6 +146,13 @@ _NO_FIRST_EVENT = (
 _PER_REQUEST = "the mean of each request, as our TPOT: (last − first token) / (tokens − 1); ours are gaps between reads"
 _POOLED = "all gaps between chunks, pooled; two chunks in one read have a gap of nearly 0, which ours does not count"
 
+_CHUNK_GAPS = Definition(
+    "ITL",
+    lambda run: run.gaps,
+    f"{_POOLED}. Gaps around a chunk with only a role or a finish reason count too",
+    ABOUT,
+    empty=_ONE_READ,
+)
 TOOLS: dict[str, Tool] = {
     "aiperf": Tool(
         "ai-dynamo/aiperf 0.13.0, aiperf/metrics/types/",
@@ -202,13 +209,7 @@ TOOLS: dict[str, Tool] = {
         "vllm-project/vllm 02cfb534, vllm/benchmarks/serve.py and lib/endpoint_request_func.py",
         {
             "ttft": Definition("TTFT", lambda run: run.first - run.sent, _ROLE_CHUNK, AT_MOST),
-            "itl": Definition(
-                "ITL",
-                lambda run: run.gaps,
-                f"{_POOLED}. Gaps around a chunk with only a role or a finish reason count too",
-                ABOUT,
-                empty=_ONE_READ,
-            ),
+            "itl": _CHUNK_GAPS,
             "tpot": Definition(
                 "TPOT",
                 lambda run: run.decoding,
@@ -231,13 +232,7 @@ TOOLS: dict[str, Tool] = {
         "modelscope/evalscope fde259d2, evalscope/perf/utils/benchmark_util.py and plugin/api/default_api.py",
         {
             "ttft": Definition("TTFT", lambda run: run.first - run.sent, _ROLE_CHUNK, AT_MOST),
-            "itl": Definition(
-                "ITL",
-                lambda run: run.gaps,
-                f"{_POOLED}. Gaps around a chunk with only a role or a finish reason count too",
-                ABOUT,
-                empty=_ONE_READ,
-            ),
+            "itl": _CHUNK_GAPS,
             "tpot": Definition(
                 "TPOT",
                 lambda run: run.per_token(run.end - run.first),
