@@ -586,14 +586,19 @@ def test_progress_of_a_resumed_run_has_the_accuracy_of_all_its_sessions(tmp_path
         for n, target in enumerate(targets)
     ]
     rows_of[2]["turns"][0]["scorer"] = "f1"
-    data, out, seen = tmp_path / "d.jsonl", tmp_path / "r.evalkit", []
+    data, out, seen, watched = tmp_path / "d.jsonl", tmp_path / "r.evalkit", [], threading.Event()
     data.write_text("".join(json.dumps(row) + "\n" for row in rows_of))
 
     def watch(progress):
         seen.append((progress.scored, round(progress.right, 6)))
+        watched.set()
+
+    def answer_once_watched(body):
+        watched.wait(60)
+        return Arithmetic()(body)
 
     settings = {"concurrency": 1, "retries": 0, "watch": watch}
-    with serve(Script(answer=Arithmetic(), faults=[Fault("server_error", numbers={7, 8, 9, 10})])) as server:
+    with serve(Script(answer=answer_once_watched, faults=[Fault("server_error", numbers={7, 8, 9, 10})])) as server:
         first = ek.evaluate(data, endpoint_of(server), out=out, **settings)
         before = first.summary_json()["accuracy"]
         assert seen[-1] <= (before["n"], round(before["n"] * before["value"], 6))
@@ -601,6 +606,7 @@ def test_progress_of_a_resumed_run_has_the_accuracy_of_all_its_sessions(tmp_path
             with contextlib.closing(sqlite3.connect(out)) as connection, connection:
                 connection.execute("DELETE FROM score WHERE conversation < 3")
         seen.clear()
+        watched.clear()
         resumed = ek.resume(out, watch=watch)
     after = resumed.summary_json()["accuracy"]
     assert (before["n"], after["n"]) == (6, 10)

@@ -127,7 +127,7 @@ def test_a_playground_shows_streaming_answers_and_sends_typed_messages(page):
     assert page.locator(".ek-playground img, .ek-playground script").count() == 0
     for name in ("cURL", "Python"):
         page.get_by_text(name, exact=True).first.click()
-        assert "onerror=" in page.locator(f"pre[aria-label='{name}']").inner_text()
+        page.locator(f"pre[aria-label='{name}']", has_text="onerror=").wait_for()  # it is filled after it was opened
     message = page.get_by_label("Message")
     message.fill("line one")
     message.press("Shift+Enter")
