@@ -32,7 +32,7 @@ from evalkit.engine.asking.request_fallbacks import FittedRequest, RequestFallba
 from evalkit.errors import DatasetError, Failure, RunFileError, SettingsError
 from evalkit.record import Attempt, TurnRecord
 from evalkit.replaying.chat_request import ChatRequest
-from evalkit.runfile import raised_limits, store, trusted_endpoint
+from evalkit.runfile import kept_checkup, raised_limits, store, trusted_endpoint
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.runfile.transcripts import TranscriptTurn, transcript_of
 from evalkit.settings import Settings
@@ -219,7 +219,7 @@ class _Run:
 
     def _learned(self, session: int, before_ns: int) -> RequestFallbacks:
         """What a session left out for the endpoint before a time: learned as it was then, from its refusals."""
-        fallbacks = RequestFallbacks()
+        fallbacks = RequestFallbacks(no_usage=kept_checkup.refuses_usage(self.info["settings"]))
         for key in self.connection.execute(_CHANGED, (session, before_ns)).fetchall():
             conversation, _ = self._stored(key[0])
             attempts = self._attempts(key)

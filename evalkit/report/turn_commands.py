@@ -15,7 +15,7 @@ from evalkit.datasets import content_parts
 from evalkit.errors import SettingsError
 from evalkit.inputs.addresses import route_of
 from evalkit.report.pictures import Pictures, picture
-from evalkit.runfile import request_messages
+from evalkit.runfile import kept_checkup, request_messages
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
 LONGEST_PART = 2_000_000  # characters of an image or another part
@@ -100,7 +100,7 @@ class Requests:
             stream=self.settings.get("stream", True),
             params=params,
             tools=row.get("tools") or (),
-            include_usage="stream_options" not in params,
+            include_usage="stream_options" not in params and not kept_checkup.refuses_usage(self.settings),
         )
         return curl_command(
             route_of(self.endpoint.get("base_url") or ""),
