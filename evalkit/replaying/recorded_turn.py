@@ -7,7 +7,6 @@ the refusals in the file.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -26,6 +25,7 @@ from evalkit.conversation import Conversation, Message
 from evalkit.datasets import reader as datasets_reader
 from evalkit.datasets.part_files import PartFiles
 from evalkit.endpoint import Endpoint
+from evalkit.engine.asking import event_loop
 from evalkit.engine.asking.dataset_fingerprint import CheckedDataset
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.request_fallbacks import FittedRequest, RequestFallbacks
@@ -331,8 +331,8 @@ def _found(dialogue: Dialogue, answered: Mapping[int, TurnRecord]) -> _Found:
     async def keep(record: TurnRecord) -> bool:
         return True
 
-    try:
-        asyncio.run(dialogue.run(keep, answered))
+    try:  # on a thread of its own: a notebook has an event loop already
+        event_loop.run_in_thread(lambda: dialogue.run(keep, answered), "evalkit-request")
     except _Found as found:
         return found
     raise RunFileError("the turn is not in the conversation: the run file was changed")

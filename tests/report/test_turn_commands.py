@@ -19,8 +19,8 @@ from evalkit.runfile.store import RunFile
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
-def commands(path: Path) -> list[str | None]:
-    """The command of every turn, as the script of the page makes it."""
+def commands(path: Path, form: str = "curl") -> list[str | None]:
+    """The command or program of every turn, as the script of the page makes it."""
     with store.reading(path) as connection:
         data = transcripts(connection).data
     made: list[str | None] = []
@@ -29,10 +29,11 @@ def commands(path: Path) -> list[str | None]:
             made.append(command)
             continue
         number, messages, notes = command
-        parts, pictures = data["commands"][number], data["conversations"]["pictures"][place]
+        made_once, pictures = data["commands"][number], data["conversations"]["pictures"][place]
+        parts = made_once[form]
         sent = ["".join(pictures[p] if type(p) is int else p for p in each) for each in parts["messages"][:messages]]
         text = parts["head"] + parts["separator"].join(sent) + parts["tail"]
-        made.append("".join(parts["notes"][:notes]) + text)
+        made.append("".join(made_once["notes"][:notes]) + text)
     return made
 
 
