@@ -255,7 +255,9 @@ def _run(
             wait_ready=wait_ready, token_limit=token_limit,
         )  # fmt: skip
         total, (scored_turns, right) = dataset_fingerprint.planned_turns(dataset, settings), scored
-        progress = Progress(total=total, kept=answered, scored=scored_turns, right=right)
+        progress = Progress(
+            total=total, kept=answered, scored=scored_turns, right=right, dashboard=parts.child.dashboard
+        )
         default = settings.default_scorer
         runner = Runner(
             runfile, task, parts.child, progress,
