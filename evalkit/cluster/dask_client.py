@@ -12,6 +12,12 @@ from evalkit.errors import MissingExtra, SettingsError
 
 CONNECT_S = 10
 _IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+_LOCAL_SETTINGS = {  # what Dask looks at all the time takes as much of the processor as a slow run does
+    "distributed.worker.profile.enabled": False,  # it would sample a thread that only waits
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.tick.interval": "1s",
+}
 _LOCAL = re.compile(r"local(?::(\d{1,4}))?")
 _NAME_CERTIFICATES = (
     "Name the certificates in the environment: DASK_DISTRIBUTED__COMM__TLS__CA_FILE for that of the authority, "
@@ -134,7 +140,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     import dask
     import distributed
 
-    with dask.config.set({"distributed.worker.profile.enabled": False}):  # it would sample a thread that only waits
+    with dask.config.set(_LOCAL_SETTINGS):
         try:
             started = distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
