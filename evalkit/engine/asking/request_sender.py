@@ -220,10 +220,15 @@ class RequestSender:
         if slows_all(failure):
             if wait is not None or self.retry.retries:  # without retries, the endpoint is taken as it is
                 self.pause.back_off(wait, _sent_s(attempt))
-        elif wait is not None and wait <= self.retry.longest_s:
-            if not failure.worded_wait:  # words of a server's failure may be about this request alone
-                self.pause.hold(wait)
-        elif self.pause.on and failure.http_status is not None and failure.kind != "server":
+            return
+        asks_to_wait = wait is not None and wait <= self.retry.longest_s
+        if asks_to_wait and not failure.worded_wait:  # words of a server's failure may be about this request alone
+            self.pause.hold(wait or 0.0)
+        if not self.pause.on:
+            return
+        if failure.http_status is None or failure.kind == "server" or asks_to_wait:
+            self.pause.note_failure(_sent_s(attempt))
+        else:
             self.pause.note_answer(_sent_s(attempt))  # it did not refuse to answer
 
     async def _admit(self, size: int, params: Mapping[str, Any], attempts: Sequence[Attempt]) -> Permit | None:
