@@ -192,12 +192,13 @@ class RequestSender:
         CapReached
             A cap was reached before.
         """
-        permit = None if self._may_go_now else await self._admit(prompt_bytes(body, messages), params, attempts)
+        may_go_now = self.slots is None and self.spending is None and not self.pause.on and self.rate_limiter.unlimited
+        permit = None if may_go_now else await self._admit(prompt_bytes(body, messages), params, attempts)
         slot, number = time.perf_counter_ns(), len(attempts) + 1
-        logprobs = {"logprobs": True} if params.get("logprobs") else {}
+        logprobs = bool(params.get("logprobs"))
         try:
             attempt = await self.transport.send(
-                body, stream=stream, due=due, slot=slot, number=number, round=round, **logprobs
+                body, stream=stream, due=due, slot=slot, number=number, round=round, logprobs=logprobs
             )
         except Interrupted as interrupted:
             attempts.append(interrupted.attempt)
@@ -209,10 +210,6 @@ class RequestSender:
         if self.spending is not None:
             self.spending.add(attempt, prompt_bytes(body, messages))
         return attempt
-
-    @property
-    def _may_go_now(self) -> bool:
-        return self.slots is None and self.spending is None and not self.pause.on and self.rate_limiter.unlimited
 
     def _hold_back(self, failure: Failure, attempt: Attempt) -> None:
         """Hold all requests back if the failure concerns them; a wait that is too long fails this request only."""

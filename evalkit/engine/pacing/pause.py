@@ -24,8 +24,8 @@ class Pause:
     ``hold`` is for a wait after which all may go: each waiter continues at a random moment within ``spread_s`` after
     it. ``back_off`` is for refusals, such as a 429: after the wait, requests go one by one, first those that were
     refused most often. Each answer lets 1.25 more go, so that an endpoint with a quota refuses few of them, and each
-    failure of another kind lets one go in its place; without either, one goes every half second. A refusal that names no wait doubles the last one, from 1 s to 8 s, unless an
-    answer came in between; then it is repeated.
+    failure of another kind lets one go in its place; without either, one goes every half second. A refusal that names
+    no wait doubles the last one, from 1 s to 8 s, unless an answer came in between; then it is repeated.
 
     Parameters
     ----------
