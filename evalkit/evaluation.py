@@ -270,7 +270,9 @@ def _run(
             no_usage=kept_checkup.refuses_usage(runfile.info()["settings"]),
         )  # fmt: skip
         total, (scored_turns, right) = dataset_fingerprint.planned_turns(dataset, settings), scored
-        progress = Progress(total=total, kept=answered, scored=scored_turns, right=right)
+        progress = Progress(
+            total=total, kept=answered, scored=scored_turns, right=right, dashboard=parts.child.dashboard
+        )
         default = settings.default_scorer
         runner = Runner(
             runfile, task, parts.child, progress,

@@ -48,8 +48,10 @@ def are_plain_chunks(data: bytes, pieces: list[bytes], begins: bool) -> bool:
     """
     start = data.find(b"\r\n\r\n") + 4 if begins else 0
     stop = len(data) - 5 if data.endswith(b"\r\n0\r\n\r\n") else len(data)
-    if not pieces or data.startswith(pieces[0], start) or data.endswith(pieces[-1], start, stop):
-        return False  # a chunk is divided between reads
+    if not pieces or data.startswith(pieces[0], start):
+        return False  # a chunk is divided between reads,
+    if data.endswith(pieces[-1], start, stop) or data.endswith(pieces[-1], start):
+        return False  # maybe in what looks like the end of the body
     sizes = [*map(len, pieces)]
     if max(sizes) >= len(_DIGITS):
         return False

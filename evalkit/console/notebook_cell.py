@@ -30,12 +30,13 @@ MOST_TURNS = 20_000  # of a run that is measured only because it is displayed
 _WIDTH = 120  # columns: as in a pipe
 _BARS = frozenset("▁▂▃▄▅▆▇█▓░▲")
 _CLASSES = {"yellow": "evalkit-warning", "red": "evalkit-warning", "dim": "evalkit-note"}
+# VS Code's variables first: its --jp-* ones are those of a light theme, whatever the theme is
 _STYLE = """
-.evalkit-cell { font-family: var(--jp-content-font-family, var(--vscode-font-family, system-ui, sans-serif));
+.evalkit-cell { font-family: var(--vscode-font-family, var(--jp-content-font-family, system-ui, sans-serif));
   font-size: var(--jp-ui-font-size1, 13px); line-height: 1.45;
-  color: var(--jp-content-font-color1, var(--vscode-foreground, inherit)); max-width: 75em; }
+  color: var(--vscode-foreground, var(--jp-content-font-color1, inherit)); max-width: 75em; }
 .evalkit-cell p { margin: 0 0 2px; overflow-wrap: anywhere; }
-.evalkit-cell .evalkit-note { color: var(--jp-content-font-color2, var(--vscode-descriptionForeground, inherit)); }
+.evalkit-cell .evalkit-note { color: var(--vscode-descriptionForeground, var(--jp-content-font-color2, inherit)); }
 .evalkit-cell .evalkit-warning { border-left: 3px solid var(--jp-warn-color1, #c77700); padding-left: 6px; }
 .evalkit-cell .evalkit-table { overflow-x: auto; margin: 6px 0; }
 .evalkit-cell table { border-collapse: collapse; margin: 0; font-size: inherit; color: inherit; }
@@ -44,7 +45,7 @@ _STYLE = """
 .evalkit-cell th { font-weight: 600; }
 .evalkit-cell thead :is(th, td) { border-bottom: 1px solid var(--jp-border-color1, rgba(128, 128, 128, 0.5)); }
 .evalkit-cell .evalkit-right { text-align: right; font-variant-numeric: tabular-nums; }
-.evalkit-cell .evalkit-fixed { font-family: var(--jp-code-font-family, var(--vscode-editor-font-family, monospace));
+.evalkit-cell .evalkit-fixed { font-family: var(--vscode-editor-font-family, var(--jp-code-font-family, monospace));
   white-space: pre; }
 .evalkit-cell pre { margin: 0; line-height: 1.25; font-size: inherit; color: inherit; background: none;
   overflow-x: auto; }

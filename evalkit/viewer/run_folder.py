@@ -73,10 +73,18 @@ class RunFolder:
         return found(query)
 
     def _files(self, query: Query) -> object:
-        """The names of the run files, the newest first."""
+        """The names of the run files, the newest first, and of the newest that can be read."""
         paths = [path for path in run_list.run_files(self.path) if self._is_inside(path)]
         paths.sort(key=lambda path: turn_list.state(path)[1], reverse=True)
-        return {"folder": str(self.path), "files": [_utf8(path.name) for path in paths]}
+        names = [_utf8(path.name) for path in paths]
+        return {"folder": str(self.path), "files": names, "newest": next(filter(self._is_readable, names), None)}
+
+    def _is_readable(self, name: str) -> bool:
+        try:
+            with reader.reading(self._path(name)):
+                return True
+        except (RunFileError, NotThere):
+            return False
 
     def _lines(self, query: Query) -> object:
         names = query.get("run", ())

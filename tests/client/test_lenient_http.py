@@ -6,7 +6,7 @@ from itertools import pairwise
 import httptools
 import loops
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from raw_server import DONE, ask, chunk, completion, event, writes
 
@@ -219,6 +219,7 @@ PIECE = st.binary(min_size=1, max_size=40) | st.sampled_from(
 )
 
 
+@example(pieces=[b"a", b"ab", b"abcd", b"\r\n0\r\n\r\n"], padded=1, padding=b" " * 7, cuts={118})
 @given(
     pieces=st.lists(PIECE, min_size=1, max_size=5),
     padded=st.integers(0, 9),

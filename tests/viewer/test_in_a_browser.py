@@ -105,6 +105,33 @@ def test_turns_are_filtered_searched_and_sorted(visit, served):
     assert visit.complaints == []
 
 
+def test_the_first_turns_do_not_wait_for_the_numbers_of_runs(visit, served):
+    page = shown(visit, served)
+    until(lambda: "…" not in page.inner_text("#runrows"))
+    asked = [url.removeprefix(served.address).split("?")[0] for url in visit.asked]
+    assert [what for what in asked if what in ("files", "turns", "labels", "lines")] == [
+        "files",
+        "turns",
+        "labels",
+        "lines",
+    ]
+
+
+def test_filters_stay_for_another_run_unless_it_lacks_the_tag(visit, tmp_path):
+    run(tmp_path, "first", 3)
+    other = [T(f"c{n:03}", 1, score=1.0, text=f"other answer {n}") for n in range(4)]
+    write(tmp_path / "other.evalkit", [S(other)], [talk(f"c{n:03}", (1, 2)) for n in range(4)])
+    with serving(tmp_path) as server:
+        page = shown(visit, server, "#run=first.evalkit")
+        page.select_option("#tag", "odd")
+        page.select_option("#turn", "1")
+        until(lambda: page.inner_text("#count") == "15 of 60 turns")
+        choose(page, "other")
+        until(lambda: page.inner_text("#count") == "4 of 4 turns")
+        assert (page.input_value("#tag"), page.input_value("#turn")) == ("", "1")
+    assert visit.complaints == []
+
+
 def test_conversations_are_side_by_side_and_can_be_filtered_by_differing_scores(visit, served):
     page = shown(visit, served)
     choose(page, "first")

@@ -215,6 +215,7 @@ def test_files_that_lead_out_of_the_folder_are_not_listed(server):
     status, found = ask(server, "files")
     assert status == 200
     assert set(found["files"]) == {"first.evalkit", "second.evalkit", "bad.evalkit"}
+    assert found["newest"] == next(name for name in found["files"] if name != "bad.evalkit")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_a_run_that_grows_or_is_deleted_is_read_again(tmp_path):
         assert ask(server, "lines", run="r.evalkit")[1][0]["turns"] == 2
         path.unlink()
         assert ask(server, "turns", run="r.evalkit")[0] == 404
-        assert ask(server, "files")[1]["files"] == []
+        assert ask(server, "files")[1] == {"folder": str(tmp_path), "files": [], "newest": None}
 
 
 def test_names_of_any_characters_are_found(tmp_path):
@@ -304,8 +305,10 @@ def test_a_file_whose_name_is_not_utf_8_is_a_line_that_says_so(tmp_path):
     write(tmp_path / "good.evalkit", [S([T("a", 1)])])
     os.rename(tmp_path / "good.evalkit", os.fsencode(tmp_path) + b"/a\xff.evalkit")  # noqa: PTH104
     with serving(tmp_path) as server:
-        (name,) = ask(server, "files")[1]["files"]
+        found = ask(server, "files")[1]
+        (name,) = found["files"]
         (line,) = ask(server, "lines", run=name)[1]
+    assert found["newest"] is None
     assert line == {
         "name": name,
         "error": "the folder has no run file 'a\ufffd.evalkit': its name is not UTF-8, rename it",

@@ -21,8 +21,8 @@ HOSTILE = (
     "{{constructor.constructor('window.fired=1')()}}"
 )
 _MODEL = """
-async ({ module, state, style, light }) => {
-  document.body.dataset.jpThemeLight = light;
+async ({ module, state, style, light, inside }) => {
+  if (light !== null) document.body.dataset.jpThemeLight = light;
   if (light === "false") document.body.style.cssText = "background:#111;--jp-ui-font-color1:#fff;" +
     "--jp-ui-font-color2:#bbb;--jp-layout-color0:#111;--jp-layout-color2:#424242;--jp-border-color1:#616161";
   const sheet = document.createElement("style");
@@ -38,7 +38,7 @@ async ({ module, state, style, light }) => {
   };
   window.change = (name, value) => { state[name] = value; listeners[`change:${name}`]?.(); };
   const { default: widget } = await import(URL.createObjectURL(new Blob([module], { type: "text/javascript" })));
-  window.left = widget.render({ model: window.model, el: document.body });
+  window.left = widget.render({ model: window.model, el: document.querySelector(inside) });
 }
 """
 
@@ -63,13 +63,15 @@ def page(chromium):
     opened.close()
 
 
-def mount(page, widget, *, dark=False):
-    """Draw a widget as JupyterLab would, with its own script and style."""
+def mount(page, widget, *, dark=False, inside="body"):
+    """Draw a widget as JupyterLab would, or another host in its own element, with the widget's script and style."""
     state = {
         name: getattr(widget, name) for name in widget.keys if name[0] != "_" and name not in ("layout", "tabbable")
     }
-    arguments = {"module": widget._esm, "style": widget._css, "state": state, "light": json.dumps(not dark)}
-    page.evaluate(_MODEL, arguments)
+    light = json.dumps(not dark) if inside == "body" else None
+    page.evaluate(
+        _MODEL, {"module": widget._esm, "style": widget._css, "state": state, "light": light, "inside": inside}
+    )
 
 
 LIVE = {
@@ -99,6 +101,77 @@ def test_a_live_run_is_drawn_and_its_button_stops_it(page, dark):
     assert page.get_by_role("status").inner_text() == "stopping: waiting for answers in flight"
     page.evaluate("change('seen', {...model.get('seen'), state: 'ended', outcome: 'stopped'})")
     assert page.get_by_role("status").inner_text() == "stopped"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_live_run_on_a_cluster_links_its_dashboard_while_it_runs(page, dark):
+    from evalkit.widgets.live_run import LiveRun
+
+    address = "http://127.0.0.1:8787/status?a=1&b=%22%3E<img src=x onerror=window.fired=1>"
+    mount(page, LiveRun(LIVE | {"dashboard": address}), dark=dark)
+    link = page.get_by_role("link", name="Dask dashboard")
+    assert link.evaluate("a => a.href").startswith("http://127.0.0.1:8787/status?a=1&b=%22%3E%3Cimg%20")
+    assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")
+    assert page.locator(".ek-live img").count() == 0
+    lab.shot(page, f"live-cluster-{'dark' if dark else 'light'}")
+    for other in (
+        "'javascript:window.fired=1//http://'",
+        "'data:text/html,<b>'",
+        "'//other.example/'",
+        "null",
+        "undefined",
+    ):
+        page.evaluate(f"change('seen', {{...model.get('seen'), dashboard: {other}}})")
+        assert link.count() == 0
+        assert page.locator("a[href]").count() == 0
+
+
+# what a page of VS Code has: classes of its body, variables of its theme, and --jp-* variables that are always light
+VS_CODE = """
+([kind, foreground, background]) => {
+  document.body.classList.add(...kind.split(" "));
+  document.documentElement.style.cssText = `
+    --vscode-foreground: ${foreground}; --vscode-editor-background: ${background};
+    --jp-ui-font-color1: rgba(0, 0, 0, .87); --jp-content-font-color1: rgba(0, 0, 0, .87); --jp-layout-color0: white;`;
+  document.head.append(Object.assign(document.createElement("style"),
+    { textContent: ".cell-output-ipywidget-background { background: white !important; }" }));
+  document.body.innerHTML = "<div class='cell-output-ipywidget-background'></div>";
+  document.body.style.background = background;
+}
+"""
+WHITE, BLACK = "rgb(255, 255, 255)", "rgb(0, 0, 0)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "dark"),
+    [
+        ("vscode-dark", True),
+        ("vscode-light", False),
+        ("vscode-high-contrast", True),
+        ("vscode-high-contrast vscode-high-contrast-light", False),
+    ],
+)
+def test_a_page_of_vs_code_gives_widgets_and_cells_its_theme(page, tmp_path, kind, dark):
+    from evalkit.console import notebook_cell
+    from evalkit.widgets.browse import Browser
+
+    run = hostile_run(tmp_path / "one.evalkit")
+    foreground, background = (WHITE, BLACK) if dark else (BLACK, WHITE)
+    page.emulate_media(color_scheme="light" if dark else "dark")  # the system's, which is not that of VS Code
+    page.evaluate(VS_CODE, [kind, foreground, background])
+    mount(page, Browser([run], ""), inside=".cell-output-ipywidget-background")
+    page.frame_locator("iframe").get_by_text("4 of 4 turns").wait_for()
+    cell = notebook_cell.cell(lambda console: console.print("right"), more="")
+    page.evaluate("cell => document.body.insertAdjacentHTML('beforeend', cell)", cell)
+    colours = "element => [getComputedStyle(element).color, getComputedStyle(element).backgroundColor]"
+    assert page.locator(".evalkit").evaluate(colours) == [foreground, background]
+    assert page.locator(".evalkit-cell").evaluate(colours)[0] == foreground
+    assert page.locator(".cell-output-ipywidget-background").evaluate(colours)[1] == "rgba(0, 0, 0, 0)"
+    mark = page.locator(".evalkit").evaluate("element => getComputedStyle(element).getPropertyValue('--ek-mark')")
+    assert mark == ("#56b4e9" if dark else "#0072b2")
+    frame = page.frame_locator("iframe").locator("html")
+    assert frame.get_attribute("data-theme") == ("dark" if dark else "light")
+    lab.shot(page, kind.split()[-1])
 
 
 def test_a_live_run_without_any_data(page):

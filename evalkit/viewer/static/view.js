@@ -29,6 +29,7 @@ async function attempt(work) {
 
 // -- the runs
 
+// Lists the run files and returns the newest that can be read.
 async function listFiles() {
   const found = await ask("files");
   page.foldername.textContent = visible(`Runs in ${found.folder}`);
@@ -37,6 +38,7 @@ async function listFiles() {
   page.runrows.replaceChildren(...folder.rows.values());
   page.folder.removeAttribute("aria-busy");
   countRuns();
+  return found.newest;
 }
 
 async function listLines() {
@@ -100,15 +102,19 @@ async function placeBeside(name, chosen) {
 
 // -- the turns of a run
 
+// Shows the first turns before their tags and indices are known: of a million turns those take longer.
 async function listTurns(name) {
-  const labels = await ask("labels", [["run", name]]);
   folder.listed = name;
   for (const [other, row] of folder.rows) row.toggleAttribute("aria-current", other === name);
   page.turns.hidden = false;
   page.listed.textContent = visible(`Turns of ${shortName(name)}`);
+  await selectTurns();
+  const labels = await ask("labels", [["run", name]]);
+  if (folder.listed !== name) return;
+  const selected = [page.tag.value, page.turn.value];
   fill(page.tag, "all tags", labels.tags);
   fill(page.turn, "all turns", labels.turns);
-  await selectTurns();
+  if (String(selected) !== String([page.tag.value, page.turn.value])) await selectTurns(); // this run lacks what was selected
 }
 
 function othersBeside() {
@@ -172,21 +178,15 @@ page.runsearch.addEventListener("input", filterRuns);
 page.dataset.addEventListener("change", filterRuns);
 page.conversation.addEventListener("close", () => { keepAddress(); page.grid.focus(); });
 
-// Lists the turns of the newest run that can be read.
-async function listNewest() {
-  for (const name of folder.files) {
-    const [line] = await ask("lines", [["run", name]]);
-    if (!line.error) return listTurns(name);
-  }
-}
-
 attempt(async () => {
   const place = new URLSearchParams(location.hash.slice(1)), named = place.get("run"), conversation = place.get("conversation");
-  await listFiles();
+  const newest = await listFiles();
   folder.beside = place.getAll("beside").filter((name) => folder.files.includes(name));
   for (const name of folder.beside) folder.rows.get(name).querySelector("input").checked = true;
-  const lines = attempt(listLines);
-  await attempt(() => folder.files.includes(named) ? listTurns(named) : listNewest());
+  const listed = folder.files.includes(named) ? named : newest;
+  const turns = attempt(async () => { if (listed !== null) await listTurns(listed); });
+  const lines = attempt(async () => { await turns; await listLines(); }); // the numbers of a large run would delay its first turns
+  await turns;
   const numbers = ["repeat", "turn"].map((name) => [name, Number(place.get(name)) || 1]);
   if (conversation !== null && folder.listed === named) await attempt(() => open({ id: conversation, ...Object.fromEntries(numbers) }));
   await lines;
