@@ -82,7 +82,6 @@ def test_of_two_endpoints_side_by_side_the_right_one_is_taken(tmp_path):
         {"checks": [7]},
         {"checks": [checkup().to_json()] * 101},
     ],
-    ids=str,
 )
 def test_a_file_of_another_form_is_refused(tmp_path, change):
     path = tmp_path / "c.json"
