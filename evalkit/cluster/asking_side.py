@@ -49,10 +49,10 @@ def opened(cluster: Any, endpoint: Endpoint, settings: Settings, wait_ready: flo
             "the endpoint's own. Give the conversations in parallel as a number, which the workers share"
         )
     from evalkit.cluster.cluster_link import ClusterLink
-    from evalkit.cluster.dask_client import connected
+    from evalkit.cluster.dask_client import connected, dashboard
 
     with connected(cluster) as client:
-        link = ClusterLink(client)
+        link = ClusterLink(client, dashboard(client))
         try:
             link.open_workers(endpoint, wait_ready)
             yield link

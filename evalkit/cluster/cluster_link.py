@@ -11,9 +11,10 @@ from typing import Any
 
 import evalkit
 from evalkit import errors
-from evalkit.cluster import merged_trust, shares, worker_sessions
+from evalkit.cluster import merged_trust, worker_sessions
 from evalkit.cluster.cluster_worker import ClusterWorker, Stage
 from evalkit.cluster.conversation_feed import ConversationFeed
+from evalkit.cluster.shares import RunShares
 from evalkit.cluster.worker_pool import Lost, WorkerPool
 from evalkit.endpoint import Endpoint
 from evalkit.engine.asking.session_task import SessionTask
@@ -27,7 +28,6 @@ from evalkit.engine.saving.process_messages import (
     NoMore,
     RetractAnswer,
     SessionStarted,
-    Share,
     Stop,
 )
 from evalkit.engine.stopping.session_outcome import SessionOutcome
@@ -53,9 +53,12 @@ class ClusterLink:
     Parameters
     ----------
     client : distributed.Client
+    dashboard : str or None
+        Address of a page that shows the cluster.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, dashboard: str | None = None) -> None:
+        self.dashboard = dashboard
         self.exit_code: int | None = None
         self._pool = WorkerPool(client)
         self._gone: list[ClusterWorker] = []  # lost or not usable; what they spent and sent counts
@@ -64,7 +67,7 @@ class ClusterLink:
         self._wait_ready: float | None = None
         self._task: SessionTask | None = None
         self._feed: ConversationFeed | None = None
-        self._budget = shares.BudgetShares()
+        self._shares: RunShares | None = None
         self._calls: list[tuple[ClusterWorker, int]] = []
         self._started_ns = self._schedule_ns = 0
         self._looked_s = self._alone_s = 0.0
@@ -133,6 +136,7 @@ class ClusterLink:
     def start(self, task: SessionTask) -> None:
         """Start the session; an error in the first conversation is raised now."""
         self._task, self._feed = task, ConversationFeed(task)
+        self._shares = RunShares(task.settings)
         self._alone_s = time.monotonic()
 
     def send(self, message: Message) -> None:
@@ -248,30 +252,13 @@ class ClusterLink:
 
     def _share(self, now: float) -> None:
         """Divide slots and limits among the workers that are ready."""
-        assert self._task is not None
-        settings = self._task.settings
         ready = [worker for worker in self._pool.workers.values() if worker.stage is not Stage.OPENING]
         ready.sort(key=lambda worker: worker.share is None)  # a worker that has a share keeps it
-        used = {worker.session: worker for worker in ready[: shares.most_workers(settings)]}
-        limited = settings.rpm is not None or settings.tpm is not None
-        fractions = self._budget.update(tuple(used), now) if limited else dict.fromkeys(used, 1.0)
-        with_share = [session for session, fraction in fractions.items() if fraction > shares.LEAST_FRACTION]
-        slots = shares.slots(int(settings.concurrency or 1), with_share)
-        spent = [worker.spent for worker in (*self._pool.workers.values(), *self._gone)]
-        for session in with_share:
-            worker, fraction = used[session], fractions[session]
-            worker.set_share(
-                Share(
-                    slots[session],
-                    None if settings.rpm is None else settings.rpm * fraction,
-                    None if settings.tpm is None else settings.tpm * fraction,
-                    sum(tokens for tokens, _ in spent) - worker.spent[0],
-                    sum(cost for _, cost in spent) - worker.spent[1],
-                )
-            )
+        spent = {worker.session: worker.spent for worker in (*self._pool.workers.values(), *self._gone)}
+        assert self._shares is not None
+        given = self._shares.of([worker.session for worker in ready], spent, now)
         for worker in ready:
-            if worker.session not in with_share:
-                worker.set_share(None)
+            worker.set_share(given.get(worker.session))
 
     def _give_out(self) -> None:
         """Give conversations to workers, and tell all when there are no more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import OrderedDict
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -89,7 +90,7 @@ class ClusterWorker:
         self.share: Share | None = None
         self.tasks = 0
         self.started = self.ready = False
-        self._ended: dict[tuple[int, int], tuple[float, FedConversation]] = {}  # the earliest first
+        self._ended: OrderedDict[tuple[int, int], tuple[float, FedConversation]] = OrderedDict()  # the earliest first
         self._outbox = bytearray()
         self._frames = FrameReader()
         self._readings: list[tuple[int, int]] = []  # length of the way there and back, offset
@@ -219,7 +220,7 @@ class ClusterWorker:
         """Forget what ended long ago; called once all that has arrived is noted, however late that is."""
         limit = time.monotonic() - ENDED_S
         while self._ended and next(iter(self._ended.values()))[0] < limit:
-            del self._ended[next(iter(self._ended))]
+            self._ended.popitem(last=False)
 
     def _note_rate(self, ended: int) -> None:
         now = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalkit.cluster.worker_sessions import LEASE_S
 from evalkit.engine.pacing.minute_window import COUNTED_S
+from evalkit.engine.saving.process_messages import Share
 from evalkit.settings import Settings
 
 # What a worker was allowed counts for this long after its share was lowered or it was lost: for a minute, and as long
@@ -75,3 +76,47 @@ class BudgetShares:
             allowed = self._allowed[name]
             allowed.now = max(allowed.now, min(1 / len(live), 1.0 - others))
         return {name: max(self._allowed[name].now, 0.0) for name in live}
+
+
+class RunShares:
+    """What each worker may use: its slots, its requests and tokens per minute, and what the others have spent.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the whole run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._budget = BudgetShares()
+
+    def of(self, ready: Sequence[str], spent: Mapping[str, tuple[float, float]], now: float) -> dict[str, Share]:
+        """The share of each session that has one.
+
+        Parameters
+        ----------
+        ready : sequence of str
+            Sessions; where there are too many, the first ones are used.
+        spent : mapping
+            Tokens and cost of each session so far, also of those that have ended.
+        now : float
+            Seconds, monotonic.
+        """
+        settings = self._settings
+        used = ready[: most_workers(settings)]
+        limited = settings.rpm is not None or settings.tpm is not None
+        fractions = self._budget.update(used, now) if limited else dict.fromkeys(used, 1.0)
+        with_share = [session for session, fraction in fractions.items() if fraction > LEAST_FRACTION]
+        parallel = slots(int(settings.concurrency or 1), with_share)
+        tokens, cost = (sum(each) for each in zip((0.0, 0.0), *spent.values(), strict=True))
+        return {
+            session: Share(
+                parallel[session],
+                None if settings.rpm is None else settings.rpm * fractions[session],
+                None if settings.tpm is None else settings.tpm * fractions[session],
+                tokens - spent[session][0],
+                cost - spent[session][1],
+            )
+            for session in with_share
+        }

@@ -24,6 +24,7 @@ from evalkit.errors import EvalkitError
 
 LEASE_S = 15.0  # without a task for this long, the asking process is killed
 UNUSED_S = 900.0  # the same before its session has started: a large dataset takes long to check
+COLLECT_S = 0.02  # between two reads from the asking process, which sends small messages all the time
 MOST_BYTES = 4 * 2**20  # of one exchange
 _URGENT = (b'["call",', b'["end",')  # messages that are passed on immediately
 _sessions: dict[str, _WorkerSession] = {}
@@ -115,6 +116,7 @@ def _received(child: ChildProcess, wait_s: float) -> bytes | None:
         size += len(data)
         if size > MOST_BYTES or any(name in data for name in _URGENT):
             break
+        time.sleep(min(COLLECT_S, max(deadline - time.monotonic(), 0)))  # fewer and larger reads
     return b"".join(parts)
 
 

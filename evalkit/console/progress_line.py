@@ -40,9 +40,10 @@ def progress_line(unit: str = "turns") -> Iterator[Watcher]:
     bar = (BarColumn(bar_width=_BAR),) if console.width > _BAR + _LEAST else ()
     column = CountsColumn(glyphs(sys.stderr), unit, console.width - (_BAR + 1) * len(bar))
     with Progress(*bar, column, console=console, transient=True) as display:
-        task = display.add_task("", total=None)
+        task, named = display.add_task("", total=None), Dashboard()
 
         def watch(counts: Counts) -> None:
+            named(counts)
             display.update(task, total=counts.total, completed=counts.kept + counts.done, counts=counts)
 
         yield watch
@@ -62,13 +63,28 @@ class PrintedLines:
     def __init__(self, unit: str = "turns", clock: Callable[[], float] = time.monotonic) -> None:
         self._unit, self._clock = unit, clock
         self._last_s = clock()
+        self._named = Dashboard()
 
     def __call__(self, counts: Counts) -> None:
         """Print a line, if it is time for one."""
+        self._named(counts)
         now = self._clock()
         if now - self._last_s >= EVERY_S:
             self._last_s = now
             print_message(_BETWEEN.join(text for text, _ in parts(counts, self._unit)))
+
+
+class Dashboard:
+    """Prints the address of the cluster's dashboard, once for each address."""
+
+    def __init__(self) -> None:
+        self._printed: str | None = None
+
+    def __call__(self, counts: Counts) -> None:
+        """Print it, if there is one that was not printed yet."""
+        if counts.dashboard is not None and counts.dashboard != self._printed:
+            self._printed = counts.dashboard
+            print_message(f"Dask dashboard: {counts.dashboard}")
 
 
 class CountsColumn(ProgressColumn):

@@ -29,6 +29,7 @@ class AskingSide(Protocol):
     """What a session needs of the process, or the processes, that send its requests."""
 
     exit_code: int | None
+    dashboard: str | None  # address of a page that shows what sends the requests
 
     def start(self, task: SessionTask) -> None:
         """Send the task, ahead of all messages so far."""
@@ -56,7 +57,11 @@ class ChildProcess:
     ----------
     exit_code : int or None
         Set when the connection has been closed.
+    dashboard : None
+        One process has none.
     """
+
+    dashboard: str | None = None
 
     def __init__(self) -> None:
         self.exit_code: int | None = None

@@ -59,8 +59,9 @@ class LiveState:
         -------
         dict
             ``state`` (running, stopping, ended), ``outcome``, ``name``, ``done``, ``total`` (None: unknown), ``errors``
-            (kind to count), ``per_s``, ``left_s`` (None: unknown), ``accuracy`` (as in ``--json``, over all sessions;
-            None: no scored turn yet) and ``latencies``, pairs of turn index and ms of the latest turns, oldest first.
+            (kind to count), ``per_s``, ``left_s`` (None: unknown), ``dashboard`` (None: there is none, or it has ended
+            with the session), ``accuracy`` (as in ``--json``, over all sessions; None: no scored turn yet) and
+            ``latencies``, pairs of turn index and ms of the latest turns, oldest first.
         """
         progress = self._progress
         if outcome is not None or time.monotonic() >= self._next_s:
@@ -74,6 +75,7 @@ class LiveState:
             "errors": dict(progress.errors_by_kind),
             "per_s": progress.turns_per_s if progress.done else None,
             "left_s": progress.left_s,
+            "dashboard": progress.dashboard if outcome is None else None,
             **self._state,
         }
 

@@ -6,7 +6,8 @@
   of the whole process tree, scheduler included, minus that of a run of one conversation.
 - kill: one of four workers gets SIGKILL every three seconds, and one is added. Every turn must be there once, and
   the server must have seen no more requests than attempts stored and turns reported as sent again.
-- costs: processor times for ``cluster_model.py``.
+- costs: processor times, bytes, commits and messages of each process, per turn and per exchange; ``--write FILE`` keeps
+  them for ``cluster_model.py --costs FILE``.
 - budget: 600 requests a minute on four workers; the fullest window of 60 seconds, as the server counts it.
 """
 
@@ -25,13 +26,13 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
+import cluster_costs
 import processes
 import questions
 import report
 from servers import AT_ONCE, Server, serving
 
 GOAL_OVERHEAD = 0.25
-EXCHANGES = 300
 TURNS_EACH = 3
 SLOW = "ttft=40,itl=2,tokens=10"
 
@@ -121,34 +122,6 @@ def kill(turns: int, every_s: float, seed: int) -> None:
     print(report.table(head, lines) + "\n")
 
 
-def costs(turns: int) -> None:
-    """What ``cluster_model.py`` needs: processor times of this process, which has client, scheduler and writer."""
-    import distributed
-
-    import evalkit
-    from evalkit.cluster import worker_sessions
-
-    with (
-        serving() as server, tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder,
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        distributed.Client(cluster) as client,
-    ):  # fmt: skip
-        client.submit(worker_sessions.clock, pure=False).result()
-        began = time.process_time()
-        for _ in range(EXCHANGES):
-            client.submit(worker_sessions.clock, pure=False).result()
-        exchange = (time.process_time() - began) / EXCHANGES
-        data = questions.write(Path(folder) / "all.jsonl", turns // TURNS_EACH, TURNS_EACH)
-        began, wall = time.process_time(), time.perf_counter()
-        out = Path(folder) / "bench.evalkit"
-        evalkit.evaluate(data, evalkit.Endpoint(server.base_url, AT_ONCE), out=out, concurrency=64, cluster=client)
-        used, wall = time.process_time() - began, time.perf_counter() - wall
-        size = out.stat().st_size / turns
-    exchanges = 2 * wall / 0.25
-    lines = [[f"{exchange * 1e3:.1f}", f"{(used - exchanges * exchange) / turns * 1e6:.0f}", f"{size:,.0f}"]]
-    print(report.table(("exchange, ms", "reading, writing and scoring a turn, µs", "bytes a turn"), lines) + "\n")
-
-
 def budget(rpm: int, seconds: float) -> None:
     with serving() as server, tempfile.TemporaryDirectory(prefix="evalkit-bench-") as folder:
         data = questions.write(Path(folder) / "all.jsonl", int(rpm * seconds / 60))
@@ -169,6 +142,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, help="default: 100,000 and 20,000")
     parser.add_argument("--rounds", type=int, help="default: 3")
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the costs in this file")
     parser.add_argument("--every", type=float, default=3.0, help="seconds between kills (default: 3)")
     options = parser.parse_args()
     print(f"{report.machine()}\n")
@@ -178,7 +152,8 @@ def main() -> None:
     if options.part in (None, "kill"):
         kill(options.turns or (4_000 if options.quick else 20_000), options.every, 7)
     if options.part in (None, "costs"):
-        costs(options.turns or 20_000)
+        turns = options.turns or (9_999 if options.quick else 60_000)
+        cluster_costs.measure(turns, options.rounds or (1 if options.quick else 3), options.write)
     if options.part in (None, "budget"):
         budget(600, 75 if options.quick else 150)
 

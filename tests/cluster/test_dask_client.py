@@ -9,6 +9,7 @@ from commands import evalkit
 import evalkit as ek
 from evalkit.cluster import dask_client
 from evalkit.errors import SettingsError
+from evalkit.scripted.server import Arithmetic, Law, Script, serve
 
 
 @pytest.mark.parametrize("text", ["local", "local:1", "local:12", "tcp://10.0.0.1:8786", "tls://scheduler:8786"])
@@ -33,6 +34,37 @@ def test_an_adapted_concurrency_is_refused(sums, tmp_path):
     endpoint = ek.Endpoint("http://127.0.0.1:9/v1", "m")
     with pytest.raises(SettingsError, match="'auto' and a cluster"):
         ek.evaluate(sums(), endpoint, out=tmp_path / "r.evalkit", cluster="local:2", concurrency="auto")
+
+
+class Linked:
+    """A client whose scheduler has a dashboard at this address, which a configuration may set to anything."""
+
+    def __init__(self, link):
+        self.dashboard_link = link
+
+
+@pytest.mark.parametrize("link", ["http://127.0.0.1:8787/status", "https://hub.example/user/a/proxy/8787/status?x=1#y"])
+def test_a_dashboard_is_a_page_that_a_browser_opens(link):
+    assert dask_client.dashboard(Linked(link)) == link
+
+
+@pytest.mark.parametrize("link", [
+    None, "", "N/A", "/user/a/proxy/8787/status", "javascript:alert(1)//http://", "data:text/html,<b>", "file:///etc/passwd",
+    "http://", "http://[::1/status", "http://ann:secret@hub/status", "http://hub/\x1b[2J", "http://hub/a b",
+    "http://hub/\u202estatus", "HTTP\n://hub/status", 4,
+])  # fmt: skip
+def test_any_other_address_is_no_dashboard(link):
+    assert dask_client.dashboard(Linked(link)) is None
+
+
+def test_the_progress_of_a_run_names_the_dashboard(client, sums, tmp_path):
+    seen = set()
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=5))) as server:
+        ek.evaluate(
+            sums(4, 1), ek.Endpoint(server.base_url, "scripted"), out=tmp_path / "r.evalkit", cluster=client,
+            watch=lambda progress: seen.add(progress.dashboard) and False,
+        )  # fmt: skip
+    assert seen == {client.dashboard_link}
 
 
 WITHOUT_DASK = """

@@ -71,3 +71,21 @@ def test_a_run_is_spread_over_no_more_workers_than_its_limits_allow():
     assert shares.most_workers(Settings(concurrency=8, rpm=2.5)) == 2
     assert shares.most_workers(Settings(concurrency=8, tpm=25_000)) == 2
     assert shares.most_workers(Settings(concurrency=8, tpm=500)) == 1
+
+
+def test_shares_add_up_to_the_limits_of_the_run_and_count_what_others_have_spent():
+    run = shares.RunShares(Settings(concurrency=5, rpm=60, tpm=60_000))
+    spent = {"a": (100.0, 1.0), "b": (20.0, 0.5), "ended": (3.0, 0.25)}
+    given = run.of(["a", "b"], spent, 0.0)
+    assert [given[name].slots for name in "ab"] == [3, 2]
+    assert [(given[name].rpm, given[name].tpm) for name in "ab"] == [(30, 30_000)] * 2
+    assert given["a"][3:] == (23.0, 0.75)
+    assert given["b"][3:] == (103.0, 1.25)
+    assert run.of(["a", "b", "c"], spent | {"c": (0.0, 0.0)}, 1.0).keys() == {"a", "b"}
+
+
+def test_without_limits_only_slots_are_shared_and_without_workers_nothing():
+    run = shares.RunShares(Settings(concurrency=2))
+    given = run.of(["a", "b", "c"], dict.fromkeys("abc", (0.0, 0.0)), 0.0)
+    assert {name: tuple(share) for name, share in given.items()} == dict.fromkeys("ab", (1, None, None, 0.0, 0.0))
+    assert run.of([], {}, 1.0) == {}

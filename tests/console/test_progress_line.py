@@ -54,6 +54,24 @@ def test_a_terminal_shows_a_bar_the_counts_that_fit_rate_and_time_left(sums, tmp
     assert max(map(cell_len, frames)) <= columns
 
 
+def test_the_dashboard_of_a_cluster_is_printed_once(capsys):
+    lines = PrintedLines(clock=lambda: 0.0)
+    for _ in range(3):
+        lines(Progress(total=9, dashboard="http://127.0.0.1:8787/status"))
+    lines(Progress(total=9))
+    assert capsys.readouterr().err == "Dask dashboard: http://127.0.0.1:8787/status\n"
+
+
+def test_a_terminal_shows_the_dashboard_above_the_line(sums, tmp_path):
+    with serve(Script(answer=Arithmetic(), law=Law(ttft_ms=60))) as server:
+        frames = in_a_terminal(
+            "run", sums(20, 1), *flags(server), "--out", tmp_path / "r.evalkit", "--dask", "local:1", columns=100
+        )
+    assert (
+        len([frame for frame in frames if re.fullmatch(r"Dask dashboard: http://127\.0\.0\.1:\d+/status", frame)]) == 1
+    )
+
+
 def test_in_a_pipe_a_line_is_printed_every_ten_seconds(capsys):
     now = iter([0.0, 0.1, 9.9, 10.0, 10.1, 19.9, 20.0])
     lines = PrintedLines(clock=lambda: next(now))

@@ -103,6 +103,29 @@ def test_a_live_run_is_drawn_and_its_button_stops_it(page, dark):
     assert page.get_by_role("status").inner_text() == "stopped"
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_live_run_on_a_cluster_links_its_dashboard_while_it_runs(page, dark):
+    from evalkit.widgets.live_run import LiveRun
+
+    address = "http://127.0.0.1:8787/status?a=1&b=%22%3E<img src=x onerror=window.fired=1>"
+    mount(page, LiveRun(LIVE | {"dashboard": address}), dark=dark)
+    link = page.get_by_role("link", name="Dask dashboard")
+    assert link.evaluate("a => a.href").startswith("http://127.0.0.1:8787/status?a=1&b=%22%3E%3Cimg%20")
+    assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")
+    assert page.locator(".ek-live img").count() == 0
+    lab.shot(page, f"live-cluster-{'dark' if dark else 'light'}")
+    for other in (
+        "'javascript:window.fired=1//http://'",
+        "'data:text/html,<b>'",
+        "'//other.example/'",
+        "null",
+        "undefined",
+    ):
+        page.evaluate(f"change('seen', {{...model.get('seen'), dashboard: {other}}})")
+        assert link.count() == 0
+        assert page.locator("a[href]").count() == 0
+
+
 # what a page of VS Code has: classes of its body, variables of its theme, and --jp-* variables that are always light
 VS_CODE = """
 ([kind, foreground, background]) => {

@@ -32,6 +32,12 @@ def test_counts_accuracy_and_latencies(tmp_path):
     assert status_line(state).startswith("r: 3 of 4 turns · 1 errors (1 server) · ")
 
 
+def test_the_dashboard_of_a_cluster_is_there_until_the_session_has_ended(tmp_path):
+    path, address = write(tmp_path / "r.evalkit", []), "http://127.0.0.1:8787/status"
+    assert state_of(path, Progress(dashboard=address))["dashboard"] == address
+    assert state_of(path, Progress(dashboard=address), "done")["dashboard"] is None
+
+
 def test_before_the_first_turn(tmp_path):
     state = state_of(write(tmp_path / "r.evalkit", []), Progress())
     assert (state["accuracy"], state["latencies"], state["per_s"], state["left_s"]) == (None, [], None, None)

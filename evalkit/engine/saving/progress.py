@@ -26,6 +26,8 @@ class Progress:
     errors_by_kind : Counter
     stopping : bool
         Nothing new is sent; requests in flight have a few seconds to end.
+    dashboard : str or None
+        Address of a page that shows the cluster that sends the requests, http or https; None: there is none.
     """
 
     total: int | None = None
@@ -37,6 +39,7 @@ class Progress:
     errors_by_kind: Counter[str] = field(default_factory=Counter)
     began_ns: int = field(default_factory=time.perf_counter_ns)
     stopping: bool = False
+    dashboard: str | None = None
 
     @property
     def done(self) -> int:

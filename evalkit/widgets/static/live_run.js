@@ -8,8 +8,9 @@ function render({ model, el }) {
   const facts = make("dl"), errors = make("p", { className: "ek-errors" });
   const stop = make("button", { type: "button", text: "Stop", title: "Waits for answers in flight and keeps them; ek.resume continues the run" });
   const chart = make("figure");
+  const dashboard = make("a", { target: "_blank", rel: "noopener noreferrer", text: "Dask dashboard" });
   el.append(make("section", { className: "evalkit ek-live", "aria-label": "Run" },
-    make("header", {}, title, status, stop), bar, facts, errors, chart));
+    make("header", {}, title, status, dashboard, stop), bar, facts, errors, chart));
   let pressed = false;
 
   function show() {
@@ -20,6 +21,9 @@ function render({ model, el }) {
     if (total !== null) { bar.max = Math.max(total, 1); bar.value = seen.done; }
     else if (ended) bar.value = 1;
     else bar.removeAttribute("value");
+    dashboard.hidden = !/^https?:\/\//.test(seen.dashboard ?? "");
+    if (dashboard.hidden) dashboard.removeAttribute("href");
+    else dashboard.href = seen.dashboard;
     stop.disabled = pressed || seen.state !== "running";
     const failed = Object.values(seen.errors).reduce((sum, count) => sum + count, 0);
     list(facts, [
