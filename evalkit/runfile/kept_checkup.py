@@ -114,9 +114,9 @@ def take(checkup: Any, endpoint: Endpoint | None) -> KeptCheckup | None:
     kept = [(one, _checked(where, one)) for one in checks]
     if endpoint is None:
         return None
-    for one, checkup in kept:
+    for one, found in kept:
         if _is_of(one, endpoint):
-            return checkup
+            return found
     others = " and ".join(f"{short(one.get('model'))} at {short(one.get('base_url'))}" for one, _ in kept)
     raise SettingsError(
         f"{where} is of {others}, and the run is against {short(endpoint.model)} at {short(endpoint.base_url)}: {_ASK}"
@@ -137,12 +137,13 @@ def _read(path: Path) -> tuple[str, Any]:
 
 def _checked(where: str, one: Any) -> KeptCheckup:
     """The checkup in an object of ``evalkit check --json``."""
+    stored: dict[str, Any] = {}
     try:
-        parts = {name: one[name] for name in ("checked_at", "evalkit", "seconds", "calls_made")}
+        parts = {name: one[name] for name in ("checked_at", "evalkit", "seconds", "calls_made", "tokens")}
         probes = {each["name"]: {"verdict": each["verdict"], "came": each["came"][:_LONGEST]} for each in one["probes"]}
-        stored = {**parts, "tokens": one["tokens"], "probes": probes, "concerns": []}
+        stored = {**parts, "probes": probes, "concerns": []}
     except (KeyError, TypeError, AttributeError):
-        stored = None
+        pass
     if not json_checks.is_checkup(stored):
         raise SettingsError(f"{where} is damaged or was changed: {_ASK}")
     return _kept(stored)

@@ -66,7 +66,6 @@ def concerns(verdict, rows=({},), params=None, whole=True, folder=None, **settin
         (set(), {"params": {"tool_choice": "auto"}}),
         ({"functions"}, {"params": {"functions": [TOOL["function"]]}}),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_was_ignored_matters_where_the_run_requests_it(tmp_path, found, run):
     always = ALWAYS if run.get("stream", True) else set()
