@@ -315,7 +315,7 @@ class Endpoint:
         if self.source == "embedded":
             lines.append(
                 "The embedded model is very small and often wrong. A bigger one is right more often and has other "
-                "times: set SERVICE_HOST, TASKINGAI_API_KEY and ASSISTANT_ID, and run the same cells."
+                "times:\nset SERVICE_HOST, TASKINGAI_API_KEY and ASSISTANT_ID, and run the same cells."
             )
         return "\n".join(lines)
 

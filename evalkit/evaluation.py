@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.analysis import price_file
+from evalkit.analysis import checkup_concerns, price_file
 from evalkit.client import request_body
 from evalkit.client.transport import Transport
 from evalkit.cluster import asking_side
@@ -27,12 +28,13 @@ from evalkit.process import about_session
 from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
 from evalkit.run import Run
-from evalkit.runfile import file_names, raised_limits, scorings, store, trusted_endpoint
+from evalkit.runfile import file_names, kept_checkup, raised_limits, scorings, store, trusted_endpoint
 from evalkit.runfile.store import RunFile
 from evalkit.scorers import own_functions, scoring
 from evalkit.scorers.own_functions import setting_of
 from evalkit.scorers.registry import Scorer
 from evalkit.settings import Settings
+from evalkit.wording import checkup_concerns as concerns_in_words
 
 
 def evaluate(
@@ -46,6 +48,7 @@ def evaluate(
     watch: Watcher | str | None = None,
     wait_ready: float | None = None,
     cluster: Any = None,
+    checkup: Any = None,
     **settings: Any,
 ) -> Run:
     """Run a dataset against an endpoint; score and time every turn, and store everything in a run file.
@@ -78,6 +81,10 @@ def evaluate(
     cluster : Client, Cluster or str, optional
         Send the requests from the workers of a Dask cluster: a ``distributed.Client``, the address of a scheduler, or
         ``local:4`` for four workers on this machine. The workers read the key from their own environment.
+    checkup : path-like or Checkup, optional
+        What ``check_endpoint`` found, or the JSON file of ``evalkit check -o``, of the same endpoint and model. It is
+        kept in the run file. What it found refused or ignored that this run requests is a warning before the first
+        request, and in every summary; ``stream_options`` is not sent if it was refused.
     **settings
         Fields of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``system``, ``rate``,
         ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
@@ -107,6 +114,7 @@ def evaluate(
             f"seed {run_settings.seed} and the parameter seed {endpoint.params['seed']} exclude each other: the "
             "parameter gives every repeat the same seed, the setting another one. Give one of them"
         )
+    kept = None if checkup is None else kept_checkup.take(checkup, endpoint)
     display = _display(watch)
     request_body.request_body((), model=endpoint.model, stream=run_settings.stream, params=endpoint.params)
     with (
@@ -119,11 +127,17 @@ def evaluate(
             checker = scoring.turn_checker(run_settings.default_scorer)
             dataset, _ = dataset_fingerprint.take(Path(data), run_settings, check=check, check_turn=checker)
         asking_side.check_dataset(cluster, dataset)
+        stored = run_settings.to_json()
+        if kept is not None:
+            kept = checkup_concerns.with_concerns(kept, endpoint, run_settings, Path(data), whole=check)
+            stored[kept_checkup.SETTING] = kept.stored()
+            for sentence in concerns_in_words.sentences(kept.to_json()):
+                warnings.warn(sentence, stacklevel=2)
         with Interrupts() as interrupts:
             runfile = RunFile.create(
                 path.absolute(),  # a scorer may change the working directory
                 name=name or path.stem,
-                settings=run_settings.to_json(),
+                settings=stored,
                 dataset=dataset,
                 endpoint=endpoint.to_json(),
             )
@@ -253,6 +267,7 @@ def _run(
             parts.endpoint, settings, Path(dataset["path"]), dataset, runfile.path,
             resumed=resumed, has_answers=answered > 0, functions=tuple(parts.tools), scores_all=scores_all,
             wait_ready=wait_ready, token_limit=token_limit,
+            no_usage=kept_checkup.refuses_usage(runfile.info()["settings"]),
         )  # fmt: skip
         total, (scored_turns, right) = dataset_fingerprint.planned_turns(dataset, settings), scored
         progress = Progress(
@@ -270,45 +285,6 @@ def _run(
     outcome = session_thread.run_session(runner, runfile, progress, parts.display, parts.interrupts)
     moved = Path(path).absolute() != runfile.path  # the working directory has changed
     return Run(runfile.path if moved else path, outcome)
-
-
-@contextmanager
-def stored_endpoint(
-    path: Path | str,
-    *,
-    base_url: str | None = None,
-    key_env: str | None = None,
-    reached_by: Mapping[str, Any] | None = None,
-    command: Sequence[str] | None = None,
-) -> Iterator[Endpoint]:
-    """The endpoint of a run: the embedded one, started again, or the one in the file if the user names it too.
-
-    Raises
-    ------
-    RunFileError
-        Only the file names it; see ``trusted_endpoint.trusted``.
-    """
-    from evalkit.endpoint import local_endpoint
-
-    stored = Run(path).info["endpoint"]
-    if stored["source"] != "embedded":
-        yield trusted_endpoint.trusted(
-            path,
-            trusted_endpoint.stored_endpoint(path, stored),
-            base_url=base_url,
-            key_env=key_env,
-            reached_by=reached_by,
-            command=command,
-        )
-        return
-    if base_url or key_env or reached_by:
-        raise RunFileError(
-            f"{path} was run against the embedded model: leave out --base-url and --api-key-env, and headers and "
-            "certificates too"
-        )
-    limits = {name: stored[name] for name in ("params", "timeout_s", "ttft_timeout_s", "connect_timeout_s")}
-    with local_endpoint(**limits) as endpoint:
-        yield endpoint
 
 
 def converse(

@@ -79,7 +79,7 @@ class Function:
                 why = hint if returns else "is a `return` missing?"
                 return f"your function returned None when called with {given}: {why}"
             if not _same(returned, expected):
-                return hint
+                return _other_kind(returned, expected) or hint
             returns = returns or returned is not None
         return None
 
@@ -191,9 +191,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
+def _other_kind(returned: Any, expected: Any) -> str | None:
+    """What to say of a returned value whose kind is wrong, where its kind alone may be."""
+    if type(expected) is int and isinstance(returned, float) and returned == expected:
+        return f"your function returned {returned!r}, {_named(returned)}: a whole number is expected, an int."
+    if isinstance(expected, list) and not isinstance(returned, list):
+        return f"your function returned {_named(returned)}: a list is expected."
+    return None
+
+
 def _same(found: Any, expected: Any) -> bool:
     if isinstance(expected, float) and isinstance(found, numbers.Real):
         return math.isclose(found, expected, rel_tol=1e-6)
+    if type(expected) is int and isinstance(found, numbers.Integral):  # also the whole numbers of numpy
+        return found == expected and not isinstance(found, bool)
     return type(found) is type(expected) and bool(found == expected)
 
 

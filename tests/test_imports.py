@@ -29,7 +29,8 @@ FLOORS: list[dict[str, set[str]]] = [
     {"endpoint": {"local", "scripted"}, "scorers": {"scorers/reading"}, "engine/pacing": set()},
     {"client": {"scorers/reading"}, "datasets": {"scorers", "scorers/reading"}},
     {"settings": {"datasets", "scorers", "engine/pacing"}},
-    {"checkup/probes": {"client"}, "runfile": {"client", "datasets", "scorers", "scorers/reading"}},
+    {"checkup/probes": {"client"}},
+    {"runfile": {"client", "datasets", "scorers", "scorers/reading", "checkup/probes"}},
     {"exporting": {"client", "datasets", "runfile"}},
     {
         "engine/stopping": {"engine/pacing", "stats"},
@@ -45,7 +46,7 @@ FLOORS: list[dict[str, set[str]]] = [
     {"analysis/accuracy": {"runfile", "stats"}, "analysis/times": {"runfile", "stats"}, "wording": {"stats"}},
     {
         "analysis": {
-            *{"client", "datasets", "runfile", "stats"},
+            *{"client", "datasets", "runfile", "stats", "checkup/probes"},
             *{"engine/stopping", "analysis/accuracy", "analysis/times"},
         },
     },
@@ -63,7 +64,7 @@ FLOORS: list[dict[str, set[str]]] = [
     },
     {
         "evaluation": {
-            *{"analysis", "client", "cluster", "runfile", "run", "scorers"},
+            *{"analysis", "client", "cluster", "runfile", "run", "scorers", "wording"},
             *{"engine", "engine/asking", "engine/saving"},
         },
     },

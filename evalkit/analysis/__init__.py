@@ -5,6 +5,7 @@ in ``comparing``, sentences in ``wording``. Start with ``measures``.
 
 __all__ = [
     "caveats",
+    "checkup_concerns",
     "client_trust",
     "costs",
     "ignored_parameters",

@@ -27,7 +27,8 @@ from evalkit.analysis.times import quantiles
 from evalkit.analysis.times.quantiles import Retries, Sample, TurnTimes
 from evalkit.engine.stopping.accuracy_goal import AccuracyGoal, GoalStatus
 from evalkit.errors import SettingsError
-from evalkit.runfile import raised_limits, schema, store
+from evalkit.runfile import kept_checkup, raised_limits, schema, store
+from evalkit.runfile.kept_checkup import KeptCheckup
 from evalkit.runfile.raised_limits import RaisedLimit
 from evalkit.stats.estimate import Estimate
 
@@ -143,6 +144,8 @@ class RunMeasures:
         ``cut_off`` and ``unconfirmed`` to ``IncompleteAnswers``.
     raised_limits : tuple of RaisedLimit
         Token limits with which cut-off answers were sent again.
+    checkup : KeptCheckup or None
+        What a checkup of the endpoint had found before. None: the run was given none.
     """
 
     name: str
@@ -170,6 +173,7 @@ class RunMeasures:
     token_parts: Mapping[str, int | None] = field(default_factory=dict)
     incomplete: Mapping[str, IncompleteAnswers] = field(default_factory=dict)
     raised_limits: tuple[RaisedLimit, ...] = ()
+    checkup: KeptCheckup | None = None
 
 
 def measure(source: Source, price: Price | None = None, k: int | None = None) -> RunMeasures:
@@ -250,6 +254,7 @@ def measure(source: Source, price: Price | None = None, k: int | None = None) ->
         imported=info["settings"].get("imported"),
         incomplete=incomplete,
         raised_limits=tuple(raised_limits.raised_limits(info["settings"])),
+        checkup=kept_checkup.of_settings(info["settings"]),
     )
 
 

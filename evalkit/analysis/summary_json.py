@@ -38,7 +38,8 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         the fields of ``caveats.Caveats``; ``imported`` says where an imported run is from, or is None. ``incomplete``
         has ``cut_off`` and ``unconfirmed``: the number of such ``answers``, and ``accuracy_without`` them, or None if
         there are none. ``raised_limits`` has the fields of ``raised_limits.RaisedLimit`` for each time that cut-off
-        answers were sent again.
+        answers were sent again. ``checkup`` is None for a run without ``--checkup``; ``concerns`` are the verdicts of
+        probes that touch the run.
 
     Raises
     ------
@@ -70,6 +71,7 @@ def summary_json(data: Source | RunMeasures) -> dict[str, Any]:
         "imported": None if run.imported is None else dict(run.imported),
         "incomplete": {name: answers.to_json() for name, answers in run.incomplete.items()},
         "raised_limits": [limit._asdict() for limit in run.raised_limits],
+        "checkup": None if run.checkup is None else run.checkup.to_json(),
     }
 
 

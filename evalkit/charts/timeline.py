@@ -177,6 +177,8 @@ class OneAnswer(Chart):
 
     def _draw(self, ax: Axes) -> None:
         one = self._one
+        from matplotlib.ticker import MaxNLocator
+
         events = np.cumsum(one.events)
         total = int(events[-1])
         ax.step(
@@ -200,6 +202,7 @@ class OneAnswer(Chart):
         last = max(float(one.arrivals[-1]), one.end or 0.0, one.headers or 0.0)
         ax.set_xlim(-0.02 * last, last * 1.04)
         ax.set_ylim(-0.14 * total, total * 1.24)
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= total])
         ax.set_ylabel("token-bearing events so far")
         ax.set_xlabel("time since the request was sent (ms)")

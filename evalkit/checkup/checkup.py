@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit import __version__
-from evalkit.checkup.probes.probe import VERDICTS
+from evalkit.checkup.probes.all_probes import PROBES
+from evalkit.checkup.probes.verdicts import VERDICTS
+from evalkit.errors import RunFileError
+from evalkit.runfile import kept_checkup, reader
 
 FORMAT = "checkup"  # the first key of every object, and its number
 
@@ -61,8 +65,6 @@ class Exchanged:
         Why no complete answer came; empty: one came.
     headers_ms, end_ms : float or None
         Times after the request was sent; None: that did not happen.
-    tokens : int
-        Sent and received, as the endpoint counts them; 0: it reports none.
     """
 
     EXCERPT: ClassVar[int] = 1_200
@@ -74,7 +76,6 @@ class Exchanged:
     failure: str
     headers_ms: float | None
     end_ms: float | None
-    tokens: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """One of ``calls`` of ``--json``."""
@@ -104,7 +105,13 @@ class Checkup:
         Requests sent, second tries included.
     findings : tuple of Finding
     exchanged : mapping
-        Name of a call to what it sent and what came.
+        Name of a call to what it sent and what came. Empty for one that was kept in a run file.
+    tokens : int or None
+        Sent and received, as the endpoint counts them; None: it counts none.
+    source : str
+        ``Endpoint.source``: ``embedded`` for the embedded model, whose address is another one each time.
+    evalkit : str
+        The version that checked.
     """
 
     base_url: str
@@ -114,6 +121,9 @@ class Checkup:
     calls_made: int
     findings: tuple[Finding, ...]
     exchanged: Mapping[str, Exchanged]
+    tokens: int | None = None
+    source: str = "code"
+    evalkit: str = __version__
 
     def __getitem__(self, name: str) -> Finding:
         """The verdict of the probe with this name."""
@@ -130,20 +140,36 @@ class Checkup:
         counted = Counter(finding.verdict for finding in self.findings)
         return {verdict: counted[verdict] for verdict in VERDICTS}
 
-    @property
-    def tokens(self) -> int | None:
-        """Tokens sent and received, as the endpoint counts them; None: it counts none."""
-        return sum(each.tokens for each in self.exchanged.values()) or None
-
     def to_json(self) -> dict[str, Any]:
         """The object that ``evalkit check --json`` prints."""
         return {
-            FORMAT: 1, "base_url": self.base_url, "model": self.model, "checked_at": self.checked_at,
-            "evalkit": __version__, "seconds": self.seconds, "calls_made": self.calls_made, "tokens": self.tokens,
+            FORMAT: 1, "base_url": self.base_url, "model": self.model, "source": self.source,
+            "checked_at": self.checked_at, "evalkit": self.evalkit, "seconds": self.seconds,
+            "calls_made": self.calls_made, "tokens": self.tokens,
             "counts": self.counts,
             "probes": [finding.to_json() for finding in self.findings],
             "calls": {name: each.to_json() for name, each in self.exchanged.items()},
         }  # fmt: skip
+
+
+def kept_in(path: Path | str) -> Checkup:
+    """The checkup that a run file keeps: what each probe found, without the calls.
+
+    Raises
+    ------
+    RunFileError
+        The file cannot be read as a run file, or the run was given no checkup.
+    """
+    with reader.reading(path) as connection:
+        endpoint, kept = connection.info["endpoint"], kept_checkup.of_settings(connection.info["settings"])
+    if kept is None:
+        raise RunFileError(f"{path} keeps no checkup: one is kept in runs of 'evalkit run --checkup FILE'")
+    found = {probe.name: (probe, kept.probes[probe.name]) for probe in PROBES if probe.name in kept.probes}
+    findings = [Finding(name, probe.subject, probe.asks, probe.why, *each) for name, (probe, each) in found.items()]
+    return Checkup(
+        endpoint["base_url"], endpoint["model"], kept.checked_at, kept.seconds, kept.calls_made, tuple(findings), {},
+        kept.tokens, endpoint["source"], kept.evalkit,
+    )  # fmt: skip
 
 
 def side_by_side(checks: Sequence[Checkup]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +15,9 @@ from evalkit.checkup.checkup import Checkup, Exchanged, Finding
 from evalkit.checkup.probes.all_probes import calls, named
 from evalkit.checkup.probes.call import PLAIN, Call
 from evalkit.checkup.probes.client import ProbeClient
-from evalkit.checkup.probes.probe import NOT_JUDGED, Judgement, Probe
+from evalkit.checkup.probes.probe import Judgement, Probe
 from evalkit.checkup.probes.reply import Reply
+from evalkit.checkup.probes.verdicts import NOT_JUDGED
 from evalkit.client.error_answers import failure_of
 from evalkit.client.redaction import redact_text
 from evalkit.client.transport import Transport
@@ -94,7 +95,7 @@ async def _check(endpoint: Endpoint, probes: tuple[Probe, ...], watch: Watch) ->
     exchanged = {call.name: _exchanged(reply, redacted) for call, reply in session.replies.items()}
     return Checkup(
         endpoint.base_url, endpoint.model, at.isoformat(timespec="seconds"), time.monotonic() - began,
-        session.sent, tuple(findings), exchanged,
+        session.sent, tuple(findings), exchanged, _tokens(session.replies.values()), endpoint.source,
     )  # fmt: skip
 
 
@@ -242,8 +243,12 @@ def _exchanged(reply: Reply, redacted: Callable[[str], str]) -> Exchanged:
         failure=redacted(reply.failure),
         headers_ms=ms(reply.headers_at) if reply.headers_at else None,
         end_ms=ms(reply.end) if reply.end else None,
-        tokens=sum(count for name in ("prompt_tokens", "completion_tokens") if (count := reply.count(name))),
     )
+
+
+def _tokens(replies: Iterable[Reply]) -> int | None:
+    """Tokens sent and received, as the endpoint counts them; None: it counts none."""
+    return sum(reply.count(name) or 0 for reply in replies for name in ("prompt_tokens", "completion_tokens")) or None
 
 
 def _redacted_json(value: Any, redacted: Callable[[str], str]) -> Any:

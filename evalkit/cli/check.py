@@ -27,6 +27,9 @@ def add_check(commands: Any) -> None:
     shared_flags.add_address(parser, "endpoint (flags override the environment)").add_argument(
         "--model", metavar="M", help="model name or assistant id"
     )
+    parser.add_argument(
+        "--of", type=Path, metavar="RUN", help="print the checkup that a run file keeps, and send nothing"
+    )
     group = parser.add_argument_group("a second endpoint, side by side")
     group.add_argument("--against", metavar="URL", help="address of a second endpoint to check")
     group.add_argument("--against-model", metavar="M", help="its model (default: that of the first)")
@@ -48,6 +51,7 @@ def add_check(commands: Any) -> None:
 
 def check(parsed: argparse.Namespace) -> int:
     """Run ``evalkit check``."""
+    from evalkit.checkup.checkup import kept_in
     from evalkit.engine.asking import readiness
     from evalkit.runfile import output_files
 
@@ -58,12 +62,19 @@ def check(parsed: argparse.Namespace) -> int:
         raise SettingsError(
             "--against-model and --against-api-key-env are of a second endpoint: name it with --against"
         )
+    if parsed.of is not None and any((parsed.base_url, parsed.model, parsed.against)):
+        raise SettingsError("--of prints what a run file keeps: leave out --base-url, --model and --against")
+    kept = None if parsed.of is None else kept_in(parsed.of)
     if parsed.out is not None:
-        output_files.check(parsed.out, _kind(parsed.out), overwrite=parsed.overwrite)
-    with shared_flags.endpoint(parsed) as endpoint:
-        other = _other(parsed, endpoint)
-        readiness.wait_until_ready(endpoint, parsed.wait_ready)
-        checks = [_checked(each) for each in (endpoint, other) if each is not None]
+        inputs = () if parsed.of is None else (parsed.of,)
+        output_files.check(parsed.out, _kind(parsed.out), inputs, overwrite=parsed.overwrite)
+    if kept is not None:
+        checks = [kept]
+    else:
+        with shared_flags.endpoint(parsed) as endpoint:
+            other = _other(parsed, endpoint)
+            readiness.wait_until_ready(endpoint, parsed.wait_ready)
+            checks = [_checked(each) for each in (endpoint, other) if each is not None]
     _print(parsed, checks)
     if parsed.out is not None:
         _write(parsed, checks)

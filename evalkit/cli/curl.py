@@ -105,15 +105,15 @@ def replay_turn(parsed: argparse.Namespace) -> int:
     from evalkit.console.terminal import print_result
     from evalkit.engine.asking import readiness
     from evalkit.engine.stopping.giving_up import LASTING
-    from evalkit.evaluation import stored_endpoint
     from evalkit.replaying.recorded_turn import recorded_turn
     from evalkit.replaying.replay import replay
+    from evalkit.runfile import trusted_endpoint
 
     recorded = recorded_turn(parsed.file, parsed.conversation, parsed.turn, parsed.repeat)
     _note(recorded)
     repeat = () if parsed.repeat == 1 else ("--repeat", str(parsed.repeat))
     place = (str(parsed.file), parsed.conversation, str(parsed.turn), *repeat)
-    with stored_endpoint(
+    with trusted_endpoint.opened(
         parsed.file,
         base_url=parsed.base_url,
         key_env=parsed.api_key_env,

@@ -81,6 +81,11 @@ def _add_run_settings(group: Any) -> None:
     )
     _add_cluster(group)
     group.add_argument(
+        "--checkup", type=Path, metavar="FILE",
+        help="what 'evalkit check -o FILE.json' found about this endpoint and model: kept in the run file, with a "
+        "warning for each request of the run that it found refused or ignored",
+    )  # fmt: skip
+    group.add_argument(
         "--no-check", action="store_true", help="send requests before the whole dataset has been read and checked"
     )
 
@@ -176,6 +181,7 @@ def demo(parsed: argparse.Namespace) -> int:
 def run(parsed: argparse.Namespace) -> int:
     """Run ``evalkit run``."""
     from evalkit.datasets import reader
+    from evalkit.runfile import kept_checkup
     from evalkit.settings import Settings
 
     names = ("repeats", "concurrency", "rate", "arrivals", "rpm", "tpm", "retries")
@@ -191,6 +197,9 @@ def run(parsed: argparse.Namespace) -> int:
         next(iter(reader.read(data, limit=1, columns=settings["columns"])), None)
     gate_flags.check(parsed, *parsed.data, parsed.out)
     lines = several_runs.command_lines(parsed)
+    if parsed.checkup is not None:
+        for line in lines:
+            kept_checkup.take(parsed.checkup, shared_flags.named_endpoint(line))
     if parsed.dry_run:
         return several_runs.dry_run_each(lines, lambda line: _dry_run(line, settings), as_json=parsed.json)
     if len(lines) == 1:
@@ -208,7 +217,7 @@ def _run(parsed: argparse.Namespace, endpoint: Endpoint, settings: dict[str, Any
     path = file_names.new_run_file(parsed.data, endpoint.model, out=parsed.out)
     return _evaluate(
         parsed, parsed.data, endpoint, path, check=not parsed.no_check, wait_ready=parsed.wait_ready,
-        cluster=parsed.dask, **settings,
+        cluster=parsed.dask, checkup=parsed.checkup, **settings,
     )  # fmt: skip
 
 
@@ -244,14 +253,14 @@ def resume(parsed: argparse.Namespace) -> int:
     from evalkit.console.progress_line import progress_line
     from evalkit.console.terminal import print_message
     from evalkit.evaluation import resume as resume_run
-    from evalkit.evaluation import stored_endpoint
+    from evalkit.runfile import trusted_endpoint
 
     _check_cluster(parsed)
     scorer, token_limit = shared_flags.scorer(parsed.scorer), _limit_for_cut_off(parsed)
     with snapshot(parsed.file):
         gate_flags.check(parsed, parsed.file)
     with (
-        stored_endpoint(
+        trusted_endpoint.opened(
             parsed.file,
             base_url=parsed.base_url,
             key_env=parsed.api_key_env,

@@ -64,23 +64,23 @@ class AnswerParts:
         For each token-bearing event without text: how many pieces of text were received before it.
     """
 
-    finish_reason: str | None = None
-    own_finish_reason: str | None = None
     finish_detail = ""
-    error: Any = None
-    memory_bytes = 0
-    logprobs: Logprobs | None = None
-    _whole_text: str | None = None
     _function_call: _Call | None = None
-    _extras: Extras | None = None
     _round = 0
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
+        self.finish_reason: str | None = None
+        self.own_finish_reason: str | None = None
+        self.error: Any = None
+        self.memory_bytes = 0
+        self.logprobs: Logprobs | None = None
         self.counts = token_counts.TokenCounts()
         self.textless: list[int] = []
+        self._whole_text: str | None = None
+        self._extras: Extras | None = None
         self._message_lengths: dict[str, int] = {}
         self._calls: list[_Call] = []
         self._by_index: dict[int | None, _Call] = {}
@@ -141,7 +141,7 @@ class AnswerParts:
     def usage(self) -> Usage | None:
         """Token counts as reported: of each the last value that was not null, never a sum."""
         usage = self.counts.usage()
-        return None if self.counts.only_zeros and not self.empty else usage
+        return None if self.counts.has_only_zeros() and not self.empty else usage
 
     def _add_finish_reason(self, reason: Any, native: Any) -> None:
         """Note a finish reason; ``native`` is the word of the provider behind a gateway, which translates it."""
@@ -264,17 +264,21 @@ class AnswerParts:
 
     def answer(self) -> Answer | None:
         """The answer so far; None: nothing was received."""
-        reason = self.finish_reason
-        answer = Answer(
-            joined(self.text) if self._whole_text is None else self._whole_text,
-            joined(self.reasoning) if self.reasoning else "",
-            (joined(self.refusal) or None) if self.refusal else None,
-            tuple([call.as_tool_call() for call in self._calls]) if self._calls else (),
+        reason, calls = self.finish_reason, self._calls
+        text = joined(self.text) if self._whole_text is None else self._whole_text
+        reasoning = joined(self.reasoning) if self.reasoning else ""
+        refusal = (joined(self.refusal) or None) if self.refusal else None
+        if reason is None and not (text or reasoning or refusal or calls):
+            return None
+        return Answer(
+            text,
+            reasoning,
+            refusal,
+            tuple([call.as_tool_call() for call in calls]) if calls else (),
             reason if reason is None or reason.isascii() else joined([reason]),
             (self.logprobs.tokens or None) if self.logprobs is not None else None,
-            self._extras.value() if self._extras and self._calls else None,
+            self._extras.value() if self._extras and calls else None,
         )
-        return None if answer.empty and answer.finish_reason is None else answer
 
     def _add_tool_calls(self, pieces: Any, whole: bool) -> bool:
         if not isinstance(pieces, list):

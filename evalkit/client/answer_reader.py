@@ -17,7 +17,7 @@ from evalkit.client.answer_parts import NOTHING, PIECE_COST, VISIBLE, AnswerPart
 from evalkit.client.error_events import error_in_lines, error_of_another_type, text_error
 from evalkit.client.first_visible import first_visible
 from evalkit.client.incomplete_answer import incompleteness
-from evalkit.client.json_values import begins_stream, is_object, parsed
+from evalkit.client.json_values import begins_stream, is_object, media_type, parsed
 from evalkit.client.logprobs import Logprobs
 from evalkit.client.provenance import has_provenance
 from evalkit.client.quoting import first_words, one_line
@@ -74,16 +74,16 @@ class AnswerReader:
         Tokens that arrive later show that the answer goes on.
     failure : Failure or None
         None after ``finish``: a good answer.
+    parts : AnswerParts
+        What has been received.
+    provenance : mapping
+        The answer, or the first event of its stream that says where it comes from; empty: none does.
     """
 
-    done = False
-    first_visible: int | None = None
-    ended_at = 0
-    failure: Failure | None = None
     _last_at = 0
     _early_reason: bool | None = None  # the finish reason came with the first token; None: not received
     _first_without_text: int | None = None
-    _provenance: Mapping[str, Any] | None = None
+    _decoder: EventDecoder | LineDecoder  # set once the body is a stream
 
     def __init__(
         self,
@@ -96,18 +96,22 @@ class AnswerReader:
     ) -> None:
         good = 200 <= status < 300
         self._status, self._headers = status, headers
-        self._content_type = (content_type or "").partition(";")[0].strip().lower()
+        self._content_type = media_type(content_type) if content_type else ""
         self._stream_requested = stream_requested
         self._form = _UNKNOWN if good else _ERROR
         self._body = bytearray()
-        self._decoder: EventDecoder | LineDecoder = EventDecoder()
-        self._parts = AnswerParts()
+        self.parts = AnswerParts()
         if logprobs:
-            self._parts.logprobs = Logprobs()
+            self.parts.logprobs = Logprobs()
         self._may_be_lines = stream_requested
         self.streamed = good and self._content_type == "text/event-stream"
+        self.done = False
         self.arrivals: list[int] = []
         self.arrival_events: list[int] = []
+        self.first_visible: int | None = None
+        self.ended_at = 0
+        self.failure: Failure | None = None
+        self.provenance: Mapping[str, Any] = EMPTY
 
     def feed(self, data: bytes, at_ns: int) -> None:
         """Add the body bytes of one read.
@@ -124,7 +128,7 @@ class AnswerReader:
             if not data:
                 return
         tokens = added_bytes = 0
-        parts = self._parts
+        parts = self.parts
         only_text = parts.logprobs is None
         for payload in self._decoder.feed(data):
             event: Any = None
@@ -150,8 +154,8 @@ class AnswerReader:
                 tokens += 1
                 if self.first_visible is None:
                     self.first_visible = at_ns
-                    if self._provenance is None and has_provenance(event):
-                        self._provenance = event
+                    if not self.provenance and has_provenance(event):
+                        self.provenance = event
                 continue
             kind = self._event(payload, event)
             if parts.finish_reason is not None and not self.done:
@@ -189,36 +193,26 @@ class AnswerReader:
             self._add_whole(complete)
         elif self._body:
             self._fail_not_an_answer()
-        if self.streamed and self.first_visible is not None and (start := answer_start(self._parts.whole_text())) != 0:
+        if self.streamed and self.first_visible is not None and (start := answer_start(self.parts.whole_text())) != 0:
             self.first_visible = first_visible(
-                self._parts, start, self.arrivals, self.arrival_events, self._first_without_text
+                self.parts, start, self.arrivals, self.arrival_events, self._first_without_text
             )
         if self.failure is None:
             events = sum(self.arrival_events) if self.streamed else None
-            if (missing := incompleteness(self._parts, events=events, done=self.done, complete=complete)) is not None:
+            if (missing := incompleteness(self.parts, events=events, done=self.done, complete=complete)) is not None:
                 self._fail(*missing)
         if self.failure is not None:
-            self._parts.shorten(KEPT_LIMIT)
+            self.parts.shorten(KEPT_LIMIT)
 
     @property
     def answer(self) -> Answer | None:
         """The answer so far, also of a failed exchange; None: nothing was received."""
-        return self._parts.answer()
-
-    @property
-    def own_finish_reason(self) -> str | None:
-        """The endpoint's own word for the finish reason, if it is another; see ``finish_reasons.standard``."""
-        return self._parts.own_finish_reason
+        return self.parts.answer()
 
     @property
     def usage(self) -> Usage | None:
         """Token counts as reported: of each the last value that was not null, never a sum."""
-        return self._parts.usage()
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """The answer, or the first event of its stream that says where it comes from; empty: none does."""
-        return self._provenance or EMPTY
+        return self.parts.usage()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -232,12 +226,12 @@ class AnswerReader:
             flags.append("json_for_stream")
         if self.streamed and not self.done and type(self._decoder) is EventDecoder:
             flags.append("no_done")
-        reason = self._parts.finish_reason
+        reason = self.parts.finish_reason
         if reason is None:
             flags.append("no_finish_reason")
         elif reason != "stop" and finish_reasons.meaning(reason) == finish_reasons.UNKNOWN:
             flags.append(UNKNOWN_FINISH_REASON)
-        if self._parts.counts.corrected:
+        if self.parts.counts.corrected:
             flags.append(OUTPUT_CORRECTED)
         return tuple(flags)
 
@@ -247,7 +241,7 @@ class AnswerReader:
         Some endpoints send a finish reason with every event, and some before they search and write on: one that comes
         with the first token, or that announces a call which is missing, says nothing about the end.
         """
-        parts = self._parts
+        parts = self.parts
         if self.failure is not None or not isinstance(event, dict):
             return
         if finish_reasons.calls(parts.finish_reason) and not parts.has_calls:
@@ -270,10 +264,13 @@ class AnswerReader:
         body = self._body
         body += data
         if self._form == _UNKNOWN:
-            self._body = body = body.lstrip(_LEAD)
-            self._recognise(bytes(body[:64]))
+            if body[:1] == b"{" and "content-encoding" not in self._headers:  # nearly every whole answer
+                self._form, self.streamed = _JSON, False
+            else:
+                self._body = body = body.lstrip(_LEAD)
+                self._recognise(bytes(body[:64]))
             if self._form == _EVENTS:
-                self._body = bytearray()
+                self._body, self._decoder = bytearray(), EventDecoder()
                 return bytes(body)
         if self._form == _JSON and self._may_be_lines and b"\n" in data:
             self._may_be_lines = False
@@ -322,9 +319,9 @@ class AnswerReader:
 
     def _add(self, event: Any, part: str, raw: bytes) -> int:
         """Add an event or a whole answer that is JSON."""
-        parts = self._parts
-        if self._provenance is None and isinstance(event, dict) and has_provenance(event):
-            self._provenance = event
+        parts = self.parts
+        if not self.provenance and isinstance(event, dict) and has_provenance(event):
+            self.provenance = event
         try:
             kind = parts.add(event, part)
         except NotAnAnswer as clause:
@@ -369,7 +366,7 @@ class AnswerReader:
 
     def _note_visible(self, at_ns: int) -> None:
         """Note an event that a user sees; of those without text the first is kept apart."""
-        parts = self._parts
+        parts = self.parts
         if self.first_visible is None:
             self.first_visible = at_ns
         if self._first_without_text is None and parts.textless and parts.textless[-1] == len(parts.text):

@@ -137,6 +137,10 @@ class Connection(asyncio.Protocol):
 
     # -- what the transport calls
 
+    def stays_open(self) -> bool:
+        """Whether the connection is kept after an exchange that has ended."""
+        return self._keep and not self.closed and self._exchange is None
+
     @property
     def usable(self) -> bool:
         """Whether another exchange can be started."""
@@ -201,9 +205,10 @@ class Connection(asyncio.Protocol):
         reads, self._reads, self._backlog = self._reads, [], 0
         for at, data in reads:
             exchange = self._exchange
-            if exchange is not None and data and self._premature(exchange, at):
-                self._finish(exchange, "closed", at)  # an idle connection that is no longer usable
-            elif exchange is not None:
+            if exchange is not None:
+                if data and not exchange.opened and (at < exchange.sent or self._make is not None):
+                    self._finish(exchange, "closed", at)  # read before the request was sent: the connection was lost
+                    continue
                 try:
                     self._decode(exchange, at, data)
                 except Exception as error:  # a bug must fail this exchange, not the loop
@@ -219,10 +224,6 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     # -- one exchange
-
-    def _premature(self, exchange: Exchange, at: int) -> bool:
-        """Whether a read returned before the request was sent, so that it is not an answer to it."""
-        return not exchange.opened and (at < exchange.sent or self._make is not None)
 
     def _decode(self, exchange: Exchange, at: int, data: bytes) -> None:
         if not data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -31,6 +32,12 @@ def is_object(data: bytes) -> bool:
         return isinstance(parsed(data), dict)
     except (ValueError, RecursionError):
         return False
+
+
+@lru_cache(maxsize=64)
+def media_type(content_type: str) -> str:
+    """A content type without its parameters; cached, since an endpoint repeats its headers."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def begins_stream(body: bytes | bytearray, content_type: str) -> bool:

@@ -17,9 +17,9 @@ from evalkit.endpoint import CERTIFICATES, Endpoint
 from evalkit.inputs.addresses import split_query
 from evalkit.inputs.request_headers import suggested_variable
 
-# parameters that the official client accepts by name; others go into ``extra_body``
+# parameters that the official client accepts by name besides model and messages; others go into ``extra_body``
 _NAMED = (
-    "model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
+    "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens",
     "stop", "seed", "tools", "tool_choice", "response_format", "presence_penalty", "frequency_penalty",
 )  # fmt: skip
 # the key variable in reports: the run file, which names one, may come from a stranger, and so may its address
@@ -29,6 +29,8 @@ _EXPECTED = 2**20  # bytes, above which curl waits for a server to say that it w
 _GLOBBED = re.compile(r"[\[\]{}]")
 _CURL_FLAGS = {"client_cert_env": "--cert", "client_key_env": "--key", "ca_env": "--cacert"}
 _LINE = " \\\n  "
+_BETWEEN = ",\n  "  # two messages of a cURL command
+_ITEM = "\n        "  # of a list in a Python program
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -83,25 +85,26 @@ class ReachedBy:
 
 
 @dataclass(frozen=True, slots=True)
-class CurlCommand:
-    """A request as a command for a POSIX shell, in parts: requests of one conversation share all but messages.
+class CodeInParts:
+    """A request as code, in parts: requests of one conversation share all but messages.
 
     Parameters
     ----------
     head, tail : str
-        The command before and after the messages.
+        The code before and after the messages.
     messages : tuple of str
-        Each as the command has it.
+        Each as the code has it.
+    separator : str
+        Between two messages.
     """
 
     head: str
     messages: tuple[str, ...]
     tail: str
-
-    SEPARATOR = ",\n  "
+    separator: str
 
     def __str__(self) -> str:
-        return self.head + self.SEPARATOR.join(self.messages) + self.tail
+        return self.head + self.separator.join(self.messages) + self.tail
 
 
 def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None) -> str:
@@ -122,7 +125,7 @@ def curl(url: str, body: Mapping[str, Any], *, key_env: str | None = None, reach
 
 def curl_command(
     url: str, body: Mapping[str, Any], *, key_env: str | None = None, reached_by: ReachedBy | None = None
-) -> CurlCommand:
+) -> CodeInParts:
     """``curl`` in parts: with fewer of its messages, it is the command of an earlier request."""
     lines = _head_lines(shlex.quote(_encoded(url)), bool(body.get("stream")), key_env, reached_by)
     messages = [_visible(_json(message)).replace("\n", "\n  ") for message in body.get("messages", ())]
@@ -131,10 +134,10 @@ def curl_command(
     text, rest = (f"{text}{found[:-1]}\n  ", f"\n ]{rest}") if messages else (text + found, rest)
     if sum(map(len, messages)) + len(text) + len(rest) > _LONGEST_ARGUMENT:
         lines.append(f"--data-binary @- <<'END'\n{text}")  # a line of JSON is never the word that ends the input
-        return CurlCommand(_LINE.join(lines), tuple(messages), f"{rest}\nEND")
+        return CodeInParts(_LINE.join(lines), tuple(messages), f"{rest}\nEND", _BETWEEN)
     text, *messages, rest = (_in_single_quotes(part) for part in (text, *messages, rest))
     lines.append(f"--data-raw '{text}")
-    return CurlCommand(_LINE.join(lines), tuple(messages), f"{rest}'")
+    return CodeInParts(_LINE.join(lines), tuple(messages), f"{rest}'", _BETWEEN)
 
 
 def exact_curl(
@@ -226,6 +229,18 @@ def python(
     host_env : str, optional
         NAME of the environment variable that holds scheme and host, in place of those of ``base_url``.
     """
+    return str(python_program(base_url, body, key_env=key_env, reached_by=reached_by, host_env=host_env))
+
+
+def python_program(
+    base_url: str,
+    body: Mapping[str, Any],
+    *,
+    key_env: str | None = None,
+    reached_by: ReachedBy | None = None,
+    host_env: str | None = None,
+) -> CodeInParts:
+    """``python`` in parts: with fewer of its messages, it is the program of an earlier request."""
     key = "'no-key'" if key_env is None else f"os.environ[{key_env!r}]"
     reached_by = reached_by or ReachedBy()
     modules = ["import os"] if key_env or host_env or reached_by.headers_env or reached_by.certificates else []
@@ -237,8 +252,21 @@ def python(
     lines = [*modules, *([""] if modules else []), f"from openai import {', '.join(sorted(client))}", ""]
     lines += _client_lines(base_url, key, reached_by, host_env)
     lines.append("answer = client.chat.completions.create(")
-    lines += [f"    {name}={_literal(body[name])}," for name in _NAMED if name in body]
-    others = {name: value for name, value in body.items() if name not in _NAMED}
+    lines += [f"    model={body['model']!r},"] if "model" in body else []
+    messages = tuple(map(repr, body.get("messages", ())))
+    if messages:
+        lines.append(f"    messages=[{_ITEM}")
+        return CodeInParts(
+            "\n".join(lines), messages, "\n".join([",", "    ],", *_last_lines(body, keyless)]), f",{_ITEM}"
+        )
+    lines += ["    messages=[],"] if "messages" in body else []
+    return CodeInParts("\n".join([*lines, *_last_lines(body, keyless)]), (), "", "")
+
+
+def _last_lines(body: Mapping[str, Any], keyless: bool) -> list[str]:
+    """The lines of a program after the messages."""
+    lines = [f"    {name}={_literal(body[name])}," for name in _NAMED if name in body]
+    others = {name: value for name, value in body.items() if name not in ("model", "messages", *_NAMED)}
     if others:
         lines.append(f"    extra_body={_literal(others)},")
     if keyless:  # where a header holds the key, a made-up one next to it would be refused
@@ -249,7 +277,7 @@ def python(
         lines.append("        print(chunk.choices[0].delta.content or '', end='', flush=True)")
     else:
         lines.append("print(answer.choices[0].message.content)")
-    return "\n".join(lines)
+    return lines
 
 
 def _client_lines(base_url: str, key: str, reached_by: ReachedBy, host_env: str | None) -> list[str]:
@@ -277,7 +305,7 @@ def _client_lines(base_url: str, key: str, reached_by: ReachedBy, host_env: str 
 def _literal(value: Any) -> str:
     """A Python literal, a list with one item per line; ``repr`` escapes invisible characters."""
     if isinstance(value, list) and value:
-        return "[\n" + "".join(f"        {item!r},\n" for item in value) + "    ]"
+        return "[" + ",".join(f"{_ITEM}{item!r}" for item in value) + ",\n    ]"
     return repr(value)
 
 

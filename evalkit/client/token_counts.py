@@ -49,6 +49,9 @@ _LOOSE = (*_PROMPT, *_INPUT, *_OUTPUT)
 ELSEWHERE = frozenset((*_OBJECTS, *_AROUND, *_LOOSE, "timings"))
 
 
+_UNKNOWN: tuple[int | None, int | None, int | None] = (None, None, None)
+
+
 class TokenCounts:
     """Collects the counts of an answer: of each the last that is known, never a sum, and never a 0 for a real count.
 
@@ -58,11 +61,12 @@ class TokenCounts:
         Whether reasoning tokens were added to the count of output tokens, which had left them out.
     """
 
-    corrected = False
-    _prompt: int | None = None
-    _output: int | None = None
-    _more: tuple[int | None, int | None, int | None] = (None, None, None)
-    _timings: Mapping[str, Any] | None = None
+    def __init__(self) -> None:
+        self.corrected = False
+        self._prompt: int | None = None
+        self._output: int | None = None
+        self._more = _UNKNOWN
+        self._timings: Mapping[str, Any] | None = None
 
     def add(self, usage: Mapping[str, Any]) -> bool:
         """Add the counts of an object; return whether it counts any output."""
@@ -105,12 +109,11 @@ class TokenCounts:
         """The counts; None: none was reported."""
         if not self._prompt and not self._output and self._timings is not None:
             self._add_timings(self._timings)
-        if self._prompt is self._output is None and self._more == (None, None, None):
+        if self._prompt is self._output is None and self._more == _UNKNOWN:
             return None
         return Usage(self._prompt, self._output, *self._more)
 
-    @property
-    def only_zeros(self) -> bool:
+    def has_only_zeros(self) -> bool:
         """Whether neither a prompt nor an output was counted: some gateways send zeros for what they do not know."""
         return self._prompt == self._output == 0
 

@@ -173,16 +173,17 @@ class Transport:
 
     def _attempt(self, exchange: Exchange, secrets: _Secrets, due: int, slot: int, number: int, round: int) -> Attempt:
         """The attempt of a finished exchange."""
-        failure = exchange.failure or network_failure(
-            exchange, self._origin, self._proxy, url=self._url, client_cert_env=self._tls.client_cert_env
-        )
+        reader, failure = exchange.reader, exchange.failure
+        if failure is None and (reader is None or reader.failure is not None or exchange.outcome != "complete"):
+            failure = network_failure(
+                exchange, self._origin, self._proxy, url=self._url, client_cert_env=self._tls.client_cert_env
+            )
         key, headers = secrets
         hidden: tuple[Key, ...] = () if key is None else (key,)
         if headers:
             hidden += tuple(part for _, value in headers for part in secrets_in(value))
         if failure is not None:
             failure = self._redacted(failure, hidden)
-        reader = exchange.reader
         if reader is None:
             return Attempt(
                 Timing(due, slot, exchange.sent, exchange.headers_at, end=exchange.end),
@@ -194,23 +195,25 @@ class Transport:
                 connection_lost_on_reuse=exchange.lost_on_reuse,
             )
         arrivals, events = tuple(reader.arrivals), tuple(reader.arrival_events)
-        self.reads += len(events)
-        self.reads_with_several_events += len(events) - events.count(1)
-        answer = reader.answer
+        if events:
+            self.reads += len(events)
+            self.reads_with_several_events += len(events) - events.count(1)
+        parts = reader.parts
+        answer, usage = parts.answer(), parts.usage()
         if answer is not None:
             for secret in hidden:
                 answer = redact_answer(answer, secret)
         timing = Timing(
             due, slot, exchange.sent, exchange.headers_at, arrivals, events, reader.first_visible, exchange.end
         )
-        flags, usage = reader.flags, reader.usage
+        flags = reader.flags
         if failure is None and reader.streamed and (buffering := buffering_flags(timing, answer, usage)):
             flags = tuple(sorted({*flags, *buffering}))
         if exchange.marks:
             flags = tuple(sorted({*flags, *exchange.marks}))
         provenance = self._provenance.note(reader.provenance, exchange.headers, answer if failure is None else None)
-        if reader.own_finish_reason is not None:
-            provenance = {**(provenance or {}), "finish_reason": one_line(reader.own_finish_reason, 80)}
+        if parts.own_finish_reason is not None:
+            provenance = {**(provenance or {}), "finish_reason": one_line(parts.own_finish_reason, 80)}
         if provenance is not None:
             for secret in hidden:
                 provenance = redact_provenance(provenance, secret)
@@ -251,8 +254,7 @@ class Transport:
         self, url: str, body: bytes, stream: bool, secrets: _Secrets, logprobs: bool = False
     ) -> Exchange:
         endpoint = self._endpoint
-        exchange = Exchange(url, stream, endpoint.timeout_s, endpoint.ttft_timeout_s)
-        exchange.logprobs = logprobs
+        exchange = Exchange(url, stream, endpoint.timeout_s, endpoint.ttft_timeout_s, logprobs)
         if self.on_exchange is not None:
             self.on_exchange(exchange)
         try:
@@ -263,7 +265,7 @@ class Transport:
             try:
                 await exchange.finished
             finally:
-                if connection.usable:
+                if connection.stays_open():
                     self._idle.append(connection)
                 else:
                     connection.abort()

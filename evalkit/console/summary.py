@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from evalkit.run import Run
 from evalkit.runfile import resume_command
 from evalkit.runfile.plain_text import plain
 from evalkit.stats.quantiles import expected_level
-from evalkit.wording import numbers, run_results, run_sentences, turn_table
+from evalkit.wording import checkup_concerns, numbers, run_results, run_sentences, turn_table
 from evalkit.wording.numbers import number
 
 
@@ -67,6 +68,10 @@ def summary(console: Console, run: Run, result: Mapping[str, Any], draw: Glyphs 
     if result["cost"] is not None:
         console.print(run_results.cost(result["cost"]))
     console.print(printable(f"run file: {run.path}"), soft_wrap=True)
+    if result["checkup"] is not None:
+        kept = checkup_concerns.kept(result["checkup"])
+        command = shlex.join(["evalkit", "check", "--of", str(run.path)])
+        console.print(printable(f"checkup of the endpoint, kept in it: {kept}; '{command}' prints it"), soft_wrap=True)
     for gate in result.get("gates", ()):
         verdict, style = ("met", "green") if gate["met"] else ("MISSED", "red")
         console.print(

@@ -20,25 +20,26 @@ def line_rows(file: BinaryIO, start: int) -> Iterator[RawRow]:
         if isinstance(line, DatasetError):
             yield RawRow(line)
             continue
+        number, offset, raw = line
         if 0 < skipped < start:
-            skipped += bool(line.raw.strip())
+            skipped += bool(raw.strip())
             continue
         try:
-            value = orjson.loads(line.raw)
+            value = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
-            if not line.raw.strip():
+            if not raw.strip():
                 continue
             try:
-                value = orjson.loads(line.raw.rstrip().removesuffix(b","))
+                value = orjson.loads(raw.rstrip().removesuffix(b","))
             except orjson.JSONDecodeError:
-                problem = why_not_text(line.raw, line.offset)
+                problem = why_not_text(raw, offset)
                 yield RawRow(_why_not_row(line, problem, error))
                 if problem:  # the rest is not text either
                     return
                 continue
-        raw = line.raw  # quick bounds, enough for most rows: each level has two brackets
+        # quick bounds, enough for most rows: each level has two brackets
         nested = len(raw) > 2 * MOST_LEVELS and raw.count(b"[") + raw.count(b"{") > MOST_LEVELS
-        yield RawRow(value, line.number, skipped=skipped - 1 if skipped == start > 1 else 0, nested=nested)
+        yield RawRow(value, number, skipped=skipped - 1 if skipped == start > 1 else 0, nested=nested)
         skipped = skipped + 1 if skipped < start else start + 1
 
 

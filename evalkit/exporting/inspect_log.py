@@ -24,17 +24,16 @@ from evalkit.exporting.exported import Exported, json_line
 from evalkit.exporting.request_ids import request_id
 from evalkit.exporting.timed_turns import TurnTimes, timed_transcripts
 from evalkit.runfile import request_messages
-from evalkit.runfile.plain_text import clipped
+from evalkit.runfile.plain_text import clipped, plain
 from evalkit.runfile.plain_transcripts import value_text
 from evalkit.runfile.reader import run_info
 from evalkit.runfile.schema import JOIN_SCORE
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
-MARK = b"evalkit"  # the comment of the zip
+MARK = b"evalkit"  # the comment of the last file: inspect's viewer finds nothing in a zip that has one itself
 _STOP = {"length": "max_tokens", "stop": "stop", "tool_calls": "tool_calls", "content_filter": "content_filter"}
 _SHORT = 1_000  # characters of a question in the list of samples
 _LONGEST_ID = 10_000  # characters of a name in a zip, which has 65,535 bytes at most
-_NO_TRACE = {"traceback": "", "traceback_ansi": ""}
 _DOTS = re.compile(r"(?<![^/\\]) *\.[. ]*(?=[/\\])")  # a folder named .. and what Windows takes for it
 _SEVERAL = "evalkit"  # the name of the score if turns have different scorers
 _SCORERS = f"SELECT DISTINCT s.scorer FROM turn t {JOIN_SCORE} WHERE s.scorer NOT NULL LIMIT 2"  # noqa: S608 - SQL of our own
@@ -58,7 +57,6 @@ def write(connection: sqlite3.Connection, path: Path) -> Exported:
     done = Exported("samples")
     samples = _Samples(model, scorer, golden)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as log, tempfile.TemporaryFile() as summaries:
-        log.comment = MARK
         for transcript, times in timed_transcripts(connection):
             for sample in samples.of(transcript, times, done):
                 _number_if_taken(sample, log)
@@ -68,6 +66,7 @@ def write(connection: sqlite3.Connection, path: Path) -> Exported:
         summaries.write(b"]" if done.rows else b"[]")
         _copy(summaries, log, "summaries.json")
         log.writestr("header.json", json_line(_header(connection, info, samples, done.rows)))
+        log.infolist()[-1].comment = MARK
     return done
 
 
@@ -124,7 +123,9 @@ class _Samples:
         if turn.score is not None and not failed:
             sample["scores"] = {self.scorer: _score(turn)}
         if failed:
-            sample["error"] = {"message": turn.error or "", **_NO_TRACE}
+            message = turn.error or ""
+            # the viewer shows only the traceback, with its ANSI colours
+            sample["error"] = {"message": message, **dict.fromkeys(("traceback", "traceback_ansi"), plain(message))}
         self._add_times(sample, time)
         return sample
 
@@ -188,17 +189,19 @@ def _with_reasoning(turn: TranscriptTurn, content: Any) -> Any:
 
 
 def _usage(turn: TranscriptTurn) -> dict[str, int] | None:
-    """The token counts under inspect's names; None: the endpoint sent none."""
+    """The token counts under inspect's names, whose input leaves out cached tokens; None: the endpoint sent none."""
     tokens = turn.tokens
+    prompt, output = tokens["prompt_tokens"], tokens["output_tokens"]
+    cached = (tokens["cached_tokens"] or 0) + (tokens["cache_write_tokens"] or 0)
     counted = {
-        "input_tokens": tokens["prompt_tokens"],
-        "output_tokens": tokens["output_tokens"],
+        "input_tokens": None if prompt is None else max(prompt - cached, 0),
+        "output_tokens": output,
         "reasoning_tokens": tokens["reasoning_tokens"],
         "input_tokens_cache_read": tokens["cached_tokens"],
         "input_tokens_cache_write": tokens["cache_write_tokens"],
     }
     usage = {name: count for name, count in counted.items() if count is not None}
-    return {**usage, "total_tokens": sum(usage.get(name, 0) for name in list(counted)[:2])} if usage else None
+    return {**usage, "total_tokens": (prompt or 0) + (output or 0)} if usage else None
 
 
 def _score(turn: TranscriptTurn) -> Json:
@@ -236,8 +239,8 @@ def _summary(sample: Json) -> Json:
     found = {name: sample[name] for name in names if name in sample}
     error = {"error": sample["error"]["message"]} if "error" in sample else {}
     return {
-        **found, **error, "input": clipped(text, _SHORT), "retries": 0, "completed": "error" not in sample,
-        "message_count": len(sample["messages"]),
+        **found, **error, "input": clipped(text, _SHORT), "retries": 0, "message_count": len(sample["messages"]),
+        "completed": True,  # it has ended; the viewer waits for the rest of one that has not
     }  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def _parse_left(text: str, end: int) -> tuple[str, int | None, int | None, str |
     if found.end() != end:
         raise _error_at(
             text, found.end(), f"{text[found.end() : end].strip()!r} is not understood: write {name}, "
-            f"{name}[TURN] or {name}.low, then {', '.join(OPERATORS)}",
+            f"{name}[TURN], {name}.low or {name}[TURN].low, then {', '.join(OPERATORS)}",
         )  # fmt: skip
     metric, turn, bound = METRICS[name], found["turn"], found["bound"]
     k = None if found["k"] in (None, "k") else int(found["k"])

@@ -195,7 +195,13 @@ def _usage(value: Any) -> Usage | None:
         return None
     names = ("input_tokens", "output_tokens", "reasoning_tokens", "input_tokens_cache_read", "input_tokens_cache_write")
     counts = [value.get(name) for name in names]
-    return Usage(*(count if type(count) is int and 0 <= count < 2**53 else None for count in counts))
+    usage = Usage(*(count if type(count) is int and 0 <= count < 2**53 else None for count in counts))
+    if usage.prompt_tokens is None:
+        return usage
+    # inspect's input leaves out what was read from the cache or written to it
+    return usage._replace(
+        prompt_tokens=usage.prompt_tokens + (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
+    )
 
 
 def _score(sample: Mapping[str, Any], source: Source) -> Score | None:

@@ -42,13 +42,14 @@ def key_in(variable: str) -> Key | None:
     SettingsError
         The key has blanks or characters that an HTTP header cannot carry; neither message nor local variables show it.
     """
-    if not os.environ.get(variable):
+    key = Key(os.environ.get(variable, ""))
+    if not key:
         return None
-    if not _USABLE.fullmatch(os.environ[variable]):
+    if not _USABLE.fullmatch(key):
         raise SettingsError(
             f"the key in {variable} contains a blank, a line break or a non-ASCII character: copy it again"
         )
-    return Key(os.environ[variable])
+    return key
 
 
 def secret_header(name: str, variable: str) -> Key:
@@ -59,16 +60,17 @@ def secret_header(name: str, variable: str) -> Key:
     SettingsError
         The variable is not set, or its value cannot be sent in a header; neither message nor local variables show it.
     """
-    if not os.environ.get(variable):
+    value = Key(os.environ.get(variable, ""))
+    if not value:
         raise SettingsError(
             f"{variable} is named as the variable of the header {name}, but it is not set: export {variable}=…"
         )
-    if not _HEADER_VALUE.fullmatch(os.environ[variable]):
+    if not _HEADER_VALUE.fullmatch(value):
         raise SettingsError(
             f"the value of the header {name} in {variable} begins or ends with a blank, or contains a line break, a "
             "control character or a non-ASCII character: copy it again"
         )
-    return Key(os.environ[variable])
+    return value
 
 
 def secrets_in(value: Key) -> tuple[Key, ...]:

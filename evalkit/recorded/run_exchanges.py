@@ -84,8 +84,7 @@ def read(path: Path) -> tuple[str, list[Exchange]]:
                     f"{path} has more than {MOST_EXCHANGES:,} requests or {MOST_CHARACTERS >> 20} MiB of answers, "
                     "which is more than can be served: run a part of the dataset, with --limit"
                 )
-        stream = bool(settings.get("stream", True))
-        bodies = run_requests.bodies([one.sent for one in found], model=endpoint["model"], stream=stream)
+        bodies = run_requests.bodies([one.sent for one in found], settings, model=endpoint["model"])
     served = [(one.order, body, one.answer) for one, body in zip(found, bodies, strict=True) if one.answer is not None]
     served.sort(key=lambda each: each[0])  # the k-th time that a request was sent
     try:

@@ -14,7 +14,7 @@ import orjson
 from evalkit.conversation import Message
 from evalkit.engine.asking.request_fallbacks import FittedRequest, RequestFallbacks
 from evalkit.errors import Failure
-from evalkit.runfile import raised_limits, request_messages
+from evalkit.runfile import kept_checkup, raised_limits, request_messages
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
@@ -109,14 +109,15 @@ class Requests:
         return stored_record("", self._transcript.repeat, turn.turn, *stored)
 
 
-def bodies(sent: Sequence[Sent], *, model: str, stream: bool) -> list[Any]:
+def bodies(sent: Sequence[Sent], settings: Mapping[str, Any], *, model: str) -> list[Any]:
     """The body of each attempt as a JSON value, in the order given, which is that of the tries of a request."""
+    stream, no_usage = bool(settings.get("stream", True)), kept_checkup.refuses_usage(settings)
     learned: dict[int, RequestFallbacks] = {}
     fitted: dict[tuple[int, int], FittedRequest] = {}
     made: list[Any] = [None] * len(sent)
     for place, ends in _events(sent):
         one = sent[place]
-        fallbacks = learned.setdefault(one.session, RequestFallbacks())
+        fallbacks = learned.setdefault(one.session, RequestFallbacks(no_usage=no_usage))
         key = (one.session, id(one.request))
         if ends:
             fitted[key].note_outcome(one.failure)

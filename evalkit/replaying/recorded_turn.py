@@ -7,7 +7,6 @@ the refusals in the file.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -26,13 +25,14 @@ from evalkit.conversation import Conversation, Message
 from evalkit.datasets import reader as datasets_reader
 from evalkit.datasets.part_files import PartFiles
 from evalkit.endpoint import Endpoint
+from evalkit.engine.asking import event_loop
 from evalkit.engine.asking.dataset_fingerprint import CheckedDataset
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.request_fallbacks import FittedRequest, RequestFallbacks
 from evalkit.errors import DatasetError, Failure, RunFileError, SettingsError
 from evalkit.record import Attempt, TurnRecord
 from evalkit.replaying.chat_request import ChatRequest
-from evalkit.runfile import raised_limits, store, trusted_endpoint
+from evalkit.runfile import kept_checkup, raised_limits, store, trusted_endpoint
 from evalkit.runfile.finished_turn import stored_record
 from evalkit.runfile.transcripts import TranscriptTurn, transcript_of
 from evalkit.settings import Settings
@@ -219,7 +219,7 @@ class _Run:
 
     def _learned(self, session: int, before_ns: int) -> RequestFallbacks:
         """What a session left out for the endpoint before a time: learned as it was then, from its refusals."""
-        fallbacks = RequestFallbacks()
+        fallbacks = RequestFallbacks(no_usage=kept_checkup.refuses_usage(self.info["settings"]))
         for key in self.connection.execute(_CHANGED, (session, before_ns)).fetchall():
             conversation, _ = self._stored(key[0])
             attempts = self._attempts(key)
@@ -331,8 +331,8 @@ def _found(dialogue: Dialogue, answered: Mapping[int, TurnRecord]) -> _Found:
     async def keep(record: TurnRecord) -> bool:
         return True
 
-    try:
-        asyncio.run(dialogue.run(keep, answered))
+    try:  # on a thread of its own: a notebook has an event loop already
+        event_loop.run_in_thread(lambda: dialogue.run(keep, answered), "evalkit-request")
     except _Found as found:
         return found
     raise RunFileError("the turn is not in the conversation: the run file was changed")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.wording import incomplete_answers, numbers, run_results, run_sentences
+from evalkit.wording import checkup_concerns, incomplete_answers, numbers, run_results, run_sentences
 from evalkit.wording.comparison import shortened
 from evalkit.wording.imported import form_of
 from evalkit.wording.numbers import counted
@@ -52,6 +52,8 @@ def facts(run: RunContents) -> Facts:
     found.append(("parameters", shortened(params) if params else "the endpoint's own"))
     if not result["imported"]:
         found.append(("settings", _settings(run)))
+    if result["checkup"] is not None:
+        found.append(("checkup", checkup_concerns.kept(result["checkup"])))
     if (system := settings.get("system")) is not None:
         found.append(("system prompt", shortened(system) or "none"))
     if run.scorers:

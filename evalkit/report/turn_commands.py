@@ -1,4 +1,4 @@
-"""The requests of a conversation as cURL commands, in parts that a report stores once for all its turns."""
+"""The requests of a conversation as cURL and Python, in parts that a report stores once for all its turns."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import Any
 
 import orjson
 
-from evalkit.client.request_as_code import KEY_VARIABLE, CurlCommand, ReachedBy, curl_command, file_note
+from evalkit.client.request_as_code import (
+    KEY_VARIABLE,
+    CodeInParts,
+    ReachedBy,
+    curl_command,
+    file_note,
+    python_program,
+)
 from evalkit.client.request_body import request_body
 from evalkit.conversation import Message
 from evalkit.datasets import content_parts
 from evalkit.errors import SettingsError
 from evalkit.inputs.addresses import route_of
 from evalkit.report.pictures import Pictures, picture
-from evalkit.runfile import request_messages
+from evalkit.runfile import kept_checkup, request_messages
 from evalkit.runfile.transcripts import Transcript, TranscriptTurn
 
 LONGEST_PART = 2_000_000  # characters of an image or another part
@@ -45,13 +52,13 @@ class Requests:
         return bool(self.settings.get("history", "own") == "golden")
 
     def commands(self, transcript: Transcript, pictures: Pictures) -> tuple[dict[str, Any] | None, list[Any]]:
-        """The commands of all turns of a transcript.
+        """The commands and programs of all turns of a transcript.
 
         Returns
         -------
         command : dict or None
-            ``head``, ``tail`` and ``separator`` as text; ``messages``, each a list of texts and of numbers of pictures;
-            ``notes``, lines about files. None: no turn has a command.
+            ``curl`` and ``python``, each with ``head``, ``tail`` and ``separator`` as text and ``messages``, each a
+            list of texts and of numbers of pictures; ``notes``, lines about files. None: no turn has a command.
         turns : list
             For each turn how many of ``messages`` and of ``notes`` its command has, or in words why there is none;
             None: it was never sent.
@@ -75,39 +82,35 @@ class Requests:
         if not counts:
             return None, turns
         try:
-            command = self._command(transcript, messages[: max(counts)])
+            made = self._code(transcript, messages[: max(counts)])
         except SettingsError as error:  # of a run file that evalkit has not written
             return None, [each if each is None else f"# not available: {error}" for each in turns]
         cut = {url for each in messages for url in map(picture, each.parts) if url is not None}
-        return {
-            "head": command.head,
-            "messages": [pictures.numbered(text, cut) for text in command.messages],
-            "tail": command.tail,
-            "separator": CurlCommand.SEPARATOR,
-            "notes": notes,
-        }, turns
+        return {name: _stored(code, pictures, cut) for name, code in made.items()} | {"notes": notes}, turns
 
-    def _command(self, transcript: Transcript, messages: Sequence[Message]) -> CurlCommand:
+    def _code(self, transcript: Transcript, messages: Sequence[Message]) -> dict[str, CodeInParts]:
         seed, row = self.settings.get("seed"), transcript.row
         params = {
             **(self.endpoint.get("params") or {}),
             **({} if seed is None else {"seed": seed + transcript.repeat - 1}),
             **(row.get("params") or {}),
         }
-        body = request_body(
-            messages,
-            model=self.endpoint.get("model") or "",
-            stream=self.settings.get("stream", True),
-            params=params,
-            tools=row.get("tools") or (),
-            include_usage="stream_options" not in params,
+        body = orjson.loads(
+            request_body(
+                messages,
+                model=self.endpoint.get("model") or "",
+                stream=self.settings.get("stream", True),
+                params=params,
+                tools=row.get("tools") or (),
+                include_usage="stream_options" not in params and not kept_checkup.refuses_usage(self.settings),
+            )
         )
-        return curl_command(
-            route_of(self.endpoint.get("base_url") or ""),
-            orjson.loads(body),
-            key_env=KEY_VARIABLE if self.endpoint.get("key_env") else None,
-            reached_by=ReachedBy.for_report(self.endpoint),
-        )
+        base_url, key_env = self.endpoint.get("base_url") or "", KEY_VARIABLE if self.endpoint.get("key_env") else None
+        reached_by = ReachedBy.for_report(self.endpoint)
+        return {
+            "curl": curl_command(route_of(base_url), body, key_env=key_env, reached_by=reached_by),
+            "python": python_program(base_url, body, key_env=key_env, reached_by=reached_by),
+        }
 
     def _seen_later(self, transcript: Transcript, turn: TranscriptTurn) -> list[Message] | None:
         """The messages after a question that later turns saw; None: too long for a report."""
@@ -115,6 +118,11 @@ class Requests:
         if self.golden:
             return messages
         return None if any(len(message.content or "") > self.longest_answer for message in messages) else messages
+
+
+def _stored(code: CodeInParts, pictures: Pictures, cut: set[str]) -> dict[str, Any]:
+    messages = [pictures.numbered(text, cut) for text in code.messages]
+    return {"head": code.head, "messages": messages, "tail": code.tail, "separator": code.separator}
 
 
 def _fits(message: Mapping[str, Any]) -> bool:

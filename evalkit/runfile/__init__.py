@@ -10,6 +10,7 @@ __all__ = [
     "exports",
     "file_names",
     "finished_turn",
+    "kept_checkup",
     "output_files",
     "plain_text",
     "plain_transcripts",

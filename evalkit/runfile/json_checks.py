@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
 
+from evalkit.checkup.probes.verdicts import VERDICTS
 from evalkit.errors import DatasetError
 from evalkit.runfile.table_checks import MOST_REPEATS, MOST_TURNS, short
 
@@ -78,6 +80,26 @@ def _are_raised_limits(value: Any) -> bool:
     )
 
 
+def is_checkup(value: Any) -> bool:
+    """Whether a value is a checkup as the settings of a run keep it."""
+    if not isinstance(value, dict) or value.keys() != _CHECKUP.keys():
+        return False
+    return all(check(value[name]) for name, check in _CHECKUP.items()) and set(value["concerns"]) <= set(
+        value["probes"]
+    )
+
+
+def _are_probes(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _matches(r"[a-z0-9_]{1,60}")(name)
+        and isinstance(found, dict)
+        and found.keys() == {"verdict", "came"}
+        and found["verdict"] in VERDICTS
+        and _is_text(found["came"])
+        for name, found in value.items()
+    )
+
+
 def _is_call(value: Any) -> bool:
     function = value.get("function") if isinstance(value, dict) else None
     return isinstance(function, dict) and all(isinstance(function.get(key), str) for key in ("name", "arguments"))
@@ -101,10 +123,23 @@ def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
+def _matches(pattern: str) -> Check:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
+
+
 def _above_0(value: Any) -> bool:
     return _is_number(value) and value > 0
 
 
+_CHECKUP: Mapping[str, Check] = {
+    "checked_at": _matches(r"[0-9T:.+-]{1,40}"),
+    "evalkit": _matches(r"[\w.+-]{1,40}"),
+    "seconds": lambda value: _is_number(value) and 0 <= value < 1e9,
+    "calls_made": _is_whole(0, _MANY),
+    "tokens": _or_none(_is_whole(0, _MANY)),
+    "probes": _are_probes,
+    "concerns": _is_list_of(_is_text),
+}
 _ABOVE_0 = (_or_none(_above_0), "a number above 0, or null")
 _COUNT = (_or_none(_is_whole(0, _MANY)), "a whole number of 0 or more, or null")
 _TEXT, _SOME_TEXT = (_is_text, "text"), (_or_none(_is_text), "text or null")
@@ -132,6 +167,7 @@ SETTINGS: Shape = {
     "system": _SOME_TEXT,
     "imported": (_or_none(_is_texts), "an object of texts, or null"),
     "raised_limits": (_are_raised_limits, "a list of token limits"),
+    "checkup": (_or_none(is_checkup), "the verdicts of a checkup, or null"),
 }
 DATASET: Shape = {
     "path": _PLACE,
@@ -155,20 +191,10 @@ ENDPOINT: Shape = {
     **dict.fromkeys(("client_cert_env", "client_key_env", "ca_env"), _PLACE),
 }
 _RUN = {"settings": SETTINGS, "dataset": DATASET, "endpoint": ENDPOINT}
-_LATER_KEYS = {"limit", "columns", "max_tokens_total", "max_time_s", "max_cost", "price", "until_ci", "most_turns"} | {
-    "arrivals_seed",
-    "seed",
-    "system",
-    "imported",
-    "raised_limits",
-    "size",
-    "changed_ns",
-    "files",
-    "headers",
-    "headers_env",
-    "client_cert_env",
-    "client_key_env",
-    "ca_env",
+_LATER_KEYS = {
+    *("limit", "columns", "max_tokens_total", "max_time_s", "max_cost", "price", "until_ci", "arrivals_seed", "seed"),
+    *("system", "imported", "raised_limits", "checkup", "most_turns", "size", "changed_ns", "files"),
+    *("headers", "headers_env", "client_cert_env", "client_key_env", "ca_env"),
 }  # of settings that later versions added
 
 

@@ -53,7 +53,7 @@ def _is_export(head: bytes, tail: bytes) -> bool:
         return b",repeat:" in text and b",turn:" in text and b",status:" in text
     if text.startswith(b"{resourceSpans:"):
         return b"{scope:{name:evalkit}" in text
-    if head.startswith(b"PK") and tail.endswith(b"\x07\0evalkit"):  # the comment of a zip, with its length
+    if head.startswith(b"PK") and tail[:-22].endswith(b"header.jsonevalkit"):  # the comment of the last file of a zip
         return b"samples/" in head or b"summaries.json" in head
     return head.startswith(b"PAR1") and all(name in tail for name in (b"conversation", b"token_source", b"extracted"))
 

@@ -16,6 +16,7 @@ import orjson
 from evalkit.endpoint import Endpoint
 from evalkit.errors import SettingsError
 from evalkit.inputs.bounds import check_whole
+from evalkit.runfile import kept_checkup
 
 LIMITS = ("max_tokens", "max_completion_tokens")
 SETTING = "raised_limits"
@@ -88,8 +89,8 @@ def next_limit(
 
 
 def without(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the run was started with."""
-    return {name: value for name, value in settings.items() if name != SETTING}
+    """The fields of ``Settings`` that the run was started with."""
+    return {name: value for name, value in settings.items() if name not in (SETTING, kept_checkup.SETTING)}
 
 
 def with_limit(endpoint: Endpoint, limit: int | None) -> Endpoint:

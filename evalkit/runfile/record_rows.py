@@ -11,13 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 from evalkit.conversation import Turn, canonical
-from evalkit.record import Attempt, Score, TurnRecord, Usage
+from evalkit.record import Attempt, Score, Timing, TurnRecord, Usage
 from evalkit.runfile import schema
 from evalkit.runfile.schema import GROUPS_OF, Row
 
 _TO_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # created once: dumps creates one per call
 _NO_ANSWER = (None, None, None, (), None, None, None)
 _NO_USAGE = Usage()
+_NOT_SENT = Attempt(Timing(0, 0, 0))
 
 
 def conversation_row(position: int, row: Mapping[str, Any]) -> Row:
@@ -36,7 +37,8 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
     """The row of a turn; ``scored``: the run's scorer needs no target."""
     _, repeat, number, attempts, exchange, failure, scheduled = record
     last = attempts[-1] if attempts else None
-    answer, usage = (last.answer, last.usage) if last else (None, None)
+    # fields of a named tuple are unpacked where many are needed: reading them by name takes several times as long
+    timing, _, _, streamed, http_status, answer, usage, _, flags, *_ = last or _NOT_SENT
     text, reasoning, refusal, tool_calls, finish_reason, logprobs, _ = answer or _NO_ANSWER
     prompt_tokens, output_tokens, reasoning_tokens, cached, cache_write = usage or _NO_USAGE
     source = "none" if output_tokens is None else "usage"
@@ -46,14 +48,14 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
     if last:
         groups += " asked"
         values += (
-            int(last.streamed),
-            last.http_status,
-            " ".join(last.flags),
+            int(streamed),
+            http_status,
+            " ".join(flags),
             text,
             finish_reason,
             last.queue_delay_ns,
-            last.timing.sent,
-            last.timing.end,
+            timing.sent,
+            timing.end,
             None if failure else last.latency_ns,  # the last attempt may be an answer between two tool rounds
             record.turn_time_ns,
         )
@@ -63,7 +65,7 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
     if cached is not None or cache_write is not None:
         groups += " cache"
         values += cached, cache_write
-    if last and last.timing.arrivals:
+    if last and timing.arrivals:
         groups += " tokens"
         values += last.ttft_ns, last.ttfv_ns, None if failure else last.tpot_ns
     if reasoning or reasoning_tokens is not None:
@@ -89,41 +91,31 @@ def turn_row(position: int, turn: Turn, record: TurnRecord, *, scored: bool = Fa
 
 def attempt_row(position: int, record: TurnRecord, attempt: Attempt) -> Row:
     """The row of an attempt, with arrivals as numbers; see ``storable``."""
-    timing, failure, usage = attempt.timing, attempt.failure, attempt.usage
-    sent = timing.sent
+    timing, number, round, streamed, http_status, answer, usage, failure, flags, opened, _, provenance = attempt
+    due, slot, sent, headers, arrivals, events, first_visible, end = timing
+    _, repeat, turn, *_ = record
     groups = "key"
     values: list[Any] = [
-        position,
-        record.repeat,
-        record.turn,
-        attempt.number,
-        attempt.round,
-        timing.due,
-        timing.slot,
-        sent,
-        timing.headers,
-        timing.end,
-        attempt.http_status,
-        " ".join(attempt.flags),
-        int(attempt.streamed),
-        int(attempt.connection_opened),
-    ]
+        position, repeat, turn, number, round, due, slot, sent, headers, end,
+        http_status, " ".join(flags), int(streamed), int(opened),
+    ]  # fmt: skip
     if usage:
+        prompt_tokens, output_tokens, _, cached, cache_write = usage
         groups += " usage"
-        values += usage.prompt_tokens, usage.output_tokens
-        if usage.cached_tokens is not None or usage.cache_write_tokens is not None:
+        values += prompt_tokens, output_tokens
+        if cached is not None or cache_write is not None:
             groups += " cache"
-            values += usage.cached_tokens, usage.cache_write_tokens
+            values += cached, cache_write
     if failure:
         groups += " error"
-        partial = attempt.answer.text if attempt.answer else None
+        partial = answer.text if answer else None
         values += failure.kind, failure.message, failure.code, failure.retry_after_s, partial
-    if attempt.provenance:
+    if provenance:
         groups += " provenance"
-        values.append(_object_as_json(tuple(attempt.provenance.items())))
-    if timing.arrivals:
+        values.append(_object_as_json(tuple(provenance.items())))
+    if arrivals:
         groups += " tokens"
-        values += timing.first_visible, [stamp - sent for stamp in timing.arrivals], timing.arrival_events
+        values += first_visible, [stamp - sent for stamp in arrivals], events
     return groups, values
 
 

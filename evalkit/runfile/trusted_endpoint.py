@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from evalkit.client.origin import Origin
 from evalkit.endpoint import CERTIFICATES, ENVIRONMENT, REACHED_BY, Endpoint, embedded_key_variables
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.inputs.addresses import normalise_base_url
+from evalkit.runfile import reader
 
 
 def stored_endpoint(path: Path | str, settings: Mapping[str, Any]) -> Endpoint:
@@ -97,6 +98,46 @@ def trusted(
     if key_env is None and _is_set(stored.key_env) and stored.key_env != named and not _is_set(own):
         raise _unnamed(path, stored, command)
     return replace(stored, key_env=named if key_env or own or stored.key_env == named else None)
+
+
+@contextlib.contextmanager
+def opened(
+    path: Path | str,
+    *,
+    base_url: str | None = None,
+    key_env: str | None = None,
+    reached_by: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+) -> Iterator[Endpoint]:
+    """The endpoint of a run: the embedded one, started again, or the one in the file if the user names it too.
+
+    Raises
+    ------
+    RunFileError
+        Only the file names it; see ``trusted``.
+    """
+    from evalkit.endpoint import local_endpoint
+
+    with reader.reading(path) as connection:
+        stored = connection.info["endpoint"]
+    if stored["source"] != "embedded":
+        yield trusted(
+            path,
+            stored_endpoint(path, stored),
+            base_url=base_url,
+            key_env=key_env,
+            reached_by=reached_by,
+            command=command,
+        )
+        return
+    if base_url or key_env or reached_by:
+        raise RunFileError(
+            f"{path} was run against the embedded model: leave out --base-url and --api-key-env, and headers and "
+            "certificates too"
+        )
+    limits = {name: stored[name] for name in ("params", "timeout_s", "ttft_timeout_s", "connect_timeout_s")}
+    with local_endpoint(**limits) as endpoint:
+        yield endpoint
 
 
 def same_endpoint(path: Path | str, stored: Endpoint, given: Endpoint | None) -> Endpoint:

@@ -60,7 +60,9 @@ def controls(draw: Callable[..., Axes | Figure], **choices: Any) -> Any:
             raise SettingsError(f"{name} is {choices[name]!r}: use a pair of numbers, a list, or True or False")
         control.description = name
         control.continuous_update = False
-    problem, picture = ipywidgets.HTML(), ipywidgets.Image(format="png")
+    # a box stretches its pictures to its own width: blurred, and too high to see below the controls
+    whole = {"align_self": "flex-start", "max_width": "100%"}
+    problem, picture = ipywidgets.HTML(), ipywidgets.Image(format="png", layout=whole)
 
     def drawn() -> bytes:
         return _png(draw, {name: control.value for name, control in made.items()})

@@ -6,6 +6,7 @@ titles of charts.
 """
 
 __all__ = [
+    "checkup_concerns",
     "comparison",
     "glossary",
     "imported",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from evalkit.wording import caveats, incomplete_answers, run_results
+from evalkit.wording import caveats, checkup_concerns, incomplete_answers, run_results
 from evalkit.wording.imported import imported
 from evalkit.wording.times_trust import times_trust
 from evalkit.wording.unfinished import unfinished
@@ -69,6 +69,7 @@ def reliability(
         *run_results.answering_models(result["answering_models"], repeats, quoted),
         *run_results.ignored_parameters(parameters),
         *run_results.cut_off(parameters),
+        *checkup_concerns.sentences(result["checkup"]),
     ):
         yield Sentence(line, True)
     again = incomplete_answers.how_to_send_again(result, resume, quoted)

@@ -50,7 +50,7 @@ def _causes(causes: dict[str, Any]) -> str | None:
     if unknown:
         return f"the cause of {', '.join(unknown)} must be one of: {', '.join(_CAUSES)}."
     wrong = [letter for letter in sorted(_RIGHT) if digest(f"01.4{letter}", causes[letter]) != _RIGHT[letter]]
-    return f"{len(wrong)} of 5 are wrong. Look at {wrong[0]}: {_LOOK[wrong[0]]}" if wrong else None
+    return f"{len(wrong)} of 5 wrong. Look at {wrong[0]}: {_LOOK[wrong[0]]}" if wrong else None
 
 
 EXERCISES = {
@@ -91,6 +91,12 @@ EXERCISES = {
             "6813e1eab632ee49": "total_tokens has one price for both kinds; each kind has its own.",
             "ec66ad7f393ea9b8": "the prices are for a million tokens.",
             "e804c1cee3936db2": "the prices are for a million tokens, and the question is about 1,000 replies.",
+            "457ea2bb52573184": "the prices are for a million tokens, and the question is about 1,000 replies.",
+            "b28e2a3e627a49e1": "the prices are for a million tokens, and that is 1,000 times all 40 replies.",
+            "937e4c0ee6e8eb9f": "each kind of token has its own price: do not multiply total_tokens by a sum of both.",
+            "92e3a69f95cb43ac": "each kind of token has its own price: do not multiply total_tokens by their mean.",
+            "d63d7ee53fb217fc": "that is 1,000 times the first reply: take all 40.",
+            "5a24ecbc7f21e53c": "that is 1,000 times the last reply: take all 40.",
             "b9ea39498fcdef6b": "nearly: do not round.",
             "32840fce6c37800b": "nearly: do not round.",
             "3e6d125bddf7da31": "nearly: do not round.",

@@ -28,7 +28,7 @@ def _mistakes(mistakes: dict[str, Any]) -> str | None:
     if unknown:
         return f"the verdict on {', '.join(unknown)} must be one of: {', '.join(_KINDS)}."
     wrong = [letter for letter in sorted(_RIGHT) if digest(f"02.3{letter}", mistakes[letter]) != _RIGHT[letter]]
-    return f"{len(wrong)} of 5 are wrong. Look at {wrong[0]}: {_LOOK[wrong[0]]}" if wrong else None
+    return f"{len(wrong)} of 5 wrong. Look at {wrong[0]}: {_LOOK[wrong[0]]}" if wrong else None
 
 
 def _message(role: str, content: str) -> dict[str, str]:
@@ -59,7 +59,8 @@ EXERCISES = {
             (
                 ("You add.", _TURNS, "Add both."),
                 [_message("system", "You add."), *_PAIRS, _message("user", "Add both.")],
-                "two turns before the question make six messages: each turn is a user message, then an assistant's.",
+                "two turns before the question make six messages: each turn is a user message, then an assistant's. "
+                "Each message is a dict with two keys, role and content.",
             ),
             (
                 (None, _TURNS, "Add both."),
@@ -90,7 +91,8 @@ EXERCISES = {
     "02.4": Value(
         int,
         "bd6f065a384d6ffe",
-        "put the two rows of each turn side by side (merge on conversation and turn), then count those that match.",
+        "put the two scores of each turn side by side, by conversation and turn (merge, or a dict), then count those "
+        "that match.",
         {
             "1f8d1173d23684da": "that is the other direction: right with own history, wrong with golden.",
             "de64abd0f2f87696": "that counts both directions; only one is asked for.",

@@ -87,6 +87,11 @@ EXERCISES = {
                 16,
                 "called with (0.25, 10, 0.2): the formula gives 15.6; round up to a whole number (math.ceil).",
             ),
+            (
+                (0.25, 9, 0.2),
+                15,
+                "called with (0.25, 9, 0.2): the formula gives 14.06, and 14 are too few: round up (math.ceil).",
+            ),
         ]
     ),
 }

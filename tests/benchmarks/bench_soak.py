@@ -35,6 +35,7 @@ LAW = Law(ttft_ms=5, itl_ms=1, tokens=20)
 ELSEWHERE = "http://127.0.0.2:9/v1/chat/completions"
 NOT_ASKED_AGAIN = {"protocol", "timeout"}
 ANSWERED = "answered"
+RARE = ("rate_limited", "huge")
 SAMPLE_S = 0.25
 FEWEST_SAMPLES = 40
 GROWTH, SLACK_MB = 1.1, 8.0
@@ -137,9 +138,9 @@ def write_dataset(path: Path, turns: int) -> None:
 
 
 def faults(share: float) -> list[Fault]:
-    """Each refusal holds all requests back for up to a second, so there are fewer of them."""
+    """Each refusal holds all requests back for up to two seconds, and 100 MB take one: there are fewer of these."""
     return [
-        Fault(kind, share / 10 if kind == "rate_limited" else share, name=name, options=options)
+        Fault(kind, share / 10 if kind in RARE else share, name=name, options=options)
         for name, (kind, options, _) in FAULTS.items()
     ]
 

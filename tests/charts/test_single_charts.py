@@ -206,6 +206,16 @@ def test_an_answer_shows_every_read_and_its_longest_gap(path: Path) -> None:
         catalogue.answer_chart(path, "a", 2).draw()
 
 
+@pytest.mark.parametrize("reads", [1, 2, 5, 16, 40])
+def test_the_events_of_an_answer_are_counted_in_whole_numbers(path: Path, reads: int) -> None:
+    between = tuple(50.0 + at for at in range(reads - 1))
+    write(path, [S([T("a", 1, ttft_ms=40.0, between_ms=between, latency_ms=100.0, tokens=reads)])])
+    ax = catalogue.answer_chart(path, "a").draw()
+    shown = [tick for tick in ax.get_yticks() if 0 <= tick <= reads]
+    assert len(shown) >= 2
+    assert all(tick == int(tick) for tick in shown)
+
+
 def test_an_answer_that_failed_midway_says_so(path: Path) -> None:
     write(path, [S([T("a", 1, ttft_ms=40.0, error="truncated", end_ms=300.0)])])
     assert (

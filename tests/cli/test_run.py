@@ -95,7 +95,7 @@ def test_json_is_one_object_and_nothing_else(server, sums, tmp_path):
         "schedule_latency_ms", "interrupted", "turn_time_ms", "retries", "by_turn", "by_tag", "tags_left_out",
         "conversations", "repeats", "doubt", "scoring", "tokens", "trust", "wall_s", "turns_per_s", "cost", "until",
         "arrivals", "planned", "ignored_parameters", "answering_models", "caveats", "imported", "incomplete",
-        "raised_limits", "gates",
+        "raised_limits", "checkup", "gates",
     ]  # fmt: skip
     assert (result["turns"], result["answered"], result["errors"]) == (6, 6, {})
     assert result["accuracy"]["value"] == 1.0

@@ -10,8 +10,10 @@ from runfiles import S, T, create, endpoint, never_sent, record, talk, write
 
 import evalkit as ek
 from evalkit.conversation import Message, ToolCall
+from evalkit.errors import SettingsError
 from evalkit.exporting.formats import export_run
 from evalkit.importing.import_run import import_answers
+from evalkit.runfile.store import RunFile
 
 READ = """
 import sys
@@ -21,7 +23,8 @@ found = [read_eval_log_sample(sys.argv[1], id=each.id, epoch=each.epoch) for eac
 same = [one.messages == other.messages for one, other in zip(found, log.samples)]
 summaries = read_eval_log_sample_summaries(sys.argv[1])
 print(log.status, len(log.samples), all(same), len(summaries), sum(each.error is not None for each in log.samples),
-      log.results.scores[0].metrics["accuracy"].value if log.results.scores else None)
+      log.results.scores[0].metrics["accuracy"].value if log.results.scores else None,
+      all(one.completed for one in summaries))
 """
 
 
@@ -133,6 +136,7 @@ def test_failed_turns_calls_reasoning_and_hostile_texts(hostile, tmp_path):
     assert one["scores"] == {"evalkit": {"value": 1.0, "metadata": {"scorer": "number"}, "answer": '{"a": 1}'}}
     assert two["messages"][-1]["tool_calls"][0]["parse_error"].endswith("not JSON")
     assert three["error"]["message"].startswith("server: ")
+    assert len(set(three["error"].values())) == 1  # the viewer shows the traceback only
     assert (three["scores"], three["output"]["choices"]) == ({}, [])
     assert export_run(hostile, "inspect", tmp_path / "x.eval").left_out == {"turns that were never sent": 1}
 
@@ -141,6 +145,48 @@ def test_failed_turns_are_not_completed(hostile, run, tmp_path):
     for source, completed, total in ((hostile, 3, 4), (run.path, 20, 20)):
         results = exported(source, tmp_path / f"{source.stem}.eval")["header.json"]["results"]
         assert (results["completed_samples"], results["total_samples"]) == (completed, total)
+
+
+def test_the_viewer_finds_the_files_of_the_zip_and_waits_for_no_sample(hostile, tmp_path):
+    """It reads the end of the directory of the zip from the last 22 bytes, where a comment of the zip would be."""
+    path = tmp_path / "x.eval"
+    summaries = exported(hostile, path)["summaries.json"]
+    assert path.read_bytes()[-22:-18] == b"PK\5\6"
+    assert [(each["completed"], "error" in each) for each in summaries] == [(True, False)] * 2 + [
+        (True, True), (True, False),
+    ]  # fmt: skip
+    assert export_run(hostile, "inspect", path).rows == 4  # it is known as evalkit's own, and replaced
+    with zipfile.ZipFile(path, "a") as other:
+        other.writestr("later.json", "{}")
+    with pytest.raises(SettingsError, match="evalkit did not write it"):
+        export_run(hostile, "inspect", path)
+
+
+def test_an_error_of_an_endpoint_has_no_colours_in_the_viewer(tmp_path):
+    path = endpoint(write(tmp_path / "r.evalkit", [S([T("a", 1, error="server")])]))
+    with RunFile.open(path) as file, file.connection as connection:
+        connection.execute("UPDATE turn SET error_message = '\x1b[31mred'")
+    error = exported(path, tmp_path / "x.eval")["samples/a/turn-1_epoch_1.json"]["error"]
+    assert error["traceback"] == error["traceback_ansi"] == "server: \ufffd[31mred"
+
+
+def test_input_tokens_are_those_that_are_not_cached(tmp_path):
+    turns = [T("a", 1, tokens=7, score=1.0), T("b", 1, tokens=7, score=1.0), T("c", 1)]
+    path = endpoint(write(tmp_path / "r.evalkit", [S(turns)], [talk(name, (1,)) for name in "abc"]))
+    with RunFile.open(path) as file, file.connection as connection:
+        connection.execute("UPDATE turn SET cached_tokens = 15, cache_write_tokens = 2 WHERE conversation = 0")
+    found = exported(path, tmp_path / "x.eval")
+    cached = {
+        "input_tokens": 3, "output_tokens": 7, "input_tokens_cache_read": 15, "input_tokens_cache_write": 2,
+        "total_tokens": 27,
+    }  # fmt: skip
+    plain = {"input_tokens": 20, "output_tokens": 7, "total_tokens": 27}
+    usages = [found[f"samples/{name}_epoch_1.json"]["output"]["usage"] for name in "abc"]
+    assert usages == [cached, plain, None]
+    (total,) = found["header.json"]["stats"]["model_usage"].values()
+    assert total == {name: cached[name] + plain.get(name, 0) for name in cached}
+    back = ek.Run(import_answers(tmp_path / "x.eval", out=tmp_path / "b.evalkit").run).turns()
+    assert back["prompt_tokens"].dropna().tolist() == [20, 20]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +231,7 @@ def test_a_run_without_turns_is_a_log_without_samples(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_inspect_itself_reads_the_log(run, hostile, tools_python, tmp_path):
-    for source, said in ((run.path, "success 20 True 20 0 0.75"), (hostile, "started 4 True 4 1 0.5")):
+    for source, said in ((run.path, "success 20 True 20 0 0.75 True"), (hostile, "started 4 True 4 1 0.5 True")):
         path = tmp_path / f"{source.stem}.eval"
         export_run(source, "inspect", path)
         done = tools_python(READ, path)

@@ -47,10 +47,12 @@ def test_a_gate_is_a_metric_an_operator_and_a_limit_with_its_unit(text, gate):
         ("acuracy>=0.8", f"character 1: there is no metric 'acuracy' (did you mean accuracy?); there are: {KNOWN}"),
         ("ttft>=0.8", f"character 1: there is no metric 'ttft' (did you mean ttft_p99?); there are: {KNOWN}"),
         (">=0.8", f"character 1: there is no metric before '>'; there are: {KNOWN}"),
-        ("accuracy=>0.8", "character 9: '=' is not understood: write accuracy, accuracy[TURN] or accuracy.low, "
-                          "then >=, <=, >, <"),
-        ("accuracy[x]>=0.8", "character 9: '[x]' is not understood: write accuracy, accuracy[TURN] or accuracy.low, "
-                             "then >=, <=, >, <"),
+        ("accuracy=>0.8", "character 9: '=' is not understood: write accuracy, accuracy[TURN], accuracy.low or "
+                          "accuracy[TURN].low, then >=, <=, >, <"),
+        ("accuracy[x]>=0.8", "character 9: '[x]' is not understood: write accuracy, accuracy[TURN], accuracy.low or "
+                             "accuracy[TURN].low, then >=, <=, >, <"),
+        ("accuracy.low[3]>=5%", "character 13: '[3]' is not understood: write accuracy, accuracy[TURN], accuracy.low "
+                                "or accuracy[TURN].low, then >=, <=, >, <"),
         ("accuracy[0]>=0.8", "character 10: turns are counted from 1"),
         ("cost[1]<1", "character 6: cost is measured for the whole run only: omit [1]"),
         ("accuracy.middle>=0.8", "character 10: 'middle' is not a limit of an interval: write low or high"),

@@ -85,6 +85,27 @@ def test_a_function_that_has_returned_something_lacks_no_return(function, hint):
     assert hint in Function(cases).hint("99.2", function)
 
 
+@pytest.mark.parametrize("kind", [int, np.int64])
+def test_a_whole_number_may_be_of_any_type(kind):
+    assert Function([((6,), 6, "")]).hint("99.2", kind) is None
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected", "hint"),
+    [
+        (6.0, 6, "your function returned 6.0, a float: a whole number is expected, an int."),
+        (np.float64(6), 6, "a whole number is expected, an int."),
+        (7.0, 6, "it must be six"),
+        (True, 1, "it must be six"),
+        ((6,), [6], "your function returned a tuple: a list is expected."),
+        (map(int, "6"), [6], "your function returned a map: a list is expected."),
+        ([7], [6], "it must be six"),
+    ],
+)
+def test_a_returned_value_of_another_kind_is_named(returned, expected, hint):
+    assert hint in Function([((), expected, "it must be six")]).hint("99.2", lambda: returned)
+
+
 def test_a_function_cannot_change_what_the_next_case_sees():
     cases = [(([1, 2],), 1, "")] * 2
     assert Function(cases).hint("99.2", lambda values: values.pop(0)) is None

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from checkups import checkup
 from recording_server import recording
 
 import evalkit as ek
@@ -15,11 +16,11 @@ def server():
         yield serving
 
 
-def run_of(server, tmp_path, rows):
+def run_of(server, tmp_path, rows, **given):
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     target, out = ek.Endpoint(server.base_url, "m"), tmp_path / "r.evalkit"
-    return ek.evaluate(path, target, out=out, concurrency=1, retries=0, check=False).path
+    return ek.evaluate(path, target, out=out, concurrency=1, retries=0, check=False, **given).path
 
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
@@ -49,4 +50,14 @@ def test_what_a_run_left_out_for_its_endpoint_is_left_out(server, tmp_path, name
     rows = [{"id": each, "params": params, **ROUNDS} for each in "ab"]
     path = run_of(server, tmp_path, rows)
     assert len(sent) > len(server.received)
+    assert [each.request for each in recording_file.read(path).exchanges] == sent
+
+
+def test_what_a_checkup_had_found_refused_was_never_sent(server, tmp_path):
+    server.refuse = REFUSALS["token counts of a stream"]
+    found = checkup(server.base_url, stream_usage="unsupported")
+    with pytest.warns(UserWarning, match="stream_options.include_usage refused"):
+        path = run_of(server, tmp_path, [{"id": each, "turns": [{"user": "x"}]} for each in "ab"], checkup=found)
+    sent = [json.loads(each.body) for each in server.received]
+    assert not any("stream_options" in body for body in sent)
     assert [each.request for each in recording_file.read(path).exchanges] == sent

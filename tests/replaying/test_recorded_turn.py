@@ -1,5 +1,6 @@
 """The request of a recorded turn is, byte for byte, the one that the endpoint received."""
 
+import asyncio
 import json
 
 import pytest
@@ -191,3 +192,12 @@ def test_the_embedded_endpoint_is_named_by_the_variables_that_serve_prints(tmp_p
     assert "curl -N \"$SERVICE_HOST\"'/v1/chat/completions'" in request.curl()
     assert '"Authorization: Bearer $TASKINGAI_API_KEY"' in request.curl()
     assert "base_url=os.environ['SERVICE_HOST'] + '/v1', api_key=os.environ['TASKINGAI_API_KEY']" in request.python()
+
+
+def test_a_request_is_made_where_an_event_loop_runs_already(server, tmp_path):
+    run = asked(server, dataset(tmp_path, {"id": "a", "turns": [{"user": "x"}]}), tmp_path)
+
+    async def in_a_notebook():
+        return bodies(run, [("a", 1, 1)])
+
+    assert asyncio.run(in_a_notebook()) == received(server)

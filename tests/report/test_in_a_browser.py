@@ -1,7 +1,9 @@
 """The report as its reader has it: in a real browser, by pointer and keyboard, with whatever strangers wrote in it."""
 
+import ast
 import io
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,11 +12,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from browser import AXE, Visit, chromium, until
+from commands import evalkit
 from hostile import PAYLOADS
 from pages import EMPTY_CHART
 from PIL import Image
+from recording_server import recording
 from runfiles import S, T, endpoint, talk, write
 
+import evalkit as ek
 from evalkit.conversation import Conversation, Message, ToolCall, Turn, with_names
 from evalkit.record import NO_RESULT, with_call_ids
 from evalkit.report import charts
@@ -176,10 +181,7 @@ def test_the_curl_command_sends_the_same_request_whatever_text_it_has(visit, tmp
     report([file], tmp_path / "r.html")
     page = shown(visit, tmp_path / "r.html")
     rows(page).nth(1).click()
-    page.locator("dialog article").nth(1).locator("summary").click()
-    code = page.locator("dialog article").nth(1).locator("pre")
-    until(code.inner_text)
-    command = code.inner_text()
+    command = curl(page, 2)
     subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path, capture_output=True)
     server.shutdown()
     server.server_close()
@@ -197,12 +199,44 @@ def test_the_curl_command_sends_the_same_request_whatever_text_it_has(visit, tmp
     )]  # fmt: skip
 
 
-def curl(page, turn):
-    """The command of a turn of the conversation that is open."""
+def curl(page, turn, form="cURL"):
+    """The command or program of a turn of the conversation that is open."""
     article = page.locator(f"dialog article[data-turn='{turn}']")
-    article.locator("summary").click()
-    until(article.locator("pre").inner_text)
-    return article.locator("pre").inner_text()
+    article.locator("summary", has_text=form).click()
+    return article.get_by_label(form, exact=True).inner_text()  # it is there once the click is done
+
+
+HOSTILE = (
+    'it\'s `id` $(touch owned) \\ "q" """ {x} %s \r\n\t </script><img src=x onerror="alert(1)"> \u202e\x00\u2028 🙂'
+)
+
+
+def test_curl_and_python_of_a_turn_are_those_that_evalkit_curl_prints(visit, tmp_path):
+    row = {"id": "c", "system": HOSTILE, "turns": [{"user": HOSTILE}, {"user": "again"}], "params": {"stop": ["\n"]}}
+    (tmp_path / "d.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with recording() as server:
+        server.answers = [HOSTILE]
+        target = ek.Endpoint(server.base_url, "m", params={"temperature": 0, "top_k": 3})
+        ek.evaluate(tmp_path / "d.jsonl", target, out=tmp_path / "r.evalkit", seed=3)
+    report([tmp_path / "r.evalkit"], tmp_path / "r.html")
+    page = shown(visit, tmp_path / "r.html")
+    page.evaluate("openConversation('c', 1, 1)")
+    for turn in (1, 2):
+        printed = evalkit("curl", tmp_path / "r.evalkit", "c", turn, "--python").stdout
+        assert curl(page, turn, "Python") == printed.removesuffix("\n")
+        compile(printed, "program", "exec")
+    assert HOSTILE in ast.literal_eval(re.search(r"(?ms)messages=(\[.*?^    \])", printed)[1])[1].values()
+    assert (visit.complaints, visit.fired) == ([], 0)
+
+
+def test_the_text_is_copied_without_having_been_unfolded(visit, plain):
+    page = shown(visit, plain / "two.html")
+    page.evaluate("openConversation('c00', 1, 1)")
+    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; }")
+    page.evaluate("document.querySelectorAll('dialog article button').forEach((button) => button.click())")
+    until(lambda: page.evaluate("window.copied"))
+    assert "answer = client.chat.completions.create(" in page.evaluate("window.copied")
+    assert all(text for text in page.locator("dialog article details pre").all_text_contents())
 
 
 UNSEEN = (

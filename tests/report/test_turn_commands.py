@@ -4,21 +4,23 @@ import json
 import shlex
 from pathlib import Path
 
+from checkups import checkup
 from runfiles import S, T, endpoint, talk, write
 
 from evalkit.client.request_as_code import curl
 from evalkit.conversation import Conversation, Message, ToolCall, Turn
+from evalkit.endpoint import Endpoint
 from evalkit.report.pictures import Pictures
 from evalkit.report.transcript_data import transcripts
 from evalkit.report.turn_commands import Requests
-from evalkit.runfile import store
+from evalkit.runfile import kept_checkup, store
 from evalkit.runfile.store import RunFile
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
-def commands(path: Path) -> list[str | None]:
-    """The command of every turn, as the script of the page makes it."""
+def commands(path: Path, form: str = "curl") -> list[str | None]:
+    """The command or program of every turn, as the script of the page makes it."""
     with store.reading(path) as connection:
         data = transcripts(connection).data
     made: list[str | None] = []
@@ -27,10 +29,11 @@ def commands(path: Path) -> list[str | None]:
             made.append(command)
             continue
         number, messages, notes = command
-        parts, pictures = data["commands"][number], data["conversations"]["pictures"][place]
+        made_once, pictures = data["commands"][number], data["conversations"]["pictures"][place]
+        parts = made_once[form]
         sent = ["".join(pictures[p] if type(p) is int else p for p in each) for each in parts["messages"][:messages]]
         text = parts["head"] + parts["separator"].join(sent) + parts["tail"]
-        made.append("".join(parts["notes"][:notes]) + text)
+        made.append("".join(made_once["notes"][:notes]) + text)
     return made
 
 
@@ -54,6 +57,13 @@ def test_a_command_is_the_one_of_the_whole_request(tmp_path):
         body = {"model": "tiny", "messages": messages, "stream": True, "stream_options": {"include_usage": True}}
         assert command == curl("http://127.0.0.1:9/v1/chat/completions", body, key_env="API_KEY")
         messages.append({"role": "assistant", "content": texts[n - 1]})
+
+
+def test_what_a_checkup_had_found_refused_is_in_no_command(tmp_path):
+    found = kept_checkup.take(checkup(stream_usage="unsupported"), Endpoint("http://127.0.0.1:9/v1", "m")).stored()
+    path = endpoint(write(tmp_path / "r.evalkit", [S([T("a", 1)])]))
+    assert "stream_options" in bodies(path)[0]
+    assert "stream_options" not in bodies(settings(path, checkup=found))[0]
 
 
 def test_parameters_seeds_and_tools_are_those_of_the_request(tmp_path):

@@ -10,7 +10,6 @@ from resuming import SECRET, VARIABLE, answered, evalkit
 
 import evalkit as ek
 from evalkit.errors import RunFileError, SettingsError
-from evalkit.evaluation import stored_endpoint
 from evalkit.report.html_report import report
 from evalkit.runfile import trusted_endpoint
 
@@ -151,10 +150,13 @@ def test_a_file_that_claims_to_be_embedded_sends_nothing_elsewhere(half, listene
         yield ek.Endpoint(server.base_url, "scripted", VARIABLE, source="embedded", **settings)
 
     monkeypatch.setattr("evalkit.endpoint.local_endpoint", started)
-    with stored_endpoint(path) as endpoint:
+    with trusted_endpoint.opened(path) as endpoint:
         ek.resume(path, endpoint=endpoint)
     assert answered(path) == 6
-    with pytest.raises(RunFileError, match="leave out --base-url"), stored_endpoint(path, base_url=listener.base_url):
+    with (
+        pytest.raises(RunFileError, match="leave out --base-url"),
+        trusted_endpoint.opened(path, base_url=listener.base_url),
+    ):
         pass
     assert listener.received == []
 

@@ -43,6 +43,18 @@ def test_a_control_starts_at_the_default_of_its_argument():
 
 
 @pytest.mark.usefixtures("kernel")
+def test_a_chart_keeps_its_own_size_before_and_after_a_change():
+    wide, _, picture = controls(lambda wide: Figure(figsize=(wide, 1)).subplots(), wide=[1, 2]).children
+    for _ in range(2):  # a box stretches what does not align itself
+        assert (picture.layout.align_self, picture.layout.width, picture.layout.max_width) == (
+            "flex-start",
+            None,
+            "100%",
+        )
+        wide.value = 2
+
+
+@pytest.mark.usefixtures("kernel")
 def test_a_figure_of_pyplot_is_not_left_open():
     controls(lambda wide: pyplot.subplots(figsize=(wide, 1))[0], wide=(1, 2))
     assert not pyplot.get_fignums()

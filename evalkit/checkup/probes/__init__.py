@@ -11,4 +11,5 @@ __all__ = [
     "client",
     "probe",
     "reply",
+    "verdicts",
 ]

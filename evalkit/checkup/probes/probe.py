@@ -8,10 +8,7 @@ from typing import Any
 
 from evalkit.checkup.probes.call import Call, Replies
 from evalkit.checkup.probes.reply import Reply
-
-CONFORMS, DIFFERS, UNSUPPORTED, IGNORED = "conforms", "differs", "unsupported", "ignored"
-NOT_JUDGED, FAILED = "not_judged", "failed"
-VERDICTS = (CONFORMS, DIFFERS, UNSUPPORTED, IGNORED, NOT_JUDGED, FAILED)
+from evalkit.checkup.probes.verdicts import CONFORMS, DIFFERS, FAILED, IGNORED, NOT_JUDGED, UNSUPPORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +18,9 @@ class Judgement:
     Parameters
     ----------
     verdict : str
-        One of ``VERDICTS``: ``conforms`` to the chat-completions reference; ``differs`` from it; ``unsupported``, which
-        the endpoint says itself; ``ignored``: accepted without an error, and without an effect; ``not_judged``: what
-        came does not tell; ``failed``: the call had no answer.
+        One of ``verdicts.VERDICTS``: ``conforms`` to the chat-completions reference; ``differs`` from it;
+        ``unsupported``, which the endpoint says itself; ``ignored``: accepted without an error, and without an effect;
+        ``not_judged``: what came does not tell; ``failed``: the call had no answer.
     came : str
         What came, in words.
     """

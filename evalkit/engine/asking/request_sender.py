@@ -192,12 +192,13 @@ class RequestSender:
         CapReached
             A cap was reached before.
         """
-        permit = None if self._may_go_now else await self._admit(prompt_bytes(body, messages), params, attempts)
+        may_go_now = self.slots is None and self.spending is None and not self.pause.on and self.rate_limiter.unlimited
+        permit = None if may_go_now else await self._admit(prompt_bytes(body, messages), params, attempts)
         slot, number = time.perf_counter_ns(), len(attempts) + 1
-        logprobs = {"logprobs": True} if params.get("logprobs") else {}
+        logprobs = bool(params.get("logprobs"))
         try:
             attempt = await self.transport.send(
-                body, stream=stream, due=due, slot=slot, number=number, round=round, **logprobs
+                body, stream=stream, due=due, slot=slot, number=number, round=round, logprobs=logprobs
             )
         except Interrupted as interrupted:
             attempts.append(interrupted.attempt)
@@ -210,20 +211,21 @@ class RequestSender:
             self.spending.add(attempt, prompt_bytes(body, messages))
         return attempt
 
-    @property
-    def _may_go_now(self) -> bool:
-        return self.slots is None and self.spending is None and not self.pause.on and self.rate_limiter.unlimited
-
     def _hold_back(self, failure: Failure, attempt: Attempt) -> None:
         """Hold all requests back if the failure concerns them; a wait that is too long fails this request only."""
         wait = failure.retry_after_s
         if slows_all(failure):
             if wait is not None or self.retry.retries:  # without retries, the endpoint is taken as it is
                 self.pause.back_off(wait, _sent_s(attempt))
-        elif wait is not None and wait <= self.retry.longest_s:
-            if not failure.worded_wait:  # words of a server's failure may be about this request alone
-                self.pause.hold(wait)
-        elif self.pause.on and failure.http_status is not None and failure.kind != "server":
+            return
+        asks_to_wait = wait is not None and wait <= self.retry.longest_s
+        if asks_to_wait and not failure.worded_wait:  # words of a server's failure may be about this request alone
+            self.pause.hold(wait or 0.0)
+        if not self.pause.on:
+            return
+        if failure.http_status is None or failure.kind == "server" or asks_to_wait:
+            self.pause.note_failure(_sent_s(attempt))
+        else:
             self.pause.note_answer(_sent_s(attempt))  # it did not refuse to answer
 
     async def _admit(self, size: int, params: Mapping[str, Any], attempts: Sequence[Attempt]) -> Permit | None:

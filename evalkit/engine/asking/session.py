@@ -20,6 +20,7 @@ from evalkit.datasets.part_files import PartFiles
 from evalkit.engine.asking.dialogue import Dialogue
 from evalkit.engine.asking.loop_lag import LoopLagMonitor
 from evalkit.engine.asking.parent_link import ParentLink
+from evalkit.engine.asking.request_fallbacks import RequestFallbacks
 from evalkit.engine.asking.request_sender import RequestSender
 from evalkit.engine.asking.schedule import Schedule, ScheduledConversation
 from evalkit.engine.asking.session_task import GRACE_S, SessionTask
@@ -127,6 +128,7 @@ class Session:
             adaptive_slots=self._adaptive_slots,
             spending=self._spending,
             incomplete_answers=self._incomplete_answers,
+            fallbacks=RequestFallbacks(no_usage=self._task.no_usage),
         )
 
     # -- how it ends

@@ -39,6 +39,8 @@ class SessionTask:
         How long to wait, in seconds, for an endpoint that is still loading its model.
     token_limit : int or None
         Lower limits of dataset rows are raised to this one.
+    no_usage : bool
+        Token counts of streams are never requested: the endpoint is known to refuse ``stream_options``.
     clock_offset_ns : int
         Added to stamps of this machine's clock, it makes them stamps of the clock of the machine with the run file.
     asked_from : mapping or None
@@ -56,5 +58,6 @@ class SessionTask:
     scores_all: bool = False
     wait_ready: float | None = None
     token_limit: int | None = None
+    no_usage: bool = False
     clock_offset_ns: int = 0
     asked_from: Mapping[str, str] | None = None

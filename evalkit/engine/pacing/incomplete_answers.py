@@ -111,8 +111,8 @@ class IncompleteAnswers:
 
     def note_answer(self, asked: AskedConversation, record: TurnRecord) -> None:
         """Take note of an answered turn."""
-        good = record.good
-        if good is None or UNCONFIRMED not in good.flags or not (good.streamed and self._most):
+        good = record.attempts[-1]
+        if UNCONFIRMED not in good.flags or not (good.streamed and self._most):
             return
         sent, end = good.timing.sent, good.timing.end
         if end is None:

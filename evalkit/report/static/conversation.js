@@ -161,7 +161,7 @@ function turnOf(data, i, pictures, difference) {
     list.append(make("div", {}, make("dt", { text: name }), make("dd", { text, dir: "auto" })));
   }
   article.append(list);
-  if (turns.command[i] !== null) article.append(copyable("cURL", () => commandOf(data, i)));
+  if (turns.command[i] !== null) article.append(...[["cURL", "curl"], ["Python", "python"]].map(([name, key]) => copyable(name, () => codeOf(data, i, key))));
   return article;
 }
 
@@ -179,13 +179,13 @@ function marksOf(turns, i, difference) {
   }).filter(([, , className]) => className);
 }
 
-// Python has made the parts of the command: the requests of a conversation share all but messages.
-function commandOf({ turns, commands, conversations }, i) {
+// Python has made the parts of the code: the requests of a conversation share all but messages.
+function codeOf({ turns, commands, conversations }, i, key) {
   if (typeof turns.command[i] === "string") return turns.command[i];
-  const [number, messages, notes] = turns.command[i], command = commands[number];
+  const [number, messages, notes] = turns.command[i], code = commands[number][key];
   const pictures = conversations.pictures[turns.conversation[i]];
-  const sent = command.messages.slice(0, messages).map((pieces) => pieces.map((piece) => typeof piece === "number" ? pictures[piece] : piece).join(""));
-  return command.notes.slice(0, notes).join("") + command.head + sent.join(command.separator) + command.tail;
+  const sent = code.messages.slice(0, messages).map((pieces) => pieces.map((piece) => typeof piece === "number" ? pictures[piece] : piece).join(""));
+  return commands[number].notes.slice(0, notes).join("") + code.head + sent.join(code.separator) + code.tail;
 }
 
 function tokens(prompt, output) {

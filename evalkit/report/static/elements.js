@@ -25,11 +25,13 @@ function time(ms) {
   return ms >= 10000 ? `${(ms / 1000).toFixed(1)} s` : `${ms < 100 ? ms.toFixed(1) : Math.round(ms).toLocaleString("en")} ms`;
 }
 
-
-// A folded text to be copied; it is made when it is unfolded.
+// A folded text to be copied; it is made when it is first needed: to be read or to be copied.
 function copyable(name, text) {
   const code = make("pre", { tabindex: 0, "aria-label": name }), copy = make("button", { text: `Copy ${name}`, type: "button" });
+  const summary = make("summary", { text: name });
+  const fill = () => { if (!code.textContent) code.textContent = visible(text()); };
   copy.addEventListener("click", async () => {
+    fill();
     try {
       await navigator.clipboard.writeText(code.textContent);
       copy.textContent = "Copied";
@@ -38,7 +40,8 @@ function copyable(name, text) {
       copy.textContent = "Selected: copy it";
     }
   });
-  const details = make("details", {}, make("summary", { text: name }), code, copy);
-  details.addEventListener("toggle", () => { if (!code.textContent) code.textContent = visible(text()); });
+  summary.addEventListener("click", fill);
+  const details = make("details", {}, summary, code, copy);
+  details.addEventListener("toggle", fill);  // opened without a click: by a script, or by the browser's search
   return details;
 }

@@ -221,7 +221,7 @@ def test_the_limit_does_not_rise_while_slots_are_free():
 class Paced(Server):
     """A server as a dialogue asks it: what it gives is an attempt."""
 
-    async def send(self, body, *, stream, due, slot, number=1, round=0):
+    async def send(self, body, *, stream, due, slot, number=1, round=0, logprobs=False):
         told = await self.ask()
         timing = Timing(due, 0, 0, arrivals=(told["ttft_ns"],), arrival_events=(1,), end=told["latency_ns"])
         return Attempt(timing, streamed=True, answer=Answer("Yes."), usage=Usage(10, told["output_tokens"]))

@@ -132,6 +132,79 @@ def test_refused_since():
     assert run(main()) == (pytest.approx(7, abs=0.01), 0.0)
 
 
+@pytest.mark.parametrize(
+    ("failing", "slow_s", "parallel"),
+    [(0.0, 0.02, 64), (0.3, 0.02, 64), (0.3, 1.5, 64), (0.6, 0.02, 64), (0.6, 1.5, 64), (1.0, 0.02, 1)],
+)
+def test_after_one_refusal_the_rate_comes_back_also_if_requests_fail_for_other_reasons(failing, slow_s, parallel):
+    """64 clients; answers take 20 ms, failures up to 1.5 s. If nothing is answered, one goes at a time."""
+
+    async def main():
+        loop, pause, drawn = asyncio.get_running_loop(), paused(), random.Random(2)
+        pause.back_off(0.05, 0.0)
+        flying, most = [0], [0]
+
+        async def request():
+            if pause.on:
+                await pause.wait()
+            sent = loop.time()
+            flying[0] += 1
+            most[0] = max(most[0], flying[0])
+            failed = drawn.random() < failing
+            await asyncio.sleep(slow_s if failed else 0.02)
+            flying[0] -= 1
+            if pause.on:
+                (pause.note_failure if failed else pause.note_answer)(loop.time() - sent)
+
+        async def client():
+            while flying[0] < 64 and most[0] < 64:
+                await request()
+
+        clients = [asyncio.create_task(client()) for _ in range(64)]
+        await asyncio.wait(clients, timeout=30.0)
+        for each in clients:
+            each.cancel()
+        return most[0], pause.on and most[0] < 64
+
+    assert run(main()) == (parallel, parallel == 1)
+
+
+def test_a_short_hold_after_a_refusal_costs_no_request_its_place():
+    async def main():
+        pause = paused()
+        pause.back_off(0.1, 0.0)
+        tasks = [asyncio.create_task(going(pause)) for _ in range(9)]
+        await asyncio.sleep(0.3)
+        for _ in range(4):
+            pause.note_answer(0.0)
+        await asyncio.sleep(0.01)
+        assert sum(task.done() for task in tasks) == 6
+        pause.hold(0.2)
+        for _ in range(3):  # sent before the hold, which is no refusal
+            pause.note_failure(0.0)
+        await asyncio.sleep(0.1)
+        assert sum(task.done() for task in tasks) == 6
+        await asyncio.sleep(0.2)
+        return sum(task.done() for task in tasks)
+
+    assert run(main()) == 9
+
+
+def test_a_failure_of_a_request_sent_before_the_refusal_lets_none_go():
+    async def main():
+        pause = paused()
+        await asyncio.sleep(5)
+        pause.back_off(0.1, 0.1)
+        tasks = [asyncio.create_task(going(pause)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        for _ in range(2):
+            pause.note_failure(0.3)
+        await asyncio.sleep(0.01)
+        return sum(task.done() for task in tasks)
+
+    assert run(main()) == 1
+
+
 def test_a_cancelled_waiter_keeps_nobody_waiting():
     async def main():
         pause = paused()

@@ -21,6 +21,12 @@ def with_an_empty_system_prompt(system, turns, question):
     return [message("system", system), *pairs, message("user", question)]
 
 
+def with_roles_as_keys(system, turns, question):
+    pairs = [one for asked, told in turns for one in ({"user": asked}, {"assistant": told})]
+    first = [] if system is None else [message("system", system)]
+    return [*first, *pairs, message("user", question)]
+
+
 def system_last(system, turns, question):
     messages = with_an_empty_system_prompt(system, turns, question)
     return messages[1:] if system is None else [*messages[1:], messages[0]]
@@ -40,6 +46,7 @@ WRONG = {
         lambda system, turns: [],
         without_answers,
         with_an_empty_system_prompt,
+        with_roles_as_keys,
         system_last,
         question_first,
     ],

@@ -42,6 +42,7 @@ WRONG = {
         lambda half_width, conversations, wanted: math.ceil(conversations * half_width / wanted),
         lambda half_width, conversations, wanted: conversations * (half_width / wanted) ** 2,
         lambda half_width, conversations, wanted: int(conversations * (half_width / wanted) ** 2),
+        lambda half_width, conversations, wanted: round(conversations * (half_width / wanted) ** 2),
         lambda half_width, conversations, wanted: 4 * conversations,
         lambda half_width, conversations, wanted: max(
             conversations, math.ceil(conversations * (half_width / wanted) ** 2)

@@ -20,6 +20,7 @@ WRONG = {
         ["accuracy.low>=0.05", *GATES[1:]],
         ["accuracy[3]>=0.05", *GATES[1:]],
         ["accuracy[3].low>=0.5", *GATES[1:]],
+        ["accuracy.low[3]>=0.05", *GATES[1:]],
         ["accuracy_all[3].low>=0.05", *GATES[1:]],
         [GATES[0], "errors<=2%", GATES[2]],
         [GATES[0], "errors<0.2", GATES[2]],
@@ -44,6 +45,9 @@ WRONG = {
     "09.3": [
         None,
         "bde",
+        {"a", "b"},
+        {"b"},
+        {""},
         {"d", "e"},
         {"b", "d"},
         {"b", "e"},
