@@ -14,9 +14,10 @@ BIN := $(VENV)/bin
 TESTS := -m pytest --numprocesses 3 --dist worksteal -p no:nbval
 # A test that waits for a thread, a process or a browser may wait too long beside two others on a busy machine. The few
 # that failed are named and run again, one at a time: what fails alone has failed.
+FAILED := .pytest_cache/v/cache/lastfailed
 ALONE := -m pytest -p no:nbval --last-failed --last-failed-no-failures none
-FEW_AGAIN := test $$? = 1 && test $$(wc -l < .pytest_cache/v/cache/lastfailed) -le 12 && \
-  echo "these failed beside others, and run again alone:" && cat .pytest_cache/v/cache/lastfailed && echo
+FEW_AGAIN := test $$? = 1 && test $$(wc -l < $(FAILED)) -le 12 && \
+  echo "these failed beside others, and run again alone:" && cat $(FAILED) && echo
 
 # the tests start the command a thousand times: its byte code is kept, also where the environment says otherwise
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,6 +29,7 @@ demo: $(VENV)/.ready-local
 	@$(BIN)/evalkit demo
 
 test: $(VENV)/.ready-dev
+	@rm -f $(FAILED)
 	@$(BIN)/python $(TESTS) || { $(FEW_AGAIN) && $(BIN)/python $(ALONE); }
 
 # JupyterLab shows pages of text as they are meant to be read, and does not ask about news; in this environment only
@@ -90,6 +92,7 @@ check-lowest: $(VENV)/.ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv venv --quiet --seed --clear $(VENV)-lowest
 	@$(BIN)/uv pip install --quiet --python $(VENV)-lowest --resolution lowest-direct -e '.[dev]'
+	@rm -f $(FAILED)
 	@$(VENV)-lowest/bin/python $(TESTS) $(LOWEST_SETTINGS) $(LOWEST_TESTS) || \
 	  { $(FEW_AGAIN) && $(VENV)-lowest/bin/python $(ALONE) $(LOWEST_SETTINGS) $(LOWEST_TESTS); }
 

@@ -283,11 +283,11 @@ class ClusterLink:
                     worker.send(NoMore())
 
     def _give_room(self, feed: ConversationFeed, asking: list[ClusterWorker]) -> None:
-        """Give each worker as many conversations as it has room for."""
-        for worker in asking:
-            if worker.future is None:
-                assert worker.share is not None
-                room = max(worker.room(worker.share.slots), 0)
+        """Give each worker conversations for its slots, and then those that can take them some beyond."""
+        ready = [worker for worker in asking if worker.future is None]
+        for workers, ahead in ((asking, False), (ready, True)):
+            for worker in workers:
+                room = worker.room(ahead=ahead)
                 taken = list(islice(iter(feed.take, None), room))
                 worker.give(taken)
                 if len(taken) < room:

@@ -154,10 +154,12 @@ class ClusterWorker:
 
     # -- what it has
 
-    def room(self, slots: int) -> int:
-        """How many more conversations it is to get."""
-        ahead = max(2, math.ceil(slots / 4), math.ceil(self._per_s * AHEAD_S))
-        return slots + ahead - len(self.conversations)
+    def room(self, *, ahead: bool) -> int:
+        """How many more conversations it is to get: for its slots, and ``ahead`` for a while beyond; it has a share."""
+        assert self.share is not None
+        slots = self.share.slots
+        beyond = max(2, math.ceil(slots / 4), math.ceil(self._per_s * AHEAD_S)) if ahead else 0
+        return max(slots + beyond - len(self.conversations), 0)
 
     def give(self, conversations: list[FedConversation]) -> None:
         """Give it conversations."""

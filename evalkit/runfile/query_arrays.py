@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,13 @@ def groups(rows: Iterator[tuple[Any, ...]], types: Sequence[Any]) -> Iterator[li
 
     Only one row at a time exists as Python objects.
     """
-    row = np.dtype([(f"column{number}", kind) for number, kind in enumerate(types)])
+    row = _row_type(tuple(types))
     while len(group := np.fromiter(islice(rows, ROWS_PER_GROUP), dtype=row)):
         yield [group[name] for name in row.names or ()]
+        if len(group) < ROWS_PER_GROUP:
+            return
+
+
+@cache
+def _row_type(types: tuple[Any, ...]) -> np.dtype[np.void]:
+    return np.dtype([(f"column{number}", kind) for number, kind in enumerate(types)])

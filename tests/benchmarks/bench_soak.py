@@ -78,6 +78,8 @@ FAULTS: dict[str, tuple[str, dict[str, object], str]] = {
     "headers byte by byte": ("slow_headers", {"byte_ms": 50}, "timeout"),
     "100 MB": ("huge", {"size": 100_000_000}, "protocol or timeout"),  # whichever bound is reached first
 }
+# in the message of an attempt that requests a whole answer, since a stream has ended without a cause
+FOR_A_CAUSE = "The same request without a stream"
 # the request never reached the server: the message says why
 UNSEEN = {
     "Nothing listens on": "(not seen: refused)",
@@ -168,7 +170,7 @@ def agreement(attempts: list[Attempt], log: list[LogEntry]) -> tuple[dict[str, C
         mine = next((e for e in of_prompt if attempt.sent_ns <= e.received_ns <= attempt.end_ns), None)
         if mine is not None:
             of_prompt.remove(mine)
-            name = mine.fault or "(none)"
+            name = "(whole answer, for a cause)" if FOR_A_CAUSE in attempt.message else mine.fault or "(none)"
         else:
             name = next((name for begin, name in UNSEEN.items() if attempt.message.startswith(begin)), "(not seen)")
         found[name][attempt.kind] += 1
@@ -179,6 +181,8 @@ def expected(name: str) -> list[str]:
     """What may be recorded."""
     if name in FAULTS:
         return FAULTS[name][2].split(" or ")
+    if name == "(whole answer, for a cause)":
+        return ["empty", "connection", "server", "rate_limited", "protocol"]  # of the stream, or of the cause
     return [ANSWERED] if name == "(none)" else ["connection"] if name in UNSEEN.values() else []
 
 
@@ -189,7 +193,7 @@ def unlike(found: dict[str, Counter[str]]) -> int:
 
 def table(found: dict[str, Counter[str]]) -> str:
     lines = ["| fault | met | recorded | |", "|---|---|---|---|"]
-    order = [*FAULTS, *UNSEEN.values(), "(not seen)", "(none)"]
+    order = [*FAULTS, *UNSEEN.values(), "(whole answer, for a cause)", "(not seen)", "(none)"]
     for name in sorted(found, key=order.index):
         kinds = found[name]
         counts = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common())

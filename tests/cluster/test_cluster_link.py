@@ -94,6 +94,18 @@ def test_all_workers_end_with_the_run_whether_they_have_a_share_or_not(begin):
     assert link._is_over()
 
 
+def test_few_conversations_are_shared_by_all_workers(begin):
+    """One that asks first gets no more than its slots while others have none."""
+    link, (first, busy) = begin("ab", concurrency=2)
+    first.stage = busy.stage = Stage.WAITING
+    link._share(0.0)
+    start(link, first, busy)
+    busy.future = object()  # it has a task, and gets them with the next one
+    link._give_out()
+    assert (len(first.conversations), len(busy.conversations)) == (2, 1)
+    assert b'"conversations"' in busy.take_outbox()
+
+
 def test_a_run_without_further_conversations_ends_although_its_last_worker_is_lost(begin):
     link, (only,) = begin("a")
     only.stage = Stage.WAITING
