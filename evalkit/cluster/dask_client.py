@@ -58,16 +58,21 @@ def dashboard(client: Any) -> str | None:
     -------
     str or None
         None: there is no dashboard, or its address is nothing that a browser should open or others should see: it is
-        not http or https, or it has a password in it.
+        not http or https, or it has a password, a query or a fragment, which may hold a token. None also where Dask
+        cannot form the address: a configured one may name a variable that is not set.
     """
-    link = client.dashboard_link
+    try:
+        link = client.dashboard_link
+    except Exception:  # a run needs no dashboard
+        return None
     if not isinstance(link, str) or not link.isascii() or not link.isprintable() or " " in link:
         return None
     try:
         parts = urlsplit(link)
     except ValueError:
         return None
-    return link if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc else None
+    public = parts.hostname and "@" not in parts.netloc and not parts.query and not parts.fragment
+    return link if public and parts.scheme in ("http", "https") else None
 
 
 @contextmanager

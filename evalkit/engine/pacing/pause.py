@@ -23,9 +23,9 @@ class Pause:
 
     ``hold`` is for a wait after which all may go: each waiter continues at a random moment within ``spread_s`` after
     it. ``back_off`` is for refusals, such as a 429: after the wait, requests go one by one, first those that were
-    refused most often. Each answer lets 1.25 more go, so that an endpoint with a quota refuses few of them, and each
-    failure of another kind lets one go in its place; without either, one goes every half second. A refusal that names
-    no wait doubles the last one, from 1 s to 8 s, unless an answer came in between; then it is repeated.
+    refused most often. Each answer lets 1.25 more go, so that an endpoint with a quota refuses few of them, and then
+    each failure of another kind lets one go in its place; without answers, one goes every half second. A refusal that
+    names no wait doubles the last one, from 1 s to 8 s, unless an answer came in between; then it is repeated.
 
     Parameters
     ----------
@@ -140,14 +140,15 @@ class Pause:
     def note_failure(self, sent_s: float) -> None:
         """Take note of a request that failed and was not refused, while ``on``: another may go in its place.
 
-        Without this, an endpoint that answers fewer than four of five requests would never get back to its rate.
+        Without this, an endpoint that answers fewer than four of five requests would never get back to its rate. One
+        that has answered none since it refused is spared.
 
         Parameters
         ----------
         sent_s : float
             As for ``note_answer``.
         """
-        if self._clock() - sent_s >= self._refused_at:
+        if self._answered and self._clock() - sent_s >= self._refused_at:
             self._let_more_go(1.0)
 
     def _let_more_go(self, count: float) -> None:

@@ -195,10 +195,25 @@ def test_a_failure_of_a_request_sent_before_the_refusal_lets_none_go():
         pause = paused()
         await asyncio.sleep(5)
         pause.back_off(0.1, 0.1)
-        tasks = [asyncio.create_task(going(pause)) for _ in range(3)]
+        tasks = [asyncio.create_task(going(pause)) for _ in range(4)]
         await asyncio.sleep(0.2)
+        pause.note_answer(0.0)
         for _ in range(2):
             pause.note_failure(0.3)
+        await asyncio.sleep(0.01)
+        return sum(task.done() for task in tasks)
+
+    assert run(main()) == 2
+
+
+def test_while_nothing_is_answered_failures_let_none_go():
+    async def main():
+        pause = paused()
+        pause.back_off(0.1, 0.0)
+        tasks = [asyncio.create_task(going(pause)) for _ in range(9)]
+        await asyncio.sleep(0.2)
+        for _ in range(5):
+            pause.note_failure(0.0)
         await asyncio.sleep(0.01)
         return sum(task.done() for task in tasks)
 
