@@ -194,14 +194,20 @@ def _usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     names = ("input_tokens", "output_tokens", "reasoning_tokens", "input_tokens_cache_read", "input_tokens_cache_write")
-    counts = [value.get(name) for name in names]
-    usage = Usage(*(count if type(count) is int and 0 <= count < 2**53 else None for count in counts))
+    usage = Usage(*(_count(value.get(name)) for name in names))
     if usage.prompt_tokens is None:
         return usage
-    # inspect's input leaves out what was read from the cache or written to it
-    return usage._replace(
-        prompt_tokens=usage.prompt_tokens + (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
-    )
+    # inspect's input leaves out what was read from the cache or written to it; in older logs of several providers and
+    # of evalkit it does not, and their total is input and output alone
+    cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
+    total = _count(value.get("total_tokens"))
+    if total == usage.prompt_tokens + (usage.output_tokens or 0) and cached <= usage.prompt_tokens:
+        return usage
+    return usage._replace(prompt_tokens=usage.prompt_tokens + cached)
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**53 else None
 
 
 def _score(sample: Mapping[str, Any], source: Source) -> Score | None:

@@ -23,6 +23,13 @@ from evalkit.runfile.schema import SQLITE_HEADER
 
 MARKDOWN_MARK = "<!-- evalkit report -->"
 _ENDS = 65_536  # bytes at either end of a file that identify its kind
+# the end of a log for inspect: its last file, whose comment is "evalkit", and the records of zip64 that a log of more
+# than 2 GiB or 65,535 files has; in older logs it is the comment of the zip
+_LOG_END = re.compile(
+    rb"header\.json(?:\x01\0\x08\0.{8})?evalkit(?:PK\x06\x06.{52}PK\x06\x07.{16})?PK\x05\x06.{18}\Z"
+    rb"|PK\x05\x06.{16}\x07\0evalkit\Z",
+    re.DOTALL,
+)
 _RUN_NAME = re.compile(r"\.evalkit(?:-(?:wal|shm|journal|lock|spool-\d))?\Z")
 
 _NAMED = {"stdout": 1, "stderr": 2}
@@ -53,7 +60,7 @@ def _is_export(head: bytes, tail: bytes) -> bool:
         return b",repeat:" in text and b",turn:" in text and b",status:" in text
     if text.startswith(b"{resourceSpans:"):
         return b"{scope:{name:evalkit}" in text
-    if head.startswith(b"PK") and tail[:-22].endswith(b"header.jsonevalkit"):  # the comment of the last file of a zip
+    if head.startswith(b"PK") and _LOG_END.search(tail):
         return b"samples/" in head or b"summaries.json" in head
     return head.startswith(b"PAR1") and all(name in tail for name in (b"conversation", b"token_source", b"extracted"))
 

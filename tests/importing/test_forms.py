@@ -66,6 +66,54 @@ def test_scores_of_inspect_are_numbers_as_inspect_counts_them(tmp_path, value, s
     assert bool(source.notes) == (score is None)
 
 
+@pytest.mark.parametrize(
+    ("usage", "prompt"),
+    [
+        # the total shows that the input leaves out what was cached
+        ({"input_tokens": 20, "total_tokens": 110, "input_tokens_cache_read": 80}, 100),
+        ({"input_tokens": 5, "total_tokens": 110, "input_tokens_cache_read": 80, "input_tokens_cache_write": 15}, 100),
+        ({"input_tokens": 0, "total_tokens": 90, "input_tokens_cache_read": 80}, 80),
+        ({"input_tokens": 20, "total_tokens": 140, "input_tokens_cache_read": 80, "reasoning_tokens": 30}, 100),
+        # or that it does not
+        ({"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": 80}, 100),
+        ({"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": 100}, 100),
+        ({"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_write": 60}, 100),
+        (
+            {"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": 60, "input_tokens_cache_write": 40},
+            100,
+        ),
+        ({"input_tokens": 100, "total_tokens": 100, "input_tokens_cache_read": 80, "output_tokens": None}, 100),
+        # more cached than the input: it cannot be a part of it
+        ({"input_tokens": 20, "total_tokens": 30, "input_tokens_cache_read": 80}, 100),
+        (
+            {"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": 60, "input_tokens_cache_write": 41},
+            201,
+        ),
+        # nothing was cached
+        ({"input_tokens": 100, "total_tokens": 110}, 100),
+        ({"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": 0}, 100),
+        # a total that says nothing: as inspect writes it today
+        ({"input_tokens": 100, "input_tokens_cache_read": 80}, 180),
+        ({"input_tokens": 100, "total_tokens": 0, "input_tokens_cache_read": 80}, 180),
+        ({"input_tokens": 100, "total_tokens": None, "input_tokens_cache_read": 80}, 180),
+        ({"input_tokens": 100, "total_tokens": "110", "input_tokens_cache_read": 80}, 180),
+        ({"input_tokens": 100, "total_tokens": [110], "input_tokens_cache_read": 80}, 180),
+        ({"input_tokens": 1, "total_tokens": True, "input_tokens_cache_read": 1, "output_tokens": 0}, 2),
+        # counts that are none
+        ({"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": "80"}, 100),
+        ({"input_tokens": 100, "total_tokens": 110, "input_tokens_cache_read": -80}, 100),
+        ({"input_tokens": None, "total_tokens": 10, "input_tokens_cache_read": 80}, None),
+        ({"input_tokens": "100", "total_tokens": 110, "input_tokens_cache_read": 80}, None),
+    ],
+)  # fmt: skip
+def test_cached_tokens_are_counted_once_in_logs_of_every_age(tmp_path, usage, prompt):
+    output = {"completion": "35", "usage": {"output_tokens": 10, **usage}}
+    counted = read(inspect_json(tmp_path / "log.json", output=output))[1][0].usage
+    cached = usage.get("input_tokens_cache_read")
+    assert counted.prompt_tokens == prompt
+    assert counted.cached_tokens == (cached if type(cached) is int and cached >= 0 else None)
+
+
 def test_a_scorer_with_several_values_has_a_score_for_each(tmp_path):
     log = inspect_json(tmp_path / "log.json", scores={"mine": {"value": {"right": 1, "brief": "I"}}})
     source, answers = read(log, score="mine.brief")

@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 
 import pytest
+from commands import evalkit
 from comparing import said
+from importing import EVAL
 from runfiles import S, T, write
 
 from evalkit.cli.main import main
 from evalkit.errors import SettingsError
+from evalkit.exporting.inspect_log import MARK
 from evalkit.report.html_report import report
 from evalkit.runfile import output_files
 
@@ -103,6 +107,76 @@ def test_nothing_but_an_output_of_evalkit_is_ever_written_over(run, data, tmp_pa
         assert str(target) in err
         assert "another name" in err
     assert target.read_bytes() == before
+
+
+def inspect_log(run, path, *more):
+    return evalkit("export", run, "--format", "inspect", "-o", path, *more)
+
+
+def replaced(run, path):
+    """Whether ``--overwrite`` writes another log for inspect over this file; if not, the file is as before."""
+    before = path.read_bytes()
+    done = inspect_log(run, path)
+    assert (done.returncode, path.read_bytes()) == (2, before)
+    known = "exists already, an earlier export" in done.stderr
+    done = inspect_log(run, path, "--overwrite")
+    assert (done.returncode == 0, "evalkit did not write it" not in done.stderr) == (known, known)
+    assert known or path.read_bytes() == before
+    return known
+
+
+def entries(path, count, comment=b"", last="header.json", of_zip=b"", first="samples/0.json"):
+    """A zip of tiny files; ``comment`` is that of the last one."""
+    with zipfile.ZipFile(path, "w") as log:
+        for name in (first, *(f"samples/{number}.json" for number in range(1, count - 1)), last):
+            log.writestr(zipfile.ZipInfo(name), b"{}")
+        log.infolist()[-1].comment, log.comment = comment, of_zip
+    return path
+
+
+@pytest.mark.parametrize(
+    ("count", "mark"),  # from 65,536 on, the records of zip64 are before the end; older logs have the mark of the zip
+    [(3, {"of_zip": MARK}), (65_535, {"comment": MARK}), (65_536, {"comment": MARK}), (65_536, {"of_zip": MARK})],
+)
+def test_a_log_for_inspect_is_an_output_whatever_its_number_of_files(run, tmp_path, count, mark):
+    path = entries(tmp_path / "x.eval", count, **mark)
+    assert (b"PK\x06\x06" in path.read_bytes()[-120:]) == (count > 65_535)
+    assert replaced(run, path)
+    with zipfile.ZipFile(path) as log:
+        assert len(log.namelist()) == 5
+
+
+def test_a_log_for_inspect_is_an_output_whatever_its_size(run, tmp_path, monkeypatch):
+    path = tmp_path / "x.eval"
+    many = write(tmp_path / "many.evalkit", [S([T(f"c{n}", 1, score=1.0) for n in range(30)])])
+    assert inspect_log(said(many, endpoint={"model": "m"}), path).returncode == 0
+    with zipfile.ZipFile(path) as log:
+        header = log.infolist()[-1]
+    assert header.filename == "header.json"
+    assert header.file_size < header.header_offset / 2
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", header.header_offset - 1)  # 2 GiB
+    assert inspect_log(many, path, "--overwrite").returncode == 0
+    monkeypatch.undo()
+    assert b"header.json\x01\0\x08\0" in path.read_bytes()[-150:]
+    assert replaced(run, path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {}, {"comment": b"evalkits"}, {"comment": MARK, "last": "footer.json"}, {"comment": MARK, "of_zip": b"mine"},
+        {"of_zip": b"an evalkit"}, {"of_zip": b"evalkit "}, {"comment": MARK, "first": "a", "count": 2},
+        {"comment": b"header.json" + MARK + b"PK\x05\x06" + b"x" * 18},
+    ],
+)  # fmt: skip
+def test_another_zip_is_none(run, tmp_path, other):
+    assert not replaced(run, entries(tmp_path / "x.eval", **({"count": 3} | other)))
+
+
+def test_a_log_of_inspect_itself_is_none(run, tmp_path):
+    path = tmp_path / "x.eval"
+    path.write_bytes(EVAL.read_bytes())
+    assert not replaced(run, path)
 
 
 def test_a_name_that_a_run_may_take_is_none_for_an_output(run, tmp_path):
