@@ -143,14 +143,18 @@ def _run_named(
         name += f" at {endpoint.base_url}"
     if len({each.data for each in lines}) > 1:
         name += f", {line.data}"
-    show = warnings.showwarning
+    with warnings.catch_warnings():  # it also lets a text that was shown for another run through
+        warnings.showwarning = _with_name(name, warnings.showwarning)
+        return run(line, endpoint)
+
+
+def _with_name(name: str, show: Callable[..., None]) -> Callable[..., None]:
+    """What shows a warning, that of a checkup with the name of its run."""
 
     def show_named(message: Warning | str, category: type[Warning], *place: Any) -> None:
         show(f"{name}: {message}" if category is CheckupWarning else message, category, *place)
 
-    with warnings.catch_warnings():  # it also lets a text that was shown for another run through
-        warnings.showwarning = show_named
-        return run(line, endpoint)
+    return show_named
 
 
 def _run_on_endpoint(

@@ -116,7 +116,6 @@ def test_a_file_that_cannot_be_read_is_an_error_in_words(tmp_path):
         *(5, b"c.json", True, [], [checkup().to_json()], object(), Checkup, "a\0b", "\ud800", "", Path("a\0b")),
         *({}, {"checkup": 1}, {"checkup": object()}, {("a", 1): 2}, {**checkup().to_json(), "probes": [{1, 2}]}),
     ],
-    ids=repr,
 )
 def test_what_is_neither_a_file_nor_a_checkup_is_an_error_in_words(given):
     with pytest.raises(SettingsError, match=r"^(the )?checkup .*make one with 'evalkit check -o"):
