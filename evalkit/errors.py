@@ -46,6 +46,10 @@ REFUSED_PARAMETER, REFUSED_MESSAGE_KEY = (
 )  # what a request was refused for; see client/refusals
 
 
+class CheckupWarning(UserWarning):
+    """What the checkup of an endpoint found touches a run."""
+
+
 class EvalkitError(Exception):
     """Base of all errors that evalkit raises on purpose; ``exit_code`` is the exit code of the command line."""
 

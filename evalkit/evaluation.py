@@ -23,7 +23,7 @@ from evalkit.engine.child_process import AskingSide, ChildProcess
 from evalkit.engine.saving import cut_off_answers, retracted_answers, spool
 from evalkit.engine.saving.progress import Progress
 from evalkit.engine.session_thread import Display, Watcher
-from evalkit.errors import RunFileError, SettingsError
+from evalkit.errors import CheckupWarning, RunFileError, SettingsError
 from evalkit.process import about_session
 from evalkit.process.interrupts import Interrupts
 from evalkit.record import TurnRecord
@@ -81,10 +81,11 @@ def evaluate(
     cluster : Client, Cluster or str, optional
         Send the requests from the workers of a Dask cluster: a ``distributed.Client``, the address of a scheduler, or
         ``local:4`` for four workers on this machine. The workers read the key from their own environment.
-    checkup : path-like or Checkup, optional
-        What ``check_endpoint`` found, or the JSON file of ``evalkit check -o``, of the same endpoint and model. It is
-        kept in the run file. What it found refused or ignored that this run requests is a warning before the first
-        request, and in every summary; ``stream_options`` is not sent if it was refused.
+    checkup : path-like, mapping or Checkup, optional
+        What ``check_endpoint`` found, or the JSON file of ``evalkit check -o`` or the object in it, of the same
+        endpoint and model. It is kept in the run file. What it found refused or ignored that this run requests is a
+        ``errors.CheckupWarning`` before the first request, and in every summary; ``stream_options`` is not sent if it
+        was refused, unless it is a parameter of the endpoint.
     **settings
         Fields of ``Settings``: ``history``, ``repeats``, ``concurrency``, ``stream``, ``scorer``, ``system``, ``rate``,
         ``arrivals``, ``arrivals_seed``, ``rpm``, ``tpm``, ``retries``, ``max_tool_rounds``, ``limit``, ``columns``,
@@ -132,7 +133,7 @@ def evaluate(
             kept = checkup_concerns.with_concerns(kept, endpoint, run_settings, Path(data), whole=check)
             stored[kept_checkup.SETTING] = kept.stored()
             for sentence in concerns_in_words.sentences(kept.to_json()):
-                warnings.warn(sentence, stacklevel=2)
+                warnings.warn(sentence, CheckupWarning, stacklevel=2)
         with Interrupts() as interrupts:
             runfile = RunFile.create(
                 path.absolute(),  # a scorer may change the working directory

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from evalkit.endpoint import Endpoint
 
 _MARKDOWN = (".md", ".markdown")
+_OF_ENDPOINTS = (
+    *("base_url", "model", "api_key_env", "header", "header_env", "client_cert_env", "client_key_env", "ca_env"),
+    *("wait_ready", "against", "against_model", "against_api_key_env"),
+)
 
 
 def add_check(commands: Any) -> None:
@@ -56,14 +60,13 @@ def check(parsed: argparse.Namespace) -> int:
     from evalkit.runfile import output_files
 
     shared_flags.refuse_two_outputs(parsed)
+    _refuse_beside_of(parsed)
     if parsed.json and parsed.markdown:
         raise SettingsError("--json and --markdown both write to standard output: omit one")
     if parsed.against is None and (parsed.against_model or parsed.against_api_key_env):
         raise SettingsError(
             "--against-model and --against-api-key-env are of a second endpoint: name it with --against"
         )
-    if parsed.of is not None and any((parsed.base_url, parsed.model, parsed.against)):
-        raise SettingsError("--of prints what a run file keeps: leave out --base-url, --model and --against")
     kept = None if parsed.of is None else kept_in(parsed.of)
     if parsed.out is not None:
         inputs = () if parsed.of is None else (parsed.of,)
@@ -79,6 +82,13 @@ def check(parsed: argparse.Namespace) -> int:
     if parsed.out is not None:
         _write(parsed, checks)
     return 0
+
+
+def _refuse_beside_of(parsed: argparse.Namespace) -> None:
+    """Refuse flags about an endpoint next to ``--of``, which would ignore them."""
+    given = [f"--{name.replace('_', '-')}" for name in _OF_ENDPOINTS if getattr(parsed, name) not in (None, [])]
+    if parsed.of is not None and given:
+        raise SettingsError(f"--of prints what a run file keeps, and sends nothing: leave out {', '.join(given)}")
 
 
 def _other(parsed: argparse.Namespace, first: Endpoint) -> Endpoint | None:

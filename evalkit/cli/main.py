@@ -37,7 +37,7 @@ from evalkit.cli import (
     view,
 )
 from evalkit.cli.parser import WRONG_USAGE, HelpFormatter, Parser, WrongUsage
-from evalkit.errors import EvalkitError, SettingsError, WrongPlatform, check_platform
+from evalkit.errors import CheckupWarning, EvalkitError, SettingsError, WrongPlatform, check_platform
 from evalkit.process.interrupts import outside_of_extensions
 from evalkit.process.standard_streams import tolerate_closed_readers
 
@@ -122,7 +122,7 @@ def _printer_of_warnings(otherwise: Callable[..., None]) -> Callable[..., None]:
     printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        if category is not UserWarning:
+        if category not in (UserWarning, CheckupWarning):
             otherwise(message, category, *place)
         elif str(message) not in printed:
             printed.add(str(message))

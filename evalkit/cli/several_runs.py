@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.cli import shared_flags
-from evalkit.errors import DatasetError, EvalkitError, SettingsError
+from evalkit.errors import CheckupWarning, DatasetError, EvalkitError, SettingsError
 
 if TYPE_CHECKING:
     from evalkit.comparing.comparison import Comparison
@@ -118,7 +120,7 @@ def run_each(
     runs: list[dict[str, Any]] = []
     try:
         for _, of_endpoint in groupby(lines, key=lambda line: line.place):
-            runs += _run_on_endpoint(list(of_endpoint), run)
+            runs += _run_on_endpoint(list(of_endpoint), partial(_run_named, lines, run))
     except KeyboardInterrupt as stop:
         if missing := len(lines) - sum(hasattr(line, "finished") for line in lines):
             stop.add_note(f"{missing} further run{'s were' if missing > 1 else ' was'} not started")
@@ -126,6 +128,33 @@ def run_each(
     _print_comparisons(parsed, runs)
     highest: int = max(each["exit_code"] for each in runs)
     return highest
+
+
+def _run_named(
+    lines: Sequence[argparse.Namespace],
+    run: Callable[[argparse.Namespace, Endpoint], int],
+    line: argparse.Namespace,
+    endpoint: Endpoint,
+) -> int:
+    """Run one command line; what a checkup found begins with what tells its run from those of the other lines."""
+    models = {each.place: each.model for each in lines}
+    name = endpoint.model
+    if len({*models.values()}) < len(models):
+        name += f" at {endpoint.base_url}"
+    if len({each.data for each in lines}) > 1:
+        name += f", {line.data}"
+    with warnings.catch_warnings():  # it also lets a text that was shown for another run through
+        warnings.showwarning = _with_name(name, warnings.showwarning)
+        return run(line, endpoint)
+
+
+def _with_name(name: str, show: Callable[..., None]) -> Callable[..., None]:
+    """What shows a warning, that of a checkup with the name of its run."""
+
+    def show_named(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        show(f"{name}: {message}" if category is CheckupWarning else message, category, *place)
+
+    return show_named
 
 
 def _run_on_endpoint(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,8 @@ from evalkit.runfile import json_checks
 from evalkit.runfile.table_checks import short
 
 SETTING = "checkup"
+OPTIONS = "stream_options"  # the concern about a parameter of the run that the probe ``stream_usage`` found refused
+_USAGE = "stream_usage"
 _MOST_BYTES = 64 * 2**20
 _MOST_CHECKS = 100  # of one file
 _LONGEST = 1_000  # characters of what came
@@ -46,7 +50,7 @@ class KeptCheckup:
     probes : mapping of str to Found
         By the name of the probe; the names may be those of another version.
     concerns : tuple of str
-        Names of the probes whose verdict touches the run; see ``analysis.checkup_concerns``.
+        Names of the probes whose verdict touches the run, and ``OPTIONS``; see ``analysis.checkup_concerns``.
     """
 
     checked_at: str
@@ -63,6 +67,11 @@ class KeptCheckup:
         verdicts = [found.verdict for found in self.probes.values()]
         return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
 
+    @property
+    def refuses_options(self) -> bool:
+        """Whether ``stream_options`` was refused."""
+        return _USAGE in self.probes and self.probes[_USAGE].verdict == UNSUPPORTED
+
     def stored(self) -> dict[str, Any]:
         """As the settings of a run hold it."""
         probes = {name: found._asdict() for name, found in self.probes.items()}
@@ -71,7 +80,8 @@ class KeptCheckup:
 
     def to_json(self) -> dict[str, Any]:
         """``checkup`` of ``--json`` of a run."""
-        concerns = [{"probe": name, **self.probes[name]._asdict()} for name in self.concerns]
+        of = {name: _USAGE if name == OPTIONS else name for name in self.concerns}
+        concerns = [{"name": name, "probe": of[name], **self.probes[of[name]]._asdict()} for name in of]
         return {
             "checked_at": self.checked_at, "evalkit": self.evalkit, "counts": self.counts, "concerns": concerns,
         }  # fmt: skip
@@ -89,7 +99,7 @@ def refuses_usage(settings: Mapping[str, Any]) -> bool:
     The settings are those of the run.
     """
     probes = (settings.get(SETTING) or {}).get("probes", {})
-    return "stream_usage" in probes and probes["stream_usage"]["verdict"] == UNSUPPORTED
+    return _USAGE in probes and probes[_USAGE]["verdict"] == UNSUPPORTED
 
 
 def take(checkup: Any, endpoint: Endpoint | None) -> KeptCheckup | None:
@@ -97,8 +107,9 @@ def take(checkup: Any, endpoint: Endpoint | None) -> KeptCheckup | None:
 
     Parameters
     ----------
-    checkup : path-like or Checkup
-        A file that ``evalkit check -o FILE.json`` wrote, also with ``--against``; or what ``check_endpoint`` returned.
+    checkup : path-like, mapping or Checkup
+        A file that ``evalkit check -o FILE.json`` wrote, also with ``--against``; the object in it; or what
+        ``check_endpoint`` returned.
     endpoint : Endpoint or None
         None: it is not known yet, and only the file is checked.
 
@@ -107,7 +118,7 @@ def take(checkup: Any, endpoint: Endpoint | None) -> KeptCheckup | None:
     SettingsError
         There is no such file, it is no checkup, or it is of another endpoint or model.
     """
-    where, value = ("the checkup", checkup.to_json()) if hasattr(checkup, "to_json") else _read(Path(checkup))
+    where, value = _value(checkup)
     checks = value.get("checks", [value]) if isinstance(value, dict) and value.get("checkup") == 1 else None
     if not isinstance(checks, list) or not 1 <= len(checks) <= _MOST_CHECKS:
         raise SettingsError(f"{where} is not a checkup: {_ASK}")
@@ -123,16 +134,35 @@ def take(checkup: Any, endpoint: Endpoint | None) -> KeptCheckup | None:
     )
 
 
-def _read(path: Path) -> tuple[str, Any]:
+def _value(checkup: Any) -> tuple[str, Any]:
+    """What to call a checkup, and what it holds."""
+    if isinstance(checkup, Mapping):
+        return "the checkup", _parsed("the checkup", lambda: json.dumps(dict(checkup)))
+    if hasattr(type(checkup), "to_json"):
+        return "the checkup", checkup.to_json()
+    if isinstance(checkup, str | os.PathLike) and isinstance(path := os.fspath(checkup), str):
+        return path, _read(path)
+    raise SettingsError(
+        f"checkup is {short(checkup)}: it must be a file, the object in it, or what check_endpoint returned. {_ASK}"
+    )
+
+
+def _read(path: str) -> Any:
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"the checkup {path} cannot be read ({error.strerror}): {_ASK}") from None
+    except ValueError:
+        raise SettingsError(f"checkup is {short(path)}, which no file can be named: {_ASK}") from None
+    return _parsed(path, lambda: text) if len(text) <= _MOST_BYTES else None
+
+
+def _parsed(where: str, text: Callable[[], str | bytes]) -> Any:
     try:
-        return str(path), json_checks.read(text) if len(text) <= _MOST_BYTES else None
+        return json_checks.read(text())
     except (ValueError, TypeError, RecursionError):
-        raise SettingsError(f"{path} is not a checkup, which is JSON: {_ASK}") from None
+        raise SettingsError(f"{where} is not a checkup, which is JSON: {_ASK}") from None
 
 
 def _checked(where: str, one: Any) -> KeptCheckup:

@@ -12,13 +12,12 @@ _NO_COUNTS = (
     "the tokens, costs and times per token of streamed answers are missing, and limits of tokens go by estimates"
 )
 _DECIDES = "the model decides whether to call"
-# probe to what it is about, what follows where that has no effect, and where it is refused
+# concern to what it is about, what follows where that has no effect, and where it is refused
 _EFFECTS: dict[str, tuple[str, str, str]] = {
     "max_tokens": ("max_tokens", "answers may be longer", _FAILS),
     "max_completion_tokens": ("max_completion_tokens", "answers may be longer", _FAILS),
     "stop": ("stop", "answers go on after a stop sequence", _FAILS),
     "seed": ("seed", "repeats are not seeded, and the run cannot be repeated", _FAILS),
-    "n": ("n", "each answer has one choice", _FAILS),
     "logprobs": ("logprobs", "answers have no log probabilities", _FAILS),
     "json_object": ("response_format json_object", "answers may be no JSON", _FAILS),
     "json_schema": ("response_format json_schema", "answers need not follow the schema", _FAILS),
@@ -39,6 +38,7 @@ _EFFECTS: dict[str, tuple[str, str, str]] = {
         "tool rounds are left out of the history of later turns",
     ),
     "stream_usage": ("stream_options.include_usage", _NO_COUNTS, f"it is not sent, so {_NO_COUNTS}"),
+    "stream_options": ("the parameter stream_options", _NO_COUNTS, _FAILS),
 }  # fmt: skip
 _FOUND = {"ignored": ("ignored", 0), "unsupported": ("refused", 1)}  # verdict to its word and its effect
 _DIFFERING = {
@@ -51,7 +51,7 @@ _DIFFERING = {
 def sentences(checkup: Mapping[str, Any] | None) -> Iterator[str]:
     """One sentence for each concern, from ``checkup`` of ``--json`` of a run; None: it was given no checkup."""
     for concern in checkup["concerns"] if checkup is not None else ():
-        name, verdict = concern["probe"], concern["verdict"]
+        name, verdict = concern["name"], concern["verdict"]
         if verdict == "differs" and name in _DIFFERING:
             yield f"the checkup found {_DIFFERING[name]}"
         elif verdict in _FOUND and name in _EFFECTS:

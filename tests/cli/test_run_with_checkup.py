@@ -9,6 +9,8 @@ from behaving import behaving, completion, error, reply, usage
 from commands import evalkit
 
 import evalkit as ek
+from evalkit.cli import check
+from evalkit.cli.main import command_parser
 
 FOUND = ["stream_usage", "seed", "stop", "system_message", "max_tokens"]
 SEEDED = "the checkup found seed ignored: repeats are not seeded, and the run cannot be repeated"
@@ -82,6 +84,7 @@ def test_every_view_of_the_run_says_it_and_that_the_checkup_is_kept(made, tmp_pa
 def test_json_has_the_verdicts_that_touch_the_run(made):
     result = json.loads(evalkit("show", made[0] / "r.evalkit", "--json").stdout)["checkup"]
     assert set(result) == {"checked_at", "evalkit", "counts", "concerns"}
+    assert all(each["name"] == each["probe"] for each in result["concerns"])
     assert [(each["probe"], each["verdict"]) for each in result["concerns"]] == [
         ("system_message", "ignored"), ("stream_usage", "unsupported"), ("seed", "ignored"),
     ]  # fmt: skip
@@ -153,10 +156,79 @@ def test_a_checkup_of_something_else_ends_before_a_request(made, tmp_path, flags
     assert not out.exists()
 
 
-@pytest.mark.parametrize("flags", [["--base-url", "http://127.0.0.1:9"], ["--model", "m"], ["--against", "http://x"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--base-url", "http://127.0.0.1:9"], ["--base-url", ""], ["--model", "m"], ["--against", "http://x"],
+        ["--against-model", "m"], ["--against-api-key-env", "K"], ["--api-key-env", "K"], ["--header", "a=b"],
+        ["--header-env", "a=B"], ["--client-cert-env", "C"], ["--client-key-env", "C"], ["--ca-env", "C"],
+        ["--wait-ready", "0"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_kept_checkup_names_its_own_endpoint(made, flags):
     done = evalkit("check", "--of", made[0] / "r.evalkit", *flags)
-    assert (done.returncode, "leave out --base-url" in done.stderr) == (2, True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"and sends nothing: leave out {flags[0]}\n")
+
+
+def test_every_flag_of_check_is_either_of_an_endpoint_or_of_the_output(made):
+    parsed = vars(command_parser().parse_command_line(["check"]))
+    set_by_itself = {"command", "timeout", "ttft_timeout", "no_stream", "param", "temperature", "max_tokens"}
+    of_output = {"of", "markdown", "out", "overwrite", "json"}
+    assert parsed.keys() - set_by_itself - of_output == set(check._OF_ENDPOINTS)
+
+
+def test_with_several_runs_a_warning_names_the_one_it_is_about(made, tmp_path):
+    folder, *_, command = made
+    base_url = command[command.index("--base-url") + 1]
+    found = json.loads((folder / "c.json").read_text(encoding="utf-8"))
+    both = {"checkup": 1, "checks": [found, {**found, "model": "n"}], "differing": []}
+    (tmp_path / "both.json").write_text(json.dumps(both), encoding="utf-8")
+    (tmp_path / "e.jsonl").write_bytes((folder / "d.jsonl").read_bytes())
+    rest = ["--seed", 3, "--checkup", tmp_path / "both.json", "--out", tmp_path]
+    at = ["run", folder / "d.jsonl", "--base-url", base_url]
+
+    def seeded(*arguments):
+        done = evalkit(*arguments, *rest)
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stderr.splitlines() if SEEDED in line]
+
+    assert seeded(*at, "--model", "m", "--model", "n") == [f"warning: m: {SEEDED}", f"warning: n: {SEEDED}"]
+    two = ["run", folder / "d.jsonl", tmp_path / "e.jsonl", *at[2:]]
+    assert seeded(*two, "--model", "m") == [
+        f"warning: m, {folder / 'd.jsonl'}: {SEEDED}", f"warning: m, {tmp_path / 'e.jsonl'}: {SEEDED}",
+    ]  # fmt: skip
+
+
+def test_stream_options_of_the_user_are_sent_also_if_refused_and_the_warning_says_that_they_fail(made, tmp_path):
+    folder, *_, command = made
+    flags = ["--param", 'stream_options={"include_usage": false}', "--checkup", folder / "c.json"]
+    done = evalkit(*command, *flags, "--out", tmp_path / "r.evalkit")
+    assert done.returncode == 3
+    assert "warning: the checkup found the parameter stream_options refused: requests with it fail\n" in done.stderr
+    assert COUNTS not in done.stderr
+    (concern,) = [
+        each for each in json.loads(evalkit("show", tmp_path / "r.evalkit", "--json").stdout)["checkup"]["concerns"]
+        if each["probe"] == "stream_usage"
+    ]  # fmt: skip
+    assert (concern["name"], concern["verdict"]) == ("stream_options", "unsupported")
+
+
+def test_addresses_with_the_same_model_are_named_too_and_other_warnings_stand_once(made, tmp_path):
+    folder, *_ = made
+    found = json.loads((folder / "c.json").read_text(encoding="utf-8"))
+    with behaving(answer) as (one, _), behaving(answer) as (two, _):
+        both = {"checkup": 1, "checks": [{**found, "base_url": each} for each in (one, two)], "differing": []}
+        (tmp_path / "both.json").write_text(json.dumps(both), encoding="utf-8")
+        done = evalkit(
+            "run", folder / "d.jsonl", "--model", "m", "--base-url", one, "--base-url", two, "--seed", 3,
+            "--checkup", tmp_path / "both.json", "--out", tmp_path, "--header", "api-key=k1",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if SEEDED in line]
+    assert lines == [f"warning: m at {each}: {SEEDED}" for each in (one, two)]
+    assert done.stderr.count("taken for a placeholder") == 1
 
 
 def test_a_run_without_a_checkup_has_none_to_print(made):

@@ -1,6 +1,8 @@
 """Checkups that are given to a run and kept in its file: from the right endpoint, and of the right form."""
 
 import json
+from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from checkups import checkup, written
@@ -8,7 +10,7 @@ from comparing import said
 from runfiles import S, T, write
 
 import evalkit as ek
-from evalkit.checkup.checkup import kept_in, side_by_side
+from evalkit.checkup.checkup import Checkup, kept_in, side_by_side
 from evalkit.checkup.probes.all_probes import PROBES
 from evalkit.errors import RunFileError, SettingsError
 from evalkit.runfile import kept_checkup, raised_limits
@@ -31,6 +33,8 @@ STORED = kept_checkup.take(checkup(seed="ignored"), ENDPOINT).stored()
 def test_a_checkup_of_the_endpoint_is_taken_from_memory_and_from_its_file(tmp_path, found, endpoint):
     kept = kept_checkup.take(found, endpoint)
     assert kept == kept_checkup.take(written(tmp_path / "c.json", found), endpoint)
+    assert kept == kept_checkup.take(found.to_json(), endpoint)
+    assert kept == kept_checkup.take(MappingProxyType(json.loads(json.dumps(found.to_json()))), endpoint)
     assert kept == kept_checkup.of_settings({"checkup": json.loads(json.dumps(kept.stored()))})
     assert kept.counts == found.counts
     assert (kept.checked_at, kept.calls_made, kept.tokens) == (found.checked_at, 54, 7_000)
@@ -86,9 +90,10 @@ def test_of_two_endpoints_side_by_side_the_right_one_is_taken(tmp_path):
 def test_a_file_of_another_form_is_refused(tmp_path, change):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**checkup().to_json(), **change}), encoding="utf-8")
-    for endpoint in (ENDPOINT, None):
-        with pytest.raises(SettingsError, match=r"is damaged or was changed|is not a checkup"):
-            kept_checkup.take(path, endpoint)
+    for given in (path, str(path), {**checkup().to_json(), **change}):
+        for endpoint in (ENDPOINT, None):
+            with pytest.raises(SettingsError, match=r"is damaged or was changed|is not a checkup"):
+                kept_checkup.take(given, endpoint)
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff", b"[1]", b'"x"', b"[" * 100_000, b"{}", b"# Markdown"])
@@ -103,6 +108,18 @@ def test_a_file_that_cannot_be_read_is_an_error_in_words(tmp_path):
     for path in (tmp_path, tmp_path / "none.json"):
         with pytest.raises(SettingsError, match=r"cannot be read \(.*\): make one with"):
             kept_checkup.take(path, ENDPOINT)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(5, b"c.json", True, [], [checkup().to_json()], object(), Checkup, "a\0b", "\ud800", "", Path("a\0b")),
+        *({}, {"checkup": 1}, {"checkup": object()}, {("a", 1): 2}, {**checkup().to_json(), "probes": [{1, 2}]}),
+    ],
+)
+def test_what_is_neither_a_file_nor_a_checkup_is_an_error_in_words(given):
+    with pytest.raises(SettingsError, match=r"^(the )?checkup .*make one with 'evalkit check -o"):
+        kept_checkup.take(given, ENDPOINT)
 
 
 def test_long_words_of_an_endpoint_are_cut():
@@ -150,6 +167,7 @@ def test_probes_of_another_version_are_left_out(tmp_path):
     "value",
     [
         5, [], {}, {**STORED, "more": 1}, {**STORED, "probes": {"seed": "ignored"}}, {**STORED, "concerns": ["x"]},
+        {**STORED, "probes": {}, "concerns": ["stream_options"]},
         {**STORED, "concerns": [{}]}, {**STORED, "concerns": "seed"}, {**STORED, "calls_made": None},
         {**STORED, "probes": {"seed": {"verdict": "ignored", "came": "", "more": 1}}},
     ],

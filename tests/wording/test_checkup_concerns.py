@@ -1,5 +1,7 @@
 """Sentences on what a checkup found that touches a run."""
 
+from dataclasses import replace
+
 import pytest
 from checkups import checkup
 
@@ -15,7 +17,7 @@ def said(*concerns, **verdicts):
     kept = kept_checkup.take(checkup(**verdicts), ENDPOINT).to_json()
     names = concerns or verdicts
     return list(checkup_concerns.sentences({**kept, "concerns": [
-        {"probe": name, "verdict": verdicts.get(name, "conforms"), "came": "\x1b[31m"} for name in names
+        {"name": name, "probe": name, "verdict": verdicts.get(name, "conforms"), "came": "\x1b[31m"} for name in names
     ]}))  # fmt: skip
 
 
@@ -46,7 +48,17 @@ def test_a_concern_says_what_follows_for_the_run(verdicts, sentence):
 
 
 def test_every_effect_is_of_a_probe():
-    assert {*checkup_concerns._EFFECTS, *checkup_concerns._DIFFERING} <= {probe.name for probe in PROBES}
+    named = {*checkup_concerns._EFFECTS, *checkup_concerns._DIFFERING} - {kept_checkup.OPTIONS}
+    assert named <= {probe.name for probe in PROBES}
+    assert "n" not in named  # a run sends no other than 1, which no endpoint ignores
+
+
+def test_stream_options_of_the_user_that_were_refused_are_not_called_left_out():
+    kept = replace(kept_checkup.take(checkup(stream_usage="unsupported"), ENDPOINT), concerns=("stream_options",))
+    again = kept_checkup.of_settings({"checkup": kept.stored()})
+    assert list(checkup_concerns.sentences(again.to_json())) == [
+        "the checkup found the parameter stream_options refused: requests with it fail"
+    ]
 
 
 def test_no_checkup_and_unknown_probes_have_no_sentence():
@@ -56,7 +68,7 @@ def test_no_checkup_and_unknown_probes_have_no_sentence():
 
 
 def test_no_words_of_the_endpoint_are_in_a_sentence():
-    every = dict.fromkeys(checkup_concerns._EFFECTS, "ignored")
+    every = dict.fromkeys(checkup_concerns._EFFECTS.keys() - {kept_checkup.OPTIONS}, "ignored")
     assert len(said(**every)) == len(every)
     assert "\x1b" not in "".join(said(**every))
 
