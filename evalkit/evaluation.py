@@ -72,9 +72,9 @@ def evaluate(
         Function name to Python function, called when the model calls a tool: each call on its own thread, at most 128
         in parallel. Their names and versions are part of the run.
     watch : callable or "widget", optional
-        Called with the ``Progress`` about ten times a second; when it returns exactly ``True``, the run stops as on an
-        interrupt, and is returned. ``widget``: a display in JupyterLab with a stop button; elsewhere a line of text
-        from time to time.
+        Called with the ``Progress`` about ten times a second and at the end; when it returns exactly ``True``, the run
+        stops as on an interrupt, and is returned. ``widget``: a display in JupyterLab with a stop button; elsewhere a
+        line of text from time to time.
     wait_ready : float, optional
         Seconds to wait for the endpoint before the first request: until it can be reached, does not answer 502, 503 or
         504, and has loaded its model. None: no wait, and a server that says it is loading is waited for up to 2 min.

@@ -96,13 +96,15 @@ def _wait(
         ended = session.ended.wait(_POLL_S)
         for count in interrupts.new():
             _print(_MESSAGES[min(count, LEAVE_AT) - 1])
-        if ended or interrupts.count >= LEAVE_AT:
+        if interrupts.count >= LEAVE_AT:
             return
-        if watch is not None:
+        if watch is not None:  # also at the end, which a display must show
             with interrupts.foreign_code():
                 stop = watch(progress)
-            if stop is True and not progress.stopping:
+            if stop is True and not (ended or progress.stopping):
                 runner.stop()
+        if ended:
+            return
 
 
 def _print(text: str) -> None:

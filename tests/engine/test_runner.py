@@ -575,6 +575,7 @@ def test_progress_counts_what_is_committed(sums, tmp_path):
         ek.evaluate(sums(40, 1), endpoint_of(server), out=out, concurrency=2, watch=watch)
     assert seen
     assert all(shown <= stored for shown, stored in seen)
+    assert seen[-1] == (40, 40)  # the end is always seen
 
 
 @pytest.mark.parametrize("lost_scores", [False, True], ids=["scored before", "killed before it scored"])
