@@ -19,13 +19,14 @@ from evalkit.wording import verdicts as worded
 from evalkit.wording.comparison import (
     LEVEL,
     condition_value,
+    decidable,
     differing,
     left_out,
     lower_bounds,
     shortened,
     time_rows,
 )
-from evalkit.wording.numbers import MISSING, counted, p_value, percent, points_rounded_up, points_with_interval
+from evalkit.wording.numbers import MISSING, counted, p_value, percent, points_with_interval
 
 MOST_TAGS, MOST_FLIPS = 10, 5
 
@@ -158,16 +159,10 @@ def _effects(contrast: Contrast, heading: str, rows: Sequence[tuple[str, Effect]
             points_with_interval(effect.difference),
             p_value(effect.p),
             p_value(effect.corrected_p),
-            _decidable(effect.smallest_decidable),
+            decidable(effect.smallest_decidable),
             f"{effect.only_first:,}/{effect.only_second:,}",
         )
     return table
-
-
-def _decidable(smallest: float | None) -> str:
-    if smallest is None:
-        return MISSING
-    return "none" if smallest > 1 else points_rounded_up(smallest)
 
 
 def _tags(console: Console, contrast: Contrast, runs: int) -> None:

@@ -13,8 +13,8 @@ from evalkit.report.charts import add_charts
 from evalkit.report.html_elements import add, add_folded, add_headings, add_rows, add_table
 from evalkit.report.leaderboard import Leaderboard, labels, leaderboard
 from evalkit.wording import run_results
-from evalkit.wording.comparison import differing, left_out, lower_bounds, median_latency, time_rows
-from evalkit.wording.numbers import counted, p_value, points_with_interval
+from evalkit.wording.comparison import decidable, differing, left_out, lower_bounds, median_latency, time_rows
+from evalkit.wording.numbers import MISSING, counted, p_value, percent, points_with_interval
 
 if TYPE_CHECKING:
     from evalkit.charts.chart import Chart
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from evalkit.report.run_contents import RunContents
 
 MOST_TAGS = 20
-_HEADINGS = (
-    "turns",
-    "pairs",
-    "difference (95 % interval)",
-    "p",
-    "corrected p",
-    "only the first right",
-    "only the second",
-)
 
 
 def comparison(main: Element, runs: Sequence[RunContents], compared: Comparison | str) -> None:
@@ -99,8 +90,14 @@ def _contrast(section: Element, contrast: Contrast) -> None:
     add(section, "p", run_results.sentence(differing(first.label, second.label, contrast.differs)))
     if line := left_out(contrast.left_out, first.label, second.label):
         add(section, "p", run_results.sentence(line))
-    table = add_table(section, f"{second.label} − {first.label} in points, over turns answered and scored in both")
-    add_headings(table, _HEADINGS)
+    table = add_table(
+        section,
+        f"accuracy, and {second.label} − {first.label} in points, over turns answered and scored in both, of "
+        "conversations with the same content; least: smallest difference that this many turns show in 4 of 5 cases",
+    )
+    alone = (f"only {run.label} right" for run in (first, second))
+    difference = f"{second.label} − {first.label} (95 % interval)"
+    add_headings(table, ("turns", "pairs", first.label, second.label, difference, "p", "corrected p", "least", *alone))
     add_rows(table, _rows(contrast))
     _times(section, contrast)
     add_charts(section, catalogue.contrast_charts(contrast))
@@ -118,9 +115,11 @@ def _rows(contrast: Contrast) -> Iterator[tuple[str, ...]]:
 
 
 def _row(name: str, effect: Effect) -> tuple[str, ...]:
+    shares = (MISSING if share is None else percent(share) for share in (effect.first, effect.second))
     shown = points_with_interval(effect.difference)
     p_values = map(p_value, (effect.p, effect.corrected_p))
-    return name, f"{effect.pairs:,}", shown, *p_values, f"{effect.only_first:,}", f"{effect.only_second:,}"
+    alone = (f"{count:,}" for count in (effect.only_first, effect.only_second))
+    return name, f"{effect.pairs:,}", *shares, shown, *p_values, decidable(effect.smallest_decidable), *alone
 
 
 def _times(section: Element, contrast: Contrast) -> None:

@@ -171,7 +171,7 @@ def _repeat_commands(section: Element, run: RunContents, heading: str) -> None:
     add(section, "pre", "\n".join(commands(run)), tabindex="0")
     made = [f"run file {run.path.name}"]
     if digest := run.info["dataset"].get("hash"):
-        made.append(f"dataset SHA-256 {digest}")
+        made.append(f"SHA-256 of the conversations that it was run on {digest}")
     made += [f"{name} {version}" for name, version in run.versions.items()]
     if run.machine:
         made.append(f"client on {' '.join(str(run.machine.get(name)) for name in ('system', 'architecture'))}")

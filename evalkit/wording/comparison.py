@@ -74,6 +74,13 @@ def effect(
     return f"no difference shown: {all_equal}{clusters} are too few to detect {what}"
 
 
+def decidable(smallest: float | None) -> str:
+    """Return the smallest difference that can be shown, in points; ``none`` if even the largest could not be."""
+    if smallest is None:
+        return MISSING
+    return "none" if smallest > 1 else points_rounded_up(smallest)
+
+
 def shortened(text: str) -> str:
     """Return the beginning of a text, where it is long."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,5 +1,7 @@
 """Several runs in a report: their order, and which of them are not shown to differ."""
 
+import re
+
 import pytest
 from comparing import answers, run, timed
 
@@ -67,6 +69,34 @@ def test_of_two_runs_the_better_and_the_faster_are_named(tmp_path):
     assert "<h1>model-a (A) and model-b (B) on " in text
     assert "A is better by 65.0 points" in text
     assert "B is faster: median latency 40" in text
+
+
+def test_two_runs_over_different_turns_stand_in_the_order_of_what_is_compared(tmp_path):
+    found = board(tmp_path, [1.0] * 20 + [0.0] * 80, [0.0] * 12 + [1.0] * 8)
+    assert [row[0][0] for row in found.rows] == ["A", "B"]  # B has 40 % of its turns right, A 20 %, but 100 % of these
+    assert found.notes[-1] == (
+        "the accuracies of the table are over different turns; over the 20 turns answered and scored in both: "
+        "A 100.0%, B 40.0%"
+    )
+    (tmp_path / "same").mkdir()
+    assert board(tmp_path / "same", WELL, BADLY).notes[-1] == (
+        "over the 40 turns answered and scored in both: A 90.0%, B 25.0%"
+    )
+
+
+def test_a_comparison_shows_both_accuracies_and_who_alone_is_right(tmp_path):
+    asked = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    files = [
+        run(tmp_path / f"{name}.evalkit", answers(scores), endpoint=asked)
+        for name, scores in (("a", WELL), ("b", BADLY))
+    ]
+    report(files, tmp_path / "two.html")
+    text = tmp_path.joinpath("two.html").read_text(encoding="utf-8")
+    headings = ("A", "B", "B − A (95 % interval)", "p", "corrected p", "least", "only A right", "only B right")
+    assert "".join(f">{heading}</th>" for heading in headings) in re.sub(r"<th [^>]*|<th", "", text)
+    row = re.search(r">all</th>(.*?)</tr>", text)[1]
+    cells = re.findall(r">([^<]*)</td>", row)
+    assert [cells[0], *cells[1:3], *cells[-2:]] == ["40", "90.0%", "25.0%", "26", "0"]
 
 
 def test_names_of_strangers_cannot_break_a_markdown_table(tmp_path):
