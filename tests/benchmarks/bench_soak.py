@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 
 import evalkit as ek
+from evalkit.engine.pacing.retries import BUDGET_EXHAUSTED
 from evalkit.scripted.request_log import LogEntry
 from evalkit.scripted.server import Fault, Law, Script, serve
 
@@ -209,14 +210,19 @@ def turn_problems(path: Path, attempts: list[Attempt], planned: int) -> list[str
         tried[attempt.prompt].append(attempt.kind)
     with closing(sqlite3.connect(path)) as connection:
         turns = connection.execute(
-            "SELECT c.id, turn, status, error_kind, attempts FROM turn JOIN conversation c ON position = conversation"
+            "SELECT c.id, turn, status, error_kind, attempts, error_message LIKE ? "
+            "FROM turn JOIN conversation c ON position = conversation",
+            (f"%{BUDGET_EXHAUSTED}%",),
         ).fetchall()
-    answered = sum(status == ANSWERED for _, _, status, _, _ in turns)
-    print(f"turns: {len(turns):,} of {planned:,}, answered {answered:,}, errors {len(turns) - answered:,}")
+    answered, saved = (sum(which) for which in zip(*((row[2] == ANSWERED, row[5] == 1) for row in turns), strict=True))
+    print(
+        f"turns: {len(turns):,} of {planned:,}, answered {answered:,}, errors {len(turns) - answered:,}, of them "
+        f"{saved:,} not tried again because retries were a fifth of the requests of a minute"
+    )
     wrong = Counter(
         f"a turn ended as {kind or status} after {', '.join(kinds)}"
-        for id, turn, status, kind, count in turns
-        if not _fits(kind or status, count, kinds := tried[prompt(int(id), turn)])
+        for id, turn, status, kind, count, saved in turns
+        if not _fits(kind or status, count, kinds := tried[prompt(int(id), turn)], may_end=saved == 1)
     )
     problems = [f"{text} ({n} times)" for text, n in wrong.most_common(10)]
     if len(turns) != planned or len(tried) != planned:
@@ -224,14 +230,17 @@ def turn_problems(path: Path, attempts: list[Attempt], planned: int) -> list[str
     return problems
 
 
-def _fits(end: str, attempts: int, kinds: list[str]) -> bool:
-    """Whether the last attempt decided, and tries were made as long as they were worth it and no longer."""
+def _fits(end: str, attempts: int, kinds: list[str], *, may_end: bool) -> bool:
+    """Whether the last attempt decided, and tries were made as long as they were worth it and no longer.
+
+    ``may_end``: the turn says that the budget of retries was used up.
+    """
     *earlier, last = kinds
     if end != last or attempts != len(kinds) or set(earlier) & {*NOT_ASKED_AGAIN, ANSWERED}:
         return False
     # a kept connection that was gone costs one try more
     spent = len(kinds) in (RETRIES + 1, RETRIES + 2)
-    return (end in (ANSWERED, *NOT_ASKED_AGAIN) and len(kinds) <= RETRIES + 2) or spent
+    return ((may_end or end in (ANSWERED, *NOT_ASKED_AGAIN)) and len(kinds) <= RETRIES + 2) or spent
 
 
 def memory_problems(memory: Memory) -> list[str]:
