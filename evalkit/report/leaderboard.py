@@ -11,8 +11,7 @@ from evalkit.wording import numbers, run_results, verdicts
 from evalkit.wording.numbers import MISSING, counted
 
 if TYPE_CHECKING:
-    from evalkit.comparing.comparison import Comparison
-    from evalkit.comparing.effects import Effect
+    from evalkit.comparing.comparison import Comparison, Contrast
     from evalkit.comparing.ranks import Ranks
     from evalkit.report.run_contents import RunContents
 
@@ -44,8 +43,9 @@ def leaderboard(
     ranks = None if isinstance(compared, str) else compared.ranks
     ranked = ranks is not None and len(ranks.runs) > 0
     by_label = dict(zip(labels(runs), runs, strict=True))
-    contrast = None if isinstance(compared, str) or len(runs) != 2 else compared.contrasts[0]
-    pair = None if contrast is None or not contrast.all.pairs else contrast.all
+    pair = None if isinstance(compared, str) or len(runs) != 2 else compared.contrasts[0]
+    if pair is not None and not pair.all.pairs:
+        pair = None
     order = [run.label for run in ranks.runs] if ranks is not None and ranked else _by_accuracy(by_label, pair)
     places = {run.label: run for run in ranks.runs} if ranks is not None else {}
     priced = any(run.result["cost"] is not None for run in runs)
@@ -65,9 +65,8 @@ def leaderboard(
     notes = ["times in ms; – means missing: too little data, or nothing to measure"]
     if ranks is not None and ranked:
         notes.append(verdicts.groups(ranks.turns, ranks.tests))
-    if contrast is not None and pair is not None:
-        same = contrast.averaged or all(run.result["accuracy"]["n"] == pair.pairs for run in runs)
-        notes.append(_over_pairs(pair, same=same))
+    if pair is not None:
+        notes.append(_over_pairs(pair, runs))
     return Leaderboard(_finding(ranks, by_label, compared, quoted), headings, rows, notes)
 
 
@@ -76,21 +75,21 @@ def labels(runs: Sequence[RunContents]) -> list[str]:
     return [chr(ord("A") + place) if len(runs) <= 26 else str(place + 1) for place in range(len(runs))]
 
 
-def _by_accuracy(by_label: dict[str, RunContents], pair: Effect | None) -> list[str]:
+def _by_accuracy(by_label: dict[str, RunContents], pair: Contrast | None) -> list[str]:
     """The labels by the accuracy of their runs; of two runs by that over the turns of both, which are compared."""
     accuracies = [run.result["accuracy"]["value"] for run in by_label.values()]
     if pair is not None:
-        accuracies = [pair.first, pair.second]
+        accuracies = [pair.all.first, pair.all.second]
     order = sorted(zip(accuracies, by_label, strict=True), key=lambda each: -(each[0] or 0.0))
     return [label for _, label in order]
 
 
-def _over_pairs(pair: Effect, *, same: bool) -> str:
-    """The accuracies that are compared; not ``same``: those of the table are over other turns too."""
-    shares = [
-        f"{label} {numbers.percent(share or 0.0)}" for label, share in zip("AB", (pair.first, pair.second), strict=True)
-    ]
-    over = f"over the {counted(pair.pairs, 'turn')} answered and scored in both: {', '.join(shares)}"
+def _over_pairs(pair: Contrast, runs: Sequence[RunContents]) -> str:
+    """The accuracies that are compared, and whether those of the table are over other turns."""
+    both = ((pair.first.label, pair.all.first), (pair.second.label, pair.all.second))
+    shares = ", ".join(f"{label} {numbers.percent(share or 0.0)}" for label, share in both)
+    over = f"over the {counted(pair.all.pairs, 'turn')} answered and scored in both: {shares}"
+    same = pair.averaged or all(run.result["accuracy"]["n"] == pair.all.pairs for run in runs)
     return over if same else f"the accuracies of the table are over different turns; {over}"
 
 

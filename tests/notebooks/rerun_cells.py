@@ -1,4 +1,4 @@
-"""Run all cells of a notebook, then each of them once more by itself: ``python tests/notebooks/rerun_cells.py [NN …]``.
+"""Run all cells of a notebook, then each of them again by itself: ``python tests/notebooks/rerun_cells.py [NN …]``.
 
 A reader goes back and runs a cell again. No cell may fail for that: one that consumes what an earlier one made, or that
 overwrites a name it reads, is found here. Takes a few minutes.
